@@ -1,0 +1,240 @@
+package composition
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// The keys by which an override asks for something other than "lay this over
+// what is there". They are those of Kubernetes' strategic merge patch.
+const (
+	patchDirective        = "$patch"
+	retainKeysDirective   = "$retainKeys"
+	deleteFromDirective   = "$deleteFromPrimitiveList/"
+	setElementOrderPrefix = "$setElementOrder/"
+
+	patchReplace = "replace"
+	patchDelete  = "delete"
+	patchMerge   = "merge"
+)
+
+// Merge lays override over base, two JSON objects of the kind gvk, and returns
+// a third that shares nothing with either. Numbers are int64 or float64, as
+// k8s.io/apimachinery/pkg/util/json decodes them.
+//
+// Kinds of client-go's scheme merge by the rules of Kubernetes' strategic merge
+// patch, taken from the same struct tags: objects and maps merge by key, lists
+// that have a merge key merge by item, and all other lists are replaced. What
+// the override says wins, explicit false, 0 and "" included; null removes. To
+// that come the rules without which the result of two people's intent is an
+// object that the API server refuses:
+//
+//   - An item's identity is that of server-side apply, all keys of it
+//     (containerPort and protocol, topologyKey and whenUnsatisfiable). Ports
+//     are known by their name first.
+//   - Items of the base keep their place; new ones follow in the order of the
+//     override. An item that a list names twice becomes one: later fields win.
+//   - Choosing one member of a union (the source of a volume, value or
+//     valueFrom, the handler of a probe or hook, an update strategy) clears the
+//     others.
+//   - An empty object, map or keyed list says nothing: it wipes nothing and adds
+//     nothing, unless its presence means something, as that of emptyDir does.
+//   - "$patch: delete" removes what carries it.
+//
+// Other kinds, whose schema is not known, merge as JSON merge patches do: objects by
+// key, null removes, lists are replaced; "$patch" works in their objects too.
+//
+// The base is taken as it is. The override is checked: a value of the wrong type, a field
+// that the kind does not have, an item without its key, two members of a union, or
+// a directive that does not exist is an error that starts with its JSON path. All of
+// them are told, joined in the order of their paths.
+func Merge(gvk schema.GroupVersionKind, base, override map[string]any) (map[string]any, error) {
+	merged, errs := mergeTypeOf(gvk).mergeObject(base, override)
+	if len(errs) > 0 {
+		return nil, errs.join()
+	}
+	if merged == nil {
+		return nil, fmt.Errorf("%s: %s at the root deletes the whole object", patchDirective, patchDelete)
+	}
+	return merged, nil
+}
+
+// merge lays override, which is not null, over base, which is nil where there
+// is none. A nil result means that nothing is left of the field.
+func (f *mergeField) merge(base, override any) (any, fieldErrors) {
+	t := f.mergeType
+	switch t.kind {
+	case kindObject, kindMap:
+		override, ok := override.(map[string]any)
+		if !ok {
+			return nil, wrongType("an object", override)
+		}
+		base, _ := base.(map[string]any)
+		if f.replace && override[patchDirective] == nil {
+			base = nil
+		}
+		merged, errs := t.mergeObject(base, override)
+		if len(merged) == 0 && !(merged != nil && f.optional) {
+			return nil, errs
+		}
+		return merged, errs
+	case kindList:
+		override, ok := override.([]any)
+		if !ok {
+			return nil, wrongType("a list", override)
+		}
+		base, _ := base.([]any)
+		switch {
+		case f.keys != nil:
+			return f.mergeKeyed(base, override)
+		case f.set:
+			return f.mergeSet(base, override)
+		default:
+			return f.replaceList(override)
+		}
+	case kindAny:
+		if override, ok := override.(map[string]any); ok {
+			base, _ := base.(map[string]any)
+			merged, errs := t.mergeObject(base, override)
+			if merged == nil {
+				return nil, errs
+			}
+			return merged, errs
+		}
+		return copyJSON(override), nil
+	default:
+		return override, t.checkLeaf(override)
+	}
+}
+
+// mergeObject lays one JSON object over another. The result is nil if the
+// override asks for the object's deletion.
+func (t *mergeType) mergeObject(base, override map[string]any) (map[string]any, fieldErrors) {
+	base, deleted, errs := t.prepare(base, override)
+	if deleted {
+		return nil, errs
+	}
+
+	merged := make(map[string]any, len(base)+len(override))
+	for key, value := range base {
+		if _, overridden := override[key]; !overridden {
+			merged[key] = t.field(key).copy(value)
+		}
+	}
+	for key, value := range override {
+		if isDirective(key) {
+			continue
+		}
+		field := t.field(key)
+		if field == nil {
+			errs = append(errs, fieldError{t.segment(key), "unknown field"})
+			continue
+		}
+		if value == nil {
+			continue
+		}
+		result, fieldErrs := field.merge(base[key], value)
+		errs = append(errs, fieldErrs.under(t.segment(key))...)
+		if result != nil {
+			merged[key] = result
+		}
+	}
+	errs = append(errs, t.reorder(merged, override)...)
+	t.adoptDiscriminator(merged, override)
+	return merged, errs
+}
+
+// prepare gives the base that the override is to be laid over, which is a copy
+// where the override's directives and choices take something away from it, and
+// tells whether the object is to be deleted instead.
+func (t *mergeType) prepare(base, override map[string]any) (prepared map[string]any, deleted bool, errs fieldErrors) {
+	directive, errs := directiveOf(override)
+	switch directive {
+	case patchDelete:
+		return nil, true, errs
+	case patchReplace:
+		base = nil
+	}
+
+	dropped, errs2 := t.cleared(base, override)
+	errs = append(errs, errs2...)
+	lists := map[string]any{}
+	for key, value := range override {
+		switch {
+		case key == retainKeysDirective:
+			drop, err := notRetained(base, override, value)
+			dropped, errs = append(dropped, drop...), append(errs, err...)
+		case strings.HasPrefix(key, deleteFromDirective):
+			name := strings.TrimPrefix(key, deleteFromDirective)
+			rest, err := deleteFrom(base[name], value)
+			lists[name], errs = rest, append(errs, err.under(key)...)
+		}
+	}
+	if len(dropped) == 0 && len(lists) == 0 {
+		return base, false, errs
+	}
+	base = maps.Clone(base)
+	for name, list := range lists {
+		if _, present := base[name]; present {
+			base[name] = list
+		}
+	}
+	for _, key := range dropped {
+		delete(base, key)
+	}
+	return base, false, errs
+}
+
+// copy returns a value of the base as it goes into the result. Items that a
+// keyed list holds more than once become one there too, the last of them,
+// because server-side apply refuses such lists.
+func (f *mergeField) copy(value any) any {
+	if f == nil {
+		return copyJSON(value)
+	}
+	switch value := value.(type) {
+	case map[string]any:
+		copied := make(map[string]any, len(value))
+		for key, member := range value {
+			copied[key] = f.field(key).copy(member)
+		}
+		return copied
+	case []any:
+		if f.keys != nil {
+			merged, _ := f.mergeKeyed(value, nil)
+			if merged != nil {
+				return merged
+			}
+		}
+		copied := make([]any, len(value))
+		for i, item := range value {
+			copied[i] = f.elem.copy(item)
+		}
+		return copied
+	default:
+		return value
+	}
+}
+
+// copyJSON returns a deep copy of a JSON value.
+func copyJSON(value any) any {
+	switch value := value.(type) {
+	case map[string]any:
+		copied := make(map[string]any, len(value))
+		for key, member := range value {
+			copied[key] = copyJSON(member)
+		}
+		return copied
+	case []any:
+		copied := make([]any, len(value))
+		for i, item := range value {
+			copied[i] = copyJSON(item)
+		}
+		return copied
+	default:
+		return value
+	}
+}

@@ -1,0 +1,127 @@
+package composition
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// isDirective tells whether a key of an override is an order to the merge rather than a field.
+func isDirective(key string) bool {
+	return key == patchDirective || key == retainKeysDirective ||
+		strings.HasPrefix(key, deleteFromDirective) || strings.HasPrefix(key, setElementOrderPrefix)
+}
+
+// directiveOf returns the value of an object's $patch: merge unless it says otherwise.
+func directiveOf(object map[string]any) (string, fieldErrors) {
+	value, present := object[patchDirective]
+	if !present {
+		return patchMerge, nil
+	}
+	switch value {
+	case patchMerge, patchReplace, patchDelete:
+		return value.(string), nil
+	default:
+		return patchMerge, fieldErrors{{patchDirective, fmt.Sprintf("unknown directive %s, must be %s, %s or %s",
+			brief(value), patchMerge, patchReplace, patchDelete)}}
+	}
+}
+
+// notRetained returns the fields of base that a $retainKeys list leaves out.
+func notRetained(base, override map[string]any, list any) (drop []string, errs fieldErrors) {
+	names, ok := list.([]any)
+	if !ok {
+		return nil, wrongType("a list of field names", list).under(retainKeysDirective)
+	}
+	retained := make(map[string]bool, len(names))
+	for _, name := range names {
+		name, ok := name.(string)
+		if !ok {
+			return nil, fieldErrors{{retainKeysDirective, "must be a list of field names"}}
+		}
+		retained[name] = true
+	}
+	for key, value := range override {
+		if value != nil && !retained[key] && !isDirective(key) {
+			errs = append(errs, fieldError{retainKeysDirective, fmt.Sprintf("must list %s, which is set beside it", key)})
+		}
+	}
+	for key := range base {
+		if !retained[key] {
+			drop = append(drop, key)
+		}
+	}
+	return drop, errs
+}
+
+// deleteFrom returns a list of scalars without the values that a
+// $deleteFromPrimitiveList names.
+func deleteFrom(base, list any) (any, fieldErrors) {
+	values, ok := list.([]any)
+	if !ok {
+		return base, wrongType("a list of the values to delete", list)
+	}
+	for i, value := range values {
+		if !isScalar(value) {
+			return base, wrongType("a string, number or bool", value).under(index(i))
+		}
+	}
+	items, ok := base.([]any)
+	if !ok {
+		return base, nil
+	}
+	rest := make([]any, 0, len(items))
+	for _, item := range items {
+		if !containsScalar(values, item) {
+			rest = append(rest, item)
+		}
+	}
+	return rest, nil
+}
+
+// reorder follows the $setElementOrder lists of an override: the items that such
+// a list names stand in its order, in the places that they have among the others.
+func (t *mergeType) reorder(merged, override map[string]any) (errs fieldErrors) {
+	for directive, value := range override {
+		name, found := strings.CutPrefix(directive, setElementOrderPrefix)
+		if !found {
+			continue
+		}
+		order, ok := value.([]any)
+		if !ok {
+			errs = append(errs, wrongType("a list", value).under(directive)...)
+			continue
+		}
+		items, ok := merged[name].([]any)
+		field := t.field(name)
+		if !ok || field == nil {
+			continue
+		}
+		errs = append(errs, field.reorderList(items, order).under(directive)...)
+	}
+	return errs
+}
+
+// reorderList puts items, which it changes, in the order that order names.
+func (f *mergeField) reorderList(items, order []any) (errs fieldErrors) {
+	rank := make(map[int]int, len(order)) // index of the item → position in order
+	for position, named := range order {
+		i, err := f.findNamed(items, named)
+		if err != nil {
+			errs = append(errs, err.under(index(position))...)
+			continue
+		}
+		if _, ranked := rank[i]; i >= 0 && !ranked {
+			rank[i] = position
+		}
+	}
+	places := slices.Sorted(maps.Keys(rank))
+	wanted := slices.SortedFunc(maps.Keys(rank), func(a, b int) int { return cmp.Compare(rank[a], rank[b]) })
+	previous := slices.Clone(items)
+	for i, place := range places {
+		items[place] = previous[wanted[i]]
+	}
+	return errs
+}

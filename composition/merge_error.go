@@ -1,0 +1,207 @@
+package composition
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// fieldError says what is wrong with one field of an override.
+type fieldError struct {
+	path    string // from the object in whose code the error is, towards the field
+	message string
+}
+
+// fieldErrors are all that is wrong with an override. Their paths grow on the way
+// up, so that a merge without errors never builds one.
+type fieldErrors []fieldError
+
+// under puts a path segment before the paths of all errors, in place.
+func (e fieldErrors) under(segment string) fieldErrors {
+	for i := range e {
+		switch path := e[i].path; {
+		case path == "":
+			e[i].path = segment
+		case strings.HasPrefix(path, "["):
+			e[i].path = segment + path
+		default:
+			e[i].path = segment + "." + path
+		}
+	}
+	return e
+}
+
+// join makes one error of them, in the order of their paths.
+func (e fieldErrors) join() error {
+	slices.SortFunc(e, func(a, b fieldError) int {
+		return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.message, b.message))
+	})
+	e = slices.Compact(e)
+	joined := make([]error, len(e))
+	for i, err := range e {
+		joined[i] = errors.New(err.message)
+		if err.path != "" {
+			joined[i] = fmt.Errorf("%s: %s", err.path, err.message)
+		}
+	}
+	return errors.Join(joined...)
+}
+
+// segment is the path segment of a key: in brackets unless it is a field's name.
+func (t *mergeType) segment(key string) string {
+	if t.kind == kindMap || strings.ContainsAny(key, "./[] ") || key == "" {
+		return "[" + key + "]"
+	}
+	return key
+}
+
+// index is the path segment of an item that has no key.
+func index(i int) string { return "[" + strconv.Itoa(i) + "]" }
+
+// itemSegment is the path segment of an item of a keyed list.
+func (f *mergeField) itemSegment(item map[string]any, position int) string {
+	if f.byName {
+		if name, ok := item["name"].(string); ok && name != "" {
+			return "[name=" + name + "]"
+		}
+	}
+	var parts []string
+	for _, key := range f.keys {
+		if _, present := item[key.name]; present {
+			parts = append(parts, key.name+"="+keyValue(item, key))
+		}
+	}
+	if len(parts) == 0 {
+		return index(position)
+	}
+	return "[" + strings.Join(parts, ",") + "]"
+}
+
+// wrongType says that a value is not what its field holds.
+func wrongType(want string, got any) fieldErrors {
+	return fieldErrors{{message: fmt.Sprintf("must be %s, not %s", want, typeName(got))}}
+}
+
+// typeName names the JSON type of a value.
+func typeName(value any) string {
+	switch value.(type) {
+	case nil:
+		return "null"
+	case map[string]any:
+		return "an object"
+	case []any:
+		return "a list"
+	case string:
+		return "a string"
+	case bool:
+		return "a bool"
+	case int64, float64:
+		return "a number"
+	default:
+		return fmt.Sprintf("a Go %T", value)
+	}
+}
+
+// brief renders a value for a message, cut where it is long.
+func brief(value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return typeName(value)
+	}
+	const limit = 60
+	if runes := bytes.Runes(text); len(runes) > limit {
+		return string(runes[:limit]) + "…"
+	}
+	return string(text)
+}
+
+// checkLeaf says what is wrong with a value of a leaf type.
+func (t *mergeType) checkLeaf(value any) fieldErrors {
+	var ok bool
+	want := "a string"
+	switch kind := t.goType.Kind(); {
+	case reflect.PointerTo(t.goType).Implements(reflect.TypeFor[json.Unmarshaler]()):
+		return t.checkDecodes(value)
+	case kind == reflect.String:
+		_, ok = value.(string)
+	case kind == reflect.Slice: // bytes
+		if _, ok = value.(string); ok {
+			return t.checkDecodes(value)
+		}
+	case kind == reflect.Bool:
+		want = "true or false"
+		_, ok = value.(bool)
+	case kind == reflect.Float32 || kind == reflect.Float64:
+		want = "a number"
+		_, ok = value.(float64)
+		if !ok {
+			_, ok = value.(int64)
+		}
+	default:
+		want = "an integer"
+		var number int64
+		switch value := value.(type) {
+		case int64:
+			number, ok = value, true
+		case float64:
+			number, ok = int64(value), value == math.Trunc(value) && math.Abs(value) < 1<<53
+		}
+		if ok && overflows(t.goType, number) {
+			return fieldErrors{{message: fmt.Sprintf("%d is out of range", number)}}
+		}
+	}
+	if ok {
+		return nil
+	}
+	return wrongType(want, value)
+}
+
+// checkDecodes has the Go type itself judge a value: quantities, times, ports.
+func (t *mergeType) checkDecodes(value any) fieldErrors {
+	if !isScalar(value) {
+		return wrongType("a string or number", value)
+	}
+	text, err := json.Marshal(value)
+	if err == nil {
+		err = json.Unmarshal(text, reflect.New(t.goType).Interface())
+	}
+	if err != nil {
+		return fieldErrors{{message: fmt.Sprintf("%s: %v", brief(value), err)}}
+	}
+	return nil
+}
+
+// overflows tells whether a whole number does not fit an integer type.
+func overflows(t reflect.Type, number int64) bool {
+	switch t.Kind() {
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return number < 0 || t.OverflowUint(uint64(number))
+	default:
+		return t.OverflowInt(number)
+	}
+}
+
+// isScalar tells whether a value is a string, number or bool.
+func isScalar(value any) bool {
+	switch value.(type) {
+	case string, bool, int64, float64:
+		return true
+	default:
+		return false
+	}
+}
+
+// equalScalars compares two scalars; other values equal nothing.
+func equalScalars(a, b any) bool { return isScalar(a) && isScalar(b) && a == b }
+
+// containsScalar tells whether a list holds a scalar.
+func containsScalar(list []any, value any) bool {
+	return slices.ContainsFunc(list, func(item any) bool { return equalScalars(item, value) })
+}

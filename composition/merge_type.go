@@ -1,0 +1,224 @@
+package composition
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+)
+
+// mergeKind is the shape of a value, as far as merging cares.
+type mergeKind int
+
+const (
+	kindAny    mergeKind = iota // no schema is known: an unregistered kind, raw JSON
+	kindObject                  // a Go struct: a fixed set of fields
+	kindMap                     // a Go map: any key, one type of value
+	kindList                    // a Go slice
+	kindLeaf                    // what JSON has no parts of: string, number, bool, quantity, time, …
+)
+
+// mergeType is what the merge knows of a Go type of the Kubernetes API. It is
+// compiled once per type and then only read.
+type mergeType struct {
+	kind   mergeKind
+	goType reflect.Type
+
+	fields map[string]*mergeField // kindObject: by JSON name
+	elem   *mergeField            // kindMap, kindList: the value or item
+
+	unions        [][]string          // kindObject: sets of fields of which one at most may be set
+	discriminated *discriminatedUnion // kindObject: nil if the type is none
+}
+
+// mergeField is a place for a value of a type: a field of an object, a value of
+// a map, an item of a list. The struct tags that steer merging belong to the
+// place and not to the type.
+type mergeField struct {
+	*mergeType
+
+	optional bool      // a pointer: {} says something that absence does not
+	keys     []listKey // list whose items merge by these keys
+	byName   bool      // keyed list whose items are known by their name first
+	set      bool      // list of scalars that merge as a set
+	replace  bool      // map or object that is replaced as a whole
+}
+
+// listKey is a field that is part of the identity of a list's items.
+type listKey struct {
+	name         string
+	defaultValue string // of items that leave it out; "" if it must be there
+}
+
+// anyField stands for every value of which no schema is known.
+var anyField = func() *mergeField {
+	f := &mergeField{mergeType: &mergeType{kind: kindAny}}
+	f.elem = f
+	return f
+}()
+
+// listKeys holds the identity of items where it is more than the one field that
+// the patchMergeKey tag names. Server-side apply has it from the listMapKey
+// markers, which are comments and so not to be read from the types; a test
+// compares this table with its schema.
+var listKeys = map[reflect.Type][]listKey{
+	reflect.TypeFor[corev1.ContainerPort]():            {{name: "containerPort"}, {name: "protocol", defaultValue: "TCP"}},
+	reflect.TypeFor[corev1.ServicePort]():              {{name: "port"}, {name: "protocol", defaultValue: "TCP"}},
+	reflect.TypeFor[corev1.TopologySpreadConstraint](): {{name: "topologyKey"}, {name: "whenUnsatisfiable"}},
+}
+
+// namedPorts are the items that a user means by their name, if they have one:
+// "make port http 9001" is not a second port http.
+var namedPorts = map[reflect.Type]bool{
+	reflect.TypeFor[corev1.ContainerPort](): true,
+	reflect.TypeFor[corev1.ServicePort]():   true,
+}
+
+var (
+	// builtinKinds are client-go's own, whatever a program adds to its global scheme.
+	builtinKinds = sync.OnceValue(func() *runtime.Scheme {
+		s := runtime.NewScheme()
+		utilruntime.Must(clientgoscheme.AddToScheme(s))
+		return s
+	})
+
+	mergeTypesByKind sync.Map // schema.GroupVersionKind → *mergeType
+
+	mergeTypesByGo struct {
+		sync.Mutex
+		compiled map[reflect.Type]*mergeType
+	}
+)
+
+// mergeTypeOf returns the compiled type of a built-in kind, and that of
+// unknown JSON for any other kind.
+func mergeTypeOf(gvk schema.GroupVersionKind) *mergeType {
+	if known, ok := mergeTypesByKind.Load(gvk); ok {
+		return known.(*mergeType)
+	}
+	object, err := builtinKinds().New(gvk)
+	if err != nil {
+		// Not kept: the set of foreign kinds has no bound.
+		return anyField.mergeType
+	}
+
+	t := mergeTypeOfGo(reflect.TypeOf(object).Elem())
+	mergeTypesByKind.Store(gvk, t)
+	return t
+}
+
+// mergeTypeOfGo returns the compiled form of a Go type.
+func mergeTypeOfGo(t reflect.Type) *mergeType {
+	mergeTypesByGo.Lock()
+	defer mergeTypesByGo.Unlock()
+	if mergeTypesByGo.compiled == nil {
+		mergeTypesByGo.compiled = map[reflect.Type]*mergeType{}
+	}
+	return compileType(t, mergeTypesByGo.compiled)
+}
+
+// compileType returns the merge type of a Go type. Types under way are in
+// compiled already, so that a type may contain itself.
+func compileType(t reflect.Type, compiled map[reflect.Type]*mergeType) *mergeType {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if known, ok := compiled[t]; ok {
+		return known
+	}
+	result := &mergeType{goType: t}
+	compiled[t] = result
+
+	switch {
+	case reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()):
+		result.kind = kindLeaf
+		if !isScalarInJSON(t) {
+			return anyField.mergeType
+		}
+	case t.Kind() == reflect.Struct:
+		result.kind = kindObject
+		result.fields = map[string]*mergeField{}
+		compileFields(result, t, compiled)
+		result.discriminated = discriminatedUnionOf(result)
+	case t.Kind() == reflect.Map:
+		result.kind = kindMap
+		result.elem = &mergeField{mergeType: compileType(t.Elem(), compiled)}
+	case t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8:
+		result.kind = kindList
+		result.elem = &mergeField{mergeType: compileType(t.Elem(), compiled)}
+	case t.Kind() == reflect.Interface:
+		return anyField.mergeType
+	default:
+		result.kind = kindLeaf
+	}
+	return result
+}
+
+// isScalarInJSON tells whether a type with a JSON form of its own is a scalar
+// there, as quantities and times are, and not raw JSON.
+func isScalarInJSON(t reflect.Type) bool {
+	typed, ok := reflect.New(t).Interface().(interface{ OpenAPISchemaType() []string })
+	return ok && typed.OpenAPISchemaType()[0] != "object"
+}
+
+// compileFields adds the fields of the struct type t, and of those that it
+// inlines, to an object type.
+func compileFields(object *mergeType, t reflect.Type, compiled map[reflect.Type]*mergeType) {
+	var own []string
+	for i := range t.NumField() {
+		goField := t.Field(i)
+		name, _, _ := strings.Cut(goField.Tag.Get("json"), ",")
+		if name == "-" || !goField.IsExported() {
+			continue
+		}
+		if name == "" && goField.Anonymous {
+			compileFields(object, goField.Type, compiled)
+			continue
+		}
+		own = append(own, name)
+		object.fields[name] = compileField(goField, compiled)
+	}
+	object.unions = append(object.unions, unionsOf(t, own)...)
+}
+
+// compileField reads the struct tags that Kubernetes' strategic merge goes by.
+func compileField(goField reflect.StructField, compiled map[reflect.Type]*mergeType) *mergeField {
+	field := &mergeField{
+		mergeType: compileType(goField.Type, compiled),
+		optional:  goField.Type.Kind() == reflect.Pointer,
+	}
+	mergeKey := goField.Tag.Get("patchMergeKey")
+	for strategy := range strings.SplitSeq(goField.Tag.Get("patchStrategy"), ",") {
+		switch {
+		case strategy == patchReplace:
+			field.replace = true
+		case strategy != patchMerge || field.kind != kindList:
+			// retainKeys is about making patches: unions do that work here.
+		case mergeKey == "":
+			field.set = true
+		default:
+			item := field.elem.goType
+			field.keys = listKeys[item]
+			if field.keys == nil {
+				field.keys = []listKey{{name: mergeKey}}
+			}
+			field.byName = namedPorts[item]
+		}
+	}
+	return field
+}
+
+// field returns the place that key has in an object, a map or unknown JSON; nil
+// if an object has no such field.
+func (t *mergeType) field(key string) *mergeField {
+	if t.kind == kindObject {
+		return t.fields[key]
+	}
+	return t.elem
+}

@@ -1,0 +1,128 @@
+package composition
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/kustomize/api/types"
+)
+
+// Patch is a change that a user asks for on rendered objects, in the form of an
+// entry of Kustomize's `patches`.
+type Patch struct {
+	// Source says who wrote it, for messages: "SeldonConfig seldon-mesh/default".
+	Source string
+	// Path is where in that object it stands: "spec.patches[0]".
+	Path string
+	// Target selects the objects to change, as in Kustomize: anchored regular
+	// expressions for group, version, kind, name and namespace, and selectors for
+	// labels and annotations; what is empty matches all. Without a target, the text must be
+	// a strategic merge patch that names its object by apiVersion, kind and metadata.name.
+	Target *types.Selector
+	// Text is the patch, as YAML or JSON: a strategic merge patch, which Merge
+	// lays over the object, or a list of JSON6902 operations. Without a target, several
+	// YAML documents are several strategic merge patches.
+	Text string
+	// Forbidden are the kinds that this source may not patch.
+	Forbidden []schema.GroupKind
+}
+
+// PatchError tells why a patch cannot be applied.
+type PatchError struct {
+	Source string // Patch.Source
+	Path   string // Patch.Path, with the number of the document where there are several
+	Object string // "<kind>/<name>" of the object, "" if the patch is wrong by itself
+	Err    error
+}
+
+// Error returns "<source>: <path>: <object>: <what is wrong>".
+func (e *PatchError) Error() string {
+	var parts []string
+	for _, part := range []string{e.Source, e.Path, e.Object} {
+		if part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(append(parts, e.Err.Error()), ": ")
+}
+
+// Unwrap returns what is wrong.
+func (e *PatchError) Unwrap() error { return e.Err }
+
+// ApplyPatches applies patches to objects, one after the other, and returns the
+// patched objects in the order of the given ones. It changes none of those; objects
+// that no patch meets are shared with the result.
+//
+// Patches are no back door. What they may not do is an error: change apiVersion,
+// kind, status or spec.selector, anything of the metadata but labels and
+// annotations, or a label or annotation, wherever it stands, whose key satisfies
+// ownKeys (nil: none is our own); take from a pod template the labels that its
+// selector needs; touch a kind that is forbidden to their source; delete an object; or
+// make of it something that its kind cannot be read from.
+//
+// A patch that meets no object is no error but is returned in unmatched, with only the
+// document in question as its text where there are several. All errors are PatchErrors,
+// told together in the order of patches and objects; with an error there is no result.
+func ApplyPatches(objects []*unstructured.Unstructured, patches []Patch, ownKeys func(key string) bool) (
+	result []*unstructured.Unstructured, unmatched []Patch, err error,
+) {
+	if ownKeys == nil {
+		ownKeys = func(string) bool { return false }
+	}
+	result = slices.Clone(objects)
+	var errs []error
+	for _, patch := range patches {
+		changes, err := parsePatch(patch)
+		if err != nil {
+			errs = append(errs, &PatchError{Source: patch.Source, Path: patch.Path, Err: err})
+			continue
+		}
+		for _, change := range changes {
+			matched := false
+			for i, object := range result {
+				if !change.matches(object) {
+					continue
+				}
+				matched = true
+				changed, err := change.applyTo(object, ownKeys)
+				if err != nil {
+					errs = append(errs, &PatchError{Source: patch.Source, Path: change.patch.Path, Object: patchedName(object), Err: err})
+					continue
+				}
+				result[i] = changed
+			}
+			if !matched {
+				unmatched = append(unmatched, change.patch)
+			}
+		}
+	}
+	if len(errs) > 0 {
+		return nil, unmatched, errors.Join(errs...)
+	}
+	return result, unmatched, nil
+}
+
+// applyTo returns the changed object.
+func (c *patchChange) applyTo(object *unstructured.Unstructured, ownKeys func(string) bool) (*unstructured.Unstructured, error) {
+	kind := object.GroupVersionKind()
+	if slices.Contains(c.patch.Forbidden, kind.GroupKind()) {
+		return nil, fmt.Errorf("objects of kind %s cannot be patched from here: narrow the target to other kinds", kind.Kind)
+	}
+	changed, err := c.change(kind, object.Object)
+	if err != nil {
+		return nil, err
+	}
+	if errs := guardPatched(object.Object, changed, ownKeys); len(errs) > 0 {
+		return nil, errs.join()
+	}
+	return &unstructured.Unstructured{Object: changed}, nil
+}
+
+// patchedName names an object in a message.
+func patchedName(object *unstructured.Unstructured) string {
+	return object.GetKind() + "/" + object.GetName()
+}
