@@ -1,0 +1,75 @@
+package v1alpha1
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/json"
+)
+
+// The types below embed one of Kubernetes' own types and keep the JSON that
+// they were decoded from, for two reasons. A Go struct forgets which of its
+// zero values were written, and where layers are merged a `false` that somebody
+// wrote must win. And the API server holds numbers inside such types to no
+// range, so that an object whose typed decoding fails may well be stored; it
+// must not take a whole List with it.
+
+// decodeKept decodes data, a JSON object, into typed and returns a copy of data
+// to keep. Where data does not fit the type, typed is left zero: the caller
+// still has what the user wrote, and fitKept tells what is wrong with it.
+func decodeKept[T any](data []byte, typed *T) ([]byte, error) {
+	*typed = *new(T)
+	if bytes.Equal(data, []byte("null")) {
+		return nil, nil
+	}
+	if trimmed := bytes.TrimSpace(data); len(trimmed) == 0 || trimmed[0] != '{' {
+		return nil, fmt.Errorf("decode %T: want a JSON object", *typed)
+	}
+	if err := json.Unmarshal(data, typed); err != nil {
+		*typed = *new(T)
+	}
+	return bytes.Clone(data), nil
+}
+
+// encodeKept returns the JSON that was kept, or that of typed if somebody
+// changed typed since.
+func encodeKept[T any](kept []byte, typed *T) ([]byte, error) {
+	if kept != nil {
+		var decoded T
+		if _, err := decodeKept(kept, &decoded); err == nil && equality.Semantic.DeepEqual(&decoded, typed) {
+			return kept, nil
+		}
+	}
+	return json.Marshal(typed)
+}
+
+// rawKept decodes what encodeKept returns, numbers as int64 or float64.
+func rawKept[T any](kept []byte, typed *T) (map[string]any, error) {
+	data, err := encodeKept(kept, typed)
+	if err != nil {
+		return nil, err
+	}
+	var raw map[string]any
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return nil, err
+	}
+	return raw, nil
+}
+
+// fitKept returns why the JSON that was kept does not fit the type.
+func fitKept[T any](kept []byte) error {
+	if kept == nil {
+		return nil
+	}
+	return json.Unmarshal(kept, new(T))
+}
+
+func equalKept(a, b interface {
+	Raw() (map[string]any, error)
+}) bool {
+	rawA, errA := a.Raw()
+	rawB, errB := b.Raw()
+	return errA == nil && errB == nil && reflect.DeepEqual(rawA, rawB)
+}

@@ -1,0 +1,86 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// SeldonConfigSpec is what SeldonRuntimes are made from.
+type SeldonConfigSpec struct {
+	// Components of a runtime: exactly these, names that the operator does not
+	// know included.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Components []ComponentDefn `json:"components,omitempty"`
+
+	// Config is the configuration that runtimes inherit.
+	// +optional
+	Config SeldonConfiguration `json:"config,omitzero"`
+
+	// Patches change any other field of the runtimes' children, before the
+	// runtimes' own patches.
+	// +optional
+	// +listType=atomic
+	Patches []Patch `json:"patches,omitempty"`
+}
+
+// ComponentDefn is one workload of a runtime: a StatefulSet if it has volume
+// claim templates, else a Deployment.
+type ComponentDefn struct {
+	// Name of the component and of its workload.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+
+	// Labels of the workload and its pods.
+	// +optional
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// Annotations of the workload and its pods.
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
+
+	// Replicas of the workload; a SeldonRuntime's override goes first.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2147483647
+	Replicas *int64 `json:"replicas,omitempty"`
+
+	// PodSpec of the component's pods.
+	// +optional
+	PodSpec *CorePodSpec `json:"podSpec,omitempty"`
+
+	// VolumeClaimTemplates of the component's StatefulSet.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	VolumeClaimTemplates []PersistentVolumeClaim `json:"volumeClaimTemplates,omitempty"`
+}
+
+// SeldonConfigStatus is empty.
+type SeldonConfigStatus struct{}
+
+// SeldonConfig is a kind of runtime. The operator reads those in its own
+// namespace.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:name="Components",type=string,JSONPath=`.spec.components[*].name`,priority=1,description="Components of the runtime"
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))",optionalOldSelf=true,message="spec is missing: list the components of a runtime in spec.components",reason=FieldValueRequired
+type SeldonConfig struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +optional
+	Spec SeldonConfigSpec `json:"spec,omitempty"`
+	// +optional
+	Status SeldonConfigStatus `json:"status,omitempty"`
+}
+
+// SeldonConfigList is a list of SeldonConfigs.
+//
+// +kubebuilder:object:root=true
+type SeldonConfigList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []SeldonConfig `json:"items"`
+}

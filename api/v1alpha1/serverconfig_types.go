@@ -1,0 +1,59 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// ServerConfigSpec is what Servers are made from.
+type ServerConfigSpec struct {
+	// PodSpec of a Server's pods.
+	PodSpec CorePodSpec `json:"podSpec"`
+
+	// VolumeClaimTemplates of a Server's StatefulSet.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	VolumeClaimTemplates []PersistentVolumeClaim `json:"volumeClaimTemplates,omitempty"`
+}
+
+// PersistentVolumeClaim is a volume claim template. It is not Kubernetes' own
+// type, because an API server keeps no metadata inside custom resources.
+type PersistentVolumeClaim struct {
+	// Name of the claim template, which volume mounts refer to.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+
+	// Spec of the claims.
+	Spec PersistentVolumeClaimSpec `json:"spec"`
+}
+
+// ServerConfigStatus is empty.
+type ServerConfigStatus struct{}
+
+// ServerConfig is a kind of inference server, such as MLServer. The operator
+// reads those in its own namespace.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=mlc
+// +kubebuilder:printcolumn:name="Containers",type=string,JSONPath=`.spec.podSpec.containers[*].name`,priority=1,description="Containers of the server's pods"
+// +kubebuilder:printcolumn:name="Images",type=string,JSONPath=`.spec.podSpec.containers[*].image`,priority=1,description="Images of these containers"
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))",optionalOldSelf=true,message="spec is missing: a ServerConfig needs at least spec.podSpec",reason=FieldValueRequired
+type ServerConfig struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +optional
+	Spec ServerConfigSpec `json:"spec,omitempty"`
+	// +optional
+	Status ServerConfigStatus `json:"status,omitempty"`
+}
+
+// ServerConfigList is a list of ServerConfigs.
+//
+// +kubebuilder:object:root=true
+type ServerConfigList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []ServerConfig `json:"items"`
+}
