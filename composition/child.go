@@ -1,0 +1,129 @@
+package composition
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Key names a child among all kinds and namespaces.
+type Key struct {
+	schema.GroupVersionKind
+	Namespace string
+	Name      string
+}
+
+// KeyOf is the key of an object.
+func KeyOf(object *unstructured.Unstructured) Key {
+	return Key{
+		GroupVersionKind: object.GroupVersionKind(),
+		Namespace:        object.GetNamespace(),
+		Name:             object.GetName(),
+	}
+}
+
+// String is how messages name a child: `Deployment team-a/seldon-envoy`.
+func (k Key) String() string {
+	return fmt.Sprintf("%s %s/%s", k.Kind, k.Namespace, k.Name)
+}
+
+// compare orders keys for messages and plans: by kind, namespace, name.
+func (k Key) compare(other Key) int {
+	return strings.Compare(k.Kind+"/"+k.Namespace+"/"+k.Name, other.Kind+"/"+other.Namespace+"/"+other.Name)
+}
+
+// Child is a rendered object: the apply configuration, complete, and what its
+// template says of it.
+type Child struct {
+	// Object holds the fields that we mean and no others.
+	Object *unstructured.Unstructured
+	// RollReaders: pods read this configuration only when they start.
+	RollReaders bool
+	// Seed is the dotted path of a field that others may change after we set it;
+	// empty if there is none.
+	Seed string
+}
+
+// Key is the key of the child's object.
+func (c Child) Key() Key { return KeyOf(c.Object) }
+
+// A wave is a group of children that are applied side by side; what a wave needs
+// stands in an earlier one.
+type wave int
+
+const (
+	waveAccounts wave = iota
+	waveConfiguration
+	waveServices
+	waveWorkloads
+	waveOthers
+	waves // how many there are
+)
+
+// waveOf places a kind: accounts and RBAC, configuration, services, workloads,
+// and last everything else, which is to say custom resources.
+func waveOf(kind schema.GroupKind) wave {
+	switch kind {
+	case schema.GroupKind{Kind: "ServiceAccount"},
+		schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "Role"},
+		schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}:
+		return waveAccounts
+	case schema.GroupKind{Kind: "ConfigMap"}, schema.GroupKind{Kind: "Secret"}:
+		return waveConfiguration
+	case schema.GroupKind{Kind: "Service"}:
+		return waveServices
+	}
+	if isWorkload(kind) {
+		return waveWorkloads
+	}
+	return waveOthers
+}
+
+// isWorkload tells the kinds that carry a pod template at spec.template.
+func isWorkload(kind schema.GroupKind) bool {
+	return kind.Group == "apps" && slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, kind.Kind)
+}
+
+// Owner is the object that an instance is composed for.
+type Owner struct {
+	schema.GroupVersionKind
+	Namespace  string
+	Name       string
+	UID        types.UID
+	Generation int64
+}
+
+// controls tells whether the owner is the controller of object.
+func (o Owner) controls(object metav1.Object) bool {
+	ref := metav1.GetControllerOfNoCopy(object)
+	return ref != nil && ref.UID == o.UID
+}
+
+// reference is the controller reference that every child carries.
+func (o Owner) reference() map[string]any {
+	return map[string]any{
+		"apiVersion":         o.GroupVersion().String(),
+		"kind":               o.Kind,
+		"name":               o.Name,
+		"uid":                string(o.UID),
+		"controller":         true,
+		"blockOwnerDeletion": true,
+	}
+}
+
+// sortChildren orders children by wave, then by key, so that plans, messages and
+// digests do not depend on the order of rendering.
+func sortChildren(children []Child) {
+	slices.SortStableFunc(children, func(a, b Child) int {
+		ka, kb := a.Key(), b.Key()
+		if wa, wb := waveOf(ka.GroupKind()), waveOf(kb.GroupKind()); wa != wb {
+			return int(wa) - int(wb)
+		}
+		return ka.compare(kb)
+	})
+}

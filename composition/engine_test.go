@@ -1,0 +1,234 @@
+package composition_test
+
+import (
+	"fmt"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/composition"
+)
+
+var _ = Describe("An instance", func() {
+	var site *instance
+
+	BeforeEach(func() { site = newInstance() })
+
+	It("comes up with one create per child, in waves, and then costs nothing", func() {
+		made := writes(requests.during(func() { site.mustReconcile() }))
+		Expect(made).To(HaveLen(6))
+		Expect(made[3]).To(HaveSuffix("/configmaps/site"), "accounts go before configuration: %v", made)
+		Expect(made[4]).To(HaveSuffix("/services/shop"))
+		Expect(made[5]).To(HaveSuffix("/deployments/shop"))
+
+		site.settle()
+		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
+
+		deployment := site.deployment()
+		Expect(deployment.OwnerReferences).To(HaveLen(1))
+		Expect(*deployment.OwnerReferences[0].Controller).To(BeTrue())
+		Expect(deployment.Labels).To(HaveKeyWithValue(policy.OwnerLabel(), "configmap"))
+		Expect(deployment.Spec.Template.Labels).To(Equal(map[string]string{"app.kubernetes.io/name": "shop"}))
+		Expect(deployment.Spec.Template.Annotations).To(BeEmpty())
+	})
+
+	It("costs nothing while the status of children changes", func() {
+		site.settle()
+		for round := range 20 {
+			deployment := site.deployment()
+			deployment.Status.Conditions = []appsv1.DeploymentCondition{{
+				Type: "Tested", Status: corev1.ConditionTrue, Message: fmt.Sprint(round),
+			}}
+			Expect(admin.Status().Update(site.ctx, deployment)).To(Or(Succeed(), WithTransform(apierrors.IsConflict, BeTrue())))
+			site.cached()
+			Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
+		}
+	})
+
+	It("sends one patch for a changed configuration and one for the workload that reads it", func() {
+		site.settle()
+		before := site.deployment()
+		site.request.Input.Frames[0].Values["greeting"] = "hi"
+		var outcome composition.Outcome
+		made := writes(requests.during(func() { outcome = site.mustReconcile() }))
+		Expect(made).To(HaveExactElements(HaveSuffix("/configmaps/site"), HaveSuffix("/deployments/shop")))
+		Expect(outcome.Rolled).To(HaveLen(1))
+		Expect(site.deployment().Spec.Template.Annotations).To(HaveLen(1))
+
+		site.request.Input.Frames[0].Values["greeting"] = "hello"
+		site.mustReconcile()
+		Expect(site.deployment().Spec.Template).To(Equal(before.Spec.Template), "the mark is a function of origin and today")
+	})
+
+	It("rolls the readers also if it stops between configuration and workload", func() {
+		site.settle()
+		configuration := &corev1.ConfigMap{}
+		site.get(configuration, "site")
+		patch := []byte(`{"data":{"index.html":"hi"}}`)
+		Expect(admin.Patch(site.ctx, configuration, client.RawPatch(types.MergePatchType, patch))).To(Succeed())
+		site.request.Input.Frames[0].Values["greeting"] = "hi"
+		site.engine = newEngine()
+		site.cached()
+		site.mustReconcile()
+		Expect(site.deployment().Spec.Template.Annotations).To(HaveLen(1))
+	})
+
+	It("writes nothing after a restart", func() {
+		site.overlay("shop", map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{
+			"containers": []any{map[string]any{"name": "web", "env": []any{map[string]any{"name": "EMPTY", "value": ""}},
+				"resources": map[string]any{"requests": map[string]any{"cpu": "0.5", "memory": "1024Mi"}}}},
+		}}}})
+		site.settle()
+		site.engine = newEngine()
+		Expect(writes(requests.during(func() { site.mustReconcile() }))).To(BeEmpty())
+		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
+	})
+
+	It("applies after a restart what changed while it was away, removals included", func() {
+		site.overlay("shop", map[string]any{"metadata": map[string]any{"annotations": map[string]any{"note": "x"}}})
+		site.settle()
+		Expect(site.deployment().Annotations).To(HaveKey("note"))
+		site.request.Input.Layers = nil
+		site.engine = newEngine()
+		site.mustReconcile()
+		Expect(site.deployment().Annotations).NotTo(HaveKey("note"))
+	})
+
+	DescribeTable("puts back drift in what it owns", func(drift string, object client.Object, name string, intact func(client.Object) bool) {
+		site.settle()
+		site.get(object, name)
+		Expect(admin.Patch(site.ctx, object, client.RawPatch(types.MergePatchType, []byte(drift)))).To(Succeed())
+		Expect(intact(object)).To(BeFalse())
+		site.cached()
+		var outcome composition.Outcome
+		Expect(writes(requests.during(func() { outcome = site.mustReconcile() }))).To(HaveLen(1))
+		Expect(outcome.Corrected).To(HaveLen(1))
+		site.get(object, name)
+		Expect(intact(object)).To(BeTrue())
+		site.settle()
+	},
+		Entry("a field", `{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"evil"}]}}}}`, &appsv1.Deployment{}, "shop",
+			func(o client.Object) bool {
+				return o.(*appsv1.Deployment).Spec.Template.Spec.Containers[0].Image == "web:1"
+			}),
+		Entry("a label", `{"metadata":{"labels":{"app.kubernetes.io/name":"other"}}}`, &appsv1.Deployment{}, "shop",
+			func(o client.Object) bool { return o.GetLabels()["app.kubernetes.io/name"] == "shop" }),
+		Entry("a label that is gone", `{"metadata":{"labels":{"app.kubernetes.io/name":null}}}`, &appsv1.Deployment{}, "shop",
+			func(o client.Object) bool { return o.GetLabels()["app.kubernetes.io/name"] == "shop" }),
+		Entry("a ConfigMap's data", `{"data":{"index.html":"x"}}`, &corev1.ConfigMap{}, "site",
+			func(o client.Object) bool { return o.(*corev1.ConfigMap).Data["index.html"] == "hello" }),
+		Entry("a RoleBinding's subjects", `{"subjects":[]}`, &rbacv1.RoleBinding{}, "site",
+			func(o client.Object) bool { return len(o.(*rbacv1.RoleBinding).Subjects) == 1 }),
+		Entry("a rule more in a Role", `{"rules":[{"apiGroups":[""],"resources":["configmaps"],"verbs":["get"]},{"apiGroups":[""],"resources":["secrets"],"verbs":["get"]}]}`, &rbacv1.Role{}, "site",
+			func(o client.Object) bool { return len(o.(*rbacv1.Role).Rules) == 1 }),
+		Entry("a Service's port", `{"spec":{"ports":[{"name":"http","port":80,"targetPort":"other"}]}}`, &corev1.Service{}, "shop",
+			func(o client.Object) bool { return o.(*corev1.Service).Spec.Ports[0].TargetPort.StrVal == "http" }),
+	)
+
+	It("makes a deleted child again", func() {
+		site.settle()
+		role := &rbacv1.Role{}
+		site.get(role, "site")
+		Expect(admin.Delete(site.ctx, role)).To(Succeed())
+		site.cached()
+		site.mustReconcile()
+		site.get(role, "site")
+	})
+
+	It("leaves foreign fields, labels and annotations alone, through its own changes too", func() {
+		site.settle()
+		drift := `{"metadata":{"labels":{"theirs":"1"},"annotations":{"theirs":"2"}},
+			"spec":{"minReadySeconds":3,"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"now"}}}}}`
+		Expect(admin.Patch(site.ctx, site.deployment(), client.RawPatch(types.MergePatchType, []byte(drift)))).To(Succeed())
+		site.cached()
+		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
+
+		site.overlay("shop", map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{
+			"containers": []any{map[string]any{"name": "web", "image": "web:2"}}}}}})
+		site.mustReconcile()
+		deployment := site.deployment()
+		Expect(deployment.Spec.Template.Spec.Containers[0].Image).To(Equal("web:2"))
+		Expect(deployment.Labels).To(HaveKeyWithValue("theirs", "1"))
+		Expect(deployment.Annotations).To(HaveKeyWithValue("theirs", "2"))
+		Expect(deployment.Spec.MinReadySeconds).To(BeEquivalentTo(3))
+		Expect(deployment.Spec.Template.Annotations).To(HaveKey("kubectl.kubernetes.io/restartedAt"))
+	})
+
+	It("prunes what is no longer rendered, in reverse order, and nothing of others", func() {
+		site.settle()
+		site.request.Input.Frames[0].Components = nil
+		outcome := site.mustReconcile()
+		Expect(outcome.Pruned).To(HaveLen(3))
+		Expect(apierrors.IsNotFound(admin.Get(site.ctx, client.ObjectKey{Namespace: site.owner.Namespace, Name: "site"}, &rbacv1.Role{}))).To(BeTrue())
+		site.deployment()
+		site.settle()
+	})
+
+	It("prunes nothing and applies nothing later when a wave fails", func() {
+		quota := &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/services": quantityOf("0")}}}
+		quota.Namespace, quota.Name = site.owner.Namespace, "none"
+		Expect(admin.Create(site.ctx, quota)).To(Succeed())
+		Eventually(func(g Gomega) {
+			g.Expect(admin.Get(site.ctx, client.ObjectKeyFromObject(quota), quota)).To(Succeed())
+			g.Expect(quota.Status.Hard).NotTo(BeEmpty())
+		}).Should(Succeed())
+		_, err := site.reconcile()
+		child := &composition.ChildError{}
+		Expect(err).To(MatchError(ContainSubstring("exceeded quota")))
+		Expect(asChildError(err, &child)).To(BeTrue())
+		Expect(child.Key.Kind).To(Equal("Service"))
+		Expect(apierrors.IsNotFound(admin.Get(site.ctx, client.ObjectKey{Namespace: site.owner.Namespace, Name: "shop"}, &appsv1.Deployment{}))).To(BeTrue())
+
+		Expect(admin.Delete(site.ctx, quota)).To(Succeed())
+		Eventually(func() error { _, err := site.reconcile(); return err }).Should(Succeed())
+		site.deployment()
+	})
+
+	It("never takes over an object of another owner, and says so", func() {
+		foreign := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}
+		foreign.Namespace, foreign.Name = site.owner.Namespace, "shop"
+		Expect(admin.Create(site.ctx, foreign)).To(Succeed())
+		outcome := site.mustReconcile()
+		Expect(outcome.Held()).To(HaveLen(1))
+		Expect(outcome.Held()[0].Reason).To(Equal(composition.NotOwned))
+		Expect(outcome.Held()[0].Message).To(ContainSubstring("Service " + site.owner.Namespace + "/shop exists"))
+		version := foreign.ResourceVersion
+		site.get(foreign, "shop")
+		Expect(foreign.ResourceVersion).To(Equal(version))
+		site.deployment() // the rest goes on
+	})
+
+	It("writes nothing while paused, and puts everything right after", func() {
+		site.request.Paused = true
+		Expect(writes(requests.during(func() { site.mustReconcile() }))).To(BeEmpty())
+		site.request.Paused = false
+		site.settle()
+		site.deployment()
+	})
+
+	It("goes in the reverse order of waves", func() {
+		site.settle()
+		var order []string
+		Eventually(func(g Gomega) {
+			var remaining []composition.Key
+			for _, request := range writes(requests.during(func() {
+				var err error
+				remaining, err = site.engine.Teardown(site.ctx, site.request.Owner)
+				g.Expect(err).NotTo(HaveOccurred())
+			})) {
+				order = append(order, request)
+			}
+			g.Expect(remaining).To(BeEmpty())
+		}).Should(Succeed())
+		Expect(order).To(HaveLen(6))
+		Expect(order[0]).To(HaveSuffix("/deployments/shop"))
+		Expect(order[1]).To(HaveSuffix("/services/shop"))
+		Expect(order[2]).To(HaveSuffix("/configmaps/site"))
+	})
+})

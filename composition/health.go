@@ -1,0 +1,57 @@
+package composition
+
+import (
+	"fmt"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Health of a child, in the words of kstatus less what an owner has no use for.
+type Health string
+
+const (
+	// Healthy: the child is as its spec wants it, by its own controller's word.
+	Healthy Health = "Ready"
+	// Progressing: its controller has not got there yet.
+	Progressing Health = "InProgress"
+	// Failed: its controller says that it will not get there by itself.
+	Failed Health = "Failed"
+	// Missing: it does not exist.
+	Missing Health = "Missing"
+)
+
+// HealthOf tells the health of a live object by kstatus' rules, which compare
+// with spec and observedGeneration: 0 of 0 replicas is ready only if 0 is wanted.
+// message says what is lacking; it is empty for a healthy object.
+func HealthOf(object *unstructured.Unstructured) (health Health, message string) {
+	if object == nil {
+		return Missing, "does not exist"
+	}
+	if object.GetDeletionTimestamp() != nil {
+		return Progressing, "is being deleted"
+	}
+	if isWorkload(object.GroupVersionKind().GroupKind()) && !observed(object) {
+		return Progressing, "its controller has not seen it yet"
+	}
+	result, err := status.Compute(object)
+	if err != nil {
+		return Progressing, fmt.Sprintf("its status cannot be read: %v", err)
+	}
+	switch result.Status {
+	case status.CurrentStatus:
+		return Healthy, ""
+	case status.FailedStatus:
+		return Failed, result.Message
+	default:
+		return Progressing, result.Message
+	}
+}
+
+// observed tells whether a workload's controller has acted on its newest spec.
+// kstatus takes a status without observedGeneration for a current one; that of a
+// workload made a moment ago is empty.
+func observed(object *unstructured.Unstructured) bool {
+	generation, found, _ := unstructured.NestedInt64(object.Object, "status", "observedGeneration")
+	return found && generation >= object.GetGeneration()
+}

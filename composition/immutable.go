@@ -1,0 +1,113 @@
+package composition
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/json"
+)
+
+// Mismatch is a field that the API server does not let anybody change, and that
+// differs from what is wanted.
+type Mismatch struct {
+	// Field is the path, `spec.serviceName`, say.
+	Field string
+	// Live and Wanted are the values as compact JSON.
+	Live, Wanted string
+}
+
+// Error says what stands in the way.
+func (m *Mismatch) Error() string {
+	return fmt.Sprintf("%s cannot be changed: it is %s, wanted is %s", m.Field, m.Live, m.Wanted)
+}
+
+var claimTemplates = []string{"spec", "volumeClaimTemplates"}
+
+// immutableFields are those of the kinds that a composition is usually made of.
+// Source: the update validation of Kubernetes 1.30 to 1.37.
+var immutableFields = map[schema.GroupKind][][]string{
+	{Group: "apps", Kind: "StatefulSet"}: {
+		{"spec", "selector"}, {"spec", "serviceName"}, {"spec", "podManagementPolicy"}, claimTemplates,
+	},
+	{Group: "apps", Kind: "Deployment"}:                       {{"spec", "selector"}},
+	{Group: "apps", Kind: "DaemonSet"}:                        {{"spec", "selector"}},
+	{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}: {{"roleRef"}},
+	{Kind: "Service"}:                                         {{"spec", "clusterIP"}},
+}
+
+// immutableMismatches lists what stands between live and desired. Fields that
+// desired does not mention are never in the way.
+func immutableMismatches(desired, live *unstructured.Unstructured) []*Mismatch {
+	fields := immutableFields[desired.GroupVersionKind().GroupKind()]
+	if frozen, _, _ := unstructured.NestedBool(live.Object, "immutable"); frozen {
+		fields = append(slices.Clone(fields), []string{"data"}, []string{"binaryData"})
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	canonical, err := canonicalised(desired)
+	if err != nil {
+		canonical = desired
+	}
+	var mismatches []*Mismatch
+	for _, field := range fields {
+		wanted, found, _ := unstructured.NestedFieldNoCopy(canonical.Object, field...)
+		if !found {
+			continue
+		}
+		actual, _, _ := unstructured.NestedFieldNoCopy(live.Object, field...)
+		if sameLength(wanted, actual) {
+			if _, contained := containedIn(wanted, actual, ""); contained {
+				continue
+			}
+		}
+		mismatches = append(mismatches, &Mismatch{
+			Field: strings.Join(field, "."), Live: compact(actual), Wanted: compact(wanted),
+		})
+	}
+	return mismatches
+}
+
+// keepImmutable writes the live value of every immutable field that is equal in
+// meaning into desired, defaults and all, so that the API server sees no change
+// in a list that it compares as one.
+func keepImmutable(desired, live *unstructured.Unstructured) {
+	for _, field := range immutableFields[desired.GroupVersionKind().GroupKind()] {
+		if _, found, _ := unstructured.NestedFieldNoCopy(desired.Object, field...); !found {
+			continue
+		}
+		if actual, found, _ := unstructured.NestedFieldCopy(live.Object, field...); found {
+			_ = unstructured.SetNestedField(desired.Object, actual, field...)
+		}
+	}
+}
+
+// sameLength holds for lists of one length, maps of string pairs of one size, and
+// anything else.
+func sameLength(a, b any) bool {
+	left, isList := a.([]any)
+	if !isList {
+		return true
+	}
+	right, _ := b.([]any)
+	return len(left) == len(right)
+}
+
+// compact writes a value for a message, shortened where it is long.
+func compact(value any) string {
+	if value == nil {
+		return "unset"
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Sprint(value)
+	}
+	const most = 200
+	if len(text) > most {
+		return string(text[:most]) + "…"
+	}
+	return string(text)
+}

@@ -1,0 +1,144 @@
+package composition
+
+import (
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
+)
+
+// inStep tells, in memory, whether live already is what applying desired would
+// make of it: manager owns just the fields of desired, and their values are
+// there. False means "in doubt", not "different": the API server may have
+// written a value in another way, which only a dry-run can tell. Then differing
+// names the first place.
+func inStep(desired, live *unstructured.Unstructured, manager string) (differing string, ok bool) {
+	owned := appliedFields(live, manager)
+	if owned == nil {
+		return "metadata.managedFields", false
+	}
+	fields := withoutIdentity(desired)
+	if where, same := sameFields(fields, owned, ""); !same {
+		return where, false
+	}
+	canonical, err := canonicalised(desired)
+	if err != nil {
+		return "", false
+	}
+	return containedIn(withoutIdentity(canonical), live.Object, "")
+}
+
+// withoutIdentity is an apply configuration less what names the object, which
+// is not among anybody's fields.
+func withoutIdentity(object *unstructured.Unstructured) map[string]any {
+	fields := make(map[string]any, len(object.Object))
+	for key, value := range object.Object {
+		if key != "apiVersion" && key != "kind" {
+			fields[key] = value
+		}
+	}
+	if metadata, found := fields["metadata"].(map[string]any); found {
+		rest := make(map[string]any, len(metadata))
+		for key, value := range metadata {
+			if key != "name" && key != "namespace" && key != "uid" {
+				rest[key] = value
+			}
+		}
+		fields["metadata"] = rest
+	}
+	return fields
+}
+
+// canonicalised sends an object of a built-in kind through its Go type, which
+// writes quantities and the like as the API server does. Zero values that the
+// type omits are lost, as they are in what the API server returns.
+func canonicalised(object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	typed, err := scheme.Scheme.New(object.GroupVersionKind())
+	if runtime.IsNotRegisteredError(err) {
+		return object, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, typed); err != nil {
+		return nil, err
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(typed)
+	if err != nil {
+		return nil, err
+	}
+	return &unstructured.Unstructured{Object: content}, nil
+}
+
+// containedIn tells whether live has everything that desired has: each field of
+// a map, each item of a list. List items are found by content, so foreign items
+// of a keyed list do not disturb; those of an atomic list cannot be there, since
+// whoever adds one takes the list from us, which sameFields sees.
+func containedIn(desired, live any, path string) (differing string, ok bool) {
+	switch desired := desired.(type) {
+	case nil:
+		return "", true
+	case map[string]any:
+		fields, isMap := live.(map[string]any)
+		if !isMap && (len(desired) > 0 || live != nil) {
+			return path, false
+		}
+		for key, value := range desired {
+			if where, ok := containedIn(value, fields[key], path+"."+key); !ok {
+				return where, false
+			}
+		}
+		return "", true
+	case []any:
+		items, _ := live.([]any)
+		position := 0
+		for _, item := range desired {
+			// Order counts: the items of desired stand in live in the same order.
+			for position < len(items) {
+				if _, ok := containedIn(item, items[position], path); ok {
+					break
+				}
+				position++
+			}
+			if position == len(items) {
+				return path + "[]", false
+			}
+			position++
+		}
+		return "", true
+	}
+	if sameScalar(desired, live) || isZero(desired) && live == nil {
+		return "", true
+	}
+	return path, false
+}
+
+// isZero tells the scalars that the API server leaves out of what it returns
+// where the field says omitempty.
+func isZero(value any) bool {
+	switch value {
+	case false, "", int64(0), float64(0):
+		return true
+	}
+	return false
+}
+
+// sameQuantity tells whether two decoded JSON values are equal amounts, `1Gi`
+// and `1024Mi`, say.
+func sameQuantity(a, b any) bool {
+	left, right := quantity(a), quantity(b)
+	return left != nil && right != nil && equality.Semantic.DeepEqual(*left, *right)
+}
+
+func quantity(value any) *resource.Quantity {
+	text, isText := value.(string)
+	if !isText {
+		return nil
+	}
+	parsed, err := resource.ParseQuantity(text)
+	if err != nil {
+		return nil
+	}
+	return &parsed
+}

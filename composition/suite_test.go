@@ -1,0 +1,266 @@
+package composition_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/test/controlplane"
+)
+
+// The engine's tests run on a real control plane, with workload controllers and
+// simulated nodes, and with a cache as an operator has it.
+
+var (
+	lifetime context.Context // of the suite
+	cluster  *controlplane.ControlPlane
+	admin    client.Client // a user, who is not the engine
+	requests *requestLog   // of the engine
+	writer   client.Client
+	children cache.Cache
+)
+
+var policy = composition.Policy{
+	Manager: "sites",
+	Domain:  "sites.example.com/",
+	Carried: func(key string) bool {
+		return strings.HasPrefix(key, "meta.helm.sh/") || key == "app.kubernetes.io/managed-by"
+	},
+}
+
+var kinds = []composition.Kind{
+	{Object: &corev1.ServiceAccount{}, List: &corev1.ServiceAccountList{}},
+	{Object: &rbacv1.Role{}, List: &rbacv1.RoleList{}},
+	{Object: &rbacv1.RoleBinding{}, List: &rbacv1.RoleBindingList{}},
+	{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
+	{Object: &corev1.Service{}, List: &corev1.ServiceList{}},
+	{Object: &appsv1.Deployment{}, List: &appsv1.DeploymentList{}},
+	{Object: &appsv1.StatefulSet{}, List: &appsv1.StatefulSetList{}},
+}
+
+func TestEngine(t *testing.T) {
+	RegisterFailHandler(Fail)
+	SetDefaultEventuallyTimeout(10 * time.Second)
+	SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
+	RunSpecs(t, "Composition engine")
+}
+
+var _ = BeforeSuite(func() {
+	ctx, cancel := context.WithCancel(context.Background())
+	DeferCleanup(cancel)
+	lifetime = ctx
+	var err error
+	cluster, err = controlplane.Start(ctx, controlplane.Options{})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() { Expect(cluster.Stop()).To(Succeed()) })
+
+	admin, err = client.New(cluster.Config(), client.Options{})
+	Expect(err).NotTo(HaveOccurred())
+
+	config := cluster.Config()
+	config.QPS = -1
+	requests = &requestLog{}
+	config.Wrap(requests.wrap)
+	writer, err = client.New(config, client.Options{})
+	Expect(err).NotTo(HaveOccurred())
+
+	labelled, err := labels.NewRequirement(policy.OwnerLabel(), selection.Exists, nil)
+	Expect(err).NotTo(HaveOccurred())
+	children, err = cache.New(cluster.Config(), cache.Options{
+		DefaultLabelSelector: labels.NewSelector().Add(*labelled),
+		DefaultTransform: func(object any) (any, error) {
+			if object, isObject := object.(metav1.Object); isObject {
+				composition.TrimManagedFields(object, policy.Manager)
+			}
+			return object, nil
+		},
+	})
+	Expect(err).NotTo(HaveOccurred())
+	Expect(composition.Index(ctx, children, kinds)).To(Succeed())
+	go func() {
+		defer GinkgoRecover()
+		Expect(children.Start(ctx)).To(Succeed())
+	}()
+	Expect(children.WaitForCacheSync(ctx)).To(BeTrue())
+})
+
+// newEngine is what an operator makes when it starts.
+func newEngine() *composition.Engine {
+	templates, err := composition.NewTemplates(os.DirFS("testdata/templates"))
+	Expect(err).NotTo(HaveOccurred())
+	engine, err := composition.New(composition.Engine{
+		Templates: templates, Policy: policy, Kinds: kinds,
+		Client: writer, Cache: children, Live: writer,
+	})
+	Expect(err).NotTo(HaveOccurred())
+	return engine
+}
+
+// instance is one owner, a ConfigMap in a namespace of its own, and what is
+// wanted for it.
+type instance struct {
+	ctx     context.Context
+	owner   *corev1.ConfigMap
+	engine  *composition.Engine
+	request composition.Request
+}
+
+func newInstance() *instance {
+	ctx := lifetime
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "site-"}}
+	Expect(admin.Create(ctx, namespace)).To(Succeed())
+	owner := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "owner"}}
+	Expect(admin.Create(ctx, owner)).To(Succeed())
+	i := &instance{ctx: ctx, owner: owner, engine: newEngine()}
+	i.request = composition.Request{
+		Owner: composition.Owner{
+			GroupVersionKind: corev1.SchemeGroupVersion.WithKind("ConfigMap"),
+			Namespace:        owner.Namespace, Name: owner.Name, UID: owner.UID, Generation: 1,
+		},
+		Input: composition.Input{
+			Namespace: owner.Namespace,
+			Frames: []composition.Frame{{
+				Template: "site", Components: []string{"account"},
+				Values: map[string]string{"name": "shop", "greeting": "hello"},
+			}},
+		},
+	}
+	return i
+}
+
+// overlay lays content over a Deployment of the instance, as a layer would.
+func (i *instance) overlay(name string, content map[string]any) {
+	i.request.Input.Layers = append(i.request.Input.Layers, composition.Layer{
+		Source: "test", Overlays: []composition.Overlay{{
+			Path: "spec", Kind: appsv1.SchemeGroupVersion.WithKind("Deployment"), Name: name, Content: content,
+		}},
+	})
+}
+
+func (i *instance) reconcile() (composition.Outcome, error) {
+	return i.engine.Reconcile(i.ctx, i.request)
+}
+
+func (i *instance) mustReconcile() composition.Outcome {
+	GinkgoHelper()
+	outcome, err := i.reconcile()
+	Expect(err).NotTo(HaveOccurred())
+	return outcome
+}
+
+// settle reconciles until there is nothing to do, and the cache shows it.
+func (i *instance) settle() {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		outcome, err := i.reconcile()
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(outcome.Plan.Writes()).To(BeZero(), "%v", outcome.Plan.Steps)
+		for key, live := range outcome.Children {
+			g.Expect(live).NotTo(BeNil(), key.String())
+		}
+	}).Should(Succeed())
+	i.cached()
+}
+
+// cached waits until the cache has what the API server has.
+func (i *instance) cached() {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		for _, kind := range kinds {
+			seen, live := kind.List.DeepCopyObject().(client.ObjectList), kind.List.DeepCopyObject().(client.ObjectList)
+			g.Expect(children.List(i.ctx, seen, client.InNamespace(i.owner.Namespace))).To(Succeed())
+			g.Expect(admin.List(i.ctx, live, client.InNamespace(i.owner.Namespace), client.HasLabels{policy.OwnerLabel()})).To(Succeed())
+			g.Expect(versions(seen)).To(Equal(versions(live)))
+		}
+	}).Should(Succeed())
+}
+
+func versions(list client.ObjectList) []string {
+	var versions []string
+	_ = meta.EachListItem(list, func(item runtime.Object) error {
+		object := item.(client.Object)
+		versions = append(versions, object.GetName()+"@"+object.GetResourceVersion())
+		return nil
+	})
+	slices.Sort(versions)
+	return versions
+}
+
+func (i *instance) get(object client.Object, name string) {
+	GinkgoHelper()
+	Expect(admin.Get(i.ctx, client.ObjectKey{Namespace: i.owner.Namespace, Name: name}, object)).To(Succeed())
+}
+
+func (i *instance) deployment() *appsv1.Deployment {
+	GinkgoHelper()
+	deployment := &appsv1.Deployment{}
+	i.get(deployment, "shop")
+	return deployment
+}
+
+// requestLog records what goes over the wire.
+type requestLog struct {
+	mu      sync.Mutex
+	entries []string
+}
+
+func (l *requestLog) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(request *http.Request) (*http.Response, error) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		verb := request.Method
+		if strings.Contains(request.URL.RawQuery, "dryRun=All") {
+			verb = "DRYRUN"
+		}
+		l.entries = append(l.entries, fmt.Sprintf("%s %s", verb, request.URL.Path))
+		return next.RoundTrip(request)
+	})
+}
+
+// during lists the requests that happen while do runs.
+func (l *requestLog) during(do func()) []string {
+	l.mu.Lock()
+	start := len(l.entries)
+	l.mu.Unlock()
+	do()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.entries[start:])
+}
+
+// writes are the requests among entries that change something.
+func writes(entries []string) []string {
+	return slices.DeleteFunc(entries, func(entry string) bool {
+		return strings.HasPrefix(entry, "GET ") || strings.HasPrefix(entry, "DRYRUN ")
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
+
+func quantityOf(text string) resource.Quantity { return resource.MustParse(text) }
+
+func asChildError(err error, target **composition.ChildError) bool { return errors.As(err, target) }

@@ -1,0 +1,423 @@
+package composition
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	// parametersFile is the one file of a template folder that carries values: a
+	// ConfigMap, marked as local configuration, whose data the folder's
+	// `replacements` copy to where they belong.
+	parametersFile = "parameters.yaml"
+
+	// policyPrefix marks the annotations by which a template talks to the engine.
+	// They are read when the template is compiled and never reach the cluster.
+	policyPrefix = "composition/"
+	// rollReadersPolicy on a ConfigMap or Secret: pods read it only when they
+	// start, so a change of its content rolls the workloads that refer to it.
+	rollReadersPolicy = policyPrefix + "roll-readers"
+	// seedPolicy on any object: a field, as a dotted path, that is sent when the
+	// object is made and when the value wanted for it changes, and is left to
+	// others in between.
+	seedPolicy = policyPrefix + "seed"
+)
+
+// Frame is one use of a template: a Kustomize folder, the Kustomize Components
+// below it that are wanted, and the values of its parameters.
+type Frame struct {
+	// Template is the folder, relative to the root of the renderer's file system.
+	Template string
+	// Components are folders under Template's `components`, each a Kustomize
+	// Component. Their order has no meaning.
+	Components []string
+	// Values by parameter name. Every parameter of the variant needs one.
+	Values map[string]string
+}
+
+// Templates compiles Kustomize folders and binds them to values.
+//
+// Kustomize runs once per variant (a template and the set of its components),
+// when that variant is first asked for, on parameters that are placeholders;
+// what it gives is kept. Binding copies it and fills the placeholders in, in
+// memory, so that a value is never pasted into YAML text: a name such as `true`
+// or `1e3` stays a string. Templates is safe for concurrent use.
+type Templates struct {
+	fsys filesys.FileSystem
+
+	mu       sync.Mutex
+	variants map[string]*variant
+}
+
+// NewTemplates reads the folders of fsys, usually an embed.FS.
+func NewTemplates(fsys fs.FS) (*Templates, error) {
+	memory := filesys.MakeFsInMemory()
+	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return err
+		}
+		return memory.WriteFile(path.Join("/", name), content)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read templates: %w", err)
+	}
+	return &Templates{fsys: memory, variants: map[string]*variant{}}, nil
+}
+
+// Bind renders frame into namespace. The objects are the caller's.
+//
+// Errors: a folder that Kustomize refuses, a parameter without a value, a value
+// for no parameter.
+func (t *Templates) Bind(frame Frame, namespace string) ([]Child, error) {
+	v, err := t.compiled(frame)
+	if err != nil {
+		return nil, err
+	}
+	values := make([]string, len(v.parameters))
+	for i, name := range v.parameters {
+		value, found := frame.Values[name]
+		switch {
+		case name == namespaceParameter:
+			value = namespace
+		case !found:
+			return nil, fmt.Errorf("template %s: parameter %q has no value", frame.Template, name)
+		}
+		values[i] = value
+	}
+	for name := range frame.Values {
+		if !slices.Contains(v.parameters, name) {
+			return nil, fmt.Errorf("template %s: has no parameter %q", frame.Template, name)
+		}
+	}
+	children := make([]Child, len(v.objects))
+	for i, object := range v.objects {
+		children[i] = Child{
+			Object:      &unstructured.Unstructured{Object: object.content.bind(values).(map[string]any)},
+			RollReaders: object.rollReaders,
+			Seed:        object.seed,
+		}
+	}
+	return children, nil
+}
+
+// namespaceParameter is the one parameter that no file declares: Kustomize's own
+// namespace transformer carries it to wherever a namespace belongs.
+const namespaceParameter = "namespace"
+
+// variant is a template as Kustomize rendered it, with holes where parameters go.
+type variant struct {
+	parameters []string
+	objects    []compiledObject
+}
+
+type compiledObject struct {
+	content     node
+	rollReaders bool
+	seed        string
+}
+
+// compiled gives the variant of frame, running Kustomize if this is its first use.
+func (t *Templates) compiled(frame Frame) (*variant, error) {
+	components := slices.Sorted(slices.Values(frame.Components))
+	key := frame.Template + "?" + strings.Join(components, ",")
+
+	// The lock is held while Kustomize runs: it happens a handful of times in a
+	// process, and Kustomize's global schema is read without locks
+	// (kubernetes-sigs/kustomize#3659).
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if v, found := t.variants[key]; found {
+		return v, nil
+	}
+	v, err := t.compile(frame.Template, components)
+	if err != nil {
+		return nil, fmt.Errorf("compile template %s: %w", key, err)
+	}
+	t.variants[key] = v
+	return v, nil
+}
+
+// compile runs Kustomize on placeholders and finds them again in the output.
+func (t *Templates) compile(template string, components []string) (*variant, error) {
+	folders := []string{template}
+	for _, component := range components {
+		folders = append(folders, path.Join(template, "components", component))
+	}
+	names := []string{namespaceParameter}
+	for _, folder := range folders {
+		declared, err := t.declaredParameters(folder)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, declared...)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+
+	placeholders := make(map[string]string, len(names))
+	for i, name := range names {
+		placeholders[name] = placeholder(i)
+	}
+	objects, err := t.kustomize(template, components, placeholders)
+	if err != nil {
+		return nil, err
+	}
+	v := &variant{parameters: names}
+	for _, object := range objects {
+		annotations := object.GetAnnotations()
+		compiled := compiledObject{
+			rollReaders: annotations[rollReadersPolicy] == "true",
+			seed:        annotations[seedPolicy],
+		}
+		dropPolicies(object)
+		compiled.content, err = compileNode(object.Object, len(names))
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
+		}
+		v.objects = append(v.objects, compiled)
+	}
+	return v, nil
+}
+
+// kustomize is a plain Kustomize run of template with components, parameters
+// having the given values. It is also the oracle that binding is tested against.
+func (t *Templates) kustomize(template string, components []string, values map[string]string) (objects []*unstructured.Unstructured, err error) {
+	// Kustomize reports some malformed input by panicking.
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("kustomize: %v", r)
+		}
+	}()
+	fsys := filesys.MakeFsInMemory()
+	root := path.Join("/", template)
+	if err := t.copyFolder(fsys, root, values); err != nil {
+		return nil, err
+	}
+	overlay := types.Kustomization{
+		TypeMeta:  types.TypeMeta{APIVersion: types.KustomizationVersion, Kind: types.KustomizationKind},
+		Resources: []string{".." + root},
+		Namespace: values[namespaceParameter],
+	}
+	for _, component := range components {
+		overlay.Components = append(overlay.Components, path.Join("..", root, "components", component))
+	}
+	text, err := yaml.Marshal(overlay)
+	if err != nil {
+		return nil, err
+	}
+	if err := fsys.WriteFile("/variant/kustomization.yaml", text); err != nil {
+		return nil, err
+	}
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(fsys, "/variant")
+	if err != nil {
+		return nil, err
+	}
+	for _, resource := range resources.Resources() {
+		// Through JSON, because Kustomize's own maps hold Go ints, which
+		// unstructured objects cannot copy.
+		text, err := resource.MarshalJSON()
+		if err != nil {
+			return nil, err
+		}
+		object := &unstructured.Unstructured{}
+		if err := object.UnmarshalJSON(text); err != nil {
+			return nil, err
+		}
+		objects = append(objects, object)
+	}
+	return objects, nil
+}
+
+// copyFolder puts the folder at root into fsys, with values in its parameter files.
+func (t *Templates) copyFolder(fsys filesys.FileSystem, root string, values map[string]string) error {
+	return t.fsys.Walk(root, func(name string, info fs.FileInfo, err error) error {
+		if err != nil || info.IsDir() {
+			return err
+		}
+		content, err := t.fsys.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if path.Base(name) == parametersFile {
+			if content, err = withValues(content, values); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+		return fsys.WriteFile(name, content)
+	})
+}
+
+// declaredParameters lists the keys of a folder's parameter file, if it has one.
+func (t *Templates) declaredParameters(folder string) ([]string, error) {
+	name := path.Join("/", folder, parametersFile)
+	if !t.fsys.Exists(name) {
+		return nil, nil
+	}
+	content, err := t.fsys.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	var file struct{ Data map[string]string }
+	if err := yaml.Unmarshal(content, &file); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	names := make([]string, 0, len(file.Data))
+	for key := range file.Data {
+		names = append(names, key)
+	}
+	return names, nil
+}
+
+// withValues gives a parameter file other values.
+func withValues(content []byte, values map[string]string) ([]byte, error) {
+	file := map[string]any{}
+	if err := yaml.Unmarshal(content, &file); err != nil {
+		return nil, err
+	}
+	data, _ := file["data"].(map[string]any)
+	for key := range data {
+		if value, found := values[key]; found {
+			data[key] = value
+		}
+	}
+	return yaml.Marshal(file)
+}
+
+func dropPolicies(object *unstructured.Unstructured) {
+	annotations := object.GetAnnotations()
+	for key := range annotations {
+		if strings.HasPrefix(key, policyPrefix) {
+			delete(annotations, key)
+		}
+	}
+	if len(annotations) == 0 {
+		annotations = nil // SetAnnotations then removes the field
+	}
+	object.SetAnnotations(annotations)
+}
+
+// A placeholder is a legal DNS label, so that Kustomize takes it wherever a name
+// may stand; the digits tell the parameter.
+const (
+	placeholderStart = "p7hole"
+	placeholderEnd   = "q7"
+)
+
+func placeholder(parameter int) string {
+	return placeholderStart + strconv.Itoa(parameter) + placeholderEnd
+}
+
+// node is a piece of a compiled object: a map, a list, a hole or a constant.
+type node interface {
+	// bind gives a deep copy with the holes filled by values, by parameter index.
+	bind(values []string) any
+}
+
+type (
+	mapNode      map[string]node
+	listNode     []node
+	constantNode struct{ value any }
+	// holeNode is a string with parameters in it: literal, parameter, literal, …
+	holeNode struct {
+		literals   []string
+		parameters []int
+	}
+)
+
+func (n mapNode) bind(values []string) any {
+	bound := make(map[string]any, len(n))
+	for key, child := range n {
+		bound[key] = child.bind(values)
+	}
+	return bound
+}
+
+func (n listNode) bind(values []string) any {
+	bound := make([]any, len(n))
+	for i, child := range n {
+		bound[i] = child.bind(values)
+	}
+	return bound
+}
+
+func (n constantNode) bind([]string) any { return n.value }
+
+func (n holeNode) bind(values []string) any {
+	var text strings.Builder
+	for i, parameter := range n.parameters {
+		text.WriteString(n.literals[i])
+		text.WriteString(values[parameter])
+	}
+	text.WriteString(n.literals[len(n.parameters)])
+	return text.String()
+}
+
+// compileNode turns decoded JSON into nodes, splitting strings at placeholders.
+func compileNode(value any, parameters int) (node, error) {
+	switch value := value.(type) {
+	case map[string]any:
+		compiled := make(mapNode, len(value))
+		for key, child := range value {
+			if strings.Contains(key, placeholderStart) {
+				return nil, fmt.Errorf("a parameter may not be part of the key %q", key)
+			}
+			node, err := compileNode(child, parameters)
+			if err != nil {
+				return nil, err
+			}
+			compiled[key] = node
+		}
+		return compiled, nil
+	case []any:
+		compiled := make(listNode, len(value))
+		for i, child := range value {
+			node, err := compileNode(child, parameters)
+			if err != nil {
+				return nil, err
+			}
+			compiled[i] = node
+		}
+		return compiled, nil
+	case string:
+		return compileString(value, parameters)
+	default:
+		return constantNode{value}, nil
+	}
+}
+
+func compileString(text string, parameters int) (node, error) {
+	hole := holeNode{}
+	for {
+		literal, rest, found := strings.Cut(text, placeholderStart)
+		hole.literals = append(hole.literals, literal)
+		if !found {
+			break
+		}
+		digits, after, ended := strings.Cut(rest, placeholderEnd)
+		parameter, err := strconv.Atoi(digits)
+		if !ended || err != nil || parameter >= parameters {
+			return nil, fmt.Errorf("%q holds a mangled parameter", text)
+		}
+		hole.parameters = append(hole.parameters, parameter)
+		text = after
+	}
+	if len(hole.parameters) == 0 {
+		return constantNode{text}, nil
+	}
+	return hole, nil
+}
