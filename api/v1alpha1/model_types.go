@@ -99,7 +99,7 @@ type LoggingSpec struct {
 
 // ExplainerSpec names what is explained, and how.
 //
-// +kubebuilder:validation:XValidation:rule="!(has(self.modelRef) && self.modelRef != ” && has(self.pipelineRef) && self.pipelineRef != ”)",message="modelRef and pipelineRef exclude each other: remove one of them",fieldPath=".pipelineRef",reason=FieldValueForbidden
+// +kubebuilder:validation:XValidation:rule="!(has(self.modelRef) && size(self.modelRef) > 0 && has(self.pipelineRef) && size(self.pipelineRef) > 0)",message="modelRef and pipelineRef exclude each other: remove one of them",fieldPath=".pipelineRef",reason=FieldValueForbidden
 type ExplainerSpec struct {
 	// Type of explainer, for example anchor_tabular.
 	// +optional
@@ -116,7 +116,7 @@ type ExplainerSpec struct {
 
 // LlmSpec names what serves the language model.
 //
-// +kubebuilder:validation:XValidation:rule="!(has(self.modelRef) && self.modelRef != ” && has(self.pipelineRef) && self.pipelineRef != ”)",message="modelRef and pipelineRef exclude each other: remove one of them",fieldPath=".pipelineRef",reason=FieldValueForbidden
+// +kubebuilder:validation:XValidation:rule="!(has(self.modelRef) && size(self.modelRef) > 0 && has(self.pipelineRef) && size(self.pipelineRef) > 0)",message="modelRef and pipelineRef exclude each other: remove one of them",fieldPath=".pipelineRef",reason=FieldValueForbidden
 type LlmSpec struct {
 	// ModelRef is the name of a Model.
 	// +optional

@@ -90,7 +90,7 @@ type TracingConfig struct {
 	// Ratio of requests that are traced, from 0 to 1.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="self == '' || (self.matches('^[+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]+)?$') && double(self) <= 1.0)",message="ratio must be a number from 0 to 1, such as 0.25"
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || (self.matches('^[+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]+)?$') && double(self) <= 1.0)",message="ratio must be a number from 0 to 1, such as 0.25"
 	Ratio *string `json:"ratio,omitempty"`
 }
 
