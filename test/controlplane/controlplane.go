@@ -64,13 +64,16 @@ type ControlPlane struct {
 	admin     *rest.Config
 	adminFile []byte
 
-	// lifetime ends when the control plane stops; provisioning is done then.
-	lifetime     context.Context
-	end          context.CancelFunc
-	provisioning sync.WaitGroup
+	// lifetime ends when the control plane stops; so does what is in background.
+	lifetime   context.Context
+	end        context.CancelFunc
+	background sync.WaitGroup
 
 	// processes are in the order of their start.
 	processes []*process
+	// broken is closed when a program ends by itself.
+	broken    chan struct{}
+	breaking  sync.Once
 	stop      sync.Once
 	stopError error
 }
@@ -83,7 +86,7 @@ type ControlPlane struct {
 // it ends, everything stops as if Stop had been called. An error quotes the last
 // lines of the log of the program that is to blame.
 func Start(ctx context.Context, opts Options) (_ *ControlPlane, err error) {
-	cp := &ControlPlane{}
+	cp := &ControlPlane{broken: make(chan struct{})}
 	cp.lifetime, cp.end = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
@@ -123,7 +126,7 @@ func (cp *ControlPlane) Stop() error {
 			}
 		}
 		cp.end()
-		cp.provisioning.Wait()
+		cp.background.Wait()
 		for i := len(cp.processes) - 1; i >= 0; i-- {
 			cp.processes[i].kill()
 		}
@@ -142,6 +145,10 @@ func (cp *ControlPlane) Stop() error {
 	})
 	return cp.stopError
 }
+
+// Broken returns a channel that is closed when a program ends although nobody
+// stopped it. Stop then tells which one, and why.
+func (cp *ControlPlane) Broken() <-chan struct{} { return cp.broken }
 
 // Directory returns the absolute path of the directory with the programs' logs,
 // certificates and kubeconfigs.
@@ -188,6 +195,11 @@ func (cp *ControlPlane) User(name string, groups ...string) (*rest.Config, []byt
 func (cp *ControlPlane) prepare(opts Options) (err error) {
 	if cp.binaries, err = programs.Directory(); err != nil {
 		return err
+	}
+	for _, path := range opts.CRDs {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("install the CRDs: %w", err)
+		}
 	}
 	directory := opts.Directory
 	if directory == "" {
@@ -285,7 +297,7 @@ func (cp *ControlPlane) startAPIServer(ctx context.Context, opts Options) error 
 		return nil
 	}
 	_, err = envtest.InstallCRDs(cp.Config(), envtest.CRDInstallOptions{
-		Paths: opts.CRDs, ErrorIfPathMissing: true, MaxTime: time.Minute,
+		Paths: opts.CRDs, MaxTime: time.Minute,
 	})
 	if err != nil {
 		return fmt.Errorf("install the CRDs: %w", err)
@@ -302,6 +314,13 @@ func (cp *ControlPlane) run(name string, arguments ...string) error {
 		return err
 	}
 	cp.processes = append(cp.processes, p)
+	cp.background.Go(func() {
+		select {
+		case <-p.ended:
+			cp.breaking.Do(func() { close(cp.broken) })
+		case <-cp.lifetime.Done():
+		}
+	})
 	return nil
 }
 

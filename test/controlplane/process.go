@@ -109,6 +109,9 @@ func (p *process) quoteLog() string {
 	if err != nil {
 		return fmt.Sprintf("its log cannot be read: %v", err)
 	}
+	if len(content) == 0 {
+		return "its log is empty: " + p.logPath
+	}
 	lines := strings.Split(string(bytes.TrimSpace(content)), "\n")
 	if len(lines) > logTailLines {
 		lines = lines[len(lines)-logTailLines:]

@@ -80,9 +80,9 @@ func (cp *ControlPlane) startVolumes(ctx context.Context, clients kubernetes.Int
 	factory.Start(cp.lifetime.Done())
 	factory.WaitForCacheSync(cp.lifetime.Done())
 	for range volumeWorkers {
-		cp.provisioning.Go(func() { p.work(cp.lifetime) })
+		cp.background.Go(func() { p.work(cp.lifetime) })
 	}
-	cp.provisioning.Go(func() {
+	cp.background.Go(func() {
 		<-cp.lifetime.Done()
 		p.queue.ShutDown()
 		factory.Shutdown()
