@@ -25,9 +25,6 @@ const (
 // the programs. The name is the one that controller-runtime's envtest reads.
 const AssetsVariable = "KUBEBUILDER_ASSETS"
 
-// modulePath is the module whose root directory holds bin/k8s.
-const modulePath = "github.com/seldon-operator/seldon-operator"
-
 // Directory returns the absolute path of the directory that holds the programs:
 // the value of KUBEBUILDER_ASSETS, or else bin/k8s of this repository. It does
 // not look whether the programs are there.
@@ -53,6 +50,9 @@ func Path(name string) (string, error) {
 	}
 	return filepath.Join(directory, name), nil
 }
+
+// modulePath is the module whose root directory holds bin/k8s.
+const modulePath = "github.com/seldon-operator/seldon-operator"
 
 // repositoryRoot walks from the working directory upwards to the directory that
 // holds this module's go.mod, past those of nested modules. Tests run in their
