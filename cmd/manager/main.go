@@ -1,0 +1,138 @@
+// Command manager is the operator.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap/zapcore"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/controllers"
+)
+
+// version is set by the build.
+var version = "development"
+
+// leaseName is that of the existing operator, so that the two never run at once.
+const leaseName = "e98130ae.seldon.io"
+
+// settings are the flags.
+type settings struct {
+	metricsAddress  string
+	probeAddress    string
+	namespace       string
+	watchNamespaces string
+	clusterwide     bool
+	leaderElect     bool
+	logLevel        string
+	deployments     bool
+	concurrency     int
+	version         bool
+}
+
+func main() {
+	flags := settings{}
+	flag.StringVar(&flags.metricsAddress, "metrics-bind-address", ":4000", "where metrics are served; 0 switches them off")
+	flag.StringVar(&flags.probeAddress, "health-probe-bind-address", ":4001", "where /healthz and /readyz are served")
+	flag.StringVar(&flags.namespace, "namespace", "", "namespace to watch, unless clusterwide")
+	flag.StringVar(&flags.watchNamespaces, "watch-namespaces", "", "namespaces to watch, separated by commas; only with --clusterwide, and empty means all")
+	flag.BoolVar(&flags.clusterwide, "clusterwide", false, "watch all namespaces, or those of --watch-namespaces")
+	flag.BoolVar(&flags.leaderElect, "leader-elect", false, "elect a leader, so that of several replicas one works")
+	flag.StringVar(&flags.logLevel, "log-level", "info", "debug, info, warn or error")
+	flag.BoolVar(&flags.deployments, "use-deployments-for-servers", false, "make Servers Deployments in place of StatefulSets")
+	flag.IntVar(&flags.concurrency, "concurrency", 8, "objects of each kind that are reconciled side by side")
+	flag.BoolVar(&flags.version, "version", false, "print the version and exit")
+	flag.Parse()
+	if flags.version {
+		fmt.Println(version)
+		return
+	}
+	if err := run(flags); err != nil {
+		fmt.Fprintln(os.Stderr, "manager:", err)
+		os.Exit(1)
+	}
+}
+
+// run starts the manager and returns when it is told to stop.
+func run(flags settings) error {
+	level, err := zapcore.ParseLevel(flags.logLevel)
+	if err != nil {
+		return fmt.Errorf("--log-level: %q is none of debug, info, warn, error", flags.logLevel)
+	}
+	ctrl.SetLogger(zap.New(zap.Level(level)))
+	operatorNamespace := os.Getenv("POD_NAMESPACE")
+	if operatorNamespace == "" {
+		operatorNamespace = "seldon-mesh"
+	}
+	namespaces, err := flags.namespaces(operatorNamespace)
+	if err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	// The API server's own priority and fairness is the limit.
+	config.QPS = -1
+	mgr, err := ctrl.NewManager(config, manager.Options{
+		Scheme:                        scheme,
+		Cache:                         controllers.CacheOptions(operatorNamespace, namespaces),
+		Metrics:                       metricsserver.Options{BindAddress: flags.metricsAddress},
+		HealthProbeBindAddress:        flags.probeAddress,
+		LeaderElection:                flags.leaderElect,
+		LeaderElectionID:              leaseName,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return fmt.Errorf("make the manager: %w", err)
+	}
+	ctx := ctrl.SetupSignalHandler()
+	err = errors.Join(
+		controllers.Setup(ctx, mgr, controllers.Options{
+			Namespace: operatorNamespace, UseDeploymentsForServers: flags.deployments, Concurrency: flags.concurrency,
+		}),
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("caches", controllers.CachesSynced(ctx, mgr.GetCache())),
+	)
+	if err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+// namespaces to watch; none means all.
+func (s settings) namespaces(operatorNamespace string) ([]string, error) {
+	listed := slices.DeleteFunc(strings.Split(s.watchNamespaces, ","), func(name string) bool { return strings.TrimSpace(name) == "" })
+	switch {
+	case s.clusterwide && len(listed) == 0:
+		return nil, nil
+	case s.clusterwide:
+		if !slices.Contains(listed, operatorNamespace) {
+			listed = append(listed, operatorNamespace)
+		}
+		return listed, nil
+	case len(listed) > 0:
+		return nil, errors.New("--watch-namespaces needs --clusterwide; for a single namespace give --namespace")
+	case s.namespace == "":
+		return nil, errors.New("give --namespace, or --clusterwide to watch them all")
+	}
+	return []string{s.namespace}, nil
+}

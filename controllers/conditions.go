@@ -1,0 +1,168 @@
+package controllers
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition"
+)
+
+// Reasons of conditions, beside those that the engine gives.
+const (
+	reasonReady          = "Ready"
+	reasonProgressing    = "Progressing"
+	reasonDisabled       = "Disabled"
+	reasonConfigNotFound = "ConfigNotFound"
+	reasonRenderFailed   = "RenderFailed"
+	reasonInvalidPatch   = "InvalidPatch"
+	reasonApplyFailed    = "ApplyFailed"
+	reasonDuplicate      = "DuplicateRuntime"
+	reasonTerminating    = "Terminating"
+)
+
+// Conditions that are there only while there is something to tell. The first
+// three are part of the API; these add to them.
+const (
+	conditionUnknownOverride = "UnknownOverride"
+	conditionReplicasBounded = "ReplicasBounded"
+	conditionPatchUnmatched  = "PatchUnmatched"
+	conditionIgnored         = "Ignored"
+	conditionContended       = "Contended"
+	conditionNotOwned        = "NotOwned"
+	conditionServersReady    = "ServersReady"
+)
+
+// verdict is a condition before it has an observedGeneration and a time.
+type verdict struct {
+	kind    string
+	status  metav1.ConditionStatus
+	reason  string
+	message string
+}
+
+func isTrue(kind, reason, message string) verdict {
+	return verdict{kind, metav1.ConditionTrue, reason, message}
+}
+
+func isFalse(kind, reason, message string) verdict {
+	return verdict{kind, metav1.ConditionFalse, reason, message}
+}
+
+// maxMessage bounds a message; a condition's may have 32768 characters, but
+// people read them in a terminal.
+const maxMessage = 1024
+
+// join makes one message of several: sorted, each once, bounded.
+func join(messages []string) string {
+	messages = slices.Clone(messages)
+	slices.Sort(messages)
+	messages = slices.Compact(messages)
+	var text strings.Builder
+	for i, message := range messages {
+		if text.Len()+len(message) > maxMessage && i > 0 {
+			fmt.Fprintf(&text, "; and %d more", len(messages)-i)
+			break
+		}
+		if i > 0 {
+			text.WriteString("; ")
+		}
+		text.WriteString(message)
+	}
+	return text.String()
+}
+
+// failure turns the error of a reconcile into Ready's verdict, and tells whether
+// trying again without a change is in vain.
+func failure(err error) (verdict, bool) {
+	var notFound *configNotFoundError
+	var render *composition.RenderError
+	var patch *composition.PatchError
+	switch {
+	case errors.As(err, &notFound):
+		return isFalse(v1alpha1.ConditionReady, reasonConfigNotFound, err.Error()), true
+	case errors.As(err, &patch):
+		return isFalse(v1alpha1.ConditionReady, reasonInvalidPatch, messageOf(err)), true
+	case errors.As(err, &render):
+		return isFalse(v1alpha1.ConditionReady, reasonRenderFailed, messageOf(err)), true
+	}
+	return isFalse(v1alpha1.ConditionReady, applyReason(err), messageOf(err)), false
+}
+
+// applyReason is the API server's own reason where it gives one, Forbidden and
+// Invalid among them.
+func applyReason(err error) string {
+	for _, each := range flatten(err) {
+		if reason := apierrors.ReasonForError(each); reason != metav1.StatusReasonUnknown {
+			return string(reason)
+		}
+	}
+	return reasonApplyFailed
+}
+
+// messageOf lists the errors that were joined, sorted and bounded.
+func messageOf(err error) string {
+	var messages []string
+	for _, each := range flatten(err) {
+		messages = append(messages, each.Error())
+	}
+	return join(messages)
+}
+
+func flatten(err error) []error {
+	joined, isJoined := err.(interface{ Unwrap() []error })
+	if !isJoined {
+		var render *composition.RenderError
+		if errors.As(err, &render) && render.Err != err {
+			return flatten(render.Err)
+		}
+		return []error{err}
+	}
+	var all []error
+	for _, each := range joined.Unwrap() {
+		all = append(all, flatten(each)...)
+	}
+	return all
+}
+
+// notices are the conditions that tell what held children back.
+func notices(outcome composition.Outcome) []verdict {
+	byReason := map[composition.Reason][]string{}
+	for _, step := range outcome.Held() {
+		byReason[step.Reason] = append(byReason[step.Reason], step.Message)
+	}
+	var verdicts []verdict
+	for reason, condition := range map[composition.Reason]string{
+		composition.Blocked:      v1alpha1.ConditionBlocked,
+		composition.WouldRestart: v1alpha1.ConditionWouldRestart,
+		composition.NotOwned:     conditionNotOwned,
+		composition.Contended:    conditionContended,
+	} {
+		if messages := byReason[reason]; len(messages) > 0 {
+			verdicts = append(verdicts, isTrue(condition, string(reason), join(messages)))
+		}
+	}
+	var unmatched []string
+	for _, patch := range outcome.Unmatched {
+		unmatched = append(unmatched, fmt.Sprintf("%s: %s: its target matches no object", patch.Source, patch.Path))
+	}
+	if len(unmatched) > 0 {
+		verdicts = append(verdicts, isTrue(conditionPatchUnmatched, conditionPatchUnmatched, join(unmatched)))
+	}
+	return verdicts
+}
+
+// restartsAccepted tells whether workloads that are being adopted may restart:
+// an annotation says so, or the object was changed since that was told.
+func restartsAccepted(object conditioned) bool {
+	if object.GetAnnotations()[v1alpha1.AcceptRestartAnnotation] == "true" {
+		return true
+	}
+	held := find(object.GetConditions(), v1alpha1.ConditionWouldRestart)
+	return held != nil && held.ObservedGeneration < object.GetGeneration()
+}

@@ -1,0 +1,164 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/templates"
+)
+
+// Field managers. They are constants, since they are ownership: renaming one
+// would leave every field that it owns behind.
+const (
+	// childrenManager owns the fields of children.
+	childrenManager = "seldon-operator"
+	// statusManager owns the status of our own kinds.
+	statusManager = "seldon-operator-status"
+	// metadataManager owns the finalizers that we put on our own kinds.
+	metadataManager = "seldon-operator-metadata"
+)
+
+// policy is the engine's, for all instances.
+var policy = composition.Policy{
+	Manager: childrenManager,
+	Domain:  templates.OwnDomain,
+	Carried: templates.OwnedByTools,
+}
+
+// kinds that runtimes and servers have children of.
+func kinds() []composition.Kind {
+	return []composition.Kind{
+		{Object: &corev1.ServiceAccount{}, List: &corev1.ServiceAccountList{}},
+		{Object: &rbacv1.Role{}, List: &rbacv1.RoleList{}},
+		{Object: &rbacv1.RoleBinding{}, List: &rbacv1.RoleBindingList{}},
+		{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
+		{Object: &corev1.Service{}, List: &corev1.ServiceList{}},
+		{Object: &appsv1.Deployment{}, List: &appsv1.DeploymentList{}},
+		{Object: &appsv1.StatefulSet{}, List: &appsv1.StatefulSetList{}},
+		{Object: &v1alpha1.Server{}, List: &v1alpha1.ServerList{}, Unfiltered: true},
+	}
+}
+
+// Options of the operator.
+type Options struct {
+	// Namespace of the operator, where SeldonConfigs and ServerConfigs are.
+	Namespace string
+	// UseDeploymentsForServers makes Servers expand into Deployments.
+	UseDeploymentsForServers bool
+	// Concurrency is how many objects of a kind are reconciled side by side; 0
+	// means 8.
+	Concurrency int
+}
+
+// CacheOptions are what the manager's cache needs: children by our label only,
+// configurations of the operator's namespace only, and of everything only the
+// managedFields that are ours. namespaces are those to watch; none means all.
+func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
+	labelled, err := labels.NewRequirement(policy.OwnerLabel(), selection.Exists, nil)
+	if err != nil {
+		panic(fmt.Sprintf("the owner label is a constant: %v", err))
+	}
+	ours := labels.NewSelector().Add(*labelled)
+	here := map[string]cache.Config{operatorNamespace: {}}
+	options := cache.Options{
+		DefaultTransform: func(object any) (any, error) {
+			if object, isObject := object.(metav1.Object); isObject {
+				composition.TrimManagedFields(object, childrenManager)
+			}
+			return object, nil
+		},
+		ByObject: map[client.Object]cache.ByObject{
+			&v1alpha1.SeldonConfig{}: {Namespaces: here},
+			&v1alpha1.ServerConfig{}: {Namespaces: here},
+		},
+	}
+	for _, kind := range kinds() {
+		if !kind.Unfiltered {
+			options.ByObject[kind.Object] = cache.ByObject{Label: ours}
+		}
+	}
+	// Pins are ours too; see pin.go.
+	options.ByObject[&appsv1.ControllerRevision{}] = cache.ByObject{Label: ours, Field: fields.Everything()}
+	if len(namespaces) > 0 {
+		options.DefaultNamespaces = map[string]cache.Config{}
+		for _, namespace := range namespaces {
+			options.DefaultNamespaces[namespace] = cache.Config{}
+		}
+	}
+	return options
+}
+
+// environment is what the reconcilers share.
+type environment struct {
+	Options
+	client client.Client // reads the cache
+	live   client.Reader
+	engine *composition.Engine
+	events events.EventRecorder
+}
+
+// Setup adds the controllers to a manager whose cache has [CacheOptions].
+func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
+	if options.Concurrency == 0 {
+		options.Concurrency = 8
+	}
+	compiled, err := composition.NewTemplates(templates.Files)
+	if err != nil {
+		return err
+	}
+	if err := composition.Index(ctx, mgr.GetFieldIndexer(), kinds()); err != nil {
+		return err
+	}
+	engine, err := composition.New(composition.Engine{
+		Templates: compiled, Policy: policy, Kinds: kinds(),
+		Client: mgr.GetClient(), Cache: mgr.GetClient(), Live: mgr.GetAPIReader(),
+	})
+	if err != nil {
+		return err
+	}
+	env := environment{
+		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
+		engine: engine, events: mgr.GetEventRecorder("seldon-operator"),
+	}
+	if err := (&seldonRuntimeReconciler{env}).setup(ctx, mgr); err != nil {
+		return fmt.Errorf("set up the SeldonRuntime controller: %w", err)
+	}
+	if err := (&serverReconciler{env}).setup(ctx, mgr); err != nil {
+		return fmt.Errorf("set up the Server controller: %w", err)
+	}
+	return nil
+}
+
+// CachesSynced is a readiness check: it passes once the caches hold the cluster.
+func CachesSynced(ctx context.Context, caches cache.Cache) func(*http.Request) error {
+	synced := make(chan struct{})
+	go func() {
+		if caches.WaitForCacheSync(ctx) {
+			close(synced)
+		}
+	}()
+	return func(*http.Request) error {
+		select {
+		case <-synced:
+			return nil
+		default:
+			return errors.New("the caches are not synced yet")
+		}
+	}
+}

@@ -1,0 +1,317 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/templates"
+)
+
+// seldonRuntimeReconciler expands SeldonRuntimes.
+//
+// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes/status,verbs=patch
+// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes/finalizers,verbs=update
+// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonconfigs;serverconfigs;models;pipelines,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=configmaps;services;serviceaccounts,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=list;patch
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list;watch
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;list;watch;create;delete
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+type seldonRuntimeReconciler struct{ environment }
+
+// setup registers the controller and what wakes it: the runtime, its children,
+// its SeldonConfig, and the coming and going of Models and Pipelines.
+func (r *seldonRuntimeReconciler) setup(ctx context.Context, mgr manager.Manager) error {
+	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.SeldonRuntime{}, configIndex, func(object client.Object) []string {
+		return []string{object.(*v1alpha1.SeldonRuntime).Spec.SeldonConfig}
+	})
+	if err != nil {
+		return fmt.Errorf("index SeldonRuntimes by SeldonConfig: %w", err)
+	}
+	runtimes := &v1alpha1.SeldonRuntimeList{}
+	build := ctrl.NewControllerManagedBy(mgr).
+		Named("seldonruntime").
+		For(&v1alpha1.SeldonRuntime{}, builder.WithPredicates(desiredChanged)).
+		Watches(&v1alpha1.SeldonConfig{}, r.referrers(runtimes)).
+		Watches(&v1alpha1.SeldonRuntime{}, r.neighbours(runtimes), builder.WithPredicates(goes)).
+		Watches(&v1alpha1.Model{}, r.neighbours(runtimes), builder.WithPredicates(comesOrGoes)).
+		Watches(&v1alpha1.Pipeline{}, r.neighbours(runtimes), builder.WithPredicates(comesOrGoes))
+	for _, kind := range kinds() {
+		build = build.Owns(kind.Object)
+	}
+	return build.WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)
+}
+
+// Reconcile brings one runtime to what it and its SeldonConfig say.
+func (r *seldonRuntimeReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	runtime := &v1alpha1.SeldonRuntime{}
+	if err := r.client.Get(ctx, request.NamespacedName, runtime); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	before := runtime.DeepCopy()
+	var result reconcile.Result
+	var err error
+	if runtime.DeletionTimestamp != nil {
+		result, err = r.delete(ctx, runtime)
+	} else {
+		result, err = r.expand(ctx, runtime)
+	}
+	if terminal, isTerminal := err.(*terminalError); isTerminal {
+		// The status says it, and only a change that wakes us can mend it.
+		ctrl.LoggerFrom(ctx).Info("waiting for a change", "reason", terminal.Error())
+		err = nil
+	}
+	return result, errors.Join(err, r.writeStatus(ctx, before, runtime))
+}
+
+// terminalError is an error that trying again does not mend.
+type terminalError struct{ error }
+
+// expand renders and applies the runtime, and puts what came of it into its
+// conditions.
+func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.SeldonRuntime) (reconcile.Result, error) {
+	runtime.Status.ObservedGeneration = runtime.Generation
+	older, err := r.olderRuntime(ctx, runtime)
+	if err != nil {
+		return r.failed(runtime, err)
+	}
+	if older != "" {
+		setConditions(runtime, []verdict{isFalse(v1alpha1.ConditionReady, reasonDuplicate, fmt.Sprintf(
+			"SeldonRuntime %s is the older one of namespace %s, and there can be only one, because names are fixed; delete one of them", older, runtime.Namespace))})
+		return reconcile.Result{}, nil
+	}
+	if err := r.addFinalizer(ctx, runtime, v1alpha1.SeldonRuntimeFinalizer); err != nil {
+		return r.failed(runtime, err)
+	}
+	input, components, err := r.input(ctx, runtime)
+	if err != nil {
+		return r.failed(runtime, err)
+	}
+	outcome, err := r.engine.Reconcile(ctx, composition.Request{
+		Owner:          r.owner(runtime),
+		Input:          input,
+		Paused:         runtime.Annotations[v1alpha1.PausedAnnotation] == "true",
+		AcceptRestarts: restartsAccepted(runtime),
+	})
+	r.tellOutcome(runtime, outcome)
+	if err != nil {
+		return r.failed(runtime, err)
+	}
+	setConditions(runtime, runtimeVerdicts(runtime, components, outcome), v1alpha1.ConditionSchedulerReachable)
+	return reconcile.Result{RequeueAfter: outcome.RequeueAfter}, nil
+}
+
+// failed tells an error in Ready. The other conditions stay as they were: they
+// speak of what is running, which goes on.
+func (r *seldonRuntimeReconciler) failed(runtime *v1alpha1.SeldonRuntime, err error) (reconcile.Result, error) {
+	return failed(runtime, err)
+}
+
+func failed(object conditioned, err error) (reconcile.Result, error) {
+	ready, terminal := failure(err)
+	var others []string
+	for _, condition := range object.GetConditions() {
+		if condition.Type != v1alpha1.ConditionReady {
+			others = append(others, condition.Type)
+		}
+	}
+	setConditions(object, []verdict{ready}, others...)
+	if terminal {
+		return reconcile.Result{}, &terminalError{err}
+	}
+	if apierrors.IsConflict(err) {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{}, err
+}
+
+// owner of the runtime's children.
+func (r *seldonRuntimeReconciler) owner(runtime *v1alpha1.SeldonRuntime) composition.Owner {
+	return composition.Owner{
+		GroupVersionKind: v1alpha1.GroupVersion.WithKind("SeldonRuntime"),
+		Namespace:        runtime.Namespace, Name: runtime.Name, UID: runtime.UID, Generation: runtime.Generation,
+	}
+}
+
+// olderRuntime names the runtime of the same namespace that goes before this
+// one: the one made first, or the first by name of two made in one second.
+func (r *seldonRuntimeReconciler) olderRuntime(ctx context.Context, runtime *v1alpha1.SeldonRuntime) (string, error) {
+	list := &v1alpha1.SeldonRuntimeList{}
+	if err := r.client.List(ctx, list, client.InNamespace(runtime.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return "", fmt.Errorf("list SeldonRuntimes: %w", err)
+	}
+	for i := range list.Items {
+		other := &list.Items[i]
+		if other.UID == runtime.UID {
+			continue
+		}
+		if other.CreationTimestamp.Before(&runtime.CreationTimestamp) ||
+			other.CreationTimestamp.Equal(&runtime.CreationTimestamp) && other.Name < runtime.Name {
+			return other.Name, nil
+		}
+	}
+	return "", nil
+}
+
+// input makes the engine's input of the runtime and what it refers to.
+func (r *seldonRuntimeReconciler) input(ctx context.Context, runtime *v1alpha1.SeldonRuntime) (composition.Input, templates.RuntimeComponents, error) {
+	config := &v1alpha1.SeldonConfig{}
+	err := r.configFor(ctx, runtime, runtime.Spec, runtime.Spec.DisableAutoUpdate, config, func() error {
+		return r.config(ctx, config, "SeldonConfig", "spec.seldonConfig", runtime.Spec.SeldonConfig)
+	})
+	if err != nil {
+		return composition.Input{}, templates.RuntimeComponents{}, err
+	}
+	counts, err := r.counts(ctx, runtime.Namespace)
+	if err != nil {
+		return composition.Input{}, templates.RuntimeComponents{}, err
+	}
+	kept, err := r.keptServiceTypes(ctx, runtime)
+	if err != nil {
+		return composition.Input{}, templates.RuntimeComponents{}, err
+	}
+	input, components, err := templates.Runtime{Runtime: runtime, Config: config, Counts: counts, KeptServiceTypes: kept}.Input()
+	if err != nil {
+		err = &composition.RenderError{Err: err}
+	}
+	return input, components, err
+}
+
+// counts are of the Models and Pipelines that are not being deleted.
+func (r *seldonRuntimeReconciler) counts(ctx context.Context, namespace string) (templates.Counts, error) {
+	count := func(list client.ObjectList) (int, error) {
+		if err := r.client.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return 0, fmt.Errorf("count: %w", err)
+		}
+		number := 0
+		eachItem(list, func(object client.Object) {
+			if object.GetDeletionTimestamp() == nil {
+				number++
+			}
+		})
+		return number, nil
+	}
+	models, err := count(&v1alpha1.ModelList{})
+	if err != nil {
+		return templates.Counts{}, err
+	}
+	pipelines, err := count(&v1alpha1.PipelineList{})
+	return templates.Counts{Models: models, Pipelines: pipelines}, err
+}
+
+// keptServiceTypes are those of Services that the runtime controls and that were
+// made by another operator: adopting one must not open it to the world.
+func (r *seldonRuntimeReconciler) keptServiceTypes(ctx context.Context, runtime *v1alpha1.SeldonRuntime) (map[string]corev1.ServiceType, error) {
+	kept := map[string]corev1.ServiceType{}
+	for _, name := range []string{v1alpha1.SchedulerService, v1alpha1.MeshService} {
+		service := &corev1.Service{}
+		key := client.ObjectKey{Namespace: runtime.Namespace, Name: name}
+		err := r.client.Get(ctx, key, service)
+		if err == nil {
+			if kind := service.Annotations[templates.KeptServiceTypeAnnotation]; kind != "" {
+				kept[name] = corev1.ServiceType(kind)
+			}
+			continue
+		}
+		// Not among the labelled ones: new, or not adopted yet.
+		if client.IgnoreNotFound(err) == nil {
+			err = r.live.Get(ctx, key, service)
+		}
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("get Service %s: %w", key, err)
+		}
+		if err == nil && metav1.IsControlledBy(service, runtime) && service.Labels[policy.OwnerLabel()] == "" {
+			kept[name] = service.Spec.Type
+		}
+	}
+	return kept, nil
+}
+
+// delete takes the runtime's children away in order, its Servers first, and
+// releases the runtime when they are gone.
+func (r *seldonRuntimeReconciler) delete(ctx context.Context, runtime *v1alpha1.SeldonRuntime) (reconcile.Result, error) {
+	if !slices.Contains(runtime.Finalizers, v1alpha1.SeldonRuntimeFinalizer) {
+		return reconcile.Result{}, nil
+	}
+	if !foreground(runtime) {
+		remaining, err := r.engine.Teardown(ctx, r.owner(runtime))
+		if err != nil {
+			return failed(runtime, err)
+		}
+		if len(remaining) > 0 {
+			var names []string
+			for _, key := range remaining {
+				names = append(names, key.Kind+" "+key.Name)
+			}
+			runtime.Status.ObservedGeneration = runtime.Generation
+			setConditions(runtime, []verdict{isFalse(v1alpha1.ConditionReady, reasonTerminating, "waiting until these are gone: "+join(names))},
+				slices.Sorted(maps.Keys(conditionTypes(runtime)))...)
+			return reconcile.Result{}, nil
+		}
+	}
+	r.engine.Forget(r.owner(runtime))
+	return reconcile.Result{}, r.removeFinalizer(ctx, runtime, v1alpha1.SeldonRuntimeFinalizer)
+}
+
+func conditionTypes(object conditioned) map[string]bool {
+	types := map[string]bool{}
+	for _, condition := range object.GetConditions() {
+		if condition.Type != v1alpha1.ConditionReady {
+			types[condition.Type] = true
+		}
+	}
+	return types
+}
+
+// runtimeVerdicts are the conditions of a runtime that was rendered and applied.
+func runtimeVerdicts(runtime *v1alpha1.SeldonRuntime, components templates.RuntimeComponents, outcome composition.Outcome) []verdict {
+	var verdicts []verdict
+	children := healthOf(outcome)
+	for name, kind := range components.Kinds {
+		condition, known := v1alpha1.ComponentCondition(name)
+		if known {
+			key := composition.Key{GroupVersionKind: kind, Namespace: runtime.Namespace, Name: name}
+			verdicts = append(verdicts, children[key].verdict(condition))
+		}
+	}
+	var servers []childHealth
+	for key, health := range children {
+		if key.Kind == "Server" {
+			servers = append(servers, health)
+		}
+	}
+	if len(servers) > 0 {
+		verdicts = append(verdicts, summary(conditionServersReady, servers, nil))
+	}
+	if len(components.UnknownOverrides) > 0 {
+		verdicts = append(verdicts, isTrue(conditionUnknownOverride, conditionUnknownOverride, join(components.UnknownOverrides)))
+	}
+	if len(components.Bounds) > 0 {
+		var messages []string
+		for _, bound := range components.Bounds {
+			messages = append(messages, bound.String())
+		}
+		verdicts = append(verdicts, isTrue(conditionReplicasBounded, conditionReplicasBounded, join(messages)))
+	}
+	verdicts = append(verdicts, notices(outcome)...)
+	return append(verdicts, readiness(runtime, slices.Collect(maps.Values(children)), outcome, components.Disabled)...)
+}

@@ -1,0 +1,152 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition"
+)
+
+// conditioned is an object of ours that expands into children.
+type conditioned interface {
+	client.Object
+	GetConditions() []metav1.Condition
+	SetConditions([]metav1.Condition)
+}
+
+func find(conditions []metav1.Condition, kind string) *metav1.Condition {
+	return meta.FindStatusCondition(conditions, kind)
+}
+
+// setConditions replaces the conditions of object by verdicts and, from before,
+// those that keep names. A condition whose status stays keeps its time. The one
+// of WouldRestart keeps its generation too: a later one means that the user has
+// seen it; see restartsAccepted.
+func setConditions(object conditioned, verdicts []verdict, keep ...string) {
+	before := object.GetConditions()
+	var conditions []metav1.Condition
+	for _, kind := range keep {
+		if kept := find(before, kind); kept != nil {
+			conditions = append(conditions, *kept)
+		}
+	}
+	for _, verdict := range verdicts {
+		if old := find(before, verdict.kind); old != nil {
+			meta.RemoveStatusCondition(&conditions, verdict.kind)
+			conditions = append(conditions, *old)
+		}
+		generation := object.GetGeneration()
+		if old := find(before, verdict.kind); old != nil && verdict.kind == v1alpha1.ConditionWouldRestart {
+			generation = old.ObservedGeneration
+		}
+		meta.SetStatusCondition(&conditions, metav1.Condition{
+			Type: verdict.kind, Status: verdict.status, Reason: verdict.reason, Message: verdict.message,
+			ObservedGeneration: generation,
+		})
+	}
+	slices.SortFunc(conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
+	object.SetConditions(conditions)
+}
+
+// writeStatus patches the status of object if it is not that of before, and
+// tells what changed in events. An object that is gone needs no status.
+func (e *environment) writeStatus(ctx context.Context, before, object conditioned) error {
+	if equality.Semantic.DeepEqual(before, object) {
+		return nil
+	}
+	err := e.client.Status().Patch(ctx, object, client.MergeFrom(before), client.FieldOwner(statusManager))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("write status: %w", err)
+	}
+	if err == nil {
+		e.tellChanges(before.GetConditions(), object)
+	}
+	return nil
+}
+
+// tellChanges emits an Event for each condition that came, went, or turned.
+func (e *environment) tellChanges(before []metav1.Condition, object conditioned) {
+	for _, condition := range object.GetConditions() {
+		old := find(before, condition.Type)
+		if old != nil && old.Status == condition.Status && old.Reason == condition.Reason {
+			continue
+		}
+		switch {
+		case condition.Type == v1alpha1.ConditionReady:
+			e.tellReadiness(object, condition)
+		case condition.Status == metav1.ConditionTrue && isNotice(condition.Type):
+			e.tell(object, corev1.EventTypeWarning, condition.Type, condition.Message)
+		}
+	}
+}
+
+// isNotice tells the conditions that are there only when something is the matter.
+func isNotice(kind string) bool {
+	return slices.Contains([]string{
+		v1alpha1.ConditionBlocked, v1alpha1.ConditionWouldRestart, conditionNotOwned, conditionContended,
+		conditionPatchUnmatched, conditionUnknownOverride, conditionReplicasBounded, conditionIgnored,
+	}, kind)
+}
+
+// readinessReasons are the reasons of the Events that users' alerts know.
+var readinessReasons = map[string][2]string{
+	"SeldonRuntime": {"RuntimeReady", "SeldonRuntimeNotReady"},
+	"Server":        {"ServerReady", "ServerNotReady"},
+}
+
+func (e *environment) tellReadiness(object conditioned, condition metav1.Condition) {
+	reasons := readinessReasons[kindOf(object)]
+	if condition.Status == metav1.ConditionTrue {
+		e.tell(object, corev1.EventTypeNormal, reasons[0], "is ready")
+		return
+	}
+	e.tell(object, corev1.EventTypeWarning, reasons[1], condition.Reason+": "+condition.Message)
+}
+
+// tellOutcome emits Events for what a reconcile did beyond bringing up.
+func (e *environment) tellOutcome(object conditioned, outcome composition.Outcome) {
+	for _, each := range []struct {
+		keys           []composition.Key
+		reason, phrase string
+	}{
+		{outcome.Pruned, "Pruned", "deleted, because they are no longer wanted: "},
+		{outcome.Corrected, "DriftCorrected", "put back, because somebody changed what is ours: "},
+		{outcome.Rolled, "ConfigurationChanged", "rolling pods, because a configuration that they read at start has changed: "},
+	} {
+		if len(each.keys) > 0 {
+			var names []string
+			for _, key := range each.keys {
+				names = append(names, key.Kind+" "+key.Name)
+			}
+			e.tell(object, corev1.EventTypeNormal, each.reason, each.phrase+join(names))
+		}
+	}
+}
+
+// tell emits an Event on object.
+func (e *environment) tell(object client.Object, kind, reason, message string) {
+	e.events.Eventf(object, nil, kind, reason, "Reconcile", "%s", message)
+}
+
+func kindOf(object client.Object) string {
+	switch object.(type) {
+	case *v1alpha1.SeldonRuntime:
+		return "SeldonRuntime"
+	case *v1alpha1.Server:
+		return "Server"
+	}
+	return ""
+}
+
+// isGone tells errors of writing to an object that was deleted in the meantime.
+func isGone(err error) bool { return apierrors.IsNotFound(err) }

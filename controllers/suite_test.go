@@ -1,0 +1,302 @@
+package controllers_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/yaml"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/controllers"
+	"github.com/seldon-operator/seldon-operator/test/controlplane"
+)
+
+// The controllers' tests run the whole operator, in this process, on a real
+// control plane with workload controllers and simulated nodes. Each spec has a
+// namespace of its own.
+
+const operatorNamespace = "seldon-system"
+
+var (
+	lifetime context.Context // of the suite
+	cluster  *controlplane.ControlPlane
+	admin    client.Client // a user, who is not the operator
+	requests = &requestLog{}
+	operator *runningOperator
+)
+
+func TestControllers(t *testing.T) {
+	RegisterFailHandler(Fail)
+	SetDefaultEventuallyTimeout(20 * time.Second)
+	SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
+	SetDefaultConsistentlyDuration(time.Second)
+	RunSpecs(t, "Controllers")
+}
+
+var _ = BeforeSuite(func() {
+	log.SetLogger(zap.New(zap.WriteTo(GinkgoWriter), zap.UseDevMode(true)))
+	var cancel context.CancelFunc
+	lifetime, cancel = context.WithCancel(context.Background())
+	DeferCleanup(cancel)
+	var err error
+	cluster, err = controlplane.Start(lifetime, controlplane.Options{CRDs: []string{filepath.Join("..", "config", "crd", "bases")}})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() { Expect(cluster.Stop()).To(Succeed()) })
+	admin, err = client.New(cluster.Config(), client.Options{Scheme: newScheme()})
+	Expect(err).NotTo(HaveOccurred())
+
+	Expect(admin.Create(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}})).To(Succeed())
+	for _, file := range []string{"seldonconfigs/default.yaml", "serverconfigs/mlserver.yaml", "serverconfigs/triton.yaml"} {
+		for _, object := range read(filepath.Join("..", "config", file)) {
+			object.SetNamespace(operatorNamespace)
+			Expect(admin.Create(lifetime, object)).To(Succeed())
+		}
+	}
+	operator = startOperator(controllers.Options{Namespace: operatorNamespace})
+	DeferCleanup(func() { operator.stop() })
+})
+
+func newScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
+	Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	return scheme
+}
+
+// runningOperator is the manager with all controllers, as cmd/manager makes it.
+type runningOperator struct {
+	cancel  context.CancelFunc
+	stopped chan struct{}
+}
+
+func startOperator(options controllers.Options) *runningOperator {
+	GinkgoHelper()
+	rest := cluster.Config()
+	rest.QPS = -1
+	rest.Wrap(requests.wrap)
+	mgr, err := manager.New(rest, manager.Options{
+		Scheme:  newScheme(),
+		Cache:   controllers.CacheOptions(options.Namespace, nil),
+		Metrics: metricsserver.Options{BindAddress: "0"},
+		// Restarts in one process would clash over the controllers' metrics.
+		Controller: config.Controller{SkipNameValidation: new(true)},
+	})
+	Expect(err).NotTo(HaveOccurred())
+	ctx, cancel := context.WithCancel(lifetime)
+	Expect(controllers.Setup(ctx, mgr, options)).To(Succeed())
+	running := &runningOperator{cancel: cancel, stopped: make(chan struct{})}
+	go func() {
+		defer GinkgoRecover()
+		defer close(running.stopped)
+		Expect(mgr.Start(ctx)).To(Succeed())
+	}()
+	Expect(mgr.GetCache().WaitForCacheSync(ctx)).To(BeTrue())
+	return running
+}
+
+func (o *runningOperator) stop() {
+	o.cancel()
+	<-o.stopped
+}
+
+// read decodes a file of YAML documents.
+func read(file string) []*unstructured.Unstructured {
+	GinkgoHelper()
+	content, err := os.ReadFile(file)
+	Expect(err).NotTo(HaveOccurred())
+	var objects []*unstructured.Unstructured
+	for _, document := range strings.Split("\n"+string(content), "\n---") {
+		object := &unstructured.Unstructured{}
+		Expect(yaml.Unmarshal([]byte(document), &object.Object)).To(Succeed())
+		if len(object.Object) > 0 {
+			objects = append(objects, object)
+		}
+	}
+	return objects
+}
+
+// newNamespace makes a namespace for one spec.
+func newNamespace() string {
+	GinkgoHelper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "team-"}}
+	Expect(admin.Create(lifetime, namespace)).To(Succeed())
+	return namespace.Name
+}
+
+// newRuntime makes a SeldonRuntime `seldon` on the default SeldonConfig.
+func newRuntime(namespace string, change ...func(*v1alpha1.SeldonRuntime)) *v1alpha1.SeldonRuntime {
+	GinkgoHelper()
+	runtime := &v1alpha1.SeldonRuntime{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "seldon"},
+		Spec:       v1alpha1.SeldonRuntimeSpec{SeldonConfig: "default"},
+	}
+	for _, change := range change {
+		change(runtime)
+	}
+	Expect(admin.Create(lifetime, runtime)).To(Succeed())
+	return runtime
+}
+
+func override(name string, change func(*v1alpha1.OverrideSpec)) func(*v1alpha1.SeldonRuntime) {
+	return func(runtime *v1alpha1.SeldonRuntime) {
+		spec := v1alpha1.OverrideSpec{Name: name}
+		change(&spec)
+		runtime.Spec.Overrides = append(runtime.Spec.Overrides, spec)
+	}
+}
+
+// podSpec decodes YAML as a user writes it.
+func podSpec(text string) *v1alpha1.PodSpec {
+	GinkgoHelper()
+	spec := &v1alpha1.PodSpec{}
+	Expect(yaml.Unmarshal([]byte(text), spec)).To(Succeed())
+	return spec
+}
+
+// edit changes an object as a user would, against conflicts.
+func edit[T client.Object](object T, change func(T)) {
+	GinkgoHelper()
+	Eventually(func() error {
+		if err := admin.Get(lifetime, client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		before := object.DeepCopyObject().(client.Object)
+		change(object)
+		return admin.Patch(lifetime, object, client.MergeFrom(before))
+	}).Should(Succeed())
+}
+
+// get reads an object into out; NotFound fails the spec.
+func get[T client.Object](namespace, name string, out T) T {
+	GinkgoHelper()
+	Expect(admin.Get(lifetime, client.ObjectKey{Namespace: namespace, Name: name}, out)).To(Succeed())
+	return out
+}
+
+// exists tells whether there is such an object.
+func exists(namespace, name string, object client.Object) func() bool {
+	return func() bool {
+		return admin.Get(lifetime, client.ObjectKey{Namespace: namespace, Name: name}, object) == nil
+	}
+}
+
+type conditioned interface {
+	client.Object
+	GetConditions() []metav1.Condition
+}
+
+// condition reads one of an object's conditions, as `status reason message`, if
+// it speaks of the newest generation.
+func condition(object conditioned, kind string) func() string {
+	return func() string {
+		if err := admin.Get(lifetime, client.ObjectKeyFromObject(object), object); err != nil {
+			return err.Error()
+		}
+		found := meta.FindStatusCondition(object.GetConditions(), kind)
+		switch {
+		case found == nil:
+			return "none"
+		case found.ObservedGeneration < object.GetGeneration() && kind != v1alpha1.ConditionWouldRestart:
+			return "old"
+		}
+		return fmt.Sprintf("%s %s %s", found.Status, found.Reason, found.Message)
+	}
+}
+
+func ready(object conditioned) func() string { return condition(object, v1alpha1.ConditionReady) }
+
+// requestLog records what the operator sends.
+type requestLog struct {
+	mu      sync.Mutex
+	entries []string
+}
+
+func (l *requestLog) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(request *http.Request) (*http.Response, error) {
+		verb := request.Method
+		switch {
+		case strings.Contains(request.URL.RawQuery, "dryRun=All"):
+			verb = "DRYRUN"
+		case strings.Contains(request.URL.RawQuery, "watch="):
+			verb = "WATCH"
+		}
+		l.mu.Lock()
+		l.entries = append(l.entries, verb+" "+request.URL.Path)
+		l.mu.Unlock()
+		return next.RoundTrip(request)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
+
+// since lists the requests to a namespace from a mark on, less Events.
+func (l *requestLog) since(mark int, namespace string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found []string
+	for _, entry := range l.entries[mark:] {
+		if strings.Contains(entry, "/namespaces/"+namespace+"/") && !strings.HasSuffix(entry, "/events") {
+			found = append(found, entry)
+		}
+	}
+	return found
+}
+
+func (l *requestLog) mark() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.entries)
+}
+
+// writes are the requests that change something.
+func writes(entries []string) []string {
+	return slices.DeleteFunc(slices.Clone(entries), func(entry string) bool {
+		return strings.HasPrefix(entry, "GET ") || strings.HasPrefix(entry, "DRYRUN ") || strings.HasPrefix(entry, "WATCH ")
+	})
+}
+
+// quiet waits until the operator has sent nothing to a namespace for a while.
+func quiet(namespace string) {
+	GinkgoHelper()
+	last := -1
+	Eventually(func() bool {
+		now := len(requests.since(0, namespace))
+		defer func() { last = now }()
+		return now == last
+	}).WithPolling(500 * time.Millisecond).Should(BeTrue())
+}
+
+func names(list client.ObjectList) []string {
+	GinkgoHelper()
+	var found []string
+	Expect(meta.EachListItem(list, func(item runtime.Object) error {
+		found = append(found, item.(client.Object).GetName())
+		return nil
+	})).To(Succeed())
+	slices.Sort(found)
+	return found
+}

@@ -1,0 +1,104 @@
+package templates
+
+import (
+	"fmt"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+)
+
+// Counts are of the objects in a runtime's namespace, less those that are being
+// deleted.
+type Counts struct {
+	Models, Pipelines int
+}
+
+// Bound tells that fewer replicas of a component are made than a layer asks
+// for, because more would have nothing to do.
+type Bound struct {
+	Component       string
+	Asked, Replicas int64
+	// Because says what the number follows from.
+	Because string
+}
+
+// String is for a status message.
+func (b Bound) String() string {
+	return fmt.Sprintf("%s: %d of %d replicas (%s)", b.Component, b.Replicas, b.Asked, b.Because)
+}
+
+// defaultMaxConsumers is what the gateways, the scheduler and we take for the
+// number of consumers if no environment variable says another.
+const defaultMaxConsumers = 100
+
+// boundedComponent says what limits the replicas of a component: each Pipeline
+// or Model occupies up to `multiplier` replicas, and so many count at most.
+type boundedComponent struct {
+	counted  string
+	count    func(Counts) int
+	capacity string // environment variable; empty means the default
+}
+
+var boundedComponents = map[string]boundedComponent{
+	v1alpha1.ComponentDataflowEngine: {
+		counted: "Pipelines", count: func(c Counts) int { return c.Pipelines }},
+	v1alpha1.ComponentPipelineGateway: {
+		counted: "Pipelines", count: func(c Counts) int { return c.Pipelines },
+		capacity: "PIPELINEGATEWAY_MAX_NUM_CONSUMERS"},
+	v1alpha1.ComponentModelGateway: {
+		counted: "Models", count: func(c Counts) int { return c.Models },
+		capacity: "MODELGATEWAY_MAX_NUM_CONSUMERS"},
+}
+
+// boundReplicas bounds the replicas that a layer sets for a component. workload
+// is the component as its layers make it. It is nil-safe in that a component
+// without a bound gets what was asked for.
+func boundReplicas(component string, asked int64, workload map[string]any, counts Counts, multiplier *int64) (int64, *Bound, error) {
+	limit, found := boundedComponents[component]
+	if !found {
+		return asked, nil, nil
+	}
+	capacity, err := maxConsumers(workload, limit.capacity)
+	if err != nil {
+		return 0, nil, fmt.Errorf("component %s: %w", component, err)
+	}
+	count := limit.count(counts)
+	most := int64(1)
+	if count > 0 {
+		most = max(value(multiplier), 1) * min(int64(count), capacity)
+	}
+	if asked <= most {
+		return asked, nil, nil
+	}
+	return most, &Bound{
+		Component: component, Asked: asked, Replicas: most,
+		Because: fmt.Sprintf("%d %s, at most %d count, times %d", count, limit.counted, capacity, max(value(multiplier), 1)),
+	}, nil
+}
+
+// maxConsumers reads an environment variable wherever in the pod it is set.
+func maxConsumers(workload map[string]any, variable string) (int64, error) {
+	if variable == "" {
+		return defaultMaxConsumers, nil
+	}
+	containers, _, _ := unstructured.NestedSlice(workload, "spec", "template", "spec", "containers")
+	for _, container := range containers {
+		fields, _ := container.(map[string]any)
+		env, _, _ := unstructured.NestedSlice(fields, "env")
+		for _, entry := range env {
+			pair, _ := entry.(map[string]any)
+			text, literal := pair["value"].(string)
+			if pair["name"] != variable || !literal {
+				continue
+			}
+			number, err := strconv.ParseInt(text, 10, 32)
+			if err != nil || number < 1 {
+				return 0, fmt.Errorf("environment variable %s is %q in container %v; set it to a number of 1 or more", variable, text, fields["name"])
+			}
+			return number, nil
+		}
+	}
+	return defaultMaxConsumers, nil
+}

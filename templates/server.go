@@ -1,0 +1,201 @@
+package templates
+
+import (
+	"fmt"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition"
+)
+
+// Server is what a Server expands from.
+type Server struct {
+	Server *v1alpha1.Server
+	Config *v1alpha1.ServerConfig
+	// UseDeployment makes a Deployment in place of a StatefulSet with its
+	// per-replica Services.
+	UseDeployment bool
+	// ObservedReplicas are those that the StatefulSet still has. A replica's
+	// Service outlives its pod.
+	ObservedReplicas int64
+}
+
+// Kind of the Server's workload.
+func (s Server) Kind() schema.GroupVersionKind {
+	if s.UseDeployment {
+		return appsv1.SchemeGroupVersion.WithKind("Deployment")
+	}
+	return appsv1.SchemeGroupVersion.WithKind("StatefulSet")
+}
+
+// Selector is the label selector of the Server's pods.
+func Selector(server string) string { return v1alpha1.ServerNameLabel + "=" + server }
+
+// Input lays ServerConfig and Server over the server's template. ignored says
+// what of the Server had no effect. Errors name the resource and the field.
+func (s Server) Input() (input composition.Input, ignored []string, err error) {
+	base := composition.Layer{Source: sourceOf("ServerConfig", s.Config.Namespace, s.Config.Name)}
+	upper := composition.Layer{Source: sourceOf("Server", s.Server.Namespace, s.Server.Name)}
+
+	replicas, _, _, err := s.Server.Spec.ScalingSpec.Bounds()
+	if err != nil {
+		return composition.Input{}, nil, fmt.Errorf("%s: spec: %w", upper.Source, err)
+	}
+	content, err := s.configContent()
+	if err != nil {
+		return composition.Input{}, nil, fmt.Errorf("%s: %w", base.Source, err)
+	}
+	override, err := s.overrideContent(int64(replicas))
+	if err != nil {
+		return composition.Input{}, nil, fmt.Errorf("%s: %w", upper.Source, err)
+	}
+	capabilities, ignored, err := s.capabilities(content, override)
+	if err != nil {
+		return composition.Input{}, nil, fmt.Errorf("%s: spec.podSpec: %w", upper.Source, err)
+	}
+	on := func(path string, content map[string]any) composition.Overlay {
+		return composition.Overlay{Path: path, Kind: s.Kind(), Name: s.Server.Name, Content: content}
+	}
+	fixed := []string{v1alpha1.AppNameLabel, v1alpha1.ServerNameLabel}
+	metadata := onWorkload(
+		propagated([]map[string]string{s.Config.Labels, s.Server.Labels}, fixed...),
+		propagated([]map[string]string{s.Config.Annotations, s.Server.Annotations}))
+	base.Overlays = []composition.Overlay{on("spec", content)}
+	upper.Overlays = []composition.Overlay{on("metadata", metadata), on("spec", override), on("spec.capabilities", capabilities)}
+
+	return composition.Input{
+		Namespace: s.Server.Namespace,
+		Frames:    s.frames(int64(replicas)),
+		Layers:    []composition.Layer{base, upper},
+		Patches:   patches(upper.Source, s.Server.Spec.Patches, tenantForbidden),
+	}, ignored, nil
+}
+
+// frames are the workload and, with a StatefulSet, a Service for each replica
+// that is wanted or still there.
+func (s Server) frames(replicas int64) []composition.Frame {
+	frames := []composition.Frame{{
+		Template: "server/" + strings.ToLower(s.Kind().Kind), Values: map[string]string{"name": s.Server.Name},
+	}}
+	if s.UseDeployment {
+		return frames
+	}
+	for ordinal := range max(replicas, s.ObservedReplicas) {
+		frames = append(frames, composition.Frame{Template: "server/replica", Values: map[string]string{
+			"server": s.Server.Name, "replica": fmt.Sprintf("%s-%d", s.Server.Name, ordinal),
+		}})
+	}
+	return frames
+}
+
+// configContent is what the ServerConfig says of the workload.
+func (s Server) configContent() (map[string]any, error) {
+	pod, err := s.Config.Spec.PodSpec.Raw()
+	if err != nil {
+		return nil, fmt.Errorf("spec.podSpec: %w", err)
+	}
+	content := podSpec(pod)
+	if s.UseDeployment {
+		return content, nil
+	}
+	claims, err := claimTemplates(s.Config.Spec.VolumeClaimTemplates)
+	if err != nil {
+		return nil, fmt.Errorf("spec.volumeClaimTemplates: %w", err)
+	}
+	if len(claims) > 0 {
+		content["spec"].(map[string]any)["volumeClaimTemplates"] = claims
+	}
+	return content, nil
+}
+
+// overrideContent is what the Server says of the workload. Its replicas are
+// always sent: what scales is the Server.
+func (s Server) overrideContent(replicas int64) (map[string]any, error) {
+	pod, err := s.Server.Spec.PodSpec.Raw()
+	if err != nil {
+		return nil, fmt.Errorf("spec.podSpec: %w", err)
+	}
+	if pod == nil {
+		pod = map[string]any{}
+	}
+	content := podSpec(pod)
+	spec := content["spec"].(map[string]any)
+	spec["replicas"] = replicas
+	field, wanted := "persistentVolumeClaimRetentionPolicy", any(s.Server.Spec.StatefulSetPersistentVolumeClaimRetentionPolicy)
+	if s.UseDeployment {
+		field, wanted = "strategy", s.Server.Spec.DeploymentStrategy
+	}
+	text, err := json.Marshal(wanted)
+	if err != nil {
+		return nil, fmt.Errorf("spec.%s: %w", field, err)
+	}
+	settings := map[string]any{}
+	if err := decode(text, &settings); err != nil {
+		return nil, fmt.Errorf("spec.%s: %w", field, err)
+	}
+	if len(settings) > 0 {
+		spec[field] = settings
+	}
+	return content, nil
+}
+
+// capabilities write spec.capabilities, or spec.extraCapabilities behind what is
+// there, into the environment variable of every container that has it.
+func (s Server) capabilities(content, override map[string]any) (overlay map[string]any, ignored []string, err error) {
+	own, extra := s.Server.Spec.Capabilities, s.Server.Spec.ExtraCapabilities
+	if len(own) == 0 && len(extra) == 0 {
+		return map[string]any{}, nil, nil
+	}
+	if len(own) > 0 && len(extra) > 0 {
+		ignored = append(ignored, "spec.extraCapabilities: has no effect beside spec.capabilities; add them there")
+	}
+	merged, err := composition.Merge(s.Kind(), content, override)
+	if err != nil {
+		return nil, nil, err
+	}
+	var changed []any
+	containers, _, _ := unstructured.NestedSlice(merged, "spec", "template", "spec", "containers")
+	for _, container := range containers {
+		fields, _ := container.(map[string]any)
+		if current, found := environment(fields, v1alpha1.ServerCapabilitiesEnv); found {
+			all := own
+			if len(all) == 0 {
+				all = extra
+				if current != "" {
+					all = append([]string{current}, extra...)
+				}
+			}
+			changed = append(changed, map[string]any{
+				"name": fields["name"],
+				"env":  []any{map[string]any{"name": v1alpha1.ServerCapabilitiesEnv, "value": strings.Join(all, ",")}},
+			})
+		}
+	}
+	if len(changed) == 0 {
+		ignored = append(ignored, fmt.Sprintf("spec.capabilities: no container of ServerConfig %s has the environment variable %s, so they have no effect",
+			s.Config.Name, v1alpha1.ServerCapabilitiesEnv))
+		return map[string]any{}, ignored, nil
+	}
+	return podSpec(map[string]any{"containers": changed}), ignored, nil
+}
+
+// environment finds a variable of a container; its value is empty if it comes
+// from elsewhere.
+func environment(container map[string]any, name string) (text string, found bool) {
+	env, _, _ := unstructured.NestedSlice(container, "env")
+	for _, entry := range env {
+		if pair, _ := entry.(map[string]any); pair["name"] == name {
+			text, _ = pair["value"].(string)
+			return text, true
+		}
+	}
+	return "", false
+}
+
+// decode reads JSON with numbers as int64 or float64, and null as nothing.
+func decode(text []byte, into *map[string]any) error { return json.Unmarshal(text, into) }
