@@ -1,0 +1,135 @@
+# Everything that people and CI do here, by name. `make help` lists it.
+# Go, make and git are all that a machine needs: tools and the local control
+# plane are built from source, in versions that this repository pins.
+
+SHELL := /usr/bin/env bash -o pipefail
+.SHELLFLAGS := -ec
+.DEFAULT_GOAL := help
+
+# What `manager --version` tells.
+VERSION ?= dev
+# The image that deploy puts into the manifests.
+IMG ?= seldon-operator:$(VERSION)
+KUBECTL ?= kubectl
+# Arguments for the program that run and demo start, such as ARGS=--once.
+ARGS ?=
+
+# Packages and flags of the tests. Two packages at a time: each may run a
+# control plane of its own.
+PACKAGES ?= ./...
+TESTFLAGS ?=
+TEST := go test -p 2 -timeout 60m
+
+BIN := $(CURDIR)/bin
+CONTROLLER_GEN := $(BIN)/controller-gen
+KUSTOMIZE := $(BIN)/kustomize
+GOLANGCI_LINT := $(BIN)/golangci-lint
+
+##@ General
+
+.PHONY: help
+help: ## Show this list.
+	@awk 'BEGIN { FS = ":.*## "; print "Usage: make TARGET [NAME=value]" } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Development
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Generate the DeepCopy methods of the API types.
+	$(CONTROLLER_GEN) object paths=./api/...
+
+.PHONY: manifests
+manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the operator's RBAC role.
+	$(CONTROLLER_GEN) crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
+	go run ./config/crd/conditions config/crd/bases
+	$(CONTROLLER_GEN) rbac:roleName=manager-role paths=./controllers/... output:rbac:artifacts:config=config/rbac
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format the Go code.
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: vet
+vet: ## Run go vet.
+	go vet ./...
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run the linters.
+	$(GOLANGCI_LINT) run
+
+# Everything that make writes and git keeps.
+GENERATED := config/crd/bases config/rbac/role.yaml ':(glob)**/zz_generated.*.go'
+
+.PHONY: verify
+verify: generate manifests ## Fail if generated files or go.mod files are stale.
+	@if [ -n "$$(git status --porcelain -- $(GENERATED))" ]; then \
+		git --no-pager diff -- $(GENERATED); git status --short -- $(GENERATED); \
+		echo 'Generated files are stale: run "make generate manifests" and commit what it changes.'; exit 1; \
+	fi
+	@for module in . hack/tools test/controlplane/binaries; do \
+		(cd $$module && go mod tidy -diff) || { echo "$$module/go.mod is stale: run \"go mod tidy\" there."; exit 1; }; \
+	done
+
+.PHONY: test
+test: controlplane ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
+	$(TEST) $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: bench
+bench: controlplane ## Run all benchmarks.
+	go test -p 1 -timeout 60m -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: demo
+demo: controlplane ## Show a runtime expanding, on a local control plane (ARGS=--once ends by itself).
+	@go run ./cmd/demo $(ARGS)
+
+##@ Build
+
+.PHONY: build
+build: ## Build the manager into bin/manager.
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/manager ./cmd/manager
+
+.PHONY: run
+run: ## Run the manager here, against the cluster of the current kubeconfig.
+	go run ./cmd/manager $(ARGS)
+
+.PHONY: controlplane
+controlplane: ## Build the programs of the local control plane into bin/k8s.
+	@go run ./cmd/controlplane/build
+
+.PHONY: start
+start: controlplane ## Start a local control plane and keep it until Ctrl-C.
+	@go run ./cmd/controlplane/start $(ARGS)
+
+##@ Deployment, to the cluster of the current kubeconfig
+
+.PHONY: install
+install: $(KUSTOMIZE) ## Install the CRDs.
+	$(KUSTOMIZE) build config/crd | $(KUBECTL) apply -f -
+
+.PHONY: uninstall
+uninstall: $(KUSTOMIZE) ## Remove the CRDs, and with them every object of these kinds.
+	$(KUSTOMIZE) build config/crd | $(KUBECTL) delete --ignore-not-found -f -
+
+# An overlay outside of config/, so that choosing an image changes no file of
+# the repository.
+OVERLAY := dist/deploy
+
+.PHONY: deploy
+deploy: $(KUSTOMIZE) ## Deploy the operator with the image IMG.
+	@mkdir -p $(OVERLAY) && rm -f $(OVERLAY)/kustomization.yaml
+	@cd $(OVERLAY) && $(KUSTOMIZE) create --resources ../../config/default && $(KUSTOMIZE) edit set image controller=$(IMG)
+	$(KUSTOMIZE) build $(OVERLAY) | $(KUBECTL) apply -f -
+
+.PHONY: undeploy
+undeploy: $(KUSTOMIZE) ## Remove what deploy deployed.
+	$(KUSTOMIZE) build config/default | $(KUBECTL) delete --ignore-not-found -f -
+
+# The tools, each rebuilt when the versions in hack/tools change.
+
+$(CONTROLLER_GEN): PACKAGE := sigs.k8s.io/controller-tools/cmd/controller-gen
+$(KUSTOMIZE): PACKAGE := sigs.k8s.io/kustomize/kustomize/v5
+$(GOLANGCI_LINT): PACKAGE := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT): hack/tools/go.mod hack/tools/go.sum
+	@echo 'Building $(notdir $@); the first time this takes a while.'
+	@cd hack/tools && CGO_ENABLED=0 go build -trimpath -o $@ $(PACKAGE) && touch $@
