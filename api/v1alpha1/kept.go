@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -18,7 +19,7 @@ import (
 
 // decodeKept decodes data, a JSON object, into typed and returns a copy of data
 // to keep. Where data does not fit the type, typed is left zero: the caller
-// still has what the user wrote, and fitKept tells what is wrong with it.
+// still has what the user wrote, and rawKept tells what is wrong with it.
 func decodeKept[T any](data []byte, typed *T) ([]byte, error) {
 	*typed = *new(T)
 	if bytes.Equal(data, []byte("null")) {
@@ -34,21 +35,26 @@ func decodeKept[T any](data []byte, typed *T) ([]byte, error) {
 }
 
 // encodeKept returns the JSON that was kept, or that of typed if somebody
-// changed typed since.
-func encodeKept[T any](kept []byte, typed *T) ([]byte, error) {
+// changed typed since. misfit is why the JSON that it returns does not fit the
+// type.
+func encodeKept[T any](kept []byte, typed *T) (data []byte, misfit, err error) {
 	if kept != nil {
 		var decoded T
-		if _, err := decodeKept(kept, &decoded); err == nil && equality.Semantic.DeepEqual(&decoded, typed) {
-			return kept, nil
+		if misfit = json.Unmarshal(kept, &decoded); misfit != nil {
+			decoded = *new(T)
+		}
+		if equality.Semantic.DeepEqual(&decoded, typed) {
+			return kept, misfit, nil
 		}
 	}
-	return json.Marshal(typed)
+	data, err = json.Marshal(typed)
+	return data, nil, err
 }
 
 // rawKept decodes what encodeKept returns, numbers as int64 or float64.
 func rawKept[T any](kept []byte, typed *T) (map[string]any, error) {
-	data, err := encodeKept(kept, typed)
-	if err != nil {
+	data, misfit, err := encodeKept(kept, typed)
+	if err := errors.Join(misfit, err); err != nil {
 		return nil, err
 	}
 	var raw map[string]any
@@ -58,18 +64,12 @@ func rawKept[T any](kept []byte, typed *T) (map[string]any, error) {
 	return raw, nil
 }
 
-// fitKept returns why the JSON that was kept does not fit the type.
-func fitKept[T any](kept []byte) error {
-	if kept == nil {
-		return nil
+// equalKept says whether two values say the same, whatever the order of keys.
+func equalKept[T any](keptA []byte, a *T, keptB []byte, b *T) bool {
+	if bytes.Equal(keptA, keptB) {
+		return equality.Semantic.DeepEqual(a, b)
 	}
-	return json.Unmarshal(kept, new(T))
-}
-
-func equalKept(a, b interface {
-	Raw() (map[string]any, error)
-}) bool {
-	rawA, errA := a.Raw()
-	rawB, errB := b.Raw()
+	rawA, errA := rawKept(keptA, a)
+	rawB, errB := rawKept(keptB, b)
 	return errA == nil && errB == nil && reflect.DeepEqual(rawA, rawB)
 }

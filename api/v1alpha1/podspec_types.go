@@ -89,31 +89,27 @@ type PodSpec struct {
 	kept []byte `json:"-"`
 }
 
-// UnmarshalJSON keeps data; see Fits for data that does not fit the type.
+// UnmarshalJSON keeps data; see Raw for data that does not fit the type.
 func (p *PodSpec) UnmarshalJSON(data []byte) (err error) {
 	p.kept, err = decodeKept(data, &p.PodSpecFields)
 	return err
 }
 
 // MarshalJSON gives back what was decoded, unless a field was changed since.
-func (p PodSpec) MarshalJSON() ([]byte, error) { return encodeKept(p.kept, &p.PodSpecFields) }
+func (p PodSpec) MarshalJSON() ([]byte, error) {
+	data, _, err := encodeKept(p.kept, &p.PodSpecFields)
+	return data, err
+}
 
 // Raw returns what the user wrote as a new JSON object, numbers as int64 or
-// float64, or the fields if they were changed since. It is nil for nil.
+// float64, or the fields if they were changed since. It is nil for nil. The
+// error says what of it does not fit the type, such as a number beyond its
+// field's range; the fields are then all zero.
 func (p *PodSpec) Raw() (map[string]any, error) {
 	if p == nil {
 		return nil, nil
 	}
 	return rawKept(p.kept, &p.PodSpecFields)
-}
-
-// Fits returns why what the user wrote does not fit the type, such as a number
-// beyond its field's range; the fields are then all zero.
-func (p *PodSpec) Fits() error {
-	if p == nil {
-		return nil
-	}
-	return fitKept[PodSpecFields](p.kept)
 }
 
 // CorePodSpec is Kubernetes' PodSpec: the base that overrides are merged onto.
@@ -124,31 +120,27 @@ type CorePodSpec struct {
 	kept []byte `json:"-"`
 }
 
-// UnmarshalJSON keeps data; see Fits for data that does not fit the type.
+// UnmarshalJSON keeps data; see Raw for data that does not fit the type.
 func (p *CorePodSpec) UnmarshalJSON(data []byte) (err error) {
 	p.kept, err = decodeKept(data, &p.PodSpec)
 	return err
 }
 
 // MarshalJSON gives back what was decoded, unless a field was changed since.
-func (p CorePodSpec) MarshalJSON() ([]byte, error) { return encodeKept(p.kept, &p.PodSpec) }
+func (p CorePodSpec) MarshalJSON() ([]byte, error) {
+	data, _, err := encodeKept(p.kept, &p.PodSpec)
+	return data, err
+}
 
 // Raw returns what the user wrote as a new JSON object, numbers as int64 or
-// float64, or the fields if they were changed since. It is nil for nil.
+// float64, or the fields if they were changed since. It is nil for nil. The
+// error says what of it does not fit the type, such as a number beyond its
+// field's range; the fields are then all zero.
 func (p *CorePodSpec) Raw() (map[string]any, error) {
 	if p == nil {
 		return nil, nil
 	}
 	return rawKept(p.kept, &p.PodSpec)
-}
-
-// Fits returns why what the user wrote does not fit the type, such as a number
-// beyond its field's range; the fields are then all zero.
-func (p *CorePodSpec) Fits() error {
-	if p == nil {
-		return nil
-	}
-	return fitKept[corev1.PodSpec](p.kept)
 }
 
 // Container is Kubernetes' type of that name.
@@ -158,21 +150,16 @@ type Container struct {
 	kept []byte `json:"-"`
 }
 
-// UnmarshalJSON keeps data.
+// UnmarshalJSON keeps data, also if it does not fit the type.
 func (c *Container) UnmarshalJSON(data []byte) (err error) {
 	c.kept, err = decodeKept(data, &c.Container)
 	return err
 }
 
 // MarshalJSON gives back what was decoded, unless a field was changed since.
-func (c Container) MarshalJSON() ([]byte, error) { return encodeKept(c.kept, &c.Container) }
-
-// Raw returns what the user wrote as a new JSON object. It is nil for nil.
-func (c *Container) Raw() (map[string]any, error) {
-	if c == nil {
-		return nil, nil
-	}
-	return rawKept(c.kept, &c.Container)
+func (c Container) MarshalJSON() ([]byte, error) {
+	data, _, err := encodeKept(c.kept, &c.Container)
+	return data, err
 }
 
 // PersistentVolumeClaimSpec is Kubernetes' type of that name.
@@ -182,7 +169,7 @@ type PersistentVolumeClaimSpec struct {
 	kept []byte `json:"-"`
 }
 
-// UnmarshalJSON keeps data; see Fits for data that does not fit the type.
+// UnmarshalJSON keeps data; see Raw for data that does not fit the type.
 func (s *PersistentVolumeClaimSpec) UnmarshalJSON(data []byte) (err error) {
 	s.kept, err = decodeKept(data, &s.PersistentVolumeClaimSpec)
 	return err
@@ -190,11 +177,14 @@ func (s *PersistentVolumeClaimSpec) UnmarshalJSON(data []byte) (err error) {
 
 // MarshalJSON gives back what was decoded, unless a field was changed since.
 func (s PersistentVolumeClaimSpec) MarshalJSON() ([]byte, error) {
-	return encodeKept(s.kept, &s.PersistentVolumeClaimSpec)
+	data, _, err := encodeKept(s.kept, &s.PersistentVolumeClaimSpec)
+	return data, err
 }
 
 // Raw returns what the user wrote as a new JSON object, numbers as int64 or
-// float64, or the fields if they were changed since. It is nil for nil.
+// float64, or the fields if they were changed since. It is nil for nil. The
+// error says what of it does not fit the type, such as a number beyond its
+// field's range; the fields are then all zero.
 func (s *PersistentVolumeClaimSpec) Raw() (map[string]any, error) {
 	if s == nil {
 		return nil, nil
@@ -202,24 +192,17 @@ func (s *PersistentVolumeClaimSpec) Raw() (map[string]any, error) {
 	return rawKept(s.kept, &s.PersistentVolumeClaimSpec)
 }
 
-// Fits returns why what the user wrote does not fit the type, such as a
-// quantity that cannot be parsed; the fields are then all zero.
-func (s *PersistentVolumeClaimSpec) Fits() error {
-	if s == nil {
-		return nil
-	}
-	return fitKept[corev1.PersistentVolumeClaimSpec](s.kept)
-}
-
 // Without these, equality.Semantic panics at the unexported field, and it is
 // what controllers compare objects with. Two values are equal if they say the
 // same, whatever the order of their keys.
 func init() {
 	err := equality.Semantic.AddFuncs(
-		func(a, b PodSpec) bool { return equalKept(&a, &b) },
-		func(a, b CorePodSpec) bool { return equalKept(&a, &b) },
-		func(a, b Container) bool { return equalKept(&a, &b) },
-		func(a, b PersistentVolumeClaimSpec) bool { return equalKept(&a, &b) },
+		func(a, b PodSpec) bool { return equalKept(a.kept, &a.PodSpecFields, b.kept, &b.PodSpecFields) },
+		func(a, b CorePodSpec) bool { return equalKept(a.kept, &a.PodSpec, b.kept, &b.PodSpec) },
+		func(a, b Container) bool { return equalKept(a.kept, &a.Container, b.kept, &b.Container) },
+		func(a, b PersistentVolumeClaimSpec) bool {
+			return equalKept(a.kept, &a.PersistentVolumeClaimSpec, b.kept, &b.PersistentVolumeClaimSpec)
+		},
 	)
 	if err != nil {
 		panic(err)
