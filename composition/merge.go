@@ -65,46 +65,47 @@ func Merge(gvk schema.GroupVersionKind, base, override map[string]any) (map[stri
 // merge lays override, which is not null, over base, which is nil where there
 // is none. A nil result means that nothing is left of the field.
 func (f *mergeField) merge(base, override any) (any, fieldErrors) {
+	if f.replace {
+		base = nil
+	}
 	t := f.mergeType
 	switch t.kind {
 	case kindObject, kindMap:
-		override, ok := override.(map[string]any)
+		above, ok := override.(map[string]any)
 		if !ok {
 			return nil, wrongType("an object", override)
 		}
-		base, _ := base.(map[string]any)
-		if f.replace && override[patchDirective] == nil {
-			base = nil
-		}
-		merged, errs := t.mergeObject(base, override)
+		below, _ := base.(map[string]any)
+		merged, errs := t.mergeObject(below, above)
 		if len(merged) == 0 && !(merged != nil && f.optional) {
 			return nil, errs
 		}
 		return merged, errs
 	case kindList:
-		override, ok := override.([]any)
+		above, ok := override.([]any)
 		if !ok {
 			return nil, wrongType("a list", override)
 		}
-		base, _ := base.([]any)
+		below, _ := base.([]any)
 		switch {
 		case f.keys != nil:
-			return f.mergeKeyed(base, override)
+			return f.mergeKeyed(below, above)
 		case f.set:
-			return f.mergeSet(base, override)
+			return f.mergeSet(below, above)
 		default:
-			return f.replaceList(override)
+			return f.replaceList(above)
 		}
 	case kindAny:
-		if override, ok := override.(map[string]any); ok {
-			base, _ := base.(map[string]any)
-			merged, errs := t.mergeObject(base, override)
-			if merged == nil {
-				return nil, errs
-			}
-			return merged, errs
+		above, ok := override.(map[string]any)
+		if !ok {
+			return copyJSON(override), nil
 		}
-		return copyJSON(override), nil
+		below, _ := base.(map[string]any)
+		merged, errs := t.mergeObject(below, above)
+		if merged == nil {
+			return nil, errs
+		}
+		return merged, errs
 	default:
 		return override, t.checkLeaf(override)
 	}
@@ -203,11 +204,15 @@ func (f *mergeField) copy(value any) any {
 		}
 		return copied
 	case []any:
-		if f.keys != nil {
-			merged, _ := f.mergeKeyed(value, nil)
-			if merged != nil {
-				return merged
-			}
+		var distinct any
+		switch {
+		case f.keys != nil:
+			distinct, _ = f.mergeKeyed(value, nil)
+		case f.set:
+			distinct, _ = f.mergeSet(value, nil)
+		}
+		if distinct != nil {
+			return distinct
 		}
 		copied := make([]any, len(value))
 		for i, item := range value {

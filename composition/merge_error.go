@@ -151,7 +151,10 @@ func (t *mergeType) checkLeaf(value any) fieldErrors {
 		case int64:
 			number, ok = value, true
 		case float64:
-			number, ok = int64(value), value == math.Trunc(value) && math.Abs(value) < 1<<53
+			if value != math.Trunc(value) || math.Abs(value) > 1<<53 {
+				return fieldErrors{{message: "must be an integer, not " + brief(value)}}
+			}
+			number, ok = int64(value), true
 		}
 		if ok && overflows(t.goType, number) {
 			return fieldErrors{{message: fmt.Sprintf("%d is out of range", number)}}
@@ -165,7 +168,7 @@ func (t *mergeType) checkLeaf(value any) fieldErrors {
 
 // checkDecodes has the Go type itself judge a value: quantities, times, ports.
 func (t *mergeType) checkDecodes(value any) fieldErrors {
-	if !isScalar(value) {
+	if _, isBool := value.(bool); isBool || !isScalar(value) {
 		return wrongType("a string or number", value)
 	}
 	text, err := json.Marshal(value)

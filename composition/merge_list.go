@@ -9,13 +9,19 @@ import (
 
 // keyedItem is an item of a keyed list while the list is being merged.
 type keyedItem struct {
+	// value is the base's item until one of the override is merged into it; nil
+	// where there is none, or none any more.
 	value any
 	// key is the item's identity and name its port name; without either, nothing of the
 	// override can mean it.
 	key  itemKey
 	name string
-	// merged items are ours: the others still belong to the base.
-	merged bool
+	// merged items are ours and were first named at position in the override; the others
+	// still belong to the base.
+	merged   bool
+	position int
+	// gone items are not in the result.
+	gone bool
 }
 
 // itemKey holds the values of a list's keys, of which no list has more than two.
@@ -24,12 +30,15 @@ type itemKey [2]string
 
 // mergeKeyed lays the items of one keyed list over those of another. Items of the
 // base that have no key, or are no objects, stay as they are: the base is not ours to judge.
+//
+// Which item of the base each of the override means is settled before anything is
+// merged. So two ports may swap their numbers, and merging the result with the same override
+// once more changes nothing.
 func (f *mergeField) mergeKeyed(base, override []any) (any, fieldErrors) {
-	var errs fieldErrors
 	items := make([]keyedItem, 0, len(base)+len(override))
 	if !slices.ContainsFunc(override, f.replacesList) {
 		for _, value := range base {
-			item := f.keyed(value, false)
+			item := f.keyed(value)
 			if i := f.findKey(items, item.key); i >= 0 {
 				items[i] = item
 				continue
@@ -38,7 +47,48 @@ func (f *mergeField) mergeKeyed(base, override []any) (any, fieldErrors) {
 		}
 	}
 
+	items, targets, errs := f.match(items, override)
+	for position, target := range targets {
+		if target < 0 {
+			continue
+		}
+		item := &items[target]
+		object := override[position].(map[string]any)
+		below, _ := item.value.(map[string]any)
+		merged, err := f.elem.mergeObject(below, object)
+		errs = append(errs, err.under(f.itemSegment(object, position))...)
+		if !item.merged {
+			item.merged, item.position = true, position
+		}
+		item.value = merged
+	}
+	errs = append(errs, f.checkKeys(items)...)
+
+	result := make([]any, 0, len(items))
+	for _, item := range items {
+		switch {
+		case item.gone:
+		case item.merged:
+			result = append(result, item.value)
+		default:
+			result = append(result, f.elem.copy(item.value))
+		}
+	}
+	if len(result) == 0 {
+		return nil, errs
+	}
+	return result, errs
+}
+
+// match finds for each item of the override the one that it means, to which it
+// adds what is new; -1 stands for those that are not to be merged. It is in this order that
+// a port's name comes before its number, and the number that a port will have before
+// the one that it had.
+func (f *mergeField) match(items []keyedItem, override []any) (all []keyedItem, targets []int, errs fieldErrors) {
+	const pending, none = -2, -1
+	targets = make([]int, len(override))
 	for position, value := range override {
+		targets[position] = none
 		object, ok := value.(map[string]any)
 		if !ok {
 			errs = append(errs, wrongType("an object", value).under(index(position))...)
@@ -48,53 +98,76 @@ func (f *mergeField) mergeKeyed(base, override []any) (any, fieldErrors) {
 			continue
 		}
 		directive, err := directiveOf(object)
-		i, findErr := f.find(items, object)
-		err = append(err, findErr...)
-		if len(err) > 0 {
-			errs = append(errs, err.under(f.itemSegment(object, position))...)
+		errs = append(errs, err.under(f.itemSegment(object, position))...)
+		if directive != patchDelete {
+			targets[position] = pending
 			continue
 		}
-		if directive == patchDelete {
-			if i >= 0 {
-				items = slices.Delete(items, i, i+1)
-			}
-			continue
-		}
-
-		var below map[string]any
-		if i >= 0 {
-			below, _ = items[i].value.(map[string]any)
-		}
-		merged, err := f.elem.mergeObject(below, object)
-		item := f.keyed(merged, true)
-		if item.key == (itemKey{}) && len(err) == 0 {
-			err = fieldErrors{{message: "lacks " + f.missingKey(merged)}}
-		}
+		i, err := f.find(items, object)
 		errs = append(errs, err.under(f.itemSegment(object, position))...)
 		if i >= 0 {
-			items[i] = item
-		} else {
+			// Its place stays, for the case that the override gives the item anew.
+			items[i].value, items[i].gone = nil, true
+		}
+	}
+
+	for position, value := range override {
+		if targets[position] != pending {
+			continue
+		}
+		object := value.(map[string]any)
+		if i := f.findName(items, object); i >= 0 {
+			items[i].claim(f, object)
+			targets[position] = i
+		}
+	}
+	for position, value := range override {
+		if targets[position] != pending {
+			continue
+		}
+		object := value.(map[string]any)
+		i, err := f.find(items, object)
+		errs = append(errs, err.under(f.itemSegment(object, position))...)
+		switch {
+		case len(err) > 0:
+			i = none
+		case i >= 0:
+			items[i].claim(f, object)
+		default:
+			i = len(items)
+			item := f.keyed(object)
+			item.value = nil
 			items = append(items, item)
 		}
+		targets[position] = i
 	}
-	errs = append(errs, f.collisions(items)...)
+	return items, targets, errs
+}
 
-	if len(items) == 0 {
-		return nil, errs
+// claim gives an item the identity that it will have when object has been merged into it.
+func (item *keyedItem) claim(f *mergeField, object map[string]any) {
+	will := f.keyed(object)
+	if will.name != "" {
+		item.name = will.name
 	}
-	result := make([]any, len(items))
-	for i, item := range items {
-		result[i] = item.value
-		if !item.merged {
-			result[i] = f.elem.copy(item.value)
+	if item.gone {
+		item.gone, item.key = false, will.key
+		return
+	}
+	for i, key := range f.keys {
+		if _, given := object[key.name]; given {
+			item.key[i] = keyValue(object, key)
+		}
+		if item.key[i] == "" {
+			item.key = itemKey{}
+			return
 		}
 	}
-	return result, errs
 }
 
 // keyed reads the identity of an item.
-func (f *mergeField) keyed(value any, merged bool) keyedItem {
-	item := keyedItem{value: value, merged: merged}
+func (f *mergeField) keyed(value any) keyedItem {
+	item := keyedItem{value: value}
 	object, ok := value.(map[string]any)
 	if !ok {
 		return item
@@ -133,28 +206,32 @@ func keyValue(object map[string]any, key listKey) string {
 	}
 }
 
-// missingKey names the keys that an item lacks.
-func (f *mergeField) missingKey(object map[string]any) string {
+// lacksKey is the error of an item that lacks keys.
+func (f *mergeField) lacksKey(object map[string]any) fieldErrors {
 	var missing []string
 	for _, key := range f.keys {
 		if keyValue(object, key) == "" {
 			missing = append(missing, key.name)
 		}
 	}
-	return "its merge key " + strings.Join(missing, " and ")
+	return fieldErrors{{message: "lacks its merge key " + strings.Join(missing, " and ")}}
 }
 
-// find returns the index of the item that object means, -1 if there is none yet.
-// It is an error if that cannot be said.
+// find returns the index of the item that object means, -1 if there is none. It
+// is an error if object says nothing of which it means, or not enough.
 func (f *mergeField) find(items []keyedItem, object map[string]any) (int, fieldErrors) {
-	wanted := f.keyed(object, false)
-	if wanted.name != "" {
-		if i := slices.IndexFunc(items, func(item keyedItem) bool { return item.name == wanted.name }); i >= 0 {
-			return i, nil
-		}
+	if i := f.findName(items, object); i >= 0 {
+		return i, nil
 	}
+	wanted := f.keyed(object)
 	if wanted.key != (itemKey{}) {
 		return f.findKey(items, wanted.key), nil
+	}
+	if keyValue(object, f.keys[0]) == "" {
+		if wanted.name != "" {
+			return -1, nil
+		}
+		return -1, f.lacksKey(object)
 	}
 	// A part of the key is enough if it means one item only.
 	found := -1
@@ -163,20 +240,18 @@ func (f *mergeField) find(items []keyedItem, object map[string]any) (int, fieldE
 			continue
 		}
 		if found >= 0 {
-			return -1, fieldErrors{{message: "lacks " + f.missingKey(object) + ", and more than one item would match"}}
+			errs := f.lacksKey(object)
+			errs[0].message += ", and more than one item would match"
+			return -1, errs
 		}
 		found = i
-	}
-	if found < 0 {
-		return -1, fieldErrors{{message: "lacks " + f.missingKey(object)}}
 	}
 	return found, nil
 }
 
-// agrees tells whether an item has those keys that object gives, the first of
-// them among these.
+// agrees tells whether an item has those keys that object gives.
 func (f *mergeField) agrees(key itemKey, object map[string]any) bool {
-	if key == (itemKey{}) || keyValue(object, f.keys[0]) == "" {
+	if key == (itemKey{}) {
 		return false
 	}
 	for i, k := range f.keys {
@@ -185,6 +260,16 @@ func (f *mergeField) agrees(key itemKey, object map[string]any) bool {
 		}
 	}
 	return true
+}
+
+// findName returns the index of the item with the name of object, if items have one
+// and it is known; otherwise -1.
+func (f *mergeField) findName(items []keyedItem, object map[string]any) int {
+	name := f.keyed(object).name
+	if name == "" {
+		return -1
+	}
+	return slices.IndexFunc(items, func(item keyedItem) bool { return item.name == name })
 }
 
 // findKey returns the index of the item with a key, -1 if there is none.
@@ -207,7 +292,7 @@ func (f *mergeField) findNamed(list []any, named any) (int, fieldErrors) {
 	}
 	items := make([]keyedItem, len(list))
 	for i, value := range list {
-		items[i] = f.keyed(value, false)
+		items[i] = f.keyed(value)
 	}
 	return f.find(items, object)
 }
@@ -219,18 +304,24 @@ func (f *mergeField) replacesList(item any) bool {
 	return ok && len(object) == 1 && object[patchDirective] == patchReplace
 }
 
-// collisions finds items that have come to the same key: a port that was moved by
-// its name onto the number of another.
-func (f *mergeField) collisions(items []keyedItem) (errs fieldErrors) {
-	if !f.byName {
-		return nil
-	}
+// checkKeys finds merged items that lack their keys, and those that have come to
+// the same: a port that was moved by its name onto the number of another.
+func (f *mergeField) checkKeys(items []keyedItem) (errs fieldErrors) {
 	for i, item := range items {
-		if first := f.findKey(items, item.key); first >= 0 && first < i {
+		object, ok := item.value.(map[string]any)
+		if !ok {
+			continue
+		}
+		if item.merged && f.keyed(object).key == (itemKey{}) {
+			errs = append(errs, f.lacksKey(object).under(f.itemSegment(object, item.position))...)
+			continue
+		}
+		if first := f.findKey(items[:i], item.key); f.byName && first >= 0 {
+			other, _ := items[first].value.(map[string]any)
 			errs = append(errs, fieldError{
-				f.itemSegment(item.value.(map[string]any), i),
+				f.itemSegment(object, i),
 				fmt.Sprintf("has the %s %s, which is that of %s too",
-					f.keys[0].name, strings.Join(item.key[:], "/"), f.itemSegment(items[first].value.(map[string]any), first)),
+					f.keys[0].name, strings.Join(item.key[:], "/"), f.itemSegment(other, first)),
 			})
 		}
 	}

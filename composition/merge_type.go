@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -47,7 +48,7 @@ type mergeField struct {
 	keys     []listKey // list whose items merge by these keys
 	byName   bool      // keyed list whose items are known by their name first
 	set      bool      // list of scalars that merge as a set
-	replace  bool      // map or object that is replaced as a whole
+	replace  bool      // replaced as a whole, whatever else is said here
 }
 
 // listKey is a field that is part of the identity of a list's items.
@@ -78,6 +79,16 @@ var listKeys = map[reflect.Type][]listKey{
 var namedPorts = map[reflect.Type]bool{
 	reflect.TypeFor[corev1.ContainerPort](): true,
 	reflect.TypeFor[corev1.ServicePort]():   true,
+}
+
+// distinctLists are lists that strategic merge replaces, but of which server-side apply
+// wants no item twice: by these keys, or as a set where there are none. The same test
+// holds them complete for what workloads are made of.
+var distinctLists = map[reflect.Type]map[string][]listKey{
+	reflect.TypeFor[corev1.ResourceRequirements]():                    {"claims": {{name: "name"}}},
+	reflect.TypeFor[corev1.VolumeMount]():                             {"bindMountOptions": nil},
+	reflect.TypeFor[corev1.ContainerRestartRuleOnExitCodes]():         {"values": nil},
+	reflect.TypeFor[batchv1.PodFailurePolicyOnExitCodesRequirement](): {"values": nil},
 }
 
 var (
@@ -148,7 +159,7 @@ func compileType(t reflect.Type, compiled map[reflect.Type]*mergeType) *mergeTyp
 		result.discriminated = discriminatedUnionOf(result)
 	case t.Kind() == reflect.Map:
 		result.kind = kindMap
-		result.elem = &mergeField{mergeType: compileType(t.Elem(), compiled)}
+		result.elem = &mergeField{mergeType: compileType(t.Elem(), compiled), optional: true}
 	case t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8:
 		result.kind = kindList
 		result.elem = &mergeField{mergeType: compileType(t.Elem(), compiled)}
@@ -182,7 +193,11 @@ func compileFields(object *mergeType, t reflect.Type, compiled map[reflect.Type]
 			continue
 		}
 		own = append(own, name)
-		object.fields[name] = compileField(goField, compiled)
+		field := compileField(goField, compiled)
+		if keys, ok := distinctLists[t][name]; ok {
+			field.replace, field.keys, field.set = true, keys, keys == nil
+		}
+		object.fields[name] = field
 	}
 	object.unions = append(object.unions, unionsOf(t, own)...)
 }
