@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -127,8 +128,8 @@ func (cp *ControlPlane) Stop() error {
 		}
 		cp.end()
 		cp.background.Wait()
-		for i := len(cp.processes) - 1; i >= 0; i-- {
-			cp.processes[i].kill()
+		for _, p := range slices.Backward(cp.processes) {
+			p.kill()
 		}
 		for _, port := range []*reservedPort{cp.etcd, cp.etcdPeer, cp.serving} {
 			if port != nil {
