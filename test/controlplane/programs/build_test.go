@@ -16,8 +16,8 @@ func testBuilder(t *testing.T) (*builder, *bytes.Buffer) {
 	t.Helper()
 	module := t.TempDir()
 	for name, content := range map[string]string{
-		"go.mod":           "module example.com/programs\n\ngo 1.26.0\n",
-		"go.sum":           "",
+		"go.mod": "module example.com/programs\n\ngo 1.26.0\n",
+		"go.sum": "",
 		// With content of its own, so that no build cache has it.
 		"hello/hello.go":   "package hello\n\n// " + module + "\n\nfunc Hello(who string) { println(\"hello\", who) }\n",
 		"cmd/one/main.go":  "package main\n\nimport \"example.com/programs/hello\"\n\nfunc main() { hello.Hello(\"one\") }\n",
