@@ -1,0 +1,262 @@
+package controllers_test
+
+import (
+	"path/filepath"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/controllers"
+)
+
+// A namespace as the existing operator leaves it is taken over by starting ours.
+var _ = Describe("Adoption", Serial, func() {
+	var namespace string
+
+	BeforeEach(func() {
+		namespace = newNamespace()
+		operator.stop()
+		DeferCleanup(func() {
+			operator.stop() // whatever the spec left running
+			operator = startOperator(controllers.Options{Namespace: operatorNamespace})
+		})
+	})
+	start := func() {
+		GinkgoHelper()
+		operator = startOperator(controllers.Options{Namespace: operatorNamespace})
+	}
+
+	It("takes over a runtime and a Server without restarting a pod", func() {
+		runtime := existing(namespace, "seldonruntime.yaml", &v1alpha1.SeldonRuntime{})
+		server := existing(namespace, "server-cr.yaml", &v1alpha1.Server{})
+		existingChildren(runtime, "runtime.yaml", "leftovers.yaml")
+		existingChildren(server, "server.yaml", "server-leftovers.yaml")
+		before := podsOf(namespace)
+		start()
+		Eventually(ready(runtime)).Should(HavePrefix("True"))
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(before))
+
+		By("making the children its own")
+		gateway := get(namespace, "seldon-modelgateway", &appsv1.Deployment{})
+		Expect(gateway.Labels).To(HaveKey("mlops.seldon.io/composed-by"))
+		Expect(gateway.Annotations).NotTo(HaveKey(v1alpha1.LastAppliedAnnotation))
+		Expect(*gateway.Spec.Replicas).To(BeEquivalentTo(1))
+		for _, entry := range gateway.ManagedFields {
+			Expect(entry.Manager == "manager" && entry.Subresource == "").To(BeFalse(), "the predecessor still owns fields")
+		}
+		Expect(find(runtime.Status.Conditions, "DataflowReady")).To(BeNil(), "a stale condition of the predecessor")
+
+		By("pruning what the predecessor left behind")
+		Eventually(exists(namespace, "seldon-pipelinegateway", &corev1.Service{})).Should(BeFalse())
+		Eventually(exists(namespace, "seldon-payload-logger", &appsv1.Deployment{})).Should(BeFalse())
+		Eventually(exists(namespace, "seldon-dataflow-engine", &appsv1.StatefulSet{})).Should(BeFalse())
+		Eventually(exists(namespace, "mlserver", &appsv1.Deployment{})).Should(BeFalse())
+		Eventually(exists(namespace, "mlserver-3", &corev1.Service{})).Should(BeFalse())
+
+		By("dropping the predecessor's copies of Helm's keys when the pods change anyway")
+		Expect(gateway.Spec.Template.Labels).To(HaveKey("app.kubernetes.io/managed-by"))
+		edit(runtime, func(r *v1alpha1.SeldonRuntime) {
+			for i := range r.Spec.Overrides {
+				if r.Spec.Overrides[i].Name == "seldon-modelgateway" {
+					r.Spec.Overrides[i].PodSpec = podSpec(`{containers: [{name: modelgateway, env: [{name: LOG_LEVEL, value: debug}]}]}`)
+				}
+			}
+		})
+		Eventually(func() map[string]string {
+			return get(namespace, "seldon-modelgateway", &appsv1.Deployment{}).Spec.Template.Labels
+		}).ShouldNot(HaveKey("app.kubernetes.io/managed-by"))
+
+		By("removing a field that is no longer wanted")
+		edit(runtime, func(r *v1alpha1.SeldonRuntime) { delete(r.Labels, "example.com/team") })
+		Eventually(func() map[string]string {
+			return get(namespace, "seldon-modelgateway", &appsv1.Deployment{}).Labels
+		}).ShouldNot(HaveKey("example.com/team"))
+	})
+
+	It("prunes a component that was disabled before", func() {
+		runtime := existing(namespace, "seldonruntime-hodometer-disabled.yaml", &v1alpha1.SeldonRuntime{})
+		existingChildren(runtime, "runtime.yaml")
+		start()
+		Eventually(ready(runtime)).Should(HavePrefix("True"))
+		Expect(exists(namespace, "hodometer", &appsv1.Deployment{})()).To(BeFalse())
+		Expect(exists(namespace, "hodometer", &corev1.ServiceAccount{})()).To(BeFalse())
+	})
+
+	DescribeTable("holds a workload whose pods would restart, and lets it go", func(release func(*v1alpha1.SeldonRuntime)) {
+		runtime := existing(namespace, "runtime-with-overrides.yaml", &v1alpha1.SeldonRuntime{})
+		existingChildren(runtime, "duplicates.yaml", "runtime.yaml")
+		before := podsOf(namespace)
+		start()
+		Eventually(condition(runtime, v1alpha1.ConditionWouldRestart)).Should(And(HavePrefix("True"), ContainSubstring("seldon-modelgateway")))
+		Eventually(ready(runtime)).Should(HavePrefix("False WouldRestart"))
+		Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(before))
+		edit(runtime, release)
+		Eventually(condition(runtime, v1alpha1.ConditionWouldRestart)).Should(Equal("none"))
+		Eventually(ready(runtime)).Should(HavePrefix("True"))
+		Expect(get(namespace, "seldon-modelgateway", &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Name).To(Equal("modelgateway"))
+	},
+		Entry("when the annotation accepts it", func(r *v1alpha1.SeldonRuntime) {
+			r.Annotations[v1alpha1.AcceptRestartAnnotation] = "true"
+		}),
+		Entry("when the runtime changes", func(r *v1alpha1.SeldonRuntime) {
+			r.Spec.Config.KafkaConfig.TopicPrefix = new("other")
+		}),
+	)
+
+	It("does not open a Service to the world", func() {
+		runtime := existing(namespace, "seldonruntime.yaml", &v1alpha1.SeldonRuntime{}, func(object *unstructured.Unstructured) {
+			unstructured.RemoveNestedField(object.Object, "spec", "overrides")
+		})
+		existingChildren(runtime, "runtime.yaml")
+		edit(get(namespace, "seldon-mesh", &corev1.Service{}), func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP })
+		start()
+		Eventually(ready(runtime)).Should(HavePrefix("True"))
+		quiet(namespace)
+		Expect(get(namespace, "seldon-mesh", &corev1.Service{}).Spec.Type).To(Equal(corev1.ServiceTypeClusterIP))
+		edit(runtime, func(r *v1alpha1.SeldonRuntime) {
+			r.Spec.Overrides = []v1alpha1.OverrideSpec{{Name: "seldon-envoy", ServiceType: corev1.ServiceTypeLoadBalancer}}
+		})
+		Eventually(func() corev1.ServiceType { return get(namespace, "seldon-mesh", &corev1.Service{}).Spec.Type }).Should(Equal(corev1.ServiceTypeLoadBalancer))
+	})
+
+	It("holds a configuration that changes in the same breath from rolling pods, and then rolls its readers alone", func() {
+		runtime := existing(namespace, "seldonruntime.yaml", &v1alpha1.SeldonRuntime{}, func(object *unstructured.Unstructured) {
+			Expect(unstructured.SetNestedField(object.Object, "moved", "spec", "config", "kafkaConfig", "topicPrefix")).To(Succeed())
+		})
+		existingChildren(runtime, "runtime.yaml")
+		before := podsOf(namespace)
+		start()
+		Eventually(ready(runtime)).Should(HavePrefix("False WouldRestart"))
+		Expect(get(namespace, "seldon-kafka", &corev1.ConfigMap{}).Data["kafka.json"]).To(ContainSubstring("moved"))
+		Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(before))
+		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Annotations[v1alpha1.AcceptRestartAnnotation] = "true" })
+		Eventually(ready(runtime)).Should(HavePrefix("True"))
+		Expect(rolled(namespace)()).To(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway"))
+	})
+})
+
+// existing makes a custom resource as the existing operator left it, status included.
+func existing[T client.Object](namespace, file string, into T, change ...func(*unstructured.Unstructured)) T {
+	GinkgoHelper()
+	object := read(filepath.Join("..", "test", "fixtures", "existing", file))[0]
+	object.SetNamespace(namespace)
+	for _, change := range change {
+		change(object)
+	}
+	status := object.Object["status"]
+	Expect(admin.Create(lifetime, object, client.FieldOwner("manager"))).To(Succeed())
+	if status != nil {
+		object.Object["status"] = status
+		Expect(admin.Status().Update(lifetime, object, client.FieldOwner("manager"))).To(Succeed())
+	}
+	return get(namespace, object.GetName(), into)
+}
+
+// existingChildren makes children of owner as the existing operator left them;
+// those that are there already stay. It waits until all pods are ready.
+func existingChildren(owner client.Object, files ...string) {
+	GinkgoHelper()
+	gvk, err := admin.GroupVersionKindFor(owner)
+	Expect(err).NotTo(HaveOccurred())
+	for _, file := range files {
+		for _, object := range read(filepath.Join("..", "test", "fixtures", "existing", file)) {
+			inNamespace(object.Object, owner.GetNamespace())
+			object.SetNamespace(owner.GetNamespace())
+			object.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(owner, gvk)})
+			err := admin.Create(lifetime, object, client.FieldOwner("manager"))
+			Expect(client.IgnoreAlreadyExists(err)).NotTo(HaveOccurred())
+		}
+	}
+	Eventually(func() bool {
+		pods := podsOf(owner.GetNamespace())
+		for _, state := range pods {
+			if state == "" {
+				return false
+			}
+		}
+		return len(pods) > 0
+	}).Should(BeTrue())
+	Eventually(func() int { // the workloads are complete
+		waiting := 0
+		deployments, sets := &appsv1.DeploymentList{}, &appsv1.StatefulSetList{}
+		Expect(admin.List(lifetime, deployments, client.InNamespace(owner.GetNamespace()))).To(Succeed())
+		Expect(admin.List(lifetime, sets, client.InNamespace(owner.GetNamespace()))).To(Succeed())
+		for _, deployment := range deployments.Items {
+			if deployment.Status.ReadyReplicas < *deployment.Spec.Replicas {
+				waiting++
+			}
+		}
+		for _, set := range sets.Items {
+			if set.Status.ReadyReplicas < *set.Spec.Replicas {
+				waiting++
+			}
+		}
+		return waiting
+	}).Should(BeZero())
+}
+
+// inNamespace writes namespace wherever the fixtures name theirs.
+func inNamespace(value any, namespace string) {
+	switch value := value.(type) {
+	case map[string]any:
+		for key, below := range value {
+			if key == "namespace" && below == "seldon-mesh" {
+				value[key] = namespace
+			}
+			inNamespace(below, namespace)
+		}
+	case []any:
+		for _, item := range value {
+			inNamespace(item, namespace)
+		}
+	}
+}
+
+// podsOf are the pods of wanted workloads in a namespace, by name, with their UID
+// once they are ready. Those of leftovers do not count.
+func podsOf(namespace string) map[string]string {
+	GinkgoHelper()
+	pods := &corev1.PodList{}
+	Expect(admin.List(lifetime, pods, client.InNamespace(namespace))).To(Succeed())
+	found := map[string]string{}
+	for _, pod := range pods.Items {
+		if owner := metav1.GetControllerOf(&pod); owner == nil || leftover(pod, owner) {
+			continue
+		}
+		found[pod.Name] = ""
+		for _, condition := range pod.Status.Conditions {
+			if condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue {
+				found[pod.Name] = string(pod.UID)
+			}
+		}
+	}
+	return found
+}
+
+func leftover(pod corev1.Pod, owner *metav1.OwnerReference) bool {
+	switch pod.Labels["app.kubernetes.io/name"] {
+	case "seldon-payload-logger":
+		return true
+	case "seldon-dataflow-engine":
+		return owner.Kind == "StatefulSet"
+	case "seldon-server":
+		return owner.Kind != "StatefulSet"
+	}
+	return false
+}
+
+func find(conditions []metav1.Condition, kind string) *metav1.Condition {
+	for i := range conditions {
+		if conditions[i].Type == kind {
+			return &conditions[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+package controllers_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/controllers"
+)
+
+// What the operator sends, request by request. Events are not counted.
+var _ = Describe("The cost", func() {
+	var namespace string
+	var runtime *v1alpha1.SeldonRuntime
+
+	BeforeEach(func() {
+		namespace = newNamespace()
+		runtime = newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) {
+			r.Spec.Servers = []v1alpha1.RuntimeServer{{Name: "mlserver", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}}}
+		})
+		Eventually(ready(runtime)).Should(HavePrefix("True"))
+		quiet(namespace)
+	})
+
+	It("of bringing up is one create per child and a finalizer, and a status write per change of a condition", func() {
+		made := writes(requests.since(0, namespace))
+		perObject := map[string]int{}
+		statuses := map[string]int{}
+		for _, entry := range made {
+			if path, isStatus := strings.CutSuffix(entry, "/status"); isStatus {
+				statuses[path]++
+			} else {
+				perObject[entry]++
+			}
+		}
+		Expect(perObject).To(HaveLen(25), "21 of the runtime's, its Server, the Server's two, and the runtime itself: %v", made)
+		for entry, count := range perObject {
+			Expect(count).To(Equal(1), entry)
+		}
+		// At most one for each of 8 conditions that turns, and the first word.
+		for path, count := range statuses {
+			Expect(count).To(BeNumerically("<=", 10), path)
+		}
+	})
+
+	It("of nothing to do, and of the children's status changing, is nothing", func() {
+		mark := requests.mark()
+		for round := range 100 {
+			deployment := get(namespace, "seldon-envoy", &appsv1.Deployment{})
+			deployment.Status.Conditions = append(slices.DeleteFunc(deployment.Status.Conditions, func(c appsv1.DeploymentCondition) bool { return c.Type == "Tested" }),
+				appsv1.DeploymentCondition{Type: "Tested", Status: corev1.ConditionTrue, Message: fmt.Sprint(round)})
+			err := admin.Status().Update(lifetime, deployment)
+			Expect(err == nil || apierrors.IsConflict(err)).To(BeTrue())
+		}
+		quiet(namespace)
+		Expect(requests.since(mark, namespace)).To(BeEmpty())
+	})
+
+	It("of a changed key of a configuration is one patch", func() {
+		mark := requests.mark()
+		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.AgentConfig.Rclone.Config = []string{"{}"} })
+		Eventually(func() string { return get(namespace, "seldon-agent", &corev1.ConfigMap{}).Data["agent.yaml"] }).Should(ContainSubstring("config:"))
+		quiet(namespace)
+		sent := slices.DeleteFunc(requests.since(mark, namespace), func(entry string) bool { return strings.HasSuffix(entry, "/status") })
+		Expect(sent).To(Equal([]string{"PATCH /api/v1/namespaces/" + namespace + "/configmaps/seldon-agent"}))
+	})
+
+	It("of a restart is no write at all", Serial, func() {
+		mark := requests.mark()
+		restartOperator(controllers.Options{Namespace: operatorNamespace})
+		Eventually(func() []string { return requests.since(mark, namespace) }).ShouldNot(BeEmpty(), "it looks at every instance")
+		quiet(namespace)
+		Expect(writes(requests.since(mark, namespace))).To(BeEmpty())
+	})
+})

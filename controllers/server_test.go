@@ -1,0 +1,189 @@
+package controllers_test
+
+import (
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/controllers"
+)
+
+var _ = Describe("A Server", func() {
+	var namespace string
+	BeforeEach(func() {
+		namespace = newNamespace()
+		// A runtime without components: what Servers need of one is its account
+		// and its configuration.
+		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
+	})
+
+	It("expands into a StatefulSet and a Service per replica", func() {
+		server := newServer(namespace, "mlserver", "mlserver", replicas(2))
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		Expect(namesOf(&corev1.ServiceList{}, namespace)).To(Equal([]string{"mlserver-0", "mlserver-1"}))
+		Expect(server.Status.Replicas).To(BeEquivalentTo(2))
+		Expect(server.Status.Selector).To(Equal("seldon-server-name=mlserver"))
+		set := get(namespace, "mlserver", &appsv1.StatefulSet{})
+		Expect(set.Spec.Template.Labels).To(Equal(map[string]string{"app.kubernetes.io/name": "seldon-server", "seldon-server-name": "mlserver"}))
+		Expect(set.Spec.Template.Annotations).To(BeEmpty())
+		Eventually(eventReasons(server)).Should(ContainElement("ServerReady"))
+	})
+
+	It("keeps a replica's Service until its pod is gone", func() {
+		server := newServer(namespace, "mlserver", "mlserver", replicas(2))
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		// A finalizer plays the drain that takes its time.
+		edit(get(namespace, "mlserver-1", &corev1.Pod{}), func(p *corev1.Pod) { p.Finalizers = []string{"example.com/draining"} })
+		edit(server, replicas(1))
+		Eventually(func() bool { return get(namespace, "mlserver-1", &corev1.Pod{}).DeletionTimestamp != nil }).Should(BeTrue())
+		Consistently(exists(namespace, "mlserver-1", &corev1.Service{})).Should(BeTrue())
+		edit(get(namespace, "mlserver-1", &corev1.Pod{}), func(p *corev1.Pod) { p.Finalizers = nil })
+		Eventually(exists(namespace, "mlserver-1", &corev1.Service{})).Should(BeFalse())
+		Expect(exists(namespace, "mlserver-0", &corev1.Service{})()).To(BeTrue())
+	})
+
+	It("waits for its ServerConfig, in the operator's namespace", func() {
+		server := newServer(namespace, "mlserver", "later-"+namespace)
+		Eventually(ready(server)).Should(And(HavePrefix("False ConfigNotFound"), ContainSubstring("ServerConfig \"later-"+namespace), ContainSubstring(operatorNamespace)))
+		newServerConfig(func(c *v1alpha1.ServerConfig) { c.GenerateName, c.Name = "", "later-"+namespace })
+		Eventually(ready(server)).Should(HavePrefix("True"))
+	})
+
+	It("follows its ServerConfig, unless told not to", func() {
+		config := newServerConfig()
+		follows := newServer(namespace, "follows", config.Name)
+		pinned := newServer(namespace, "pinned", config.Name, func(s *v1alpha1.Server) { s.Spec.DisableAutoUpdate = true })
+		Eventually(ready(follows)).Should(HavePrefix("True"))
+		Eventually(ready(pinned)).Should(HavePrefix("True"))
+		edit(config, func(c *v1alpha1.ServerConfig) { c.Spec.PodSpec.Containers[2].Image = "mlserver:2" })
+		image := func(name string) func() string {
+			return func() string {
+				return get(namespace, name, &appsv1.StatefulSet{}).Spec.Template.Spec.Containers[2].Image
+			}
+		}
+		Eventually(image("follows")).Should(Equal("mlserver:2"))
+		edit(pinned, replicas(2))
+		Eventually(func() int32 { return *get(namespace, "pinned", &appsv1.StatefulSet{}).Spec.Replicas }).Should(BeEquivalentTo(2))
+		Expect(image("pinned")()).NotTo(Equal("mlserver:2"))
+	})
+
+	DescribeTable("writes capabilities", func(change func(*v1alpha1.Server), want string) {
+		server := newServer(namespace, "mlserver", "mlserver", change)
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		for _, container := range get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Template.Spec.Containers {
+			for _, env := range container.Env {
+				if env.Name == v1alpha1.ServerCapabilitiesEnv {
+					Expect(env.Value).To(Or(Equal(want), HaveSuffix(want)))
+					Expect(strings.Count(env.Value, want)).To(Equal(1))
+				}
+			}
+		}
+	},
+		Entry("of its own", func(s *v1alpha1.Server) { s.Spec.Capabilities = []string{"a", "b"} }, "a,b"),
+		Entry("in addition", func(s *v1alpha1.Server) { s.Spec.ExtraCapabilities = []string{"c"} }, "xgboost,c"),
+	)
+
+	It("says that capabilities have no effect", func() {
+		config := newServerConfig(func(c *v1alpha1.ServerConfig) {
+			for i := range c.Spec.PodSpec.Containers {
+				c.Spec.PodSpec.Containers[i].Env = nil
+			}
+		})
+		server := newServer(namespace, "mlserver", config.Name, func(s *v1alpha1.Server) { s.Spec.Capabilities = []string{"a"} })
+		Eventually(condition(server, "Ignored")).Should(And(HavePrefix("True"), ContainSubstring("spec.capabilities")))
+	})
+
+	It("tells an immutable field with what is there and what is wanted", func() {
+		config := newServerConfig()
+		server := newServer(namespace, "mlserver", config.Name)
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		edit(config, func(c *v1alpha1.ServerConfig) {
+			c.Spec.VolumeClaimTemplates[0].Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
+		})
+		Eventually(ready(server)).Should(And(HavePrefix("False Blocked"), ContainSubstring("spec.volumeClaimTemplates cannot be changed"),
+			ContainSubstring("ReadWriteOnce"), ContainSubstring("ReadWriteMany")))
+		Eventually(eventReasons(server)).Should(ContainElement("Blocked"))
+		edit(config, func(c *v1alpha1.ServerConfig) {
+			c.Spec.VolumeClaimTemplates[0].Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
+		})
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		Expect(condition(server, v1alpha1.ConditionBlocked)()).To(Equal("none"))
+	})
+
+	It("grows its claims around its pods", func() {
+		config := newServerConfig()
+		server := newServer(namespace, "mlserver", config.Name, replicas(2))
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		before := podsOf(namespace)
+		edit(config, func(c *v1alpha1.ServerConfig) {
+			c.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests[corev1.ResourceStorage] = quantity("2Gi")
+		})
+		for _, name := range []string{"mlserver-models-mlserver-0", "mlserver-models-mlserver-1"} {
+			Eventually(func() string {
+				return get(namespace, name, &corev1.PersistentVolumeClaim{}).Spec.Resources.Requests.Storage().String()
+			}).Should(Equal("2Gi"))
+		}
+		Eventually(func() string {
+			set := &appsv1.StatefulSet{}
+			if admin.Get(lifetime, client.ObjectKey{Namespace: namespace, Name: "mlserver"}, set) != nil {
+				return ""
+			}
+			return set.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests.Storage().String()
+		}).Should(Equal("2Gi"))
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		Expect(podsOf(namespace)).To(Equal(before))
+	})
+
+	It("of a runtime keeps the replicas that a scaler gave it, until the runtime changes its own", func() {
+		runtime := get(namespace, "seldon", &v1alpha1.SeldonRuntime{})
+		edit(runtime, func(r *v1alpha1.SeldonRuntime) {
+			r.Spec.Servers = []v1alpha1.RuntimeServer{{Name: "own", ServerSpec: v1alpha1.ServerSpec{
+				ServerConfig: "mlserver", ScalingSpec: v1alpha1.ScalingSpec{Replicas: new(int64(1))}}}}
+		})
+		Eventually(ready(runtime)).Should(HavePrefix("True"))
+		server := get(namespace, "own", &v1alpha1.Server{})
+		Expect(admin.SubResource("scale").Patch(lifetime, server, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":3}}`)))).To(Succeed())
+		Eventually(func() int32 { return *get(namespace, "own", &appsv1.StatefulSet{}).Spec.Replicas }).Should(BeEquivalentTo(3))
+		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Servers[0].ExtraCapabilities = []string{"x"} })
+		Eventually(func() []string { return get(namespace, "own", server).Spec.ExtraCapabilities }).Should(Equal([]string{"x"}))
+		Expect(*server.Spec.Replicas).To(BeEquivalentTo(3))
+		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Servers[0].Replicas = new(int64(2)) })
+		Eventually(func() int64 { return *get(namespace, "own", &v1alpha1.Server{}).Spec.Replicas }).Should(BeEquivalentTo(2))
+	})
+
+	It("writes nothing while paused", func() {
+		server := newServer(namespace, "mlserver", "mlserver", func(s *v1alpha1.Server) {
+			s.Annotations = map[string]string{v1alpha1.PausedAnnotation: "true"}
+		})
+		Eventually(condition(server, v1alpha1.ConditionPaused)).Should(HavePrefix("True"))
+		Expect(ready(server)()).To(HavePrefix("False"))
+		Consistently(exists(namespace, "mlserver", &appsv1.StatefulSet{})).Should(BeFalse())
+		edit(server, func(s *v1alpha1.Server) { s.Annotations = nil })
+		Eventually(ready(server)).Should(HavePrefix("True"))
+	})
+
+	It("follows the operator's mode between StatefulSet and Deployment", Serial, func() {
+		server := newServer(namespace, "mlserver", newServerConfig(func(c *v1alpha1.ServerConfig) {
+			// The Deployment flavour brings the volume that the claims are otherwise.
+			c.Spec.VolumeClaimTemplates = nil
+			c.Spec.PodSpec.Volumes = append(c.Spec.PodSpec.Volumes, corev1.Volume{Name: "mlserver-models", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+		}).Name)
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		restartOperator(controllers.Options{Namespace: operatorNamespace, UseDeploymentsForServers: true})
+		DeferCleanup(func() { restartOperator(controllers.Options{Namespace: operatorNamespace}) })
+		Eventually(exists(namespace, "mlserver", &appsv1.Deployment{})).Should(BeTrue())
+		Eventually(exists(namespace, "mlserver", &appsv1.StatefulSet{})).Should(BeFalse())
+		Eventually(func() []string { return namesOf(&corev1.ServiceList{}, namespace) }).Should(BeEmpty())
+		Eventually(ready(server)).Should(HavePrefix("True"))
+	})
+})
+
+func replicas(number int64) func(*v1alpha1.Server) {
+	return func(server *v1alpha1.Server) { server.Spec.Replicas = &number }
+}
