@@ -23,19 +23,6 @@ import (
 )
 
 // seldonRuntimeReconciler expands SeldonRuntimes.
-//
-// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes/status,verbs=patch
-// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes/finalizers,verbs=update
-// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonconfigs;serverconfigs;models;pipelines,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=configmaps;services;serviceaccounts,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=list;patch
-// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list;watch
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;list;watch;create;delete
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 type seldonRuntimeReconciler struct{ environment }
 
 // setup registers the controller and what wakes it: the runtime, its children,

@@ -25,10 +25,6 @@ import (
 )
 
 // serverReconciler expands Servers.
-//
-// +kubebuilder:rbac:groups=mlops.seldon.io,resources=servers,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=mlops.seldon.io,resources=servers/status,verbs=patch
-// +kubebuilder:rbac:groups=mlops.seldon.io,resources=servers/finalizers,verbs=update
 type serverReconciler struct{ environment }
 
 // setup registers the controller and what wakes it: the Server, its children, its
