@@ -11,7 +11,8 @@ VERSION ?= dev
 # The image that deploy puts into the manifests.
 IMG ?= seldon-operator:$(VERSION)
 KUBECTL ?= kubectl
-# Arguments for the program that run and demo start, such as ARGS=--once.
+# Arguments for the program that run, demo and start run, such as ARGS=--once.
+# They run built programs and not `go run`, which makes Ctrl-C look like a failure.
 ARGS ?=
 
 # Packages and flags of the tests. Two packages at a time: each may run a
@@ -72,7 +73,7 @@ verify: generate manifests ## Fail if generated files or go.mod files are stale.
 
 .PHONY: test
 test: controlplane ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
-	$(TEST) $(TESTFLAGS) $(PACKAGES)
+	$(strip $(TEST) $(TESTFLAGS)) $(PACKAGES)
 
 .PHONY: bench
 bench: controlplane ## Run all benchmarks.
@@ -80,7 +81,7 @@ bench: controlplane ## Run all benchmarks.
 
 .PHONY: demo
 demo: controlplane ## Show a runtime expanding, on a local control plane (ARGS=--once ends by itself).
-	@go run ./cmd/demo $(ARGS)
+	@go build -o $(BIN)/demo ./cmd/demo && exec $(BIN)/demo $(ARGS)
 
 ##@ Build
 
@@ -89,8 +90,8 @@ build: ## Build the manager into bin/manager.
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/manager ./cmd/manager
 
 .PHONY: run
-run: ## Run the manager here, against the cluster of the current kubeconfig.
-	go run ./cmd/manager $(ARGS)
+run: build ## Run the manager here, against the cluster of the current kubeconfig.
+	@exec $(BIN)/manager $(ARGS)
 
 .PHONY: controlplane
 controlplane: ## Build the programs of the local control plane into bin/k8s.
@@ -98,7 +99,7 @@ controlplane: ## Build the programs of the local control plane into bin/k8s.
 
 .PHONY: start
 start: controlplane ## Start a local control plane and keep it until Ctrl-C.
-	@go run ./cmd/controlplane/start $(ARGS)
+	@go build -o $(BIN)/controlplane ./cmd/controlplane/start && exec $(BIN)/controlplane $(ARGS)
 
 ##@ Deployment, to the cluster of the current kubeconfig
 

@@ -54,6 +54,8 @@ var rules = []rule{
 	{room: "cmd/manager", rooms: []string{anyRoom}},
 	{room: "cmd", rooms: []string{anyRoom, testRoom}},
 	{room: "config", rooms: []string{"api/v1alpha1"}},
+	// Tests that hold the pages to the code.
+	{room: "docs", rooms: []string{anyRoom}},
 	{room: "hack", rooms: []string{anyRoom, testRoom}},
 	{room: testRoom, rooms: []string{anyRoom}},
 }

@@ -103,9 +103,6 @@ func controllerManagerArguments(files layout) []string {
 		"--concurrent-service-endpoint-syncs=8",
 		"--concurrent-serviceaccount-token-syncs=8",
 		"--concurrent-resource-quota-syncs=8",
-		// Discovery is polled at the first of these intervals, so that quotas and
-		// garbage collection take up new custom resources.
-		"--pvclaimbinder-sync-period=5m",
 		"--profiling=false",
 	}
 }

@@ -274,7 +274,9 @@ func (cp *ControlPlane) writeKubeconfigs() (err error) {
 	return nil
 }
 
-// startAPIServer starts etcd and the API server and installs the CRDs.
+// startAPIServer starts etcd and the API server and installs the CRDs: before the
+// controllers start, because the garbage collector looks for new kinds only every
+// half minute and collects nothing of theirs until then.
 func (cp *ControlPlane) startAPIServer(ctx context.Context, opts Options) error {
 	if err := cp.run(programs.Etcd, etcdArguments(cp.files, cp.etcd, cp.etcdPeer)...); err != nil {
 		return err
