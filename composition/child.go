@@ -1,6 +1,7 @@
 package composition
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,9 +33,28 @@ func (k Key) String() string {
 	return fmt.Sprintf("%s %s/%s", k.Kind, k.Namespace, k.Name)
 }
 
-// compare orders keys for messages and plans: by kind, namespace, name.
+// compare orders keys by wave, then by kind, namespace and name, so that plans
+// and messages do not depend on the order of rendering.
 func (k Key) compare(other Key) int {
-	return strings.Compare(k.Kind+"/"+k.Namespace+"/"+k.Name, other.Kind+"/"+other.Namespace+"/"+other.Name)
+	return cmp.Or(
+		cmp.Compare(waveOf(k.GroupKind()), waveOf(other.GroupKind())),
+		k.compareNames(other),
+	)
+}
+
+// compareReverse orders keys by wave, the last one first, then as compare does.
+func compareReverse(a, b Key) int {
+	return cmp.Or(cmp.Compare(waveOf(b.GroupKind()), waveOf(a.GroupKind())), a.compareNames(b))
+}
+
+func (k Key) compareNames(other Key) int {
+	return cmp.Or(
+		strings.Compare(k.Kind, other.Kind),
+		strings.Compare(k.Namespace, other.Namespace),
+		strings.Compare(k.Name, other.Name),
+		strings.Compare(k.Group, other.Group),
+		strings.Compare(k.Version, other.Version),
+	)
 }
 
 // Child is a rendered object: the apply configuration, complete, and what its
@@ -62,7 +82,6 @@ const (
 	waveServices
 	waveWorkloads
 	waveOthers
-	waves // how many there are
 )
 
 // waveOf places a kind: accounts and RBAC, configuration, services, workloads,
@@ -116,14 +135,7 @@ func (o Owner) reference() map[string]any {
 	}
 }
 
-// sortChildren orders children by wave, then by key, so that plans, messages and
-// digests do not depend on the order of rendering.
+// sortChildren orders children as their keys are.
 func sortChildren(children []Child) {
-	slices.SortStableFunc(children, func(a, b Child) int {
-		ka, kb := a.Key(), b.Key()
-		if wa, wb := waveOf(ka.GroupKind()), waveOf(kb.GroupKind()); wa != wb {
-			return int(wa) - int(wb)
-		}
-		return ka.compare(kb)
-	})
+	slices.SortFunc(children, func(a, b Child) int { return a.Key().compare(b.Key()) })
 }

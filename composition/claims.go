@@ -2,6 +2,7 @@ package composition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -132,4 +133,13 @@ func reasonOf(err error) string {
 		return status.Status().Message
 	}
 	return err.Error()
+}
+
+// recreate grows the claims and deletes the StatefulSet around its pods.
+func (e *Engine) recreate(ctx context.Context, step Step) result {
+	err := e.growClaims(ctx, step)
+	if mismatch := (*Mismatch)(nil); errors.As(err, &mismatch) {
+		return result{step: step.hold(Blocked, fmt.Sprintf("%s: %v", step.Key, mismatch)), live: step.Live}
+	}
+	return result{step: step, live: step.Live, wrote: err == nil, err: err}
 }

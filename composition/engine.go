@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -38,8 +36,13 @@ func New(engine Engine) (*Engine, error) {
 	if engine.Templates == nil || engine.Client == nil || engine.Cache == nil || engine.Live == nil {
 		return nil, errors.New("an engine needs Templates, Client, Cache and Live")
 	}
-	if engine.Policy.Manager == "" || engine.Policy.Domain == "" {
-		return nil, errors.New("an engine's policy needs Manager and Domain")
+	if engine.Policy.Manager == "" || !strings.HasSuffix(engine.Policy.Domain, "/") {
+		return nil, errors.New("an engine's policy needs a Manager, and a Domain that ends with a slash")
+	}
+	for _, kind := range engine.Kinds {
+		if _, err := engine.gvk(kind.Object); err != nil {
+			return nil, fmt.Errorf("kinds of children: %w", err)
+		}
 	}
 	engine.ledger = newLedger()
 	return &engine, nil
@@ -120,103 +123,68 @@ func (e *RenderError) Unwrap() error { return e.Err }
 
 // Reconcile renders the instance, plans and executes. The outcome is valid also
 // with an error, as far as it got. Errors are a [*RenderError], or [*ChildError]s
-// joined, or those of reading.
+// joined, or those of reading. One that apierrors.IsConflict holds for says that
+// the cache was behind: trying again is all that it takes.
 func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error) {
 	rendering, err := Render(e.Templates, request.Input, e.Policy.ownKey)
+	if err == nil {
+		err = e.checkKinds(rendering.Children)
+	}
 	if err != nil {
 		return Outcome{}, &RenderError{err}
 	}
-	situation, err := e.situation(ctx, request, rendering.Children)
+	seen, err := e.observe(ctx, request.Owner, rendering.Children)
 	if err != nil {
-		return Outcome{}, err
+		return Outcome{Unmatched: rendering.Unmatched}, err
 	}
-	outcome, err := e.execute(ctx, situation)
+	account := e.ledger.account(request.Owner.UID)
+	situation := Situation{
+		Owner: request.Owner, Children: rendering.Children, Live: seen.live, Policy: e.Policy,
+		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts, marks: account.marks,
+	}
+	situation.markRollouts(request.Configurations)
+	var outcome Outcome
+	if !request.Paused {
+		situation.Adopting, err = e.adoptAll(ctx, request.Owner, rendering.Children, seen.live)
+	}
+	if err == nil {
+		outcome, err = e.execute(ctx, situation, account)
+	} else {
+		outcome.Children = childrenOf(situation)
+	}
 	outcome.Unmatched = rendering.Unmatched
+	if seen.behind && (outcome.RequeueAfter == 0 || outcome.RequeueAfter > cacheLag) {
+		outcome.RequeueAfter = cacheLag
+	}
 	return outcome, err
 }
 
-// situation observes, and migrates what is to be adopted.
-func (e *Engine) situation(ctx context.Context, request Request, children []Child) (Situation, error) {
-	live, err := e.observe(ctx, request.Owner, children)
-	if err != nil {
-		return Situation{}, err
-	}
-	wanted := rendered(children)
-	before := liveConfigurations(live, wanted)
-	maps.Copy(wanted, request.Configurations)
-	maps.Copy(before, request.Configurations)
-	origin := func(key Key, names []string) string {
-		switch workload := live[key]; {
-		case workload == nil:
-			return ""
-		case workload.GetAnnotations()[e.Policy.originAnnotation()] != "":
-			return workload.GetAnnotations()[e.Policy.originAnnotation()]
-		default:
-			return before.digest(names)
+// checkKinds refuses children that the engine could neither watch nor prune.
+func (e *Engine) checkKinds(children []Child) error {
+	for _, child := range children {
+		if _, known := e.kind(child.Key().GroupVersionKind); !known {
+			return fmt.Errorf("%s: the engine was not told of kind %s", child.Key(), child.Key().GroupVersionKind)
 		}
 	}
-	e.Policy.markRollouts(children, wanted, origin)
-
-	situation := Situation{
-		Owner: request.Owner, Children: children, Live: live,
-		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts,
-		TakenOver: map[Key]bool{},
-		policy:    e.Policy, marks: e.ledger.account(request.Owner.UID).marks,
-	}
-	if request.Paused {
-		return situation, nil
-	}
-	return situation, e.takeOverAll(ctx, situation)
+	return nil
 }
 
-// liveConfigurations are those of wanted as they are in the cluster.
-func liveConfigurations(live map[Key]*unstructured.Unstructured, wanted Configurations) Configurations {
-	configurations := Configurations{}
-	for key, object := range live {
-		if _, found := wanted[key.Name]; found && (key.Kind == "ConfigMap" || key.Kind == "Secret") {
-			configurations[key.Name] = object.Object["data"]
-		}
-	}
-	return configurations
-}
-
-// takeOverAll migrates the field ownership of rendered objects that the owner
-// controls and that another program made. It comes before any apply, so that a
-// workload remembers the configuration its pods run with before that changes.
-func (e *Engine) takeOverAll(ctx context.Context, situation Situation) error {
-	var errs []error
+// childrenOf tells what is live of the children of a situation.
+func childrenOf(situation Situation) map[Key]*unstructured.Unstructured {
+	children := make(map[Key]*unstructured.Unstructured, len(situation.Children))
 	for _, child := range situation.Children {
-		key := child.Key()
-		live := situation.Live[key]
-		if live == nil || live.GetDeletionTimestamp() != nil || !situation.Owner.controls(live) || isOurs(live, e.Policy) {
-			continue
-		}
-		migrated, err := e.takeOver(ctx, situation.Owner, child, live)
-		if err != nil {
-			errs = append(errs, &ChildError{key, err})
-			continue
-		}
-		situation.Live[key] = migrated
-		situation.TakenOver[key] = true
+		children[child.Key()] = situation.Live[child.Key()]
 	}
-	return errors.Join(errs...)
+	return children
 }
 
 // Forget drops what is remembered of an owner that is gone.
 func (e *Engine) Forget(owner Owner) { e.ledger.forget(owner.UID) }
 
+// now is the engine's clock.
 func (e *Engine) now() time.Time {
 	if e.Now != nil {
 		return e.Now()
 	}
 	return time.Now()
-}
-
-// labelMissing selects objects without a label.
-func labelMissing(key string) (client.ListOption, error) {
-	requirement, err := labels.NewRequirement(key, selection.DoesNotExist, nil)
-	if err != nil {
-		return nil, fmt.Errorf("select objects without label %s: %w", key, err)
-	}
-	return client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*requirement)}, nil
 }

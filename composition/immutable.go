@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/json"
@@ -30,19 +31,23 @@ var claimTemplates = []string{"spec", "volumeClaimTemplates"}
 // Source: the update validation of Kubernetes 1.30 to 1.37.
 var immutableFields = map[schema.GroupKind][][]string{
 	{Group: "apps", Kind: "StatefulSet"}: {
-		{"spec", "selector"}, {"spec", "serviceName"}, {"spec", "podManagementPolicy"}, claimTemplates,
+		selector, {"spec", "serviceName"}, {"spec", "podManagementPolicy"}, claimTemplates,
 	},
-	{Group: "apps", Kind: "Deployment"}:                       {{"spec", "selector"}},
-	{Group: "apps", Kind: "DaemonSet"}:                        {{"spec", "selector"}},
+	{Group: "apps", Kind: "Deployment"}:                       {selector},
+	{Group: "apps", Kind: "DaemonSet"}:                        {selector},
 	{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}: {{"roleRef"}},
 	{Kind: "Service"}:                                         {{"spec", "clusterIP"}},
+	{Kind: "Secret"}:                                          {{"type"}},
 }
+
+var selector = []string{"spec", "selector"}
 
 // immutableMismatches lists what stands between live and desired. Fields that
 // desired does not mention are never in the way.
 func immutableMismatches(desired, live *unstructured.Unstructured) []*Mismatch {
 	fields := immutableFields[desired.GroupVersionKind().GroupKind()]
-	if frozen, _, _ := unstructured.NestedBool(live.Object, "immutable"); frozen {
+	frozen, _, _ := unstructured.NestedBool(live.Object, "immutable")
+	if frozen {
 		fields = append(slices.Clone(fields), []string{"data"}, []string{"binaryData"})
 	}
 	if len(fields) == 0 {
@@ -59,10 +64,8 @@ func immutableMismatches(desired, live *unstructured.Unstructured) []*Mismatch {
 			continue
 		}
 		actual, _, _ := unstructured.NestedFieldNoCopy(live.Object, field...)
-		if sameLength(wanted, actual) {
-			if _, contained := containedIn(wanted, actual, ""); contained {
-				continue
-			}
+		if sameImmutable(field, wanted, actual) {
+			continue
 		}
 		mismatches = append(mismatches, &Mismatch{
 			Field: strings.Join(field, "."), Live: compact(actual), Wanted: compact(wanted),
@@ -71,22 +74,30 @@ func immutableMismatches(desired, live *unstructured.Unstructured) []*Mismatch {
 	return mismatches
 }
 
-// keepImmutable writes the live value of every immutable field that is equal in
-// meaning into desired, defaults and all, so that the API server sees no change
-// in a list that it compares as one.
-func keepImmutable(desired, live *unstructured.Unstructured) {
-	for _, field := range immutableFields[desired.GroupVersionKind().GroupKind()] {
-		if _, found, _ := unstructured.NestedFieldNoCopy(desired.Object, field...); !found {
-			continue
-		}
-		if actual, found, _ := unstructured.NestedFieldCopy(live.Object, field...); found {
-			_ = unstructured.SetNestedField(desired.Object, actual, field...)
-		}
+// sameImmutable tells whether wanted is what is there. The API server defaults
+// fields within claim templates and role references; selectors and data it takes
+// as they are.
+func sameImmutable(field []string, wanted, actual any) bool {
+	switch field[len(field)-1] {
+	case "selector", "data", "binaryData":
+		return equality.Semantic.DeepEqual(wanted, actual)
+	}
+	_, contained := containedIn(wanted, actual, "")
+	return contained && sameLength(wanted, actual)
+}
+
+// keepClaims writes the live claim templates, which are equal in meaning, into
+// desired, defaults and all: the API server compares them as one.
+func keepClaims(desired, live *unstructured.Unstructured) {
+	if _, found, _ := unstructured.NestedFieldNoCopy(desired.Object, claimTemplates...); !found {
+		return
+	}
+	if actual, found, _ := unstructured.NestedFieldCopy(live.Object, claimTemplates...); found {
+		_ = unstructured.SetNestedField(desired.Object, actual, claimTemplates...)
 	}
 }
 
-// sameLength holds for lists of one length, maps of string pairs of one size, and
-// anything else.
+// sameLength holds for lists of one length, and for anything else.
 func sameLength(a, b any) bool {
 	left, isList := a.([]any)
 	if !isList {

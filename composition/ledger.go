@@ -1,106 +1,42 @@
 package composition
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 )
 
-// digest identifies a piece of JSON.
-type digest [sha256.Size]byte
+const (
+	// cacheLag is how long a child that we wrote may be missing from the cache
+	// before the API server is asked for it.
+	cacheLag = 5 * time.Second
+	// heldRetry is when something outside the cache's view, such as an object of
+	// somebody else, is looked at again.
+	heldRetry = time.Minute
+)
 
-// String is short enough for an annotation and long enough to be unique.
-func (d digest) String() string { return hex.EncodeToString(d[:8]) }
-
-// digestOf hashes decoded JSON, whose maps encoding/json writes in key order.
-func digestOf(value any) digest {
-	if object, isObject := value.(*unstructured.Unstructured); isObject {
-		value = object.Object
-	}
-	text, err := json.Marshal(value)
-	if err != nil {
-		return digest{} // equal to nothing that was recorded: see mark.sees
-	}
-	return sha256.Sum256(text)
-}
-
-// contentOf hashes what a drift would change in a live object: everything but
-// status and the server's own metadata, and the fields that manager owns.
-func contentOf(live *unstructured.Unstructured, manager string) digest {
-	content := make(map[string]any, len(live.Object))
-	for key, value := range live.Object {
-		if key != "status" && key != "metadata" {
-			content[key] = value
-		}
-	}
-	content["metadata"] = map[string]any{
-		"uid":             live.GetUID(),
-		"labels":          live.GetLabels(),
-		"annotations":     live.GetAnnotations(),
-		"ownerReferences": live.GetOwnerReferences(),
-		"deleting":        live.GetDeletionTimestamp() != nil,
-		"owned":           appliedFields(live, manager),
-	}
-	return digestOf(content)
-}
-
-// mark is what is remembered of a child that was found in step, or was applied.
-type mark struct {
-	// desired is the digest of the apply configuration.
-	desired digest
-	// content and resourceVersion are of the live object that goes with it.
-	content         digest
-	resourceVersion string
-	// at is when the child was applied and asApplied what came back; zero if it
-	// was found in step. They stand in for the cache until that has caught up.
-	at        time.Time
-	asApplied *unstructured.Unstructured
-	// corrections are the times of the last writes against drift.
-	corrections []time.Time
-}
-
-// sees tells whether live is what the mark remembers, or is an older state of it
-// than our own last write, from a cache that lags.
-func (m mark) sees(live *unstructured.Unstructured, manager string) bool {
-	if live.GetResourceVersion() == m.resourceVersion {
-		return true
-	}
-	if order, err := resourceversion.CompareResourceVersion(live.GetResourceVersion(), m.resourceVersion); err == nil && order < 0 {
-		return true
-	}
-	return m.content != digest{} && contentOf(live, manager) == m.content
-}
-
-// ledger holds the marks of all instances, by owner. It is a cache of the
-// cluster's state: losing it costs reads, never correctness.
+// ledger holds what is remembered of all instances, by owner. It is a cache of
+// the cluster's state: losing it costs requests, never correctness.
 type ledger struct {
 	mu     sync.Mutex
 	owners map[types.UID]*account
 }
 
-// account is what is remembered of one owner.
-type account struct {
-	marks map[Key]mark
-	// contacted: the owner's objects without our label were listed.
-	contacted bool
-}
-
 func newLedger() *ledger { return &ledger{owners: map[types.UID]*account{}} }
 
-// account of an owner. One reconcile at a time uses it: the workqueue never hands
-// out a key twice.
+// account of an owner. Only one reconcile at a time uses it; see [Engine].
 func (l *ledger) account(uid types.UID) *account {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.owners[uid] == nil {
-		l.owners[uid] = &account{marks: map[Key]mark{}}
+		l.owners[uid] = &account{
+			marks:   map[Key]mark{},
+			deleted: map[Key]types.UID{},
+			foreign: map[Key]sighting{},
+		}
 	}
 	return l.owners[uid]
 }
@@ -111,34 +47,156 @@ func (l *ledger) forget(uid types.UID) {
 	delete(l.owners, uid)
 }
 
+// account is what is remembered of one owner.
+type account struct {
+	marks map[Key]mark
+	// deleted are the UIDs of children that we deleted and the cache may still show.
+	deleted map[Key]types.UID
+	// foreign are objects outside the cache that have the name of a child and are
+	// not the owner's.
+	foreign map[Key]sighting
+	// leftovers are objects outside the cache that the owner controls and that
+	// were not rendered at first contact; nil before that.
+	leftovers map[Key]*unstructured.Unstructured
+}
+
+// sighting is the identity of an object and when it was read.
+type sighting struct {
+	object *unstructured.Unstructured
+	at     time.Time
+}
+
+// mark is what is remembered of a child that was found in step, was applied, or
+// was held by a dry-run.
+type mark struct {
+	// desired is the digest of the apply configuration; zero if nothing is known.
+	desired digest
+	// content and resourceVersion are of the live object that goes with it.
+	content         digest
+	resourceVersion string
+	// wouldRestart is why a dry-run of desired over content was held; else empty.
+	wouldRestart string
+	// fresh is what the API server answered to our last write, at the time at. It
+	// stands in for the cache until that has caught up, and is dropped then.
+	fresh *unstructured.Unstructured
+	at    time.Time
+	// corrections are the times of the last writes against drift, and rival says
+	// who makes them needful, once that was asked.
+	corrections []time.Time
+	rival       string
+}
+
+// sees tells whether live is, but for its status, what the mark remembers.
+func (m mark) sees(live *unstructured.Unstructured, manager string) bool {
+	return live.GetResourceVersion() == m.resourceVersion ||
+		m.content != digest{} && contentOf(live, manager) == m.content
+}
+
+// catchUp reconciles what the cache showed, in live, with our own writes: what
+// the cache does not show yet is added, what it still shows is removed. behind
+// tells that it has not caught up.
+func (a *account) catchUp(live map[Key]*unstructured.Unstructured, now time.Time) (behind bool) {
+	for key, uid := range a.deleted {
+		cached := live[key]
+		if cached == nil || cached.GetUID() != uid || cached.GetDeletionTimestamp() != nil {
+			delete(a.deleted, key)
+			continue
+		}
+		delete(live, key)
+		behind = true
+	}
+	for key, mark := range a.marks {
+		if mark.fresh == nil {
+			continue
+		}
+		cached := live[key]
+		switch {
+		case cached != nil && !older(cached.GetResourceVersion(), mark.resourceVersion),
+			cached == nil && now.Sub(mark.at) >= cacheLag:
+			mark.fresh = nil
+			a.marks[key] = mark
+		default:
+			live[key] = mark.fresh
+			behind = true
+		}
+	}
+	return behind
+}
+
+// older compares resource versions of one resource.
+func older(version, than string) bool {
+	order, err := resourceversion.CompareResourceVersion(version, than)
+	return err == nil && order < 0
+}
+
 // found remembers that live was found in step with desired.
 func (a *account) found(key Key, desired digest, live *unstructured.Unstructured, manager string) {
 	old := a.marks[key]
-	if old.asApplied == live || old.asApplied == nil && old.desired == desired && old.resourceVersion == live.GetResourceVersion() {
-		return // still waiting for the cache, or nothing new
+	if old.desired == desired && old.resourceVersion == live.GetResourceVersion() && old.wouldRestart == "" {
+		return
 	}
-	a.marks[key] = mark{
-		desired:         desired,
-		content:         contentOf(live, manager),
-		resourceVersion: live.GetResourceVersion(),
-		corrections:     old.corrections,
+	mark := markOf(desired, live, manager)
+	mark.corrections, mark.rival = old.corrections, old.rival
+	if live == old.fresh {
+		mark.fresh, mark.at = old.fresh, old.at
+	}
+	a.marks[key] = mark
+}
+
+// applied remembers that the API server gave live back for desired; corrected
+// says that this was a write against drift.
+func (a *account) applied(key Key, desired digest, live *unstructured.Unstructured, manager string, now time.Time, corrected bool) {
+	mark := markOf(desired, live, manager)
+	mark.fresh, mark.at = live, now
+	mark.corrections = recent(a.marks[key].corrections, now)
+	if corrected {
+		mark.corrections = append(mark.corrections, now)
+	}
+	a.marks[key] = mark
+}
+
+// held remembers that a dry-run of desired over live would restart pods.
+func (a *account) held(key Key, desired digest, live *unstructured.Unstructured, manager, message string) {
+	mark := markOf(desired, live, manager)
+	mark.wouldRestart = message
+	a.marks[key] = mark
+}
+
+// gone remembers that an object was deleted. One without finalizers is gone when
+// the API server has said so.
+func (a *account) gone(key Key, live *unstructured.Unstructured) {
+	delete(a.marks, key)
+	if _, isLeftover := a.leftovers[key]; isLeftover {
+		if len(live.GetFinalizers()) == 0 {
+			delete(a.leftovers, key)
+		}
+		return
+	}
+	if len(live.GetFinalizers()) == 0 {
+		a.deleted[key] = live.GetUID()
 	}
 }
 
-// applied remembers that the API server gave live back for desired.
-func (a *account) applied(key Key, desired digest, live *unstructured.Unstructured, manager string, at time.Time) {
-	a.marks[key] = mark{
-		desired:         desired,
-		content:         contentOf(live, manager),
-		resourceVersion: live.GetResourceVersion(),
-		at:              at,
-		asApplied:       live,
-		corrections:     a.marks[key].corrections,
+// tidy drops the marks of children that are neither wanted nor there.
+func (a *account) tidy(plan Plan) {
+	known := make(map[Key]bool, len(plan.Steps)+len(plan.Prunes))
+	for _, steps := range [][]Step{plan.Steps, plan.Prunes} {
+		for _, step := range steps {
+			known[step.Key] = true
+		}
+	}
+	for key := range a.marks {
+		if !known[key] {
+			delete(a.marks, key)
+		}
+	}
+	for key := range a.foreign {
+		if !known[key] {
+			delete(a.foreign, key)
+		}
 	}
 }
 
-// isOurs tells whether object was applied by manager and is labelled, which is
-// what tells an adopted object from one that still has to be.
-func isOurs(object metav1.Object, policy Policy) bool {
-	return object.GetLabels()[policy.OwnerLabel()] != "" && appliedFields(object, policy.Manager) != nil
+func markOf(desired digest, live *unstructured.Unstructured, manager string) mark {
+	return mark{desired: desired, content: contentOf(live, manager), resourceVersion: live.GetResourceVersion()}
 }

@@ -1,7 +1,6 @@
 package composition
 
 import (
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -84,8 +83,8 @@ func containedIn(desired, live any, path string) (differing string, ok bool) {
 		if !isMap && (len(desired) > 0 || live != nil) {
 			return path, false
 		}
-		for key, value := range desired {
-			if where, ok := containedIn(value, fields[key], path+"."+key); !ok {
+		for _, key := range sortedKeys(desired) {
+			if where, ok := containedIn(desired[key], fields[key], path+"."+key); !ok {
 				return where, false
 			}
 		}
@@ -114,6 +113,17 @@ func containedIn(desired, live any, path string) (differing string, ok bool) {
 	return path, false
 }
 
+// firstDifference names the first place, below path, where two values differ.
+func firstDifference(a, b any, path string) string {
+	if where, ok := containedIn(a, b, path); !ok {
+		return where
+	}
+	if where, ok := containedIn(b, a, path); !ok {
+		return where
+	}
+	return path
+}
+
 // isZero tells the scalars that the API server leaves out of what it returns
 // where the field says omitempty.
 func isZero(value any) bool {
@@ -124,13 +134,7 @@ func isZero(value any) bool {
 	return false
 }
 
-// sameQuantity tells whether two decoded JSON values are equal amounts, `1Gi`
-// and `1024Mi`, say.
-func sameQuantity(a, b any) bool {
-	left, right := quantity(a), quantity(b)
-	return left != nil && right != nil && equality.Semantic.DeepEqual(*left, *right)
-}
-
+// quantity reads a decoded JSON value as an amount; nil if it is none.
 func quantity(value any) *resource.Quantity {
 	text, isText := value.(string)
 	if !isText {
@@ -141,4 +145,27 @@ func quantity(value any) *resource.Quantity {
 		return nil
 	}
 	return &parsed
+}
+
+// podTemplate is the pod template of a workload; nil if it has none.
+func podTemplate(workload *unstructured.Unstructured) any {
+	template, _, _ := unstructured.NestedFieldNoCopy(workload.Object, "spec", "template")
+	return template
+}
+
+// sameTemplate tells whether applying desired leaves live's pod template as it is.
+func sameTemplate(desired, live *unstructured.Unstructured, manager string) bool {
+	owned := appliedFields(live, manager)
+	for _, field := range []string{"f:spec", "f:template"} {
+		owned, _ = owned[field].(map[string]any)
+	}
+	if _, same := sameFields(podTemplate(desired), owned, ""); !same {
+		return false
+	}
+	canonical, err := canonicalised(desired)
+	if err != nil {
+		return false
+	}
+	_, same := containedIn(podTemplate(canonical), podTemplate(live), "")
+	return same
 }

@@ -162,7 +162,7 @@ func (t *mergeType) prepare(base, override map[string]any) (prepared map[string]
 
 	dropped, errs2 := t.cleared(base, override)
 	errs = append(errs, errs2...)
-	lists := map[string]any{}
+	var lists map[string]any
 	for key, value := range override {
 		switch {
 		case key == retainKeysDirective:
@@ -171,6 +171,9 @@ func (t *mergeType) prepare(base, override map[string]any) (prepared map[string]
 		case strings.HasPrefix(key, deleteFromDirective):
 			name := strings.TrimPrefix(key, deleteFromDirective)
 			rest, err := deleteFrom(base[name], value)
+			if lists == nil {
+				lists = map[string]any{}
+			}
 			lists[name], errs = rest, append(errs, err.under(key)...)
 		}
 	}

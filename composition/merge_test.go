@@ -2,7 +2,6 @@ package composition
 
 import (
 	"maps"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -13,9 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/applyconfigurations"
-	"sigs.k8s.io/yaml"
 )
 
 var (
@@ -41,19 +38,7 @@ func mergeCases(t testing.TB) map[string]mergeCase {
 	}
 	all := map[string]mergeCase{}
 	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		asJSON, err := yaml.YAMLToJSONStrict(text)
-		if err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		var items []any
-		if err := utiljson.Unmarshal(asJSON, &items); err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		for _, item := range items {
+		for _, item := range decodeYAML(t, file) {
 			item := item.(map[string]any)
 			var c mergeCase
 			kind := item["kind"].(string)

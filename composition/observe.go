@@ -3,14 +3,15 @@ package composition
 import (
 	"context"
 	"fmt"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -27,47 +28,53 @@ type Kind struct {
 	Unfiltered bool
 }
 
-// cacheLag is how long a child that we wrote may be missing from the cache
-// before the API server is asked for it.
-const cacheLag = 5 * time.Second
+// observation is what was found in the cluster.
+type observation struct {
+	// live is everything that the owner controls, and every rendered child that
+	// exists, whoever's it is.
+	live map[Key]*unstructured.Unstructured
+	// behind: the cache has not shown some of our own writes yet.
+	behind bool
+}
 
-// observe finds what is live: everything that the owner controls, and every
-// rendered child that exists, whoever's it is. It reads the cache, and the API
-// server only for what the cache does not know.
-func (e *Engine) observe(ctx context.Context, owner Owner, children []Child) (map[Key]*unstructured.Unstructured, error) {
+// observe finds what is live. It reads the cache, and the API server only for
+// what the cache cannot know.
+func (e *Engine) observe(ctx context.Context, owner Owner, children []Child) (observation, error) {
 	live := map[Key]*unstructured.Unstructured{}
 	for _, kind := range e.Kinds {
 		if err := e.listOwned(ctx, owner, kind, live); err != nil {
-			return nil, err
+			return observation{}, err
 		}
 	}
 	account := e.ledger.account(owner.UID)
-	firstContact := !account.contacted
-	if firstContact {
-		if err := e.listUnlabelled(ctx, owner, children, live); err != nil {
-			return nil, err
-		}
-		account.contacted = true
-	}
+	seen := observation{live: live, behind: account.catchUp(live, e.now())}
+
+	wanted := make(map[Key]bool, len(children))
 	for _, child := range children {
-		key := child.Key()
+		wanted[child.Key()] = true
+	}
+	firstContact := account.leftovers == nil
+	if firstContact {
+		if err := e.contact(ctx, owner, account, wanted, live); err != nil {
+			return observation{}, err
+		}
+	}
+	if err := e.addLeftovers(ctx, account, wanted, live); err != nil {
+		return observation{}, err
+	}
+	for key := range wanted {
 		if live[key] != nil {
 			continue
 		}
-		mark, known := account.marks[key]
-		if known && e.now().Sub(mark.at) < cacheLag {
-			live[key] = mark.asApplied
-			continue
-		}
-		object, err := e.lookUp(ctx, key, firstContact)
+		object, err := e.lookUp(ctx, owner, account, key, firstContact)
 		if err != nil {
-			return nil, err
+			return observation{}, err
 		}
 		if object != nil {
 			live[key] = object
 		}
 	}
-	return live, nil
+	return seen, nil
 }
 
 // listOwned adds the labelled objects of a kind that owner controls.
@@ -78,27 +85,32 @@ func (e *Engine) listOwned(ctx context.Context, owner Owner, kind Kind, live map
 	if err != nil {
 		return fmt.Errorf("list children: %w", err)
 	}
+	gvk, err := e.gvk(kind.Object)
+	if err != nil {
+		return err
+	}
 	return meta.EachListItem(list, func(object runtime.Object) error {
-		content, err := e.unstructured(object.(client.Object))
+		content, err := asUnstructured(object.(client.Object), gvk)
 		if err == nil {
-			live[KeyOf(content)] = content
+			live[Key{gvk, content.GetNamespace(), content.GetName()}] = content
 		}
 		return err
 	})
 }
 
-// listUnlabelled adds the objects that the cache cannot show: those of our kinds
-// without our label which owner controls, or which have the name of a child.
-// They are leftovers and predecessors from before the engine ran.
-func (e *Engine) listUnlabelled(ctx context.Context, owner Owner, children []Child, live map[Key]*unstructured.Unstructured) error {
-	wanted := map[Key]bool{}
-	for _, child := range children {
-		wanted[child.Key()] = true
-	}
-	unlabelled, err := labelMissing(e.Policy.OwnerLabel())
+// contactPage bounds what a namespace with very many objects costs in memory.
+const contactPage = 500
+
+// contact finds, once, what the cache cannot show: the objects of our kinds
+// without our label that owner controls, or that have the name of a child. They
+// are leftovers and predecessors from before the engine ran.
+func (e *Engine) contact(ctx context.Context, owner Owner, account *account, wanted map[Key]bool, live map[Key]*unstructured.Unstructured) error {
+	requirement, err := labels.NewRequirement(e.Policy.OwnerLabel(), selection.DoesNotExist, nil)
 	if err != nil {
-		return err
+		return fmt.Errorf("select objects without label %s: %w", e.Policy.OwnerLabel(), err)
 	}
+	unlabelled := client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*requirement)}
+	leftovers := map[Key]*unstructured.Unstructured{}
 	for _, kind := range e.Kinds {
 		if kind.Unfiltered {
 			continue
@@ -109,51 +121,98 @@ func (e *Engine) listUnlabelled(ctx context.Context, owner Owner, children []Chi
 		}
 		list := &metav1.PartialObjectMetadataList{}
 		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-		if err := e.Live.List(ctx, list, client.InNamespace(owner.Namespace), unlabelled); err != nil {
-			return fmt.Errorf("list %s objects of %s that are not labelled yet: %w", gvk.Kind, owner.Namespace, err)
-		}
-		for i := range list.Items {
-			key := Key{GroupVersionKind: gvk, Namespace: list.Items[i].Namespace, Name: list.Items[i].Name}
-			if !owner.controls(&list.Items[i]) && !wanted[key] {
-				continue
+		for more := true; more; more = list.Continue != "" {
+			err := e.Live.List(ctx, list, client.InNamespace(owner.Namespace), unlabelled, client.Limit(contactPage), client.Continue(list.Continue))
+			if err != nil {
+				return fmt.Errorf("list %s objects of %s that are not labelled yet: %w", gvk.Kind, owner.Namespace, err)
 			}
+			for i := range list.Items {
+				key := Key{gvk, list.Items[i].Namespace, list.Items[i].Name}
+				switch {
+				case live[key] != nil:
+				case wanted[key]:
+					object, err := e.getLive(ctx, key)
+					if err != nil {
+						return err
+					}
+					if object != nil {
+						live[key] = object
+					}
+				case owner.controls(&list.Items[i]):
+					leftovers[key] = identity(key, &list.Items[i])
+				}
+			}
+		}
+	}
+	account.leftovers = leftovers
+	return nil
+}
+
+// addLeftovers adds what first contact found and is still there. One that is
+// being deleted is asked for, since the cache will not tell when it is gone; one
+// that is wanted by now is no leftover any more.
+func (e *Engine) addLeftovers(ctx context.Context, account *account, wanted map[Key]bool, live map[Key]*unstructured.Unstructured) error {
+	for key, leftover := range account.leftovers {
+		if live[key] != nil || wanted[key] {
+			delete(account.leftovers, key)
+			continue
+		}
+		if leftover.GetDeletionTimestamp() != nil || len(leftover.GetFinalizers()) > 0 {
 			object, err := e.getLive(ctx, key)
 			if err != nil {
 				return err
 			}
-			if object != nil {
-				live[key] = object
+			if object == nil || object.GetUID() != leftover.GetUID() {
+				delete(account.leftovers, key)
+				continue
 			}
+			leftover = identity(key, object)
+			account.leftovers[key] = leftover
 		}
+		live[key] = leftover
 	}
 	return nil
 }
 
+// identity is an object less its content: what a plan needs to know of one that
+// it leaves alone or deletes.
+func identity(key Key, object metav1.Object) *unstructured.Unstructured {
+	stub := &unstructured.Unstructured{}
+	stub.SetGroupVersionKind(key.GroupVersionKind)
+	stub.SetNamespace(key.Namespace)
+	stub.SetName(key.Name)
+	stub.SetUID(object.GetUID())
+	stub.SetResourceVersion(object.GetResourceVersion())
+	stub.SetOwnerReferences(object.GetOwnerReferences())
+	stub.SetFinalizers(object.GetFinalizers())
+	stub.SetDeletionTimestamp(object.GetDeletionTimestamp())
+	return stub
+}
+
 // lookUp finds a rendered child that the owner does not control in the cache:
-// there under another owner, or live. listed says that the API server has just
-// listed what the cache does not hold.
-func (e *Engine) lookUp(ctx context.Context, key Key, listed bool) (*unstructured.Unstructured, error) {
-	for _, kind := range e.Kinds {
-		gvk, err := e.gvk(kind.Object)
-		if err != nil {
-			return nil, err
-		}
-		if gvk != key.GroupVersionKind {
-			continue
-		}
-		object := kind.Object.DeepCopyObject().(client.Object)
-		err = e.Cache.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, object)
-		switch {
-		case err == nil:
-			return e.unstructured(object)
-		case !apierrors.IsNotFound(err):
-			return nil, fmt.Errorf("get %s: %w", key, err)
-		case listed:
-			return nil, nil
-		}
-		break
+// there under another owner, or live; nil if it does not exist. listed says that
+// the API server has just listed what the cache does not hold.
+func (e *Engine) lookUp(ctx context.Context, owner Owner, account *account, key Key, listed bool) (*unstructured.Unstructured, error) {
+	if seen, known := account.foreign[key]; known && e.now().Sub(seen.at) < heldRetry {
+		return seen.object, nil
 	}
-	return e.getLive(ctx, key)
+	delete(account.foreign, key)
+	kind, _ := e.kind(key.GroupVersionKind)
+	cached := kind.Object.DeepCopyObject().(client.Object)
+	err := e.Cache.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, cached)
+	switch {
+	case err == nil && account.deleted[key] != cached.GetUID():
+		return asUnstructured(cached, key.GroupVersionKind)
+	case err != nil && !apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("get %s: %w", key, err)
+	case listed && !kind.Unfiltered:
+		return nil, nil
+	}
+	object, err := e.getLive(ctx, key)
+	if object != nil && !owner.controls(object) {
+		account.foreign[key] = sighting{object: identity(key, object), at: e.now()}
+	}
+	return object, err
 }
 
 // getLive asks the API server; nil if there is no such object.
@@ -170,12 +229,22 @@ func (e *Engine) getLive(ctx context.Context, key Key) (*unstructured.Unstructur
 	return object, nil
 }
 
-// unstructured converts a cached object, which is not changed.
-func (e *Engine) unstructured(object client.Object) (*unstructured.Unstructured, error) {
-	gvk, err := e.gvk(object)
-	if err != nil {
-		return nil, err
+// kind finds one of the engine's kinds.
+func (e *Engine) kind(gvk schema.GroupVersionKind) (Kind, bool) {
+	for _, kind := range e.Kinds {
+		if found, err := e.gvk(kind.Object); err == nil && found == gvk {
+			return kind, true
+		}
 	}
+	return Kind{}, false
+}
+
+func (e *Engine) gvk(object client.Object) (schema.GroupVersionKind, error) {
+	return e.Client.GroupVersionKindFor(object)
+}
+
+// asUnstructured converts a cached object, which is not changed.
+func asUnstructured(object client.Object, gvk schema.GroupVersionKind) (*unstructured.Unstructured, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
 		return nil, fmt.Errorf("read %s %s: %w", gvk.Kind, object.GetName(), err)
@@ -183,8 +252,4 @@ func (e *Engine) unstructured(object client.Object) (*unstructured.Unstructured,
 	converted := &unstructured.Unstructured{Object: content}
 	converted.SetGroupVersionKind(gvk)
 	return converted, nil
-}
-
-func (e *Engine) gvk(object client.Object) (schema.GroupVersionKind, error) {
-	return e.Client.GroupVersionKindFor(object)
 }

@@ -218,10 +218,11 @@ func parseOperations(list []any) (jsonpatch.Patch, error) {
 	return jsonpatch.DecodePatch(asJSON)
 }
 
-// isPointer tells whether a value has the form of a JSON pointer (RFC 6901).
+// isPointer tells whether a value has the form of a JSON pointer (RFC 6901) to something
+// inside the object. The empty one means the object itself, which no patch may replace.
 func isPointer(value any) bool {
 	text, ok := value.(string)
-	return ok && (text == "" || strings.HasPrefix(text, "/"))
+	return ok && strings.HasPrefix(text, "/")
 }
 
 // applyOperations applies a JSON6902 patch. The outcome is merged into nothing,
@@ -237,13 +238,9 @@ func applyOperations(operations jsonpatch.Patch, kind schema.GroupVersionKind, o
 	if err != nil {
 		return nil, err
 	}
-	var value any
-	if err := utiljson.Unmarshal(after, &value); err != nil {
+	var changed map[string]any
+	if err := utiljson.Unmarshal(after, &changed); err != nil {
 		return nil, err
-	}
-	changed, ok := value.(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("leaves %s in the object's place", typeName(value))
 	}
 	return Merge(kind, nil, changed)
 }

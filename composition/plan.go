@@ -3,6 +3,7 @@ package composition
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -77,7 +78,9 @@ type Step struct {
 	HoldRestart bool
 	// GiveUp are fields to drop from what we own before the apply, so that their
 	// live values stay.
-	GiveUp [][]any
+	GiveUp [][]string
+	// Rolls: the step rolls pods because a configuration that they read has changed.
+	Rolls bool
 
 	desired digest
 }
@@ -116,12 +119,13 @@ type Situation struct {
 	Paused bool
 	// AcceptRestarts lets adopted workloads restart their pods.
 	AcceptRestarts bool
-	// TakenOver are live workloads that are being adopted: their field ownership
-	// was migrated, and our own apply has not happened yet.
-	TakenOver map[Key]bool
+	// Adopting are the live objects under adoption: their field ownership was
+	// migrated, and our first apply has not happened yet.
+	Adopting map[Key]bool
+	// Policy of the engine.
+	Policy Policy
 
-	policy Policy
-	marks  map[Key]mark
+	marks map[Key]mark
 }
 
 // MakePlan decides for each child and for each leftover.
@@ -137,82 +141,88 @@ func MakePlan(situation Situation) Plan {
 			plan.Prunes = append(plan.Prunes, decideLeftover(situation, key, live))
 		}
 	}
-	slices.SortFunc(plan.Prunes, func(a, b Step) int {
-		if wa, wb := waveOf(a.Key.GroupKind()), waveOf(b.Key.GroupKind()); wa != wb {
-			return int(wb) - int(wa)
-		}
-		return a.Key.compare(b.Key)
-	})
+	slices.SortFunc(plan.Prunes, func(a, b Step) int { return compareReverse(a.Key, b.Key) })
 	return plan
 }
 
 // decide plans one rendered child.
 func decide(s Situation, child Child) Step {
-	key := child.Key()
-	live := s.Live[key]
-	step := Step{Key: key, Live: live, Object: s.policy.dressed(child, s.Owner)}
+	step := Step{Key: child.Key(), Live: s.Live[child.Key()]}
 	if step.Live != nil {
-		if reason, message, held := obstacle(s, live); held {
+		if reason, message, held := obstacle(s.Owner, step.Key, step.Live); held {
 			return step.hold(reason, message)
 		}
 	}
 	if s.Paused {
 		return step.hold(Paused, "")
 	}
-	if live == nil {
-		s.policy.seed(&step, child.Seed)
-		step.desired = digestOf(step.Object)
+	step.Object = s.Policy.dressed(child, s.Owner)
+	var seed []string
+	if child.Seed != "" {
+		seed = strings.Split(child.Seed, ".")
+		s.Policy.seed(&step, seed)
+	}
+	if step.Live == nil {
+		step.desired = digestOf(step.Object.Object)
 		step.Action, step.Reason = Apply, Absent
 		return step
 	}
 
-	s.policy.seed(&step, child.Seed)
-	s.policy.yield(&step)
-	if reason, message, held := meetImmutable(&step); held {
-		return step.hold(reason, message)
+	s.Policy.yield(&step, replicas)
+	if seed != nil && !slices.Equal(seed, replicas) {
+		s.Policy.yield(&step, seed)
 	}
-	adopting := s.TakenOver[key]
-	s.policy.carry(&step, adopting && !s.AcceptRestarts)
-	step.desired = digestOf(step.Object)
+	if message, blocked := meetImmutable(&step); blocked {
+		return step.hold(Blocked, message)
+	}
+	s.Policy.carry(&step, s.Adopting[step.Key] && !s.AcceptRestarts)
+	step.desired = digestOf(step.Object.Object)
+	step.Rolls = isWorkload(step.Key.GroupKind()) && s.Policy.rollMark(step.Object) != s.Policy.rollMark(step.Live)
 	if step.Action == Recreate {
 		return step
 	}
-	return compare(s, step, adopting)
+	return compare(s, step)
 }
 
 // obstacle tells what forbids writing to live at all.
-func obstacle(s Situation, live *unstructured.Unstructured) (Reason, string, bool) {
+func obstacle(owner Owner, key Key, live *unstructured.Unstructured) (Reason, string, bool) {
 	switch {
-	case !s.Owner.controls(live):
-		return NotOwned, fmt.Sprintf("%s exists and is not controlled by %s %s; delete it or rename it", KeyOf(live), s.Owner.Kind, s.Owner.Name), true
+	case !owner.controls(live):
+		return NotOwned, fmt.Sprintf("%s exists and is not controlled by %s %s; delete it or rename it", key, owner.Kind, owner.Name), true
 	case live.GetDeletionTimestamp() != nil:
-		return Terminating, fmt.Sprintf("%s is being deleted", KeyOf(live)), true
+		return Terminating, fmt.Sprintf("%s is being deleted", key), true
 	}
 	return "", "", false
 }
 
 // compare decides between Skip and Apply, by memory first, then by content.
-func compare(s Situation, step Step, adopting bool) Step {
+func compare(s Situation, step Step) Step {
 	mark, known := s.marks[step.Key]
-	switch {
-	case adopting:
-		step.Action, step.Reason = Apply, Adopted
-		step.Verify = isWorkload(step.Key.GroupKind())
-		step.HoldRestart = !s.AcceptRestarts
-	case known && mark.desired == step.desired && mark.sees(step.Live, s.policy.Manager):
-		step.Action, step.Reason = Skip, InStep
-	default:
-		differing, ok := inStep(step.Object, step.Live, s.policy.Manager)
-		switch {
-		case ok:
-			step.Action, step.Reason = Skip, InStep
-		case known && mark.desired == step.desired:
-			step.Action, step.Reason, step.Message = Apply, Drifted, differing
-		case known:
-			step.Action, step.Reason, step.Message = Apply, Changed, differing
-		default:
-			step.Action, step.Reason, step.Message, step.Verify = Apply, Unverified, differing, true
+	known = known && mark.desired != digest{}
+	remembered := known && mark.desired == step.desired && mark.sees(step.Live, s.Policy.Manager)
+	if s.Adopting[step.Key] {
+		if remembered && mark.wouldRestart != "" && !s.AcceptRestarts {
+			return step.hold(WouldRestart, mark.wouldRestart)
 		}
+		step.Action, step.Reason = Apply, Adopted
+		step.Verify = isWorkload(step.Key.GroupKind()) && !s.AcceptRestarts
+		step.HoldRestart = step.Verify
+		return step
+	}
+	if remembered && mark.wouldRestart == "" {
+		step.Action, step.Reason = Skip, InStep
+		return step
+	}
+	differing, ok := inStep(step.Object, step.Live, s.Policy.Manager)
+	switch {
+	case ok:
+		step.Action, step.Reason = Skip, InStep
+	case known && mark.desired == step.desired:
+		step.Action, step.Reason, step.Message = Apply, Drifted, differing
+	case known:
+		step.Action, step.Reason, step.Message = Apply, Changed, differing
+	default:
+		step.Action, step.Reason, step.Message, step.Verify = Apply, Unverified, differing, true
 	}
 	return step
 }
@@ -225,7 +235,7 @@ func decideLeftover(s Situation, key Key, live *unstructured.Unstructured) Step 
 		step.Action, step.Reason = Retain, NotOwned
 	case live.GetDeletionTimestamp() != nil:
 		step.Action, step.Reason = Retain, Terminating
-	case key.Kind == "PersistentVolumeClaim" && key.Group == "":
+	case isClaim(key):
 		step.Action = Retain
 	case s.Paused:
 		return step.hold(Paused, "")
@@ -247,17 +257,22 @@ func (s Step) uid() types.UID {
 	return s.Live.GetUID()
 }
 
-// meetImmutable looks for immutable fields in the way. Those that only look
-// different keep their live form; claims that grow turn the step into Recreate.
-func meetImmutable(step *Step) (Reason, string, bool) {
+// meetImmutable looks for immutable fields in the way, and says which they are.
+// Claims that only look different keep their live form; claims that grow turn
+// the step into Recreate.
+func meetImmutable(step *Step) (message string, blocked bool) {
 	mismatches := immutableMismatches(step.Object, step.Live)
 	switch {
 	case len(mismatches) == 0:
-		keepImmutable(step.Object, step.Live)
-		return "", "", false
-	case len(mismatches) == 1 && mismatches[0].Field == "spec.volumeClaimTemplates" && claimsOnlyGrow(step.Object, step.Live):
+		keepClaims(step.Object, step.Live)
+		return "", false
+	case len(mismatches) == 1 && mismatches[0].Field == strings.Join(claimTemplates, ".") && claimsOnlyGrow(step.Object, step.Live):
 		step.Action, step.Reason = Recreate, ClaimsGrown
-		return "", "", false
+		return "", false
 	}
-	return Blocked, fmt.Sprintf("%s: %v", step.Key, mismatches[0]), true
+	messages := make([]string, len(mismatches))
+	for i, mismatch := range mismatches {
+		messages[i] = mismatch.Error()
+	}
+	return fmt.Sprintf("%s: %s", step.Key, strings.Join(messages, "; ")), true
 }

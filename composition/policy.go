@@ -1,8 +1,8 @@
 package composition
 
 import (
-	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -38,6 +38,11 @@ func (p Policy) originAnnotation() string { return p.Domain + "config-origin" }
 // rollAnnotation is the mark on a pod template that rolls its pods.
 func (p Policy) rollAnnotation() string { return p.Domain + "config-digest" }
 
+// labels are those that children of owner carry.
+func (p Policy) labels(owner Owner) map[string]string {
+	return map[string]string{p.OwnerLabel(): strings.ToLower(owner.Kind)}
+}
+
 // dressed is a copy of the child's object with the owner's label and reference.
 func (p Policy) dressed(child Child, owner Owner) *unstructured.Unstructured {
 	object := child.Object.DeepCopy()
@@ -45,115 +50,63 @@ func (p Policy) dressed(child Child, owner Owner) *unstructured.Unstructured {
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	labels[p.OwnerLabel()] = strings.ToLower(owner.Kind)
+	maps.Copy(labels, p.labels(owner))
 	object.SetLabels(labels)
 	_ = unstructured.SetNestedSlice(object.Object, []any{owner.reference()}, "metadata", "ownerReferences")
 	return object
 }
 
 // seed settles a seeded field: it is sent to a new object, and to a live one when
-// the value wanted is not the one last sent. In between it is not mentioned, so
-// that it is whoever's set it last.
-func (p Policy) seed(step *Step, field string) {
-	if field == "" {
-		return
-	}
-	path := strings.Split(field, ".")
-	value, found, _ := unstructured.NestedFieldNoCopy(step.Object.Object, path...)
+// the value wanted is not the one last sent. In between, once somebody else has
+// set it, it is not mentioned.
+func (p Policy) seed(step *Step, field []string) {
+	value, found, _ := unstructured.NestedFieldNoCopy(step.Object.Object, field...)
 	if !found {
 		return
 	}
-	wanted, err := json.Marshal(value)
-	if err != nil {
-		return
-	}
-	annotations := step.Object.GetAnnotations()
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[p.seedAnnotation()] = string(wanted)
-	step.Object.SetAnnotations(annotations)
-	if step.Live != nil && step.Live.GetAnnotations()[p.seedAnnotation()] == string(wanted) && !p.owns(step.Live, path) {
-		unstructured.RemoveNestedField(step.Object.Object, path...)
+	wanted := digestOf(value).String()
+	annotate(step.Object, p.seedAnnotation(), wanted, "metadata", "annotations")
+	if step.Live != nil && step.Live.GetAnnotations()[p.seedAnnotation()] == wanted && !owns(step.Live, p.Manager, field...) {
+		unstructured.RemoveNestedField(step.Object.Object, field...)
 	}
 }
 
 // replicas is the field that autoscalers share with us.
 var replicas = []string{"spec", "replicas"}
 
-// yield gives up replicas that we once sent and now do not mention.
-func (p Policy) yield(step *Step) {
-	if _, found, _ := unstructured.NestedFieldNoCopy(step.Object.Object, replicas...); found {
-		return
-	}
-	if p.owns(step.Live, replicas) {
-		step.GiveUp = append(step.GiveUp, []any{"spec", "replicas"})
+// yield gives up a field that others may set, which we once sent and now do not
+// mention.
+func (p Policy) yield(step *Step, field []string) {
+	if _, found, _ := unstructured.NestedFieldNoCopy(step.Object.Object, field...); !found && owns(step.Live, p.Manager, field...) {
+		step.GiveUp = append(step.GiveUp, field)
 	}
 }
 
-// owns tells whether our last apply to live had the field.
-func (p Policy) owns(live *unstructured.Unstructured, path []string) bool {
-	fields := appliedFields(live, p.Manager)
-	for _, name := range path {
-		below, found := fields["f:"+name].(map[string]any)
-		if !found {
-			return false
-		}
-		fields = below
-	}
-	return true
-}
-
-// carry keeps the carried keys of a live pod template that we own since its
-// adoption, as long as the template has no other reason to change; force keeps
-// them whatever it has.
+// carry keeps what a predecessor wrote into a live pod template, which we own
+// since its adoption and would never render, as long as the template has no other
+// reason to change; force keeps it whatever there is. It is the carried keys, and
+// the template's own name and namespace: they mean nothing, but they are part of
+// what a workload's controller compares.
 func (p Policy) carry(step *Step, force bool) {
 	if p.Carried == nil || !isWorkload(step.Key.GroupKind()) {
 		return
 	}
-	carried := step.Object.DeepCopy()
-	any := false
+	var carried *unstructured.Unstructured
 	for _, field := range []string{"labels", "annotations"} {
 		path := []string{"spec", "template", "metadata", field}
 		live, _, _ := unstructured.NestedStringMap(step.Live.Object, path...)
-		wanted, _, _ := unstructured.NestedStringMap(carried.Object, path...)
-		merged := maps.Clone(wanted)
-		for key, value := range live {
-			_, rendered := wanted[key]
-			if !rendered && p.Carried(key) && p.owns(step.Live, append(path, key)) {
-				if merged == nil {
-					merged = map[string]string{}
-				}
-				merged[key] = value
-				any = true
+		for _, key := range slices.Sorted(maps.Keys(live)) {
+			_, rendered, _ := unstructured.NestedString(step.Object.Object, append(path, key)...)
+			if rendered || !p.Carried(key) || !owns(step.Live, p.Manager, append(path, key)...) {
+				continue
 			}
-		}
-		if len(merged) > 0 {
-			_ = unstructured.SetNestedStringMap(carried.Object, merged, path...)
+			if carried == nil {
+				carried = step.Object.DeepCopy()
+			}
+			annotate(carried, key, live[key], path...)
 		}
 	}
-	if any && (force || sameTemplate(carried, step.Live, p.Manager)) {
+	if carried != nil && (force || sameTemplate(carried, step.Live, p.Manager)) {
 		step.Object = carried
 	}
-}
-
-// sameTemplate tells whether applying desired leaves live's pod template as it is.
-func sameTemplate(desired, live *unstructured.Unstructured, manager string) bool {
-	only := func(object *unstructured.Unstructured) any {
-		template, _, _ := unstructured.NestedFieldNoCopy(object.Object, "spec", "template")
-		return template
-	}
-	owned := appliedFields(live, manager)
-	for _, field := range []string{"f:spec", "f:template"} {
-		owned, _ = owned[field].(map[string]any)
-	}
-	if _, same := sameFields(only(desired), owned, ""); !same {
-		return false
-	}
-	canonical, err := canonicalised(desired)
-	if err != nil {
-		return false
-	}
-	_, same := containedIn(only(canonical), only(live), "")
-	return same
 }

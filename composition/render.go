@@ -22,8 +22,13 @@ type Input struct {
 // Layer is what one source says about the objects of the frames.
 type Layer struct {
 	// Source names who says it, for messages: `SeldonConfig seldon-mesh/default`.
-	Source   string
-	Overlays []Overlay
+	Source string
+	// Version identifies the content among all of Source: where it is set, layers
+	// of one source and version are the same. The lowest layer, which many
+	// instances share, is then merged into the templates once.
+	Version string
+	// Overlays gives the content. It is not called where it is not needed.
+	Overlays func() ([]Overlay, error)
 }
 
 // Overlay is a partial object that is merged over the one of the same kind and
@@ -50,11 +55,11 @@ type Rendering struct {
 //
 // ownKeys tells the label and annotation keys that patches may not touch.
 func Render(templates *Templates, input Input, ownKeys func(string) bool) (Rendering, error) {
-	children, err := bindFrames(templates, input)
+	children, layers, err := bindFrames(templates, input)
 	if err != nil {
 		return Rendering{}, err
 	}
-	if err := mergeLayers(children, input.Layers); err != nil {
+	if err := mergeLayers(children, layers); err != nil {
 		return Rendering{}, err
 	}
 	objects := make([]*unstructured.Unstructured, len(children))
@@ -72,43 +77,64 @@ func Render(templates *Templates, input Input, ownKeys func(string) bool) (Rende
 	return Rendering{Children: children, Unmatched: unmatched}, nil
 }
 
-func bindFrames(templates *Templates, input Input) ([]Child, error) {
+// bindFrames binds the frames, with the lowest layer in them if that has a
+// version, and gives the layers that are still to be merged.
+func bindFrames(templates *Templates, input Input) ([]Child, []Layer, error) {
+	var shared *Layer
+	layers := input.Layers
+	if len(layers) > 0 && layers[0].Version != "" {
+		shared, layers = &layers[0], layers[1:]
+	}
 	var children []Child
 	seen := map[Key]string{}
 	for _, frame := range input.Frames {
-		bound, err := templates.Bind(frame, input.Namespace)
+		bound, err := templates.bindWith(frame, input.Namespace, shared)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, child := range bound {
 			if other, found := seen[child.Key()]; found {
-				return nil, fmt.Errorf("%s comes from template %s and from template %s; rename one", child.Key(), other, frame.Template)
+				return nil, nil, fmt.Errorf("%s comes from template %s and from template %s; rename one", child.Key(), other, frame.Template)
 			}
 			seen[child.Key()] = frame.Template
 		}
 		children = append(children, bound...)
 	}
-	return children, nil
+	return children, layers, nil
 }
 
+// mergeLayers merges layers over children. An overlay needs its object.
 func mergeLayers(children []Child, layers []Layer) error {
 	var errs []error
 	for _, layer := range layers {
-		for _, overlay := range layer.Overlays {
-			i := slices.IndexFunc(children, func(child Child) bool {
-				return child.Object.GroupVersionKind() == overlay.Kind && child.Object.GetName() == overlay.Name
-			})
-			if i < 0 {
-				errs = append(errs, fmt.Errorf("%s: %s: there is no %s %s to lay it over", layer.Source, overlay.Path, overlay.Kind.Kind, overlay.Name))
-				continue
+		overlays, err := layer.Overlays()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", layer.Source, err))
+		}
+		for _, overlay := range overlays {
+			met, err := mergeOverlay(children, layer.Source, overlay)
+			if err == nil && !met {
+				err = fmt.Errorf("%s: %s: there is no %s %s to lay it over", layer.Source, overlay.Path, overlay.Kind.Kind, overlay.Name)
 			}
-			merged, err := Merge(overlay.Kind, children[i].Object.Object, overlay.Content)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("%s: %s: %w", layer.Source, overlay.Path, err))
-				continue
-			}
-			children[i].Object = &unstructured.Unstructured{Object: merged}
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// mergeOverlay merges one overlay over the child that it is for, and tells
+// whether that is among children.
+func mergeOverlay(children []Child, source string, overlay Overlay) (met bool, err error) {
+	i := slices.IndexFunc(children, func(child Child) bool {
+		return child.Object.GroupVersionKind() == overlay.Kind && child.Object.GetName() == overlay.Name
+	})
+	if i < 0 {
+		return false, nil
+	}
+	merged, err := Merge(overlay.Kind, children[i].Object.Object, overlay.Content)
+	if err != nil {
+		return true, fmt.Errorf("%s: %s: %w", source, overlay.Path, err)
+	}
+	children[i].Object = &unstructured.Unstructured{Object: merged}
+	return true, nil
 }

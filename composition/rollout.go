@@ -1,10 +1,10 @@
 package composition
 
 import (
+	"maps"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // Pods that read a configuration only at start have to be rolled when it
@@ -23,19 +23,37 @@ func rendered(children []Child) Configurations {
 	configurations := Configurations{}
 	for _, child := range children {
 		if child.RollReaders {
-			configurations[child.Object.GetName()] = child.Object.Object["data"]
+			configurations[child.Object.GetName()] = contentsOf(child.Object)
 		}
 	}
 	return configurations
 }
 
-// markRollouts writes origin and mark on the workloads among children. wanted
-// are the configurations as they will be; origin tells the digest that a live
-// workload remembers, or, for one that is being adopted, that of the
-// configuration its pods were started with.
-func (p Policy) markRollouts(children []Child, wanted Configurations, origin func(key Key, names []string) string) {
-	for _, child := range children {
-		if !isWorkload(child.Key().GroupKind()) {
+// contentsOf is what pods read of a ConfigMap or Secret.
+func contentsOf(configuration *unstructured.Unstructured) any {
+	data, binary := configuration.Object["data"], configuration.Object["binaryData"]
+	if binary == nil {
+		return data
+	}
+	return []any{data, binary}
+}
+
+// markRollouts writes origin and mark on the workloads among the children. The
+// origin is what a live workload remembers. One that does not, because it is
+// being adopted or begins to read a configuration, runs with what is live now.
+// others are the configurations of other owners.
+func (s Situation) markRollouts(others Configurations) {
+	wanted := rendered(s.Children)
+	before := Configurations{}
+	for key, object := range s.Live {
+		if _, found := wanted[key.Name]; found && (key.Kind == "ConfigMap" || key.Kind == "Secret") {
+			before[key.Name] = contentsOf(object)
+		}
+	}
+	maps.Copy(wanted, others)
+	maps.Copy(before, others)
+	for _, child := range s.Children {
+		if !isWorkload(child.Object.GroupVersionKind().GroupKind()) {
 			continue
 		}
 		names := wanted.readBy(child.Object)
@@ -43,15 +61,23 @@ func (p Policy) markRollouts(children []Child, wanted Configurations, origin fun
 			continue
 		}
 		today := wanted.digest(names)
-		from := origin(child.Key(), names)
-		if from == "" {
-			from = today
+		origin := today
+		if live := s.Live[child.Key()]; live != nil {
+			if origin = live.GetAnnotations()[s.Policy.originAnnotation()]; origin == "" {
+				origin = before.digest(names)
+			}
 		}
-		annotate(child.Object, p.originAnnotation(), from, "metadata", "annotations")
-		if from != today {
-			annotate(child.Object, p.rollAnnotation(), today, "spec", "template", "metadata", "annotations")
+		annotate(child.Object, s.Policy.originAnnotation(), origin, "metadata", "annotations")
+		if origin != today {
+			annotate(child.Object, s.Policy.rollAnnotation(), today, "spec", "template", "metadata", "annotations")
 		}
 	}
+}
+
+// rollMark is the mark on a workload's pod template; empty for none.
+func (p Policy) rollMark(workload *unstructured.Unstructured) string {
+	mark, _, _ := unstructured.NestedString(workload.Object, "spec", "template", "metadata", "annotations", p.rollAnnotation())
+	return mark
 }
 
 // readBy lists which of the configurations the pods of a workload refer to.
@@ -104,6 +130,7 @@ func collectReferences(value any, found func(name string)) {
 	}
 }
 
+// annotate sets one annotation in the map at path.
 func annotate(object *unstructured.Unstructured, key, value string, path ...string) {
 	annotations, _, _ := unstructured.NestedStringMap(object.Object, path...)
 	if annotations == nil {
@@ -112,5 +139,3 @@ func annotate(object *unstructured.Unstructured, key, value string, path ...stri
 	annotations[key] = value
 	_ = unstructured.SetNestedStringMap(object.Object, annotations, path...)
 }
-
-var configMapKind = schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}

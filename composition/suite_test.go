@@ -153,9 +153,11 @@ func newInstance() *instance {
 // overlay lays content over a Deployment of the instance, as a layer would.
 func (i *instance) overlay(name string, content map[string]any) {
 	i.request.Input.Layers = append(i.request.Input.Layers, composition.Layer{
-		Source: "test", Overlays: []composition.Overlay{{
-			Path: "spec", Kind: appsv1.SchemeGroupVersion.WithKind("Deployment"), Name: name, Content: content,
-		}},
+		Source: "test", Overlays: func() ([]composition.Overlay, error) {
+			return []composition.Overlay{{
+				Path: "spec", Kind: appsv1.SchemeGroupVersion.WithKind("Deployment"), Name: name, Content: content,
+			}}, nil
+		},
 	})
 }
 

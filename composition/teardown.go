@@ -10,35 +10,55 @@ import (
 
 // Teardown deletes what owner controls, in the reverse order of waves: a wave is
 // deleted when everything of the waves after it is gone. It never waits: call it
-// again when a child goes. remaining are the children that are still there, none
-// when it is done. Volume claims stay.
+// again when a child goes, or, for children outside the cache, after a while.
+// remaining are the children that are still there, because a finalizer or an
+// error keeps them or one of a later wave; none when it is done. Volume claims
+// stay.
 func (e *Engine) Teardown(ctx context.Context, owner Owner) (remaining []Key, err error) {
-	live, err := e.observe(ctx, owner, nil)
+	seen, err := e.observe(ctx, owner, nil)
 	if err != nil {
 		return nil, err
 	}
-	last := wave(-1)
-	for key, object := range live {
-		if !owner.controls(object) {
-			delete(live, key)
-			continue
+	for key, object := range seen.live {
+		if owner.controls(object) && !isClaim(key) {
+			remaining = append(remaining, key)
 		}
-		last = max(last, waveOf(key.GroupKind()))
-		remaining = append(remaining, key)
 	}
-	slices.SortFunc(remaining, Key.compare)
-	return remaining, e.deleteWave(ctx, remaining, live, last)
+	slices.SortFunc(remaining, compareReverse)
+	account := e.ledger.account(owner.UID)
+	for len(remaining) > 0 {
+		last := waveOf(remaining[0].GroupKind())
+		size := slices.IndexFunc(remaining, func(key Key) bool { return waveOf(key.GroupKind()) != last })
+		if size < 0 {
+			size = len(remaining)
+		}
+		left, err := e.deleteAll(ctx, remaining[:size], seen.live, account)
+		if err != nil || len(left) > 0 {
+			return append(left, remaining[size:]...), err
+		}
+		remaining = remaining[size:]
+	}
+	return nil, nil
 }
 
-func (e *Engine) deleteWave(ctx context.Context, keys []Key, live map[Key]*unstructured.Unstructured, w wave) error {
+// deleteAll deletes the objects of keys and gives back those that are still there.
+func (e *Engine) deleteAll(ctx context.Context, keys []Key, live map[Key]*unstructured.Unstructured, account *account) (left []Key, err error) {
 	var errs []error
 	for _, key := range keys {
-		if waveOf(key.GroupKind()) != w || live[key].GetDeletionTimestamp() != nil {
+		object := live[key]
+		if object.GetDeletionTimestamp() != nil {
+			left = append(left, key)
 			continue
 		}
-		if err := e.delete(ctx, live[key]); err != nil {
+		if _, err := e.delete(ctx, object); err != nil {
 			errs = append(errs, &ChildError{key, err})
+			left = append(left, key)
+			continue
+		}
+		account.gone(key, object)
+		if len(object.GetFinalizers()) > 0 {
+			left = append(left, key)
 		}
 	}
-	return errors.Join(errs...)
+	return left, errors.Join(errs...)
 }

@@ -1,8 +1,10 @@
 package composition
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -10,6 +12,7 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/lru"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -58,7 +61,13 @@ type Templates struct {
 
 	mu       sync.Mutex
 	variants map[string]*variant
+	// layered are variants with a shared layer in them; see bindWith.
+	layered *lru.Cache
 }
+
+// layeredVariants bounds how many variants with a layer are kept: one for each
+// workload of each configuration in use, and room for a few versions.
+const layeredVariants = 512
 
 // NewTemplates reads the folders of fsys, usually an embed.FS.
 func NewTemplates(fsys fs.FS) (*Templates, error) {
@@ -76,7 +85,7 @@ func NewTemplates(fsys fs.FS) (*Templates, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read templates: %w", err)
 	}
-	return &Templates{fsys: memory, variants: map[string]*variant{}}, nil
+	return &Templates{fsys: memory, variants: map[string]*variant{}, layered: lru.New(layeredVariants)}, nil
 }
 
 // Bind renders frame into namespace. The objects are the caller's.
@@ -88,6 +97,15 @@ func (t *Templates) Bind(frame Frame, namespace string) ([]Child, error) {
 	if err != nil {
 		return nil, err
 	}
+	values, err := v.values(frame, namespace)
+	if err != nil {
+		return nil, err
+	}
+	return v.bind(values), nil
+}
+
+// values puts those of frame in the order of the variant's parameters.
+func (v *variant) values(frame Frame, namespace string) ([]string, error) {
 	values := make([]string, len(v.parameters))
 	for i, name := range v.parameters {
 		value, found := frame.Values[name]
@@ -104,6 +122,10 @@ func (t *Templates) Bind(frame Frame, namespace string) ([]Child, error) {
 			return nil, fmt.Errorf("template %s: has no parameter %q", frame.Template, name)
 		}
 	}
+	return values, nil
+}
+
+func (v *variant) bind(values []string) []Child {
 	children := make([]Child, len(v.objects))
 	for i, object := range v.objects {
 		children[i] = Child{
@@ -112,7 +134,80 @@ func (t *Templates) Bind(frame Frame, namespace string) ([]Child, error) {
 			Seed:        object.seed,
 		}
 	}
-	return children, nil
+	return children
+}
+
+// bindWith is Bind, and merges the shared layer into the objects. As many
+// instances share it, the result is compiled and kept with the namespace open:
+// for a frame that the layer changes, another instance is another binding.
+func (t *Templates) bindWith(frame Frame, namespace string, shared *Layer) ([]Child, error) {
+	if shared == nil {
+		return t.Bind(frame, namespace)
+	}
+	key := layeredKey(frame, shared)
+	if kept, found := t.layered.Get(key); found {
+		if v := kept.(*variant); v != nil {
+			return v.bind([]string{namespace}), nil
+		}
+		return t.Bind(frame, namespace)
+	}
+	children, err := t.Bind(frame, placeholder(0))
+	if err != nil {
+		return nil, err
+	}
+	overlays, err := shared.Overlays()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", shared.Source, err)
+	}
+	changed := false
+	for _, overlay := range overlays {
+		met, err := mergeOverlay(children, shared.Source, overlay)
+		if err != nil {
+			return nil, err
+		}
+		changed = changed || met
+	}
+	if !changed {
+		t.layered.Add(key, (*variant)(nil)) // nothing to keep but that
+		return t.Bind(frame, namespace)
+	}
+	v, err := compileChildren(children)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", shared.Source, err)
+	}
+	t.layered.Add(key, v)
+	return v.bind([]string{namespace}), nil
+}
+
+// layeredKey identifies a frame less its namespace, and a layer. The lengths
+// keep values that hold separators apart.
+func layeredKey(frame Frame, shared *Layer) [sha256.Size]byte {
+	hash := sha256.New()
+	part := func(text string) { fmt.Fprintf(hash, "%d:%s,", len(text), text) }
+	part(shared.Source)
+	part(shared.Version)
+	part(frame.Template)
+	for _, component := range slices.Sorted(slices.Values(frame.Components)) {
+		part(component)
+	}
+	for _, name := range slices.Sorted(maps.Keys(frame.Values)) {
+		part(name)
+		part(frame.Values[name])
+	}
+	return [sha256.Size]byte(hash.Sum(nil))
+}
+
+// compileChildren compiles objects whose only parameter is the namespace.
+func compileChildren(children []Child) (*variant, error) {
+	v := &variant{parameters: []string{namespaceParameter}}
+	for _, child := range children {
+		content, err := compileNode(child.Object.Object, 1)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", child.Key(), err)
+		}
+		v.objects = append(v.objects, compiledObject{content: content, rollReaders: child.RollReaders, seed: child.Seed})
+	}
+	return v, nil
 }
 
 // namespaceParameter is the one parameter that no file declares: Kustomize's own

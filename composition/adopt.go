@@ -1,0 +1,159 @@
+package composition
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/util/csaupgrade"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+)
+
+// A child that another program made for the same owner is adopted in two steps.
+// First one patch of its metadata gives us, as if we had applied them, the fields
+// that the other program owns by `Update`, so that what we do not send goes away
+// instead of staying theirs for ever; labels it, so that the cache shows it; and
+// notes on a workload the configuration its pods run with. No field that pods
+// depend on changes. Then comes the first apply, which a workload's pods may
+// forbid. Until then the child is under adoption, also for an operator that was
+// started in between: what we own has the adopting path in it, which no object
+// has, and which the first apply replaces with everything else that we own.
+
+// adoptingPath marks, in managedFields, a child that awaits our first apply.
+func (p Policy) adoptingPath() []string {
+	return []string{"metadata", "annotations", p.Domain + "adopting"}
+}
+
+// adopting tells a child that is ours but for the first apply.
+func (p Policy) adopting(live *unstructured.Unstructured) bool {
+	return owns(live, p.Manager, p.adoptingPath()...)
+}
+
+// isOurs tells a child that is labelled and that we have applied or taken over.
+func (p Policy) isOurs(live *unstructured.Unstructured) bool {
+	return live.GetLabels()[p.OwnerLabel()] != "" && appliedFields(live, p.Manager) != nil
+}
+
+// adoptAll takes over the rendered objects that the owner controls and that
+// another program made, and tells which are under adoption. It comes before any
+// apply, so that a workload remembers the configuration its pods run with before
+// that changes.
+func (e *Engine) adoptAll(ctx context.Context, owner Owner, children []Child, live map[Key]*unstructured.Unstructured) (map[Key]bool, error) {
+	adopting := map[Key]bool{}
+	var errs []error
+	for _, child := range children {
+		key := child.Key()
+		if !e.Policy.adoptable(live[key], owner) {
+			continue
+		}
+		if !e.Policy.isOurs(live[key]) {
+			adopted, err := e.takeOver(ctx, owner, child)
+			if err != nil {
+				errs = append(errs, &ChildError{key, fmt.Errorf("take over: %w", err)})
+				continue
+			}
+			if live[key] = adopted; adopted == nil {
+				delete(live, key)
+				continue
+			}
+		}
+		if e.Policy.adopting(live[key]) {
+			adopting[key] = true
+		}
+	}
+	return adopting, errors.Join(errs...)
+}
+
+// adoptable tells objects that are the owner's and stay.
+func (p Policy) adoptable(live *unstructured.Unstructured, owner Owner) bool {
+	return live != nil && live.GetDeletionTimestamp() == nil && owner.controls(live)
+}
+
+// takeOver is the first step of adopting one object. It gives back what is live
+// after it; nil if that is nothing.
+func (e *Engine) takeOver(ctx context.Context, owner Owner, child Child) (taken *unstructured.Unstructured, err error) {
+	key := child.Key()
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		// Not from the cache, which trims managedFields.
+		live, err := e.getLive(ctx, key)
+		if err != nil || !e.Policy.adoptable(live, owner) || e.Policy.isOurs(live) {
+			taken = live
+			return err
+		}
+		if err := e.Policy.migrate(live, owner, metav1.NewTime(e.now())); err != nil {
+			return err
+		}
+		annotations := map[string]string{}
+		origin := e.Policy.originAnnotation()
+		if value := child.Object.GetAnnotations()[origin]; value != "" && live.GetAnnotations()[origin] == "" {
+			annotations[origin] = value
+		}
+		patch, err := metadataPatch(live, e.Policy.labels(owner), annotations)
+		if err != nil {
+			return err
+		}
+		taken, err = e.patchMetadata(ctx, live, patch)
+		return err
+	})
+	return taken, err
+}
+
+// migrate gives p.Manager, by server-side apply, what previous managers of live
+// own by `Update`, and marks live as one under adoption. It changes live's
+// managedFields.
+func (p Policy) migrate(live *unstructured.Unstructured, owner Owner, now metav1.Time) error {
+	if err := csaupgrade.UpgradeManagedFields(live, previousManagers(live, owner), p.Manager); err != nil {
+		return fmt.Errorf("migrate field ownership: %w", err)
+	}
+	if appliedFields(live, p.Manager) == nil {
+		live.SetManagedFields(append(live.GetManagedFields(), metav1.ManagedFieldsEntry{
+			Manager: p.Manager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: live.GetAPIVersion(),
+			Time: &now, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1("{}"),
+		}))
+	}
+	_, err := editApplied(live, p.Manager, func(owned *fieldpath.Set) *fieldpath.Set {
+		return owned.Union(fieldpath.NewSet(fieldPath(p.adoptingPath())))
+	})
+	return err
+}
+
+// previousManagers are the managers whose `Update` entries hold the reference to
+// owner: whoever wrote it is the program that made the object before us.
+func previousManagers(object metav1.Object, owner Owner) sets.Set[string] {
+	managers := sets.New[string]()
+	reference := fieldpath.MakePathOrDie("metadata", "ownerReferences", fieldpath.KeyByFields("uid", string(owner.UID)))
+	for _, entry := range object.GetManagedFields() {
+		if entry.Operation != metav1.ManagedFieldsOperationUpdate || entry.Subresource != "" || entry.FieldsV1 == nil {
+			continue
+		}
+		fields := &fieldpath.Set{}
+		if err := fields.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())); err == nil && fields.Has(reference) {
+			managers.Insert(entry.Manager)
+		}
+	}
+	return managers
+}
+
+// patchMetadata sends a patch of live's metadata and gives back what is live then.
+func (e *Engine) patchMetadata(ctx context.Context, live *unstructured.Unstructured, patch []byte) (*unstructured.Unstructured, error) {
+	object := live.DeepCopy()
+	err := e.Client.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(e.Policy.Manager))
+	if err != nil {
+		return nil, err
+	}
+	return e.asCached(object)
+}
+
+// asCached brings an object that the API server gave back into the form in which
+// the cache shows it, so that the two compare equal.
+func (e *Engine) asCached(object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	TrimManagedFields(object, e.Policy.Manager)
+	return canonicalised(object)
+}
