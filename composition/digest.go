@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -32,6 +33,9 @@ func contentOf(live *unstructured.Unstructured, manager string) digest {
 			content[key] = value
 		}
 	}
+	if spec, isMap := content["spec"].(map[string]any); isMap {
+		content["spec"] = withoutClaimKinds(spec)
+	}
 	metadata, _ := live.Object["metadata"].(map[string]any)
 	content["metadata"] = map[string]any{
 		"uid":             metadata["uid"],
@@ -42,4 +46,25 @@ func contentOf(live *unstructured.Unstructured, manager string) digest {
 		"owned":           appliedFields(live, manager),
 	}
 	return digestOf(content)
+}
+
+// withoutClaimKinds is a spec whose claim templates do not say that they are
+// claims. The API server writes that in JSON, and leaves it out of protobuf,
+// which caches read.
+func withoutClaimKinds(spec map[string]any) map[string]any {
+	templates, found := spec["volumeClaimTemplates"].([]any)
+	if !found {
+		return spec
+	}
+	spec = maps.Clone(spec)
+	bare := make([]any, 0, len(templates))
+	for _, template := range templates {
+		claim, _ := template.(map[string]any)
+		claim = maps.Clone(claim)
+		delete(claim, "apiVersion")
+		delete(claim, "kind")
+		bare = append(bare, claim)
+	}
+	spec["volumeClaimTemplates"] = bare
+	return spec
 }

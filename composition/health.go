@@ -5,6 +5,7 @@ import (
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes/scheme"
 )
 
 // Health of a child, in the words of kstatus less what an owner has no use for.
@@ -31,7 +32,7 @@ func HealthOf(object *unstructured.Unstructured) (health Health, message string)
 	if object.GetDeletionTimestamp() != nil {
 		return Progressing, "is being deleted"
 	}
-	if isWorkload(object.GroupVersionKind().GroupKind()) && !observed(object) {
+	if expectsObservation(object) && !observed(object) {
 		return Progressing, "its controller has not seen it yet"
 	}
 	result, err := status.Compute(object)
@@ -48,9 +49,16 @@ func HealthOf(object *unstructured.Unstructured) (health Health, message string)
 	}
 }
 
-// observed tells whether a workload's controller has acted on its newest spec.
-// kstatus takes a status without observedGeneration for a current one; that of a
-// workload made a moment ago is empty.
+// expectsObservation tells the kinds whose controllers write observedGeneration:
+// workloads and, by kstatus' own convention, custom resources.
+func expectsObservation(object *unstructured.Unstructured) bool {
+	gvk := object.GroupVersionKind()
+	return isWorkload(gvk.GroupKind()) || !scheme.Scheme.Recognizes(gvk)
+}
+
+// observed tells whether an object's controller has acted on its newest spec.
+// kstatus takes a status without observedGeneration for a current one; that of an
+// object made a moment ago is empty.
 func observed(object *unstructured.Unstructured) bool {
 	generation, found, _ := unstructured.NestedInt64(object.Object, "status", "observedGeneration")
 	return found && generation >= object.GetGeneration()

@@ -21,11 +21,11 @@ func inStep(desired, live *unstructured.Unstructured, manager string) (differing
 	if where, same := sameFields(fields, owned, ""); !same {
 		return where, false
 	}
-	canonical, err := canonicalised(desired)
+	canonical, err := canonicalFields(desired)
 	if err != nil {
 		return "", false
 	}
-	return containedIn(withoutIdentity(canonical), live.Object, "")
+	return containedIn(withoutIdentity(&unstructured.Unstructured{Object: canonical}), live.Object, "")
 }
 
 // withoutIdentity is an apply configuration less what names the object, which
@@ -68,6 +68,43 @@ func canonicalised(object *unstructured.Unstructured) (*unstructured.Unstructure
 		return nil, err
 	}
 	return &unstructured.Unstructured{Object: content}, nil
+}
+
+// canonicalFields is an apply configuration written as the API server does, with
+// just the fields that it has: a Go type adds some zero values of its own.
+func canonicalFields(desired *unstructured.Unstructured) (map[string]any, error) {
+	canonical, err := canonicalised(desired)
+	if err != nil {
+		return nil, err
+	}
+	fields, _ := shapedLike(canonical.Object, desired.Object).(map[string]any)
+	return fields, nil
+}
+
+// shapedLike is value less the fields that shape does not have.
+func shapedLike(value, shape any) any {
+	switch shape := shape.(type) {
+	case map[string]any:
+		fields, _ := value.(map[string]any)
+		shaped := make(map[string]any, len(shape))
+		for key := range shape {
+			if field, found := fields[key]; found {
+				shaped[key] = shapedLike(field, shape[key])
+			}
+		}
+		return shaped
+	case []any:
+		items, _ := value.([]any)
+		if len(items) != len(shape) {
+			return value
+		}
+		shaped := make([]any, len(items))
+		for i := range items {
+			shaped[i] = shapedLike(items[i], shape[i])
+		}
+		return shaped
+	}
+	return value
 }
 
 // containedIn tells whether live has everything that desired has: each field of
@@ -162,10 +199,10 @@ func sameTemplate(desired, live *unstructured.Unstructured, manager string) bool
 	if _, same := sameFields(podTemplate(desired), owned, ""); !same {
 		return false
 	}
-	canonical, err := canonicalised(desired)
+	canonical, err := canonicalFields(desired)
 	if err != nil {
 		return false
 	}
-	_, same := containedIn(podTemplate(canonical), podTemplate(live), "")
+	_, same := containedIn(podTemplate(&unstructured.Unstructured{Object: canonical}), podTemplate(live), "")
 	return same
 }

@@ -88,23 +88,31 @@ func (p Policy) yield(step *Step, field []string) {
 // the template's own name and namespace: they mean nothing, but they are part of
 // what a workload's controller compares.
 func (p Policy) carry(step *Step, force bool) {
-	if p.Carried == nil || !isWorkload(step.Key.GroupKind()) {
+	if !isWorkload(step.Key.GroupKind()) {
 		return
 	}
-	var carried *unstructured.Unstructured
+	metadata := []string{"spec", "template", "metadata"}
+	paths := [][]string{append(slices.Clone(metadata), "name"), append(slices.Clone(metadata), "namespace")}
 	for _, field := range []string{"labels", "annotations"} {
-		path := []string{"spec", "template", "metadata", field}
+		path := append(slices.Clone(metadata), field)
 		live, _, _ := unstructured.NestedStringMap(step.Live.Object, path...)
 		for _, key := range slices.Sorted(maps.Keys(live)) {
-			_, rendered, _ := unstructured.NestedString(step.Object.Object, append(path, key)...)
-			if rendered || !p.Carried(key) || !owns(step.Live, p.Manager, append(path, key)...) {
-				continue
+			if p.Carried != nil && p.Carried(key) {
+				paths = append(paths, append(slices.Clone(path), key))
 			}
-			if carried == nil {
-				carried = step.Object.DeepCopy()
-			}
-			annotate(carried, key, live[key], path...)
 		}
+	}
+	var carried *unstructured.Unstructured
+	for _, path := range paths {
+		value, found, _ := unstructured.NestedString(step.Live.Object, path...)
+		_, rendered, _ := unstructured.NestedString(step.Object.Object, path...)
+		if !found || rendered || !owns(step.Live, p.Manager, path...) {
+			continue
+		}
+		if carried == nil {
+			carried = step.Object.DeepCopy()
+		}
+		_ = unstructured.SetNestedField(carried.Object, value, path...)
 	}
 	if carried != nil && (force || sameTemplate(carried, step.Live, p.Manager)) {
 		step.Object = carried

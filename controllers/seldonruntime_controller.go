@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -79,7 +78,7 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 	runtime.Status.ObservedGeneration = runtime.Generation
 	older, err := r.olderRuntime(ctx, runtime)
 	if err != nil {
-		return r.failed(runtime, err)
+		return failed(runtime, err)
 	}
 	if older != "" {
 		setConditions(runtime, []verdict{isFalse(v1alpha1.ConditionReady, reasonDuplicate, fmt.Sprintf(
@@ -87,11 +86,11 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 		return reconcile.Result{}, nil
 	}
 	if err := r.addFinalizer(ctx, runtime, v1alpha1.SeldonRuntimeFinalizer); err != nil {
-		return r.failed(runtime, err)
+		return failed(runtime, err)
 	}
 	input, components, err := r.input(ctx, runtime)
 	if err != nil {
-		return r.failed(runtime, err)
+		return failed(runtime, err)
 	}
 	outcome, err := r.engine.Reconcile(ctx, composition.Request{
 		Owner:          r.owner(runtime),
@@ -101,7 +100,7 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 	})
 	r.tellOutcome(runtime, outcome)
 	if err != nil {
-		return r.failed(runtime, err)
+		return failed(runtime, err)
 	}
 	setConditions(runtime, runtimeVerdicts(runtime, components, outcome), v1alpha1.ConditionSchedulerReachable)
 	return reconcile.Result{RequeueAfter: outcome.RequeueAfter}, nil
@@ -109,26 +108,24 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 
 // failed tells an error in Ready. The other conditions stay as they were: they
 // speak of what is running, which goes on.
-func (r *seldonRuntimeReconciler) failed(runtime *v1alpha1.SeldonRuntime, err error) (reconcile.Result, error) {
-	return failed(runtime, err)
-}
-
 func failed(object conditioned, err error) (reconcile.Result, error) {
 	ready, terminal := failure(err)
-	var others []string
-	for _, condition := range object.GetConditions() {
-		if condition.Type != v1alpha1.ConditionReady {
-			others = append(others, condition.Type)
-		}
-	}
-	setConditions(object, []verdict{ready}, others...)
+	setConditions(object, []verdict{ready}, otherConditions(object)...)
 	if terminal {
 		return reconcile.Result{}, &terminalError{err}
 	}
-	if apierrors.IsConflict(err) {
-		return reconcile.Result{}, err
-	}
 	return reconcile.Result{}, err
+}
+
+// otherConditions are the types of object's conditions, less Ready.
+func otherConditions(object conditioned) []string {
+	var types []string
+	for _, condition := range object.GetConditions() {
+		if condition.Type != v1alpha1.ConditionReady {
+			types = append(types, condition.Type)
+		}
+	}
+	return types
 }
 
 // owner of the runtime's children.
@@ -251,22 +248,12 @@ func (r *seldonRuntimeReconciler) delete(ctx context.Context, runtime *v1alpha1.
 			}
 			runtime.Status.ObservedGeneration = runtime.Generation
 			setConditions(runtime, []verdict{isFalse(v1alpha1.ConditionReady, reasonTerminating, "waiting until these are gone: "+join(names))},
-				slices.Sorted(maps.Keys(conditionTypes(runtime)))...)
+				otherConditions(runtime)...)
 			return reconcile.Result{}, nil
 		}
 	}
 	r.engine.Forget(r.owner(runtime))
 	return reconcile.Result{}, r.removeFinalizer(ctx, runtime, v1alpha1.SeldonRuntimeFinalizer)
-}
-
-func conditionTypes(object conditioned) map[string]bool {
-	types := map[string]bool{}
-	for _, condition := range object.GetConditions() {
-		if condition.Type != v1alpha1.ConditionReady {
-			types[condition.Type] = true
-		}
-	}
-	return types
 }
 
 // runtimeVerdicts are the conditions of a runtime that was rendered and applied.

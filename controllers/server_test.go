@@ -146,6 +146,7 @@ var _ = Describe("A Server", func() {
 			r.Spec.Servers = []v1alpha1.RuntimeServer{{Name: "own", ServerSpec: v1alpha1.ServerSpec{
 				ServerConfig: "mlserver", ScalingSpec: v1alpha1.ScalingSpec{Replicas: new(int64(1))}}}}
 		})
+		Eventually(exists(namespace, "own", &v1alpha1.Server{})).Should(BeTrue())
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		server := get(namespace, "own", &v1alpha1.Server{})
 		Expect(admin.SubResource("scale").Patch(lifetime, server, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":3}}`)))).To(Succeed())

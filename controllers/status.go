@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -61,6 +60,11 @@ func setConditions(object conditioned, verdicts []verdict, keep ...string) {
 // writeStatus patches the status of object if it is not that of before, and
 // tells what changed in events. An object that is gone needs no status.
 func (e *environment) writeStatus(ctx context.Context, before, object conditioned) error {
+	// A finalizer may have come or gone since; with the same metadata on both
+	// sides the patch speaks of the status alone, and of no resourceVersion.
+	before.SetResourceVersion(object.GetResourceVersion())
+	before.SetFinalizers(object.GetFinalizers())
+	before.SetManagedFields(object.GetManagedFields())
 	if equality.Semantic.DeepEqual(before, object) {
 		return nil
 	}
@@ -147,6 +151,3 @@ func kindOf(object client.Object) string {
 	}
 	return ""
 }
-
-// isGone tells errors of writing to an object that was deleted in the meantime.
-func isGone(err error) bool { return apierrors.IsNotFound(err) }

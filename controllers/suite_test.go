@@ -15,7 +15,9 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -61,7 +63,7 @@ var _ = BeforeSuite(func() {
 	lifetime, cancel = context.WithCancel(context.Background())
 	DeferCleanup(cancel)
 	var err error
-	cluster, err = controlplane.Start(lifetime, controlplane.Options{CRDs: []string{filepath.Join("..", "config", "crd", "bases")}})
+	cluster, err = controlplane.Start(lifetime, controlplane.Options{CRDs: []string{"/tmp/crds"}})
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(cluster.Stop()).To(Succeed()) })
 	admin, err = client.New(cluster.Config(), client.Options{Scheme: newScheme()})
@@ -300,3 +302,67 @@ func names(list client.ObjectList) []string {
 	slices.Sort(found)
 	return found
 }
+
+// newConfig makes a SeldonConfig of its own, a changed copy of the default one.
+func newConfig(change ...func(*v1alpha1.SeldonConfig)) *v1alpha1.SeldonConfig {
+	GinkgoHelper()
+	config := get(operatorNamespace, "default", &v1alpha1.SeldonConfig{})
+	config.ObjectMeta = metav1.ObjectMeta{GenerateName: "config-", Namespace: operatorNamespace}
+	for _, change := range change {
+		change(config)
+	}
+	Expect(admin.Create(lifetime, config)).To(Succeed())
+	return config
+}
+
+// newServerConfig makes a changed copy of the ServerConfig mlserver.
+func newServerConfig(change ...func(*v1alpha1.ServerConfig)) *v1alpha1.ServerConfig {
+	GinkgoHelper()
+	config := get(operatorNamespace, "mlserver", &v1alpha1.ServerConfig{})
+	config.ObjectMeta = metav1.ObjectMeta{GenerateName: "config-", Namespace: operatorNamespace}
+	for _, change := range change {
+		change(config)
+	}
+	Expect(admin.Create(lifetime, config)).To(Succeed())
+	return config
+}
+
+func using(config string) func(*v1alpha1.SeldonRuntime) {
+	return func(runtime *v1alpha1.SeldonRuntime) { runtime.Spec.SeldonConfig = config }
+}
+
+func newServer(namespace, name, config string, change ...func(*v1alpha1.Server)) *v1alpha1.Server {
+	GinkgoHelper()
+	server := &v1alpha1.Server{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       v1alpha1.ServerSpec{ServerConfig: config},
+	}
+	for _, change := range change {
+		change(server)
+	}
+	Expect(admin.Create(lifetime, server)).To(Succeed())
+	return server
+}
+
+// eventReasons lists the reasons of the Events on an object.
+func eventReasons(object client.Object) func() []string {
+	return func() []string {
+		list := &eventsv1.EventList{}
+		if err := admin.List(lifetime, list, client.InNamespace(object.GetNamespace())); err != nil {
+			return []string{err.Error()}
+		}
+		var reasons []string
+		for _, event := range list.Items {
+			if event.Regarding.UID == object.GetUID() {
+				reasons = append(reasons, event.Reason)
+			}
+		}
+		return reasons
+	}
+}
+
+func objectMeta(namespace, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: namespace, Name: name}
+}
+
+func quantity(text string) resource.Quantity { return resource.MustParse(text) }

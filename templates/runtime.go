@@ -57,12 +57,12 @@ var schedulerPorts = map[string]string{
 // Input lays SeldonConfig and SeldonRuntime over the runtime's template. Errors
 // name the resource and the field.
 func (r Runtime) Input() (composition.Input, RuntimeComponents, error) {
-	config := over(r.Runtime.Spec.Config, r.Config.Spec.Config)
 	build := &runtimeBuild{
-		Runtime: r, config: config,
-		base:     composition.Layer{Source: sourceOf("SeldonConfig", r.Config.Namespace, r.Config.Name)},
-		override: composition.Layer{Source: sourceOf("SeldonRuntime", r.Runtime.Namespace, r.Runtime.Name)},
-		result:   RuntimeComponents{Kinds: map[string]schema.GroupVersionKind{}},
+		Runtime: r,
+		config:  over(r.Runtime.Spec.Config, r.Config.Spec.Config),
+		base:    sourceOf("SeldonConfig", r.Config.Namespace, r.Config.Name),
+		source:  sourceOf("SeldonRuntime", r.Runtime.Namespace, r.Runtime.Name),
+		result:  RuntimeComponents{Kinds: map[string]schema.GroupVersionKind{}},
 	}
 	build.checkOverrides()
 	var errs []error
@@ -72,7 +72,7 @@ func (r Runtime) Input() (composition.Input, RuntimeComponents, error) {
 	for i := range r.Runtime.Spec.Servers {
 		errs = append(errs, build.server(i))
 	}
-	values, err := configurationValues(config)
+	values, err := configurationValues(build.config)
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return composition.Input{}, RuntimeComponents{}, err
@@ -85,10 +85,15 @@ func (r Runtime) Input() (composition.Input, RuntimeComponents, error) {
 	return composition.Input{
 		Namespace: r.Runtime.Namespace,
 		Frames:    frames,
-		Layers:    []composition.Layer{build.base, build.override},
+		Layers: []composition.Layer{
+			{Source: build.base, Version: versionOf(r.Config), Overlays: func() ([]composition.Overlay, error) {
+				return configOverlays(r.Config, build.result.Kinds)
+			}},
+			{Source: build.source, Overlays: these(&build.overlays)},
+		},
 		Patches: append(
-			patches(build.base.Source, r.Config.Spec.Patches, platformForbidden),
-			patches(build.override.Source, r.Runtime.Spec.Patches, tenantForbidden)...),
+			patches(build.base, r.Config.Spec.Patches, platformForbidden),
+			patches(build.source, r.Runtime.Spec.Patches, tenantForbidden)...),
 	}, build.result, nil
 }
 
@@ -98,8 +103,50 @@ type runtimeBuild struct {
 	config          v1alpha1.SeldonConfiguration
 	frames          []composition.Frame
 	frameComponents []string
-	base, override  composition.Layer
+	overlays        []composition.Overlay // of the runtime
+	base, source    string                // names of the layers
 	result          RuntimeComponents
+}
+
+// configOverlays are what a SeldonConfig says of its components: nothing in them
+// depends on a runtime, so that runtimes share them.
+func configOverlays(config *v1alpha1.SeldonConfig, kinds map[string]schema.GroupVersionKind) ([]composition.Overlay, error) {
+	var overlays []composition.Overlay
+	for i := range config.Spec.Components {
+		component := &config.Spec.Components[i]
+		kind, enabled := kinds[component.Name]
+		if !enabled {
+			continue
+		}
+		content, err := componentContent(component)
+		if err != nil {
+			return nil, fmt.Errorf("%s.%w", indexed("spec.components", i), err)
+		}
+		overlays = append(overlays, composition.Overlay{
+			Path: indexed("spec.components", i), Kind: kind, Name: component.Name, Content: content,
+		})
+	}
+	return overlays, nil
+}
+
+// componentContent is what a SeldonConfig says of a component's workload.
+func componentContent(component *v1alpha1.ComponentDefn) (map[string]any, error) {
+	pod, err := component.PodSpec.Raw()
+	if err != nil {
+		return nil, fmt.Errorf("podSpec: %w", err)
+	}
+	if pod == nil {
+		pod = map[string]any{}
+	}
+	content := podSpec(pod)
+	if len(component.VolumeClaimTemplates) > 0 {
+		claims, err := claimTemplates(component.VolumeClaimTemplates)
+		if err != nil {
+			return nil, fmt.Errorf("volumeClaimTemplates: %w", err)
+		}
+		content["spec"].(map[string]any)["volumeClaimTemplates"] = claims
+	}
+	return content, nil
 }
 
 // overrideOf finds the runtime's override of a component; its index is -1 if
@@ -122,7 +169,7 @@ func (b *runtimeBuild) checkOverrides() {
 	for i, override := range b.Runtime.Runtime.Spec.Overrides {
 		if !slices.Contains(known, override.Name) {
 			b.result.UnknownOverrides = append(b.result.UnknownOverrides, fmt.Sprintf(
-				"%s.name: %s has no component %q; it has %s", indexed("spec.overrides", i), b.base.Source, override.Name, strings.Join(known, ", ")))
+				"%s.name: %s has no component %q; it has %s", indexed("spec.overrides", i), b.base, override.Name, strings.Join(known, ", ")))
 		}
 	}
 }
@@ -130,84 +177,63 @@ func (b *runtimeBuild) checkOverrides() {
 // component adds the workload of one component of the SeldonConfig.
 func (b *runtimeBuild) component(index int) error {
 	component := &b.Config.Spec.Components[index]
-	path := indexed("spec.components", index)
 	overrideIndex, override := b.overrideOf(component.Name)
 	if override.Disable {
 		b.result.Disabled = append(b.result.Disabled, component.Name)
 		slices.Sort(b.result.Disabled)
 		return nil
 	}
+	if component.PodSpec == nil && override.PodSpec == nil {
+		return fmt.Errorf("%s: %s.podSpec: is missing, so component %q has no containers; add it or remove the component",
+			b.base, indexed("spec.components", index), component.Name)
+	}
 	kind := appsv1.SchemeGroupVersion.WithKind("Deployment")
 	if len(component.VolumeClaimTemplates) > 0 {
 		kind = appsv1.SchemeGroupVersion.WithKind("StatefulSet")
 	}
-	content, overlay, err := b.podSpecs(component, path, override, indexed("spec.overrides", overrideIndex))
+	pod, err := override.PodSpec.Raw()
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %s.podSpec: %w", b.source, indexed("spec.overrides", overrideIndex), err)
 	}
-	if kind.Kind == "StatefulSet" {
-		claims, err := claimTemplates(component.VolumeClaimTemplates)
-		if err != nil {
-			return fmt.Errorf("%s: %s.volumeClaimTemplates: %w", b.base.Source, path, err)
-		}
-		spec, _ := content["spec"].(map[string]any)
-		spec["volumeClaimTemplates"] = claims
-	}
-	if err := b.replicas(component, override, kind, content, overlay); err != nil {
-		return err
+	lay := func(path string, content map[string]any) {
+		b.overlays = append(b.overlays, composition.Overlay{Path: path, Kind: kind, Name: component.Name, Content: content})
 	}
 	labels := propagated([]map[string]string{b.Config.Labels, b.Runtime.Runtime.Labels, component.Labels}, v1alpha1.AppNameLabel)
 	annotations := propagated([]map[string]string{b.Config.Annotations, b.Runtime.Runtime.Annotations, component.Annotations})
-
+	if len(labels)+len(annotations) > 0 {
+		lay("metadata", onWorkload(labels, annotations))
+	}
+	if pod != nil {
+		lay(indexed("spec.overrides", overrideIndex)+".podSpec", podSpec(pod))
+	}
+	replicas, err := b.replicas(component, override, kind, pod)
+	if err != nil {
+		return err
+	}
+	if replicas != nil {
+		lay("replicas", map[string]any{"spec": map[string]any{"replicas": *replicas}})
+	}
 	b.frames = append(b.frames, composition.Frame{
 		Template: "runtime/workloads/" + strings.ToLower(kind.Kind), Values: map[string]string{"name": component.Name},
 	})
-	b.base.Overlays = append(b.base.Overlays,
-		composition.Overlay{Path: path, Kind: kind, Name: component.Name, Content: content},
-		composition.Overlay{Path: "metadata", Kind: kind, Name: component.Name, Content: onWorkload(labels, annotations)})
-	if overrideIndex >= 0 {
-		b.override.Overlays = append(b.override.Overlays, composition.Overlay{
-			Path: indexed("spec.overrides", overrideIndex), Kind: kind, Name: component.Name, Content: overlay,
-		})
-	}
 	b.result.Kinds[component.Name] = kind
-	b.needs(component, content, overlay)
+	b.needs(component, override)
 	return nil
 }
 
-// podSpecs are what SeldonConfig and SeldonRuntime say of a component's pods, as
-// overlays of its workload.
-func (b *runtimeBuild) podSpecs(component *v1alpha1.ComponentDefn, path string, override v1alpha1.OverrideSpec, overridePath string) (content, overlay map[string]any, err error) {
-	base, err := component.PodSpec.Raw()
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %s.podSpec: %w", b.base.Source, path, err)
-	}
-	if base == nil && override.PodSpec == nil {
-		return nil, nil, fmt.Errorf("%s: %s.podSpec: is missing, so component %q has no containers; add it or remove the component",
-			b.base.Source, path, component.Name)
-	}
-	upper, err := override.PodSpec.Raw()
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %s.podSpec: %w", b.override.Source, overridePath, err)
-	}
-	if base == nil {
-		base = map[string]any{}
-	}
-	if upper == nil {
-		upper = map[string]any{}
-	}
-	return podSpec(base), podSpec(upper), nil
-}
-
-// replicas sends those that a layer sets, bounded, and no others.
-func (b *runtimeBuild) replicas(component *v1alpha1.ComponentDefn, override v1alpha1.OverrideSpec, kind schema.GroupVersionKind, content, overlay map[string]any) error {
+// replicas gives those that a layer sets, bounded; nil if none does.
+func (b *runtimeBuild) replicas(component *v1alpha1.ComponentDefn, override v1alpha1.OverrideSpec, kind schema.GroupVersionKind, pod map[string]any) (*int64, error) {
 	asked := first(override.Replicas, component.Replicas)
-	if asked == nil {
-		return nil
+	if _, bounded := boundedComponents[component.Name]; asked == nil || !bounded {
+		return asked, nil
 	}
-	workload, err := composition.Merge(kind, content, overlay)
+	content, err := componentContent(component)
 	if err != nil {
-		return fmt.Errorf("%s: override of %q: %w", b.override.Source, component.Name, err)
+		return nil, fmt.Errorf("%s: component %q: %w", b.base, component.Name, err)
+	}
+	workload, err := composition.Merge(kind, content, podSpec(pod))
+	if err != nil {
+		return nil, fmt.Errorf("%s: override of %q: %w", b.source, component.Name, err)
 	}
 	var multiplier *int64
 	if pipelines := b.config.ScalingConfig.Pipelines; pipelines != nil {
@@ -215,41 +241,33 @@ func (b *runtimeBuild) replicas(component *v1alpha1.ComponentDefn, override v1al
 	}
 	replicas, bound, err := boundReplicas(component.Name, *asked, workload, b.Counts, multiplier)
 	if err != nil {
-		return fmt.Errorf("%s: %w", b.override.Source, err)
+		return nil, fmt.Errorf("%s: %w", b.source, err)
 	}
 	if bound != nil {
 		b.result.Bounds = append(b.result.Bounds, *bound)
 	}
-	spec, _ := content["spec"].(map[string]any)
-	spec["replicas"] = replicas
-	return nil
+	return &replicas, nil
 }
 
 // needs adds what a component brings along: its Service, and the account that
 // its pods run under.
-func (b *runtimeBuild) needs(component *v1alpha1.ComponentDefn, content, overlay map[string]any) {
+func (b *runtimeBuild) needs(component *v1alpha1.ComponentDefn, override v1alpha1.OverrideSpec) {
 	switch component.Name {
 	case v1alpha1.ComponentScheduler:
 		b.frameComponents = append(b.frameComponents, "scheduler-service")
 	case v1alpha1.ComponentEnvoy:
 		b.frameComponents = append(b.frameComponents, "mesh-service")
 	}
-	for _, layer := range []map[string]any{overlay, content} {
-		if name := accountOf(layer); name != "" {
-			if account, found := accounts[name]; found {
-				b.frameComponents = append(b.frameComponents, account)
-			}
-			return
-		}
+	name := ""
+	if component.PodSpec != nil {
+		name = component.PodSpec.ServiceAccountName
 	}
-}
-
-func accountOf(workload map[string]any) string {
-	spec, _ := workload["spec"].(map[string]any)
-	template, _ := spec["template"].(map[string]any)
-	pod, _ := template["spec"].(map[string]any)
-	name, _ := pod["serviceAccountName"].(string)
-	return name
+	if override.PodSpec != nil && override.PodSpec.ServiceAccountName != "" {
+		name = override.PodSpec.ServiceAccountName
+	}
+	if account, found := accounts[name]; found {
+		b.frameComponents = append(b.frameComponents, account)
+	}
 }
 
 // services adds the values that the runtime's Services need.
@@ -285,7 +303,7 @@ func (b *runtimeBuild) serviceType(component, service string, fallback corev1.Se
 	if kept == "" {
 		return string(wanted)
 	}
-	b.base.Overlays = append(b.base.Overlays, composition.Overlay{
+	b.overlays = append(b.overlays, composition.Overlay{
 		Path: "adopted Service", Kind: corev1.SchemeGroupVersion.WithKind("Service"), Name: service,
 		Content: map[string]any{"metadata": map[string]any{"annotations": map[string]any{KeptServiceTypeAnnotation: string(kept)}}},
 	})
@@ -301,14 +319,14 @@ func (b *runtimeBuild) server(index int) error {
 	path := indexed("spec.servers", index)
 	text, err := json.Marshal(server.ServerSpec)
 	if err != nil {
-		return fmt.Errorf("%s: %s: %w", b.override.Source, path, err)
+		return fmt.Errorf("%s: %s: %w", b.source, path, err)
 	}
 	spec := map[string]any{}
 	if err := decode(text, &spec); err != nil {
-		return fmt.Errorf("%s: %s: %w", b.override.Source, path, err)
+		return fmt.Errorf("%s: %s: %w", b.source, path, err)
 	}
 	b.frames = append(b.frames, composition.Frame{Template: "runtime/server", Values: map[string]string{"name": server.Name}})
-	b.override.Overlays = append(b.override.Overlays, composition.Overlay{
+	b.overlays = append(b.overlays, composition.Overlay{
 		Path: path, Kind: v1alpha1.GroupVersion.WithKind("Server"), Name: server.Name,
 		Content: map[string]any{"spec": spec},
 	})

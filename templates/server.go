@@ -39,40 +39,44 @@ func Selector(server string) string { return v1alpha1.ServerNameLabel + "=" + se
 // Input lays ServerConfig and Server over the server's template. ignored says
 // what of the Server had no effect. Errors name the resource and the field.
 func (s Server) Input() (input composition.Input, ignored []string, err error) {
-	base := composition.Layer{Source: sourceOf("ServerConfig", s.Config.Namespace, s.Config.Name)}
-	upper := composition.Layer{Source: sourceOf("Server", s.Server.Namespace, s.Server.Name)}
-
+	base := sourceOf("ServerConfig", s.Config.Namespace, s.Config.Name)
+	source := sourceOf("Server", s.Server.Namespace, s.Server.Name)
 	replicas, _, _, err := s.Server.Spec.ScalingSpec.Bounds()
 	if err != nil {
-		return composition.Input{}, nil, fmt.Errorf("%s: spec: %w", upper.Source, err)
-	}
-	content, err := s.configContent()
-	if err != nil {
-		return composition.Input{}, nil, fmt.Errorf("%s: %w", base.Source, err)
+		return composition.Input{}, nil, fmt.Errorf("%s: spec: %w", source, err)
 	}
 	override, err := s.overrideContent(int64(replicas))
 	if err != nil {
-		return composition.Input{}, nil, fmt.Errorf("%s: %w", upper.Source, err)
-	}
-	capabilities, ignored, err := s.capabilities(content, override)
-	if err != nil {
-		return composition.Input{}, nil, fmt.Errorf("%s: spec.podSpec: %w", upper.Source, err)
+		return composition.Input{}, nil, fmt.Errorf("%s: %w", source, err)
 	}
 	on := func(path string, content map[string]any) composition.Overlay {
 		return composition.Overlay{Path: path, Kind: s.Kind(), Name: s.Server.Name, Content: content}
 	}
+	overlays := []composition.Overlay{on("spec", override)}
 	fixed := []string{v1alpha1.AppNameLabel, v1alpha1.ServerNameLabel}
-	metadata := onWorkload(
-		propagated([]map[string]string{s.Config.Labels, s.Server.Labels}, fixed...),
-		propagated([]map[string]string{s.Config.Annotations, s.Server.Annotations}))
-	base.Overlays = []composition.Overlay{on("spec", content)}
-	upper.Overlays = []composition.Overlay{on("metadata", metadata), on("spec", override), on("spec.capabilities", capabilities)}
-
+	labels := propagated([]map[string]string{s.Config.Labels, s.Server.Labels}, fixed...)
+	annotations := propagated([]map[string]string{s.Config.Annotations, s.Server.Annotations})
+	if len(labels)+len(annotations) > 0 {
+		overlays = append(overlays, on("metadata", onWorkload(labels, annotations)))
+	}
+	capabilities, ignored, err := s.capabilities(override)
+	if err != nil {
+		return composition.Input{}, nil, fmt.Errorf("%s: spec.podSpec: %w", source, err)
+	}
+	if capabilities != nil {
+		overlays = append(overlays, on("spec.capabilities", capabilities))
+	}
 	return composition.Input{
 		Namespace: s.Server.Namespace,
 		Frames:    s.frames(int64(replicas)),
-		Layers:    []composition.Layer{base, upper},
-		Patches:   patches(upper.Source, s.Server.Spec.Patches, tenantForbidden),
+		Layers: []composition.Layer{
+			{Source: base, Version: versionOf(s.Config), Overlays: func() ([]composition.Overlay, error) {
+				content, err := s.configContent()
+				return []composition.Overlay{on("spec", content)}, err
+			}},
+			{Source: source, Overlays: these(&overlays)},
+		},
+		Patches: patches(source, s.Server.Spec.Patches, tenantForbidden),
 	}, ignored, nil
 }
 
@@ -146,13 +150,17 @@ func (s Server) overrideContent(replicas int64) (map[string]any, error) {
 
 // capabilities write spec.capabilities, or spec.extraCapabilities behind what is
 // there, into the environment variable of every container that has it.
-func (s Server) capabilities(content, override map[string]any) (overlay map[string]any, ignored []string, err error) {
+func (s Server) capabilities(override map[string]any) (overlay map[string]any, ignored []string, err error) {
 	own, extra := s.Server.Spec.Capabilities, s.Server.Spec.ExtraCapabilities
 	if len(own) == 0 && len(extra) == 0 {
-		return map[string]any{}, nil, nil
+		return nil, nil, nil
 	}
 	if len(own) > 0 && len(extra) > 0 {
 		ignored = append(ignored, "spec.extraCapabilities: has no effect beside spec.capabilities; add them there")
+	}
+	content, err := s.configContent()
+	if err != nil {
+		return nil, nil, err
 	}
 	merged, err := composition.Merge(s.Kind(), content, override)
 	if err != nil {
@@ -179,7 +187,7 @@ func (s Server) capabilities(content, override map[string]any) (overlay map[stri
 	if len(changed) == 0 {
 		ignored = append(ignored, fmt.Sprintf("spec.capabilities: no container of ServerConfig %s has the environment variable %s, so they have no effect",
 			s.Config.Name, v1alpha1.ServerCapabilitiesEnv))
-		return map[string]any{}, ignored, nil
+		return nil, ignored, nil
 	}
 	return podSpec(map[string]any{"containers": changed}), ignored, nil
 }

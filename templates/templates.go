@@ -2,9 +2,11 @@ package templates
 
 import (
 	"embed"
+	"fmt"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/resid"
@@ -71,6 +73,20 @@ func propagated(layers []map[string]string, fixed ...string) map[string]any {
 		delete(merged, key)
 	}
 	return merged
+}
+
+// versionOf identifies the spec of a configuration in the cluster; empty for one
+// that is not in a cluster.
+func versionOf(config metav1.Object) string {
+	if config.GetUID() == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s/%d", config.GetUID(), config.GetGeneration())
+}
+
+// these makes the content of a layer that is there already.
+func these(overlays *[]composition.Overlay) func() ([]composition.Overlay, error) {
+	return func() ([]composition.Overlay, error) { return *overlays, nil }
 }
 
 // onWorkload is the content of an overlay that gives a workload and its pods the

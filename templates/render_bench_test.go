@@ -1,0 +1,124 @@
+package templates_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"sigs.k8s.io/kustomize/api/krusty"
+	kustomize "sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/templates"
+)
+
+// BenchmarkRuntime compares rendering one runtime of the default SeldonConfig,
+// its template compiled, with a plain Kustomize run that gives the same objects:
+// the frames as resources, the layers as patches.
+func BenchmarkRuntime(b *testing.B) {
+	compiled, err := composition.NewTemplates(templates.Files)
+	if err != nil {
+		b.Fatal(err)
+	}
+	runtime := templates.Runtime{Runtime: sampleRuntime(), Config: defaultConfig(b)}
+
+	b.Run("render", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			input, _, err := runtime.Input()
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := composition.Render(compiled, input, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("kustomize", func(b *testing.B) {
+		fsys := asKustomization(b, compiled, runtime)
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(fsys, "/"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func sampleRuntime() *v1alpha1.SeldonRuntime {
+	runtime := &v1alpha1.SeldonRuntime{Spec: v1alpha1.SeldonRuntimeSpec{SeldonConfig: "default"}}
+	runtime.Namespace, runtime.Name = "team-a", "seldon"
+	return runtime
+}
+
+func defaultConfig(t testing.TB) *v1alpha1.SeldonConfig {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "config", "seldonconfigs", "default.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &v1alpha1.SeldonConfig{}
+	if err := yaml.UnmarshalStrict(text, config); err != nil {
+		t.Fatal(err)
+	}
+	config.Namespace, config.UID = "seldon-system", "1"
+	return config
+}
+
+// asKustomization writes the input of a runtime as a user of Kustomize would.
+func asKustomization(b *testing.B, compiled *composition.Templates, runtime templates.Runtime) filesys.FileSystem {
+	b.Helper()
+	input, _, err := runtime.Input()
+	if err != nil {
+		b.Fatal(err)
+	}
+	fsys := filesys.MakeFsInMemory()
+	write := func(name string, content any) {
+		text, err := yaml.Marshal(content)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := fsys.WriteFile(name, text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	root := kustomize.Kustomization{Namespace: input.Namespace}
+	for i, frame := range input.Frames {
+		children, err := compiled.Bind(frame, input.Namespace)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for j, child := range children {
+			name := fmt.Sprintf("resource-%d-%d.yaml", i, j)
+			write("/"+name, child.Object.Object)
+			root.Resources = append(root.Resources, name)
+		}
+	}
+	for i, layer := range input.Layers {
+		overlays, err := layer.Overlays()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for j, overlay := range overlays {
+			name := fmt.Sprintf("patch-%d-%d.yaml", i, j)
+			content := map[string]any{"apiVersion": overlay.Kind.GroupVersion().String(), "kind": overlay.Kind.Kind}
+			for key, value := range overlay.Content {
+				content[key] = value
+			}
+			metadata, _ := content["metadata"].(map[string]any)
+			named := map[string]any{"name": overlay.Name, "namespace": input.Namespace}
+			for key, value := range metadata {
+				named[key] = value
+			}
+			content["metadata"] = named
+			write("/"+name, content)
+			root.Patches = append(root.Patches, kustomize.Patch{Path: name})
+		}
+	}
+	write("/kustomization.yaml", root)
+	return fsys
+}
