@@ -1,0 +1,253 @@
+package composition_test
+
+import (
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/composition"
+)
+
+var _ = Describe("Adopting what another operator made", func() {
+	var site *instance
+
+	BeforeEach(func() { site = newInstance() })
+
+	// otherArgs make a pod template that our rendering would change.
+	otherArgs := func(object *unstructured.Unstructured) {
+		if object.GetKind() != "Deployment" {
+			return
+		}
+		containers, _, _ := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
+		containers[0].(map[string]any)["args"] = []any{"--appended"}
+		Expect(unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers")).To(Succeed())
+	}
+
+	managers := func(object client.Object) []string {
+		var names []string
+		for _, entry := range object.GetManagedFields() {
+			if entry.Subresource == "" {
+				names = append(names, string(entry.Operation)+" "+entry.Manager)
+			}
+		}
+		return names
+	}
+
+	It("restarts nothing, and leaves nothing of it behind but what its pods carry", func() {
+		site.predecessor()
+		before := site.deployment()
+		site.settle()
+
+		after := site.deployment()
+		Expect(after.UID).To(Equal(before.UID))
+		Expect(after.Spec).To(Equal(before.Spec))
+		Expect(after.Annotations).NotTo(Or(HaveKey(lastApplied), HaveKey("example.org/written")))
+		Expect(after.Labels).To(HaveKeyWithValue(policy.OwnerLabel(), "configmap"))
+		Expect(managers(after)).NotTo(ContainElement("Update " + predecessorManager))
+		for name, child := range map[string]client.Object{"site": &corev1.ConfigMap{}, "shop": &corev1.Service{}} {
+			site.get(child, name)
+			Expect(child.GetAnnotations()).NotTo(HaveKey(lastApplied))
+			Expect(managers(child)).NotTo(ContainElement("Update " + predecessorManager))
+		}
+
+		site.engine = newEngine()
+		Expect(writes(requests.during(func() { site.mustReconcile() }))).To(BeEmpty())
+		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
+	})
+
+	It("keeps a StatefulSet's claim templates, defaults and all", func() {
+		site.use("depot", map[string]string{"stock": "1", "size": "1Gi"})
+		site.predecessor()
+		Eventually(func(g Gomega) {
+			g.Expect(site.statefulSet("depot").Status.ReadyReplicas).To(BeEquivalentTo(1))
+		}).Should(Succeed())
+		before, pod := site.statefulSet("depot"), &corev1.Pod{}
+		site.get(pod, "depot-0")
+		site.settle()
+
+		after, same := site.statefulSet("depot"), &corev1.Pod{}
+		Expect(after.Generation).To(Equal(before.Generation))
+		Expect(after.Spec).To(Equal(before.Spec))
+		site.get(same, "depot-0")
+		Expect(same.UID).To(Equal(pod.UID))
+	})
+
+	It("removes what is later not wanted any more", func() {
+		site.overlay("shop", webContainer(map[string]any{"env": []any{map[string]any{"name": "EXTRA", "value": "1"}}, "workingDir": "/work"}))
+		site.predecessor()
+		site.settle()
+		site.request.Input.Layers = nil
+		site.settle()
+		web := site.deployment().Spec.Template.Spec.Containers[0]
+		Expect(web.WorkingDir).To(BeEmpty())
+		Expect(web.Env).To(HaveExactElements(HaveField("Name", "LOG_LEVEL")))
+	})
+
+	It("keeps in pod templates what tools put there until they change for another reason", func() {
+		site.predecessor()
+		site.settle()
+		site.engine = newEngine()
+		site.settle()
+		template := site.deployment().Spec.Template
+		Expect(template.Labels).To(HaveKey("app.kubernetes.io/managed-by"))
+		Expect(template.Annotations).To(HaveKey("meta.helm.sh/release-name"))
+
+		site.overlay("shop", map[string]any{"metadata": map[string]any{"labels": map[string]any{"tier": "front"}}})
+		site.settle()
+		Expect(site.deployment().Labels).To(HaveKey("tier"))
+		Expect(site.deployment().Spec.Template).To(Equal(template), "the template has no reason to change")
+
+		site.overlay("shop", webContainer(map[string]any{"image": "web:2"}))
+		site.settle()
+		template = site.deployment().Spec.Template
+		Expect(template.Labels).NotTo(HaveKey("app.kubernetes.io/managed-by"))
+		Expect(template.Annotations).To(BeEmpty())
+	})
+
+	It("holds a workload that would restart, without asking again, until restarts are accepted", func() {
+		site.predecessor(otherArgs)
+		before := site.deployment()
+		outcome := site.mustReconcile()
+		Expect(outcome.Held()).To(HaveLen(1))
+		held := outcome.Held()[0]
+		Expect(held.Reason).To(Equal(composition.WouldRestart))
+		Expect(held.Message).To(ContainSubstring("Deployment %s/shop would restart its pods: spec.template.spec.containers[]", site.owner.Namespace))
+		Expect(site.deployment().Spec).To(Equal(before.Spec))
+
+		site.refresh()
+		Expect(requests.during(func() {
+			for range 5 {
+				Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Message", held.Message)))
+			}
+		})).To(BeEmpty(), "the cache shows the workload, and memory the verdict")
+
+		By("holding it also after a restart of the operator")
+		site.engine = newEngine()
+		Expect(writes(requests.during(func() {
+			Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.WouldRestart)))
+		}))).To(BeEmpty())
+
+		By("accepting")
+		site.request.AcceptRestarts = true
+		site.settle()
+		template := site.deployment().Spec.Template
+		Expect(template.Spec.Containers[0].Args).To(BeEmpty())
+		Expect(template.Labels).NotTo(HaveKey("app.kubernetes.io/managed-by"))
+
+		By("going on as with any other")
+		site.request.AcceptRestarts = false
+		site.overlay("shop", webContainer(map[string]any{"image": "web:2"}))
+		site.settle()
+		Expect(site.deployment().Spec.Template.Spec.Containers[0].Image).To(Equal("web:2"))
+	})
+
+	It("holds a workload with duplicate environment variables", func() {
+		site.predecessor(func(object *unstructured.Unstructured) {
+			if object.GetKind() != "Deployment" {
+				return
+			}
+			containers, _, _ := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
+			web := containers[0].(map[string]any)
+			web["env"] = append(web["env"].([]any), map[string]any{"name": "LOG_LEVEL", "value": "debug"})
+			Expect(unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers")).To(Succeed())
+		})
+		before := site.deployment()
+		Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.WouldRestart)))
+		Expect(site.deployment().Spec).To(Equal(before.Spec))
+		site.request.AcceptRestarts = true
+		site.settle()
+		Expect(site.deployment().Spec.Template.Spec.Containers[0].Env).To(HaveLen(1))
+	})
+
+	It("leaves the live replicas to whoever wants to set them", func() {
+		site.predecessor(func(object *unstructured.Unstructured) {
+			if object.GetKind() == "Deployment" {
+				Expect(unstructured.SetNestedField(object.Object, int64(3), "spec", "replicas")).To(Succeed())
+			}
+		})
+		site.settle()
+		Expect(*site.deployment().Spec.Replicas).To(BeEquivalentTo(3))
+		site.scale(&appsv1.Deployment{}, "shop", 2)
+		Expect(requests.during(func() { site.refresh() })).To(BeEmpty())
+		Expect(*site.deployment().Spec.Replicas).To(BeEquivalentTo(2))
+	})
+
+	It("is taken up again when it was stopped before the first apply", func() {
+		site.predecessor(otherArgs)
+		before := site.deployment()
+		site.stopBefore("ServiceAccount")
+		Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.WouldRestart)))
+		Expect(site.deployment().Spec).To(Equal(before.Spec))
+	})
+
+	It("prunes leftovers that the owner controls, and nothing else, once it may write", func() {
+		leftover := func(name string, uid bool) {
+			service := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}
+			service.Namespace, service.Name = site.owner.Namespace, name
+			if uid {
+				service.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(site.owner, corev1.SchemeGroupVersion.WithKind("ConfigMap"))}
+			}
+			Expect(admin.Create(site.ctx, service)).To(Succeed())
+		}
+		leftover("old", true)
+		leftover("theirs", false)
+		site.request.Paused = true
+		site.mustReconcile()
+		Expect(site.exists(&corev1.Service{}, "old")).To(BeTrue())
+
+		site.request.Paused = false
+		outcome := site.mustReconcile()
+		Expect(outcome.Pruned).To(HaveExactElements(site.key("", "Service", "old")))
+		Expect(site.exists(&corev1.Service{}, "old")).To(BeFalse())
+		Expect(site.exists(&corev1.Service{}, "theirs")).To(BeTrue())
+		site.settle()
+		Expect(site.mustReconcile().Pruned).To(BeEmpty())
+	})
+
+	Describe("at the moment when a configuration changes", func() {
+		BeforeEach(func() {
+			site.predecessor()
+			Eventually(func() int64 { return site.deployment().Status.ObservedGeneration }).ShouldNot(BeZero())
+			site.request.Input.Frames[0].Values["greeting"] = "hi"
+		})
+
+		// Each pod template that a Deployment ever had has its ReplicaSet.
+		rolledOnce := func() {
+			GinkgoHelper()
+			sets := func() []appsv1.ReplicaSet {
+				list := &appsv1.ReplicaSetList{}
+				Expect(admin.List(site.ctx, list, client.InNamespace(site.owner.Namespace))).To(Succeed())
+				return list.Items
+			}
+			Eventually(sets).Should(HaveLen(2))
+			Eventually(func(g Gomega) {
+				g.Expect(site.deployment().Status.ObservedGeneration).To(Equal(site.deployment().Generation))
+			}).Should(Succeed())
+			Expect(sets()).To(HaveLen(2))
+			Expect(site.deployment().Spec.Template.Annotations).To(HaveKey(policy.Domain + "config-digest"))
+			Expect(site.deployment().Spec.Template.Annotations).To(HaveKey("meta.helm.sh/release-name"), "a roll for the configuration changes nothing else")
+		}
+
+		It("rolls the readers exactly once", func() {
+			Expect(site.mustReconcile().Rolled).To(HaveLen(1))
+			site.settle()
+			rolledOnce()
+		})
+
+		It("does so when it was stopped between configuration and workload", func() {
+			site.stopBefore("Deployment")
+			site.settle()
+			rolledOnce()
+		})
+
+		It("does so when it was stopped before the configuration", func() {
+			site.stopBefore("ConfigMap")
+			site.settle()
+			rolledOnce()
+		})
+	})
+})

@@ -1,0 +1,164 @@
+package composition_test
+
+import (
+	"context"
+	"errors"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/composition"
+)
+
+// use replaces the instance's frames by one.
+func (i *instance) use(template string, values map[string]string) {
+	i.request.Input.Frames = []composition.Frame{{Template: template, Values: values}}
+}
+
+// key of a child of the instance.
+func (i *instance) key(group, kind, name string) composition.Key {
+	key := composition.Key{Namespace: i.owner.Namespace, Name: name}
+	key.Group, key.Version, key.Kind = group, "v1", kind
+	return key
+}
+
+func (i *instance) statefulSet(name string) *appsv1.StatefulSet {
+	GinkgoHelper()
+	set := &appsv1.StatefulSet{}
+	i.get(set, name)
+	return set
+}
+
+// exists tells whether the API server has the object.
+func (i *instance) exists(object client.Object, name string) bool {
+	GinkgoHelper()
+	err := admin.Get(i.ctx, client.ObjectKey{Namespace: i.owner.Namespace, Name: name}, object)
+	Expect(client.IgnoreNotFound(err)).NotTo(HaveOccurred())
+	return err == nil
+}
+
+// patch changes an object, as a user would.
+func (i *instance) patch(object client.Object, name, patch string, options ...client.PatchOption) {
+	GinkgoHelper()
+	i.get(object, name)
+	Expect(admin.Patch(i.ctx, object, client.RawPatch(types.MergePatchType, []byte(patch)), options...)).To(Succeed())
+}
+
+// scale sets replicas through the scale subresource, as `kubectl scale` and
+// autoscalers do.
+func (i *instance) scale(object client.Object, name string, replicas int32) {
+	GinkgoHelper()
+	i.get(object, name)
+	scale := &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: replicas}}
+	Expect(admin.SubResource("scale").Update(i.ctx, object, client.WithSubResourceBody(scale))).To(Succeed())
+}
+
+// refresh reconciles as an operator does that sees all that there is.
+func (i *instance) refresh() composition.Outcome {
+	GinkgoHelper()
+	i.cached()
+	return i.mustReconcile()
+}
+
+// onPods makes an overlay of what stands at spec.template.spec.
+func onPods(spec map[string]any) map[string]any {
+	return map[string]any{"spec": map[string]any{"template": map[string]any{"spec": spec}}}
+}
+
+// webContainer makes an overlay of the container that the templates have.
+func webContainer(fields map[string]any) map[string]any {
+	fields["name"] = "web"
+	return onPods(map[string]any{"containers": []any{fields}})
+}
+
+// predecessor makes what is rendered now as another operator would have made it:
+// created and updated under a field manager of its own, controlled by the owner,
+// with an annotation that holds what it last wrote, and metadata that it copied
+// into pod templates.
+func (i *instance) predecessor(changes ...func(*unstructured.Unstructured)) {
+	GinkgoHelper()
+	rendering, err := composition.Render(i.engine.Templates, i.request.Input, nil)
+	Expect(err).NotTo(HaveOccurred())
+	for _, child := range rendering.Children {
+		object := child.Object.DeepCopy()
+		object.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(i.owner, corev1.SchemeGroupVersion.WithKind("ConfigMap"))})
+		object.SetAnnotations(map[string]string{lastApplied: "{}"})
+		if object.GroupVersionKind().Group == "apps" {
+			Expect(unstructured.SetNestedField(object.Object, "Helm", "spec", "template", "metadata", "labels", "app.kubernetes.io/managed-by")).To(Succeed())
+			Expect(unstructured.SetNestedField(object.Object, "shop", "spec", "template", "metadata", "annotations", "meta.helm.sh/release-name")).To(Succeed())
+		}
+		for _, change := range changes {
+			change(object)
+		}
+		// By its Go type, whose zero values such a program sends as well.
+		typed, err := admin.Scheme().New(object.GroupVersionKind())
+		Expect(err).NotTo(HaveOccurred())
+		Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, typed)).To(Succeed())
+		made := typed.(client.Object)
+		Expect(admin.Create(i.ctx, made, client.FieldOwner(predecessorManager))).To(Succeed())
+		annotations := made.GetAnnotations()
+		annotations["example.org/written"] = "twice"
+		made.SetAnnotations(annotations)
+		Expect(client.IgnoreNotFound(updateRetrying(i.ctx, made))).To(Succeed())
+	}
+}
+
+const (
+	predecessorManager = "manager"
+	lastApplied        = "example.org/last-applied"
+)
+
+// updateRetrying writes annotations by `Update`, whoever else writes status.
+func updateRetrying(ctx context.Context, object client.Object) error {
+	annotations := object.GetAnnotations()
+	for {
+		err := admin.Update(ctx, object, client.FieldOwner(predecessorManager))
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		object.SetAnnotations(annotations)
+	}
+}
+
+// faulty is a client that loses the applies that refuse has an error for.
+type faulty struct {
+	client.Client
+	refuse func(kind string) error
+}
+
+func (f faulty) Apply(ctx context.Context, object runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+	if err := f.refuse(object.(interface{ GetKind() string }).GetKind()); err != nil {
+		return err
+	}
+	return f.Client.Apply(ctx, object, options...)
+}
+
+// errStopped is what an operator meets that is stopped before it applies kind.
+var errStopped = errors.New("stopped")
+
+// stopBefore makes the engine one that is stopped before it applies an object of
+// the kind; afterwards another starts.
+func (i *instance) stopBefore(kind string) {
+	GinkgoHelper()
+	i.engine.Client = faulty{writer, func(applied string) error {
+		if applied == kind {
+			return errStopped
+		}
+		return nil
+	}}
+	_, err := i.reconcile()
+	Expect(err).To(MatchError(errStopped))
+	i.engine = newEngine()
+	i.cached()
+}
