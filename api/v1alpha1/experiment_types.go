@@ -17,7 +17,7 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="size(self.candidates) > 0 || has(self.mirror)",message="an experiment needs a candidate or a mirror: add one",fieldPath=".candidates",reason=FieldValueRequired
 // +kubebuilder:validation:XValidation:rule="!has(self.default) || self.candidates.exists(c, c.name == self.default)",message="default must be the name of a candidate: add it to candidates or change default",fieldPath=".default"
-// +kubebuilder:validation:XValidation:rule="!has(self.mirror) || !self.candidates.exists(c, c.name == self.mirror.name)",message="the mirror must not be a candidate too: choose another mirror or remove the candidate",fieldPath=".mirror",reason=FieldValueDuplicate
+// +kubebuilder:validation:XValidation:rule="!has(self.mirror) || !self.candidates.exists(c, c.name == self.mirror.name)",message="the mirror must not be a candidate too: choose another mirror or remove the candidate",fieldPath=".mirror"
 type ExperimentSpec struct {
 	// Default is the candidate whose endpoint the experiment takes over.
 	// +optional

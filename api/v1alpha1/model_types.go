@@ -18,13 +18,13 @@ type ModelSpec struct {
 	// +optional
 	Requirements []string `json:"requirements,omitempty"`
 
-	// Memory that one replica needs: a quantity of bytes of at least 1. A fraction
-	// of a byte is rounded up.
+	// Memory that one replica needs: a quantity of bytes, at least 1 and below
+	// 2^63-1, to which Kubernetes lowers any quantity above. A fraction of a byte
+	// is rounded up.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$`
-	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self > 0 : isQuantity(self) && quantity(self).compareTo(quantity('1')) >= 0 && quantity(self).compareTo(quantity('9223372036854775807')) <= 0",message="memory must be a quantity of bytes from 1 to 9223372036854775807, such as 500Mi"
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self > 0 && self < 9223372036854775807 : isQuantity(self) && quantity(self).compareTo(quantity('1')) >= 0 && quantity(self).compareTo(quantity('9223372036854775807')) < 0",message="memory must be a quantity of bytes, at least 1 and below 8Ei, such as 500Mi"
 	Memory *IntOrString `json:"memory,omitempty"`
 
 	ScalingSpec `json:",inline"`
@@ -198,7 +198,7 @@ type ModelList struct {
 
 // MemoryBytes returns spec.memory in bytes, a fraction rounded up, and nil if
 // it is unset. The error is for objects that were stored before the schema
-// refused values that are no quantity, negative, or beyond 2^63-1.
+// refused values that are no quantity, negative, or too large to tell.
 func (s *ModelSpec) MemoryBytes() (*uint64, error) {
 	if s.Memory == nil {
 		return nil, nil
@@ -210,8 +210,8 @@ func (s *ModelSpec) MemoryBytes() (*uint64, error) {
 	if quantity.Sign() < 0 {
 		return nil, fmt.Errorf("memory %q is negative", s.Memory)
 	}
-	if quantity.CmpInt64(math.MaxInt64) > 0 {
-		return nil, fmt.Errorf("memory %q exceeds 9223372036854775807 bytes", s.Memory)
+	if quantity.CmpInt64(math.MaxInt64) >= 0 {
+		return nil, fmt.Errorf("memory %q is 8Ei or more", s.Memory)
 	}
 	bytes := uint64(quantity.Value())
 	return &bytes, nil

@@ -186,7 +186,7 @@ type PipelineStatus struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))",optionalOldSelf=true,message="spec is missing: a Pipeline needs at least spec.steps",reason=FieldValueRequired
 // +kubebuilder:validation:XValidation:rule="oldSelf.hasValue() || !self.metadata.name.contains('.')",optionalOldSelf=true,message="metadata.name must not contain a dot: the scheduler takes lower-case letters, digits and '-' only"
-// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.steps) || !self.spec.steps.exists(s, s.name == self.metadata.name) || (oldSelf.hasValue() && has(oldSelf.value().spec) && has(oldSelf.value().spec.steps) && oldSelf.value().spec.steps.exists(s, s.name == self.metadata.name))",optionalOldSelf=true,message="a step must not have the pipeline's own name: rename the pipeline or the step's model"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.steps) || !self.spec.steps.exists(s, s.name == self.metadata.name) || (oldSelf.hasValue() && has(oldSelf.value().spec) && has(oldSelf.value().spec.steps) && oldSelf.value().spec.steps == self.spec.steps)",optionalOldSelf=true,message="a step must not have the pipeline's own name: rename the pipeline or the step's model"
 type Pipeline struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

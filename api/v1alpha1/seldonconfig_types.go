@@ -62,7 +62,8 @@ type SeldonConfigStatus struct{}
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:printcolumn:name="Components",type=string,JSONPath=`.spec.components[*].name`,priority=1,description="Components of the runtime"
+// +kubebuilder:printcolumn:name="Kafka",type=string,JSONPath=`.spec.config.kafkaConfig.bootstrap\.servers`,description="Kafka brokers that runtimes use unless they say otherwise"
+// +kubebuilder:printcolumn:name="Service Type",type=string,JSONPath=`.spec.config.serviceConfig.serviceType`,priority=1,description="Type of the runtimes' Services unless they say otherwise"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))",optionalOldSelf=true,message="spec is missing: list the components of a runtime in spec.components",reason=FieldValueRequired
 type SeldonConfig struct {

@@ -92,7 +92,6 @@ type OverrideSpec struct {
 // RuntimeServer is a Server that a runtime makes.
 type RuntimeServer struct {
 	// Name of the Server. Its workload, Services and pods are named after it.
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=52
 	// +kubebuilder:validation:Pattern=`^[a-z]([-a-z0-9]*[a-z0-9])?$`
 	Name string `json:"name"`

@@ -34,8 +34,8 @@ type ServerConfigStatus struct{}
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=mlc
-// +kubebuilder:printcolumn:name="Containers",type=string,JSONPath=`.spec.podSpec.containers[*].name`,priority=1,description="Containers of the server's pods"
-// +kubebuilder:printcolumn:name="Images",type=string,JSONPath=`.spec.podSpec.containers[*].image`,priority=1,description="Images of these containers"
+// +kubebuilder:printcolumn:name="Server",type=string,JSONPath=`.spec.podSpec.containers[-1:].name`,description="Last container, by custom the inference server"
+// +kubebuilder:printcolumn:name="Image",type=string,JSONPath=`.spec.podSpec.containers[-1:].image`,priority=1,description="Image of that container"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))",optionalOldSelf=true,message="spec is missing: a ServerConfig needs at least spec.podSpec",reason=FieldValueRequired
 type ServerConfig struct {

@@ -1,0 +1,292 @@
+package v1alpha1_test
+
+import (
+	"slices"
+	"strings"
+
+	. "github.com/seldon-operator/seldon-operator/api/v1alpha1"
+)
+
+const (
+	noDots = "metadata.name must not contain a dot: the scheduler takes lower-case letters, digits and '-' only"
+	oneRef = "modelRef and pipelineRef exclude each other: remove one of them"
+)
+
+func dotless(kind string) rule {
+	return rule{
+		kind: kind, path: "", keyword: noDots, field: "<nil>", message: noDots,
+		refused: fields{"metadata.name": "a.b"}, accepted: fields{"metadata.name": "a-b"},
+	}
+}
+
+func rulesOfModels() []rule {
+	const memory = "memory must be a quantity of bytes, at least 1 and below 8Ei, such as 500Mi"
+	bytes := func(refused, accepted any) rule {
+		return rule{
+			kind: KindModel, path: "spec.memory", keyword: memory, message: memory,
+			refused: fields{"spec.memory": refused}, accepted: fields{"spec.memory": accepted},
+		}
+	}
+	oneReference := func(path string, accepted fields) rule {
+		return rule{
+			kind: KindModel, path: path, keyword: oneRef, field: path + ".pipelineRef", message: oneRef,
+			refused:  fields{"spec.explainer": nil, path: fields{"modelRef": "a", "pipelineRef": "b"}},
+			accepted: fields{"spec.explainer": nil, path: accepted},
+		}
+	}
+	const exclusive = "explainer and llm exclude each other: remove one of them"
+	return slices.Concat(
+		[]rule{
+			needsSpec(KindModel, "spec is missing: a Model needs at least spec.storageUri"),
+			dotless(KindModel),
+			notEmpty(KindModel, "spec.storageUri"),
+			{
+				kind: KindModel, path: "spec", keyword: exclusive, field: "spec.llm", message: exclusive,
+				refused: fields{"spec.llm": fields{}}, accepted: fields{"spec.llm": fields{}, "spec.explainer": nil},
+			},
+			oneReference("spec.explainer", fields{"modelRef": "a"}),
+			oneReference("spec.explainer", fields{"modelRef": "", "pipelineRef": "b"}),
+			oneReference("spec.llm", fields{"pipelineRef": "b"}),
+			oneReference("spec.llm", fields{"modelRef": "a", "pipelineRef": ""}),
+			bytes(0, 1),
+			bytes(-1, 1),
+			bytes("0", "1"),
+			bytes("-1M", "1M"),
+			bytes("500m", "1000m"),
+			bytes("0.5", "1.5"),
+			bytes("1e1.5", "1e15"),
+			bytes("8Ei", "7Ei"),
+			bytes("16E", "9E"),
+			bytes("9223372036854775808", "9223372036854775806"),
+			bytes("9223372036854775807", "9223372036854775806"),
+			bytes(9223372036854775807, 9223372036854775806),
+			bytes("1 Gi", "1Gi"),
+			bytes("", ".5Gi"),
+			{
+				kind: KindModel, path: "spec.memory", keyword: "maxLength", message: "may not be more than 64 bytes",
+				refused:  fields{"spec.memory": strings.Repeat("0", 64) + "1"},
+				accepted: fields{"spec.memory": strings.Repeat("0", 63) + "1"},
+			},
+		},
+		between(KindModel, "spec.artifactVersion", 0, uint32Max),
+		between(KindModel, "spec.logger.percent", 0, 100),
+		inOrder(KindModel, "spec"),
+	)
+}
+
+func rulesOfPipelines() []rule {
+	const (
+		ownName = "a step must not have the pipeline's own name: rename the pipeline or the step's model"
+		inputs  = "input needs at least one of externalInputs: name a pipeline there, or leave out input"
+	)
+	joins := func(path string) []rule { return oneOf(KindPipeline, path, "INNER", "inner", "outer", "any") }
+	return slices.Concat(
+		[]rule{
+			needsSpec(KindPipeline, "spec is missing: a Pipeline needs at least spec.steps"),
+			dotless(KindPipeline),
+			{
+				kind: KindPipeline, path: "", keyword: ownName, field: "<nil>", message: ownName,
+				refused:  fields{"metadata.name": "same", "spec.steps[1].name": "same"},
+				accepted: fields{"metadata.name": "same", "spec.steps[1].name": "other"},
+			},
+			{
+				kind: KindPipeline, path: "spec.input", keyword: inputs, field: "spec.input.externalInputs", message: inputs,
+				refused: fields{"spec.input": fields{}}, accepted: fields{"spec.input": nil},
+			},
+			{
+				kind: KindPipeline, path: "spec.input", keyword: inputs, field: "spec.input.externalInputs", message: inputs,
+				refused:  fields{"spec.input.externalInputs": []any{}},
+				accepted: fields{"spec.input.externalInputs": []any{"loans"}},
+			},
+			{
+				kind: KindPipeline, path: "spec.steps", keyword: "minItems", message: "should have at least 1 items",
+				refused: fields{"spec.steps": []any{}}, accepted: fields{"spec.steps": []any{fields{"name": "a"}}},
+			},
+			atMost(KindPipeline, "spec.steps", 1024, fields{}),
+			unique(KindPipeline, "spec.steps", fields{"name": "a"}),
+			notEmpty(KindPipeline, "spec.steps[0].name"),
+			atMostLong(KindPipeline, "spec.steps[0].name", 253),
+			noEmptyItem(KindPipeline, "spec.steps[0].inputs"),
+			noEmptyItem(KindPipeline, "spec.steps[0].triggers"),
+			noEmptyItem(KindPipeline, "spec.input.externalInputs"),
+			noEmptyItem(KindPipeline, "spec.input.externalTriggers"),
+			noEmptyItem(KindPipeline, "spec.output.steps"),
+		},
+		between(KindPipeline, "spec.maxStepRevisits", 0, uint32Max),
+		between(KindPipeline, "spec.input.joinWindowMs", 0, uint32Max),
+		between(KindPipeline, "spec.output.joinWindowMs", 0, uint32Max),
+		between(KindPipeline, "spec.steps[1].joinWindowMs", 0, uint32Max),
+		between(KindPipeline, "spec.steps[1].batch.size", 0, uint32Max),
+		between(KindPipeline, "spec.steps[1].batch.windowMs", 0, uint32Max),
+		joins("spec.input.joinType"),
+		joins("spec.input.triggersJoinType"),
+		joins("spec.output.stepsJoin"),
+		joins("spec.steps[1].inputsJoinType"),
+		joins("spec.steps[1].triggersJoinType"),
+	)
+}
+
+func rulesOfExperiments() []rule {
+	const (
+		something = "an experiment needs a candidate or a mirror: add one"
+		candidate = "default must be the name of a candidate: add it to candidates or change default"
+		mirror    = "the mirror must not be a candidate too: choose another mirror or remove the candidate"
+	)
+	candidates := atMost(KindExperiment, "spec.candidates", 1024, fields{"weight": 1})
+	candidates.accepted["spec.default"], candidates.refused["spec.default"] = nil, nil
+	return slices.Concat(
+		[]rule{
+			needsSpec(KindExperiment, "spec is missing: an Experiment needs at least spec.candidates"),
+			{
+				kind: KindExperiment, path: "spec", keyword: something, field: "spec.candidates", message: something,
+				refused:  fields{"spec.default": nil, "spec.candidates": []any{}, "spec.mirror": nil},
+				accepted: fields{"spec.default": nil, "spec.candidates": []any{}},
+			},
+			{
+				kind: KindExperiment, path: "spec", keyword: candidate, field: "spec.default", message: candidate,
+				refused: fields{"spec.default": "income-mirror"}, accepted: fields{"spec.default": "income-next"},
+			},
+			{
+				kind: KindExperiment, path: "spec", keyword: mirror, field: "spec.mirror", message: mirror,
+				refused: fields{"spec.mirror.name": "income-next"}, accepted: fields{"spec.mirror.name": "another"},
+			},
+			{
+				kind: KindExperiment, path: "spec.default", keyword: "maxLength", message: "may not be more than 253 bytes",
+				refused: fields{"spec.default": strings.Repeat("x", 254)},
+				accepted: fields{
+					"spec.default": strings.Repeat("x", 253), "spec.candidates[0].name": strings.Repeat("x", 253),
+				},
+			},
+			candidates,
+			unique(KindExperiment, "spec.candidates", fields{"name": "income", "weight": 1}),
+			notEmpty(KindExperiment, "spec.candidates[1].name"),
+			atMostLong(KindExperiment, "spec.candidates[1].name", 253),
+			notEmpty(KindExperiment, "spec.mirror.name"),
+			atMostLong(KindExperiment, "spec.mirror.name", 253),
+		},
+		between(KindExperiment, "spec.candidates[1].weight", 0, uint32Max),
+		between(KindExperiment, "spec.mirror.percent", 0, 100),
+		oneOf(KindExperiment, "spec.resourceType", "Pipeline", "", "model", "pipeline"),
+	)
+}
+
+// serverRules are the rules of a ServerSpec that stands at path.
+func serverRules(kind, path string) []rule {
+	pods := func(field string) []rule {
+		path := path + ".deploymentStrategy.rollingUpdate." + field
+		message := field + " must be a number from 0 to 2147483647 or a percentage such as 25%"
+		at := func(refused, accepted any) rule {
+			return rule{
+				kind: kind, path: path, keyword: message, message: message,
+				refused: fields{path: refused}, accepted: fields{path: accepted},
+			}
+		}
+		return []rule{
+			at(-1, 0), at(int32Max+1, int32Max), at(int32Max+1, "100%"),
+			atMostLong(kind, path, 64),
+		}
+	}
+	const retention = ".statefulSetPersistentVolumeClaimRetentionPolicy."
+	return slices.Concat(
+		[]rule{
+			notEmpty(kind, path+".serverConfig"),
+			notEmpty(kind, path+".patches[0].patch"),
+		},
+		inOrder(kind, path),
+		oneOf(kind, path+retention+"whenDeleted", "Keep", "", "Retain", "Delete"),
+		oneOf(kind, path+retention+"whenScaled", "Keep", "", "Retain", "Delete"),
+		oneOf(kind, path+".deploymentStrategy.type", "Rolling", "", "RollingUpdate", "Recreate"),
+		pods("maxSurge"),
+		pods("maxUnavailable"),
+	)
+}
+
+func rulesOfServers() []rule {
+	return slices.Concat(
+		[]rule{needsSpec(KindServer, "spec is missing: a Server needs at least spec.serverConfig")},
+		serverRules(KindServer, "spec"),
+	)
+}
+
+// configurationRules are the rules of a SeldonConfiguration, at spec.config.
+func configurationRules(kind string) []rule {
+	const (
+		path    = "spec.config.tracingConfig.ratio"
+		message = "ratio must be a number from 0 to 1, such as 0.25"
+	)
+	ratio := func(refused, accepted string) rule {
+		return rule{
+			kind: kind, path: path, keyword: message, message: message,
+			refused: fields{path: refused}, accepted: fields{path: accepted},
+		}
+	}
+	return slices.Concat(
+		[]rule{
+			ratio("1.01", "1.00"),
+			ratio("-0.1", "+0.1"),
+			ratio("half", ""),
+			ratio("2e0", "5e-1"),
+			ratio("NaN", "0"),
+			{
+				kind: kind, path: path, keyword: "maxLength", message: "may not be more than 64 bytes",
+				refused: fields{path: strings.Repeat("0", 65)}, accepted: fields{path: strings.Repeat("0", 64)},
+			},
+		},
+		between(kind, "spec.config.scalingConfig.servers.scaleDownPackingPercentage", 0, 100),
+		between(kind, "spec.config.scalingConfig.pipelines.maxShardCountMultiplier", 0, int32Max),
+		oneOf(kind, "spec.config.serviceConfig.serviceType", "loadBalancer", "", "ClusterIP", "NodePort", "LoadBalancer"),
+	)
+}
+
+func claimRules(kind, path string) []rule {
+	return []rule{
+		notEmpty(kind, path+"[0].name"),
+		unique(kind, path, fields{"name": "data", "spec": fields{}}),
+	}
+}
+
+func rulesOfConfigs() []rule {
+	return slices.Concat(
+		[]rule{
+			needsSpec(KindServerConfig, "spec is missing: a ServerConfig needs at least spec.podSpec"),
+			needsSpec(KindSeldonConfig, "spec is missing: list the components of a runtime in spec.components"),
+			unique(KindSeldonConfig, "spec.components", fields{"name": "hodometer"}),
+			notEmpty(KindSeldonConfig, "spec.components[0].name"),
+			notEmpty(KindSeldonConfig, "spec.patches[0].patch"),
+		},
+		claimRules(KindServerConfig, "spec.volumeClaimTemplates"),
+		claimRules(KindSeldonConfig, "spec.components[0].volumeClaimTemplates"),
+		between(KindSeldonConfig, "spec.components[0].replicas", 0, int32Max),
+		configurationRules(KindSeldonConfig),
+	)
+}
+
+func rulesOfRuntimes() []rule {
+	name := func(refused, accepted string) rule {
+		return rule{
+			kind: KindSeldonRuntime, path: "spec.servers[0].name", keyword: "pattern", message: "should match",
+			refused: fields{"spec.servers[0].name": refused}, accepted: fields{"spec.servers[0].name": accepted},
+		}
+	}
+	return slices.Concat(
+		[]rule{
+			needsSpec(KindSeldonRuntime, "spec is missing: a SeldonRuntime needs at least spec.seldonConfig"),
+			notEmpty(KindSeldonRuntime, "spec.seldonConfig"),
+			notEmpty(KindSeldonRuntime, "spec.overrides[0].name"),
+			notEmpty(KindSeldonRuntime, "spec.patches[0].patch"),
+			unique(KindSeldonRuntime, "spec.overrides", fields{"name": "hodometer"}),
+			unique(KindSeldonRuntime, "spec.servers", fields{"name": "mlserver", "serverConfig": "mlserver"}),
+			atMost(KindSeldonRuntime, "spec.servers", 256, fields{"serverConfig": "mlserver"}),
+			atMostLong(KindSeldonRuntime, "spec.servers[0].name", 52),
+			name("1st", "first"),
+			name("a.b", "a-b"),
+			name("a-", "a"),
+			name("", "a"),
+		},
+		between(KindSeldonRuntime, "spec.overrides[0].replicas", 0, int32Max),
+		oneOf(KindSeldonRuntime, "spec.overrides[0].serviceType", "ExternalName", "", "ClusterIP", "NodePort", "LoadBalancer"),
+		oneOf(KindSeldonRuntime, "spec.deletionPolicy", "Orphan", "Retain", "Cascade", "Block"),
+		serverRules(KindSeldonRuntime, "spec.servers[0]"),
+		configurationRules(KindSeldonRuntime),
+	)
+}

@@ -1,0 +1,345 @@
+package v1alpha1_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/json"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// fields are values to set in a complete manifest, by path, such as
+// "spec.steps[0].name". A nil value removes the field.
+type fields map[string]any
+
+// rule is a line of the schema, with an object on either side of it.
+type rule struct {
+	kind string
+	// path and keyword are where the rule stands; the keyword of a CEL rule is
+	// its message.
+	path, keyword     string
+	refused, accepted fields
+	// field and message are what a refusal says; field is path unless set.
+	field, message string
+	// unstorable says that nobody can have stored such an object: an API server
+	// refuses it for the sake of the scale subresource, or the existing schema has
+	// the rule.
+	unstorable bool
+}
+
+// rules are all rules of our own schemas; TestEveryRuleIsListed holds that.
+var rules = slices.Concat(
+	rulesOfModels(), rulesOfPipelines(), rulesOfExperiments(), rulesOfServers(), rulesOfConfigs(), rulesOfRuntimes(),
+)
+
+const (
+	int32Max  = 1<<31 - 1
+	int32Min  = -1 << 31
+	uint32Max = 1<<32 - 1
+)
+
+func between(kind, path string, minimum, maximum int64) []rule {
+	return []rule{
+		{
+			kind: kind, path: path, keyword: "minimum", refused: fields{path: minimum - 1}, accepted: fields{path: minimum},
+			message: fmt.Sprintf("should be greater than or equal to %d", minimum),
+		},
+		{
+			kind: kind, path: path, keyword: "maximum", refused: fields{path: maximum + 1}, accepted: fields{path: maximum},
+			message: fmt.Sprintf("should be less than or equal to %d", maximum),
+		},
+	}
+}
+
+func notEmpty(kind, path string) rule {
+	return rule{
+		kind: kind, path: path, keyword: "minLength", refused: fields{path: ""}, accepted: fields{path: "x"},
+		message: "should be at least 1 chars long",
+	}
+}
+
+func noEmptyItem(kind, path string) rule {
+	return rule{
+		kind: kind, path: path + "[0]", keyword: "minLength",
+		refused: fields{path: []any{""}}, accepted: fields{path: []any{"x.outputs"}},
+		message: "should be at least 1 chars long",
+	}
+}
+
+func atMostLong(kind, path string, length int) rule {
+	return rule{
+		kind: kind, path: path, keyword: "maxLength",
+		refused: fields{path: strings.Repeat("x", length+1)}, accepted: fields{path: strings.Repeat("x", length)},
+		message: fmt.Sprintf("may not be more than %d bytes", length),
+	}
+}
+
+func oneOf(kind, path, refused string, accepted ...string) []rule {
+	var list []rule
+	for _, value := range accepted {
+		list = append(list, rule{
+			kind: kind, path: path, keyword: "enum", refused: fields{path: refused}, accepted: fields{path: value},
+			message: `Unsupported value: "` + refused + `"`,
+		})
+	}
+	return list
+}
+
+func unique(kind, path string, item fields) rule {
+	other := maps.Clone(item)
+	other["name"] = "other"
+	return rule{
+		kind: kind, path: path, keyword: "listType=map", field: path + "[1]",
+		refused: fields{path: []any{item, item}}, accepted: fields{path: []any{item, other}},
+		message: `Duplicate value: {"name":"` + item["name"].(string) + `"}`,
+	}
+}
+
+func atMost(kind, path string, items int, item fields) rule {
+	var list []any
+	for i := range items + 1 {
+		next := maps.Clone(item)
+		next["name"] = "x" + strconv.Itoa(i)
+		list = append(list, next)
+	}
+	return rule{
+		kind: kind, path: path, keyword: "maxItems", refused: fields{path: list}, accepted: fields{path: list[:items]},
+		message: fmt.Sprintf("must have at most %d items", items),
+	}
+}
+
+func needsSpec(kind, message string) rule {
+	return rule{
+		kind: kind, path: "", keyword: message, refused: fields{"spec": nil}, accepted: fields{},
+		field: "<nil>", message: message,
+	}
+}
+
+// inOrder are the rules of a ScalingSpec that stands at path.
+func inOrder(kind, path string) []rule {
+	number := func(replicas, minimum, maximum any) fields {
+		return fields{path + ".replicas": replicas, path + ".minReplicas": minimum, path + ".maxReplicas": maximum}
+	}
+	const (
+		minimum = "minReplicas exceeds maxReplicas: lower minReplicas or raise maxReplicas (0 means no limit)"
+		below   = "replicas is below minReplicas: raise replicas or lower minReplicas"
+		above   = "replicas exceeds maxReplicas: lower replicas or raise maxReplicas (0 means no limit)"
+	)
+	at := func(field, message string, refused, accepted fields) rule {
+		return rule{
+			kind: kind, path: path, keyword: message, field: path + "." + field, message: message,
+			refused: refused, accepted: accepted,
+		}
+	}
+	replicas := between(kind, path+".replicas", 0, int32Max)
+	for i := range replicas {
+		replicas[i].unstorable = path == "spec"
+	}
+	return slices.Concat(
+		replicas,
+		between(kind, path+".minReplicas", 0, int32Max),
+		between(kind, path+".maxReplicas", int32Min, int32Max),
+		[]rule{
+			at("minReplicas", minimum, number(nil, 3, 1), number(nil, 3, 3)),
+			at("minReplicas", minimum, number(nil, 3, 2), number(nil, 3, 0)),
+			at("minReplicas", minimum, number(nil, 3, 2), number(nil, 3, -1)),
+			at("replicas", below, number(1, 2, 4), number(2, 2, 4)),
+			at("replicas", below, number(0, 1, nil), number(0, 0, nil)),
+			at("replicas", above, number(5, 1, 4), number(4, 1, 4)),
+			at("replicas", above, number(5, nil, 4), number(5, nil, 0)),
+			at("replicas", above, number(5, nil, 4), number(5, nil, -1)),
+		},
+	)
+}
+
+// TestRules creates what each rule refuses and what it just accepts.
+func TestRules(t *testing.T) {
+	c := apiServer(t)
+	for i, rule := range rules {
+		t.Run(rule.title(i), func(t *testing.T) {
+			object, err := rule.object(rule.accepted, i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Create(t.Context(), object, client.DryRunAll); err != nil {
+				t.Errorf("refuses what it should accept: %v", err)
+			}
+			if object, err = rule.object(rule.refused, i); err != nil {
+				t.Fatal(err)
+			}
+			err = c.Create(t.Context(), object, client.DryRunAll)
+			if !apierrors.IsInvalid(err) {
+				t.Fatalf("accepts what it should refuse: %v", err)
+			}
+			rule.explains(t, err)
+		})
+	}
+}
+
+func (r rule) title(i int) string {
+	what, _, _ := strings.Cut(r.keyword, ":")
+	return fmt.Sprintf("%d %s %s %s", i, r.kind, r.path, what)
+}
+
+// object returns a complete object with the fields set. Its name is made of i,
+// unless the fields have one.
+func (r rule) object(set fields, i int) (*unstructured.Unstructured, error) {
+	object, err := complete(r.kind)
+	if err != nil {
+		return nil, err
+	}
+	object.SetName(fmt.Sprintf("rule-%d", i))
+	for path, value := range set {
+		if err := setField(object.Object, path, value); err != nil {
+			return nil, err
+		}
+	}
+	return object, nil
+}
+
+// explains checks that err names the field and says what to do, and complains
+// of nothing else.
+func (r rule) explains(t *testing.T, err error) {
+	t.Helper()
+	field := r.field
+	if field == "" {
+		field = r.path
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil || len(status.Status().Details.Causes) == 0 {
+		t.Fatalf("want a status with a cause: %v", err)
+	}
+	found := false
+	for _, cause := range status.Status().Details.Causes {
+		switch {
+		case cause.Field == field && strings.Contains(cause.Message, r.message):
+			found = true
+		case cause.Field == "."+field, strings.Contains(cause.Message, "some validation rules were not checked"):
+			// What the API server adds by itself.
+		default:
+			t.Errorf("complains of %s: %s", cause.Field, cause.Message)
+		}
+	}
+	if !found {
+		t.Errorf("want %s: %s, got %v", field, r.message, err)
+	}
+}
+
+// setField sets or removes the field at a path such as "spec.steps[0].name";
+// objects on the way are made if missing.
+func setField(object map[string]any, path string, value any) error {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, &value); err != nil {
+		return err
+	}
+	here := object
+	steps := strings.Split(path, ".")
+	for _, step := range steps[:len(steps)-1] {
+		name, index, isItem := strings.Cut(step, "[")
+		if !isItem {
+			if here[name] == nil {
+				here[name] = map[string]any{}
+			}
+			here = here[name].(map[string]any)
+			continue
+		}
+		i, err := strconv.Atoi(strings.TrimSuffix(index, "]"))
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		list, _ := here[name].([]any)
+		if i >= len(list) {
+			return fmt.Errorf("%s: the complete manifest has no %s", path, step)
+		}
+		here = list[i].(map[string]any)
+	}
+	last := steps[len(steps)-1]
+	if value == nil {
+		delete(here, last)
+	} else {
+		here[last] = value
+	}
+	return nil
+}
+
+// TestEveryRuleIsListed compares the rules in the CRDs with those of the table.
+func TestEveryRuleIsListed(t *testing.T) {
+	crds, err := readCRDs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, crd := range crds {
+		collect(found, crd.Spec.Names.Kind, "", crd.Spec.Versions[0].Schema.OpenAPIV3Schema)
+	}
+	listed := map[string]bool{}
+	for _, rule := range rules {
+		var path []string
+		for step := range strings.SplitSeq(rule.path, ".") {
+			name, _, isItem := strings.Cut(step, "[")
+			if isItem {
+				name += "[]"
+			}
+			path = append(path, name)
+		}
+		listed[rule.kind+" "+strings.Join(path, ".")+" "+rule.keyword] = true
+	}
+	for name := range found {
+		if !listed[name] {
+			t.Errorf("the table lacks %s", name)
+		}
+	}
+	for name := range listed {
+		if !found[name] {
+			t.Errorf("no CRD has %s", name)
+		}
+	}
+	if len(found) < 100 {
+		t.Errorf("found %d rules only", len(found))
+	}
+}
+
+// collect gathers the rules of our own in a schema, which leaves out status and
+// what stands in Kubernetes' own types.
+func collect(found map[string]bool, kind, path string, schema *apiextensionsv1.JSONSchemaProps) {
+	add := func(has bool, keyword string) {
+		if has {
+			found[kind+" "+path+" "+keyword] = true
+		}
+	}
+	add(schema.Minimum != nil, "minimum")
+	add(schema.Maximum != nil, "maximum")
+	add(schema.MinLength != nil, "minLength")
+	add(schema.MaxLength != nil, "maxLength")
+	add(schema.MinItems != nil, "minItems")
+	add(schema.MaxItems != nil, "maxItems")
+	add(len(schema.Enum) > 0, "enum")
+	add(schema.Pattern != "", "pattern")
+	add(schema.XListType != nil && *schema.XListType == "map", "listType=map")
+	for _, validation := range schema.XValidations {
+		add(true, validation.Message)
+	}
+	join := func(name string) string { return strings.TrimPrefix(path+"."+name, ".") }
+	for name, property := range schema.Properties {
+		switch {
+		case name == "status" && path == "", name == "podSpec", name == "imageOverrides",
+			name == "spec" && strings.HasSuffix(path, "volumeClaimTemplates[]"):
+		default:
+			collect(found, kind, join(name), &property)
+		}
+	}
+	if schema.Items != nil {
+		collect(found, kind, path+"[]", schema.Items.Schema)
+	}
+}

@@ -1,0 +1,362 @@
+package v1alpha1_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+)
+
+// Objects that break a rule may be stored already when the rule arrives. They
+// must not get stuck, nor get in the way of others.
+
+const (
+	storedNamespace = "stored"
+	testFinalizer   = "seldon.test.finalizer"
+)
+
+// misfits are accepted by our schemas too, or break several rules at once, and
+// hold values that Go's types of Kubernetes and of an earlier operator cannot.
+const misfits = "testdata/misfits.yaml"
+
+// updated are objects for tests of updates, some of them offenders too.
+const updated = "testdata/updates.yaml"
+
+// oldManager is the field manager of the existing operator.
+const oldManager = "manager"
+
+// storeOffenders stores what each rule refuses, the misfits and what tests update. It runs while
+// the CRDs are permissive.
+func storeOffenders(ctx context.Context, c client.Client) error {
+	var objects []*unstructured.Unstructured
+	for _, file := range []string{misfits, updated} {
+		more, err := readObjects(file)
+		if err != nil {
+			return err
+		}
+		objects = append(objects, more...)
+	}
+	for i, rule := range rules {
+		if rule.unstorable {
+			continue
+		}
+		object, err := rule.object(rule.refused, i)
+		if err != nil {
+			return err
+		}
+		objects = append(objects, object)
+	}
+	for _, object := range objects {
+		object.SetNamespace(storedNamespace)
+		object.SetFinalizers([]string{testFinalizer})
+		status, hasStatus := object.Object["status"]
+		if err := c.Create(ctx, object, client.FieldOwner(oldManager)); err != nil {
+			return fmt.Errorf("store the offender %s: %w", object.GetName(), err)
+		}
+		if hasStatus {
+			object.Object["status"] = status
+			if err := c.Status().Update(ctx, object, client.FieldOwner(oldManager)); err != nil {
+				return fmt.Errorf("store the status of %s: %w", object.GetName(), err)
+			}
+		}
+	}
+	return nil
+}
+
+// TestStoredOffendersDecode lists every kind with typed clients. One object
+// that does not decode would take all others of its kind with it.
+func TestStoredOffendersDecode(t *testing.T) {
+	c := apiServer(t)
+	for _, kind := range kinds {
+		list, err := c.Scheme().New(v1alpha1.GroupVersion.WithKind(kind + "List"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.List(t.Context(), list.(client.ObjectList)); err != nil {
+			t.Errorf("list every %s: %v", kind, err)
+		}
+		raw := &unstructured.UnstructuredList{}
+		raw.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind + "List"))
+		if err := c.List(t.Context(), raw); err != nil {
+			t.Fatal(err)
+		}
+		if got := meta.LenList(list); got == 0 || got != len(raw.Items) {
+			t.Errorf("decoded %d objects of kind %s, want %d", got, kind, len(raw.Items))
+		}
+	}
+}
+
+// TestStoredOffendersMoveOn takes each of them through what happens to objects
+// whose spec nobody touches, to the end.
+func TestStoredOffendersMoveOn(t *testing.T) {
+	c := apiServer(t)
+	for i, rule := range rules {
+		if rule.unstorable {
+			continue
+		}
+		t.Run(rule.title(i), func(t *testing.T) {
+			object, err := rule.object(rule.refused, i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Create(t.Context(), object.DeepCopy(), client.DryRunAll); !apierrors.IsInvalid(err) {
+				t.Fatalf("is no offender any more: %v", err)
+			}
+			moveOn(t, c, object)
+		})
+	}
+	objects, err := readObjects(misfits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, object := range objects {
+		t.Run(object.GetKind()+" "+object.GetName(), func(t *testing.T) { moveOn(t, c, object) })
+	}
+}
+
+// moveOn annotates the stored object, writes its status in each of the ways
+// that operators have, takes its finalizer off and deletes it.
+func moveOn(t *testing.T, c client.Client, object *unstructured.Unstructured) {
+	t.Helper()
+	object = object.DeepCopy()
+	object.SetNamespace(storedNamespace)
+	ctx, key := t.Context(), client.ObjectKeyFromObject(object)
+	typed, err := c.Scheme().New(object.GroupVersionKind())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := typed.(client.Object)
+	get := func() {
+		t.Helper()
+		if err := c.Get(ctx, key, stored); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+
+	get()
+	generation := stored.GetGeneration()
+	must("label it", c.Patch(ctx, object.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`))))
+	must("annotate it by server-side apply", apply(ctx, c, object, fields{"metadata.annotations": fields{"seldon.test/a": "b"}}))
+	if conditioned, ok := typed.(interface {
+		GetConditions() []metav1.Condition
+		SetConditions([]metav1.Condition)
+	}); ok {
+		must("write its status as the existing operator does", writeOldStatus(ctx, c, object))
+		must("apply its status", apply(ctx, c, object, fields{
+			"status.conditions": []any{newCondition("Ready", metav1.ConditionTrue)}, "status.observedGeneration": generation,
+		}, "status"))
+		get()
+		before := stored.DeepCopyObject().(client.Object)
+		conditions := conditioned.GetConditions()
+		meta.SetStatusCondition(&conditions, newCondition("Ready", metav1.ConditionFalse))
+		conditioned.SetConditions(conditions)
+		must("patch its status", c.Status().Patch(ctx, stored, client.MergeFrom(before)))
+		get()
+		if !meta.IsStatusConditionFalse(conditioned.GetConditions(), "Ready") {
+			t.Errorf("want the status that was written, got %v", conditioned.GetConditions())
+		}
+	}
+	get()
+	if got := stored.GetGeneration(); got != generation {
+		t.Errorf("generation went from %d to %d although nobody touched the spec", generation, got)
+	}
+	must("delete it", c.Delete(ctx, stored))
+	get()
+	before := stored.DeepCopyObject().(client.Object)
+	stored.SetFinalizers(nil)
+	must("take its finalizer off", c.Patch(ctx, stored, client.MergeFrom(before)))
+	if err := c.Get(ctx, key, stored); !apierrors.IsNotFound(err) {
+		t.Errorf("want it gone, got %v", err)
+	}
+}
+
+// apply applies some fields, and nothing else, to an object.
+func apply(ctx context.Context, c client.Client, object client.Object, set fields, subresource ...string) error {
+	wanted := newObject(object.GetObjectKind().GroupVersionKind().Kind)
+	wanted.SetName(object.GetName())
+	wanted.SetNamespace(object.GetNamespace())
+	for path, value := range set {
+		if err := setField(wanted.Object, path, value); err != nil {
+			return err
+		}
+	}
+	data, err := json.Marshal(wanted)
+	if err != nil {
+		return err
+	}
+	patch := client.RawPatch(types.ApplyPatchType, data)
+	if len(subresource) > 0 {
+		return c.SubResource(subresource[0]).Patch(ctx, wanted, patch, client.FieldOwner("tester"), client.ForceOwnership)
+	}
+	return c.Patch(ctx, wanted, patch, client.FieldOwner("tester"), client.ForceOwnership)
+}
+
+func newCondition(conditionType string, status metav1.ConditionStatus) metav1.Condition {
+	return metav1.Condition{
+		Type: conditionType, Status: status, Reason: "Tested", Message: "100% of it", ObservedGeneration: 1,
+		LastTransitionTime: metav1.NewTime(time.Date(2026, time.January, 2, 3, 4, 5, 0, time.UTC)),
+	}
+}
+
+// writeOldStatus replaces the status by one in the existing operator's shape.
+func writeOldStatus(ctx context.Context, c client.Client, object client.Object) error {
+	stored := newObject(object.GetObjectKind().GroupVersionKind().Kind)
+	if err := c.Get(ctx, client.ObjectKeyFromObject(object), stored); err != nil {
+		return err
+	}
+	status, err := oldStatus(stored.GetKind())
+	if err != nil {
+		return err
+	}
+	stored.Object["status"] = status
+	return c.Status().Update(ctx, stored, client.FieldOwner(oldManager))
+}
+
+// TestRulesHoldOnUpdate holds what the rules on an object's root say to updates:
+// what was right stays right, and what was wrong may stay until it is put right.
+func TestRulesHoldOnUpdate(t *testing.T) {
+	c := apiServer(t)
+	for _, test := range []struct {
+		name, kind, object string
+		change             fields
+		refusal            string
+	}{
+		{"a step gets the pipeline's own name", v1alpha1.KindPipeline, "good", fields{"spec.steps": []any{fields{"name": "good"}}}, "the pipeline's own name"},
+		{"a step gets another name", v1alpha1.KindPipeline, "good", fields{"spec.steps": []any{fields{"name": "fine"}}}, ""},
+		{"a spec that breaks a bound is changed elsewhere", v1alpha1.KindModel, "unbounded", fields{"spec.server": "triton"}, ""},
+		{"a spec that breaks an order is changed elsewhere", v1alpha1.KindModel, "disordered", fields{"spec.server": "triton"}, "replicas exceeds maxReplicas"},
+		{"a spec that breaks an order is put right", v1alpha1.KindModel, "disordered", fields{"spec.replicas": 2}, ""},
+		{"a model with a dot in its name is changed", v1alpha1.KindModel, "dotted.name", fields{"spec.server": "triton"}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			object := newObject(test.kind)
+			object.SetName(test.object)
+			object.SetNamespace(storedNamespace)
+			patch := map[string]any{}
+			for path, value := range test.change {
+				if err := setField(patch, path, value); err != nil {
+					t.Fatal(err)
+				}
+			}
+			data, err := json.Marshal(patch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = c.Patch(t.Context(), object, client.RawPatch(types.MergePatchType, data), client.DryRunAll)
+			switch {
+			case test.refusal == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case test.refusal != "" && (err == nil || !strings.Contains(err.Error(), test.refusal)):
+				t.Errorf("want %q, got %v", test.refusal, err)
+			}
+		})
+	}
+	t.Run("a spec is removed", func(t *testing.T) {
+		for _, kind := range kinds {
+			object := newObject(kind)
+			object.SetName("good")
+			object.SetNamespace(storedNamespace)
+			err := c.Patch(t.Context(), object, client.RawPatch(types.MergePatchType, []byte(`{"spec":null}`)), client.DryRunAll)
+			if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "spec is missing") {
+				t.Errorf("%s: want that a spec is needed, got %v", kind, err)
+			}
+		}
+	})
+}
+
+// TestScaleSubresource scales a Model and a Server, within their bounds and out
+// of them.
+func TestScaleSubresource(t *testing.T) {
+	c := apiServer(t)
+	for _, kind := range []string{v1alpha1.KindModel, v1alpha1.KindServer} {
+		object := newObject(kind)
+		object.SetName("good")
+		object.SetNamespace(storedNamespace)
+		scale := &unstructured.Unstructured{}
+		scale.SetGroupVersionKind(schema.GroupVersionKind{Group: "autoscaling", Version: "v1", Kind: "Scale"})
+		if err := c.SubResource("scale").Get(t.Context(), object, scale); err != nil {
+			t.Fatal(err)
+		}
+		if got, _, _ := unstructured.NestedInt64(scale.Object, "spec", "replicas"); got != 1 {
+			t.Errorf("%s: replicas of the scale are %d, want 1", kind, got)
+		}
+		for replicas, accepted := range map[int64]bool{3: true, 4: false} {
+			err := errors.Join(
+				unstructured.SetNestedField(scale.Object, replicas, "spec", "replicas"),
+				c.SubResource("scale").Update(t.Context(), object, client.WithSubResourceBody(scale), client.DryRunAll),
+			)
+			if (err == nil) != accepted {
+				t.Errorf("%s: scale to %d replicas of at most 3: %v", kind, replicas, err)
+			}
+		}
+	}
+}
+
+// TestCorpus creates every manifest that the platform takes.
+func TestCorpus(t *testing.T) {
+	c := apiServer(t)
+	var files []string
+	for _, pattern := range []string{
+		"testdata/complete/*.yaml", "testdata/valid/*.yaml",
+		"../../config/samples/*.yaml", "../../config/seldonconfigs/*.yaml",
+		"../../config/serverconfigs/*.yaml", "../../config/serverconfigs/*/*.yaml",
+	} {
+		matches, err := filepath.Glob(pattern)
+		if err != nil || len(matches) == 0 {
+			t.Fatalf("no file matches %s: %v", pattern, err)
+		}
+		files = append(files, matches...)
+	}
+	slices.Sort(files)
+	for _, file := range files {
+		objects, err := readObjects(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, object := range objects {
+			t.Run(filepath.Base(file)+" "+object.GetKind()+" "+object.GetName(), func(t *testing.T) {
+				// The name may be taken; no rule but that of dots looks at it.
+				object.SetName("corpus-" + strings.ToLower(object.GetKind()))
+				stored := object.DeepCopy()
+				err := c.Create(t.Context(), stored, client.DryRunAll, client.FieldValidation("Strict"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				typed, err := c.Scheme().New(object.GroupVersionKind())
+				if err != nil {
+					t.Fatal(err)
+				}
+				data, err := json.Marshal(stored)
+				if err != nil {
+					t.Fatal(err)
+				}
+				decoder := json.NewDecoder(strings.NewReader(string(data)))
+				decoder.DisallowUnknownFields()
+				if err := decoder.Decode(typed); err != nil {
+					t.Errorf("the Go type lacks something: %v", err)
+				}
+			})
+		}
+	}
+}
