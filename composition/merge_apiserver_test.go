@@ -1,0 +1,133 @@
+package composition_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/seldon-operator/seldon-operator/composition"
+)
+
+// The API server decides whether what Merge gives is an object: each of these is
+// sent to it as a dry-run of server-side apply, over the base that is live.
+var _ = Describe("A merged object", Ordered, func() {
+	var (
+		namespace string
+		bases     = map[string]*unstructured.Unstructured{}
+	)
+
+	apply := func(object *unstructured.Unstructured, options ...client.ApplyOption) error {
+		options = append(options, client.FieldOwner("merge-test"), client.ForceOwnership)
+		return admin.Apply(lifetime, client.ApplyConfigurationFromUnstructured(object), options...)
+	}
+
+	BeforeAll(func() {
+		made := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "merge-"}}
+		Expect(admin.Create(lifetime, made)).To(Succeed())
+		namespace = made.Name
+		for _, item := range mergeExamples("testdata/merge_apply/base.yaml") {
+			base := &unstructured.Unstructured{Object: item}
+			base.SetNamespace(namespace)
+			bases[base.GetKind()] = base
+			Expect(apply(base.DeepCopy())).To(Succeed())
+		}
+	})
+
+	for _, example := range mergeExamples("testdata/merge_apply/overrides.yaml") {
+		kind, override := example["kind"].(string), example["override"].(map[string]any)
+
+		It("is accepted: "+example["name"].(string), func() {
+			base := bases[kind]
+			merged, err := composition.Merge(base.GroupVersionKind(), base.Object, override)
+			Expect(err).NotTo(HaveOccurred())
+
+			applied := &unstructured.Unstructured{Object: runtime.DeepCopyJSON(merged)}
+			Expect(apply(applied, client.DryRunAll)).To(Succeed())
+			expectContained("spec", canonicalSpec(kind, merged), canonicalSpec(kind, applied.Object))
+		})
+
+		if example["refusedOtherwise"] == true {
+			It("needs the rules that Kubernetes' strategic merge lacks: "+example["name"].(string), func() {
+				base := bases[kind]
+				baseJSON, err := json.Marshal(base.Object)
+				Expect(err).NotTo(HaveOccurred())
+				overrideJSON, err := json.Marshal(override)
+				Expect(err).NotTo(HaveOccurred())
+				patched, err := strategicpatch.StrategicMergePatch(baseJSON, overrideJSON, appsv1.Deployment{})
+				Expect(err).NotTo(HaveOccurred())
+				object := &unstructured.Unstructured{}
+				Expect(object.UnmarshalJSON(patched)).To(Succeed())
+				Expect(apply(object, client.DryRunAll)).NotTo(Succeed())
+			})
+		}
+	}
+})
+
+// canonicalSpec is the spec of an object as the API server writes it, which leaves
+// out what is zero.
+func canonicalSpec(kind string, object map[string]any) any {
+	GinkgoHelper()
+	var typed runtime.Object = &appsv1.Deployment{}
+	if kind == "Service" {
+		typed = &corev1.Service{}
+	}
+	Expect(runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object, typed, true)).To(Succeed())
+	written, err := runtime.DefaultUnstructuredConverter.ToUnstructured(typed)
+	Expect(err).NotTo(HaveOccurred())
+	return written["spec"]
+}
+
+// expectContained expects that all of want is in got, which may have defaults beside
+// it, and that no list has more items.
+func expectContained(path string, want, got any) {
+	GinkgoHelper()
+	switch want := want.(type) {
+	case nil: // not said
+	case map[string]any:
+		object, _ := got.(map[string]any)
+		for key, value := range want {
+			expectContained(path+"."+key, value, object[key])
+		}
+	case []any:
+		Expect(got).To(HaveLen(len(want)), path)
+		for i, item := range want {
+			expectContained(fmt.Sprintf("%s[%d]", path, i), item, got.([]any)[i])
+		}
+	default:
+		Expect(got).To(Equal(want), path)
+	}
+}
+
+// mergeExamples reads a file of examples. It is called while the tree of specs is
+// built, where nothing can fail but by panic.
+func mergeExamples(file string) []map[string]any {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		panic(err)
+	}
+	asJSON, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		panic(err)
+	}
+	var items []any
+	if err := utiljson.Unmarshal(asJSON, &items); err != nil {
+		panic(err)
+	}
+	var examples []map[string]any
+	for _, item := range items {
+		examples = append(examples, item.(map[string]any))
+	}
+	return examples
+}
