@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/test/controlplane"
+)
+
+// Namespaces of the demonstration.
+const (
+	operatorNamespace = "seldon-system"
+	userNamespace     = "team-a"
+)
+
+// errInterrupted is how a demonstration ends that was interrupted before the
+// runtime was ready.
+var errInterrupted = errors.New("interrupted")
+
+// demo is one demonstration. Its fields are filled by the stages in their order.
+type demo struct {
+	settings
+	screen screen
+	// directory is a temporary one, for all that the demonstration writes.
+	directory string
+
+	cluster  *controlplane.ControlPlane
+	client   client.Client
+	operator *operator
+	// watch is set while a stage runs and read by the one that draws.
+	watch atomic.Pointer[watch]
+	// broken ends the stages with the reason as soon as one of the programs that
+	// they rest on has ended.
+	broken context.CancelCauseFunc
+}
+
+func newDemo(flags settings, screen screen) (*demo, error) {
+	directory, err := os.MkdirTemp("", "seldon-demo-")
+	if err != nil {
+		return nil, err
+	}
+	return &demo{settings: flags, screen: screen, directory: directory}, nil
+}
+
+// show runs the stages and then, unless that is all, waits for Ctrl-C. It returns
+// errInterrupted if it was interrupted before that.
+func (d *demo) show(interrupted context.Context) error {
+	ctx, broken := context.WithCancelCause(interrupted)
+	defer broken(nil)
+	d.broken = broken
+	for _, s := range stages {
+		if err := d.perform(ctx, s); err != nil {
+			d.keepPicture()
+			if interrupted.Err() != nil {
+				return errInterrupted
+			}
+			return err
+		}
+	}
+	if d.once {
+		d.keepPicture()
+		return nil
+	}
+	if !d.screen.redraws() {
+		d.keepPicture()
+	}
+	d.screen.say(d.howToLookAround())
+	err := d.perform(ctx, stage{"Run until Ctrl-C", func(*demo, context.Context) (string, error) {
+		<-ctx.Done()
+		if interrupted.Err() != nil {
+			return "", nil
+		}
+		return "", context.Cause(ctx)
+	}})
+	if d.screen.redraws() || err != nil {
+		d.keepPicture()
+	}
+	return err
+}
+
+// end stops everything. failure is how the demonstration ended; the logs are
+// kept only if that, or stopping, is worth a look at them.
+func (d *demo) end(ctx context.Context, failure error) error {
+	interrupted := errors.Is(failure, errInterrupted)
+	if d.operator != nil && failure != nil && !interrupted {
+		failure = fmt.Errorf("%w\n%s", failure, d.operator.quoteLog())
+	}
+	err := d.perform(context.WithoutCancel(ctx), stage{"Stop everything", (*demo).stop})
+	if err == nil && (failure == nil || interrupted) {
+		return errors.Join(failure, os.RemoveAll(d.directory))
+	}
+	if !interrupted {
+		err = errors.Join(failure, err)
+	}
+	if os.Remove(d.directory) == nil {
+		return err // nothing was written
+	}
+	return fmt.Errorf("%w\nThe logs are kept in %s", err, d.directory)
+}
+
+// stop ends the programs, the operator while it still has an API server.
+func (d *demo) stop(context.Context) (string, error) {
+	if watch := d.watch.Swap(nil); watch != nil {
+		watch.stop()
+	}
+	if d.operator != nil {
+		d.operator.stop()
+	}
+	if d.cluster != nil {
+		return "", d.cluster.Stop()
+	}
+	return "", nil
+}
+
+// drawInterval is how often the picture is brought up to date. It costs no
+// requests: the objects are in a cache.
+const drawInterval = 200 * time.Millisecond
+
+// perform runs one stage and shows meanwhile that and how it goes on.
+func (d *demo) perform(ctx context.Context, s stage) error {
+	type result struct {
+		note string
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		note, err := s.run(d, ctx)
+		done <- result{note, err}
+	}()
+	ticks := time.NewTicker(drawInterval)
+	defer ticks.Stop()
+	for start := time.Now(); ; {
+		d.screen.progress(s.name, time.Since(start), d.picture())
+		select {
+		case r := <-done:
+			if cause := context.Cause(ctx); r.err != nil && cause != nil {
+				// The cause tells more than that a request was cancelled.
+				r.err = cause
+			}
+			d.screen.progress(s.name, time.Since(start), d.picture())
+			d.screen.finished(s.name, time.Since(start), r.note, r.err == nil)
+			return r.err
+		case <-ticks.C:
+		}
+	}
+}
+
+// picture is the tree as it is now, or nil before there is one.
+func (d *demo) picture() *node {
+	watch := d.watch.Load()
+	if watch == nil {
+		return nil
+	}
+	return watch.tree()
+}
+
+// keepPicture leaves the picture on the screen.
+func (d *demo) keepPicture() {
+	if tree := d.picture(); tree != nil {
+		d.screen.keep(tree)
+	}
+}
+
+// operatorLog is the file with the operator's log.
+func (d *demo) operatorLog() string { return filepath.Join(d.directory, "operator.log") }

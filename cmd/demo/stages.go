@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/controlplane/programs"
+)
+
+// stage is one step of the demonstration.
+type stage struct {
+	// name says what is being done, as an order.
+	name string
+	// run does it. It returns early when the context ends. note, if any, is told
+	// when it is done.
+	run func(d *demo, ctx context.Context) (note string, err error)
+}
+
+// stages in their order. When the last of them is done, the demonstration has
+// shown what it is for.
+var stages = []stage{
+	{"Start the control plane", (*demo).startControlPlane},
+	{"Install the custom resource definitions", (*demo).installCRDs},
+	{"Start the operator in namespace " + operatorNamespace, (*demo).startOperator},
+	{"Configure it", (*demo).configureOperator},
+	{"Create a SeldonRuntime in namespace " + userNamespace, (*demo).createRuntime},
+	{"Wait until it is ready", (*demo).untilReady},
+}
+
+// The manifests, relative to the root of the repository.
+const (
+	definitions = "config/crd/bases/*.yaml"
+	deployment  = "config/default"
+)
+
+var configurations = []string{
+	"config/seldonconfigs/default.yaml",
+	"config/serverconfigs/mlserver.yaml",
+	"config/serverconfigs/triton.yaml",
+}
+
+func (d *demo) startControlPlane(ctx context.Context) (note string, err error) {
+	// It is stopped by us, after the operator, and not by the end of the context:
+	// that only ends the start.
+	lifetime, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	started := context.AfterFunc(ctx, cancel)
+	cluster, err := controlplane.Start(lifetime, controlplane.Options{Directory: filepath.Join(d.directory, "controlplane")})
+	if err != nil {
+		cancel()
+		return "", err
+	}
+	d.cluster = cluster
+	if !started() {
+		return "", ctx.Err()
+	}
+	go func() {
+		select {
+		case <-cluster.Broken():
+			d.broken(errors.New("a program of the control plane ended"))
+		case <-ctx.Done():
+		}
+	}()
+	d.client, err = client.New(cluster.Config(), client.Options{})
+	return "kubeconfig: " + cluster.KubeconfigPath(), err
+}
+
+func (d *demo) installCRDs(ctx context.Context) (string, error) {
+	crds, err := readManifests(definitions)
+	if err != nil {
+		return "", err
+	}
+	if err := d.create(ctx, "", crds...); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d kinds", len(crds)), d.untilServed(ctx, crds)
+}
+
+// startOperator deploys the operator as its manifests do, with one difference:
+// what the Deployment would run in a pod runs here, as the same user.
+func (d *demo) startOperator(ctx context.Context) (string, error) {
+	objects, err := buildManifests(deployment)
+	if err != nil {
+		return "", err
+	}
+	objects = slices.DeleteFunc(objects, func(object *unstructured.Unstructured) bool {
+		return object.GroupVersionKind() == deploymentKind
+	})
+	if err := d.create(ctx, "", objects...); err != nil {
+		return "", err
+	}
+	kubeconfig, err := d.operatorKubeconfig(objects)
+	if err != nil {
+		return "", err
+	}
+	operator, err := startOperator(d.manager, d.operatorLog(), kubeconfig, operatorNamespace)
+	if err != nil {
+		return "", err
+	}
+	d.operator = operator
+	go func() {
+		<-operator.ended
+		d.broken(operator.exitError())
+	}()
+	return "log: " + d.operatorLog(), nil
+}
+
+// operatorKubeconfig writes a kubeconfig that logs in as the service account
+// among the objects, and returns its path.
+func (d *demo) operatorKubeconfig(objects []*unstructured.Unstructured) (string, error) {
+	at := slices.IndexFunc(objects, func(object *unstructured.Unstructured) bool { return object.GetKind() == rbacv1.ServiceAccountKind })
+	if at < 0 {
+		return "", fmt.Errorf("%s has no service account", deployment)
+	}
+	// How the API server names service accounts and their groups.
+	user := fmt.Sprintf("system:serviceaccount:%s:%s", objects[at].GetNamespace(), objects[at].GetName())
+	groups := []string{"system:serviceaccounts", "system:serviceaccounts:" + objects[at].GetNamespace()}
+	_, content, err := d.cluster.User(user, groups...)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(d.directory, "operator.kubeconfig")
+	return path, os.WriteFile(path, content, 0o600)
+}
+
+func (d *demo) configureOperator(ctx context.Context) (string, error) {
+	objects, err := readManifests(configurations...)
+	if err != nil {
+		return "", err
+	}
+	return listed(objects...), d.create(ctx, operatorNamespace, objects...)
+}
+
+func (d *demo) createRuntime(ctx context.Context) (string, error) {
+	objects, err := readManifests(d.runtime)
+	if err != nil {
+		return "", err
+	}
+	runtime, err := theRuntime(objects)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", d.runtime, err)
+	}
+	if err := d.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: userNamespace}}); err != nil {
+		return "", fmt.Errorf("create namespace %s: %w", userNamespace, err)
+	}
+	watch, err := startWatch(ctx, d.cluster.Config(), client.ObjectKey{Namespace: userNamespace, Name: runtime.GetName()})
+	if err != nil {
+		return "", err
+	}
+	d.watch.Store(watch)
+	return d.runtime, d.create(ctx, userNamespace, objects...)
+}
+
+// settling bounds how long the picture may lag behind the runtime's own word:
+// each kind is watched by itself.
+const settling = 2 * time.Second
+
+func (d *demo) untilReady(ctx context.Context) (string, error) {
+	watch := d.watch.Load()
+	deadline := ctx
+	if d.once {
+		var cancel context.CancelFunc
+		deadline, cancel = context.WithTimeout(ctx, d.timeout)
+		defer cancel()
+	}
+	if !until(deadline, func() bool { return watch.tree().own == ready }) {
+		tree := watch.tree()
+		return "", fmt.Errorf("%s is not ready after %s: %s", tree.title(), d.timeout, tree.detail)
+	}
+	settled, cancel := context.WithTimeout(ctx, settling)
+	defer cancel()
+	until(settled, func() bool { return watch.tree().state() == ready })
+	return "", ctx.Err()
+}
+
+// until polls what costs nothing to look at, and tells whether it came true
+// before the context ended.
+func until(ctx context.Context, is func() bool) bool {
+	ticks := time.NewTicker(drawInterval / 2)
+	defer ticks.Stop()
+	for !is() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-ticks.C:
+		}
+	}
+	return true
+}
+
+// howToLookAround says what to type in another terminal.
+func (d *demo) howToLookAround() string {
+	kubectl, err := programs.Path(programs.Kubectl)
+	if err != nil {
+		// The control plane was found in the same directory.
+		kubectl = programs.Kubectl
+	}
+	kubectl += " --kubeconfig " + d.cluster.KubeconfigPath() + " -n " + userNamespace
+	return fmt.Sprintf(`
+Look around from another terminal:
+  %[1]s get seldonruntimes,servers,pods
+  %[1]s get seldonruntimes -o wide
+Change or delete something and see it put right:
+  %[1]s delete deployments,services --all
+The operator's log: %[2]s
+
+`, kubectl, d.operatorLog())
+}
