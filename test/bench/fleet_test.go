@@ -1,0 +1,271 @@
+// Package bench_test measures the operator as a process against a real control
+// plane. It has benchmarks only: `make bench` runs them.
+package bench_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/test/controlplane"
+)
+
+const (
+	fleetSize         = 100
+	workers           = 16
+	operatorNamespace = "seldon-system"
+)
+
+// BenchmarkFleet brings up 100 namespaces, each with a SeldonRuntime and two
+// Servers, by the operator and, for comparison, has a bare client create the
+// same objects, ready to send, with 16 workers. Both end when every workload is
+// ready. Metrics: seconds of either, their ratio, and the operator's processor
+// seconds and peak resident memory.
+func BenchmarkFleet(b *testing.B) {
+	binary := buildManager(b)
+	for b.Loop() {
+		byOperator, usage, objects := expandFleet(b, binary)
+		bare := createFleet(b, objects)
+		b.ReportMetric(byOperator.Seconds(), "operator-s")
+		b.ReportMetric(bare.Seconds(), "bare-s")
+		b.ReportMetric(byOperator.Seconds()/bare.Seconds(), "ratio")
+		b.ReportMetric((usage.SystemTime() + usage.UserTime()).Seconds(), "operator-cpu-s")
+		b.ReportMetric(float64(usage.SysUsage().(*syscall.Rusage).Maxrss)/1024, "operator-peak-MiB")
+	}
+}
+
+func buildManager(b *testing.B) string {
+	b.Helper()
+	binary := filepath.Join(b.TempDir(), "manager")
+	// As `make build` does, which shares the build cache.
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "../../cmd/manager")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("build the manager: %v\n%s", err, output)
+	}
+	return binary
+}
+
+// startCluster starts a control plane with empty namespaces team-0 and so on.
+func startCluster(b *testing.B) (*controlplane.ControlPlane, client.Client) {
+	b.Helper()
+	cluster, err := controlplane.Start(b.Context(), controlplane.Options{
+		Nodes: 20, CRDs: []string{filepath.Join("..", "..", "config", "crd", "bases")},
+	})
+	check(b, err)
+	scheme := runtime.NewScheme()
+	check(b, clientgoscheme.AddToScheme(scheme))
+	check(b, v1alpha1.AddToScheme(scheme))
+	admin, err := client.New(cluster.Config(), client.Options{Scheme: scheme})
+	check(b, err)
+	sideBySide(b, fleetSize, func(ctx context.Context, i int) error {
+		return admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: team(i)}})
+	})
+	// The namespaces' own accounts come from a controller; they are not ours to time.
+	await(b, func() bool {
+		accounts := &corev1.ServiceAccountList{}
+		check(b, admin.List(b.Context(), accounts))
+		return len(accounts.Items) >= fleetSize
+	})
+	return cluster, admin
+}
+
+func team(i int) string { return fmt.Sprintf("team-%d", i) }
+
+// expandFleet lets the operator do it, and gives the objects that it made in one
+// namespace.
+func expandFleet(b *testing.B, binary string) (time.Duration, *os.ProcessState, []client.Object) {
+	b.Helper()
+	cluster, admin := startCluster(b)
+	defer func() { check(b, cluster.Stop()) }()
+	check(b, admin.Create(b.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}}))
+	apply(b, admin, "seldonconfigs/default.yaml", &v1alpha1.SeldonConfig{})
+	apply(b, admin, "serverconfigs/mlserver.yaml", &v1alpha1.ServerConfig{})
+	apply(b, admin, "serverconfigs/triton.yaml", &v1alpha1.ServerConfig{})
+
+	manager := exec.Command(binary, "--clusterwide", "--metrics-bind-address=0", "--health-probe-bind-address=0", "--log-level=error")
+	manager.Env = append(os.Environ(), "KUBECONFIG="+cluster.KubeconfigPath(), "POD_NAMESPACE="+operatorNamespace)
+	manager.Stderr = os.Stderr
+	check(b, manager.Start())
+
+	start := time.Now()
+	sideBySide(b, fleetSize, func(ctx context.Context, i int) error {
+		return admin.Create(ctx, &v1alpha1.SeldonRuntime{
+			ObjectMeta: metav1.ObjectMeta{Namespace: team(i), Name: "seldon"},
+			Spec: v1alpha1.SeldonRuntimeSpec{SeldonConfig: "default", Servers: []v1alpha1.RuntimeServer{
+				{Name: "mlserver", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}},
+				{Name: "triton", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "triton"}},
+			}},
+		})
+	})
+	await(b, func() bool { return workloadsReady(b, admin) })
+	took := time.Since(start)
+	await(b, func() bool {
+		runtimes := &v1alpha1.SeldonRuntimeList{}
+		check(b, admin.List(b.Context(), runtimes))
+		for i := range runtimes.Items {
+			if !meta.IsStatusConditionTrue(runtimes.Items[i].Status.Conditions, v1alpha1.ConditionReady) {
+				return false
+			}
+		}
+		return len(runtimes.Items) == fleetSize
+	})
+	objects := childrenOf(b, admin, team(0))
+	check(b, manager.Process.Signal(syscall.SIGTERM))
+	_ = manager.Wait()
+	return took, manager.ProcessState, objects
+}
+
+// createFleet has a bare client create the objects, the SeldonRuntime and Servers
+// among them, in every namespace.
+func createFleet(b *testing.B, objects []client.Object) time.Duration {
+	b.Helper()
+	cluster, admin := startCluster(b)
+	defer func() { check(b, cluster.Stop()) }()
+	type job struct {
+		namespace string
+		object    client.Object
+	}
+	jobs := make([]job, 0, fleetSize*len(objects))
+	for i := range fleetSize {
+		for _, object := range objects {
+			object := object.DeepCopyObject().(client.Object)
+			object.SetNamespace(team(i))
+			if binding, isBinding := object.(*rbacv1.RoleBinding); isBinding {
+				binding.Subjects[0].Namespace = team(i)
+			}
+			jobs = append(jobs, job{team(i), object})
+		}
+	}
+	start := time.Now()
+	sideBySide(b, len(jobs), func(ctx context.Context, i int) error { return admin.Create(ctx, jobs[i].object) })
+	await(b, func() bool { return workloadsReady(b, admin) })
+	return time.Since(start)
+}
+
+// childrenOf reads what there is in a namespace, fit to be created elsewhere.
+func childrenOf(b *testing.B, reader client.Reader, namespace string) []client.Object {
+	b.Helper()
+	var objects []client.Object
+	for _, list := range []client.ObjectList{
+		&corev1.ServiceAccountList{}, &rbacv1.RoleList{}, &rbacv1.RoleBindingList{}, &corev1.ConfigMapList{}, &corev1.ServiceList{},
+		&appsv1.DeploymentList{}, &appsv1.StatefulSetList{}, &v1alpha1.SeldonRuntimeList{}, &v1alpha1.ServerList{},
+	} {
+		check(b, reader.List(b.Context(), list, client.InNamespace(namespace)))
+		check(b, meta.EachListItem(list, func(item runtime.Object) error {
+			object := item.(client.Object)
+			if object.GetName() == "default" || object.GetName() == "kube-root-ca.crt" {
+				return nil // every namespace has these by itself
+			}
+			object.SetResourceVersion("")
+			object.SetUID("")
+			object.SetManagedFields(nil)
+			object.SetOwnerReferences(nil)
+			object.SetFinalizers(nil)
+			if service, isService := object.(*corev1.Service); isService {
+				if service.Spec.ClusterIP != corev1.ClusterIPNone {
+					service.Spec.ClusterIP = ""
+				}
+				service.Spec.ClusterIPs = nil
+				for i := range service.Spec.Ports {
+					service.Spec.Ports[i].NodePort = 0
+				}
+			}
+			objects = append(objects, object)
+			return nil
+		}))
+	}
+	return objects
+}
+
+// workloadsReady tells whether the workloads of the whole fleet are there and ready.
+func workloadsReady(b *testing.B, reader client.Reader) bool {
+	b.Helper()
+	deployments, sets := &appsv1.DeploymentList{}, &appsv1.StatefulSetList{}
+	check(b, reader.List(b.Context(), deployments))
+	check(b, reader.List(b.Context(), sets))
+	if len(deployments.Items) < 5*fleetSize || len(sets.Items) < 3*fleetSize {
+		return false
+	}
+	for i := range deployments.Items {
+		if deployments.Items[i].Status.ReadyReplicas < 1 {
+			return false
+		}
+	}
+	for i := range sets.Items {
+		if sets.Items[i].Status.ReadyReplicas < 1 {
+			return false
+		}
+	}
+	return true
+}
+
+func apply(b *testing.B, writer client.Client, file string, object client.Object) {
+	b.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "config", file))
+	check(b, err)
+	check(b, yaml.UnmarshalStrict(text, object))
+	object.SetNamespace(operatorNamespace)
+	check(b, writer.Create(b.Context(), object))
+}
+
+// sideBySide calls do for 0 to count-1 with 16 workers.
+func sideBySide(b *testing.B, count int, do func(ctx context.Context, i int) error) {
+	b.Helper()
+	next := make(chan int)
+	var group sync.WaitGroup
+	errs := make([]error, workers)
+	for worker := range workers {
+		group.Go(func() {
+			for i := range next {
+				if errs[worker] == nil {
+					errs[worker] = do(b.Context(), i)
+				}
+			}
+		})
+	}
+	for i := range count {
+		next <- i
+	}
+	close(next)
+	group.Wait()
+	for _, err := range errs {
+		check(b, err)
+	}
+}
+
+// await polls until done, seldom enough not to be what is measured.
+func await(b *testing.B, done func() bool) {
+	b.Helper()
+	deadline := time.Now().Add(10 * time.Minute)
+	for !done() {
+		if time.Now().After(deadline) {
+			b.Fatal("not done within ten minutes")
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+func check(b *testing.B, err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
