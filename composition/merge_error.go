@@ -38,20 +38,19 @@ func (e fieldErrors) under(segment string) fieldErrors {
 	return e
 }
 
-// join makes one error of them, in the order of their paths.
+// join makes one error of them, on one line and in the order of their paths.
 func (e fieldErrors) join() error {
 	slices.SortFunc(e, func(a, b fieldError) int {
 		return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.message, b.message))
 	})
-	e = slices.Compact(e)
-	joined := make([]error, len(e))
-	for i, err := range e {
-		joined[i] = errors.New(err.message)
+	var messages []string
+	for _, err := range slices.Compact(e) {
 		if err.path != "" {
-			joined[i] = fmt.Errorf("%s: %s", err.path, err.message)
+			err.message = err.path + ": " + err.message
 		}
+		messages = append(messages, err.message)
 	}
-	return errors.Join(joined...)
+	return errors.New(strings.Join(messages, "; "))
 }
 
 // segment is the path segment of a key: in brackets unless it is a field's name.

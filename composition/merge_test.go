@@ -72,7 +72,7 @@ func TestMerge(t *testing.T) {
 				if err == nil {
 					t.Fatalf("no error but %v", got)
 				}
-				if diff := cmp.Diff(strings.Join(c.errors, "\n"), err.Error()); diff != "" {
+				if diff := cmp.Diff(strings.Join(c.errors, "; "), err.Error()); diff != "" {
 					t.Errorf("error (-want +got):\n%s\n%s", diff, err)
 				}
 				return
