@@ -2,7 +2,6 @@ package composition
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,15 +9,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
-
-// A StatefulSet's claim templates are immutable, and growing them does not grow
-// the claims made from them. So claims grow in four steps, each of which can be
-// taken up again after a stop: ask the API server whether every claim may grow,
-// grow them all, delete the StatefulSet and leave its pods, make it anew.
 
 var storageRequest = []string{"spec", "resources", "requests", "storage"}
 
@@ -47,10 +40,11 @@ func claimsOnlyGrow(desired, live *unstructured.Unstructured) bool {
 	return true
 }
 
+// claimsByName are the claim templates of a StatefulSet.
 func claimsByName(set *unstructured.Unstructured) map[string]map[string]any {
-	templates, _, _ := unstructured.NestedSlice(set.Object, claimTemplates...)
-	claims := make(map[string]map[string]any, len(templates))
-	for _, template := range templates {
+	templates, _, _ := unstructured.NestedFieldNoCopy(set.Object, claimTemplates...)
+	claims := map[string]map[string]any{}
+	for _, template := range withoutTypes(templates).([]any) {
 		claim, _ := template.(map[string]any)
 		name, _, _ := unstructured.NestedString(claim, "metadata", "name")
 		claims[name] = claim
@@ -58,15 +52,14 @@ func claimsByName(set *unstructured.Unstructured) map[string]map[string]any {
 	return claims
 }
 
+// storageOf is what a claim asks for; nil if it does not say.
 func storageOf(claim map[string]any) *resource.Quantity {
 	value, _, _ := unstructured.NestedFieldNoCopy(claim, storageRequest...)
 	return quantity(value)
 }
 
-// growClaims grows the claims of a StatefulSet and deletes it, leaving its pods.
-// The next reconcile, when it is gone, makes it anew.
-//
-// A claim that may not grow gives a [*Mismatch], and then nothing was changed.
+// growClaims grows the claims of a step's StatefulSet. A claim that may not grow
+// gives a [*Mismatch], and then nothing was changed.
 func (e *Engine) growClaims(ctx context.Context, step Step) error {
 	grown, err := e.claimsToGrow(ctx, step)
 	if err != nil {
@@ -88,15 +81,10 @@ func (e *Engine) growClaims(ctx context.Context, step Step) error {
 			}
 		}
 	}
-	uid := step.uid()
-	err = e.Client.Delete(ctx, step.Live.DeepCopy(),
-		client.PropagationPolicy(metav1.DeletePropagationOrphan), client.Preconditions{UID: &uid})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("delete %s, leaving its pods: %w", step.Key, err)
-	}
 	return nil
 }
 
+// growth is a claim that has to grow.
 type growth struct {
 	object   *corev1.PersistentVolumeClaim
 	from, to resource.Quantity
@@ -133,13 +121,4 @@ func reasonOf(err error) string {
 		return status.Status().Message
 	}
 	return err.Error()
-}
-
-// recreate grows the claims and deletes the StatefulSet around its pods.
-func (e *Engine) recreate(ctx context.Context, step Step) result {
-	err := e.growClaims(ctx, step)
-	if mismatch := (*Mismatch)(nil); errors.As(err, &mismatch) {
-		return result{step: step.hold(Blocked, fmt.Sprintf("%s: %v", step.Key, mismatch)), live: step.Live}
-	}
-	return result{step: step, live: step.Live, wrote: err == nil, err: err}
 }

@@ -142,9 +142,12 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error
 		Owner: request.Owner, Children: rendering.Children, Live: seen.live, Policy: e.Policy,
 		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts, marks: account.marks,
 	}
+	if !request.Paused {
+		err = e.finishRecreations(ctx, request.Owner, account, rendering.Children, seen.live)
+	}
 	situation.markRollouts(request.Configurations)
 	var outcome Outcome
-	if !request.Paused {
+	if err == nil && !request.Paused {
 		situation.Adopting, err = e.adoptAll(ctx, request.Owner, rendering.Children, seen.live)
 	}
 	if err == nil {

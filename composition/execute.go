@@ -191,6 +191,9 @@ func (e *Engine) giveUp(ctx context.Context, step Step) error {
 func (e *Engine) remember(account *account, result result) {
 	step, manager := result.step, e.Policy.Manager
 	switch {
+	case step.Action == Recreate:
+		delete(account.unnoted, step.Key)
+		delete(account.marks, step.Key)
 	case result.err != nil || result.live == nil:
 	case step.Action == Skip:
 		account.found(step.Key, step.desired, result.live, manager)

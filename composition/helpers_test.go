@@ -162,3 +162,7 @@ func (i *instance) stopBefore(kind string) {
 	i.engine = newEngine()
 	i.cached()
 }
+
+func nestedSlice(object *unstructured.Unstructured, path ...string) ([]any, bool, error) {
+	return unstructured.NestedSlice(object.Object, path...)
+}

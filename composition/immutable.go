@@ -2,6 +2,7 @@ package composition
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -64,6 +65,9 @@ func immutableMismatches(desired, live *unstructured.Unstructured) []*Mismatch {
 			continue
 		}
 		actual, _, _ := unstructured.NestedFieldNoCopy(live.Object, field...)
+		if slices.Equal(field, claimTemplates) {
+			wanted, actual = withoutTypes(wanted), withoutTypes(actual)
+		}
 		if sameImmutable(field, wanted, actual) {
 			continue
 		}
@@ -84,6 +88,22 @@ func sameImmutable(field []string, wanted, actual any) bool {
 	}
 	_, contained := containedIn(wanted, actual, "")
 	return contained && sameLength(wanted, actual)
+}
+
+// withoutTypes is a list of claim templates less their apiVersion, kind and
+// status, which mean nothing there and which the API server does not keep.
+func withoutTypes(templates any) any {
+	list, _ := templates.([]any)
+	bare := make([]any, len(list))
+	for i, template := range list {
+		fields, _ := template.(map[string]any)
+		claim := maps.Clone(fields)
+		for _, key := range []string{"apiVersion", "kind", "status"} {
+			delete(claim, key)
+		}
+		bare[i] = claim
+	}
+	return bare
 }
 
 // keepClaims writes the live claim templates, which are equal in meaning, into

@@ -36,6 +36,7 @@ func (l *ledger) account(uid types.UID) *account {
 			marks:   map[Key]mark{},
 			deleted: map[Key]types.UID{},
 			foreign: map[Key]sighting{},
+			unnoted: map[Key]bool{},
 		}
 	}
 	return l.owners[uid]
@@ -58,6 +59,8 @@ type account struct {
 	// leftovers are objects outside the cache that the owner controls and that
 	// were not rendered at first contact; nil before that.
 	leftovers map[Key]*unstructured.Unstructured
+	// unnoted are the StatefulSets that are known not to be noted for recreation.
+	unnoted map[Key]bool
 }
 
 // sighting is the identity of an object and when it was read.
@@ -193,6 +196,11 @@ func (a *account) tidy(plan Plan) {
 	for key := range a.foreign {
 		if !known[key] {
 			delete(a.foreign, key)
+		}
+	}
+	for key := range a.unnoted {
+		if !known[key] {
+			delete(a.unnoted, key)
 		}
 	}
 }

@@ -178,7 +178,9 @@ func (i *instance) settle() {
 	Eventually(func(g Gomega) {
 		outcome, err := i.reconcile()
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(outcome.Plan.Writes()).To(BeZero(), "%v", outcome.Plan.Steps)
+		for _, step := range slices.Concat(outcome.Plan.Steps, outcome.Plan.Prunes) {
+			g.Expect(step.Action).To(Equal(composition.Skip), "%s: %s %s", step.Key, step.Reason, step.Message)
+		}
 		for key, live := range outcome.Children {
 			g.Expect(live).NotTo(BeNil(), key.String())
 		}
