@@ -140,9 +140,6 @@ func (e *Engine) verify(ctx context.Context, step Step) (Step, error) {
 		step.Action, step.Reason, step.Message = Skip, InStep, ""
 		return step, nil
 	}
-	// A changed configuration rolls its readers also while they are adopted, so
-	// its mark is not among the differences.
-	e.Policy.dropRollMark(dry)
 	if would, is := podTemplate(dry), podTemplate(step.Live); step.HoldRestart && !equality.Semantic.DeepEqual(would, is) {
 		message := fmt.Sprintf("%s would restart its pods: %s differs from what the pods were made with", step.Key, firstDifference(would, is, "spec.template"))
 		return step.hold(WouldRestart, message), nil

@@ -33,7 +33,7 @@ func HealthOf(object *unstructured.Unstructured) (health Health, message string)
 		return Progressing, "is being deleted"
 	}
 	if expectsObservation(object) && !observed(object) {
-		return Progressing, "its controller has not seen it yet"
+		return Progressing, progress(object, "its controller has not seen it yet")
 	}
 	result, err := status.Compute(object)
 	if err != nil {
@@ -45,8 +45,26 @@ func HealthOf(object *unstructured.Unstructured) (health Health, message string)
 	case status.FailedStatus:
 		return Failed, result.Message
 	default:
-		return Progressing, result.Message
+		return Progressing, progress(object, result.Message)
 	}
+}
+
+// progress is the message of an object on its way. For a workload it counts what
+// is ready, which changes less often than the stages that kstatus tells, and each
+// change costs its owner a write of status.
+func progress(object *unstructured.Unstructured, message string) string {
+	if !isWorkload(object.GroupVersionKind().GroupKind()) {
+		return message
+	}
+	wanted, found, _ := unstructured.NestedInt64(object.Object, "spec", "replicas")
+	if !found {
+		wanted = 1
+	}
+	ready, _, _ := unstructured.NestedInt64(object.Object, "status", "readyReplicas")
+	if ready >= wanted {
+		return message
+	}
+	return fmt.Sprintf("%d of %d replicas are ready", ready, wanted)
 }
 
 // expectsObservation tells the kinds whose controllers write observedGeneration:

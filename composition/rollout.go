@@ -80,15 +80,6 @@ func (p Policy) rollMark(workload *unstructured.Unstructured) string {
 	return mark
 }
 
-// dropRollMark takes the mark off a workload's pod template.
-func (p Policy) dropRollMark(workload *unstructured.Unstructured) {
-	path := []string{"spec", "template", "metadata", "annotations"}
-	unstructured.RemoveNestedField(workload.Object, append(path, p.rollAnnotation())...)
-	if annotations, found, _ := unstructured.NestedMap(workload.Object, path...); found && len(annotations) == 0 {
-		unstructured.RemoveNestedField(workload.Object, path...)
-	}
-}
-
 // readBy lists which of the configurations the pods of a workload refer to.
 func (c Configurations) readBy(workload *unstructured.Unstructured) []string {
 	template, _, _ := unstructured.NestedFieldNoCopy(workload.Object, "spec", "template", "spec")

@@ -1,0 +1,339 @@
+package composition
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// What can be the case with one rendered StatefulSet. MakePlan is tested on every
+// subset of these, each of which is a Situation.
+const (
+	absent = 1 << iota
+	drifted
+	deleting
+	foreign        // controlled by another owner
+	remembered     // a mark of an earlier apply
+	desiredChanged // since that apply
+	ownershipLost  // of a field that we send
+	adopting
+	restartHeld // remembered from a dry-run
+	restartsAccepted
+	paused
+	unlabelled
+	blocked // an immutable field differs
+	claimsGrown
+	scaled    // replicas that we own and do not send
+	states    = 1 << iota
+	stateBits = 15
+)
+
+var stateNames = []string{"absent", "drifted", "deleting", "foreign", "remembered", "desiredChanged", "ownershipLost", "adopting",
+	"restartHeld", "restartsAccepted", "paused", "unlabelled", "blocked", "claimsGrown", "scaled"}
+
+var (
+	testPolicy = Policy{Manager: "tester", Domain: "test.example.com/", Carried: func(key string) bool { return strings.HasPrefix(key, "tool/") }}
+	testOwner  = Owner{GroupVersionKind: schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shop"}, Namespace: "ns", Name: "shop", UID: "owner"}
+	stateful   = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "StatefulSet"}
+)
+
+// situationOf makes the situation that bits say, beside an unchanged ConfigMap, a
+// Role that is missing, and leftovers: a Service of the owner, one of another, one
+// that is being deleted, and a claim of the owner.
+func situationOf(bits int) Situation {
+	has := func(bit int) bool { return bits&bit != 0 }
+	size := "1Gi"
+	if has(claimsGrown) {
+		size = "2Gi"
+	}
+	set := testSet(size)
+	configuration := testObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "config", map[string]any{"data": map[string]any{"a": "b"}})
+	role := testObject(schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "Role"}, "role", nil)
+	s := Situation{
+		Owner: testOwner, Policy: testPolicy, Paused: has(paused), AcceptRestarts: has(restartsAccepted),
+		Children: []Child{{Object: role}, {Object: configuration}, {Object: set}},
+		Live:     map[Key]*unstructured.Unstructured{}, Adopting: map[Key]bool{}, marks: map[Key]mark{},
+	}
+	live := asLive(testPolicy.dressed(Child{Object: configuration}, testOwner), "config-1")
+	s.Live[KeyOf(live)] = live
+
+	service := schema.GroupVersionKind{Version: "v1", Kind: "Service"}
+	for name, change := range map[string]func(*unstructured.Unstructured){
+		"left": func(*unstructured.Unstructured) {},
+		"held": func(o *unstructured.Unstructured) { o.SetOwnerReferences(nil) },
+		"gone": func(o *unstructured.Unstructured) { o.SetDeletionTimestamp(&metav1.Time{Time: time.Unix(1, 0)}) },
+	} {
+		leftover := asLive(testPolicy.dressed(Child{Object: testObject(service, name, nil)}, testOwner), types.UID(name))
+		change(leftover)
+		s.Live[KeyOf(leftover)] = leftover
+	}
+	claim := asLive(testPolicy.dressed(Child{Object: testObject(schema.GroupVersionKind{Version: "v1", Kind: "PersistentVolumeClaim"}, "claim", nil)}, testOwner), "claim")
+	s.Live[KeyOf(claim)] = claim
+
+	if has(absent) {
+		return s
+	}
+	live = asLive(testPolicy.dressed(Child{Object: testSet("1Gi")}, testOwner), "set-1")
+	key := KeyOf(live)
+	spec := live.Object["spec"].(map[string]any)
+	owned := appliedFields(live, testPolicy.Manager)
+	if has(scaled) {
+		spec["replicas"] = int64(3)
+		owned["f:spec"].(map[string]any)["f:replicas"] = map[string]any{}
+	}
+	if has(remembered) {
+		wanted := testPolicy.dressed(Child{Object: set}, testOwner)
+		if has(desiredChanged) {
+			annotate(wanted, "was", "here", "metadata", "annotations")
+		}
+		s.marks[key] = markOf(digestOf(wanted.Object), live, testPolicy.Manager)
+	}
+	if has(drifted) {
+		spec["template"].(map[string]any)["spec"].(map[string]any)["nodeName"] = "elsewhere"
+	}
+	if has(ownershipLost) {
+		delete(owned["f:spec"].(map[string]any), "f:template")
+	}
+	if has(deleting) {
+		live.SetDeletionTimestamp(&metav1.Time{Time: time.Unix(1, 0)})
+	}
+	if has(foreign) {
+		references := live.GetOwnerReferences()
+		references[0].UID = "other"
+		live.SetOwnerReferences(references)
+	}
+	if has(adopting) {
+		s.Adopting[key] = true
+	}
+	if has(unlabelled) {
+		live.SetLabels(nil)
+	}
+	if has(blocked) {
+		spec["serviceName"] = "other"
+	}
+	if has(drifted | ownershipLost | deleting | foreign | unlabelled | blocked) {
+		live.SetResourceVersion("2")
+	}
+	if has(restartHeld) {
+		wanted := testPolicy.dressed(Child{Object: set}, testOwner)
+		held := markOf(digestOf(wanted.Object), live, testPolicy.Manager)
+		held.wouldRestart = "would restart"
+		s.marks[key] = held
+	}
+	s.Live[key] = live
+	return s
+}
+
+func testSet(size string) *unstructured.Unstructured {
+	return testObject(stateful, "set", map[string]any{"spec": map[string]any{
+		"serviceName": "set",
+		"selector":    map[string]any{"matchLabels": map[string]any{"app": "set"}},
+		"template": map[string]any{
+			"metadata": map[string]any{"labels": map[string]any{"app": "set"}},
+			"spec":     map[string]any{"nodeName": "here"},
+		},
+		"volumeClaimTemplates": []any{map[string]any{
+			"metadata": map[string]any{"name": "shelf"},
+			"spec":     map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": size}}},
+		}},
+	}})
+}
+
+func testObject(kind schema.GroupVersionKind, name string, content map[string]any) *unstructured.Unstructured {
+	object := &unstructured.Unstructured{Object: map[string]any{}}
+	maps.Copy(object.Object, content)
+	object.SetGroupVersionKind(kind)
+	object.SetNamespace(testOwner.Namespace)
+	object.SetName(name)
+	return object
+}
+
+// asLive is what the API server makes of an apply configuration.
+func asLive(applied *unstructured.Unstructured, uid types.UID) *unstructured.Unstructured {
+	live := applied.DeepCopy()
+	live.SetUID(uid)
+	live.SetResourceVersion("1")
+	fields := map[string]any{}
+	for key, value := range withoutIdentity(applied) {
+		fields["f:"+key] = fieldsOf(value)
+	}
+	metadata := live.Object["metadata"].(map[string]any)
+	metadata["managedFields"] = []any{map[string]any{
+		"manager": testPolicy.Manager, "operation": "Apply", "apiVersion": applied.GetAPIVersion(), "fieldsType": "FieldsV1", "fieldsV1": fields,
+	}}
+	return live
+}
+
+// fieldsOf is the FieldsV1 of a value whose lists are all atomic.
+func fieldsOf(value any) map[string]any {
+	fields := map[string]any{}
+	if object, isMap := value.(map[string]any); isMap {
+		for key, below := range object {
+			fields["f:"+key] = fieldsOf(below)
+		}
+	}
+	return fields
+}
+
+// carriedOut is the situation after a plan, as the API server would have it.
+func carriedOut(s Situation, plan Plan) Situation {
+	next := s
+	next.Live, next.marks, next.Adopting = maps.Clone(s.Live), maps.Clone(s.marks), map[Key]bool{}
+	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
+		switch step.Action {
+		case Apply:
+			uid := types.UID("new")
+			if step.Live != nil {
+				uid = step.Live.GetUID()
+			}
+			live := asLive(step.Object, uid)
+			live.SetResourceVersion("9")
+			if len(step.GiveUp) > 0 {
+				live.Object["spec"].(map[string]any)["replicas"] = int64(3)
+			}
+			next.Live[step.Key] = live
+			next.marks[step.Key] = markOf(step.desired, live, testPolicy.Manager)
+		case Recreate, Delete:
+			delete(next.Live, step.Key)
+			delete(next.marks, step.Key)
+		case Skip, Hold, Retain:
+			if s.Adopting[step.Key] {
+				next.Adopting[step.Key] = true
+			}
+		}
+	}
+	return next
+}
+
+func TestPlanOverItsStateSpace(t *testing.T) {
+	if stateBits != len(stateNames) || states != 1<<stateBits {
+		t.Fatal("the states and their names do not fit")
+	}
+	for bits := range states {
+		s := situationOf(bits)
+		plan := MakePlan(s)
+		if problem := violated(bits, s, plan); problem != "" {
+			t.Fatalf("%s: %s\n%+v", nameOf(bits), problem, plan.Steps)
+		}
+		if again := MakePlan(s); cmp.Diff(describe(plan), describe(again)) != "" {
+			t.Fatalf("%s: two plans of one situation differ: %s", nameOf(bits), cmp.Diff(describe(plan), describe(again)))
+		}
+		if fresh := situationOf(bits); !cmp.Equal(fresh.Live, s.Live) || !cmp.Equal(fresh.Children, s.Children) {
+			t.Fatalf("%s: planning changed the situation:\n%s", nameOf(bits), cmp.Diff(fresh.Live, s.Live))
+		}
+		after := s
+		for range 3 { // a recreation takes two
+			after = carriedOut(after, MakePlan(after))
+		}
+		if left := MakePlan(after); left.Writes() != 0 {
+			t.Fatalf("%s: something is always left to do:\n%v", nameOf(bits), describe(left))
+		}
+	}
+}
+
+// violated names the invariant that a plan does not hold; empty for none.
+func violated(bits int, s Situation, plan Plan) string {
+	has := func(bit int) bool { return bits&bit != 0 }
+	for i := 1; i < len(plan.Steps); i++ {
+		if waveOf(plan.Steps[i-1].Key.GroupKind()) > waveOf(plan.Steps[i].Key.GroupKind()) {
+			return "steps are out of order"
+		}
+	}
+	for i := 1; i < len(plan.Prunes); i++ {
+		if waveOf(plan.Prunes[i-1].Key.GroupKind()) < waveOf(plan.Prunes[i].Key.GroupKind()) {
+			return "prunes are out of order"
+		}
+	}
+	if has(paused) && plan.Writes() > 0 {
+		return "writes while paused"
+	}
+	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
+		writes := step.Action == Apply || step.Action == Recreate || step.Action == Delete
+		switch {
+		case step.Action == "" || step.Reason == "":
+			return "undecided: " + step.Key.String()
+		case writes && step.Live != nil && !testOwner.controls(step.Live):
+			return "writes to an object of another: " + step.Key.String()
+		case writes && step.Live != nil && step.Live.GetDeletionTimestamp() != nil:
+			return "writes to an object that is being deleted: " + step.Key.String()
+		case step.Action == Delete && (isClaim(step.Key) || step.Live == nil):
+			return "deletes " + step.Key.String()
+		case (step.Action == Apply) && (step.Object.GetLabels()[testPolicy.OwnerLabel()] != "shop" || !testOwner.controls(step.Object)):
+			return "applies an object without label or owner: " + step.Key.String()
+		case step.Action == Apply && step.Object.GetUID() != "":
+			return "an apply configuration has a UID of its own"
+		}
+	}
+	if len(plan.Steps) != 3 || len(plan.Prunes) != 4 {
+		return "steps are missing"
+	}
+	set := plan.Steps[2]
+	switch {
+	case has(absent):
+		return unless(has(paused) || set.Action == Apply && set.Reason == Absent && !set.Verify, "an absent object is not simply made")
+	case has(foreign):
+		return unless(set.Reason == NotOwned, "an object of another is not told")
+	case has(deleting):
+		return unless(set.Reason == Terminating, "a deletion is not waited for")
+	case has(paused):
+		return unless(set.Reason == Paused, "is not held for the pause")
+	case has(blocked):
+		return unless(set.Reason == Blocked && strings.Contains(set.Message, `spec.serviceName cannot be changed: it is "other", wanted is "set"`), "an immutable field is not told")
+	case has(claimsGrown):
+		return unless(set.Action == Recreate && set.Reason == ClaimsGrown, "claims do not grow")
+	case has(adopting) && has(restartHeld) && !has(restartsAccepted):
+		return unless(set.Reason == WouldRestart && set.Message == "would restart", "the verdict of the dry-run is forgotten")
+	case has(adopting):
+		return unless(set.Action == Apply && set.Reason == Adopted && set.Verify == !has(restartsAccepted) && set.HoldRestart == set.Verify, "is not adopted with care")
+	}
+	inOrder := bits&(drifted|ownershipLost|unlabelled|scaled) == 0
+	switch {
+	case set.Verify && has(remembered) && !has(restartHeld):
+		return "asks for what it remembers"
+	case has(scaled) && !slices.ContainsFunc(set.GiveUp, func(path []string) bool { return slices.Equal(path, replicas) }):
+		return "does not give replicas up"
+	case inOrder:
+		return unless(set.Action == Skip, "writes what is in step")
+	case has(restartHeld), has(remembered) && !has(desiredChanged) && !has(scaled):
+		return unless(set.Action == Apply && set.Reason == Drifted && set.Message != "", "does not put drift back")
+	case has(remembered) && has(desiredChanged):
+		return unless(set.Action == Apply && set.Reason == Changed, "does not apply a change")
+	case !has(remembered):
+		return unless(set.Action == Apply && set.Reason == Unverified && set.Verify, "does not ask what it cannot know")
+	}
+	return ""
+}
+
+func unless(holds bool, problem string) string {
+	if holds {
+		return ""
+	}
+	return problem
+}
+
+func nameOf(bits int) string {
+	var names []string
+	for i, name := range stateNames {
+		if bits&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return fmt.Sprint(names)
+}
+
+func describe(plan Plan) []string {
+	var lines []string
+	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
+		lines = append(lines, fmt.Sprintf("%s %s %s %q verify=%v giveUp=%v", step.Key, step.Action, step.Reason, step.Message, step.Verify, step.GiveUp))
+	}
+	return lines
+}
