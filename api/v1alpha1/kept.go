@@ -28,10 +28,17 @@ func decodeKept[T any](data []byte, typed *T) ([]byte, error) {
 	if trimmed := bytes.TrimSpace(data); len(trimmed) == 0 || trimmed[0] != '{' {
 		return nil, fmt.Errorf("decode %T: want a JSON object", *typed)
 	}
-	if err := json.Unmarshal(data, typed); err != nil {
+	if err := decodeTyped(data, typed); err != nil {
 		*typed = *new(T)
 	}
 	return bytes.Clone(data), nil
+}
+
+func decodeTyped[T any](data []byte, typed *T) error {
+	if err := checkQuantities(data); err != nil {
+		return err
+	}
+	return json.Unmarshal(data, typed)
 }
 
 // encodeKept returns the JSON that was kept, or that of typed if somebody
@@ -40,7 +47,7 @@ func decodeKept[T any](data []byte, typed *T) ([]byte, error) {
 func encodeKept[T any](kept []byte, typed *T) (data []byte, misfit, err error) {
 	if kept != nil {
 		var decoded T
-		if misfit = json.Unmarshal(kept, &decoded); misfit != nil {
+		if misfit = decodeTyped(kept, &decoded); misfit != nil {
 			decoded = *new(T)
 		}
 		if equality.Semantic.DeepEqual(&decoded, typed) {

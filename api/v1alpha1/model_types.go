@@ -24,7 +24,7 @@ type ModelSpec struct {
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self > 0 && self < 9223372036854775807 : isQuantity(self) && quantity(self).compareTo(quantity('1')) >= 0 && quantity(self).compareTo(quantity('9223372036854775807')) < 0",message="memory must be a quantity of bytes, at least 1 and below 8Ei, such as 500Mi"
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self > 0 && self < 9223372036854775807 : !self.matches('[eE][-+]?[0-9]{3}') && isQuantity(self) && quantity(self).compareTo(quantity('1')) >= 0 && quantity(self).compareTo(quantity('9223372036854775807')) < 0",message="memory must be a quantity of bytes, at least 1 and below 8Ei, such as 500Mi"
 	Memory *IntOrString `json:"memory,omitempty"`
 
 	ScalingSpec `json:",inline"`
@@ -202,6 +202,9 @@ type ModelList struct {
 func (s *ModelSpec) MemoryBytes() (*uint64, error) {
 	if s.Memory == nil {
 		return nil, nil
+	}
+	if hasHugeExponent(s.Memory.String()) {
+		return nil, fmt.Errorf("memory %q: %w", s.Memory, errExponent)
 	}
 	quantity, err := resource.ParseQuantity(s.Memory.String())
 	if err != nil {

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	. "github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
 const (
@@ -23,13 +23,13 @@ func rulesOfModels() []rule {
 	const memory = "memory must be a quantity of bytes, at least 1 and below 8Ei, such as 500Mi"
 	bytes := func(refused, accepted any) rule {
 		return rule{
-			kind: KindModel, path: "spec.memory", keyword: memory, message: memory,
+			kind: v1alpha1.KindModel, path: "spec.memory", keyword: memory, message: memory,
 			refused: fields{"spec.memory": refused}, accepted: fields{"spec.memory": accepted},
 		}
 	}
 	oneReference := func(path string, accepted fields) rule {
 		return rule{
-			kind: KindModel, path: path, keyword: oneRef, field: path + ".pipelineRef", message: oneRef,
+			kind: v1alpha1.KindModel, path: path, keyword: oneRef, field: path + ".pipelineRef", message: oneRef,
 			refused:  fields{"spec.explainer": nil, path: fields{"modelRef": "a", "pipelineRef": "b"}},
 			accepted: fields{"spec.explainer": nil, path: accepted},
 		}
@@ -37,11 +37,11 @@ func rulesOfModels() []rule {
 	const exclusive = "explainer and llm exclude each other: remove one of them"
 	return slices.Concat(
 		[]rule{
-			needsSpec(KindModel, "spec is missing: a Model needs at least spec.storageUri"),
-			dotless(KindModel),
-			notEmpty(KindModel, "spec.storageUri"),
+			needsSpec(v1alpha1.KindModel, "spec is missing: a Model needs at least spec.storageUri"),
+			dotless(v1alpha1.KindModel),
+			notEmpty(v1alpha1.KindModel, "spec.storageUri"),
 			{
-				kind: KindModel, path: "spec", keyword: exclusive, field: "spec.llm", message: exclusive,
+				kind: v1alpha1.KindModel, path: "spec", keyword: exclusive, field: "spec.llm", message: exclusive,
 				refused: fields{"spec.llm": fields{}}, accepted: fields{"spec.llm": fields{}, "spec.explainer": nil},
 			},
 			oneReference("spec.explainer", fields{"modelRef": "a"}),
@@ -55,6 +55,8 @@ func rulesOfModels() []rule {
 			bytes("500m", "1000m"),
 			bytes("0.5", "1.5"),
 			bytes("1e1.5", "1e15"),
+			bytes("1e-99999999", "1e0"),
+			bytes("1E+2147483647", "1E+2"),
 			bytes("8Ei", "7Ei"),
 			bytes("16E", "9E"),
 			bytes("9223372036854775808", "9223372036854775806"),
@@ -63,14 +65,14 @@ func rulesOfModels() []rule {
 			bytes("1 Gi", "1Gi"),
 			bytes("", ".5Gi"),
 			{
-				kind: KindModel, path: "spec.memory", keyword: "maxLength", message: "may not be more than 64 bytes",
+				kind: v1alpha1.KindModel, path: "spec.memory", keyword: "maxLength", message: "may not be more than 64 bytes",
 				refused:  fields{"spec.memory": strings.Repeat("0", 64) + "1"},
 				accepted: fields{"spec.memory": strings.Repeat("0", 63) + "1"},
 			},
 		},
-		between(KindModel, "spec.artifactVersion", 0, uint32Max),
-		between(KindModel, "spec.logger.percent", 0, 100),
-		inOrder(KindModel, "spec"),
+		between(v1alpha1.KindModel, "spec.artifactVersion", 0, uint32Max),
+		between(v1alpha1.KindModel, "spec.logger.percent", 0, 100),
+		inOrder(v1alpha1.KindModel, "spec"),
 	)
 }
 
@@ -79,45 +81,45 @@ func rulesOfPipelines() []rule {
 		ownName = "a step must not have the pipeline's own name: rename the pipeline or the step's model"
 		inputs  = "input needs at least one of externalInputs: name a pipeline there, or leave out input"
 	)
-	joins := func(path string) []rule { return oneOf(KindPipeline, path, "INNER", "inner", "outer", "any") }
+	joins := func(path string) []rule { return oneOf(v1alpha1.KindPipeline, path, "INNER", "inner", "outer", "any") }
 	return slices.Concat(
 		[]rule{
-			needsSpec(KindPipeline, "spec is missing: a Pipeline needs at least spec.steps"),
-			dotless(KindPipeline),
+			needsSpec(v1alpha1.KindPipeline, "spec is missing: a Pipeline needs at least spec.steps"),
+			dotless(v1alpha1.KindPipeline),
 			{
-				kind: KindPipeline, path: "", keyword: ownName, field: "<nil>", message: ownName,
+				kind: v1alpha1.KindPipeline, path: "", keyword: ownName, field: "<nil>", message: ownName,
 				refused:  fields{"metadata.name": "same", "spec.steps[1].name": "same"},
 				accepted: fields{"metadata.name": "same", "spec.steps[1].name": "other"},
 			},
 			{
-				kind: KindPipeline, path: "spec.input", keyword: inputs, field: "spec.input.externalInputs", message: inputs,
+				kind: v1alpha1.KindPipeline, path: "spec.input", keyword: inputs, field: "spec.input.externalInputs", message: inputs,
 				refused: fields{"spec.input": fields{}}, accepted: fields{"spec.input": nil},
 			},
 			{
-				kind: KindPipeline, path: "spec.input", keyword: inputs, field: "spec.input.externalInputs", message: inputs,
+				kind: v1alpha1.KindPipeline, path: "spec.input", keyword: inputs, field: "spec.input.externalInputs", message: inputs,
 				refused:  fields{"spec.input.externalInputs": []any{}},
 				accepted: fields{"spec.input.externalInputs": []any{"loans"}},
 			},
 			{
-				kind: KindPipeline, path: "spec.steps", keyword: "minItems", message: "should have at least 1 items",
+				kind: v1alpha1.KindPipeline, path: "spec.steps", keyword: "minItems", message: "should have at least 1 items",
 				refused: fields{"spec.steps": []any{}}, accepted: fields{"spec.steps": []any{fields{"name": "a"}}},
 			},
-			atMost(KindPipeline, "spec.steps", 1024, fields{}),
-			unique(KindPipeline, "spec.steps", fields{"name": "a"}),
-			notEmpty(KindPipeline, "spec.steps[0].name"),
-			atMostLong(KindPipeline, "spec.steps[0].name", 253),
-			noEmptyItem(KindPipeline, "spec.steps[0].inputs"),
-			noEmptyItem(KindPipeline, "spec.steps[0].triggers"),
-			noEmptyItem(KindPipeline, "spec.input.externalInputs"),
-			noEmptyItem(KindPipeline, "spec.input.externalTriggers"),
-			noEmptyItem(KindPipeline, "spec.output.steps"),
+			atMost(v1alpha1.KindPipeline, "spec.steps", 1024, fields{}),
+			unique(v1alpha1.KindPipeline, "spec.steps", fields{"name": "a"}),
+			notEmpty(v1alpha1.KindPipeline, "spec.steps[0].name"),
+			atMostLong(v1alpha1.KindPipeline, "spec.steps[0].name", 253),
+			noEmptyItem(v1alpha1.KindPipeline, "spec.steps[0].inputs"),
+			noEmptyItem(v1alpha1.KindPipeline, "spec.steps[0].triggers"),
+			noEmptyItem(v1alpha1.KindPipeline, "spec.input.externalInputs"),
+			noEmptyItem(v1alpha1.KindPipeline, "spec.input.externalTriggers"),
+			noEmptyItem(v1alpha1.KindPipeline, "spec.output.steps"),
 		},
-		between(KindPipeline, "spec.maxStepRevisits", 0, uint32Max),
-		between(KindPipeline, "spec.input.joinWindowMs", 0, uint32Max),
-		between(KindPipeline, "spec.output.joinWindowMs", 0, uint32Max),
-		between(KindPipeline, "spec.steps[1].joinWindowMs", 0, uint32Max),
-		between(KindPipeline, "spec.steps[1].batch.size", 0, uint32Max),
-		between(KindPipeline, "spec.steps[1].batch.windowMs", 0, uint32Max),
+		between(v1alpha1.KindPipeline, "spec.maxStepRevisits", 0, uint32Max),
+		between(v1alpha1.KindPipeline, "spec.input.joinWindowMs", 0, uint32Max),
+		between(v1alpha1.KindPipeline, "spec.output.joinWindowMs", 0, uint32Max),
+		between(v1alpha1.KindPipeline, "spec.steps[1].joinWindowMs", 0, uint32Max),
+		between(v1alpha1.KindPipeline, "spec.steps[1].batch.size", 0, uint32Max),
+		between(v1alpha1.KindPipeline, "spec.steps[1].batch.windowMs", 0, uint32Max),
 		joins("spec.input.joinType"),
 		joins("spec.input.triggersJoinType"),
 		joins("spec.output.stepsJoin"),
@@ -132,41 +134,41 @@ func rulesOfExperiments() []rule {
 		candidate = "default must be the name of a candidate: add it to candidates or change default"
 		mirror    = "the mirror must not be a candidate too: choose another mirror or remove the candidate"
 	)
-	candidates := atMost(KindExperiment, "spec.candidates", 1024, fields{"weight": 1})
+	candidates := atMost(v1alpha1.KindExperiment, "spec.candidates", 1024, fields{"weight": 1})
 	candidates.accepted["spec.default"], candidates.refused["spec.default"] = nil, nil
 	return slices.Concat(
 		[]rule{
-			needsSpec(KindExperiment, "spec is missing: an Experiment needs at least spec.candidates"),
+			needsSpec(v1alpha1.KindExperiment, "spec is missing: an Experiment needs at least spec.candidates"),
 			{
-				kind: KindExperiment, path: "spec", keyword: something, field: "spec.candidates", message: something,
+				kind: v1alpha1.KindExperiment, path: "spec", keyword: something, field: "spec.candidates", message: something,
 				refused:  fields{"spec.default": nil, "spec.candidates": []any{}, "spec.mirror": nil},
 				accepted: fields{"spec.default": nil, "spec.candidates": []any{}},
 			},
 			{
-				kind: KindExperiment, path: "spec", keyword: candidate, field: "spec.default", message: candidate,
+				kind: v1alpha1.KindExperiment, path: "spec", keyword: candidate, field: "spec.default", message: candidate,
 				refused: fields{"spec.default": "income-mirror"}, accepted: fields{"spec.default": "income-next"},
 			},
 			{
-				kind: KindExperiment, path: "spec", keyword: mirror, field: "spec.mirror", message: mirror,
+				kind: v1alpha1.KindExperiment, path: "spec", keyword: mirror, field: "spec.mirror", message: mirror,
 				refused: fields{"spec.mirror.name": "income-next"}, accepted: fields{"spec.mirror.name": "another"},
 			},
 			{
-				kind: KindExperiment, path: "spec.default", keyword: "maxLength", message: "may not be more than 253 bytes",
+				kind: v1alpha1.KindExperiment, path: "spec.default", keyword: "maxLength", message: "may not be more than 253 bytes",
 				refused: fields{"spec.default": strings.Repeat("x", 254)},
 				accepted: fields{
 					"spec.default": strings.Repeat("x", 253), "spec.candidates[0].name": strings.Repeat("x", 253),
 				},
 			},
 			candidates,
-			unique(KindExperiment, "spec.candidates", fields{"name": "income", "weight": 1}),
-			notEmpty(KindExperiment, "spec.candidates[1].name"),
-			atMostLong(KindExperiment, "spec.candidates[1].name", 253),
-			notEmpty(KindExperiment, "spec.mirror.name"),
-			atMostLong(KindExperiment, "spec.mirror.name", 253),
+			unique(v1alpha1.KindExperiment, "spec.candidates", fields{"name": "income", "weight": 1}),
+			notEmpty(v1alpha1.KindExperiment, "spec.candidates[1].name"),
+			atMostLong(v1alpha1.KindExperiment, "spec.candidates[1].name", 253),
+			notEmpty(v1alpha1.KindExperiment, "spec.mirror.name"),
+			atMostLong(v1alpha1.KindExperiment, "spec.mirror.name", 253),
 		},
-		between(KindExperiment, "spec.candidates[1].weight", 0, uint32Max),
-		between(KindExperiment, "spec.mirror.percent", 0, 100),
-		oneOf(KindExperiment, "spec.resourceType", "Pipeline", "", "model", "pipeline"),
+		between(v1alpha1.KindExperiment, "spec.candidates[1].weight", 0, uint32Max),
+		between(v1alpha1.KindExperiment, "spec.mirror.percent", 0, 100),
+		oneOf(v1alpha1.KindExperiment, "spec.resourceType", "Pipeline", "", "model", "pipeline"),
 	)
 }
 
@@ -203,8 +205,8 @@ func serverRules(kind, path string) []rule {
 
 func rulesOfServers() []rule {
 	return slices.Concat(
-		[]rule{needsSpec(KindServer, "spec is missing: a Server needs at least spec.serverConfig")},
-		serverRules(KindServer, "spec"),
+		[]rule{needsSpec(v1alpha1.KindServer, "spec is missing: a Server needs at least spec.serverConfig")},
+		serverRules(v1alpha1.KindServer, "spec"),
 	)
 }
 
@@ -248,45 +250,45 @@ func claimRules(kind, path string) []rule {
 func rulesOfConfigs() []rule {
 	return slices.Concat(
 		[]rule{
-			needsSpec(KindServerConfig, "spec is missing: a ServerConfig needs at least spec.podSpec"),
-			needsSpec(KindSeldonConfig, "spec is missing: list the components of a runtime in spec.components"),
-			unique(KindSeldonConfig, "spec.components", fields{"name": "hodometer"}),
-			notEmpty(KindSeldonConfig, "spec.components[0].name"),
-			notEmpty(KindSeldonConfig, "spec.patches[0].patch"),
+			needsSpec(v1alpha1.KindServerConfig, "spec is missing: a ServerConfig needs at least spec.podSpec"),
+			needsSpec(v1alpha1.KindSeldonConfig, "spec is missing: list the components of a runtime in spec.components"),
+			unique(v1alpha1.KindSeldonConfig, "spec.components", fields{"name": "hodometer"}),
+			notEmpty(v1alpha1.KindSeldonConfig, "spec.components[0].name"),
+			notEmpty(v1alpha1.KindSeldonConfig, "spec.patches[0].patch"),
 		},
-		claimRules(KindServerConfig, "spec.volumeClaimTemplates"),
-		claimRules(KindSeldonConfig, "spec.components[0].volumeClaimTemplates"),
-		between(KindSeldonConfig, "spec.components[0].replicas", 0, int32Max),
-		configurationRules(KindSeldonConfig),
+		claimRules(v1alpha1.KindServerConfig, "spec.volumeClaimTemplates"),
+		claimRules(v1alpha1.KindSeldonConfig, "spec.components[0].volumeClaimTemplates"),
+		between(v1alpha1.KindSeldonConfig, "spec.components[0].replicas", 0, int32Max),
+		configurationRules(v1alpha1.KindSeldonConfig),
 	)
 }
 
 func rulesOfRuntimes() []rule {
 	name := func(refused, accepted string) rule {
 		return rule{
-			kind: KindSeldonRuntime, path: "spec.servers[0].name", keyword: "pattern", message: "should match",
+			kind: v1alpha1.KindSeldonRuntime, path: "spec.servers[0].name", keyword: "pattern", message: "should match",
 			refused: fields{"spec.servers[0].name": refused}, accepted: fields{"spec.servers[0].name": accepted},
 		}
 	}
 	return slices.Concat(
 		[]rule{
-			needsSpec(KindSeldonRuntime, "spec is missing: a SeldonRuntime needs at least spec.seldonConfig"),
-			notEmpty(KindSeldonRuntime, "spec.seldonConfig"),
-			notEmpty(KindSeldonRuntime, "spec.overrides[0].name"),
-			notEmpty(KindSeldonRuntime, "spec.patches[0].patch"),
-			unique(KindSeldonRuntime, "spec.overrides", fields{"name": "hodometer"}),
-			unique(KindSeldonRuntime, "spec.servers", fields{"name": "mlserver", "serverConfig": "mlserver"}),
-			atMost(KindSeldonRuntime, "spec.servers", 256, fields{"serverConfig": "mlserver"}),
-			atMostLong(KindSeldonRuntime, "spec.servers[0].name", 52),
+			needsSpec(v1alpha1.KindSeldonRuntime, "spec is missing: a SeldonRuntime needs at least spec.seldonConfig"),
+			notEmpty(v1alpha1.KindSeldonRuntime, "spec.seldonConfig"),
+			notEmpty(v1alpha1.KindSeldonRuntime, "spec.overrides[0].name"),
+			notEmpty(v1alpha1.KindSeldonRuntime, "spec.patches[0].patch"),
+			unique(v1alpha1.KindSeldonRuntime, "spec.overrides", fields{"name": "hodometer"}),
+			unique(v1alpha1.KindSeldonRuntime, "spec.servers", fields{"name": "mlserver", "serverConfig": "mlserver"}),
+			atMost(v1alpha1.KindSeldonRuntime, "spec.servers", 256, fields{"serverConfig": "mlserver"}),
+			atMostLong(v1alpha1.KindSeldonRuntime, "spec.servers[0].name", 52),
 			name("1st", "first"),
 			name("a.b", "a-b"),
 			name("a-", "a"),
 			name("", "a"),
 		},
-		between(KindSeldonRuntime, "spec.overrides[0].replicas", 0, int32Max),
-		oneOf(KindSeldonRuntime, "spec.overrides[0].serviceType", "ExternalName", "", "ClusterIP", "NodePort", "LoadBalancer"),
-		oneOf(KindSeldonRuntime, "spec.deletionPolicy", "Orphan", "Retain", "Cascade", "Block"),
-		serverRules(KindSeldonRuntime, "spec.servers[0]"),
-		configurationRules(KindSeldonRuntime),
+		between(v1alpha1.KindSeldonRuntime, "spec.overrides[0].replicas", 0, int32Max),
+		oneOf(v1alpha1.KindSeldonRuntime, "spec.overrides[0].serviceType", "ExternalName", "", "ClusterIP", "NodePort", "LoadBalancer"),
+		oneOf(v1alpha1.KindSeldonRuntime, "spec.deletionPolicy", "Orphan", "Retain", "Cascade", "Block"),
+		serverRules(v1alpha1.KindSeldonRuntime, "spec.servers[0]"),
+		configurationRules(v1alpha1.KindSeldonRuntime),
 	)
 }

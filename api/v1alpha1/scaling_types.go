@@ -53,7 +53,7 @@ func (s ScalingSpec) Bounds() (replicas, minReplicas, maxReplicas uint32, err er
 		wanted = *s.Replicas
 	}
 	if s.MaxReplicas != nil && *s.MaxReplicas > 0 {
-		highest = *s.MaxReplicas
+		highest = min(*s.MaxReplicas, highest)
 	}
 	switch {
 	case lowest > highest:
@@ -62,11 +62,6 @@ func (s ScalingSpec) Bounds() (replicas, minReplicas, maxReplicas uint32, err er
 		return 0, 0, 0, fmt.Errorf("%w: replicas %d is below minReplicas %d", ErrScaling, wanted, lowest)
 	case wanted > highest:
 		return 0, 0, 0, fmt.Errorf("%w: replicas %d exceeds maxReplicas %d", ErrScaling, wanted, highest)
-	case highest > int64(UnlimitedReplicas):
-		highest = int64(UnlimitedReplicas)
-	}
-	if wanted > int64(UnlimitedReplicas) {
-		return 0, 0, 0, fmt.Errorf("%w: replicas %d exceeds %d", ErrScaling, wanted, UnlimitedReplicas)
 	}
 	return uint32(wanted), uint32(lowest), uint32(highest), nil
 }
