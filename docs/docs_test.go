@@ -125,7 +125,7 @@ func newScheme(t *testing.T) *runtime.Scheme {
 func documents(t *testing.T, page string, b block) []map[string]any {
 	t.Helper()
 	var found []map[string]any
-	for _, text := range strings.Split(b.text, "\n---\n") {
+	for text := range strings.SplitSeq(b.text, "\n---\n") {
 		var content any
 		if err := yaml.UnmarshalStrict([]byte(text), &content); err != nil {
 			t.Fatalf("%s: %v in\n%s", page, err, text)
@@ -254,9 +254,20 @@ func TestReasonsAreExplained(t *testing.T) {
 }
 
 // constants are the values of the string constants in a file whose name and type
-// are chosen.
+// are chosen, and which its package uses: what nothing uses, nobody gets to read.
 func constants(t *testing.T, file string, chosen func(name, kind string) bool) []string {
 	t.Helper()
+	siblings, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var source strings.Builder
+	for _, sibling := range siblings {
+		source.WriteString(read(t, sibling))
+	}
+	used := func(name string) bool {
+		return len(regexp.MustCompile(`\b`+name+`\b`).FindAllString(source.String(), 2)) == 2
+	}
 	syntax, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -269,7 +280,8 @@ func constants(t *testing.T, file string, chosen func(name, kind string) bool) [
 		}
 		kind, _ := spec.Type.(*ast.Ident)
 		literal, isLiteral := spec.Values[0].(*ast.BasicLit)
-		if !isLiteral || literal.Kind != token.STRING || !chosen(spec.Names[0].Name, name(kind)) {
+		constant := spec.Names[0].Name
+		if !isLiteral || literal.Kind != token.STRING || !chosen(constant, name(kind)) || !used(constant) {
 			return true
 		}
 		if value, err := strconv.Unquote(literal.Value); err == nil {
