@@ -27,14 +27,14 @@ func (r *randomPods) chance(percent int) bool { return r.Intn(100) < percent }
 
 // items makes a list with items of the given names: in random order, some of
 // them missing and, unless plain, some of them twice.
-func (r *randomPods) items(make func(name string) map[string]any, names ...string) []any {
+func (r *randomPods) items(newItem func(name string) map[string]any, names ...string) []any {
 	list := []any{}
 	for _, i := range r.Perm(len(names)) {
 		if r.chance(60) {
-			list = append(list, make(names[i]))
+			list = append(list, newItem(names[i]))
 		}
 		if !r.plain && r.chance(10) {
-			list = append(list, make(names[i]))
+			list = append(list, newItem(names[i]))
 		}
 	}
 	return list
@@ -205,7 +205,7 @@ func spoilAt(r *rand.Rand, object map[string]any) {
 		map[string]any{patchDirective: r.Intn(2)}, []any{map[string]any{patchDirective: patchReplace}},
 	}
 	junk := copyJSON(nonsense[r.Intn(len(nonsense))])
-	var at any = object["spec"]
+	at := object["spec"]
 	for depth := r.Intn(5); ; depth-- {
 		switch node := at.(type) {
 		case map[string]any:

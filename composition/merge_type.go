@@ -174,7 +174,7 @@ func compileType(t reflect.Type, compiled map[reflect.Type]*mergeType) *mergeTyp
 // isScalarInJSON tells whether a type with a JSON form of its own is a scalar
 // there, as quantities and times are, and not raw JSON.
 func isScalarInJSON(t reflect.Type) bool {
-	typed, ok := reflect.New(t).Interface().(interface{ OpenAPISchemaType() []string })
+	typed, ok := reflect.TypeAssert[interface{ OpenAPISchemaType() []string }](reflect.New(t))
 	return ok && typed.OpenAPISchemaType()[0] != "object"
 }
 
@@ -182,8 +182,7 @@ func isScalarInJSON(t reflect.Type) bool {
 // inlines, to an object type.
 func compileFields(object *mergeType, t reflect.Type, compiled map[reflect.Type]*mergeType) {
 	var own []string
-	for i := range t.NumField() {
-		goField := t.Field(i)
+	for goField := range t.Fields() {
 		name, _, _ := strings.Cut(goField.Tag.Get("json"), ",")
 		if name == "-" || !goField.IsExported() {
 			continue

@@ -151,7 +151,7 @@ func TestPatchError(t *testing.T) {
 	if !errors.As(all.Unwrap()[0], &first) || !errors.As(all.Unwrap()[1], &second) {
 		t.Fatalf("no PatchErrors: %v", err)
 	}
-	if first.Source != "Widget team-a/w" || first.Path != "spec.patches[0]" || first.Object != "Deployment/web" || errors.Unwrap(first) != first.Err {
+	if first.Source != "Widget team-a/w" || first.Path != "spec.patches[0]" || first.Object != "Deployment/web" || !errors.Is(first, first.Err) {
 		t.Errorf("%+v", first)
 	}
 	if second.Object != "" || second.Path != "spec.patches[1]" {
