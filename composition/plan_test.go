@@ -219,25 +219,44 @@ func TestPlanOverItsStateSpace(t *testing.T) {
 		t.Fatal("the states and their names do not fit")
 	}
 	for bits := range states {
+		if bits&absent != 0 && bits&^(absent|paused) != 0 || bits&adopting == 0 && bits&restartsAccepted != 0 {
+			continue // the same as without
+		}
 		s := situationOf(bits)
+		before := fingerprint(s)
 		plan := MakePlan(s)
 		if problem := violated(bits, s, plan); problem != "" {
 			t.Fatalf("%s: %s\n%+v", nameOf(bits), problem, plan.Steps)
 		}
-		if again := MakePlan(s); cmp.Diff(describe(plan), describe(again)) != "" {
+		if again := MakePlan(s); !slices.Equal(describe(plan), describe(again)) {
 			t.Fatalf("%s: two plans of one situation differ: %s", nameOf(bits), cmp.Diff(describe(plan), describe(again)))
 		}
-		if fresh := situationOf(bits); !cmp.Equal(fresh.Live, s.Live) || !cmp.Equal(fresh.Children, s.Children) {
-			t.Fatalf("%s: planning changed the situation:\n%s", nameOf(bits), cmp.Diff(fresh.Live, s.Live))
+		if fingerprint(s) != before {
+			t.Fatalf("%s: planning changed the situation:\n%s", nameOf(bits), cmp.Diff(situationOf(bits).Live, s.Live))
 		}
-		after := s
 		for range 3 { // a recreation takes two
-			after = carriedOut(after, MakePlan(after))
+			if plan.Writes() == 0 {
+				break
+			}
+			s = carriedOut(s, plan)
+			plan = MakePlan(s)
 		}
-		if left := MakePlan(after); left.Writes() != 0 {
-			t.Fatalf("%s: something is always left to do:\n%v", nameOf(bits), describe(left))
+		if plan.Writes() != 0 {
+			t.Fatalf("%s: something is always left to do:\n%v", nameOf(bits), describe(plan))
 		}
 	}
+}
+
+// fingerprint is of all that a plan may not change.
+func fingerprint(s Situation) digest {
+	contents := map[string]any{}
+	for key, live := range s.Live {
+		contents["live "+key.String()] = live.Object
+	}
+	for _, child := range s.Children {
+		contents["child "+child.Key().String()] = child.Object.Object
+	}
+	return digestOf(contents)
 }
 
 // violated names the invariant that a plan does not hold; empty for none.
