@@ -81,7 +81,9 @@ bench: controlplane ## Run all benchmarks.
 
 .PHONY: demo
 demo: controlplane ## Show a runtime expanding, on a local control plane (ARGS=--once ends by itself).
-	@go build -o $(BIN)/demo ./cmd/demo && exec $(BIN)/demo $(ARGS)
+	@# With -v the go command names what it compiles: the first time that is much.
+	@GOFLAGS="$$(go env GOFLAGS) -v" $(MAKE) --no-print-directory build
+	@CGO_ENABLED=0 go build -v -trimpath -o $(BIN)/demo ./cmd/demo && exec $(BIN)/demo $(ARGS)
 
 ##@ Build
 

@@ -9,9 +9,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/controlplane/programs"
 )
 
 // Namespaces of the demonstration.
@@ -24,13 +26,19 @@ const (
 // runtime was ready.
 var errInterrupted = errors.New("interrupted")
 
-// demo is one demonstration. Its fields are filled by the stages in their order.
+// demo is one demonstration.
 type demo struct {
-	settings
+	flags  settings
 	screen screen
 	// directory is a temporary one, for all that the demonstration writes.
 	directory string
+	// kubectl is the path of the program that people are told to use.
+	kubectl string
+	// sample is what the file with the runtime holds, and runtime its name.
+	sample  []*unstructured.Unstructured
+	runtime string
 
+	// What the stages fill in, in their order.
 	cluster  *controlplane.ControlPlane
 	client   client.Client
 	operator *operator
@@ -41,12 +49,31 @@ type demo struct {
 	broken context.CancelCauseFunc
 }
 
+// newDemo finds what cannot work before anything is started.
 func newDemo(flags settings, screen screen) (*demo, error) {
+	if _, err := os.Stat(flags.manager); err != nil {
+		return nil, fmt.Errorf("find the operator: %w; build it with `make build`", err)
+	}
+	sample, err := readManifests(flags.sample)
+	if err != nil {
+		return nil, err
+	}
+	runtime, err := theRuntime(sample)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flags.sample, err)
+	}
+	kubectl, err := programs.Path(programs.Kubectl)
+	if err != nil {
+		return nil, err
+	}
 	directory, err := os.MkdirTemp("", "seldon-demo-")
 	if err != nil {
 		return nil, err
 	}
-	return &demo{settings: flags, screen: screen, directory: directory}, nil
+	return &demo{
+		flags: flags, screen: screen, directory: directory, kubectl: kubectl,
+		sample: sample, runtime: runtime.GetName(),
+	}, nil
 }
 
 // show runs the stages and then, unless that is all, waits for Ctrl-C. It returns
@@ -64,7 +91,7 @@ func (d *demo) show(interrupted context.Context) error {
 			return err
 		}
 	}
-	if d.once {
+	if d.flags.once {
 		d.keepPicture()
 		return nil
 	}
@@ -98,9 +125,6 @@ func (d *demo) end(ctx context.Context, failure error) error {
 	}
 	if !interrupted {
 		err = errors.Join(failure, err)
-	}
-	if os.Remove(d.directory) == nil {
-		return err // nothing was written
 	}
 	return fmt.Errorf("%w\nThe logs are kept in %s", err, d.directory)
 }

@@ -92,7 +92,7 @@ func fitTree(root *node, height int) []line {
 // drawNode draws a node and what is below it. first goes before its own line,
 // rest before those below.
 func drawNode(n *node, first, rest string) []line {
-	drawn := line{{faint, first}, {styles[n.state()], marks[n.state()]}, {plainly, " " + n.title()}}
+	drawn := line{{faint, first}, {styles[n.shown()], marks[n.shown()]}, {plainly, " " + n.title()}}
 	if n.detail != "" {
 		how := faint
 		if n.own != ready {
@@ -135,7 +135,7 @@ func isPlain(n *node) bool {
 // fold takes away what is below a node that is ready with all of it, and tells
 // whether there was anything to take.
 func fold(n *node) bool {
-	if len(n.children) == 0 || n.state() != ready {
+	if len(n.children) == 0 || n.worst() != ready {
 		return false
 	}
 	n.detail = strings.TrimSpace(n.detail + " …")

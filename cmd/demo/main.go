@@ -28,7 +28,7 @@ const (
 type settings struct {
 	once    bool
 	timeout time.Duration
-	runtime string
+	sample  string
 	manager string
 }
 
@@ -58,7 +58,7 @@ func parse(arguments []string, usage io.Writer) (settings, error) {
 	set.SetOutput(usage)
 	set.BoolVar(&flags.once, "once", false, "end as soon as the runtime is ready, with exit status 1 if that takes too long")
 	set.DurationVar(&flags.timeout, "timeout", 3*time.Minute, "how long --once waits for the runtime to be ready")
-	set.StringVar(&flags.runtime, "runtime", "config/samples/mlops_v1alpha1_seldonruntime.yaml", "`file` with the SeldonRuntime to show")
+	set.StringVar(&flags.sample, "runtime", "config/samples/mlops_v1alpha1_seldonruntime.yaml", "`file` with the SeldonRuntime to show")
 	set.StringVar(&flags.manager, "manager", "bin/manager", "the operator's program")
 	if err := set.Parse(arguments); err != nil {
 		return settings{}, err

@@ -8,10 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -117,22 +117,26 @@ func (d *demo) create(ctx context.Context, namespace string, objects ...*unstruc
 const servedTimeout = time.Minute
 
 // untilServed waits until the API server serves every kind that the definitions
-// define.
+// define. For each the first request is told to come again after a second, so
+// the kinds are waited for side by side.
 func (d *demo) untilServed(ctx context.Context, crds []*unstructured.Unstructured) error {
-	for _, crd := range crds {
-		kind, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "kind")
-		list := &unstructured.UnstructuredList{}
-		list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind + "List"))
-		var last error
-		err := wait.PollUntilContextTimeout(ctx, drawInterval/2, servedTimeout, true, func(ctx context.Context) (bool, error) {
-			last = d.client.List(ctx, list)
-			return last == nil, nil
+	ctx, cancel := context.WithTimeout(ctx, servedTimeout)
+	defer cancel()
+	errs := make([]error, len(crds))
+	var waiting sync.WaitGroup
+	for i, crd := range crds {
+		waiting.Go(func() {
+			kind, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "kind")
+			list := &unstructured.UnstructuredList{}
+			list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind + "List"))
+			var last error
+			if !until(ctx, func() bool { last = d.client.List(ctx, list); return last == nil }) {
+				errs[i] = fmt.Errorf("wait until %s is served: %w", kind, last)
+			}
 		})
-		if err != nil {
-			return fmt.Errorf("wait until %s is served: %w: %w", kind, err, last)
-		}
 	}
-	return nil
+	waiting.Wait()
+	return errors.Join(errs...)
 }
 
 // listed names objects by kind and name.

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,9 +34,6 @@ func startOperator(program, logPath, kubeconfig, namespace string) (*operator, e
 	path, err := filepath.Abs(program)
 	if err != nil {
 		return nil, err
-	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("start %s: there is no such program: build it with `make build`", path)
 	}
 	log, err := os.Create(logPath)
 	if err != nil {

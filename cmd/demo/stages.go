@@ -16,7 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/test/controlplane"
-	"github.com/seldon-operator/seldon-operator/test/controlplane/programs"
 )
 
 // stage is one step of the demonstration.
@@ -104,7 +103,7 @@ func (d *demo) startOperator(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	operator, err := startOperator(d.manager, d.operatorLog(), kubeconfig, operatorNamespace)
+	operator, err := startOperator(d.flags.manager, d.operatorLog(), kubeconfig, operatorNamespace)
 	if err != nil {
 		return "", err
 	}
@@ -143,23 +142,15 @@ func (d *demo) configureOperator(ctx context.Context) (string, error) {
 }
 
 func (d *demo) createRuntime(ctx context.Context) (string, error) {
-	objects, err := readManifests(d.runtime)
-	if err != nil {
-		return "", err
-	}
-	runtime, err := theRuntime(objects)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", d.runtime, err)
-	}
 	if err := d.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: userNamespace}}); err != nil {
 		return "", fmt.Errorf("create namespace %s: %w", userNamespace, err)
 	}
-	watch, err := startWatch(ctx, d.cluster.Config(), client.ObjectKey{Namespace: userNamespace, Name: runtime.GetName()})
+	watch, err := startWatch(ctx, d.cluster.Config(), client.ObjectKey{Namespace: userNamespace, Name: d.runtime})
 	if err != nil {
 		return "", err
 	}
 	d.watch.Store(watch)
-	return d.runtime, d.create(ctx, userNamespace, objects...)
+	return d.flags.sample, d.create(ctx, userNamespace, d.sample...)
 }
 
 // settling bounds how long the picture may lag behind the runtime's own word:
@@ -169,23 +160,22 @@ const settling = 2 * time.Second
 func (d *demo) untilReady(ctx context.Context) (string, error) {
 	watch := d.watch.Load()
 	deadline := ctx
-	if d.once {
+	if d.flags.once {
 		var cancel context.CancelFunc
-		deadline, cancel = context.WithTimeout(ctx, d.timeout)
+		deadline, cancel = context.WithTimeout(ctx, d.flags.timeout)
 		defer cancel()
 	}
 	if !until(deadline, func() bool { return watch.tree().own == ready }) {
 		tree := watch.tree()
-		return "", fmt.Errorf("%s is not ready after %s: %s", tree.title(), d.timeout, tree.detail)
+		return "", fmt.Errorf("%s is not ready after %s: %s", tree.title(), d.flags.timeout, tree.detail)
 	}
 	settled, cancel := context.WithTimeout(ctx, settling)
 	defer cancel()
-	until(settled, func() bool { return watch.tree().state() == ready })
+	until(settled, func() bool { return watch.tree().worst() == ready })
 	return "", ctx.Err()
 }
 
-// until polls what costs nothing to look at, and tells whether it came true
-// before the context ended.
+// until polls, and tells whether it came true before the context ended.
 func until(ctx context.Context, is func() bool) bool {
 	ticks := time.NewTicker(drawInterval / 2)
 	defer ticks.Stop()
@@ -201,12 +191,7 @@ func until(ctx context.Context, is func() bool) bool {
 
 // howToLookAround says what to type in another terminal.
 func (d *demo) howToLookAround() string {
-	kubectl, err := programs.Path(programs.Kubectl)
-	if err != nil {
-		// The control plane was found in the same directory.
-		kubectl = programs.Kubectl
-	}
-	kubectl += " --kubeconfig " + d.cluster.KubeconfigPath() + " -n " + userNamespace
+	kubectl := d.kubectl + " --kubeconfig " + d.cluster.KubeconfigPath() + " -n " + userNamespace
 	return fmt.Sprintf(`
 Look around from another terminal:
   %[1]s get seldonruntimes,servers,pods

@@ -78,11 +78,23 @@ func (n *node) title() string {
 	return n.kind + " " + n.name
 }
 
-// state is the worst state of the node and all below it.
-func (n *node) state() state {
+// shown is the state that the node is marked with: an object's own, whatever its
+// children say, and for a group the worst in it.
+func (n *node) shown() state {
+	shown := n.own
+	if n.kind == "" {
+		for _, child := range n.children {
+			shown = max(shown, child.shown())
+		}
+	}
+	return shown
+}
+
+// worst is the worst state of the node and all below it.
+func (n *node) worst() state {
 	worst := n.own
 	for _, child := range n.children {
-		worst = max(worst, child.state())
+		worst = max(worst, child.worst())
 	}
 	return worst
 }

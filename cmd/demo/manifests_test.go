@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+func TestReadManifests(t *testing.T) {
+	g := NewWithT(t)
+	folder := t.TempDir()
+	write := func(name, content string) {
+		g.Expect(os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600)).To(Succeed())
+	}
+	write("a.yaml", "# a comment\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\n---\n\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: two}\n")
+	write("b.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: three}\n")
+
+	objects, err := readManifests(filepath.Join(folder, "a.yaml"), filepath.Join(folder, "b*.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(listed(objects...)).To(Equal("ConfigMap one, ConfigMap two, Secret three"))
+
+	_, err = readManifests("config/none/*.yaml")
+	g.Expect(err).To(MatchError(And(HavePrefix("read config/none/*.yaml: "), ContainSubstring("root of the repository"))))
+	write("c.yaml", "a: b: c")
+	_, err = readManifests(filepath.Join(folder, "c.yaml"))
+	g.Expect(err).To(MatchError(ContainSubstring("c.yaml")))
+}
+
+func TestBuildManifestsPutsNamespacesFirst(t *testing.T) {
+	g := NewWithT(t)
+	objects, err := buildManifests(filepath.Join("..", "..", deployment))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(listed(objects...)).To(HavePrefix("Namespace " + operatorNamespace + ", "))
+	_, err = buildManifests("none")
+	g.Expect(err).To(MatchError(HavePrefix("build none: ")))
+}
+
+func TestTheRuntime(t *testing.T) {
+	const ours = "mlops.seldon.io/v1alpha1"
+	g := NewWithT(t)
+	server, one, two := child(t, ours, "Server", "s", ""), child(t, ours, "SeldonRuntime", "one", ""), child(t, ours, "SeldonRuntime", "two", "")
+	g.Expect(theRuntime([]*unstructured.Unstructured{server, one})).To(BeIdenticalTo(one))
+	_, err := theRuntime([]*unstructured.Unstructured{server})
+	g.Expect(err).To(MatchError(ContainSubstring("there are 0 SeldonRuntimes")))
+	_, err = theRuntime([]*unstructured.Unstructured{one, two})
+	g.Expect(err).To(MatchError(ContainSubstring("there are 2 SeldonRuntimes")))
+}
+
+func TestParse(t *testing.T) {
+	g := NewWithT(t)
+	usage := &bytes.Buffer{}
+	g.Expect(parse(nil, usage)).To(Equal(settings{
+		timeout: 3 * time.Minute, sample: "config/samples/mlops_v1alpha1_seldonruntime.yaml", manager: "bin/manager",
+	}))
+	g.Expect(parse([]string{"--once", "--timeout=1s", "--runtime=r", "--manager=m"}, usage)).To(Equal(settings{
+		once: true, timeout: time.Second, sample: "r", manager: "m",
+	}))
+	g.Expect(usage.String()).To(BeEmpty())
+
+	_, err := parse([]string{"once"}, usage)
+	g.Expect(err).To(MatchError(`unknown argument "once"`))
+	g.Expect(usage.String()).To(Equal("demo: unknown argument \"once\"\n"))
+	_, err = parse([]string{"--help"}, usage)
+	g.Expect(errors.Is(err, flag.ErrHelp)).To(BeTrue())
+	g.Expect(usage.String()).To(ContainSubstring("-once"))
+}
