@@ -59,7 +59,7 @@ func storageOf(claim map[string]any) *resource.Quantity {
 }
 
 // growClaims grows the claims of a step's StatefulSet. A claim that may not grow
-// gives a [*Mismatch], and then nothing was changed.
+// gives a [*MismatchError], and then nothing was changed.
 func (e *Engine) growClaims(ctx context.Context, step Step) error {
 	grown, err := e.claimsToGrow(ctx, step)
 	if err != nil {
@@ -72,7 +72,7 @@ func (e *Engine) growClaims(ctx context.Context, step Step) error {
 			err := e.Client.Patch(ctx, claim.object.DeepCopy(), patch, append(options, client.FieldOwner(e.Policy.Manager))...)
 			switch {
 			case apierrors.IsForbidden(err) || apierrors.IsInvalid(err):
-				return &Mismatch{
+				return &MismatchError{
 					Field: "spec.volumeClaimTemplates", Live: claim.from.String(),
 					Wanted: fmt.Sprintf("%s (PersistentVolumeClaim %s cannot grow: %v)", claim.to.String(), claim.object.Name, reasonOf(err)),
 				}

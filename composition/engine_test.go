@@ -217,13 +217,11 @@ var _ = Describe("An instance", func() {
 		var order []string
 		Eventually(func(g Gomega) {
 			var remaining []composition.Key
-			for _, request := range writes(requests.during(func() {
+			order = append(order, writes(requests.during(func() {
 				var err error
 				remaining, err = site.engine.Teardown(site.ctx, site.request.Owner)
 				g.Expect(err).NotTo(HaveOccurred())
-			})) {
-				order = append(order, request)
-			}
+			}))...)
 			g.Expect(remaining).To(BeEmpty())
 		}).Should(Succeed())
 		Expect(order).To(HaveLen(6))

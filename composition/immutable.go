@@ -12,9 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 )
 
-// Mismatch is a field that the API server does not let anybody change, and that
+// MismatchError is a field that the API server does not let anybody change, and that
 // differs from what is wanted.
-type Mismatch struct {
+type MismatchError struct {
 	// Field is the path, `spec.serviceName`, say.
 	Field string
 	// Live and Wanted are the values as compact JSON.
@@ -22,7 +22,7 @@ type Mismatch struct {
 }
 
 // Error says what stands in the way.
-func (m *Mismatch) Error() string {
+func (m *MismatchError) Error() string {
 	return fmt.Sprintf("%s cannot be changed: it is %s, wanted is %s", m.Field, m.Live, m.Wanted)
 }
 
@@ -45,7 +45,7 @@ var selector = []string{"spec", "selector"}
 
 // immutableMismatches lists what stands between live and desired. Fields that
 // desired does not mention are never in the way.
-func immutableMismatches(desired, live *unstructured.Unstructured) []*Mismatch {
+func immutableMismatches(desired, live *unstructured.Unstructured) []*MismatchError {
 	fields := immutableFields[desired.GroupVersionKind().GroupKind()]
 	frozen, _, _ := unstructured.NestedBool(live.Object, "immutable")
 	if frozen {
@@ -58,7 +58,7 @@ func immutableMismatches(desired, live *unstructured.Unstructured) []*Mismatch {
 	if err != nil {
 		canonical = desired
 	}
-	var mismatches []*Mismatch
+	var mismatches []*MismatchError
 	for _, field := range fields {
 		wanted, found, _ := unstructured.NestedFieldNoCopy(canonical.Object, field...)
 		if !found {
@@ -71,7 +71,7 @@ func immutableMismatches(desired, live *unstructured.Unstructured) []*Mismatch {
 		if sameImmutable(field, wanted, actual) {
 			continue
 		}
-		mismatches = append(mismatches, &Mismatch{
+		mismatches = append(mismatches, &MismatchError{
 			Field: strings.Join(field, "."), Live: compact(actual), Wanted: compact(wanted),
 		})
 	}

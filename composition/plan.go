@@ -99,8 +99,7 @@ type Plan struct {
 func (p Plan) Writes() int {
 	count := 0
 	for _, step := range slices.Concat(p.Steps, p.Prunes) {
-		switch step.Action {
-		case Apply, Recreate, Delete:
+		if step.Action == Apply || step.Action == Recreate || step.Action == Delete {
 			count++
 		}
 	}

@@ -34,7 +34,7 @@ func noteName(set Key) string { return set.Name + "-recreation" }
 // it is gone; see [Engine.finishRecreations].
 func (e *Engine) recreate(ctx context.Context, step Step) result {
 	err := e.growClaims(ctx, step)
-	if mismatch := (*Mismatch)(nil); errors.As(err, &mismatch) {
+	if mismatch := (*MismatchError)(nil); errors.As(err, &mismatch) {
 		return result{step: step.hold(Blocked, fmt.Sprintf("%s: %v", step.Key, mismatch)), live: step.Live}
 	}
 	if err == nil {

@@ -34,7 +34,9 @@ import (
 // simulated nodes, and with a cache as an operator has it.
 
 var (
-	lifetime context.Context // of the suite
+	// lifetime of the suite: that of a node ends with the node.
+	lifetime, endLifetime = context.WithCancel(context.Background())
+
 	cluster  *controlplane.ControlPlane
 	admin    client.Client // a user, who is not the engine
 	requests *requestLog   // of the engine
@@ -68,9 +70,8 @@ func TestEngine(t *testing.T) {
 }
 
 var _ = BeforeSuite(func() {
-	ctx, cancel := context.WithCancel(context.Background())
-	DeferCleanup(cancel)
-	lifetime = ctx
+	ctx := lifetime
+	DeferCleanup(endLifetime)
 	var err error
 	cluster, err = controlplane.Start(ctx, controlplane.Options{})
 	Expect(err).NotTo(HaveOccurred())

@@ -183,7 +183,7 @@ func (t *Templates) bindWith(frame Frame, namespace string, shared *Layer) ([]Ch
 // keep values that hold separators apart.
 func layeredKey(frame Frame, shared *Layer) [sha256.Size]byte {
 	hash := sha256.New()
-	part := func(text string) { fmt.Fprintf(hash, "%d:%s,", len(text), text) }
+	part := func(text string) { _, _ = fmt.Fprintf(hash, "%d:%s,", len(text), text) } // a hash takes anything
 	part(shared.Source)
 	part(shared.Version)
 	part(frame.Template)
@@ -427,7 +427,7 @@ type (
 	mapNode      map[string]node
 	listNode     []node
 	constantNode struct{ value any }
-	// holeNode is a string with parameters in it: literal, parameter, literal, …
+	// holeNode is a string with parameters in it: literal, parameter, literal, ….
 	holeNode struct {
 		literals   []string
 		parameters []int

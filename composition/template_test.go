@@ -2,6 +2,7 @@ package composition
 
 import (
 	"fmt"
+	"maps"
 	"math/rand"
 	"os"
 	"strings"
@@ -37,9 +38,7 @@ func TestBindEqualsKustomize(t *testing.T) {
 			t.Fatal(err)
 		}
 		values := map[string]string{namespaceParameter: namespace}
-		for key, value := range frame.Values {
-			values[key] = value
-		}
+		maps.Copy(values, frame.Values)
 		objects, err := templates.kustomize(frame.Template, frame.Components, values)
 		if err != nil {
 			t.Fatal(err)
@@ -133,7 +132,7 @@ func TestBindRefuses(t *testing.T) {
 		want  string
 	}{
 		"no value":          {frame: Frame{Template: "site", Values: map[string]string{"name": "a"}}, want: `parameter "greeting" has no value`},
-		"unknown value":     {frame: Frame{Template: "site", Values: map[string]string{"name": "a", "greeting": "b", "nmae": "c"}}, want: `has no parameter "nmae"`},
+		"unknown value":     {frame: Frame{Template: "site", Values: map[string]string{"name": "a", "greeting": "b", "title": "c"}}, want: `has no parameter "title"`},
 		"unknown component": {frame: Frame{Template: "site", Components: []string{"nope"}, Values: map[string]string{"name": "a", "greeting": "b"}}, want: "components/nope"},
 		"no folder":         {frame: Frame{Template: "nope"}, want: "nope"},
 		"missing resource":  {files: broken("resources: [gone.yaml]"), frame: Frame{Template: "broken"}, want: "gone.yaml"},

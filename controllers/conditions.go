@@ -118,7 +118,7 @@ func flatten(err error) []error {
 	joined, isJoined := err.(interface{ Unwrap() []error })
 	if !isJoined {
 		var render *composition.RenderError
-		if errors.As(err, &render) && render.Err != err {
+		if errors.As(err, &render) {
 			return flatten(render.Err)
 		}
 		return []error{err}
@@ -130,6 +130,14 @@ func flatten(err error) []error {
 	return all
 }
 
+// heldConditions are those of children that stay held until somebody acts.
+var heldConditions = map[composition.Reason]string{
+	composition.Blocked:      v1alpha1.ConditionBlocked,
+	composition.WouldRestart: v1alpha1.ConditionWouldRestart,
+	composition.NotOwned:     conditionNotOwned,
+	composition.Contended:    conditionContended,
+}
+
 // notices are the conditions that tell what held children back.
 func notices(outcome composition.Outcome) []verdict {
 	byReason := map[composition.Reason][]string{}
@@ -137,12 +145,7 @@ func notices(outcome composition.Outcome) []verdict {
 		byReason[step.Reason] = append(byReason[step.Reason], step.Message)
 	}
 	var verdicts []verdict
-	for reason, condition := range map[composition.Reason]string{
-		composition.Blocked:      v1alpha1.ConditionBlocked,
-		composition.WouldRestart: v1alpha1.ConditionWouldRestart,
-		composition.NotOwned:     conditionNotOwned,
-		composition.Contended:    conditionContended,
-	} {
+	for reason, condition := range heldConditions {
 		if messages := byReason[reason]; len(messages) > 0 {
 			verdicts = append(verdicts, isTrue(condition, string(reason), join(messages)))
 		}

@@ -81,8 +81,7 @@ func readiness(object conditioned, children []childHealth, outcome composition.O
 	}
 	// What is held back outweighs what is on its way: only somebody can mend it.
 	for _, step := range outcome.Held() {
-		switch step.Reason {
-		case composition.Blocked, composition.NotOwned, composition.WouldRestart, composition.Contended:
+		if _, told := heldConditions[step.Reason]; told {
 			return append(verdicts, isFalse(v1alpha1.ConditionReady, string(step.Reason), join(heldMessages(outcome))))
 		}
 	}

@@ -61,7 +61,8 @@ func (r *seldonRuntimeReconciler) Reconcile(ctx context.Context, request reconci
 	} else {
 		result, err = r.expand(ctx, runtime)
 	}
-	if terminal, isTerminal := err.(*terminalError); isTerminal {
+	terminal := &terminalError{}
+	if errors.As(err, &terminal) {
 		// The status says it, and only a change that wakes us can mend it.
 		ctrl.LoggerFrom(ctx).Info("waiting for a change", "reason", terminal.Error())
 		err = nil

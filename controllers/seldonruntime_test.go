@@ -130,7 +130,7 @@ var _ = Describe("A SeldonRuntime", func() {
 	})
 
 	It("tells an override that names no component", func() {
-		runtime := newRuntime(namespace, override("seldon-envoi", func(o *v1alpha1.OverrideSpec) {}))
+		runtime := newRuntime(namespace, override("seldon-envoi", func(*v1alpha1.OverrideSpec) {}))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(condition(runtime, "UnknownOverride")()).To(And(
 			HavePrefix("True"), ContainSubstring(`spec.overrides[0].name`), ContainSubstring(`no component "seldon-envoi"; it has seldon-scheduler,`)))

@@ -65,7 +65,8 @@ func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 	}
 	before := server.DeepCopy()
 	result, err := r.expand(ctx, server)
-	if terminal, isTerminal := err.(*terminalError); isTerminal {
+	terminal := &terminalError{}
+	if errors.As(err, &terminal) {
 		ctrl.LoggerFrom(ctx).Info("waiting for a change", "reason", terminal.Error())
 		err = nil
 	}

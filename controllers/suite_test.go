@@ -42,7 +42,9 @@ import (
 const operatorNamespace = "seldon-system"
 
 var (
-	lifetime context.Context // of the suite
+	// lifetime of the suite: that of a node ends with the node.
+	lifetime, endLifetime = context.WithCancel(context.Background())
+
 	cluster  *controlplane.ControlPlane
 	admin    client.Client // a user, who is not the operator
 	requests = &requestLog{}
@@ -59,11 +61,9 @@ func TestControllers(t *testing.T) {
 
 var _ = BeforeSuite(func() {
 	log.SetLogger(zap.New(zap.WriteTo(GinkgoWriter), zap.UseDevMode(true)))
-	var cancel context.CancelFunc
-	lifetime, cancel = context.WithCancel(context.Background())
-	DeferCleanup(cancel)
+	DeferCleanup(endLifetime)
 	var err error
-	cluster, err = controlplane.Start(lifetime, controlplane.Options{CRDs: []string{"/tmp/crds"}})
+	cluster, err = controlplane.Start(lifetime, controlplane.Options{CRDs: []string{filepath.Join("..", "config", "crd", "bases")}})
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(cluster.Stop()).To(Succeed()) })
 	admin, err = client.New(cluster.Config(), client.Options{Scheme: newScheme()})
@@ -129,7 +129,7 @@ func read(file string) []*unstructured.Unstructured {
 	content, err := os.ReadFile(file)
 	Expect(err).NotTo(HaveOccurred())
 	var objects []*unstructured.Unstructured
-	for _, document := range strings.Split("\n"+string(content), "\n---") {
+	for document := range strings.SplitSeq("\n"+string(content), "\n---") {
 		object := &unstructured.Unstructured{}
 		Expect(yaml.Unmarshal([]byte(document), &object.Object)).To(Succeed())
 		if len(object.Object) > 0 {

@@ -2,6 +2,7 @@ package templates_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -106,14 +107,10 @@ func asKustomization(b *testing.B, compiled *composition.Templates, runtime temp
 		for j, overlay := range overlays {
 			name := fmt.Sprintf("patch-%d-%d.yaml", i, j)
 			content := map[string]any{"apiVersion": overlay.Kind.GroupVersion().String(), "kind": overlay.Kind.Kind}
-			for key, value := range overlay.Content {
-				content[key] = value
-			}
+			maps.Copy(content, overlay.Content)
 			metadata, _ := content["metadata"].(map[string]any)
 			named := map[string]any{"name": overlay.Name, "namespace": input.Namespace}
-			for key, value := range metadata {
-				named[key] = value
-			}
+			maps.Copy(named, metadata)
 			content["metadata"] = named
 			write("/"+name, content)
 			root.Patches = append(root.Patches, kustomize.Patch{Path: name})

@@ -153,9 +153,9 @@ func componentContent(component *v1alpha1.ComponentDefn) (map[string]any, error)
 // there is none.
 func (r Runtime) overrideOf(component string) (int, v1alpha1.OverrideSpec) {
 	// The last one goes, in objects stored before names had to be unique.
-	for i := len(r.Runtime.Spec.Overrides) - 1; i >= 0; i-- {
-		if r.Runtime.Spec.Overrides[i].Name == component {
-			return i, r.Runtime.Spec.Overrides[i]
+	for i, v := range slices.Backward(r.Runtime.Spec.Overrides) {
+		if v.Name == component {
+			return i, v
 		}
 	}
 	return -1, v1alpha1.OverrideSpec{}

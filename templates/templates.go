@@ -3,6 +3,7 @@ package templates
 import (
 	"embed"
 	"fmt"
+	"maps"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -103,9 +104,7 @@ func onWorkload(labels, annotations map[string]any) map[string]any {
 
 func copied(values map[string]any) map[string]any {
 	result := make(map[string]any, len(values))
-	for key, value := range values {
-		result[key] = value
-	}
+	maps.Copy(result, values)
 	return result
 }
 
