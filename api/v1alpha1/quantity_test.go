@@ -56,9 +56,7 @@ func TestEveryQuantityIsLookedAt(t *testing.T) {
 	var walk func(name string, typ reflect.Type, seen []reflect.Type)
 	walk = func(name string, typ reflect.Type, seen []reflect.Type) {
 		switch typ.Kind() {
-		case reflect.Pointer, reflect.Slice:
-			walk(name, typ.Elem(), seen)
-		case reflect.Map:
+		case reflect.Pointer, reflect.Slice, reflect.Map:
 			walk(name, typ.Elem(), seen)
 		case reflect.Struct:
 			if typ == reflect.TypeFor[resource.Quantity]() {
@@ -68,9 +66,9 @@ func TestEveryQuantityIsLookedAt(t *testing.T) {
 			if slices.Contains(seen, typ) {
 				return
 			}
-			for i := range typ.NumField() {
-				tag, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
-				walk(tag, typ.Field(i).Type, append(seen, typ))
+			for field := range typ.Fields() {
+				tag, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+				walk(tag, field.Type, append(seen, typ))
 			}
 		default:
 		}

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
 // fields are values to set in a complete manifest, by path, such as
@@ -25,7 +27,8 @@ type rule struct {
 	kind string
 	// path and keyword are where the rule stands; the keyword of a CEL rule is
 	// its message.
-	path, keyword     string
+	path, keyword string
+	// refused is nil where another line has it.
 	refused, accepted fields
 	// field and message are what a refusal says; field is path unless set.
 	field, message string
@@ -66,9 +69,10 @@ func notEmpty(kind, path string) rule {
 	}
 }
 
-func noEmptyItem(kind, path string) rule {
+// noEmptyItem is for lists of references to steps of pipelines.
+func noEmptyItem(path string) rule {
 	return rule{
-		kind: kind, path: path + "[0]", keyword: "minLength",
+		kind: v1alpha1.KindPipeline, path: path + "[0]", keyword: "minLength",
 		refused: fields{path: []any{""}}, accepted: fields{path: []any{"x.outputs"}},
 		message: "should be at least 1 chars long",
 	}
@@ -83,12 +87,12 @@ func atMostLong(kind, path string, length int) rule {
 }
 
 func oneOf(kind, path, refused string, accepted ...string) []rule {
-	var list []rule
-	for _, value := range accepted {
-		list = append(list, rule{
-			kind: kind, path: path, keyword: "enum", refused: fields{path: refused}, accepted: fields{path: value},
-			message: `Unsupported value: "` + refused + `"`,
-		})
+	list := []rule{{
+		kind: kind, path: path, keyword: "enum", refused: fields{path: refused}, accepted: fields{path: accepted[0]},
+		message: `Unsupported value: "` + refused + `"`,
+	}}
+	for _, value := range accepted[1:] {
+		list = append(list, rule{kind: kind, path: path, keyword: "enum", accepted: fields{path: value}})
 	}
 	return list
 }
@@ -171,6 +175,9 @@ func TestRules(t *testing.T) {
 			}
 			if err := c.Create(t.Context(), object, client.DryRunAll); err != nil {
 				t.Errorf("refuses what it should accept: %v", err)
+			}
+			if rule.refused == nil {
+				return
 			}
 			if object, err = rule.object(rule.refused, i); err != nil {
 				t.Fatal(err)
@@ -281,7 +288,7 @@ func TestEveryRuleIsListed(t *testing.T) {
 	}
 	found := map[string]bool{}
 	for _, crd := range crds {
-		collect(found, crd.Spec.Names.Kind, "", crd.Spec.Versions[0].Schema.OpenAPIV3Schema)
+		collect(found, crd.Spec.Names.Kind, crd.Spec.Versions[0].Schema.OpenAPIV3Schema)
 	}
 	listed := map[string]bool{}
 	for _, rule := range rules {
@@ -310,36 +317,65 @@ func TestEveryRuleIsListed(t *testing.T) {
 	}
 }
 
-// collect gathers the rules of our own in a schema, which leaves out status and
-// what stands in Kubernetes' own types.
-func collect(found map[string]bool, kind, path string, schema *apiextensionsv1.JSONSchemaProps) {
-	add := func(has bool, keyword string) {
-		if has {
-			found[kind+" "+path+" "+keyword] = true
+// TestEveryNumberIsBounded holds that no number of our own goes without bounds.
+func TestEveryNumberIsBounded(t *testing.T) {
+	crds, err := readCRDs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers := 0
+	for _, crd := range crds {
+		walkOwn("", crd.Spec.Versions[0].Schema.OpenAPIV3Schema, func(path string, schema *apiextensionsv1.JSONSchemaProps) {
+			if schema.Type != "integer" && schema.Type != "number" {
+				return
+			}
+			numbers++
+			if schema.Minimum == nil || schema.Maximum == nil {
+				t.Errorf("%s %s has no bounds", crd.Spec.Names.Kind, path)
+			}
+		})
+	}
+	if numbers == 0 {
+		t.Error("found no number")
+	}
+}
+
+// collect gathers the rules of our own in a schema.
+func collect(found map[string]bool, kind string, root *apiextensionsv1.JSONSchemaProps) {
+	walkOwn("", root, func(path string, schema *apiextensionsv1.JSONSchemaProps) {
+		add := func(has bool, keyword string) {
+			if has {
+				found[kind+" "+path+" "+keyword] = true
+			}
 		}
-	}
-	add(schema.Minimum != nil, "minimum")
-	add(schema.Maximum != nil, "maximum")
-	add(schema.MinLength != nil, "minLength")
-	add(schema.MaxLength != nil, "maxLength")
-	add(schema.MinItems != nil, "minItems")
-	add(schema.MaxItems != nil, "maxItems")
-	add(len(schema.Enum) > 0, "enum")
-	add(schema.Pattern != "", "pattern")
-	add(schema.XListType != nil && *schema.XListType == "map", "listType=map")
-	for _, validation := range schema.XValidations {
-		add(true, validation.Message)
-	}
-	join := func(name string) string { return strings.TrimPrefix(path+"."+name, ".") }
+		add(schema.Minimum != nil, "minimum")
+		add(schema.Maximum != nil, "maximum")
+		add(schema.MinLength != nil, "minLength")
+		add(schema.MaxLength != nil, "maxLength")
+		add(schema.MinItems != nil, "minItems")
+		add(schema.MaxItems != nil, "maxItems")
+		add(len(schema.Enum) > 0, "enum")
+		add(schema.Pattern != "", "pattern")
+		add(schema.XListType != nil && *schema.XListType == "map", "listType=map")
+		for _, validation := range schema.XValidations {
+			add(true, validation.Message)
+		}
+	})
+}
+
+// walkOwn visits what is of our own in a schema, which leaves out status and
+// what stands in Kubernetes' own types.
+func walkOwn(path string, schema *apiextensionsv1.JSONSchemaProps, visit func(path string, schema *apiextensionsv1.JSONSchemaProps)) {
+	visit(path, schema)
 	for name, property := range schema.Properties {
 		switch {
 		case name == "status" && path == "", name == "podSpec", name == "imageOverrides",
 			name == "spec" && strings.HasSuffix(path, "volumeClaimTemplates[]"):
 		default:
-			collect(found, kind, join(name), &property)
+			walkOwn(strings.TrimPrefix(path+"."+name, "."), &property, visit)
 		}
 	}
 	if schema.Items != nil {
-		collect(found, kind, path+"[]", schema.Items.Schema)
+		walkOwn(path+"[]", schema.Items.Schema, visit)
 	}
 }

@@ -52,7 +52,7 @@ func storeOffenders(ctx context.Context, c client.Client) error {
 		objects = append(objects, more...)
 	}
 	for i, rule := range rules {
-		if rule.unstorable {
+		if rule.unstorable || rule.refused == nil {
 			continue
 		}
 		object, err := rule.object(rule.refused, i)
@@ -106,7 +106,7 @@ func TestStoredOffendersDecode(t *testing.T) {
 func TestStoredOffendersMoveOn(t *testing.T) {
 	c := apiServer(t)
 	for i, rule := range rules {
-		if rule.unstorable {
+		if rule.unstorable || rule.refused == nil {
 			continue
 		}
 		t.Run(rule.title(i), func(t *testing.T) {
