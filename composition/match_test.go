@@ -1,0 +1,83 @@
+package composition
+
+import (
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+func TestContainedIn(t *testing.T) {
+	tests := map[string]struct {
+		desired, live string
+		differing     string // "" if it is contained
+	}{
+		"the same":                   {`{"a":{"b":1}}`, `{"a":{"b":1}}`, ""},
+		"more is live":               {`{"a":1}`, `{"a":1,"b":2}`, ""},
+		"another value":              {`{"a":{"b":1,"c":2}}`, `{"a":{"b":1,"c":3}}`, ".a.c"},
+		"a value is missing":         {`{"a":{"b":1}}`, `{"a":{}}`, ".a.b"},
+		"a map is missing":           {`{"a":{"b":1}}`, `{}`, ".a"},
+		"a scalar where a map is":    {`{"a":{"b":1}}`, `{"a":1}`, ".a"},
+		"an empty map is missing":    {`{"a":{}}`, `{}`, ""},
+		"zero values are omitted":    {`{"a":false,"b":"","c":0,"d":null}`, `{}`, ""},
+		"a zero value is not":        {`{"a":false}`, `{"a":true}`, ".a"},
+		"a null says nothing":        {`{"a":null}`, `{"a":1}`, ""},
+		"integer and float":          {`{"a":1}`, `{"a":1.0}`, ""},
+		"a number and its text":      {`{"a":1}`, `{"a":"1"}`, ".a"},
+		"foreign items":              {`[{"n":"a"},{"n":"b"}]`, `[{"n":"x"},{"n":"a","more":1},{"n":"y"},{"n":"b"}]`, ""},
+		"items in another order":     {`[{"n":"a"},{"n":"b"}]`, `[{"n":"b"},{"n":"a"}]`, "[]"},
+		"an item is missing":         {`["a","b"]`, `["a"]`, "[]"},
+		"an item twice":              {`["a","a"]`, `["a"]`, "[]"},
+		"a list is missing":          {`{"a":["b"]}`, `{}`, ".a[]"},
+		"an empty list is missing":   {`{"a":[]}`, `{}`, ""},
+		"the same item matches once": {`[{"a":1},{"a":1,"b":2}]`, `[{"a":1,"b":2},{"a":1,"b":2}]`, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			differing, ok := containedIn(decode(t, test.desired), decode(t, test.live), "")
+			if ok != (test.differing == "") || differing != test.differing {
+				t.Errorf("got %v, %q, want %q", ok, differing, test.differing)
+			}
+		})
+	}
+}
+
+func TestFirstDifference(t *testing.T) {
+	for _, test := range [][3]string{
+		{`{"a":1}`, `{"a":2}`, "x.a"},
+		{`{"a":1}`, `{"a":1,"b":2}`, "x.b"},
+		{`{"a":1,"b":2}`, `{"a":1}`, "x.b"},
+		{`{"a":1}`, `{"a":1}`, "x"},
+	} {
+		if got := firstDifference(decode(t, test[0]), decode(t, test[1]), "x"); got != test[2] {
+			t.Errorf("%s and %s differ at %s, want %s", test[0], test[1], got, test[2])
+		}
+	}
+}
+
+// What the API server writes in another way is in step without asking it.
+func TestInStepKnowsTheForms(t *testing.T) {
+	object := func(text string) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: decode(t, text).(map[string]any)}
+	}
+	const head = `"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web","namespace":"ns","uid":"1"}`
+	pod := func(container string) string {
+		return `{` + head + `,"spec":{"template":{"spec":{"containers":[` + container + `]}}}}`
+	}
+	desired := object(pod(`{"name":"web","resources":{"limits":{"cpu":"0.5","memory":"1024Mi"}},"tty":false}`))
+	live := asLive(desired, "1")
+	live.Object["spec"] = object(pod(`{"name":"web","resources":{"limits":{"cpu":"500m","memory":"1Gi"}},"imagePullPolicy":"Always"}`)).Object["spec"]
+	if differing, ok := inStep(desired, live, testPolicy.Manager); !ok {
+		t.Errorf("not in step: %s", differing)
+	}
+	live.Object["spec"] = object(pod(`{"name":"web","resources":{"limits":{"cpu":"400m","memory":"1Gi"}}}`)).Object["spec"]
+	if differing, ok := inStep(desired, live, testPolicy.Manager); ok || differing != ".spec.template.spec.containers[]" {
+		t.Errorf("in step, or differing at %q", differing)
+	}
+	if _, ok := inStep(desired, live, "nobody"); ok {
+		t.Error("in step with what nobody applied")
+	}
+	// A value that the type does not have is in doubt, not a panic.
+	if _, ok := inStep(object(`{`+head+`,"spec":"what"}`), live, testPolicy.Manager); ok {
+		t.Error("nonsense is in step")
+	}
+}
