@@ -17,7 +17,6 @@ import (
 const (
 	reasonReady          = "Ready"
 	reasonProgressing    = "Progressing"
-	reasonDisabled       = "Disabled"
 	reasonConfigNotFound = "ConfigNotFound"
 	reasonRenderFailed   = "RenderFailed"
 	reasonInvalidPatch   = "InvalidPatch"

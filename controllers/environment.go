@@ -111,6 +111,8 @@ type environment struct {
 	live   client.Reader
 	engine *composition.Engine
 	events events.EventRecorder
+	// versions of the parents that we wrote.
+	versions *versions
 }
 
 // Setup adds the controllers to a manager whose cache has [CacheOptions].
@@ -135,6 +137,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	env := environment{
 		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
 		engine: engine, events: mgr.GetEventRecorder("seldon-operator"),
+		versions: newVersions(),
 	}
 	if err := (&seldonRuntimeReconciler{env}).setup(ctx, mgr); err != nil {
 		return fmt.Errorf("set up the SeldonRuntime controller: %w", err)

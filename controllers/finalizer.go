@@ -34,6 +34,7 @@ func (e *environment) patchFinalizers(ctx context.Context, before, object client
 	if err := e.client.Patch(ctx, object, patch, client.FieldOwner(metadataManager)); err != nil {
 		return fmt.Errorf("write finalizers: %w", err)
 	}
+	e.versions.wrote(object)
 	return nil
 }
 

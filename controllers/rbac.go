@@ -4,11 +4,12 @@ package controllers
 // and, because nobody may grant rights that they do not hold, what the roles in
 // the templates grant: see templates/runtime.
 
-// Custom resources: our own, and what is counted.
+// Custom resources: our own, and what is counted, or deleted in a cascade.
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=servers,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes/status;servers/status,verbs=patch
-// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonconfigs;serverconfigs;models;pipelines,verbs=get;list;watch
+// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonconfigs;serverconfigs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=mlops.seldon.io,resources=models;pipelines;experiments,verbs=get;list;watch;delete
 
 // To set an owner reference that blocks the owner's deletion.
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes/finalizers;servers/finalizers,verbs=update

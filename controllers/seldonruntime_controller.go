@@ -40,7 +40,9 @@ func (r *seldonRuntimeReconciler) setup(ctx context.Context, mgr manager.Manager
 		Watches(&v1alpha1.SeldonConfig{}, r.referrers(runtimes)).
 		Watches(&v1alpha1.SeldonRuntime{}, r.neighbours(runtimes), builder.WithPredicates(goes)).
 		Watches(&v1alpha1.Model{}, r.neighbours(runtimes), builder.WithPredicates(comesOrGoes)).
-		Watches(&v1alpha1.Pipeline{}, r.neighbours(runtimes), builder.WithPredicates(comesOrGoes))
+		Watches(&v1alpha1.Pipeline{}, r.neighbours(runtimes), builder.WithPredicates(comesOrGoes)).
+		Watches(&v1alpha1.Experiment{}, r.neighbours(runtimes), builder.WithPredicates(goes)).
+		Watches(&v1alpha1.Server{}, r.neighbours(runtimes), builder.WithPredicates(goes))
 	for _, kind := range kinds() {
 		build = build.Owns(kind.Object)
 	}
@@ -52,6 +54,9 @@ func (r *seldonRuntimeReconciler) Reconcile(ctx context.Context, request reconci
 	runtime := &v1alpha1.SeldonRuntime{}
 	if err := r.client.Get(ctx, request.NamespacedName, runtime); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if r.versions.behind(runtime) {
+		return reconcile.Result{RequeueAfter: cacheWait}, nil
 	}
 	before := runtime.DeepCopy()
 	var result reconcile.Result
@@ -238,23 +243,33 @@ func (r *seldonRuntimeReconciler) delete(ctx context.Context, runtime *v1alpha1.
 		return reconcile.Result{}, nil
 	}
 	if !foreground(runtime) {
-		remaining, err := r.engine.Teardown(ctx, r.owner(runtime))
+		waiting, err := r.release(ctx, runtime)
 		if err != nil {
 			return failed(runtime, err)
 		}
-		if len(remaining) > 0 {
-			var names []string
-			for _, key := range remaining {
-				names = append(names, key.Kind+" "+key.Name)
-			}
+		if len(waiting) > 0 {
 			runtime.Status.ObservedGeneration = runtime.Generation
-			setConditions(runtime, []verdict{isFalse(v1alpha1.ConditionReady, reasonTerminating, "waiting until these are gone: "+join(names))},
+			setConditions(runtime, []verdict{isFalse(v1alpha1.ConditionReady, reasonTerminating, "waiting until these are gone: "+join(waiting))},
 				otherConditions(runtime)...)
 			return reconcile.Result{}, nil
 		}
 	}
 	r.engine.Forget(r.owner(runtime))
 	return reconcile.Result{}, r.removeFinalizer(ctx, runtime, v1alpha1.SeldonRuntimeFinalizer)
+}
+
+// release does the next step of a deletion, and names what it waits for: first
+// what users made, by the deletion policy, then the runtime's own children.
+func (r *seldonRuntimeReconciler) release(ctx context.Context, runtime *v1alpha1.SeldonRuntime) ([]string, error) {
+	waiting, err := r.usersObjects(ctx, runtime)
+	if err != nil || len(waiting) > 0 {
+		return waiting, err
+	}
+	remaining, err := r.engine.Teardown(ctx, r.owner(runtime))
+	for _, key := range remaining {
+		waiting = append(waiting, key.Kind+" "+key.Name)
+	}
+	return waiting, err
 }
 
 // runtimeVerdicts are the conditions of a runtime that was rendered and applied.

@@ -272,6 +272,41 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(exists(namespace, "seldon", &v1alpha1.SeldonRuntime{})).Should(BeFalse())
 	})
 
+	It("waits at its deletion for what users made, if its policy says so", func() {
+		runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) { r.Spec.DeletionPolicy = v1alpha1.DeletionPolicyBlock })
+		model := newModel(namespace, "users")
+		Eventually(ready(runtime)).Should(HavePrefix("True"))
+		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
+		Eventually(ready(runtime)).Should(HavePrefix("False Terminating waiting until these are gone: Model users"))
+		Consistently(exists(namespace, "seldon-scheduler", &appsv1.StatefulSet{})).Should(BeTrue())
+		Expect(admin.Delete(lifetime, model)).To(Succeed())
+		Eventually(exists(namespace, "seldon", &v1alpha1.SeldonRuntime{})).Should(BeFalse())
+	})
+
+	It("takes what users made along, in order, if its policy says so", func() {
+		runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) { r.Spec.DeletionPolicy = v1alpha1.DeletionPolicyCascade })
+		newModel(namespace, "users")
+		newServer(namespace, "users", "mlserver")
+		pipeline := &v1alpha1.Pipeline{ObjectMeta: objectMeta(namespace, "users"), Spec: v1alpha1.PipelineSpec{Steps: []v1alpha1.PipelineStep{{Name: "step"}}}}
+		pipeline.Finalizers = []string{"example.com/held"}
+		Expect(admin.Create(lifetime, pipeline)).To(Succeed())
+		Eventually(ready(runtime)).Should(HavePrefix("True"))
+		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
+		Eventually(ready(runtime)).Should(HavePrefix("False Terminating waiting until these are gone: Pipeline users"))
+		Consistently(exists(namespace, "users", &v1alpha1.Model{})).Should(BeTrue(), "a Pipeline goes before its Models")
+		edit(pipeline, func(p *v1alpha1.Pipeline) { p.Finalizers = nil })
+		Eventually(exists(namespace, "seldon", &v1alpha1.SeldonRuntime{})).Should(BeFalse())
+		Expect(exists(namespace, "users", &v1alpha1.Model{})()).To(BeFalse())
+		Expect(exists(namespace, "users", &v1alpha1.Server{})()).To(BeFalse())
+	})
+
+	It("tells each thing once", func() {
+		runtime := newRuntime(namespace, override("nobody", func(*v1alpha1.OverrideSpec) {}))
+		Eventually(ready(runtime)).Should(HavePrefix("True"))
+		Eventually(eventReasons(runtime)).Should(ContainElement("RuntimeReady"))
+		Consistently(eventReasons(runtime)).Should(ConsistOf("UnknownOverride", "SeldonRuntimeNotReady", "RuntimeReady"))
+	})
+
 	It("writes nothing while paused but ends its deletion", func() {
 		runtime := newRuntime(namespace)
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
@@ -332,8 +367,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Expect(replicasOf(namespace, "seldon-modelgateway")).To(BeEquivalentTo(1))
 		Expect(condition(runtime, "ReplicasBounded")()).To(ContainSubstring("seldon-modelgateway: 1 of 5 replicas"))
 		for i := range 2 {
-			Expect(admin.Create(lifetime, &v1alpha1.Model{ObjectMeta: objectMeta(namespace, fmt.Sprintf("model-%d", i)), Spec: v1alpha1.ModelSpec{
-				InferenceArtifactSpec: v1alpha1.InferenceArtifactSpec{StorageURI: "gs://models/one"}}})).To(Succeed())
+			newModel(namespace, fmt.Sprintf("model-%d", i))
 		}
 		Eventually(func() int32 { return replicasOf(namespace, "seldon-modelgateway") }).Should(BeEquivalentTo(2))
 		quiet(namespace)
@@ -429,6 +463,14 @@ containers:
 		}).Should(BeZero())
 	})
 })
+
+func newModel(namespace, name string) *v1alpha1.Model {
+	GinkgoHelper()
+	model := &v1alpha1.Model{ObjectMeta: objectMeta(namespace, name), Spec: v1alpha1.ModelSpec{
+		InferenceArtifactSpec: v1alpha1.InferenceArtifactSpec{StorageURI: "gs://models/one"}}}
+	Expect(admin.Create(lifetime, model)).To(Succeed())
+	return model
+}
 
 func restartOperator(options controllers.Options) {
 	GinkgoHelper()

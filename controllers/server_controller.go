@@ -58,6 +58,9 @@ func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 	if err := r.client.Get(ctx, request.NamespacedName, server); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
+	if r.versions.behind(server) {
+		return reconcile.Result{RequeueAfter: cacheWait}, nil
+	}
 	if server.DeletionTimestamp != nil {
 		// The garbage collector takes the children; pods drain by their own hooks.
 		r.engine.Forget(serverOwner(server))

@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,6 +30,12 @@ var _ = Describe("A Server", func() {
 		Expect(namesOf(&corev1.ServiceList{}, namespace)).To(Equal([]string{"mlserver-0", "mlserver-1"}))
 		Expect(server.Status.Replicas).To(BeEquivalentTo(2))
 		Expect(server.Status.Selector).To(Equal("seldon-server-name=mlserver"))
+		stored := &unstructured.Unstructured{}
+		stored.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Server"))
+		loaded, found, err := unstructured.NestedInt64(get(namespace, "mlserver", stored).Object, "status", "loadedModels")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(found).To(BeTrue(), "the existing operator's schema requires it, at zero too")
+		Expect(loaded).To(BeZero())
 		set := get(namespace, "mlserver", &appsv1.StatefulSet{})
 		Expect(set.Spec.Template.Labels).To(Equal(map[string]string{"app.kubernetes.io/name": "seldon-server", "seldon-server-name": "mlserver"}))
 		Expect(set.Spec.Template.Annotations).To(BeEmpty())

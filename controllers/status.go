@@ -2,14 +2,17 @@ package controllers
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
@@ -57,24 +60,41 @@ func setConditions(object conditioned, verdicts []verdict, keep ...string) {
 	object.SetConditions(conditions)
 }
 
-// writeStatus patches the status of object if it is not that of before, and
-// tells what changed in events. An object that is gone needs no status.
+// writeStatus writes the status of object if it is not that of before, and tells
+// what changed in events. The patch holds the whole status: some fields are
+// meant to be there at zero, and a difference of zero to nothing is not seen in
+// Go types. An object that is gone needs no status.
 func (e *environment) writeStatus(ctx context.Context, before, object conditioned) error {
-	// A finalizer may have come or gone since; with the same metadata on both
-	// sides the patch speaks of the status alone, and of no resourceVersion.
+	// A finalizer may have come or gone since.
 	before.SetResourceVersion(object.GetResourceVersion())
 	before.SetFinalizers(object.GetFinalizers())
 	before.SetManagedFields(object.GetManagedFields())
 	if equality.Semantic.DeepEqual(before, object) {
 		return nil
 	}
-	err := e.client.Status().Patch(ctx, object, client.MergeFrom(before), client.FieldOwner(statusManager))
-	if client.IgnoreNotFound(err) != nil {
+	text, err := json.Marshal(object)
+	if err != nil {
 		return fmt.Errorf("write status: %w", err)
 	}
-	if err == nil {
-		e.tellChanges(before.GetConditions(), object)
+	var status struct {
+		Status json.RawMessage `json:"status"`
 	}
+	if err := json.Unmarshal(text, &status); err != nil {
+		return fmt.Errorf("write status: %w", err)
+	}
+	patch, err := json.Marshal(status)
+	if err != nil {
+		return fmt.Errorf("write status: %w", err)
+	}
+	err = e.client.Status().Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(statusManager))
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("write status: %w", err)
+	}
+	e.versions.wrote(object)
+	e.tellChanges(before.GetConditions(), object)
 	return nil
 }
 
