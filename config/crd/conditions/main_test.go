@@ -59,7 +59,7 @@ func TestLoosen(t *testing.T) {
                     observedGeneration: {type: integer, format: int64, minimum: 0}
                     reason: {type: string, minLength: 1, pattern: a}
                     status: {type: string, enum: ["True"]}
-                    type: {type: string, pattern: a, maxLength: 9}
+                    type: {type: string, pattern: a, maxLength: 9, title: a}
                   required: [lastTransitionTime, message, reason, status, type]
 `
 	const want = `---
@@ -91,6 +91,7 @@ spec:
                       - "True"
                       type: string
                     type:
+                      title: a
                       type: string
                   required:
                   - status
