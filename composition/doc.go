@@ -1,0 +1,32 @@
+// Package composition is an engine that keeps the children of a custom resource
+// as they are wanted. It renders them from Kustomize folders and layers of
+// overlays, plans what has to happen, and applies it by server-side apply. It
+// knows nothing of the resources that it composes for: an operator brings the
+// templates, the layers and a [Policy].
+//
+// Data flows one way: [Input] → [Render] → [MakePlan] → execute → [Outcome].
+//
+//   - What goes in: an [Owner], frames of templates with their values, layers
+//     that are merged over them from the lowest to the highest, and patches.
+//   - Rendering and planning are pure functions; nothing that decides holds a
+//     client.
+//   - What comes out: for each child what was decided and why, and what is live.
+//
+// What always holds:
+//
+//   - A rendering is complete or it is not applied at all.
+//   - Only fields that a layer means are sent, under one constant field manager;
+//     fields, labels and annotations of others survive.
+//   - Children are applied in waves: accounts, configuration, services,
+//     workloads, custom resources. Those of a wave go side by side; an error
+//     holds back the waves after it and all pruning.
+//   - Only objects that the owner's UID controls are changed or deleted, each
+//     write with the UID of what was seen. Volume claims are never deleted.
+//   - An instance that is as it is wanted sends no request, whatever status its
+//     children report, and a restart of the operator writes nothing.
+//
+// What is remembered: in memory, of each child, the digest of what was applied
+// and of what was then seen, and losing that costs reads. In the cluster, on the
+// children's own metadata, what correctness needs: the owner's kind (a label), the
+// last value of a seeded field, the configuration that a workload was made with.
+package composition
