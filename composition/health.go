@@ -49,11 +49,11 @@ func HealthOf(object *unstructured.Unstructured) (health Health, message string)
 	}
 }
 
-// progress is the message of an object on its way. For a workload it counts what
-// is ready, which changes less often than the stages that kstatus tells, and each
-// change costs its owner a write of status.
+// progress is the message of an object on its way. For a workload with replicas it
+// counts what is ready, which changes less often than the stages that kstatus
+// tells, and each change costs its owner a write of status.
 func progress(object *unstructured.Unstructured, message string) string {
-	if !isWorkload(object.GroupVersionKind().GroupKind()) {
+	if kind := object.GroupVersionKind().GroupKind(); !isWorkload(kind) || kind.Kind == "DaemonSet" {
 		return message
 	}
 	wanted, found, _ := unstructured.NestedInt64(object.Object, "spec", "replicas")
