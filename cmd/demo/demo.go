@@ -101,10 +101,10 @@ func (d *demo) show(interrupted context.Context) error {
 	d.screen.say(d.howToLookAround())
 	err := d.perform(ctx, stage{"Run until Ctrl-C", func(*demo, context.Context) (string, error) {
 		<-ctx.Done()
-		if interrupted.Err() != nil {
-			return "", nil
+		if cause := context.Cause(ctx); interrupted.Err() == nil {
+			return "", cause
 		}
-		return "", context.Cause(ctx)
+		return "", nil
 	}})
 	if d.screen.redraws() || err != nil {
 		d.keepPicture()
@@ -119,7 +119,10 @@ func (d *demo) end(ctx context.Context, failure error) error {
 	if d.operator != nil && failure != nil && !interrupted {
 		failure = fmt.Errorf("%w\n%s", failure, d.operator.quoteLog())
 	}
-	err := d.perform(context.WithoutCancel(ctx), stage{"Stop everything", (*demo).stop})
+	watch := d.watch.Swap(nil) // nothing is drawn from it any more
+	err := d.perform(context.WithoutCancel(ctx), stage{"Stop everything", func(*demo, context.Context) (string, error) {
+		return "", d.stop(watch)
+	}})
 	if err == nil && (failure == nil || interrupted) {
 		return errors.Join(failure, os.RemoveAll(d.directory))
 	}
@@ -129,18 +132,18 @@ func (d *demo) end(ctx context.Context, failure error) error {
 	return fmt.Errorf("%w\nThe logs are kept in %s", err, d.directory)
 }
 
-// stop ends the programs, the operator while it still has an API server.
-func (d *demo) stop(context.Context) (string, error) {
-	if watch := d.watch.Swap(nil); watch != nil {
+// stop ends what was started, the operator while it still has an API server.
+func (d *demo) stop(watch *watch) error {
+	if watch != nil {
 		watch.stop()
 	}
 	if d.operator != nil {
 		d.operator.stop()
 	}
 	if d.cluster != nil {
-		return "", d.cluster.Stop()
+		return d.cluster.Stop()
 	}
-	return "", nil
+	return nil
 }
 
 // drawInterval is how often the picture is brought up to date. It costs no

@@ -226,6 +226,9 @@ func TestCtrlCBeforeItIsReady(t *testing.T) {
 			d := start(t, "--once")
 			d.until(t, "○ "+stage)
 			g.Expect(d.command.Process.Signal(os.Interrupt)).To(Succeed())
+			d.until(t, "○ Stop everything")
+			// Impatience makes no difference. It may have ended by now.
+			_ = d.command.Process.Signal(os.Interrupt)
 			g.Expect(d.status(t)).To(Equal(exitInterrupted))
 			g.Expect(d.written()).To(MatchRegexp("✗ " + stage + ".*\n(.*\n)*.*✓ Stop everything"))
 			g.Expect(d.leftovers(t)).To(BeEmpty())

@@ -6,7 +6,9 @@
 // the programs that it starts.
 //
 // Exit status: 0 when the runtime became ready, 1 with the reason when it did
-// not or when something broke, 130 when interrupted before.
+// not or when something broke, 2 when the command line is wrong, 130 when it was
+// interrupted before the runtime was ready. At the end nothing that it started
+// runs any more, and what it wrote is removed; with status 1 the logs are kept.
 //
 // A demonstration is a list of stages (stages.go), run one after the other
 // (demo.go) in front of a screen: a terminal whose picture is redrawn in place

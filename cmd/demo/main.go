@@ -44,11 +44,12 @@ func main() {
 	log.SetLogger(logr.Discard())
 	klog.SetLogger(logr.Discard())
 
-	// A hang-up is a terminal that is closed.
+	// A hang-up is a terminal that is closed. Signals stay caught after the first:
+	// shells and make send some of them twice, and stopping is quick and bounded.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	// A second Ctrl-C ends the demo at once; the kernel then ends what it started.
-	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, flags, newScreen(os.Stdout), os.Stderr))
+	status := run(ctx, flags, newScreen(os.Stdout), os.Stderr)
+	stop()
+	os.Exit(status)
 }
 
 // parse reads the command line.
