@@ -54,40 +54,42 @@ func immutableMismatches(desired, live *unstructured.Unstructured) []*MismatchEr
 	if len(fields) == 0 {
 		return nil
 	}
-	canonical, err := canonicalised(desired)
-	if err != nil {
-		canonical = desired
-	}
 	var mismatches []*MismatchError
 	for _, field := range fields {
-		wanted, found, _ := unstructured.NestedFieldNoCopy(canonical.Object, field...)
-		if !found {
+		if _, found, _ := unstructured.NestedFieldNoCopy(desired.Object, field...); !found || sameImmutable(field, desired, live) {
 			continue
 		}
-		actual, _, _ := unstructured.NestedFieldNoCopy(live.Object, field...)
-		if slices.Equal(field, claimTemplates) {
-			wanted, actual = withoutTypes(wanted), withoutTypes(actual)
-		}
-		if sameImmutable(field, wanted, actual) {
+		// Perhaps only written in another way than the API server does.
+		if canonical, err := canonicalised(desired); err == nil && sameImmutable(field, canonical, live) {
 			continue
 		}
 		mismatches = append(mismatches, &MismatchError{
-			Field: strings.Join(field, "."), Live: compact(actual), Wanted: compact(wanted),
+			Field: strings.Join(field, "."), Live: compact(immutableValue(field, live)), Wanted: compact(immutableValue(field, desired)),
 		})
 	}
 	return mismatches
 }
 
-// sameImmutable tells whether wanted is what is there. The API server defaults
-// fields within claim templates and role references; selectors and data it takes
-// as they are.
-func sameImmutable(field []string, wanted, actual any) bool {
+// sameImmutable tells whether the field is in desired what it is in live. The API
+// server defaults fields within claim templates and role references; selectors
+// and data it takes as they are.
+func sameImmutable(field []string, desired, live *unstructured.Unstructured) bool {
+	wanted, actual := immutableValue(field, desired), immutableValue(field, live)
 	switch field[len(field)-1] {
 	case "selector", "data", "binaryData":
 		return equality.Semantic.DeepEqual(wanted, actual)
 	}
 	_, contained := containedIn(wanted, actual, "")
 	return contained && sameLength(wanted, actual)
+}
+
+// immutableValue is the field's value, as far as it means something.
+func immutableValue(field []string, object *unstructured.Unstructured) any {
+	value, _, _ := unstructured.NestedFieldNoCopy(object.Object, field...)
+	if slices.Equal(field, claimTemplates) {
+		return withoutTypes(value)
+	}
+	return value
 }
 
 // withoutTypes is a list of claim templates less their apiVersion, kind and
@@ -113,7 +115,7 @@ func keepClaims(desired, live *unstructured.Unstructured) {
 		return
 	}
 	if actual, found, _ := unstructured.NestedFieldCopy(live.Object, claimTemplates...); found {
-		_ = unstructured.SetNestedField(desired.Object, actual, claimTemplates...)
+		setField(desired.Object, actual, claimTemplates...)
 	}
 }
 

@@ -80,8 +80,9 @@ type mark struct {
 	// wouldRestart is why a dry-run of desired over content was held; else empty.
 	wouldRestart string
 	// fresh is what the API server answered to our last write, at the time at. It
-	// stands in for the cache until that has caught up, and is dropped then.
-	fresh *unstructured.Unstructured
+	// stands in for the cache until that has caught up, and is dropped then. As
+	// JSON it is small: when many instances come up at once, there are many.
+	fresh []byte
 	at    time.Time
 	// corrections are the times of the last writes against drift, and rival says
 	// who makes them needful, once that was asked.
@@ -119,7 +120,10 @@ func (a *account) catchUp(live map[Key]*unstructured.Unstructured, now time.Time
 			mark.fresh = nil
 			a.marks[key] = mark
 		default:
-			live[key] = mark.fresh
+			object := &unstructured.Unstructured{}
+			if object.UnmarshalJSON(mark.fresh) == nil {
+				live[key] = object
+			}
 			behind = true
 		}
 	}
@@ -140,7 +144,7 @@ func (a *account) found(key Key, desired digest, live *unstructured.Unstructured
 	}
 	mark := markOf(desired, live, manager)
 	mark.corrections, mark.rival = old.corrections, old.rival
-	if live == old.fresh {
+	if mark.resourceVersion == old.resourceVersion {
 		mark.fresh, mark.at = old.fresh, old.at
 	}
 	a.marks[key] = mark
@@ -150,7 +154,10 @@ func (a *account) found(key Key, desired digest, live *unstructured.Unstructured
 // says that this was a write against drift.
 func (a *account) applied(key Key, desired digest, live *unstructured.Unstructured, manager string, now time.Time, corrected bool) {
 	mark := markOf(desired, live, manager)
-	mark.fresh, mark.at = live, now
+	mark.at = now
+	if text, err := live.MarshalJSON(); err == nil {
+		mark.fresh = text
+	}
 	mark.corrections = recent(a.marks[key].corrections, now)
 	if corrected {
 		mark.corrections = append(mark.corrections, now)

@@ -93,7 +93,7 @@ func situationOf(bits int) Situation {
 	if has(remembered) {
 		wanted := testPolicy.dressed(Child{Object: set}, testOwner)
 		if has(desiredChanged) {
-			annotate(wanted, "was", "here", "metadata", "annotations")
+			setField(wanted.Object, "here", "metadata", "annotations", "was")
 		}
 		s.marks[key] = markOf(digestOf(wanted.Object), live, testPolicy.Manager)
 	}

@@ -43,17 +43,41 @@ func (p Policy) labels(owner Owner) map[string]string {
 	return map[string]string{p.OwnerLabel(): strings.ToLower(owner.Kind)}
 }
 
-// dressed is a copy of the child's object with the owner's label and reference.
+// dressed is the child's object with the owner's label and reference. It shares
+// with the child all that is below its metadata: see setField.
 func (p Policy) dressed(child Child, owner Owner) *unstructured.Unstructured {
-	object := child.Object.DeepCopy()
-	labels := object.GetLabels()
-	if labels == nil {
-		labels = map[string]string{}
+	object := &unstructured.Unstructured{Object: maps.Clone(child.Object.Object)}
+	for key, value := range p.labels(owner) {
+		setField(object.Object, value, "metadata", "labels", key)
 	}
-	maps.Copy(labels, p.labels(owner))
-	object.SetLabels(labels)
-	_ = unstructured.SetNestedSlice(object.Object, []any{owner.reference()}, "metadata", "ownerReferences")
+	setField(object.Object, []any{owner.reference()}, "metadata", "ownerReferences")
 	return object
+}
+
+// setField sets a field, and removeField removes one. The maps on the way there
+// are copied first, so that whoever shares them does not see it.
+func setField(object map[string]any, value any, path ...string) {
+	for _, name := range path[:len(path)-1] {
+		below, _ := object[name].(map[string]any)
+		if below = maps.Clone(below); below == nil {
+			below = map[string]any{}
+		}
+		object[name] = below
+		object = below
+	}
+	object[path[len(path)-1]] = value
+}
+
+func removeField(object map[string]any, path ...string) {
+	if _, found, _ := unstructured.NestedFieldNoCopy(object, path...); !found {
+		return
+	}
+	for _, name := range path[:len(path)-1] {
+		below := maps.Clone(object[name].(map[string]any))
+		object[name] = below
+		object = below
+	}
+	delete(object, path[len(path)-1])
 }
 
 // seed settles a seeded field: it is sent to a new object, and to a live one when
@@ -65,9 +89,9 @@ func (p Policy) seed(step *Step, field []string) {
 		return
 	}
 	wanted := digestOf(value).String()
-	annotate(step.Object, p.seedAnnotation(), wanted, "metadata", "annotations")
+	setField(step.Object.Object, wanted, "metadata", "annotations", p.seedAnnotation())
 	if step.Live != nil && step.Live.GetAnnotations()[p.seedAnnotation()] == wanted && !owns(step.Live, p.Manager, field...) {
-		unstructured.RemoveNestedField(step.Object.Object, field...)
+		removeField(step.Object.Object, field...)
 	}
 }
 

@@ -67,9 +67,9 @@ func (s Situation) markRollouts(others Configurations) {
 				origin = before.digest(names)
 			}
 		}
-		annotate(child.Object, s.Policy.originAnnotation(), origin, "metadata", "annotations")
+		setField(child.Object.Object, origin, "metadata", "annotations", s.Policy.originAnnotation())
 		if origin != today {
-			annotate(child.Object, s.Policy.rollAnnotation(), today, "spec", "template", "metadata", "annotations")
+			setField(child.Object.Object, today, "spec", "template", "metadata", "annotations", s.Policy.rollAnnotation())
 		}
 	}
 }
@@ -128,14 +128,4 @@ func collectReferences(value any, found func(name string)) {
 			collectReferences(below, found)
 		}
 	}
-}
-
-// annotate sets one annotation in the map at path.
-func annotate(object *unstructured.Unstructured, key, value string, path ...string) {
-	annotations, _, _ := unstructured.NestedStringMap(object.Object, path...)
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[key] = value
-	_ = unstructured.SetNestedStringMap(object.Object, annotations, path...)
 }

@@ -46,7 +46,7 @@ func TestMarkRollouts(t *testing.T) {
 	liveWeb := func(origin string) *unstructured.Unstructured {
 		live := web(t)
 		if origin != "" {
-			annotate(live, testPolicy.originAnnotation(), origin, "metadata", "annotations")
+			setField(live.Object, origin, "metadata", "annotations", testPolicy.originAnnotation())
 		}
 		return live
 	}

@@ -1,0 +1,147 @@
+package composition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// memoryCache is a cache as informers hold it: typed objects, which lists share.
+type memoryCache map[schema.GroupVersionKind][]runtime.Object
+
+func (c memoryCache) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	gvks, _, err := scheme.Scheme.ObjectKinds(list)
+	if err != nil {
+		return err
+	}
+	gvk := gvks[0]
+	gvk.Kind = gvk.Kind[:len(gvk.Kind)-len("List")]
+	return meta.SetList(list, c[gvk])
+}
+
+func (c memoryCache) Get(_ context.Context, key client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+	return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+}
+
+// unusedClient knows kinds and fails the benchmark with any request.
+type unusedClient struct{ client.Client }
+
+func (unusedClient) GroupVersionKindFor(object runtime.Object) (schema.GroupVersionKind, error) {
+	gvks, _, err := scheme.Scheme.ObjectKinds(object)
+	return gvks[0], err
+}
+
+func (unusedClient) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
+	return errors.New("a reconcile of an unchanged instance asks the API server")
+}
+
+func (unusedClient) List(context.Context, client.ObjectList, ...client.ListOption) error {
+	return nil // first contact
+}
+
+// unchanged is an engine, and the request for an instance that is as it should
+// be: eight workloads, each with a Service and a ConfigMap.
+func unchanged(t testing.TB) (*Engine, Request) {
+	t.Helper()
+	var env strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&env, "        - {name: KEY_%d, value: value-%d}\n", i, i)
+	}
+	templates, err := NewTemplates(fstest.MapFS{
+		"unit/kustomization.yaml": {Data: []byte("resources: [parameters.yaml, unit.yaml]\nreplacements:\n" +
+			"- source: {kind: ConfigMap, name: parameters, fieldPath: data.name}\n  targets: [{select: {name: unit}, fieldPaths: [metadata.name]}]\n")},
+		"unit/parameters.yaml": {Data: []byte("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: parameters\n" +
+			"  annotations: {config.kubernetes.io/local-config: \"true\"}\ndata: {name: x}\n")},
+		"unit/unit.yaml": {Data: []byte(`
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: unit}
+data: {a: "1"}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: unit}
+spec: {selector: {app: unit}, ports: [{name: http, port: 80, protocol: TCP}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: unit, labels: {app: unit}}
+spec:
+  selector: {matchLabels: {app: unit}}
+  template:
+    metadata: {labels: {app: unit}}
+    spec:
+      containers:
+      - name: unit
+        image: unit:1
+        resources: {requests: {cpu: 500m, memory: 1Gi}}
+        readinessProbe: {httpGet: {path: /ready, port: 8080}}
+        env:
+` + env.String())},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := Request{Owner: testOwner, Input: Input{Namespace: testOwner.Namespace}}
+	for i := range 8 {
+		request.Input.Frames = append(request.Input.Frames, Frame{Template: "unit", Values: map[string]string{"name": fmt.Sprintf("unit-%d", i)}})
+	}
+	rendering, err := Render(templates, request.Input, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := memoryCache{}
+	for _, child := range rendering.Children {
+		live := asLive(testPolicy.dressed(child, testOwner), types.UID(child.Key().String()))
+		typed, err := scheme.Scheme.New(live.GroupVersionKind())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(live.Object, typed); err != nil {
+			t.Fatal(err)
+		}
+		gvk := live.GroupVersionKind()
+		cache[gvk] = append(cache[gvk], typed)
+	}
+	engine, err := New(Engine{
+		Templates: templates, Policy: testPolicy, Client: unusedClient{}, Live: unusedClient{}, Cache: cache,
+		Kinds: []Kind{
+			{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
+			{Object: &corev1.Service{}, List: &corev1.ServiceList{}},
+			{Object: &appsv1.Deployment{}, List: &appsv1.DeploymentList{}},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine, request
+}
+
+// BenchmarkReconcileUnchanged is what each event costs that changes nothing: 24
+// children are rendered, read from the cache, and found in step.
+func BenchmarkReconcileUnchanged(b *testing.B) {
+	engine, request := unchanged(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		outcome, err := engine.Reconcile(b.Context(), request)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if outcome.Plan.Writes() > 0 || len(outcome.Children) != 24 {
+			b.Fatalf("not in step: %v", describe(outcome.Plan))
+		}
+	}
+}
