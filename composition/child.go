@@ -78,6 +78,9 @@ type wave int
 
 const (
 	waveAccounts wave = iota
+	// waveBindings stands behind the roles that bindings refer to: the API server
+	// looks them up to see whether the operator may grant them.
+	waveBindings
 	waveConfiguration
 	waveServices
 	waveWorkloads
@@ -89,9 +92,10 @@ const (
 func waveOf(kind schema.GroupKind) wave {
 	switch kind {
 	case schema.GroupKind{Kind: "ServiceAccount"},
-		schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "Role"},
-		schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}:
+		schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "Role"}:
 		return waveAccounts
+	case schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}:
+		return waveBindings
 	case schema.GroupKind{Kind: "ConfigMap"}, schema.GroupKind{Kind: "Secret"}:
 		return waveConfiguration
 	case schema.GroupKind{Kind: "Service"}:

@@ -10,7 +10,7 @@ import (
 
 func TestWaves(t *testing.T) {
 	order := []schema.GroupKind{
-		{Kind: "ServiceAccount"}, {Kind: "ConfigMap"}, {Kind: "Service"}, {Group: "apps", Kind: "StatefulSet"}, {Group: "example.com", Kind: "Shop"},
+		{Kind: "ServiceAccount"}, {Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}, {Kind: "ConfigMap"}, {Kind: "Service"}, {Group: "apps", Kind: "StatefulSet"}, {Group: "example.com", Kind: "Shop"},
 	}
 	for i := 1; i < len(order); i++ {
 		if waveOf(order[i-1]) >= waveOf(order[i]) {
@@ -18,7 +18,6 @@ func TestWaves(t *testing.T) {
 		}
 	}
 	for _, same := range [][2]schema.GroupKind{
-		{{Kind: "ServiceAccount"}, {Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}},
 		{{Kind: "ServiceAccount"}, {Group: "rbac.authorization.k8s.io", Kind: "Role"}},
 		{{Kind: "ConfigMap"}, {Kind: "Secret"}},
 		{{Group: "apps", Kind: "StatefulSet"}, {Group: "apps", Kind: "Deployment"}},

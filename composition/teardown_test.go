@@ -34,7 +34,7 @@ var _ = Describe("Teardown", func() {
 		Expect(teardown()).To(HaveExactElements(
 			site.key("", "Service", "shop"),
 			site.key("", "ConfigMap", "site"),
-			HaveField("Kind", "Role"), HaveField("Kind", "RoleBinding"), HaveField("Kind", "ServiceAccount")))
+			HaveField("Kind", "RoleBinding"), HaveField("Kind", "Role"), HaveField("Kind", "ServiceAccount")))
 		Expect(site.exists(&appsv1.Deployment{}, "shop")).To(BeFalse())
 		Expect(site.exists(&corev1.ConfigMap{}, "site")).To(BeTrue())
 		site.cached()

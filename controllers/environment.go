@@ -41,17 +41,23 @@ var policy = composition.Policy{
 	Carried: templates.OwnedByTools,
 }
 
-// kinds that runtimes and servers have children of.
+// kinds that runtimes have children of.
 func kinds() []composition.Kind {
-	return []composition.Kind{
+	return append(serverKinds(), []composition.Kind{
 		{Object: &corev1.ServiceAccount{}, List: &corev1.ServiceAccountList{}},
 		{Object: &rbacv1.Role{}, List: &rbacv1.RoleList{}},
 		{Object: &rbacv1.RoleBinding{}, List: &rbacv1.RoleBindingList{}},
 		{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
+		{Object: &v1alpha1.Server{}, List: &v1alpha1.ServerList{}, Unfiltered: true},
+	}...)
+}
+
+// serverKinds that Servers have children of.
+func serverKinds() []composition.Kind {
+	return []composition.Kind{
 		{Object: &corev1.Service{}, List: &corev1.ServiceList{}},
 		{Object: &appsv1.Deployment{}, List: &appsv1.DeploymentList{}},
 		{Object: &appsv1.StatefulSet{}, List: &appsv1.StatefulSetList{}},
-		{Object: &v1alpha1.Server{}, List: &v1alpha1.ServerList{}, Unfiltered: true},
 	}
 }
 
@@ -127,22 +133,33 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if err := composition.Index(ctx, mgr.GetFieldIndexer(), kinds()); err != nil {
 		return err
 	}
-	engine, err := composition.New(composition.Engine{
-		Templates: compiled, Policy: policy, Kinds: kinds(),
-		Client: mgr.GetClient(), Cache: mgr.GetClient(), Live: mgr.GetAPIReader(),
-	})
+	shared := environment{
+		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
+		events: mgr.GetEventRecorder("seldon-operator"), versions: newVersions(),
+	}
+	// Each owner's engine looks at the kinds that such an owner has children of,
+	// and at no others.
+	withEngine := func(kinds []composition.Kind) (environment, error) {
+		engine, err := composition.New(composition.Engine{
+			Templates: compiled, Policy: policy, Kinds: kinds,
+			Client: mgr.GetClient(), Cache: mgr.GetClient(), Live: mgr.GetAPIReader(),
+		})
+		env := shared
+		env.engine = engine
+		return env, err
+	}
+	forRuntimes, err := withEngine(kinds())
 	if err != nil {
 		return err
 	}
-	env := environment{
-		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
-		engine: engine, events: mgr.GetEventRecorder("seldon-operator"),
-		versions: newVersions(),
-	}
-	if err := (&seldonRuntimeReconciler{env}).setup(ctx, mgr); err != nil {
+	if err := (&seldonRuntimeReconciler{forRuntimes}).setup(ctx, mgr); err != nil {
 		return fmt.Errorf("set up the SeldonRuntime controller: %w", err)
 	}
-	if err := (&serverReconciler{env}).setup(ctx, mgr); err != nil {
+	forServers, err := withEngine(serverKinds())
+	if err != nil {
+		return err
+	}
+	if err := (&serverReconciler{forServers}).setup(ctx, mgr); err != nil {
 		return fmt.Errorf("set up the Server controller: %w", err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
@@ -39,6 +41,7 @@ const (
 // ready. Metrics: seconds of either, their ratio, and the operator's processor
 // seconds and peak resident memory.
 func BenchmarkFleet(b *testing.B) {
+	log.SetLogger(logr.Discard()) // the installation of CRDs wants one
 	binary := buildManager(b)
 	for b.Loop() {
 		byOperator, usage, objects := expandFleet(b, binary)
