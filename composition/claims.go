@@ -97,21 +97,31 @@ func (e *Engine) claimsToGrow(ctx context.Context, step Step) ([]growth, error) 
 	if err := e.Live.List(ctx, claims, client.InNamespace(step.Key.Namespace)); err != nil {
 		return nil, fmt.Errorf("list the volume claims of %s: %w", step.Key, err)
 	}
+	templates := claimsByName(step.Object)
 	var grown []growth
-	for name, template := range claimsByName(step.Object) {
-		size := storageOf(template)
-		for i := range claims.Items {
-			claim := &claims.Items[i]
-			ordinal, found := strings.CutPrefix(claim.Name, name+"-"+step.Key.Name+"-")
-			if _, err := strconv.Atoi(ordinal); !found || err != nil || size == nil {
-				continue
-			}
-			if request := claim.Spec.Resources.Requests[corev1.ResourceStorage]; request.Cmp(*size) < 0 {
-				grown = append(grown, growth{object: claim, from: request, to: *size})
-			}
+	for i := range claims.Items {
+		claim := &claims.Items[i]
+		// <template>-<StatefulSet>-<ordinal>
+		of, ordinal := cutLast(claim.Name, "-")
+		template, ours := strings.CutSuffix(of, "-"+step.Key.Name)
+		if _, err := strconv.ParseUint(ordinal, 10, 31); err != nil || !ours || claim.DeletionTimestamp != nil {
+			continue
+		}
+		size, request := storageOf(templates[template]), claim.Spec.Resources.Requests[corev1.ResourceStorage]
+		if size != nil && request.Cmp(*size) < 0 {
+			grown = append(grown, growth{object: claim, from: request, to: *size})
 		}
 	}
 	return grown, nil
+}
+
+// cutLast cuts text around the last separator.
+func cutLast(text, separator string) (before, after string) {
+	i := strings.LastIndex(text, separator)
+	if i < 0 {
+		return "", text
+	}
+	return text[:i], text[i+len(separator):]
 }
 
 // reasonOf is the API server's own message, which names the object once and

@@ -2,6 +2,7 @@ package composition
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,23 +36,61 @@ func recent(corrections []time.Time, now time.Time) []time.Time {
 	})
 }
 
-// rivalOf names the manager that wrote the object last, beside us. The cache
-// does not know it: it holds our own entries only.
-func (e *Engine) rivalOf(ctx context.Context, key Key) string {
-	live, err := e.getLive(ctx, key)
+// rivalOf names the manager that took a field of the step's object from us, or,
+// where none owns one, the one that wrote last. The cache does not know it: it
+// holds our own entries only.
+func (e *Engine) rivalOf(ctx context.Context, step Step) string {
+	live, err := e.getLive(ctx, step.Key)
 	if err != nil || live == nil {
 		return ""
 	}
+	ours := appliedFields(live, e.Policy.Manager)
 	var rival metav1.ManagedFieldsEntry
+	rivalTook := false
 	for _, entry := range live.GetManagedFields() {
-		if entry.Manager == e.Policy.Manager || entry.Subresource != "" {
+		if entry.Manager == e.Policy.Manager || entry.Subresource != "" || entry.FieldsV1 == nil {
 			continue
 		}
-		if rival.Time == nil || entry.Time != nil && rival.Time.Before(entry.Time) {
-			rival = entry
+		var theirs map[string]any
+		if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &theirs); err != nil {
+			continue
+		}
+		took := tookFrom(withoutIdentity(step.Object), theirs, ours)
+		later := rival.Time == nil || entry.Time != nil && rival.Time.Before(entry.Time)
+		if took && !rivalTook || took == rivalTook && later {
+			rival, rivalTook = entry, took
 		}
 	}
 	return rival.Manager
+}
+
+// tookFrom tells whether theirs owns a field that desired holds and ours does not
+// own. See sameFields for what theirs and ours are.
+func tookFrom(desired any, theirs, ours map[string]any) bool {
+	for key, below := range theirs {
+		kind, text, _ := strings.Cut(key, ":")
+		var value any
+		switch desired := desired.(type) {
+		case map[string]any:
+			if kind == "f" {
+				value = desired[text]
+			}
+		case []any:
+			var keys map[string]any
+			if kind == "k" && json.Unmarshal([]byte(text), &keys) == nil {
+				value = itemWithKeys(desired, keys)
+			}
+		}
+		if value == nil {
+			continue
+		}
+		theirs, _ := below.(map[string]any)
+		ours, owned := ours[key].(map[string]any)
+		if isLeaf(theirs) && !owned || !isLeaf(theirs) && tookFrom(value, theirs, ours) {
+			return true
+		}
+	}
+	return false
 }
 
 // contention is the message of a correction that waits. where is the first place

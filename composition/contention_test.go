@@ -23,9 +23,6 @@ var _ = Describe("Drift that comes back", func() {
 			site.patch(&corev1.ConfigMap{}, "site", fmt.Sprintf(`{"data":{"index.html":"%d"}}`, round), client.FieldOwner("rewriter"))
 			site.cached()
 		}
-		// Somebody who has nothing to do with it.
-		site.patch(&corev1.ConfigMap{}, "site", `{"metadata":{"annotations":{"theirs":"1"}}}`, client.FieldOwner("annotator"))
-
 		for round := range 5 {
 			now = now.Add(time.Second)
 			drift(round)
@@ -33,6 +30,9 @@ var _ = Describe("Drift that comes back", func() {
 		}
 		now = now.Add(time.Second)
 		drift(5)
+		// Another, later, who has nothing to do with it.
+		site.patch(&corev1.ConfigMap{}, "site", `{"metadata":{"annotations":{"theirs":"1"}}}`, client.FieldOwner("annotator"))
+		site.cached()
 		outcome := site.mustReconcile()
 		Expect(outcome.Corrected).To(BeEmpty())
 		message := "ConfigMap " + site.owner.Namespace + `/site: data is changed again and again by "rewriter"; it is put back once a minute until that stops`

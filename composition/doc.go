@@ -15,18 +15,38 @@
 // What always holds:
 //
 //   - A rendering is complete or it is not applied at all.
+//
 //   - Only fields that a layer means are sent, under one constant field manager;
 //     fields, labels and annotations of others survive.
+//
 //   - Children are applied in waves: accounts, configuration, services,
 //     workloads, custom resources. Those of a wave go side by side; an error
 //     holds back the waves after it and all pruning.
+//
 //   - Only objects that the owner's UID controls are changed or deleted, each
 //     write with the UID of what was seen. Volume claims are never deleted.
+//
 //   - An instance that is as it is wanted sends no request, whatever status its
 //     children report, and a restart of the operator writes nothing.
 //
+//   - A write to an object that has changed hands, or that was deleted while the
+//     cache was behind, fails instead of taking it over or bringing it back.
+//
+// Who owns what: children are applied under [Policy].Manager and no other field
+// manager. A field that is no longer rendered goes away, except replicas and seeded
+// fields, which are given up first, so that their live values stay. What another
+// program made for the same owner is adopted: the fields that it owns by `Update`
+// become ours, and its pods keep running; see [WouldRestart].
+//
 // What is remembered: in memory, of each child, the digest of what was applied
-// and of what was then seen, and losing that costs reads. In the cluster, on the
-// children's own metadata, what correctness needs: the owner's kind (a label), the
-// last value of a seeded field, the configuration that a workload was made with.
+// and of what was then seen, and losing that costs reads. In the cluster is what
+// correctness needs: on a child's own metadata the owner's kind (a label), the
+// last value of a seeded field and the configuration that a workload was made
+// with, as digests; in its managedFields, that it is being adopted; in a
+// ControllerRevision, a StatefulSet that is made anew because its claims grow.
+//
+// What an operator needs besides get, list, watch, create, patch and delete of
+// its kinds of children, where StatefulSets with claim templates are among them:
+// list and patch of PersistentVolumeClaims, and get, create and delete of
+// ControllerRevisions.
 package composition

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 
@@ -144,4 +145,24 @@ func BenchmarkReconcileUnchanged(b *testing.B) {
 			b.Fatalf("not in step: %v", describe(outcome.Plan))
 		}
 	}
+}
+
+// Owners are reconciled side by side, over one ledger and one set of templates.
+func TestReconcileSideBySide(t *testing.T) {
+	engine, request := unchanged(t)
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			request := request
+			request.Owner.UID = types.UID(fmt.Sprintf("%s%d", testOwner.UID, i))
+			request.Paused = true
+			for range 20 {
+				if _, err := engine.Reconcile(t.Context(), request); err != nil {
+					t.Error(err)
+				}
+				engine.Forget(request.Owner)
+			}
+		})
+	}
+	group.Wait()
 }

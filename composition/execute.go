@@ -103,11 +103,14 @@ func (e *Engine) carryOut(ctx context.Context, step Step, mark mark) result {
 	if step.Reason == Drifted && correctionDue(mark.corrections, e.now()) > 0 {
 		rival := mark.rival
 		if rival == "" {
-			rival = e.rivalOf(ctx, step.Key)
+			rival = e.rivalOf(ctx, step)
 		}
 		return result{step: step.hold(Contended, contention(step.Key, step.Message, rival)), live: step.Live, rival: rival}
 	}
 	if step.Action == Recreate {
+		if refused := mark.refused; refused.desired == step.desired && e.now().Sub(refused.at) < heldRetry {
+			return result{step: step.hold(Blocked, refused.message), live: step.Live}
+		}
 		return e.recreate(ctx, step)
 	}
 	if step.Verify {
@@ -198,6 +201,8 @@ func (e *Engine) remember(account *account, result result) {
 		account.applied(step.Key, step.desired, result.live, manager, e.now(), step.Reason == Drifted && result.wrote)
 	case step.Action == Hold && step.Reason == WouldRestart:
 		account.held(step.Key, step.desired, result.live, manager, step.Message)
+	case step.Action == Hold && step.Reason == Blocked && step.desired != digest{}:
+		account.blocked(step.Key, step.desired, step.Message, e.now())
 	case step.Action == Hold && step.Reason == Contended:
 		mark := account.marks[step.Key]
 		mark.rival = result.rival

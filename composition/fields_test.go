@@ -95,3 +95,23 @@ func FuzzMatch(f *testing.F) {
 		}
 	})
 }
+
+func TestTookFrom(t *testing.T) {
+	const desired = `{"data":{"a":"1"},"env":[{"name":"A","value":"1"}]}`
+	const ours = `{"f:data":{},"f:env":{"k:{\"name\":\"A\"}":{".":{},"f:name":{}}}}`
+	for theirs, took := range map[string]bool{
+		`{}`: false,
+		`{"f:metadata":{"f:annotations":{"f:x":{}}}}`:                        false,
+		`{"f:data":{"f:a":{}}}`:                                              true,
+		`{"f:data":{"f:b":{}}}`:                                              false,
+		`{"f:env":{"k:{\"name\":\"A\"}":{".":{},"f:name":{}}}}`:              false,
+		`{"f:env":{"k:{\"name\":\"A\"}":{".":{},"f:name":{},"f:value":{}}}}`: true,
+		`{"f:env":{"k:{\"name\":\"B\"}":{".":{},"f:name":{},"f:value":{}}}}`: false,
+		`{"f:env":{"k:{":{}}}`:                                               false,
+	} {
+		got := tookFrom(decode(t, desired), decode(t, theirs).(map[string]any), decode(t, ours).(map[string]any))
+		if got != took {
+			t.Errorf("%s: got %v", theirs, got)
+		}
+	}
+}

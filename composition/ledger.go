@@ -88,6 +88,15 @@ type mark struct {
 	// who makes them needful, once that was asked.
 	corrections []time.Time
 	rival       string
+	// refused is the last apply configuration that claims could not grow for.
+	refused refusal
+}
+
+// refusal is what stood in the way of an apply configuration, and when.
+type refusal struct {
+	desired digest
+	message string
+	at      time.Time
 }
 
 // sees tells whether live is, but for its status, what the mark remembers.
@@ -170,6 +179,15 @@ func (a *account) held(key Key, desired digest, live *unstructured.Unstructured,
 	mark := markOf(desired, live, manager)
 	mark.wouldRestart = message
 	a.marks[key] = mark
+}
+
+// blocked remembers that claims may not grow as desired says.
+func (a *account) blocked(key Key, desired digest, message string, now time.Time) {
+	mark := a.marks[key]
+	if mark.refused.desired != desired || mark.refused.message != message || now.Sub(mark.refused.at) >= heldRetry {
+		mark.refused = refusal{desired: desired, message: message, at: now}
+		a.marks[key] = mark
+	}
 }
 
 // gone remembers that an object was deleted. One without finalizers is gone when

@@ -191,6 +191,7 @@ var _ = Describe("What the cache cannot show", func() {
 		site.settle()
 		site.refresh()
 		site.patch(&corev1.Service{}, "shop", `{"metadata":{"labels":null}}`)
+		site.cached()
 		site.settle()
 		service := &corev1.Service{}
 		site.get(service, "shop")

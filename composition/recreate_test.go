@@ -1,6 +1,8 @@
 package composition_test
 
 import (
+	"time"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
@@ -47,12 +49,12 @@ var _ = Describe("Claims that grow", func() {
 	// stay, with a new StatefulSet as their controller.
 	keepsPods := func(grow func()) {
 		GinkgoHelper()
-		before, pods := site.statefulSet("depot"), podUIDs()
+		before, pods := site.depot(), podUIDs()
 		Expect(pods).To(HaveLen(2))
 		site.request.Input.Frames[0].Values["size"] = "2Gi"
 		grow()
 		site.settle()
-		after := site.statefulSet("depot")
+		after := site.depot()
 		Expect(after.UID).NotTo(Equal(before.UID))
 		Expect(after.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests.Storage().String()).To(Equal("2Gi"))
 		Expect(*after.Spec.Replicas).To(BeEquivalentTo(2), "nobody but `kubectl scale` set them")
@@ -87,7 +89,7 @@ var _ = Describe("Claims that grow", func() {
 		Expect(site.mustReconcile().Rolled).To(HaveLen(1))
 		site.settle()
 		Eventually(func(g Gomega) {
-			set := site.statefulSet("depot")
+			set := site.depot()
 			g.Expect(set.Status.CurrentRevision).To(Equal(set.Status.UpdateRevision))
 			g.Expect(set.Status.ReadyReplicas).To(BeEquivalentTo(2))
 			g.Expect(set.Status.ObservedGeneration).To(Equal(set.Generation))
@@ -119,7 +121,7 @@ var _ = Describe("Claims that grow", func() {
 		}
 		Eventually(func() error { return admin.Create(site.ctx, rigid.DeepCopy()) }).Should(Succeed())
 		Eventually(func() corev1.PersistentVolumeClaimPhase { return claims()["shelf-depot-1"].Status.Phase }).Should(Equal(corev1.ClaimBound))
-		before := site.statefulSet("depot")
+		before := site.depot()
 
 		site.request.Input.Frames[0].Values["size"] = "2Gi"
 		outcome := site.mustReconcile()
@@ -129,7 +131,16 @@ var _ = Describe("Claims that grow", func() {
 				ContainSubstring("StatefulSet "+site.owner.Namespace+"/depot: spec.volumeClaimTemplates cannot be changed: it is 1Gi, wanted is 2Gi"),
 				ContainSubstring("PersistentVolumeClaim shelf-depot-1 cannot grow"))))))
 		Expect(claims()["shelf-depot-0"].Spec.Resources.Requests.Storage().String()).To(Equal("1Gi"))
-		Expect(site.statefulSet("depot").UID).To(Equal(before.UID))
+		Expect(site.depot().UID).To(Equal(before.UID))
+
+		Expect(requests.during(func() {
+			for range 5 {
+				Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Message", outcome.Held()[0].Message)))
+			}
+		})).To(BeEmpty())
+		later := time.Now().Add(time.Minute)
+		site.engine.Now = func() time.Time { return later }
+		Expect(requests.during(func() { site.mustReconcile() })).NotTo(BeEmpty(), "the class may have been mended")
 	})
 
 	It("never shrink", func() {
@@ -144,7 +155,7 @@ var _ = Describe("Claims that grow", func() {
 func ready(site *instance, replicas int32) {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
-		set := site.statefulSet("depot")
+		set := site.depot()
 		g.Expect(set.Status.ReadyReplicas).To(Equal(replicas))
 		g.Expect(set.Status.ObservedGeneration).To(Equal(set.Generation))
 	}).Should(Succeed())

@@ -1,0 +1,57 @@
+package composition_test
+
+import (
+	"fmt"
+	"log"
+	"os"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/seldon-operator/seldon-operator/composition"
+)
+
+// A website is composed of a Deployment, a Service and a ConfigMap. Rendering and
+// planning need no cluster: here is what an operator would do about a website
+// that has just been made.
+func Example() {
+	templates, err := composition.NewTemplates(os.DirFS("testdata/templates"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	policy := composition.Policy{Manager: "websites", Domain: "websites.example.com/"}
+	input := composition.Input{
+		Namespace: "team-a",
+		Frames:    []composition.Frame{{Template: "site", Values: map[string]string{"name": "shop", "greeting": "hello"}}},
+		Layers: []composition.Layer{{
+			Source: "Website team-a/shop",
+			Overlays: func() ([]composition.Overlay, error) {
+				return []composition.Overlay{{
+					Path: "spec", Kind: appsv1.SchemeGroupVersion.WithKind("Deployment"), Name: "shop",
+					Content: map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{
+						"containers": []any{map[string]any{"name": "web", "image": "web:2"}},
+					}}}},
+				}}, nil
+			},
+		}},
+	}
+	rendering, err := composition.Render(templates, input, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	plan := composition.MakePlan(composition.Situation{
+		Owner: composition.Owner{
+			GroupVersionKind: schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Website"},
+			Namespace:        "team-a", Name: "shop", UID: "7d8c",
+		},
+		Children: rendering.Children,
+		Policy:   policy,
+	})
+	for _, step := range plan.Steps {
+		fmt.Println(step.Action, step.Key, step.Reason)
+	}
+	// Output:
+	// Apply ConfigMap team-a/site Absent
+	// Apply Service team-a/shop Absent
+	// Apply Deployment team-a/shop Absent
+}

@@ -1,0 +1,86 @@
+package composition
+
+import (
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// What our writes gave back stands in for the cache only as long as it has to:
+// it is most of what an engine remembers.
+func TestCatchUp(t *testing.T) {
+	object := func(version string) *unstructured.Unstructured {
+		live := asLive(testObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "config", nil), "1")
+		live.SetResourceVersion(version)
+		return live
+	}
+	written := time.Unix(1000, 0)
+	tests := map[string]struct {
+		cached string        // version; "" for none
+		after  time.Duration // since the write of version 5
+		live   string        // version; "" for none
+		kept   bool
+	}{
+		"not there yet":          {"", time.Second, "5", true},
+		"older":                  {"4", time.Second, "5", true},
+		"older for long":         {"4", time.Hour, "5", true},
+		"the same":               {"5", time.Second, "5", false},
+		"newer":                  {"6", time.Second, "6", false},
+		"newer by a digit":       {"10", time.Second, "10", false},
+		"not there after a time": {"", cacheLag, "", false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			account := newLedger().account("owner")
+			key := KeyOf(object("5"))
+			account.applied(key, digest{1}, object("5"), testPolicy.Manager, written, false)
+			live := map[Key]*unstructured.Unstructured{}
+			if test.cached != "" {
+				live[key] = object(test.cached)
+			}
+			behind := account.catchUp(live, written.Add(test.after))
+			if behind != test.kept || (account.marks[key].fresh != nil) != test.kept {
+				t.Errorf("behind is %v, kept are %d bytes, want %v", behind, len(account.marks[key].fresh), test.kept)
+			}
+			got := ""
+			if live[key] != nil {
+				got = live[key].GetResourceVersion()
+			}
+			if got != test.live {
+				t.Errorf("live is version %q, want %q", got, test.live)
+			}
+		})
+	}
+}
+
+// An account does not grow with the children that come and go.
+func TestTidy(t *testing.T) {
+	account := newLedger().account("owner")
+	live := asLive(testObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "gone", nil), "1")
+	key := KeyOf(live)
+	account.found(key, digest{1}, live, testPolicy.Manager)
+	account.foreign[key] = sighting{}
+	account.unnoted[key] = true
+	account.tidy(Plan{Steps: []Step{{Key: key}}})
+	if len(account.marks)+len(account.foreign)+len(account.unnoted) != 3 {
+		t.Error("what a plan speaks of is forgotten")
+	}
+	account.tidy(Plan{})
+	if len(account.marks)+len(account.foreign)+len(account.unnoted) != 0 {
+		t.Error("what no plan speaks of is remembered")
+	}
+}
+
+func TestForget(t *testing.T) {
+	ledger := newLedger()
+	ledger.account("owner").unnoted[Key{}] = true
+	if len(ledger.account("owner").unnoted) != 1 {
+		t.Error("an account is another each time")
+	}
+	ledger.forget("owner")
+	if len(ledger.owners) != 0 {
+		t.Error("an owner that is gone is remembered")
+	}
+}
