@@ -63,13 +63,13 @@ var _ = Describe("Adopting what another operator made", func() {
 		site.use("depot", map[string]string{"stock": "1", "size": "1Gi"})
 		site.predecessor()
 		Eventually(func(g Gomega) {
-			g.Expect(site.statefulSet("depot").Status.ReadyReplicas).To(BeEquivalentTo(1))
+			g.Expect(site.depot().Status.ReadyReplicas).To(BeEquivalentTo(1))
 		}).Should(Succeed())
-		before, pod := site.statefulSet("depot"), &corev1.Pod{}
+		before, pod := site.depot(), &corev1.Pod{}
 		site.get(pod, "depot-0")
 		site.settle()
 
-		after, same := site.statefulSet("depot"), &corev1.Pod{}
+		after, same := site.depot(), &corev1.Pod{}
 		Expect(after.Generation).To(Equal(before.Generation))
 		Expect(after.Spec).To(Equal(before.Spec))
 		site.get(same, "depot-0")

@@ -30,10 +30,10 @@ func (i *instance) key(group, kind, name string) composition.Key {
 	return key
 }
 
-func (i *instance) statefulSet(name string) *appsv1.StatefulSet {
+func (i *instance) depot() *appsv1.StatefulSet {
 	GinkgoHelper()
 	set := &appsv1.StatefulSet{}
-	i.get(set, name)
+	i.get(set, "depot")
 	return set
 }
 

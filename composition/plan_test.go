@@ -225,7 +225,7 @@ func TestPlanOverItsStateSpace(t *testing.T) {
 		s := situationOf(bits)
 		before := fingerprint(s)
 		plan := MakePlan(s)
-		if problem := violated(bits, s, plan); problem != "" {
+		if problem := violated(bits, plan); problem != "" {
 			t.Fatalf("%s: %s\n%+v", nameOf(bits), problem, plan.Steps)
 		}
 		if again := MakePlan(s); !slices.Equal(describe(plan), describe(again)) {
@@ -260,7 +260,7 @@ func fingerprint(s Situation) digest {
 }
 
 // violated names the invariant that a plan does not hold; empty for none.
-func violated(bits int, s Situation, plan Plan) string {
+func violated(bits int, plan Plan) string {
 	has := func(bit int) bool { return bits&bit != 0 }
 	for i := 1; i < len(plan.Steps); i++ {
 		if waveOf(plan.Steps[i-1].Key.GroupKind()) > waveOf(plan.Steps[i].Key.GroupKind()) {

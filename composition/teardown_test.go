@@ -1,6 +1,8 @@
 package composition_test
 
 import (
+	"slices"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
@@ -79,7 +81,7 @@ var _ = Describe("Teardown", func() {
 
 	It("leaves volume claims, and what is of others", func() {
 		site.settle()
-		site.engine.Kinds = append(site.engine.Kinds[:len(site.engine.Kinds):len(site.engine.Kinds)],
+		site.engine.Kinds = append(slices.Clip(site.engine.Kinds),
 			composition.Kind{Object: &corev1.PersistentVolumeClaim{}, List: &corev1.PersistentVolumeClaimList{}})
 		claim := &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},

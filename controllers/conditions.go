@@ -116,8 +116,7 @@ func messageOf(err error) string {
 func flatten(err error) []error {
 	joined, isJoined := err.(interface{ Unwrap() []error })
 	if !isJoined {
-		var render *composition.RenderError
-		if errors.As(err, &render) {
+		if render, is := errors.AsType[*composition.RenderError](err); is {
 			return flatten(render.Err)
 		}
 		return []error{err}
