@@ -155,5 +155,5 @@ func (e *Engine) patchMetadata(ctx context.Context, live *unstructured.Unstructu
 // the cache shows it, so that the two compare equal.
 func (e *Engine) asCached(object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	TrimManagedFields(object, e.Policy.Manager)
-	return canonicalised(object)
+	return canonicalised(object, e.Client.Scheme())
 }

@@ -19,9 +19,9 @@
 //   - Only fields that a layer means are sent, under one constant field manager;
 //     fields, labels and annotations of others survive.
 //
-//   - Children are applied in waves: accounts, configuration, services,
-//     workloads, custom resources. Those of a wave go side by side; an error
-//     holds back the waves after it and all pruning.
+//   - Children are applied in waves: accounts and roles, role bindings,
+//     configuration, services, workloads, custom resources. Those of a wave go
+//     side by side; an error holds back the waves after it and all pruning.
 //
 //   - Only objects that the owner's UID controls are changed or deleted, each
 //     write with the UID of what was seen. Volume claims are never deleted.

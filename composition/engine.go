@@ -140,7 +140,7 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error
 	account := e.ledger.account(request.Owner.UID)
 	situation := Situation{
 		Owner: request.Owner, Children: rendering.Children, Live: seen.live, Policy: e.Policy,
-		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts, marks: account.marks,
+		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts, marks: account.marks, types: e.Client.Scheme(),
 	}
 	if !request.Paused {
 		err = e.finishRecreations(ctx, request.Owner, account, rendering.Children, seen.live)

@@ -45,6 +45,8 @@ func (unusedClient) GroupVersionKindFor(object runtime.Object) (schema.GroupVers
 	return gvks[0], err
 }
 
+func (unusedClient) Scheme() *runtime.Scheme { return scheme.Scheme }
+
 func (unusedClient) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
 	return errors.New("a reconcile of an unchanged instance asks the API server")
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/client-go/kubernetes/scheme"
 )
 
 // MismatchError is a field that the API server does not let anybody change, and that
@@ -60,7 +61,7 @@ func immutableMismatches(desired, live *unstructured.Unstructured) []*MismatchEr
 			continue
 		}
 		// Perhaps only written in another way than the API server does.
-		if canonical, err := canonicalised(desired); err == nil && sameImmutable(field, canonical, live) {
+		if canonical, err := canonicalised(desired, scheme.Scheme); err == nil && sameImmutable(field, canonical, live) {
 			continue
 		}
 		mismatches = append(mismatches, &MismatchError{

@@ -11,8 +11,8 @@ import (
 // make of it: manager owns just the fields of desired, and their values are
 // there. False means "in doubt", not "different": the API server may have
 // written a value in another way, which only a dry-run can tell. Then differing
-// names the first place.
-func inStep(desired, live *unstructured.Unstructured, manager string) (differing string, ok bool) {
+// names the first place. types are the Go types of kinds.
+func inStep(desired, live *unstructured.Unstructured, manager string, types *runtime.Scheme) (differing string, ok bool) {
 	owned := appliedFields(live, manager)
 	if owned == nil {
 		return "metadata.managedFields", false
@@ -21,7 +21,7 @@ func inStep(desired, live *unstructured.Unstructured, manager string) (differing
 	if where, same := sameFields(fields, owned, ""); !same {
 		return where, false
 	}
-	canonical, err := canonicalFields(desired)
+	canonical, err := canonicalFields(desired, types)
 	if err != nil {
 		return "", false
 	}
@@ -49,11 +49,11 @@ func withoutIdentity(object *unstructured.Unstructured) map[string]any {
 	return fields
 }
 
-// canonicalised sends an object of a built-in kind through its Go type, which
-// writes quantities and the like as the API server does. Zero values that the
-// type omits are lost, as they are in what the API server returns.
-func canonicalised(object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	typed, err := scheme.Scheme.New(object.GroupVersionKind())
+// canonicalised sends an object through the Go type of its kind, if types has it.
+// That writes quantities and the like as the API server does, and is what a cache
+// of typed objects shows. Zero values that the type omits are lost.
+func canonicalised(object *unstructured.Unstructured, types *runtime.Scheme) (*unstructured.Unstructured, error) {
+	typed, err := types.New(object.GroupVersionKind())
 	if runtime.IsNotRegisteredError(err) {
 		return object, nil
 	}
@@ -72,8 +72,8 @@ func canonicalised(object *unstructured.Unstructured) (*unstructured.Unstructure
 
 // canonicalFields is an apply configuration written as the API server does, with
 // just the fields that it has: a Go type adds some zero values of its own.
-func canonicalFields(desired *unstructured.Unstructured) (map[string]any, error) {
-	canonical, err := canonicalised(desired)
+func canonicalFields(desired *unstructured.Unstructured, types *runtime.Scheme) (map[string]any, error) {
+	canonical, err := canonicalised(desired, types)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +199,7 @@ func sameTemplate(desired, live *unstructured.Unstructured, manager string) bool
 	if _, same := sameFields(podTemplate(desired), owned, ""); !same {
 		return false
 	}
-	canonical, err := canonicalFields(desired)
+	canonical, err := canonicalFields(desired, scheme.Scheme)
 	if err != nil {
 		return false
 	}

@@ -3,7 +3,11 @@ package composition
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
 )
 
 func TestContainedIn(t *testing.T) {
@@ -66,18 +70,34 @@ func TestInStepKnowsTheForms(t *testing.T) {
 	desired := object(pod(`{"name":"web","resources":{"limits":{"cpu":"0.5","memory":"1024Mi"}},"tty":false}`))
 	live := asLive(desired, "1")
 	live.Object["spec"] = object(pod(`{"name":"web","resources":{"limits":{"cpu":"500m","memory":"1Gi"}},"imagePullPolicy":"Always"}`)).Object["spec"]
-	if differing, ok := inStep(desired, live, testPolicy.Manager); !ok {
+	if differing, ok := inStep(desired, live, testPolicy.Manager, scheme.Scheme); !ok {
 		t.Errorf("not in step: %s", differing)
 	}
 	live.Object["spec"] = object(pod(`{"name":"web","resources":{"limits":{"cpu":"400m","memory":"1Gi"}}}`)).Object["spec"]
-	if differing, ok := inStep(desired, live, testPolicy.Manager); ok || differing != ".spec.template.spec.containers[]" {
+	if differing, ok := inStep(desired, live, testPolicy.Manager, scheme.Scheme); ok || differing != ".spec.template.spec.containers[]" {
 		t.Errorf("in step, or differing at %q", differing)
 	}
-	if _, ok := inStep(desired, live, "nobody"); ok {
+	if _, ok := inStep(desired, live, "nobody", scheme.Scheme); ok {
 		t.Error("in step with what nobody applied")
 	}
 	// A value that the type does not have is in doubt, not a panic.
-	if _, ok := inStep(object(`{`+head+`,"spec":"what"}`), live, testPolicy.Manager); ok {
+	if _, ok := inStep(object(`{`+head+`,"spec":"what"}`), live, testPolicy.Manager, scheme.Scheme); ok {
 		t.Error("nonsense is in step")
+	}
+}
+
+// A custom resource has its forms too; they are those of its Go type.
+func TestInStepKnowsTheFormsOfCustomResources(t *testing.T) {
+	kind := schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shop"}
+	types := runtime.NewScheme()
+	types.AddKnownTypeWithName(kind, &corev1.PersistentVolumeClaim{}) // for its quantities
+	desired := testObject(kind, "shop", decode(t, `{"spec":{"resources":{"requests":{"storage":"1024Mi"}}}}`).(map[string]any))
+	live := asLive(desired, "1")
+	live.Object["spec"] = decode(t, `{"resources":{"requests":{"storage":"1Gi"}}}`)
+	if differing, ok := inStep(desired, live, testPolicy.Manager, types); !ok {
+		t.Errorf("not in step: %s", differing)
+	}
+	if _, ok := inStep(desired, live, testPolicy.Manager, scheme.Scheme); ok {
+		t.Error("in step for who does not know the type")
 	}
 }

@@ -160,6 +160,17 @@ var _ = Describe("What the cache cannot show", func() {
 		Expect(lists(requests.during(func() { site.settle() }))).To(BeEmpty())
 	})
 
+	It("is all that is asked for after a restart", func() {
+		site := newInstance()
+		site.request.Input.Frames = append(site.request.Input.Frames, composition.Frame{Template: "kiosk"},
+			composition.Frame{Template: "depot", Values: map[string]string{"stock": "1", "size": "1Gi"}})
+		site.settle()
+		site.engine = newEngine()
+		Expect(requests.during(func() { site.mustReconcile() })).To(And(
+			HaveLen(len(kinds)+1), HaveEach(HavePrefix("GET ")), ContainElement(HaveSuffix("/controllerrevisions/depot-recreation"))))
+		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
+	})
+
 	It("is asked for once a minute where it is in the way", func() {
 		site := newInstance()
 		now := time.Now()

@@ -1,12 +1,15 @@
 package composition
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/scheme"
 )
 
 // Action is what a plan wants done about one child.
@@ -125,6 +128,8 @@ type Situation struct {
 	Policy Policy
 
 	marks map[Key]mark
+	// types are the Go types of the children's kinds; nil for the built-in ones.
+	types *runtime.Scheme
 }
 
 // MakePlan decides for each child and for each leftover.
@@ -212,7 +217,7 @@ func compare(s Situation, step Step) Step {
 		step.Action, step.Reason = Skip, InStep
 		return step
 	}
-	differing, ok := inStep(step.Object, step.Live, s.Policy.Manager)
+	differing, ok := inStep(step.Object, step.Live, s.Policy.Manager, cmp.Or(s.types, scheme.Scheme))
 	switch {
 	case ok:
 		step.Action, step.Reason = Skip, InStep
