@@ -115,10 +115,9 @@ func isWorkload(kind schema.GroupKind) bool {
 // Owner is the object that an instance is composed for.
 type Owner struct {
 	schema.GroupVersionKind
-	Namespace  string
-	Name       string
-	UID        types.UID
-	Generation int64
+	Namespace string
+	Name      string
+	UID       types.UID
 }
 
 // controls tells whether the owner is the controller of object.

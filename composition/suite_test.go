@@ -138,7 +138,7 @@ func newInstance() *instance {
 	i.request = composition.Request{
 		Owner: composition.Owner{
 			GroupVersionKind: corev1.SchemeGroupVersion.WithKind("ConfigMap"),
-			Namespace:        owner.Namespace, Name: owner.Name, UID: owner.UID, Generation: 1,
+			Namespace:        owner.Namespace, Name: owner.Name, UID: owner.UID,
 		},
 		Input: composition.Input{
 			Namespace: owner.Namespace,

@@ -1,13 +1,10 @@
 package composition
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -135,79 +132,6 @@ func (v *variant) bind(values []string) []Child {
 		}
 	}
 	return children
-}
-
-// bindWith is Bind, and merges the shared layer into the objects. As many
-// instances share it, the result is compiled and kept with the namespace open:
-// for a frame that the layer changes, another instance is another binding.
-func (t *Templates) bindWith(frame Frame, namespace string, shared *Layer) ([]Child, error) {
-	if shared == nil {
-		return t.Bind(frame, namespace)
-	}
-	key := layeredKey(frame, shared)
-	if kept, found := t.layered.Get(key); found {
-		if v := kept.(*variant); v != nil {
-			return v.bind([]string{namespace}), nil
-		}
-		return t.Bind(frame, namespace)
-	}
-	children, err := t.Bind(frame, placeholder(0))
-	if err != nil {
-		return nil, err
-	}
-	overlays, err := shared.Overlays()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", shared.Source, err)
-	}
-	changed := false
-	for _, overlay := range overlays {
-		met, err := mergeOverlay(children, shared.Source, overlay)
-		if err != nil {
-			return nil, err
-		}
-		changed = changed || met
-	}
-	if !changed {
-		t.layered.Add(key, (*variant)(nil)) // nothing to keep but that
-		return t.Bind(frame, namespace)
-	}
-	v, err := compileChildren(children)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", shared.Source, err)
-	}
-	t.layered.Add(key, v)
-	return v.bind([]string{namespace}), nil
-}
-
-// layeredKey identifies a frame less its namespace, and a layer. The lengths
-// keep values that hold separators apart.
-func layeredKey(frame Frame, shared *Layer) [sha256.Size]byte {
-	hash := sha256.New()
-	part := func(text string) { _, _ = fmt.Fprintf(hash, "%d:%s,", len(text), text) } // a hash takes anything
-	part(shared.Source)
-	part(shared.Version)
-	part(frame.Template)
-	for _, component := range slices.Sorted(slices.Values(frame.Components)) {
-		part(component)
-	}
-	for _, name := range slices.Sorted(maps.Keys(frame.Values)) {
-		part(name)
-		part(frame.Values[name])
-	}
-	return [sha256.Size]byte(hash.Sum(nil))
-}
-
-// compileChildren compiles objects whose only parameter is the namespace.
-func compileChildren(children []Child) (*variant, error) {
-	v := &variant{parameters: []string{namespaceParameter}}
-	for _, child := range children {
-		content, err := compileNode(child.Object.Object, 1)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", child.Key(), err)
-		}
-		v.objects = append(v.objects, compiledObject{content: content, rollReaders: child.RollReaders, seed: child.Seed})
-	}
-	return v, nil
 }
 
 // namespaceParameter is the one parameter that no file declares: Kustomize's own
@@ -404,115 +328,4 @@ func dropPolicies(object *unstructured.Unstructured) {
 		annotations = nil // SetAnnotations then removes the field
 	}
 	object.SetAnnotations(annotations)
-}
-
-// A placeholder is a legal DNS label, so that Kustomize takes it wherever a name
-// may stand; the digits tell the parameter.
-const (
-	placeholderStart = "p7hole"
-	placeholderEnd   = "q7"
-)
-
-func placeholder(parameter int) string {
-	return placeholderStart + strconv.Itoa(parameter) + placeholderEnd
-}
-
-// node is a piece of a compiled object: a map, a list, a hole or a constant.
-type node interface {
-	// bind gives a deep copy with the holes filled by values, by parameter index.
-	bind(values []string) any
-}
-
-type (
-	mapNode      map[string]node
-	listNode     []node
-	constantNode struct{ value any }
-	// holeNode is a string with parameters in it: literal, parameter, literal, ….
-	holeNode struct {
-		literals   []string
-		parameters []int
-	}
-)
-
-func (n mapNode) bind(values []string) any {
-	bound := make(map[string]any, len(n))
-	for key, child := range n {
-		bound[key] = child.bind(values)
-	}
-	return bound
-}
-
-func (n listNode) bind(values []string) any {
-	bound := make([]any, len(n))
-	for i, child := range n {
-		bound[i] = child.bind(values)
-	}
-	return bound
-}
-
-func (n constantNode) bind([]string) any { return n.value }
-
-func (n holeNode) bind(values []string) any {
-	var text strings.Builder
-	for i, parameter := range n.parameters {
-		text.WriteString(n.literals[i])
-		text.WriteString(values[parameter])
-	}
-	text.WriteString(n.literals[len(n.parameters)])
-	return text.String()
-}
-
-// compileNode turns decoded JSON into nodes, splitting strings at placeholders.
-func compileNode(value any, parameters int) (node, error) {
-	switch value := value.(type) {
-	case map[string]any:
-		compiled := make(mapNode, len(value))
-		for key, child := range value {
-			if strings.Contains(key, placeholderStart) {
-				return nil, fmt.Errorf("a parameter may not be part of the key %q", key)
-			}
-			node, err := compileNode(child, parameters)
-			if err != nil {
-				return nil, err
-			}
-			compiled[key] = node
-		}
-		return compiled, nil
-	case []any:
-		compiled := make(listNode, len(value))
-		for i, child := range value {
-			node, err := compileNode(child, parameters)
-			if err != nil {
-				return nil, err
-			}
-			compiled[i] = node
-		}
-		return compiled, nil
-	case string:
-		return compileString(value, parameters)
-	default:
-		return constantNode{value}, nil
-	}
-}
-
-func compileString(text string, parameters int) (node, error) {
-	hole := holeNode{}
-	for {
-		literal, rest, found := strings.Cut(text, placeholderStart)
-		hole.literals = append(hole.literals, literal)
-		if !found {
-			break
-		}
-		digits, after, ended := strings.Cut(rest, placeholderEnd)
-		parameter, err := strconv.Atoi(digits)
-		if !ended || err != nil || parameter >= parameters {
-			return nil, fmt.Errorf("%q holds a mangled parameter", text)
-		}
-		hole.parameters = append(hole.parameters, parameter)
-		text = after
-	}
-	if len(hole.parameters) == 0 {
-		return constantNode{text}, nil
-	}
-	return hole, nil
 }

@@ -68,7 +68,7 @@ func reconcileSite(ctx context.Context, engine *composition.Engine, site client.
 	outcome, err := engine.Reconcile(ctx, composition.Request{
 		Owner: composition.Owner{
 			GroupVersionKind: schema.GroupVersionKind{Group: "sites.example.com", Version: "v1", Kind: "Site"},
-			Namespace:        namespace, Name: name, UID: site.GetUID(), Generation: site.GetGeneration(),
+			Namespace:        namespace, Name: name, UID: site.GetUID(),
 		},
 		Input: composition.Input{
 			Namespace: namespace,

@@ -53,8 +53,8 @@ var boundedComponents = map[string]boundedComponent{
 }
 
 // boundReplicas bounds the replicas that a layer sets for a component. workload
-// is the component as its layers make it. It is nil-safe in that a component
-// without a bound gets what was asked for.
+// is the component as its layers make it. A component without a bound gets what
+// was asked for; a bound is given only if it lowers the number.
 func boundReplicas(component string, asked int64, workload map[string]any, counts Counts, multiplier *int64) (int64, *Bound, error) {
 	limit, found := boundedComponents[component]
 	if !found {

@@ -94,18 +94,12 @@ func these(overlays *[]composition.Overlay) func() ([]composition.Overlay, error
 // same labels and annotations.
 func onWorkload(labels, annotations map[string]any) map[string]any {
 	metadata := func() map[string]any {
-		return map[string]any{"labels": copied(labels), "annotations": copied(annotations)}
+		return map[string]any{"labels": maps.Clone(labels), "annotations": maps.Clone(annotations)}
 	}
 	return map[string]any{
 		"metadata": metadata(),
 		"spec":     map[string]any{"template": map[string]any{"metadata": metadata()}},
 	}
-}
-
-func copied(values map[string]any) map[string]any {
-	result := make(map[string]any, len(values))
-	maps.Copy(result, values)
-	return result
 }
 
 // podSpec is the content of an overlay that changes a workload's pods.

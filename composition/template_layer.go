@@ -1,0 +1,81 @@
+package composition
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// bindWith is Bind, and merges the shared layer into the objects. As many
+// instances share it, the result is compiled and kept with the namespace open:
+// for a frame that the layer changes, another instance is another binding.
+func (t *Templates) bindWith(frame Frame, namespace string, shared *Layer) ([]Child, error) {
+	if shared == nil {
+		return t.Bind(frame, namespace)
+	}
+	key := layeredKey(frame, shared)
+	if kept, found := t.layered.Get(key); found {
+		if v := kept.(*variant); v != nil {
+			return v.bind([]string{namespace}), nil
+		}
+		return t.Bind(frame, namespace)
+	}
+	children, err := t.Bind(frame, placeholder(0))
+	if err != nil {
+		return nil, err
+	}
+	overlays, err := shared.Overlays()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", shared.Source, err)
+	}
+	changed := false
+	for _, overlay := range overlays {
+		met, err := mergeOverlay(children, shared.Source, overlay)
+		if err != nil {
+			return nil, err
+		}
+		changed = changed || met
+	}
+	if !changed {
+		t.layered.Add(key, (*variant)(nil)) // nothing to keep but that
+		return t.Bind(frame, namespace)
+	}
+	v, err := compileChildren(children)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", shared.Source, err)
+	}
+	t.layered.Add(key, v)
+	return v.bind([]string{namespace}), nil
+}
+
+// layeredKey identifies a frame less its namespace, and a layer. The lengths
+// keep values that hold separators apart.
+func layeredKey(frame Frame, shared *Layer) [sha256.Size]byte {
+	hash := sha256.New()
+	part := func(text string) { _, _ = fmt.Fprintf(hash, "%d:%s,", len(text), text) } // a hash takes anything
+	part(shared.Source)
+	part(shared.Version)
+	part(frame.Template)
+	for _, component := range slices.Sorted(slices.Values(frame.Components)) {
+		part(component)
+	}
+	for _, name := range slices.Sorted(maps.Keys(frame.Values)) {
+		part(name)
+		part(frame.Values[name])
+	}
+	return [sha256.Size]byte(hash.Sum(nil))
+}
+
+// compileChildren compiles objects whose only parameter is the namespace.
+func compileChildren(children []Child) (*variant, error) {
+	v := &variant{parameters: []string{namespaceParameter}}
+	for _, child := range children {
+		content, err := compileNode(child.Object.Object, 1)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", child.Key(), err)
+		}
+		v.objects = append(v.objects, compiledObject{content: content, rollReaders: child.RollReaders, seed: child.Seed})
+	}
+	return v, nil
+}
