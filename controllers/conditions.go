@@ -94,10 +94,10 @@ func failure(err error) (verdict, bool) {
 }
 
 // applyReason is the API server's own reason where it gives one, Forbidden and
-// Invalid among them.
+// Invalid among them. A conflict beside other errors is not what matters.
 func applyReason(err error) string {
 	for _, each := range flatten(err) {
-		if reason := apierrors.ReasonForError(each); reason != metav1.StatusReasonUnknown {
+		if reason := apierrors.ReasonForError(each); reason != metav1.StatusReasonUnknown && reason != metav1.StatusReasonConflict {
 			return string(reason)
 		}
 	}

@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -66,17 +65,8 @@ func (r *seldonRuntimeReconciler) Reconcile(ctx context.Context, request reconci
 	} else {
 		result, err = r.expand(ctx, runtime)
 	}
-	terminal := &terminalError{}
-	if errors.As(err, &terminal) {
-		// The status says it, and only a change that wakes us can mend it.
-		ctrl.LoggerFrom(ctx).Info("waiting for a change", "reason", terminal.Error())
-		err = nil
-	}
-	return result, errors.Join(err, r.writeStatus(ctx, before, runtime))
+	return result, r.finish(ctx, before, runtime, err)
 }
-
-// terminalError is an error that trying again does not mend.
-type terminalError struct{ error }
 
 // expand renders and applies the runtime, and puts what came of it into its
 // conditions.
@@ -112,33 +102,11 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 	return reconcile.Result{RequeueAfter: outcome.RequeueAfter}, nil
 }
 
-// failed tells an error in Ready. The other conditions stay as they were: they
-// speak of what is running, which goes on.
-func failed(object conditioned, err error) (reconcile.Result, error) {
-	ready, terminal := failure(err)
-	setConditions(object, []verdict{ready}, otherConditions(object)...)
-	if terminal {
-		return reconcile.Result{}, &terminalError{err}
-	}
-	return reconcile.Result{}, err
-}
-
-// otherConditions are the types of object's conditions, less Ready.
-func otherConditions(object conditioned) []string {
-	var types []string
-	for _, condition := range object.GetConditions() {
-		if condition.Type != v1alpha1.ConditionReady {
-			types = append(types, condition.Type)
-		}
-	}
-	return types
-}
-
 // owner of the runtime's children.
 func (r *seldonRuntimeReconciler) owner(runtime *v1alpha1.SeldonRuntime) composition.Owner {
 	return composition.Owner{
 		GroupVersionKind: v1alpha1.GroupVersion.WithKind("SeldonRuntime"),
-		Namespace:        runtime.Namespace, Name: runtime.Name, UID: runtime.UID, Generation: runtime.Generation,
+		Namespace:        runtime.Namespace, Name: runtime.Name, UID: runtime.UID,
 	}
 }
 

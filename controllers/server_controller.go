@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -68,12 +67,7 @@ func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 	}
 	before := server.DeepCopy()
 	result, err := r.expand(ctx, server)
-	terminal := &terminalError{}
-	if errors.As(err, &terminal) {
-		ctrl.LoggerFrom(ctx).Info("waiting for a change", "reason", terminal.Error())
-		err = nil
-	}
-	return result, errors.Join(err, r.writeStatus(ctx, before, server))
+	return result, r.finish(ctx, before, server, err)
 }
 
 // expand renders and applies the Server, and puts what came of it into its status.
@@ -108,7 +102,7 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 func serverOwner(server *v1alpha1.Server) composition.Owner {
 	return composition.Owner{
 		GroupVersionKind: v1alpha1.GroupVersion.WithKind("Server"),
-		Namespace:        server.Namespace, Name: server.Name, UID: server.UID, Generation: server.Generation,
+		Namespace:        server.Namespace, Name: server.Name, UID: server.UID,
 	}
 }
 

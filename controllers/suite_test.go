@@ -306,20 +306,25 @@ func names(list client.ObjectList) []string {
 // newConfig makes a SeldonConfig of its own, a changed copy of the default one.
 func newConfig(change ...func(*v1alpha1.SeldonConfig)) *v1alpha1.SeldonConfig {
 	GinkgoHelper()
-	config := get(operatorNamespace, "default", &v1alpha1.SeldonConfig{})
-	config.ObjectMeta = metav1.ObjectMeta{GenerateName: "config-", Namespace: operatorNamespace}
-	for _, change := range change {
-		change(config)
-	}
-	Expect(admin.Create(lifetime, config)).To(Succeed())
-	return config
+	return copyConfig("default", &v1alpha1.SeldonConfig{}, change)
 }
 
 // newServerConfig makes a changed copy of the ServerConfig mlserver.
 func newServerConfig(change ...func(*v1alpha1.ServerConfig)) *v1alpha1.ServerConfig {
 	GinkgoHelper()
-	config := get(operatorNamespace, "mlserver", &v1alpha1.ServerConfig{})
-	config.ObjectMeta = metav1.ObjectMeta{GenerateName: "config-", Namespace: operatorNamespace}
+	return copyConfig("mlserver", &v1alpha1.ServerConfig{}, change)
+}
+
+// copyConfig makes a changed copy of what is in the operator's namespace, under
+// another name.
+func copyConfig[T client.Object](name string, config T, change []func(T)) T {
+	GinkgoHelper()
+	get(operatorNamespace, name, config)
+	config.SetName("")
+	config.SetGenerateName("config-")
+	config.SetResourceVersion("")
+	config.SetUID("")
+	config.SetManagedFields(nil)
 	for _, change := range change {
 		change(config)
 	}

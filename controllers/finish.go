@@ -1,0 +1,59 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+)
+
+// terminalError is an error that trying again does not mend.
+type terminalError struct{ error }
+
+// finish is the one end of a reconcile: it writes status, whatever happened, and
+// gives the error to try again for.
+func (e *environment) finish(ctx context.Context, before, object conditioned, err error) error {
+	if terminal, is := errors.AsType[*terminalError](err); is {
+		// The status says it, and only a change that wakes us can mend it.
+		ctrl.LoggerFrom(ctx).Info("waiting for a change", "reason", terminal.Error())
+		err = nil
+	}
+	return errors.Join(err, e.writeStatus(ctx, before, object))
+}
+
+// failed tells an error in Ready. The other conditions stay as they were: they
+// speak of what is running, which goes on.
+// A cache that is behind is no news either: the next try sees more.
+func failed(object conditioned, err error) (reconcile.Result, error) {
+	if onlyConflicts(err) {
+		return reconcile.Result{RequeueAfter: cacheWait}, nil
+	}
+	ready, terminal := failure(err)
+	setConditions(object, []verdict{ready}, otherConditions(object)...)
+	if terminal {
+		return reconcile.Result{}, &terminalError{err}
+	}
+	return reconcile.Result{}, err
+}
+
+// otherConditions are the types of object's conditions, less Ready.
+func otherConditions(object conditioned) []string {
+	var types []string
+	for _, condition := range object.GetConditions() {
+		if condition.Type != v1alpha1.ConditionReady {
+			types = append(types, condition.Type)
+		}
+	}
+	return types
+}
+
+// onlyConflicts tells errors that say no more than that we read an older state
+// than there is.
+func onlyConflicts(err error) bool {
+	return err != nil && !slices.ContainsFunc(flatten(err), func(each error) bool { return !apierrors.IsConflict(each) })
+}
