@@ -138,7 +138,19 @@ func (o Owner) reference() map[string]any {
 	}
 }
 
-// sortChildren orders children as their keys are.
+// sortChildren orders children as their keys are. A key is read off an object's
+// fields, so each is read once, not at every comparison.
 func sortChildren(children []Child) {
-	slices.SortFunc(children, func(a, b Child) int { return a.Key().compare(b.Key()) })
+	type keyed struct {
+		key   Key
+		child Child
+	}
+	sorted := make([]keyed, len(children))
+	for i, child := range children {
+		sorted[i] = keyed{child.Key(), child}
+	}
+	slices.SortFunc(sorted, func(a, b keyed) int { return a.key.compare(b.key) })
+	for i := range sorted {
+		children[i] = sorted[i].child
+	}
 }
