@@ -25,6 +25,9 @@ BIN := $(CURDIR)/bin
 CONTROLLER_GEN := $(BIN)/controller-gen
 KUSTOMIZE := $(BIN)/kustomize
 GOLANGCI_LINT := $(BIN)/golangci-lint
+BUF := $(BIN)/buf
+PROTOC_GEN_GO := $(BIN)/protoc-gen-go
+PROTOC_GEN_GO_GRPC := $(BIN)/protoc-gen-go-grpc
 
 ##@ General
 
@@ -37,8 +40,9 @@ help: ## Show this list.
 ##@ Development
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Generate the DeepCopy methods of the API types.
-	$(CONTROLLER_GEN) object paths=./api/...
+generate: $(CONTROLLER_GEN) $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Generate DeepCopy methods and the scheduler's messages.
+	$(CONTROLLER_GEN) object paths=./api/v1alpha1/...
+	$(BUF) generate --template api/scheduler/buf.gen.yaml api/scheduler
 
 .PHONY: manifests
 manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the operator's RBAC role.
@@ -59,7 +63,7 @@ lint: $(GOLANGCI_LINT) ## Run the linters.
 	$(GOLANGCI_LINT) run
 
 # Everything that make writes and git keeps.
-GENERATED := config/crd/bases config/rbac/role.yaml ':(glob)**/zz_generated.*.go'
+GENERATED := config/crd/bases config/rbac/role.yaml ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
 
 .PHONY: verify
 verify: generate manifests ## Fail if generated files or go.mod files are stale.
@@ -133,6 +137,13 @@ $(CONTROLLER_GEN): PACKAGE := sigs.k8s.io/controller-tools/cmd/controller-gen
 $(KUSTOMIZE): PACKAGE := sigs.k8s.io/kustomize/kustomize/v5
 $(GOLANGCI_LINT): PACKAGE := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
-$(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT): hack/tools/go.mod hack/tools/go.sum
+$(BUF): PACKAGE := github.com/bufbuild/buf/cmd/buf
+$(PROTOC_GEN_GO_GRPC): PACKAGE := google.golang.org/grpc/cmd/protoc-gen-go-grpc
+
+$(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT) $(BUF) $(PROTOC_GEN_GO_GRPC): hack/tools/go.mod hack/tools/go.sum
 	@echo 'Building $(notdir $@); the first time this takes a while.'
 	@cd hack/tools && CGO_ENABLED=0 go build -trimpath -o $@ $(PACKAGE) && touch $@
+
+# Of the operator's own module: the version of the library that it links.
+$(PROTOC_GEN_GO): go.mod
+	@CGO_ENABLED=0 go build -trimpath -o $@ google.golang.org/protobuf/cmd/protoc-gen-go && touch $@
