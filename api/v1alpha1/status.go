@@ -32,11 +32,23 @@ type Status struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
+// GetObservedGeneration returns the generation that the status speaks of.
+func (m *Model) GetObservedGeneration() int64 { return m.Status.ObservedGeneration }
+
+// SetObservedGeneration replaces it.
+func (m *Model) SetObservedGeneration(generation int64) { m.Status.ObservedGeneration = generation }
+
 // GetConditions returns the conditions, to be read only.
 func (m *Model) GetConditions() []metav1.Condition { return m.Status.Conditions }
 
 // SetConditions replaces the conditions.
 func (m *Model) SetConditions(conditions []metav1.Condition) { m.Status.Conditions = conditions }
+
+// GetObservedGeneration returns the generation that the status speaks of.
+func (p *Pipeline) GetObservedGeneration() int64 { return p.Status.ObservedGeneration }
+
+// SetObservedGeneration replaces it.
+func (p *Pipeline) SetObservedGeneration(generation int64) { p.Status.ObservedGeneration = generation }
 
 // GetConditions returns the conditions, to be read only.
 func (p *Pipeline) GetConditions() []metav1.Condition { return p.Status.Conditions }
@@ -44,17 +56,35 @@ func (p *Pipeline) GetConditions() []metav1.Condition { return p.Status.Conditio
 // SetConditions replaces the conditions.
 func (p *Pipeline) SetConditions(conditions []metav1.Condition) { p.Status.Conditions = conditions }
 
+// GetObservedGeneration returns the generation that the status speaks of.
+func (e *Experiment) GetObservedGeneration() int64 { return e.Status.ObservedGeneration }
+
+// SetObservedGeneration replaces it.
+func (e *Experiment) SetObservedGeneration(generation int64) { e.Status.ObservedGeneration = generation }
+
 // GetConditions returns the conditions, to be read only.
 func (e *Experiment) GetConditions() []metav1.Condition { return e.Status.Conditions }
 
 // SetConditions replaces the conditions.
 func (e *Experiment) SetConditions(conditions []metav1.Condition) { e.Status.Conditions = conditions }
 
+// GetObservedGeneration returns the generation that the status speaks of.
+func (s *Server) GetObservedGeneration() int64 { return s.Status.ObservedGeneration }
+
+// SetObservedGeneration replaces it.
+func (s *Server) SetObservedGeneration(generation int64) { s.Status.ObservedGeneration = generation }
+
 // GetConditions returns the conditions, to be read only.
 func (s *Server) GetConditions() []metav1.Condition { return s.Status.Conditions }
 
 // SetConditions replaces the conditions.
 func (s *Server) SetConditions(conditions []metav1.Condition) { s.Status.Conditions = conditions }
+
+// GetObservedGeneration returns the generation that the status speaks of.
+func (r *SeldonRuntime) GetObservedGeneration() int64 { return r.Status.ObservedGeneration }
+
+// SetObservedGeneration replaces it.
+func (r *SeldonRuntime) SetObservedGeneration(generation int64) { r.Status.ObservedGeneration = generation }
 
 // GetConditions returns the conditions, to be read only.
 func (r *SeldonRuntime) GetConditions() []metav1.Condition { return r.Status.Conditions }

@@ -1,0 +1,338 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// drive brings the scheduler one step closer to what an object wants, and says
+// when to look again: after a while if it gives one, after a backoff on an error.
+func (c *connection) drive(ctx context.Context, key objectKey) (time.Duration, error) {
+	if !c.isOpen(key.kind) {
+		// Its turn comes when the scheduler asks for the kind.
+		return 0, nil
+	}
+	if key.kind == Server {
+		return 0, c.driveServer(ctx, key.name)
+	}
+	kind := key.kind.relayed()
+	object := kind.newObject()
+	err := c.Reader.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: key.name}, object)
+	switch {
+	case apierrors.IsNotFound(err):
+		return 0, c.discard(ctx, kind, key)
+	case err != nil:
+		return 0, err
+	case object.GetDeletionTimestamp() == nil:
+		return c.keepLoaded(ctx, kind, key, object)
+	case slices.Contains(object.GetFinalizers(), kind.finalizer):
+		return c.takeDown(ctx, kind, key, object)
+	default:
+		return 0, c.discard(ctx, kind, key)
+	}
+}
+
+// keepLoaded sends an object that is wanted, if the scheduler lacks it.
+func (c *connection) keepLoaded(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
+	message, definition, err := kind.translate(object)
+	want := wanted{generation: object.GetGeneration(), definition: definition, confirmed: confirmed(object)}
+	next, again := nothing, time.Duration(0)
+	c.locked(key, func(it *item) bool {
+		it.adopt(object.GetUID(), want.generation, time.Now())
+		if it.unload == unloaded {
+			// Another definition was in the way, and is not any more.
+			it.unload = loaded
+		}
+		if err != nil {
+			return it.fail(Failure{Generation: want.generation, Terminal: true, Reason: ReasonInvalidSpec, Message: err.Error()})
+		}
+		next, again = it.next(want, kind.replaces, time.Now())
+		if next == send {
+			it.sending = want.generation
+		}
+		return false
+	})
+	switch next {
+	case send:
+		return c.send(ctx, kind, key, want, func(ctx context.Context) error { return kind.load(ctx, c.client, message) })
+	case takeDown:
+		return c.unload(ctx, kind, key, want.generation)
+	case ask:
+		return c.ask(ctx, kind, key)
+	default:
+		return again, nil
+	}
+}
+
+// send calls the scheduler to load an object.
+func (c *connection) send(ctx context.Context, kind *relayed, key objectKey, want wanted, load func(context.Context) error) (time.Duration, error) {
+	err := c.call(ctx, load)
+	if ctx.Err() != nil {
+		return 0, err
+	}
+	if err == nil {
+		c.locked(key, func(it *item) bool {
+			it.sending, it.answered = 0, time.Now()
+			it.has = &held{want.generation, want.definition}
+			return false
+		})
+		// Should no word come of it, ask.
+		return askAfter, nil
+	}
+	what, err := c.why(ctx, kind, key, err)
+	c.locked(key, func(it *item) bool {
+		it.sending = 0
+		failure := Failure{Generation: want.generation, Reason: ReasonCallFailed, Message: text(err)}
+		switch what {
+		case classTerminal:
+			failure.Terminal, failure.Reason = true, ReasonRefused
+		case classWait:
+			failure.Reason = ReasonTerminating
+		case classRetry:
+		}
+		return it.fail(failure)
+	})
+	if what == classTerminal {
+		return 0, nil
+	}
+	return 0, err
+}
+
+// why classifies the error of a call. What the scheduler refuses may be refused
+// for the time of a termination only, which has no code of its own: so ask.
+func (c *connection) why(ctx context.Context, kind *relayed, key objectKey, err error) (class, error) {
+	if !refused(err) {
+		return classify(err, false), err
+	}
+	found, askErr := c.find(ctx, kind, key.name)
+	if askErr != nil {
+		return classRetry, askErr
+	}
+	return classify(err, found != nil && (found.phase == terminating || found.phase == gone)), err
+}
+
+// takeDown unloads an object that is being deleted.
+func (c *connection) takeDown(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
+	next, again := nothing, time.Duration(0)
+	c.locked(key, func(it *item) bool {
+		it.adopt(object.GetUID(), object.GetGeneration(), time.Now())
+		next, again = it.nextDown(time.Now())
+		return false
+	})
+	switch next {
+	case takeDown:
+		return c.unload(ctx, kind, key, object.GetGeneration())
+	case ask:
+		return c.ask(ctx, kind, key)
+	default:
+		return again, nil
+	}
+}
+
+// unload calls the scheduler to unload an object.
+func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, generation int64) (time.Duration, error) {
+	c.locked(key, func(it *item) bool {
+		it.unload = asked
+		return false
+	})
+	err := c.call(ctx, func(ctx context.Context) error {
+		return kind.unload(ctx, c.client, client.ObjectKey{Namespace: c.namespace, Name: key.name}, generation)
+	})
+	if refused(err) {
+		// It is not there, or on its way down already.
+		found, askErr := c.find(ctx, kind, key.name)
+		if askErr != nil {
+			return 0, askErr
+		}
+		if found == nil || found.phase != live {
+			err = nil
+			defer c.hearAnswer(kind, key, found)
+		}
+	}
+	hint := false
+	c.locked(key, func(it *item) bool {
+		if err != nil {
+			return it.fail(Failure{Generation: generation, Reason: ReasonCallFailed, Message: text(err)})
+		}
+		it.failure = nil
+		it.answerUnload(time.Now())
+		hint = it.hint
+		return it.unload == unloaded
+	})
+	if err != nil {
+		return 0, err
+	}
+	if hint {
+		return c.ask(ctx, kind, key)
+	}
+	return askAgain, nil
+}
+
+// ask asks for the state of an object, and takes the answer for certain.
+func (c *connection) ask(ctx context.Context, kind *relayed, key objectKey) (time.Duration, error) {
+	found, err := c.find(ctx, kind, key.name)
+	if err != nil {
+		return 0, err
+	}
+	c.hearAnswer(kind, key, found)
+	again := askAgain
+	c.locked(key, func(it *item) bool {
+		it.answered, it.hint = time.Now(), false
+		if it.unload == unloaded || it.unload == loaded && it.state != nil {
+			again = 0
+		}
+		return false
+	})
+	return again, nil
+}
+
+// find asks for the state of one object; nil if the scheduler does not know it.
+func (c *connection) find(ctx context.Context, kind *relayed, name string) (*word, error) {
+	var found *word
+	err := c.call(ctx, func(ctx context.Context) error {
+		return kind.list(ctx, c.client, name, func(w word) { found = &w })
+	})
+	if refused(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for the state: %w", err)
+	}
+	return found, nil
+}
+
+// discard deals with an object that the cluster does not have, and that the
+// scheduler may have.
+func (c *connection) discard(ctx context.Context, kind *relayed, key objectKey) error {
+	has, generation := false, int64(0)
+	c.mu.Lock()
+	if it, known := c.items[key]; known {
+		switch {
+		case it.has != nil && it.unload < underway:
+			has, generation = true, it.has.generation
+		case it.uid != "":
+			delete(c.items, key)
+		}
+	}
+	c.mu.Unlock()
+	if !has {
+		return nil
+	}
+	// Taking down what somebody uses would be bad: the cache does not decide alone.
+	object := kind.newObject()
+	err := c.Live.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: key.name}, object)
+	if err == nil && (object.GetDeletionTimestamp() == nil || slices.Contains(object.GetFinalizers(), kind.finalizer)) {
+		return nil // the cache will tell of it
+	}
+	if client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	err = c.call(ctx, func(ctx context.Context) error {
+		return kind.unload(ctx, c.client, client.ObjectKey{Namespace: c.namespace, Name: key.name}, generation)
+	})
+	if err != nil && !refused(err) {
+		return err
+	}
+	c.log.Info("unloaded what no custom resource asks for", "kind", key.kind, "name", key.name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// Remembered, for an experiment is listed long after it was stopped.
+	c.items[key] = &item{unload: unloaded}
+	return nil
+}
+
+// hear takes in a word that came on a stream.
+func (c *connection) hear(kind *relayed, w word, certain bool) {
+	if !w.addressed {
+		c.drop("no_metadata")
+		return
+	}
+	if w.namespace != c.namespace {
+		c.drop("other_namespace")
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := objectKey{kind.kind, w.name}
+	it, known := c.items[key]
+	if !known || it.uid == "" {
+		c.drop("unknown_object")
+		return
+	}
+	c.take(key, it, w, certain)
+}
+
+// take gives a word to an item, under the session's lock.
+func (c *connection) take(key objectKey, it *item, w word, certain bool) {
+	news, work, dropped := it.hear(w, certain, time.Now())
+	if dropped != "" {
+		c.drop(dropped)
+	}
+	if news {
+		c.wake(key.kind, c.namespace, key.name)
+	}
+	if work {
+		c.queue.Add(key)
+	}
+}
+
+// hearAnswer takes in the answer to a question: a word, or nil for an object that
+// the scheduler does not know.
+func (c *connection) hearAnswer(kind *relayed, key objectKey, found *word) {
+	if found != nil && found.ours(c.namespace) {
+		c.hear(kind, *found, true)
+		return
+	}
+	c.locked(key, func(it *item) bool {
+		if it.unload != loaded {
+			it.setGone()
+			return true
+		}
+		it.has = nil
+		c.queue.Add(key)
+		return false
+	})
+}
+
+// call makes a call with a deadline.
+func (c *connection) call(ctx context.Context, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, callDeadline)
+	defer cancel()
+	return call(ctx)
+}
+
+// locked changes an item under the session's lock, and wakes the object's
+// controller if that is news.
+func (c *connection) locked(key objectKey, change func(*item) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if change(c.item(key)) {
+		c.wake(key.kind, c.namespace, key.name)
+	}
+}
+
+// drop counts a message that says nothing to us.
+func (c *connection) drop(why string) { c.metrics.dropped.WithLabelValues(why).Inc() }
+
+// confirmed tells whether an object's status speaks of its generation. The
+// existing operator writes no generation, and only what is about the current one.
+func confirmed(object client.Object) bool {
+	reported, is := object.(reporter)
+	if !is {
+		return false
+	}
+	observed := reported.GetObservedGeneration()
+	return observed == object.GetGeneration() || observed == 0 && len(reported.GetConditions()) > 0
+}
+
+// reporter is an object with a status.
+type reporter interface {
+	GetConditions() []metav1.Condition
+	GetObservedGeneration() int64
+}

@@ -1,0 +1,321 @@
+package scheduler
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+)
+
+// Options of a relay.
+type Options struct {
+	// Reader reads custom resources and workloads, from a cache. Live asks the API
+	// server.
+	Reader, Live client.Reader
+	// Address of the scheduler of a namespace, in gRPC's syntax for targets, with
+	// {namespace} for the namespace. Empty means seldon-scheduler.{namespace}, at
+	// port 9004 or, with TLS, 9044.
+	Address string
+	// TLS is nil for plain text.
+	TLS *TLS
+	// UseDeployments says that Servers run as Deployments.
+	UseDeployments bool
+	// Silence is how long a session may be without a connection before nothing is
+	// known any more of what it serves; 0 means 60 seconds.
+	Silence time.Duration
+	Log     logr.Logger
+}
+
+// Relay holds the sessions of all runtimes. Its methods are safe to call from many
+// goroutines, and none of them waits for a scheduler.
+type Relay struct {
+	Options
+	metrics *metrics
+	// lifetime of the relay, that all sessions derive theirs from.
+	lifetime context.Context
+	running  sync.WaitGroup
+
+	mu       sync.Mutex
+	sessions map[string]*session
+
+	// A lock of its own: objects are woken under a session's lock.
+	queuesMu sync.RWMutex
+	queues   map[Kind][]adder
+}
+
+// adder is the part of a controller's queue that wakes an object.
+type adder interface{ Add(reconcile.Request) }
+
+// New makes a relay whose sessions end with ctx.
+func New(ctx context.Context, options Options) *Relay {
+	if options.Silence == 0 {
+		options.Silence = time.Minute
+	}
+	if options.Address == "" {
+		options.Address = "seldon-scheduler.{namespace}:9004"
+		if options.TLS != nil {
+			options.Address = "seldon-scheduler.{namespace}:9044"
+		}
+	}
+	r := &Relay{Options: options, lifetime: ctx, sessions: map[string]*session{}, queues: map[Kind][]adder{}}
+	r.metrics = newMetrics(r.sessionsNow)
+	return r
+}
+
+// Start waits for the end, and then until every session has gone; it makes the
+// relay a manager's runnable.
+func (r *Relay) Start(ctx context.Context) error {
+	<-ctx.Done()
+	r.mu.Lock()
+	for _, each := range r.sessions {
+		each.end()
+	}
+	clear(r.sessions)
+	r.mu.Unlock()
+	r.running.Wait()
+	return nil
+}
+
+// target is the address of a namespace's scheduler.
+func (r *Relay) target(namespace string) string {
+	return strings.ReplaceAll(r.Address, "{namespace}", namespace)
+}
+
+// Open begins the session of a namespace, if it has none, and wakes what it is
+// to serve.
+func (r *Relay) Open(namespace string) {
+	if r.open(namespace) {
+		r.wakeAll(namespace)
+	}
+}
+
+func (r *Relay) open(namespace string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sessions[namespace] != nil || r.lifetime.Err() != nil {
+		return false
+	}
+	ctx, end := context.WithCancel(r.lifetime)
+	s := &session{
+		Relay: r, namespace: namespace, end: end,
+		log:   r.Log.WithValues("namespace", namespace),
+		hurry: make(chan struct{}, 1),
+		reach: Reachability{Since: time.Now(), Reason: ReasonConnecting, Message: "connecting to " + r.target(namespace)},
+		items: map[objectKey]*item{}, servers: map[string]*server{},
+	}
+	r.sessions[namespace] = s
+	r.running.Go(func() { s.run(ctx) })
+	return true
+}
+
+// Close ends the session of a namespace, and wakes what it has served.
+func (r *Relay) Close(namespace string) {
+	r.mu.Lock()
+	s := r.sessions[namespace]
+	delete(r.sessions, namespace)
+	r.mu.Unlock()
+	if s == nil {
+		return
+	}
+	s.end()
+	r.metrics.forget(namespace)
+	r.wakeAll(namespace)
+}
+
+// Hurry has a session that is not connected try at once.
+func (r *Relay) Hurry(namespace string) {
+	if s := r.session(namespace); s != nil {
+		select {
+		case s.hurry <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (r *Relay) session(namespace string) *session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sessions[namespace]
+}
+
+func (r *Relay) sessionsNow() []*session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.sessions))
+}
+
+// Reachability of a namespace's scheduler, and whether there is a session at all.
+func (r *Relay) Reachability(namespace string) (Reachability, bool) {
+	s := r.session(namespace)
+	if s == nil {
+		return Reachability{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reach, true
+}
+
+// Observation is what is known of an object.
+type Observation struct {
+	// Session says whether the namespace has one, which it has with a runtime. If
+	// not, everything else is zero.
+	Session bool
+	Reachability
+	// State is the scheduler's last word about the object's generation; nil if there
+	// is none yet.
+	State *State
+	// BusySince is when the scheduler began to work on it; zero if it is settled.
+	BusySince time.Time
+	// Failure is the last error of telling the scheduler of the generation.
+	Failure *Failure
+	// Unloaded: the scheduler has said that it has the object no more.
+	Unloaded bool
+}
+
+// Hand hands over an object as it is now, deleted ones included, and returns what
+// is known of it.
+func (r *Relay) Hand(kind Kind, object client.Object) Observation {
+	s := r.session(object.GetNamespace())
+	if s == nil {
+		return Observation{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := objectKey{kind, object.GetName()}
+	it := s.item(key)
+	it.adopt(object.GetUID(), object.GetGeneration(), time.Now())
+	if s.connection != nil {
+		s.connection.queue.Add(key)
+	}
+	seen := Observation{Session: true, Reachability: s.reach, BusySince: it.busySince, Unloaded: it.unload == unloaded}
+	if it.state != nil && (it.state.Generation == object.GetGeneration() || object.GetDeletionTimestamp() != nil) {
+		seen.State = it.state
+	}
+	if it.failure != nil && it.failure.Generation == object.GetGeneration() {
+		failure := *it.failure
+		seen.Failure = &failure
+	}
+	return seen
+}
+
+// ServerObservation is what is known of a Server; nil is nothing.
+type ServerObservation struct {
+	State *ServerState
+	// Scaling is given once.
+	Scaling *ScalingRequest
+}
+
+// HandServer hands over a Server whose workload was applied, and returns what is
+// known of it.
+func (r *Relay) HandServer(key types.NamespacedName) ServerObservation {
+	s := r.session(key.Namespace)
+	if s == nil {
+		return ServerObservation{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	it := s.server(key.Name)
+	if s.connection != nil {
+		s.connection.queue.Add(objectKey{Server, key.Name})
+	}
+	seen := ServerObservation{State: it.state, Scaling: it.scaling}
+	it.scaling = nil
+	return seen
+}
+
+// Gone tells that an object is no more.
+func (r *Relay) Gone(kind Kind, key types.NamespacedName) {
+	s := r.session(key.Namespace)
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	gone := objectKey{kind, key.Name}
+	switch {
+	case s.connection != nil:
+		s.connection.queue.Add(gone)
+	case kind == Server:
+		delete(s.servers, key.Name)
+	default:
+		// What the scheduler still has of it, the next connection finds.
+		delete(s.items, gone)
+	}
+}
+
+// item of an object, under the session's lock.
+func (s *session) item(key objectKey) *item {
+	it := s.items[key]
+	if it == nil {
+		it = &item{}
+		s.items[key] = it
+	}
+	return it
+}
+
+// server of a name, under the session's lock.
+func (s *session) server(name string) *server {
+	it := s.servers[name]
+	if it == nil {
+		it = &server{}
+		s.servers[name] = it
+	}
+	return it
+}
+
+// Wakes is a source for the controller of a kind: it wakes objects about which there
+// is something new to see.
+func (r *Relay) Wakes(kind Kind) source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		r.queuesMu.Lock()
+		defer r.queuesMu.Unlock()
+		r.queues[kind] = append(r.queues[kind], queue)
+		return nil
+	})
+}
+
+// wake wakes an object. It never waits, and may be called under a session's lock.
+func (r *Relay) wake(kind Kind, namespace, name string) {
+	r.queuesMu.RLock()
+	defer r.queuesMu.RUnlock()
+	for _, queue := range r.queues[kind] {
+		queue.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
+	}
+}
+
+// wakeAll wakes everything in a namespace that has to do with a scheduler.
+func (r *Relay) wakeAll(namespace string) {
+	for _, kind := range kinds {
+		r.wakeList(namespace, kind.kind, kind.newList())
+	}
+	r.wakeList(namespace, Server, &v1alpha1.ServerList{})
+	r.wakeRuntimes(namespace)
+}
+
+// wakeRuntimes wakes the runtimes of a namespace, whose status tells of the session.
+func (r *Relay) wakeRuntimes(namespace string) {
+	r.wakeList(namespace, SeldonRuntime, &v1alpha1.SeldonRuntimeList{})
+}
+
+func (r *Relay) wakeList(namespace string, kind Kind, list client.ObjectList) {
+	if err := r.Reader.List(r.lifetime, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return // the cache is closed: the manager is stopping
+	}
+	_ = meta.EachListItem(list, func(item runtime.Object) error {
+		r.wake(kind, namespace, item.(client.Object).GetName())
+		return nil
+	})
+}

@@ -1,0 +1,181 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// gather is how long a session waits for further markers. The scheduler sends
+// three at a time, in an order of its own.
+const gather = 50 * time.Millisecond
+
+// resyncs compares the kinds that the scheduler asks for with what it has, one at
+// a time: Servers first, and then what is referred to before what refers to it.
+// A marker that comes again starts over. What was sent before a connection broke
+// is listed on the next one, so that work goes on where it stopped.
+func (c *connection) resyncs(ctx context.Context) error {
+	backoff := newBackoff()
+	for {
+		kind := c.nextMarked()
+		if kind == "" {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-c.marking:
+			}
+			if c.isOpen(Server) && !sleep(ctx, gather) {
+				return nil
+			}
+			continue
+		}
+		if err := c.resync(ctx, kind); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			c.log.Info("resync failed", "kind", kind, "error", err.Error())
+			c.mark(kind)
+			if !sleep(ctx, backoff.Step()) {
+				return nil
+			}
+			continue
+		}
+		backoff = newBackoff()
+		c.metrics.resyncs.WithLabelValues(c.namespace, string(kind)).Inc()
+	}
+}
+
+// sleep waits, and tells whether ctx goes on.
+func sleep(ctx context.Context, duration time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(duration):
+		return true
+	}
+}
+
+// nextMarked takes the next kind to compare, empty if there is none.
+func (c *connection) nextMarked() Kind {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	order := []Kind{Server}
+	for _, kind := range kinds {
+		order = append(order, kind.kind)
+	}
+	for _, kind := range order {
+		if c.marked[kind] {
+			delete(c.marked, kind)
+			return kind
+		}
+	}
+	return ""
+}
+
+func (c *connection) isOpen(kind Kind) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open[kind]
+}
+
+func (c *connection) resync(ctx context.Context, kind Kind) error {
+	if kind == Server {
+		return c.resyncServers(ctx)
+	}
+	return c.resyncObjects(ctx, kind.relayed())
+}
+
+// resyncObjects finds out what the scheduler has of a kind, and has every object
+// looked at: those in the cluster, and those that only the scheduler has.
+func (c *connection) resyncObjects(ctx context.Context, kind *relayed) error {
+	begun := time.Now()
+	listed := map[string]word{}
+	listing, cancel := context.WithTimeout(ctx, listDeadline)
+	defer cancel()
+	// A scheduler that cannot list is told everything.
+	err := kind.list(listing, c.client, "", func(w word) { listed[w.name] = w })
+	if err != nil && !refused(err) {
+		return fmt.Errorf("list: %w", err)
+	}
+	present, err := c.present(ctx, kind)
+	if err != nil {
+		return err
+	}
+	for _, name := range c.compare(kind, present, listed, begun) {
+		c.queue.Add(objectKey{kind.kind, name})
+	}
+	return nil
+}
+
+// incarnation tells objects of one name apart.
+type incarnation struct {
+	uid        types.UID
+	generation int64
+}
+
+// present are the objects of a kind in the session's namespace, by name.
+func (c *connection) present(ctx context.Context, kind *relayed) (map[string]incarnation, error) {
+	list := kind.newList()
+	if err := c.Reader.List(ctx, list, client.InNamespace(c.namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list %ss: %w", kind.kind, err)
+	}
+	present := map[string]incarnation{}
+	err := meta.EachListItem(list, func(item runtime.Object) error {
+		object := item.(client.Object)
+		present[object.GetName()] = incarnation{object.GetUID(), object.GetGeneration()}
+		return nil
+	})
+	return present, err
+}
+
+// compare takes in what the scheduler listed, opens the kind, and names what has to
+// be looked at: what the cluster has, and what only the scheduler has of ours.
+// begun is when the listing was asked for: what was answered later is newer.
+func (c *connection) compare(kind *relayed, present map[string]incarnation, listed map[string]word, begun time.Time) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open[kind.kind] = true
+	var names []string
+	for name, object := range present {
+		names = append(names, name)
+		key := objectKey{kind.kind, name}
+		it := c.item(key)
+		it.adopt(object.uid, object.generation, begun)
+		if it.answered.After(begun) {
+			continue
+		}
+		if it.failure != nil && it.failure.Reason != ReasonInvalidSpec {
+			it.failure = nil
+		}
+		it.has = nil
+		w, found := listed[name]
+		if !found || !w.ours(c.namespace) {
+			it.state = nil
+			continue
+		}
+		if w.phase == live || w.phase == idle {
+			it.has = &held{w.state.Generation, w.definition}
+		}
+		c.take(key, it, w, true)
+	}
+	for name, w := range listed {
+		if _, found := present[name]; found || !w.ours(c.namespace) {
+			continue
+		}
+		it := c.item(objectKey{kind.kind, name})
+		// Of an idle one nobody can tell whether it was stopped: once is enough.
+		if w.phase == live || w.phase == idle && it.unload != unloaded {
+			it.has, it.unload = &held{w.state.Generation, w.definition}, loaded
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// ours tells a word about an object that an operator loaded for a namespace.
+func (w *word) ours(namespace string) bool { return w.addressed && w.namespace == namespace }
