@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -17,9 +18,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/scheduler"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
@@ -30,6 +33,8 @@ const (
 	childrenManager = "seldon-operator"
 	// statusManager owns the status of our own kinds.
 	statusManager = "seldon-operator-status"
+	// scalingManager owns the replicas of Servers that a scheduler asks for.
+	scalingManager = "seldon-operator-scaling"
 	// metadataManager owns the finalizers that we put on our own kinds.
 	metadataManager = "seldon-operator-metadata"
 )
@@ -67,6 +72,16 @@ type Options struct {
 	Namespace string
 	// UseDeploymentsForServers makes Servers expand into Deployments.
 	UseDeploymentsForServers bool
+	// SchedulerAddress of a namespace's scheduler; see [scheduler.Options].
+	SchedulerAddress string
+	// TLS towards schedulers; nil is plain text.
+	TLS *scheduler.TLS
+	// Silence is how long schedulers may be out of reach before nothing is known of
+	// what they serve; 0 means 60 seconds.
+	Silence time.Duration
+	// DeletionDeadline is how long a deleted object waits for its scheduler's word
+	// that it is unloaded; 0 means 5 minutes.
+	DeletionDeadline time.Duration
 	// Concurrency is how many objects of a kind are reconciled side by side; 0
 	// means 8.
 	Concurrency int
@@ -116,6 +131,7 @@ type environment struct {
 	client client.Client // reads the cache
 	live   client.Reader
 	engine *composition.Engine
+	relay  *scheduler.Relay
 	events events.EventRecorder
 	// versions of the parents that we wrote.
 	versions *versions
@@ -125,6 +141,9 @@ type environment struct {
 func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if options.Concurrency == 0 {
 		options.Concurrency = 8
+	}
+	if options.DeletionDeadline == 0 {
+		options.DeletionDeadline = 5 * time.Minute
 	}
 	compiled, err := composition.NewTemplates(templates.Files)
 	if err != nil {
@@ -136,6 +155,14 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	shared := environment{
 		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
 		events: mgr.GetEventRecorder("seldon-operator"), versions: newVersions(),
+		relay: scheduler.New(ctx, scheduler.Options{
+			Reader: mgr.GetClient(), Live: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("scheduler"),
+			Address: options.SchedulerAddress, TLS: options.TLS, Silence: options.Silence,
+			UseDeployments: options.UseDeploymentsForServers, Registry: metrics.Registry,
+		}),
+	}
+	if err := mgr.Add(shared.relay); err != nil {
+		return err
 	}
 	// Each owner's engine looks at the kinds that such an owner has children of,
 	// and at no others.
@@ -162,7 +189,25 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if err := (&serverReconciler{forServers}).setup(ctx, mgr); err != nil {
 		return fmt.Errorf("set up the Server controller: %w", err)
 	}
-	return nil
+	return setupRelayed(mgr, shared)
+}
+
+// setupRelayed adds the controllers of what is relayed to schedulers.
+func setupRelayed(mgr manager.Manager, shared environment) error {
+	return errors.Join(
+		(&relayedReconciler[*v1alpha1.Model]{
+			environment: shared, kind: scheduler.Model, fill: fillModel,
+			new: func() *v1alpha1.Model { return &v1alpha1.Model{} },
+		}).setup(mgr),
+		(&relayedReconciler[*v1alpha1.Pipeline]{
+			environment: shared, kind: scheduler.Pipeline,
+			new: func() *v1alpha1.Pipeline { return &v1alpha1.Pipeline{} },
+		}).setup(mgr),
+		(&relayedReconciler[*v1alpha1.Experiment]{
+			environment: shared, kind: scheduler.Experiment,
+			new: func() *v1alpha1.Experiment { return &v1alpha1.Experiment{} },
+		}).setup(mgr),
+	)
 }
 
 // CachesSynced is a readiness check: it passes once the caches hold the cluster.

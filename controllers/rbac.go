@@ -7,9 +7,9 @@ package controllers
 // Custom resources: our own, and what is counted, or deleted in a cascade.
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=servers,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes/status;servers/status,verbs=patch
+// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes/status;servers/status;models/status;pipelines/status;experiments/status,verbs=patch
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonconfigs;serverconfigs,verbs=get;list;watch
-// +kubebuilder:rbac:groups=mlops.seldon.io,resources=models;pipelines;experiments,verbs=get;list;watch;delete
+// +kubebuilder:rbac:groups=mlops.seldon.io,resources=models;pipelines;experiments,verbs=get;list;watch;patch;delete
 
 // To set an owner reference that blocks the owner's deletion.
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes/finalizers;servers/finalizers,verbs=update
@@ -22,6 +22,9 @@ package controllers
 
 // Volume claims that grow.
 // +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=list;patch
+
+// Whether what is being deleted goes together with its namespace.
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get
 
 // Granted to pods by the templates.
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch

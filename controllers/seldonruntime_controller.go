@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/scheduler"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
@@ -45,6 +47,7 @@ func (r *seldonRuntimeReconciler) setup(ctx context.Context, mgr manager.Manager
 	for _, kind := range kinds() {
 		build = build.Owns(kind.Object)
 	}
+	build = build.WatchesRawSource(r.relay.Wakes(scheduler.SeldonRuntime))
 	return build.WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)
 }
 
@@ -52,7 +55,7 @@ func (r *seldonRuntimeReconciler) setup(ctx context.Context, mgr manager.Manager
 func (r *seldonRuntimeReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	runtime := &v1alpha1.SeldonRuntime{}
 	if err := r.client.Get(ctx, request.NamespacedName, runtime); err != nil {
-		return reconcile.Result{}, client.IgnoreNotFound(err)
+		return reconcile.Result{}, errors.Join(client.IgnoreNotFound(err), r.closeSession(ctx, request.Namespace))
 	}
 	if r.versions.behind(runtime) {
 		return reconcile.Result{RequeueAfter: cacheWait}, nil
@@ -64,6 +67,7 @@ func (r *seldonRuntimeReconciler) Reconcile(ctx context.Context, request reconci
 		result, err = r.delete(ctx, runtime)
 	} else {
 		result, err = r.expand(ctx, runtime)
+		r.tellReachability(before, runtime)
 	}
 	return result, r.finish(ctx, before, runtime, err)
 }
@@ -84,6 +88,7 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 	if err := r.addFinalizer(ctx, runtime, v1alpha1.SeldonRuntimeFinalizer); err != nil {
 		return failed(runtime, err)
 	}
+	r.relay.Open(runtime.Namespace)
 	input, components, err := r.input(ctx, runtime)
 	if err != nil {
 		return failed(runtime, err)
@@ -223,6 +228,7 @@ func (r *seldonRuntimeReconciler) delete(ctx context.Context, runtime *v1alpha1.
 		}
 	}
 	r.engine.Forget(r.owner(runtime))
+	r.relay.Close(runtime.Namespace)
 	return reconcile.Result{}, r.removeFinalizer(ctx, runtime, v1alpha1.SeldonRuntimeFinalizer)
 }
 

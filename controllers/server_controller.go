@@ -20,6 +20,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/scheduler"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
@@ -47,6 +48,7 @@ func (r *serverReconciler) setup(ctx context.Context, mgr manager.Manager) error
 		Owns(&appsv1.Deployment{}).
 		Watches(&v1alpha1.ServerConfig{}, r.referrers(servers)).
 		Watches(&corev1.ConfigMap{}, r.neighbours(servers), builder.WithPredicates(readAtStart)).
+		WatchesRawSource(r.relay.Wakes(scheduler.Server)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
 		Complete(r)
 }
@@ -55,6 +57,9 @@ func (r *serverReconciler) setup(ctx context.Context, mgr manager.Manager) error
 func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	server := &v1alpha1.Server{}
 	if err := r.client.Get(ctx, request.NamespacedName, server); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			r.relay.Gone(scheduler.Server, request.NamespacedName)
+		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if r.versions.behind(server) {
@@ -63,6 +68,7 @@ func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 	if server.DeletionTimestamp != nil {
 		// The garbage collector takes the children; pods drain by their own hooks.
 		r.engine.Forget(serverOwner(server))
+		r.relay.HandServer(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
 	before := server.DeepCopy()
@@ -96,6 +102,15 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	workload := outcome.Children[composition.Key{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}]
 	server.Status.Replicas = observedReplicas(workload)
 	setConditions(server, serverVerdicts(server, outcome, ignored))
+	// Not before the workload is applied: the scheduler must not wait for replicas
+	// that were not deployed.
+	seen := r.relay.HandServer(client.ObjectKeyFromObject(server))
+	if seen.State != nil && seen.State.Generation == server.Generation {
+		server.Status.LoadedModelReplicas = seen.State.LoadedModels
+	}
+	if err := r.scale(ctx, server, seen.Scaling); err != nil {
+		return reconcile.Result{}, err
+	}
 	return reconcile.Result{RequeueAfter: outcome.RequeueAfter}, nil
 }
 

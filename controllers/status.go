@@ -106,6 +106,8 @@ func (e *environment) tellChanges(before []metav1.Condition, object conditioned)
 			continue
 		}
 		switch {
+		case condition.Type == v1alpha1.ConditionReady && condition.Status == metav1.ConditionUnknown:
+			// Not known of one, not known of many: the runtime tells.
 		case condition.Type == v1alpha1.ConditionReady:
 			e.tellReadiness(object, condition)
 		case condition.Status == metav1.ConditionTrue && isNotice(condition.Type):
@@ -126,6 +128,9 @@ func isNotice(kind string) bool {
 var readinessReasons = map[string][2]string{
 	"SeldonRuntime": {"RuntimeReady", "SeldonRuntimeNotReady"},
 	"Server":        {"ServerReady", "ServerNotReady"},
+	"Model":         {"ModelReady", "ModelNotReady"},
+	"Pipeline":      {"PipelineReady", "PipelineNotReady"},
+	"Experiment":    {"ExperimentReady", "ExperimentNotReady"},
 }
 
 func (e *environment) tellReadiness(object conditioned, condition metav1.Condition) {
@@ -168,6 +173,12 @@ func kindOf(object client.Object) string {
 		return "SeldonRuntime"
 	case *v1alpha1.Server:
 		return "Server"
+	case *v1alpha1.Model:
+		return "Model"
+	case *v1alpha1.Pipeline:
+		return "Pipeline"
+	case *v1alpha1.Experiment:
+		return "Experiment"
 	}
 	return ""
 }

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,7 +38,9 @@ type Options struct {
 	// Silence is how long a session may be without a connection before nothing is
 	// known any more of what it serves; 0 means 60 seconds.
 	Silence time.Duration
-	Log     logr.Logger
+	// Registry for the relay's metrics while it runs; nil for none.
+	Registry prometheus.Registerer
+	Log      logr.Logger
 }
 
 // Relay holds the sessions of all runtimes. Its methods are safe to call from many
@@ -78,6 +82,12 @@ func New(ctx context.Context, options Options) *Relay {
 // Start waits for the end, and then until every session has gone; it makes the
 // relay a manager's runnable.
 func (r *Relay) Start(ctx context.Context) error {
+	if r.Registry != nil {
+		if err := r.Registry.Register(r.metrics); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+		defer r.Registry.Unregister(r.metrics)
+	}
 	<-ctx.Done()
 	r.mu.Lock()
 	for _, each := range r.sessions {
@@ -214,7 +224,7 @@ func (r *Relay) Hand(kind Kind, object client.Object) Observation {
 // ServerObservation is what is known of a Server; nil is nothing.
 type ServerObservation struct {
 	State *ServerState
-	// Scaling is given once.
+	// Scaling is what the scheduler asks for, until [Relay.ScalingDone].
 	Scaling *ScalingRequest
 }
 
@@ -231,9 +241,20 @@ func (r *Relay) HandServer(key types.NamespacedName) ServerObservation {
 	if s.connection != nil {
 		s.connection.queue.Add(objectKey{Server, key.Name})
 	}
-	seen := ServerObservation{State: it.state, Scaling: it.scaling}
-	it.scaling = nil
-	return seen
+	return ServerObservation{State: it.state, Scaling: it.scaling}
+}
+
+// ScalingDone says that a request for scaling was dealt with.
+func (r *Relay) ScalingDone(key types.NamespacedName, request *ScalingRequest) {
+	s := r.session(key.Namespace)
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if it := s.server(key.Name); it.scaling == request {
+		it.scaling = nil
+	}
 }
 
 // Gone tells that an object is no more.
@@ -318,4 +339,10 @@ func (r *Relay) wakeList(namespace string, kind Kind, list client.ObjectList) {
 		r.wake(kind, namespace, item.(client.Object).GetName())
 		return nil
 	})
+}
+
+// Abandoned counts an object that was released although the scheduler had not said
+// that it is gone.
+func (r *Relay) Abandoned(kind Kind, reason string) {
+	r.metrics.abandoned.WithLabelValues(string(kind), reason).Inc()
 }

@@ -139,6 +139,9 @@ func (c *connection) notify(ctx context.Context, request *pb.ServerNotifyRequest
 // deployed is what there is to tell of a Server: nil without a workload, and for
 // one that contradicts itself, which its controller tells.
 func (c *connection) deployed(ctx context.Context, object *v1alpha1.Server) (*pb.ServerNotify, error) {
+	if object.DeletionTimestamp != nil {
+		return ServerMessage(object, nil)
+	}
 	var replicas *int32
 	var err error
 	if c.UseDeployments {

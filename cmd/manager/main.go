@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"go.uber.org/zap/zapcore"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/controllers"
+	"github.com/seldon-operator/seldon-operator/scheduler"
 )
 
 // version is set by the build.
@@ -41,6 +43,9 @@ type settings struct {
 	logLevel        string
 	deployments     bool
 	concurrency     int
+	scheduler       string
+	silence         time.Duration
+	deadline        time.Duration
 	version         bool
 }
 
@@ -55,6 +60,10 @@ func main() {
 	flag.StringVar(&flags.logLevel, "log-level", "info", "debug, info, warn or error")
 	flag.BoolVar(&flags.deployments, "use-deployments-for-servers", false, "make Servers Deployments in place of StatefulSets")
 	flag.IntVar(&flags.concurrency, "concurrency", 8, "objects of each kind that are reconciled side by side")
+	flag.StringVar(&flags.scheduler, "scheduler-address", "",
+		"address of a namespace's scheduler, with {namespace} for the namespace; for development (default seldon-scheduler.{namespace} with port 9004 or, with TLS, 9044)")
+	flag.DurationVar(&flags.silence, "scheduler-silence", time.Minute, "how long a scheduler may be out of reach before what it serves is told to be unknown")
+	flag.DurationVar(&flags.deadline, "deletion-deadline", 5*time.Minute, "how long a deleted Model, Pipeline or Experiment waits for its scheduler's word before it is released")
 	flag.BoolVar(&flags.version, "version", false, "print the version and exit")
 	flag.Parse()
 	if flags.version {
@@ -104,10 +113,15 @@ func run(flags settings) error {
 	if err != nil {
 		return fmt.Errorf("make the manager: %w", err)
 	}
+	tls, err := scheduler.TLSFromEnvironment(os.Getenv, os.Getenv("POD_NAMESPACE"))
+	if err != nil {
+		return err
+	}
 	ctx := ctrl.SetupSignalHandler()
 	err = errors.Join(
 		controllers.Setup(ctx, mgr, controllers.Options{
 			Namespace: operatorNamespace, UseDeploymentsForServers: flags.deployments, Concurrency: flags.concurrency,
+			SchedulerAddress: flags.scheduler, TLS: tls, Silence: flags.silence, DeletionDeadline: flags.deadline,
 		}),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", controllers.CachesSynced(ctx, mgr.GetCache())),

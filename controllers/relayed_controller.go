@@ -1,0 +1,203 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/scheduler"
+)
+
+// relayedReconciler relays Models, Pipelines or Experiments: it hands each object
+// to its namespace's session, and writes what the scheduler said into its status.
+type relayedReconciler[T relayed] struct {
+	environment
+	kind scheduler.Kind
+	new  func() T
+	// fill writes what only this kind's status has.
+	fill func(T, *scheduler.State)
+}
+
+// relayed is an object of a relayed kind.
+type relayed interface {
+	conditioned
+	SetObservedGeneration(generation int64)
+}
+
+// setup registers the controller and what wakes it: the object's spec, and its
+// session.
+func (r *relayedReconciler[T]) setup(mgr manager.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named(strings.ToLower(string(r.kind))).
+		For(r.new(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesRawSource(r.relay.Wakes(r.kind)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
+		Complete(r)
+}
+
+// Reconcile hands the object over, and tells what is known of it.
+func (r *relayedReconciler[T]) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	object := r.new()
+	if err := r.client.Get(ctx, request.NamespacedName, object); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			r.relay.Gone(r.kind, request.NamespacedName)
+		}
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if r.versions.behind(object) {
+		return reconcile.Result{RequeueAfter: cacheWait}, nil
+	}
+	before := object.DeepCopyObject().(T)
+	var result reconcile.Result
+	var err error
+	if object.GetDeletionTimestamp() != nil {
+		result, err = r.release(ctx, object)
+	} else {
+		result, err = r.report(ctx, object)
+	}
+	return result, r.finish(ctx, before, object, err)
+}
+
+// report hands the object over and puts the scheduler's word into its status. What
+// is about to change is not written: then it says when to look again.
+func (r *relayedReconciler[T]) report(ctx context.Context, object T) (reconcile.Result, error) {
+	// Before anything is loaded that has to be unloaded.
+	if err := r.addFinalizer(ctx, object, r.kind.Finalizer()); err != nil {
+		return failed(object, err)
+	}
+	seen := r.relay.Hand(r.kind, object)
+	if !seen.Session {
+		served, err := r.hasRuntime(ctx, object.GetNamespace())
+		if err != nil {
+			return failed(object, err)
+		}
+		if served {
+			return reconcile.Result{RequeueAfter: grace}, nil // its session is about to begin, or to end
+		}
+	}
+	told := tell(object, r.kind, seen, time.Now())
+	if told.wait > 0 {
+		return reconcile.Result{RequeueAfter: told.wait}, nil
+	}
+	if told.answered {
+		object.SetObservedGeneration(object.GetGeneration())
+	}
+	if seen.State != nil && r.fill != nil {
+		r.fill(object, seen.State)
+	}
+	if len(told.verdicts) > 0 {
+		setConditions(object, told.verdicts, told.keep...)
+	}
+	return reconcile.Result{}, nil
+}
+
+// hasRuntime tells whether a namespace has a runtime that serves it. One whose
+// children the garbage collector takes serves no more.
+func (e *environment) hasRuntime(ctx context.Context, namespace string) (bool, error) {
+	list := &v1alpha1.SeldonRuntimeList{}
+	if err := e.client.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return false, fmt.Errorf("list SeldonRuntimes: %w", err)
+	}
+	return slices.ContainsFunc(list.Items, func(runtime v1alpha1.SeldonRuntime) bool {
+		return runtime.DeletionTimestamp == nil ||
+			slices.Contains(runtime.Finalizers, v1alpha1.SeldonRuntimeFinalizer) && !foreground(&runtime)
+	}), nil
+}
+
+// release lets a deleted object go when the scheduler has it no more, or when
+// there is no point in waiting for that.
+func (r *relayedReconciler[T]) release(ctx context.Context, object T) (reconcile.Result, error) {
+	if !slices.Contains(object.GetFinalizers(), r.kind.Finalizer()) {
+		return reconcile.Result{}, nil
+	}
+	seen := r.relay.Hand(r.kind, object)
+	leave, err := r.leave(ctx, object, seen)
+	if err != nil {
+		return failed(object, err)
+	}
+	if leave.now {
+		if leave.reason != "" {
+			r.relay.Abandoned(r.kind, leave.reason)
+			ctrl.LoggerFrom(ctx).Info("released without the scheduler's word", "reason", leave.reason)
+		}
+		if leave.message != "" {
+			r.tell(object, corev1.EventTypeWarning, "MayRemain", leave.message)
+		}
+		return reconcile.Result{}, r.removeFinalizer(ctx, object, r.kind.Finalizer())
+	}
+	if since := time.Since(object.GetDeletionTimestamp().Time); since < grace {
+		return reconcile.Result{RequeueAfter: grace - since}, nil
+	}
+	message := "waiting for the scheduler to unload it"
+	if seen.Failure != nil {
+		message += ": " + seen.Failure.Message
+	}
+	setConditions(object, []verdict{isFalse(v1alpha1.ConditionReady, reasonTerminating, message)}, otherConditions(object)...)
+	return reconcile.Result{RequeueAfter: leave.wait}, nil
+}
+
+// leaving says whether a deleted object goes.
+type leaving struct {
+	now bool
+	// reason in CamelCase and message, if it goes without the scheduler's word.
+	reason, message string
+	// wait is when to look again, if it stays.
+	wait time.Duration
+}
+
+// goingCheck is how often a deleted object without a scheduler looks whether its
+// namespace is going too.
+const goingCheck = 15 * time.Second
+
+// leave decides whether a deleted object goes.
+func (r *relayedReconciler[T]) leave(ctx context.Context, object T, seen scheduler.Observation) (leaving, error) {
+	if seen.Unloaded {
+		return leaving{now: true}, nil
+	}
+	if !seen.Session {
+		served, err := r.hasRuntime(ctx, object.GetNamespace())
+		if err != nil || served {
+			return leaving{wait: grace}, err
+		}
+		return leaving{now: true, reason: reasonNoRuntime}, nil
+	}
+	rest := r.DeletionDeadline - time.Since(object.GetDeletionTimestamp().Time)
+	if rest <= 0 {
+		return leaving{now: true, reason: "DeadlineExceeded", message: fmt.Sprintf(
+			"released %s after its deletion, although the scheduler has not said that it is unloaded: it may remain there until the operator next lists what the scheduler has",
+			r.DeletionDeadline)}, nil
+	}
+	if seen.Connected {
+		return leaving{wait: rest}, nil
+	}
+	namespace := &corev1.Namespace{}
+	err := r.live.Get(ctx, client.ObjectKey{Name: object.GetNamespace()}, namespace)
+	if client.IgnoreNotFound(err) != nil {
+		return leaving{}, fmt.Errorf("get namespace %s: %w", object.GetNamespace(), err)
+	}
+	if err != nil || namespace.DeletionTimestamp != nil {
+		// Events are refused there.
+		return leaving{now: true, reason: "NamespaceTerminating"}, nil
+	}
+	return leaving{wait: min(rest, goingCheck)}, nil
+}
+
+// fillModel writes what only a Model's status has.
+func fillModel(model *v1alpha1.Model, state *scheduler.State) {
+	model.Status.Replicas = state.Model.Replicas
+	model.Status.AvailableReplicas = state.Model.AvailableReplicas
+	model.Status.Selector = "server=" + state.Model.Server
+	model.Status.ModelGwStatus = state.Model.Gateway
+}

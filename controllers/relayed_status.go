@@ -1,0 +1,141 @@
+package controllers
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/scheduler"
+)
+
+// grace is how long a status waits for the scheduler to settle, so that what is
+// quickly done is written once.
+const grace = time.Second
+
+// Reasons of conditions of relayed objects, beside those of the scheduler and of
+// failures.
+const (
+	// reasonNoRuntime: nothing serves the namespace.
+	reasonNoRuntime = "NoRuntime"
+	// reasonUnreachable: the scheduler has not been heard of for too long.
+	reasonUnreachable = "SchedulerUnreachable"
+	// reasonWaiting: the scheduler has not said anything about the object yet.
+	reasonWaiting = "WaitingForScheduler"
+)
+
+// telling is what there is to write about a relayed object.
+type telling struct {
+	// verdicts to write, and types of conditions to keep; without verdicts the
+	// conditions stay as they are.
+	verdicts []verdict
+	keep     []string
+	// answered: the scheduler has said what becomes of this generation.
+	answered bool
+	// wait, if above 0, is when to look again before anything is written.
+	wait time.Duration
+}
+
+// tell decides what to write about an object that is to be loaded.
+func tell(object conditioned, kind scheduler.Kind, seen scheduler.Observation, now time.Time) telling {
+	switch {
+	case !seen.Session:
+		return all(kind, metav1.ConditionFalse, reasonNoRuntime, fmt.Sprintf(
+			"namespace %s has no SeldonRuntime: create one, and this is served", object.GetNamespace()))
+	case seen.Failure != nil && seen.Failure.Terminal:
+		told := ofItself(object, kind, metav1.ConditionFalse, seen.Failure.Reason, seen.Failure.Message)
+		told.answered = true
+		return told
+	case seen.State != nil:
+		if rest := graceOf(seen, now); rest > 0 {
+			return telling{wait: rest}
+		}
+		return telling{verdicts: stateVerdicts(seen.State), answered: true}
+	case seen.Silent:
+		return all(kind, metav1.ConditionUnknown, reasonUnreachable,
+			"there is no connection to the scheduler: see the condition SchedulerReachable of the SeldonRuntime")
+	case seen.Failure == nil && isTold(object, kind):
+		return telling{}
+	}
+	if rest := graceOf(seen, now); rest > 0 {
+		return telling{wait: rest}
+	}
+	if seen.Failure != nil {
+		return ofItself(object, kind, metav1.ConditionUnknown, seen.Failure.Reason, seen.Failure.Message)
+	}
+	return ofItself(object, kind, metav1.ConditionUnknown, reasonWaiting, "the scheduler has not said anything about it yet")
+}
+
+// graceOf is how long to wait before something is written that may soon change.
+func graceOf(seen scheduler.Observation, now time.Time) time.Duration {
+	if seen.BusySince.IsZero() {
+		return 0
+	}
+	return max(0, grace-now.Sub(seen.BusySince))
+}
+
+// isTold tells whether the conditions speak of the object's generation.
+func isTold(object conditioned, kind scheduler.Kind) bool {
+	for _, each := range kind.Conditions() {
+		found := find(object.GetConditions(), each)
+		// The existing operator writes no generation, and only what is current.
+		if found == nil || found.ObservedGeneration != object.GetGeneration() && found.ObservedGeneration != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// all gives all conditions of a kind, Ready included, the same verdict.
+func all(kind scheduler.Kind, status metav1.ConditionStatus, reason, message string) telling {
+	verdicts := []verdict{{v1alpha1.ConditionReady, status, reason, message}}
+	for _, each := range kind.Conditions() {
+		verdicts = append(verdicts, verdict{each, status, reason, message})
+	}
+	return telling{verdicts: verdicts}
+}
+
+// ofItself gives Ready and the condition that speaks of the object itself a verdict. The
+// others stay: what they speak of is still there.
+func ofItself(object conditioned, kind scheduler.Kind, status metav1.ConditionStatus, reason, message string) telling {
+	own := string(kind) + v1alpha1.ConditionReady
+	told := telling{verdicts: []verdict{
+		{v1alpha1.ConditionReady, status, reason, message}, {own, status, reason, message},
+	}}
+	for _, each := range kind.Conditions() {
+		switch {
+		case each == own:
+		case find(object.GetConditions(), each) != nil:
+			told.keep = append(told.keep, each)
+		default:
+			told.verdicts = append(told.verdicts, verdict{each, metav1.ConditionUnknown, reasonWaiting, ""})
+		}
+	}
+	return told
+}
+
+// stateVerdicts are the scheduler's word as conditions, and Ready, which is True if
+// all of them are and else says what the first ones lack.
+func stateVerdicts(state *scheduler.State) []verdict {
+	ready := isTrue(v1alpha1.ConditionReady, reasonReady, "")
+	var lacking []string
+	verdicts := make([]verdict, 0, 1+len(state.Conditions))
+	for _, each := range state.Conditions {
+		if each.True {
+			verdicts = append(verdicts, isTrue(each.Type, each.Reason, each.Message))
+			continue
+		}
+		verdicts = append(verdicts, isFalse(each.Type, each.Reason, each.Message))
+		if len(lacking) == 0 {
+			ready = isFalse(v1alpha1.ConditionReady, each.Reason, "")
+		}
+		lack := each.Reason
+		if each.Message != "" {
+			lack += ": " + each.Message
+		}
+		lacking = append(lacking, lack)
+	}
+	ready.message = join(lacking)
+	return append(verdicts, ready)
+}
