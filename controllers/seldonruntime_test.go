@@ -272,6 +272,7 @@ var _ = Describe("A SeldonRuntime", func() {
 	})
 
 	It("waits at its deletion for what users made, if its policy says so", func() {
+		newScheduler(namespace)
 		runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) { r.Spec.DeletionPolicy = v1alpha1.DeletionPolicyBlock })
 		model := newModel(namespace, "users")
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
@@ -283,6 +284,7 @@ var _ = Describe("A SeldonRuntime", func() {
 	})
 
 	It("takes what users made along, in order, if its policy says so", func() {
+		newScheduler(namespace)
 		runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) { r.Spec.DeletionPolicy = v1alpha1.DeletionPolicyCascade })
 		newModel(namespace, "users")
 		newServer(namespace, "users", "mlserver")

@@ -32,6 +32,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/controllers"
+	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
 	"github.com/seldon-operator/seldon-operator/test/controlplane"
 )
 
@@ -69,6 +70,10 @@ var _ = BeforeSuite(func() {
 	admin, err = client.New(cluster.Config(), client.Options{Scheme: newScheme()})
 	Expect(err).NotTo(HaveOccurred())
 
+	// The paths of sockets are short: not in a folder of the test's own.
+	sockets, err = os.MkdirTemp("", "sim")
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(os.RemoveAll, sockets)
 	Expect(admin.Create(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}})).To(Succeed())
 	for _, file := range []string{"seldonconfigs/default.yaml", "serverconfigs/mlserver.yaml", "serverconfigs/triton.yaml"} {
 		for _, object := range read(filepath.Join("..", "config", file)) {
@@ -95,6 +100,8 @@ type runningOperator struct {
 
 func startOperator(options controllers.Options) *runningOperator {
 	GinkgoHelper()
+	options.SchedulerAddress = schedulerAddress("{namespace}")
+	options.Silence, options.DeletionDeadline = silence, deletionDeadline
 	rest := cluster.Config()
 	rest.QPS = -1
 	rest.Wrap(requests.wrap)
@@ -145,6 +152,32 @@ func newNamespace() string {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "team-"}}
 	Expect(admin.Create(lifetime, namespace)).To(Succeed())
 	return namespace.Name
+}
+
+// What the operator waits for is shorter in this suite.
+const (
+	silence          = 3 * time.Second
+	deletionDeadline = 6 * time.Second
+)
+
+// sockets is where the schedulers of all namespaces listen.
+var sockets string
+
+func schedulerAddress(namespace string) string {
+	return "unix:" + filepath.Join(sockets, namespace)
+}
+
+// newScheduler starts the simulated scheduler of a namespace, which acts at once.
+func newScheduler(namespace string, change ...func(*simulator.Options)) *simulator.Simulator {
+	GinkgoHelper()
+	options := simulator.Options{Address: schedulerAddress(namespace)}
+	for _, change := range change {
+		change(&options)
+	}
+	started, err := simulator.Start(lifetime, options)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(started.Stop)
+	return started
 }
 
 // newRuntime makes a SeldonRuntime `seldon` on the default SeldonConfig.

@@ -40,6 +40,8 @@ type item struct {
 	uid types.UID
 	// generation that was handed over last.
 	generation int64
+	// deleted: the object is being deleted, and its controller waits for our word.
+	deleted bool
 	// has is what the scheduler has, by its answers and listings on this connection;
 	// nil is nothing.
 	has *held

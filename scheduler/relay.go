@@ -207,6 +207,7 @@ func (r *Relay) Hand(kind Kind, object client.Object) Observation {
 	key := objectKey{kind, object.GetName()}
 	it := s.item(key)
 	it.adopt(object.GetUID(), object.GetGeneration(), time.Now())
+	it.deleted = object.GetDeletionTimestamp() != nil
 	if s.connection != nil {
 		s.connection.queue.Add(key)
 	}

@@ -162,26 +162,28 @@ func (s *session) steady(c *connection) {
 func (s *session) lost(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	spoke := s.connection != nil
 	s.connection = nil
 	reason := ReasonUnavailable
 	if lost, is := errors.AsType[*lostError](err); is {
 		reason = lost.reason
 	}
-	if !s.reach.Connected && s.reach.Reason == reason {
+	if s.reach.Connected || s.reach.Reason != reason {
+		before := s.reach
+		s.reach = Reachability{Since: before.Since, Silent: before.Silent, Reason: reason, Message: fmt.Sprintf("%s: %s", s.target(s.namespace), text(err))}
+		if before.Connected {
+			s.reach.Since = time.Now()
+			s.silence.Reset(s.Silence)
+		}
+		s.log.Info("not connected", "address", s.target(s.namespace), "reason", reason, "error", err.Error())
+		s.wakeRuntimes(s.namespace)
+	}
+	if !spoke {
 		return
 	}
-	since := s.reach.Since
-	if s.reach.Connected {
-		since = time.Now()
-		s.silence.Reset(s.Silence)
-	}
-	silent := s.reach.Silent
-	s.reach = Reachability{Since: since, Silent: silent, Reason: reason, Message: fmt.Sprintf("%s: %s", s.target(s.namespace), text(err))}
-	s.log.Info("not connected", "address", s.target(s.namespace), "reason", reason, "error", err.Error())
-	s.wakeRuntimes(s.namespace)
 	for key, it := range s.items {
 		// Their controllers look whether they can go without the scheduler's word.
-		if it.unload != loaded {
+		if it.deleted {
 			s.wake(key.kind, s.namespace, key.name)
 		}
 	}

@@ -1,0 +1,460 @@
+package controllers_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"google.golang.org/grpc/codes"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/controllers"
+	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+)
+
+// one runtime with a Server mlserver of one replica.
+func withServer(runtime *v1alpha1.SeldonRuntime) {
+	runtime.Spec.Servers = []v1alpha1.RuntimeServer{{Name: "mlserver", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}}}
+}
+
+func newPipeline(namespace, name string, steps ...string) *v1alpha1.Pipeline {
+	GinkgoHelper()
+	pipeline := &v1alpha1.Pipeline{ObjectMeta: objectMeta(namespace, name)}
+	for i, step := range steps {
+		each := v1alpha1.PipelineStep{Name: step}
+		if i > 0 {
+			each.Inputs = []string{steps[i-1]}
+		}
+		pipeline.Spec.Steps = append(pipeline.Spec.Steps, each)
+	}
+	Expect(admin.Create(lifetime, pipeline)).To(Succeed())
+	return pipeline
+}
+
+func newExperiment(namespace, name string, candidates ...string) *v1alpha1.Experiment {
+	GinkgoHelper()
+	experiment := &v1alpha1.Experiment{ObjectMeta: objectMeta(namespace, name)}
+	for _, candidate := range candidates {
+		experiment.Spec.Candidates = append(experiment.Spec.Candidates, v1alpha1.ExperimentCandidate{Name: candidate, Weight: 50})
+	}
+	Expect(admin.Create(lifetime, experiment)).To(Succeed())
+	return experiment
+}
+
+// gone tells whether an object is no more.
+func gone(object client.Object) func() bool {
+	return func() bool { return !exists(object.GetNamespace(), object.GetName(), object)() }
+}
+
+// served names what a scheduler has and has not been told to take down.
+func served(sim *simulator.Simulator) func() []string {
+	return func() []string {
+		names := []string{}
+		for _, each := range sim.Models() {
+			if !each.Deleted {
+				names = append(names, "Model "+each.Name)
+			}
+		}
+		for _, each := range sim.Pipelines() {
+			if !each.Deleted {
+				names = append(names, "Pipeline "+each.Name)
+			}
+		}
+		for _, each := range sim.Experiments() {
+			if !each.Deleted {
+				names = append(names, "Experiment "+each.Name)
+			}
+		}
+		return names
+	}
+}
+
+// mutations are the calls that a scheduler got beyond questions and subscriptions.
+func mutations(sim *simulator.Simulator) int {
+	total := 0
+	for _, method := range []string{"LoadModel", "UnloadModel", "LoadPipeline", "UnloadPipeline", "StartExperiment", "StopExperiment"} {
+		total += sim.Calls(method)
+	}
+	return total
+}
+
+var _ = Describe("The relay", func() {
+	var namespace string
+
+	BeforeEach(func() { namespace = newNamespace() })
+
+	It("loads what users make, tells how it fares, and unloads it", func() {
+		sim := newScheduler(namespace)
+		runtime := newRuntime(namespace, withServer)
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True Connected"))
+
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True Ready"))
+		Expect(condition(model, v1alpha1.ConditionModelReady)()).To(HavePrefix("True ModelAvailable"))
+		Expect(model.Status.Replicas).To(BeEquivalentTo(1))
+		Expect(model.Status.AvailableReplicas).To(BeEquivalentTo(1))
+		Expect(model.Status.Selector).To(Equal("server=mlserver"))
+		Expect(model.Status.ModelGwStatus).To(HavePrefix("ModelAvailable"))
+		Expect(model.Status.ObservedGeneration).To(Equal(model.Generation))
+		Expect(eventReasons(model)()).To(ContainElement("ModelReady"))
+
+		pipeline := newPipeline(namespace, "chain", "iris")
+		Eventually(ready(pipeline)).Should(HavePrefix("True Ready"))
+		experiment := newExperiment(namespace, "ab", "iris")
+		Eventually(ready(experiment)).Should(HavePrefix("True Ready"))
+		server := get(namespace, "mlserver", &v1alpha1.Server{})
+		Eventually(func() int64 { return get(namespace, "mlserver", server).Status.LoadedModelReplicas }).Should(BeEquivalentTo(1))
+
+		edit(model, func(m *v1alpha1.Model) { m.Spec.StorageURI = "gs://models/two" })
+		Eventually(ready(model)).Should(HavePrefix("True Ready"))
+		Expect(sim.Models()[0].Definition.GetModelSpec().GetUri()).To(Equal("gs://models/two"))
+
+		for _, object := range []client.Object{experiment, pipeline, model} {
+			Expect(admin.Delete(lifetime, object)).To(Succeed())
+			Eventually(gone(object)).Should(BeTrue())
+		}
+		Expect(served(sim)()).To(BeEmpty())
+	})
+
+	It("tells of a change that the scheduler says nothing about", func() {
+		newScheduler(namespace)
+		newRuntime(namespace, withServer)
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		edit(model, func(m *v1alpha1.Model) { m.Spec.PreLoaded = true })
+		Eventually(func() int64 {
+			return get(namespace, "iris", model).Status.ObservedGeneration
+		}).Should(BeNumerically("==", model.Generation))
+		Expect(ready(model)()).To(HavePrefix("True"))
+	})
+
+	It("tells what the scheduler refuses, and tries again when that changes", func() {
+		newScheduler(namespace)
+		newRuntime(namespace, withServer)
+		newModel(namespace, "iris")
+		pipeline := &v1alpha1.Pipeline{ObjectMeta: objectMeta(namespace, "chain"), Spec: v1alpha1.PipelineSpec{
+			Steps: []v1alpha1.PipelineStep{{Name: "iris", Inputs: []string{"nowhere.outputs"}}}}}
+		Expect(admin.Create(lifetime, pipeline)).To(Succeed())
+		Eventually(ready(pipeline)).Should(And(HavePrefix("False Refused"), ContainSubstring("nowhere")))
+		Expect(condition(pipeline, v1alpha1.ConditionPipelineReady)()).To(HavePrefix("False Refused"))
+		Eventually(eventReasons(pipeline)).Should(ContainElement("PipelineNotReady"))
+		edit(pipeline, func(p *v1alpha1.Pipeline) { p.Spec.Steps[0].Inputs = nil })
+		Eventually(ready(pipeline)).Should(HavePrefix("True"))
+	})
+
+	It("says that a namespace has no runtime, and serves it when there is one", func() {
+		sim := newScheduler(namespace)
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("False NoRuntime"))
+		other := newModel(namespace, "other")
+		Eventually(ready(other)).Should(HavePrefix("False NoRuntime"))
+		Expect(admin.Delete(lifetime, other)).To(Succeed())
+		Eventually(gone(other)).Should(BeTrue(), "nothing holds it")
+
+		runtime := newRuntime(namespace, withServer)
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
+		Eventually(gone(runtime)).Should(BeTrue())
+		Eventually(ready(model)).Should(HavePrefix("False NoRuntime"))
+
+		newRuntime(namespace, withServer)
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Expect(sim.Calls("LoadModel")).To(Equal(1), "the scheduler still has it")
+	})
+
+	It("tells at once of a scheduler out of reach, and after a while what that means", func() {
+		sim := newScheduler(namespace)
+		runtime := newRuntime(namespace, withServer)
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
+		Eventually(ready(runtime)).Should(HavePrefix("True"))
+
+		sim.Kill()
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(2 * time.Second).Should(HavePrefix("False ConnectionLost"))
+		Expect(ready(runtime)()).To(HavePrefix("True"), "it has no say in Ready")
+		Expect(ready(model)()).To(HavePrefix("True"))
+		mark := requests.mark()
+		Eventually(ready(model)).Should(HavePrefix("Unknown SchedulerUnreachable"))
+		Consistently(func() []string { return aboutModels(requests.since(mark, namespace)) }).WithTimeout(2 * silence).
+			Should(HaveLen(1), "the status, once")
+
+		Expect(sim.Restart(simulator.RestartOptions{})).To(Succeed())
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
+	})
+
+	It("releases what is deleted while the scheduler is out of reach, and unloads it later", func() {
+		sim := newScheduler(namespace)
+		newRuntime(namespace, withServer)
+		pipeline := newPipeline(namespace, "chain", "iris")
+		experiment := newExperiment(namespace, "ab", "iris")
+		Eventually(served(sim)).Should(HaveLen(2))
+		sim.Kill()
+		deleted := time.Now()
+		for _, object := range []client.Object{experiment, pipeline} {
+			Expect(admin.Delete(lifetime, object)).To(Succeed())
+		}
+		Eventually(ready(pipeline)).Should(HavePrefix("False Terminating waiting for the scheduler"))
+		for _, object := range []client.Object{experiment, pipeline} {
+			Eventually(gone(object)).Should(BeTrue())
+			Expect(time.Since(deleted)).To(BeNumerically(">", deletionDeadline-2*time.Second))
+			Eventually(eventReasons(object)).Should(ContainElement("MayRemain"))
+		}
+		Expect(sim.Restart(simulator.RestartOptions{})).To(Succeed())
+		Eventually(served(sim)).Should(BeEmpty(), "what no custom resource asks for")
+	})
+
+	It("lets everything go with its namespace", func() {
+		sim := newScheduler(namespace)
+		newRuntime(namespace, withServer)
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		sim.Kill()
+		Expect(admin.Delete(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
+		// Its own controller gives a namespace some seconds.
+		Eventually(gone(model)).WithTimeout(time.Minute).Should(BeTrue())
+		Expect(abandoned("Model", "NamespaceTerminating")).To(BeEquivalentTo(1), "released at once, and not at the deadline")
+	})
+
+	It("loads a name again that has just been deleted", func() {
+		sim := newScheduler(namespace, func(o *simulator.Options) { o.Delays.AgentUnload = time.Second })
+		newRuntime(namespace, withServer)
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Expect(admin.Delete(lifetime, model)).To(Succeed())
+		Consistently(gone(model)).WithTimeout(700 * time.Millisecond).Should(BeFalse(), "the scheduler still has it")
+		Eventually(gone(model)).Should(BeTrue())
+		model = newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Expect(sim.Calls("LoadModel")).To(Equal(2))
+	})
+
+	It("waits for a predecessor that is still being taken down", func() {
+		sim := newScheduler(namespace, func(o *simulator.Options) { o.Delays.AgentUnload = 3 * time.Second })
+		newRuntime(namespace, withServer)
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Expect(admin.Delete(lifetime, model)).To(Succeed())
+		Eventually(func() int { return sim.Calls("UnloadModel") }).Should(BeNumerically(">", 0))
+		// Somebody takes the finalizer away.
+		edit(model, func(m *v1alpha1.Model) { m.Finalizers = nil })
+		model = newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("Unknown TerminatingPredecessor"))
+		Eventually(ready(model)).Should(HavePrefix("True"))
+	})
+
+	It("loads a pipeline anew that was changed behind its back at the same generation", func() {
+		sim := newScheduler(namespace)
+		newRuntime(namespace, withServer)
+		newModel(namespace, "one")
+		newModel(namespace, "two")
+		pipeline := newPipeline(namespace, "chain", "one")
+		Eventually(ready(pipeline)).Should(HavePrefix("True"))
+		sim.Kill()
+		edit(pipeline, func(p *v1alpha1.Pipeline) { p.Finalizers = nil })
+		Expect(admin.Delete(lifetime, pipeline)).To(Succeed())
+		pipeline = newPipeline(namespace, "chain", "two")
+		Expect(pipeline.Generation).To(BeEquivalentTo(1))
+		Expect(sim.Restart(simulator.RestartOptions{})).To(Succeed())
+		Eventually(func() string {
+			for _, each := range sim.Pipelines() {
+				if each.Name == "chain" && !each.Deleted {
+					return each.Definition.GetSteps()[0].GetName()
+				}
+			}
+			return ""
+		}).Should(Equal("two"))
+		Eventually(ready(pipeline)).Should(HavePrefix("True"))
+	})
+
+	It("scales Servers as the scheduler asks, within their bounds", func() {
+		sim := newScheduler(namespace)
+		newRuntime(namespace, withServer, func(r *v1alpha1.SeldonRuntime) {
+			r.Spec.Servers[0].MinReplicas, r.Spec.Servers[0].MaxReplicas = new(int64(1)), new(int64(3))
+		})
+		server := &v1alpha1.Server{ObjectMeta: objectMeta(namespace, "mlserver")}
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		replicas := func() int32 { return *get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Replicas }
+		expected := func() int {
+			for _, each := range sim.Servers() {
+				return each.Expected
+			}
+			return -1
+		}
+		Eventually(expected).Should(Equal(1))
+
+		Expect(sim.RequestScaling("mlserver", 3)).To(Succeed())
+		Eventually(replicas).Should(BeEquivalentTo(3))
+		Eventually(expected).Should(Equal(3), "the scheduler is told of what was deployed")
+		Eventually(eventReasons(server)).Should(ContainElement("Scaled"))
+		Consistently(replicas).Should(BeEquivalentTo(3), "the runtime does not put it back")
+
+		Expect(sim.RequestScaling("mlserver", 4)).To(Succeed())
+		Eventually(eventReasons(server)).Should(ContainElement("ScalingRefused"))
+		Expect(sim.RequestScaling("mlserver", -1)).To(Succeed())
+		Expect(sim.RequestScalingAt("mlserver", 1, 1)).To(Succeed())
+		Consistently(replicas).Should(BeEquivalentTo(3), "out of bounds, or asked for before the Server changed")
+
+		scale := &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: 2}}
+		Expect(admin.SubResource("scale").Update(lifetime, get(namespace, "mlserver", server), client.WithSubResourceBody(scale))).To(Succeed())
+		Eventually(replicas).Should(BeEquivalentTo(2))
+		Eventually(expected).Should(Equal(2))
+		Expect(sim.RequestScaling("mlserver", 3)).To(Succeed())
+		Eventually(eventReasons(server)).Should(ContainElement("ScalingIgnored"))
+		Consistently(replicas).Should(BeEquivalentTo(2))
+	})
+
+	It("tells the scheduler when a Server goes", func() {
+		sim := newScheduler(namespace, func(o *simulator.Options) { o.Agents = simulator.AgentsManual })
+		newRuntime(namespace)
+		server := newServer(namespace, "own", "mlserver")
+		expected := func() []int {
+			var all []int
+			for _, each := range sim.Servers() {
+				all = append(all, each.Expected)
+			}
+			return all
+		}
+		Eventually(expected).Should(Equal([]int{1}))
+		Expect(admin.Delete(lifetime, server)).To(Succeed())
+		Eventually(expected).Should(Equal([]int{0}))
+	})
+
+	It("opens the gate of a scheduler in a namespace without Servers", func() {
+		sim := newScheduler(namespace)
+		newRuntime(namespace)
+		Eventually(sim.GateOpen).Should(BeTrue())
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("False ScheduleFailed"))
+	})
+
+	It("makes nothing of messages that make no sense", func() {
+		sim := newScheduler(namespace)
+		newRuntime(namespace, withServer)
+		other := newNamespace()
+		newScheduler(other)
+		newRuntime(other, withServer)
+		Eventually(ready(&v1alpha1.SeldonRuntime{ObjectMeta: objectMeta(namespace, "seldon")})).Should(HavePrefix("True"))
+		Eventually(ready(&v1alpha1.Server{ObjectMeta: objectMeta(namespace, "mlserver")})).Should(HavePrefix("True"))
+		model, theirs := newModel(namespace, "iris"), newModel(other, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Eventually(ready(theirs)).Should(HavePrefix("True"))
+		quiet(namespace)
+		mark := requests.mark()
+		failed := func(namespace string, generation int64) *pb.ModelStatusResponse {
+			return &pb.ModelStatusResponse{ModelName: "iris", Versions: []*pb.ModelVersionStatus{{
+				KubernetesMeta: &pb.KubernetesMeta{Namespace: namespace, Generation: generation},
+				State:          &pb.ModelStatus{State: pb.ModelStatus_ModelFailed, Reason: "100%s"},
+			}}}
+		}
+		for _, message := range []*pb.ModelStatusResponse{
+			{}, {ModelName: "iris"}, {ModelName: "iris", Versions: []*pb.ModelVersionStatus{{}}},
+			failed(other, model.Generation), failed("", model.Generation), failed(namespace, model.Generation-1), failed(namespace, model.Generation+7),
+		} {
+			Expect(sim.InjectModelStatus(message)).To(Succeed())
+		}
+		Expect(sim.InjectPipelineStatus(&pb.PipelineStatusResponse{PipelineName: "x", Versions: []*pb.PipelineWithState{{}}})).To(Succeed())
+		Expect(sim.InjectExperimentStatus(&pb.ExperimentStatusResponse{ExperimentName: "x"})).To(Succeed())
+		Expect(sim.InjectServerStatus(&pb.ServerStatusResponse{ServerName: "mlserver", Type: 77})).To(Succeed())
+		Consistently(ready(model)).Should(HavePrefix("True"))
+		Expect(ready(theirs)()).To(HavePrefix("True"))
+		Expect(writes(requests.since(mark, namespace))).To(BeEmpty())
+
+		// One that does make sense is taken, per cent sign and all.
+		Expect(sim.InjectModelStatus(failed(namespace, model.Generation))).To(Succeed())
+		Eventually(ready(model)).Should(Equal("False ModelFailed ModelFailed: 100%s"))
+	})
+
+	It("gets over calls that fail", func() {
+		sim := newScheduler(namespace)
+		sim.FailCalls("LoadModel", 3, codes.Unavailable)
+		sim.LoseAnswers("LoadPipeline", 1, codes.Unavailable)
+		newRuntime(namespace, withServer)
+		model, pipeline := newModel(namespace, "iris"), newPipeline(namespace, "chain", "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Eventually(ready(pipeline)).Should(HavePrefix("True"))
+		sim.LoseAnswers("UnloadPipeline", 1, codes.Unavailable)
+		sim.FailCalls("UnloadModel", 1, codes.Internal)
+		for _, object := range []client.Object{pipeline, model} {
+			Expect(admin.Delete(lifetime, object)).To(Succeed())
+			Eventually(gone(object)).Should(BeTrue())
+		}
+	})
+
+	It("writes little", Serial, func() {
+		sim := newScheduler(namespace)
+		newRuntime(namespace, withServer)
+		Eventually(func() int { return sim.Calls("ServerNotify") }).Should(BeNumerically(">", 0))
+		quiet(namespace)
+		mark := requests.mark()
+		var models []*v1alpha1.Model
+		for i := range 20 {
+			models = append(models, newModel(namespace, fmt.Sprintf("model-%d", i)))
+		}
+		for _, model := range models {
+			Eventually(ready(model)).Should(HavePrefix("True"))
+		}
+		quiet(namespace)
+		up := aboutModels(requests.since(mark, namespace))
+		Expect(len(up)).To(BeNumerically("<=", 2*len(models)), strings.Join(up, "\n"))
+		Expect(sim.Calls("LoadModel")).To(Equal(len(models)))
+
+		By("restarting the operator")
+		mark = requests.mark()
+		calls := mutations(sim)
+		subscriptions := sim.Calls("SubscribeControlPlane")
+		restartOperator(controllers.Options{Namespace: operatorNamespace})
+		Eventually(func() int { return sim.Calls("SubscribeControlPlane") }).Should(BeNumerically(">", subscriptions))
+		quiet(namespace)
+		Expect(writes(requests.since(mark, namespace))).To(BeEmpty())
+		Expect(mutations(sim)).To(Equal(calls), "the scheduler has it all")
+		Expect(sim.Calls("ModelStatus")).To(Equal(2), "a listing for each connection, and no question")
+
+		By("taking them down")
+		mark = requests.mark()
+		for _, model := range models {
+			Expect(admin.Delete(lifetime, model)).To(Succeed())
+		}
+		for _, model := range models {
+			Eventually(gone(model)).Should(BeTrue())
+		}
+		down := aboutModels(requests.since(mark, namespace))
+		Expect(len(down)).To(BeNumerically("<=", 2*len(models)), strings.Join(down, "\n"))
+	})
+})
+
+// aboutModels are the writes to Models among requests.
+func aboutModels(entries []string) []string {
+	return slices.DeleteFunc(writes(entries), func(entry string) bool { return !strings.Contains(entry, "/models/") })
+}
+
+
+// abandoned reads how many objects of a kind were released for a reason, in this
+// process.
+func abandoned(kind, reason string) float64 {
+	GinkgoHelper()
+	families, err := metrics.Registry.Gather()
+	Expect(err).NotTo(HaveOccurred())
+	for _, family := range families {
+		if family.GetName() != "seldon_scheduler_abandoned_total" {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			if metric.GetLabel()[0].GetValue() == kind && metric.GetLabel()[1].GetValue() == reason {
+				return metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}
