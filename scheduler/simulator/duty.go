@@ -62,6 +62,9 @@ func (d *duty) terminate() { *d = duty{phase: phaseTerminate, tick: d.tick} }
 // ending is whether the end was asked for.
 func (d *duty) ending() bool { return d.phase >= phaseTerminate }
 
+// over is whether the end was asked for and has not failed.
+func (d *duty) over() bool { return d.ending() && d.phase != phaseTerminateFailed }
+
 // handle is what happens when an event of the item is handled: it says what to ask
 // of a worker, and whether the duty changed. none is the reason when no worker is
 // there.

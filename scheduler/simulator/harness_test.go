@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
@@ -29,6 +30,9 @@ type harness struct {
 	ctx    context.Context
 	sim    *Simulator
 	client pb.SchedulerClient
+	// connection is what client uses.
+	connection  *grpc.ClientConn
+	credentials credentials.TransportCredentials
 
 	models      *recorder[pb.ModelStatusResponse]
 	servers     *recorder[pb.ServerStatusResponse]
@@ -47,7 +51,7 @@ func start(t *testing.T, options Options) *harness {
 	t.Cleanup(sim.Stop)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 	t.Cleanup(cancel)
-	h := &harness{t: t, ctx: ctx, sim: sim}
+	h := &harness{t: t, ctx: ctx, sim: sim, credentials: insecure.NewCredentials()}
 	h.dial()
 	return h
 }
@@ -55,16 +59,12 @@ func start(t *testing.T, options Options) *harness {
 // dial connects anew.
 func (h *harness) dial() {
 	h.t.Helper()
-	connection, err := grpc.NewClient("passthrough:///"+h.sim.Address(),
-		grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if strings.HasPrefix(h.sim.Address(), "unix:") {
-		connection, err = grpc.NewClient(h.sim.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	}
+	connection, err := grpc.NewClient(h.sim.Address(), grpc.WithTransportCredentials(h.credentials))
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { _ = connection.Close() })
-	h.client = pb.NewSchedulerClient(connection)
+	h.client, h.connection = pb.NewSchedulerClient(connection), connection
 }
 
 // open starts one with its gate open, n replicas of the server "s" there, and

@@ -30,13 +30,6 @@ func (l *loop) run() {
 	}
 }
 
-// drain works until there is nothing to do at once. It is run without the
-// goroutine, for tests.
-func (l *loop) drain() {
-	for l.step(false) {
-	}
-}
-
 // step runs one task. With wait, it waits for one, and false means closed.
 func (l *loop) step(wait bool) bool {
 	l.mu.Lock()

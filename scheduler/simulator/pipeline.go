@@ -17,7 +17,7 @@ import (
 //	load, unknown or ending ──────────► a record of its own, version 1
 //	load, same generation (above 0) ──► nothing, and no event
 //	load, other generation ───────────► one version more
-//	unload ───────────────────────────► latest version ends on both sides, deleted
+//	unload ───────────────────────────► all versions end on both sides, deleted
 //	unload, ending or ended ──────────► refused
 //	newer version ready ──────────────► older versions end
 //	deleted for the TTL ──────────────► forgotten
@@ -82,7 +82,7 @@ func (w *world) loadPipeline(asked *pb.Pipeline) error {
 	}
 	p := w.pipelines[defn.GetName()]
 	defn.Version, defn.Uid = 1, strings.ToLower(rand.Text())
-	if p != nil && !p.latest().engine.ending() && !p.latest().gateway.ending() {
+	if p != nil && !p.latest().engine.over() && !p.latest().gateway.over() {
 		latest := p.latest().defn
 		if now := latest.GetKubernetesMeta().GetGeneration(); now > 0 && now == defn.GetKubernetesMeta().GetGeneration() {
 			return nil
@@ -108,17 +108,17 @@ func (w *world) unloadPipeline(name string) error {
 		return refuse("pipeline %s is unknown", name)
 	}
 	v := p.latest()
-	engine, gateway := v.engine.phase, v.gateway.phase
 	switch {
-	case engine == phaseTerminated && gateway == phaseTerminated:
+	case v.engine.phase == phaseTerminated && v.gateway.phase == phaseTerminated:
 		return refuse("pipeline %s was not found", name)
-	case v.engine.ending() && engine != phaseTerminateFailed, v.gateway.ending() && gateway != phaseTerminateFailed:
+	case v.engine.over() || v.gateway.over():
 		return refuse("pipeline %s is still terminating", name)
 	}
 	v.engine.terminate()
 	v.gateway.terminate()
 	p.deleted = true
 	w.pipelineEvent(p, v)
+	w.endOlder(p, func(workerKind) bool { return true })
 	w.forgetLater(p)
 	return nil
 }
@@ -249,9 +249,14 @@ func (w *world) pipelineAnswer(p *pipeline, v *pipelineVersion, kind workerKind,
 
 // supersede ends the versions before the latest on the sides where that is ready.
 func (w *world) supersede(p *pipeline, latest *pipelineVersion) {
+	w.endOlder(p, func(kind workerKind) bool { return latest.side(kind).phase == phaseReady })
+}
+
+// endOlder ends the versions before the latest on some sides.
+func (w *world) endOlder(p *pipeline, on func(kind workerKind) bool) {
 	for _, v := range p.versions[:len(p.versions)-1] {
 		for _, kind := range []workerKind{dataflowEngines, pipelineGateways} {
-			if latest.side(kind).phase == phaseReady && !v.side(kind).ending() {
+			if on(kind) && !v.side(kind).ending() {
 				v.side(kind).terminate()
 				// No event of its own for that: the next phase has one.
 				w.loop.post(func() { w.drivePipeline(p, v) })

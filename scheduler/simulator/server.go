@@ -224,7 +224,9 @@ func (w *world) reported(at replicaKey, l LoadedModel) {
 		slices.SortFunc(m.versions, func(a, b *modelVersion) int { return int(a.number) - int(b.number) })
 	}
 	if v.server != at.server && v.live() {
-		return // It is elsewhere by now.
+		// It is elsewhere by now.
+		w.command(at, versionKey{name, v.number}, &command{unload: true}, func(bool) {})
+		return
 	}
 	v.server = at.server
 	w.servers[at.server].replicas[at.index].take(versionKey{name, v.number}, v.defn.GetModelSpec().GetMemoryBytes())
