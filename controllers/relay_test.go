@@ -186,7 +186,7 @@ var _ = Describe("The relay", func() {
 		Expect(ready(model)()).To(HavePrefix("True"))
 		mark := requests.mark()
 		Eventually(ready(model)).Should(HavePrefix("Unknown SchedulerUnreachable"))
-		Consistently(func() []string { return aboutModels(requests.since(mark, namespace)) }).WithTimeout(2 * silence).
+		Consistently(func() []string { return aboutModels(requests.since(mark, namespace)) }).WithTimeout(2*silence).
 			Should(HaveLen(1), "the status, once")
 
 		Expect(sim.Restart(simulator.RestartOptions{})).To(Succeed())
@@ -233,7 +233,7 @@ var _ = Describe("The relay", func() {
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
-		Consistently(gone(model)).WithTimeout(700 * time.Millisecond).Should(BeFalse(), "the scheduler still has it")
+		Consistently(gone(model)).WithTimeout(700*time.Millisecond).Should(BeFalse(), "the scheduler still has it")
 		Eventually(gone(model)).Should(BeTrue())
 		model = newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
@@ -438,7 +438,6 @@ var _ = Describe("The relay", func() {
 func aboutModels(entries []string) []string {
 	return slices.DeleteFunc(writes(entries), func(entry string) bool { return !strings.Contains(entry, "/models/") })
 }
-
 
 // abandoned reads how many objects of a kind were released for a reason, in this
 // process.
