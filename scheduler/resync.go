@@ -161,6 +161,12 @@ func (c *connection) compare(kind *relayed, present map[string]incarnation, list
 		if w.phase == live || w.phase == idle {
 			it.has = &held{w.state.Generation, w.definition}
 		}
+		// What came on the stream is newer, or is followed by what is.
+		if early := it.early; early != nil {
+			it.early = nil
+			c.take(key, it, *early, false)
+			continue
+		}
 		c.take(key, it, w, true)
 	}
 	for name, w := range listed {

@@ -113,6 +113,7 @@ func (l *link) pass(from, to net.Conn, fromScheduler bool) {
 			time.Sleep(slowness)
 		case linkOneWay:
 			lost = lost || fromScheduler
+		case linkOpen, linkCut:
 		}
 		if lost {
 			continue

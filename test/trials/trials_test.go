@@ -56,6 +56,7 @@ func TestTrials(t *testing.T) {
 var (
 	lifetime, endLifetime = context.WithCancel(context.Background())
 
+	folder    string // of programs and logs
 	user      client.Client
 	operator  *process.Process
 	scheduler *process.Process
@@ -66,15 +67,7 @@ var (
 var _ = BeforeSuite(func() {
 	log.SetLogger(zap.New(zap.WriteTo(GinkgoWriter)))
 	DeferCleanup(endLifetime)
-	folder := GinkgoT().TempDir()
-	DeferCleanup(func() {
-		if CurrentSpecReport().Failed() {
-			for _, name := range []string{"operator.log", "scheduler.log"} {
-				content, _ := os.ReadFile(filepath.Join(folder, name))
-				AddReportEntry(name, string(content))
-			}
-		}
-	})
+	folder = GinkgoT().TempDir()
 	cluster, err := controlplane.Start(lifetime, controlplane.Options{CRDs: []string{filepath.Join("..", "..", "config", "crd", "bases")}})
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(cluster.Stop()).To(Succeed()) })
@@ -133,6 +126,17 @@ func config(file string, object client.Object) {
 }
 
 var _ = Describe("Trials", Ordered, func() {
+	JustAfterEach(func() {
+		if !CurrentSpecReport().Failed() {
+			return
+		}
+		for _, name := range []string{"operator.log", "scheduler.log"} {
+			content, err := os.ReadFile(filepath.Join(folder, name))
+			Expect(err).NotTo(HaveOccurred())
+			AddReportEntry(name, string(content[max(0, len(content)-1<<16):]))
+		}
+	})
+
 	random := rand.New(rand.NewPCG(seed, 0))
 	for round := range rounds {
 		// Drawn here, so that a round is the same whatever became of those before.
@@ -261,7 +265,7 @@ func differences() []string {
 	if err != nil {
 		return []string{"ask the API server: " + err.Error()}
 	}
-	had, err := inScheduler()
+	had, details, err := inScheduler()
 	if err != nil {
 		return []string{"ask the scheduler: " + err.Error()}
 	}
@@ -270,7 +274,7 @@ func differences() []string {
 		if is, there := had[name]; !there {
 			found = append(found, name+" is not in the scheduler")
 		} else if said != is {
-			found = append(found, fmt.Sprintf("%s is %s in the cluster and %s in the scheduler", name, said, is))
+			found = append(found, fmt.Sprintf("%s is %s in the cluster and %s in the scheduler: %s", name, said, is, details[name]))
 		}
 	}
 	for name := range had {
@@ -322,21 +326,22 @@ func describe(generation int64, ready bool) string {
 }
 
 // inScheduler gives the same of what the scheduler has and was not told to take
-// down.
-func inScheduler() (map[string]string, error) {
+// down, and what it says of it.
+func inScheduler() (had, details map[string]string, err error) {
 	ctx, cancel := context.WithTimeout(lifetime, 5*time.Second)
 	defer cancel()
-	found := map[string]string{}
+	had, details = map[string]string{}, map[string]string{}
 	models, err := questions.ModelStatus(ctx, &pb.ModelStatusRequest{})
 	err = each(models, err, func(m *pb.ModelStatusResponse) {
 		version := m.GetVersions()[0]
 		if !m.GetDeleted() {
-			found["Model "+m.GetModelName()] = describe(version.GetKubernetesMeta().GetGeneration(),
-				version.GetState().GetState() == pb.ModelStatus_ModelAvailable)
+			name := "Model " + m.GetModelName()
+			had[name] = describe(version.GetKubernetesMeta().GetGeneration(), version.GetState().GetState() == pb.ModelStatus_ModelAvailable)
+			details[name] = version.GetState().String()
 		}
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	pipelines, err := questions.PipelineStatus(ctx, &pb.PipelineStatusRequest{})
 	err = each(pipelines, err, func(p *pb.PipelineStatusResponse) {
@@ -346,25 +351,27 @@ func inScheduler() (map[string]string, error) {
 		case pb.PipelineVersionState_PipelineTerminate, pb.PipelineVersionState_PipelineTerminating, pb.PipelineVersionState_PipelineTerminated:
 			return
 		default:
-			found["Pipeline "+p.GetPipelineName()] = describe(version.GetPipeline().GetKubernetesMeta().GetGeneration(), state.GetModelsReady() &&
+			name := "Pipeline " + p.GetPipelineName()
+			had[name] = describe(version.GetPipeline().GetKubernetesMeta().GetGeneration(), state.GetModelsReady() &&
 				state.GetStatus() == pb.PipelineVersionState_PipelineReady && state.GetPipelineGwStatus() == pb.PipelineVersionState_PipelineReady)
+			details[name] = state.String()
 		}
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	experiments, err := questions.ExperimentStatus(ctx, &pb.ExperimentStatusRequest{})
 	err = each(experiments, err, func(e *pb.ExperimentStatusResponse) {
 		name := "Experiment " + e.GetExperimentName()
-		ready := e.GetActive() && e.GetCandidatesReady() && e.GetMirrorReady()
 		// It lists stopped ones as well, and does not tell them from those that wait
 		// for Models; the cluster decides.
 		if !e.GetActive() && isGone(ctx, &v1alpha1.Experiment{}, e.GetExperimentName()) {
 			return
 		}
-		found[name] = describe(e.GetKubernetesMeta().GetGeneration(), ready)
+		had[name] = describe(e.GetKubernetesMeta().GetGeneration(), e.GetActive() && e.GetCandidatesReady() && e.GetMirrorReady())
+		details[name] = e.String()
 	})
-	return found, err
+	return had, details, err
 }
 
 func isGone(ctx context.Context, object client.Object, name string) bool {
