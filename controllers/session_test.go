@@ -69,7 +69,7 @@ var _ = Describe("A session", func() {
 		sim.FailCalls("SubscribeControlPlane", -1, codes.Unavailable)
 		runtime := newRuntime(namespace)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("False Unavailable"))
-		Consistently(func() int { return sim.Calls("SubscribeControlPlane") }).WithTimeout(3*time.Second).Should(BeNumerically("<", 8))
+		Consistently(func() int { return sim.Calls("SubscribeControlPlane") }).WithTimeout(3 * time.Second).Should(BeNumerically("<", 8))
 		sim.FailCalls("SubscribeControlPlane", 0, codes.OK)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 	})
@@ -174,7 +174,7 @@ var _ = Describe("Release", Serial, func() {
 		namespace := newNamespace()
 		newScheduler(namespace)
 		newRuntime(namespace, withServer)
-		objects := []client.Object{newModel(namespace, "iris"), newPipeline(namespace, "chain", "iris"), newExperiment(namespace, "ab", "iris")}
+		objects := []client.Object{newModel(namespace, "iris"), newPipeline(namespace, "iris"), newExperiment(namespace, "iris")}
 		for _, object := range objects {
 			Eventually(func() []string {
 				Expect(admin.Get(lifetime, client.ObjectKeyFromObject(object), object)).To(Succeed())

@@ -156,14 +156,15 @@ func (c *connection) work(ctx context.Context) error {
 		}
 		again, err := c.drive(ctx, key)
 		c.queue.Done(key)
+		if ctx.Err() != nil {
+			return nil // nobody tells us to stop but the connection's end
+		}
 		switch {
 		case err == nil:
 			c.failures.Forget(key)
 			if again > 0 {
 				c.queue.AddAfter(key, again)
 			}
-		case ctx.Err() != nil:
-			return nil
 		default:
 			if status.Code(err) == codes.DeadlineExceeded {
 				// Slow, or a connection that is there on one side only.

@@ -34,10 +34,11 @@ func (c *connection) resyncs(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := c.resync(ctx, kind); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		err := c.resync(ctx, kind)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
 			c.log.Info("resync failed", "kind", kind, "error", err.Error())
 			c.mark(kind)
 			if !sleep(ctx, backoff.Step()) {

@@ -73,7 +73,7 @@ func main() {
 	flag.DurationVar(&flags.deadline, "deletion-deadline", 5*time.Minute, "how long a deleted Model, Pipeline or Experiment waits for its scheduler's word before it is released")
 	flag.BoolVar(&flags.version, "version", false, "print the version and exit")
 	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), usage)
+		_, _ = fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
 	}
 	_ = flag.CommandLine.Parse(arguments) // it exits by itself
