@@ -91,6 +91,7 @@ func (w *world) stopExperiment(name string) error {
 		return refuse("experiment %s is unknown", name)
 	}
 	e.active, e.deleted = false, true
+	w.dropReferences(e)
 	w.experimentEvent(e)
 	w.loop.alarm(w.options.DeletedTTL, func() { w.expireExperiment(e) })
 	return nil
@@ -106,6 +107,9 @@ func (w *world) expireExperiment(e *experiment) {
 
 func (w *world) addExperiment(e *experiment) {
 	w.experiments[e.defn.GetName()] = e
+	if e.deleted {
+		return
+	}
 	for _, item := range e.items() {
 		w.referrers.add(e, itemKey{e.defn.GetResourceType(), item})
 	}
@@ -117,6 +121,11 @@ func (w *world) forgetExperiment(name string) {
 		return
 	}
 	delete(w.experiments, name)
+	w.dropReferences(e)
+}
+
+// dropReferences keeps events of the items from being told as the experiment's.
+func (w *world) dropReferences(e *experiment) {
 	for _, item := range e.items() {
 		w.referrers.remove(e, itemKey{e.defn.GetResourceType(), item})
 	}

@@ -191,6 +191,11 @@ func TestStateFile(t *testing.T) {
 		return err == nil && strings.Contains(string(content), "gs://models/m") && strings.Contains(string(content), "PipelineReady")
 	})
 
+	// As if the first had been killed now: it keeps its file to itself from here on.
+	content, err := os.ReadFile(file)
+	first.must(content, err)
+	file = filepath.Join(t.TempDir(), "state.json")
+	first.must(nil, os.WriteFile(file, content, 0o600))
 	second := open(t, Options{StateFile: file}, 1)
 	if m := second.model("m"); m.Version != 3 || m.State != pb.ModelStatus_ModelAvailable {
 		t.Errorf("the model is %+v", m)
@@ -202,9 +207,14 @@ func TestStateFile(t *testing.T) {
 		t.Errorf("the experiment is %+v", e)
 	}
 
-	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
+	second.sim.Kill()
+	var told error
+	lost := start(t, Options{StateFile: filepath.Join(t.TempDir(), "missing", "state.json"), OnError: func(err error) { told = err }})
+	lost.sim.Kill()
+	if told == nil {
+		t.Error("nobody is told that the state cannot be kept")
 	}
+	first.must(nil, os.WriteFile(file, []byte("{"), 0o600))
 	if _, err := Start(t.Context(), Options{StateFile: file}); err == nil {
 		t.Error("it starts with a broken state file")
 	}

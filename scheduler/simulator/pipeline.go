@@ -168,7 +168,7 @@ func (w *world) modelsReady(v *pipelineVersion) bool {
 // checkModels looks at the models of a pipeline again.
 func (w *world) checkModels(p *pipeline) {
 	v := p.latest()
-	if ready := w.modelsReady(v); ready != v.modelsReady {
+	if ready := w.modelsReady(v); !p.deleted && ready != v.modelsReady {
 		v.modelsReady = ready
 		w.pipelineEvent(p, v)
 	}
