@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -67,11 +68,8 @@ func (w *world) checkExperiment(defn *pb.Experiment) error {
 	if defn.Default == nil {
 		return nil
 	}
-	isDefault := false
-	for _, candidate := range defn.GetCandidates() {
-		isDefault = isDefault || candidate.GetName() == defn.GetDefault()
-	}
-	if !isDefault {
+	isDefault := func(c *pb.ExperimentCandidate) bool { return c.GetName() == defn.GetDefault() }
+	if !slices.ContainsFunc(defn.GetCandidates(), isDefault) {
 		return refuse("experiment %s has the default %s, which is not a candidate", name, defn.GetDefault())
 	}
 	for _, other := range w.experiments {
@@ -184,11 +182,8 @@ func (w *world) unroutable(e *experiment) string {
 		if m == nil || m.deleted {
 			return fmt.Sprintf("model %s is missing", name)
 		}
-		live := false
-		for _, v := range m.versions {
-			live = live || v.count(serving) > 0
-		}
-		if !live {
+		served := func(v *modelVersion) bool { return v.count(serving) > 0 }
+		if !slices.ContainsFunc(m.versions, served) {
 			return fmt.Sprintf("model %s has no live replica", name)
 		}
 	}

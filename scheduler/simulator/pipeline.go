@@ -227,7 +227,7 @@ func (w *world) askForPipeline(p *pipeline, v *pipelineVersion, kind workerKind,
 	tick := w.nextTick()
 	v.side(kind).tick = tick
 	w.assign(w.crews[kind], task{
-		operation: op, item: p.name, version: v.defn.GetVersion(), tick: tick,
+		item: p.name,
 		send: func(to any) {
 			message := p.message(v)
 			message.Timestamp = tick

@@ -209,10 +209,12 @@ func (s *Simulator) GateOpen() bool {
 // retries or for a TTL does not count, nor do clients that have yet to read.
 // Errors: that of ctx.
 func (s *Simulator) Settle(ctx context.Context) error {
-	var idle <-chan struct{}
-	if s.withWorld(func(w *world) { idle = w.loop.whenIdle() }) != nil {
+	r := s.current()
+	if r == nil {
 		return nil
 	}
+	var idle <-chan struct{}
+	r.locked(func() { idle = r.loop.whenIdle() })
 	select {
 	case <-idle:
 		return nil

@@ -232,10 +232,10 @@ func (r *run) SubscribeControlPlane(
 }
 
 // finite sends some messages and ends.
-func finite[T any](r *run, stream grpc.ServerStreamingServer[T], collect func() ([]*T, error)) error {
+func finite[T any](r *run, stream grpc.ServerStreamingServer[T], now func() ([]*T, error)) error {
 	var messages []*T
 	var err error
-	r.locked(func() { messages, err = collect() })
+	r.locked(func() { messages, err = now() })
 	if err != nil {
 		return err
 	}
