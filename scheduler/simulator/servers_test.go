@@ -163,6 +163,33 @@ func TestScalingRequests(t *testing.T) {
 	exactly(t, quiet.serverEvents(), "StatusUpdate expected=1 available=1 loaded=0 g1", "StatusUpdate expected=1 available=1 loaded=1 g1")
 }
 
+// What waits for the gate, and what does not.
+func TestClosedGate(t *testing.T) {
+	h := start(t, Options{HoldGate: true})
+	h.subscribe()
+	h.notify(true, 1)
+	h.load("m", 1, nil)
+	h.loadPipeline("p", 1, "m")
+	h.startExperiment(testExperiment("e", pb.ResourceType_PIPELINE, "p"))
+	for _, method := range []string{"SubscribeModelStatus", "SubscribePipelineStatus", "SubscribeExperimentStatus", "SubscribeServerStatus", "SubscribeControlPlane"} {
+		h.eventually(method, func() bool { return h.sim.OpenStreams(method) == 1 })
+	}
+	h.must(nil, h.sim.Settle(h.ctx))
+	if p := h.pipeline(); p.State != pb.PipelineVersionState_PipelineReady || len(listPipelines(h)) != 1 || !h.experiment().Active {
+		t.Errorf("pipelines and experiments wait: %+v %+v", p, h.experiment())
+	}
+	// The server's stream is the one that is served: once it has this, the others
+	// would have theirs.
+	h.must(nil, h.sim.RequestScaling("s", 1))
+	h.eventually("message for a server", func() bool { return h.servers.count() > 0 && h.markers.count() == 1 })
+	if h.models.count()+h.pipelines.count()+h.experiments.count() != 0 {
+		t.Error("subscriptions do not wait for the gate")
+	}
+	h.sim.ReleaseGate()
+	h.awaitMarkers()
+	h.eventually("dumps", func() bool { return h.models.count() > 0 && h.pipelines.count() > 0 && h.experiments.count() > 0 })
+}
+
 func TestHeldGate(t *testing.T) {
 	h := start(t, Options{HoldGate: true, ReadyTimeout: time.Millisecond})
 	h.notify(true, 1)
