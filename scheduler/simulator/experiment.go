@@ -14,7 +14,7 @@ import (
 //	start ────────────────────────────► inactive, replacing the one of that name
 //	routes can be built (after Envoy) ─► active
 //	routes can no longer be built ─────► inactive, with the reason as description
-//	stop, also of a stopped one ───────► inactive, deleted
+//	stop, also of a stopped one ───────► deleted and inactive
 //	deleted for the TTL ───────────────► forgotten
 //
 // Generations are not compared. Every start, stop, change of active and event of

@@ -19,8 +19,7 @@ const (
 	AgentsManual
 )
 
-// None, as a number of gateways or engines in Options, is zero of them, since 0
-// stands for the default.
+// None is zero gateways or engines in Options, where 0 stands for the default.
 const None = -1
 
 // Options say how a simulator behaves. The zero value is useful: it listens on a
