@@ -265,6 +265,13 @@ func (s *Simulator) setWorkers(kind workerKind, n int) {
 	}
 }
 
+// RebalancePipelines makes the dataflow engines move their pipelines among
+// themselves: those that are ready are rebalancing, then ready again. Errors: it is
+// down.
+func (s *Simulator) RebalancePipelines() error {
+	return s.withWorld(func(w *world) { w.changePipelines(dataflowEngines, (*duty).shuffle) })
+}
+
 // delays are those of now.
 func (s *Simulator) delays() Delays {
 	s.mu.Lock()

@@ -98,6 +98,15 @@ func TestWorkers(t *testing.T) {
 			h.must(h.client.UnloadPipeline(h.ctx, &pb.UnloadPipelineRequest{Name: "p"}))
 			exactly(t, h.pipelineEvents(), "v1 g1 Terminate/Terminate", "v1 g1 Terminated/Terminated")
 		}},
+		{"engines rebalance", Options{}, func(t *testing.T, h *harness) {
+			h.loadPipeline("p", 1, "m")
+			h.pipelineEvents()
+			h.must(nil, h.sim.RebalancePipelines())
+			exactly(t, h.pipelineEvents(), "v1 g1 Rebalancing/Ready", "v1 g1 Ready/Ready")
+			h.sim.SetDataflowEngines(0)
+			h.must(nil, h.sim.RebalancePipelines())
+			exactly(t, h.pipelineEvents(), "v1 g1 Create/Ready")
+		}},
 		{"a pipeline's models come and go", Options{}, func(t *testing.T, h *harness) {
 			h.loadPipeline("p", 1, "m")
 			h.settle()
