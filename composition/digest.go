@@ -43,7 +43,7 @@ func contentOf(live *unstructured.Unstructured, manager string) digest {
 		"annotations":     metadata["annotations"],
 		"ownerReferences": metadata["ownerReferences"],
 		"deleting":        metadata["deletionTimestamp"] != nil,
-		"owned":           appliedFields(live, manager),
+		"owned":           ownedContent(live, manager),
 	}
 	return digestOf(content)
 }

@@ -13,11 +13,14 @@ import (
 // written a value in another way, which only a dry-run can tell. Then differing
 // names the first place. types are the Go types of kinds.
 func inStep(desired, live *unstructured.Unstructured, manager string, types *runtime.Scheme) (differing string, ok bool) {
-	owned := appliedFields(live, manager)
+	owned := ownedContent(live, manager)
 	if owned == nil {
 		return "metadata.managedFields", false
 	}
 	fields := withoutIdentity(desired)
+	if metadata, found := fields["metadata"].(map[string]any); found {
+		delete(metadata, "ownerReferences") // see ownedContent
+	}
 	if where, same := sameFields(fields, owned, ""); !same {
 		return where, false
 	}

@@ -3,7 +3,9 @@ package composition
 import (
 	"context"
 	"fmt"
+	"reflect"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -243,13 +245,46 @@ func (e *Engine) gvk(object client.Object) (schema.GroupVersionKind, error) {
 	return e.Client.GroupVersionKindFor(object)
 }
 
-// asUnstructured converts a cached object, which is not changed.
+// asUnstructured converts a cached object, which is not changed. The two share
+// parts that are not to be changed either.
 func asUnstructured(object client.Object, gvk schema.GroupVersionKind) (*unstructured.Unstructured, error) {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	content, err := contentOfTyped(object)
 	if err != nil {
 		return nil, fmt.Errorf("read %s %s: %w", gvk.Kind, object.GetName(), err)
 	}
 	converted := &unstructured.Unstructured{Object: content}
 	converted.SetGroupVersionKind(gvk)
 	return converted, nil
+}
+
+// contentOfTyped is the unstructured form of a typed object. What is most of the
+// work and the same for many objects is not converted anew.
+func contentOfTyped(object client.Object) (map[string]any, error) {
+	shallow := reflect.New(reflect.TypeOf(object).Elem())
+	shallow.Elem().Set(reflect.ValueOf(object).Elem())
+	rest := shallow.Interface().(client.Object)
+	rest.SetManagedFields(nil)
+	template := templateOf(object)
+	if template != nil {
+		*templateOf(rest) = corev1.PodTemplateSpec{}
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(rest)
+	if err != nil {
+		return nil, err
+	}
+	if template != nil {
+		converted, err := unstructuredTemplate(template)
+		if err != nil {
+			return nil, err
+		}
+		content["spec"].(map[string]any)["template"] = converted
+	}
+	if entries := object.GetManagedFields(); len(entries) > 0 {
+		converted, err := unstructuredEntries(entries)
+		if err != nil {
+			return nil, err
+		}
+		content["metadata"].(map[string]any)["managedFields"] = converted
+	}
+	return content, nil
 }

@@ -9,7 +9,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
@@ -73,8 +72,8 @@ type Options struct {
 }
 
 // CacheOptions are what the manager's cache needs: children by our label only,
-// configurations of the operator's namespace only, and of everything only the
-// managedFields that are ours. namespaces are those to watch; none means all.
+// configurations of the operator's namespace only, of everything only the
+// managedFields that are ours, and of equal parts one copy. namespaces are those to watch; none means all.
 func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
 	labelled, err := labels.NewRequirement(policy.OwnerLabel(), selection.Exists, nil)
 	if err != nil {
@@ -83,12 +82,7 @@ func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
 	ours := labels.NewSelector().Add(*labelled)
 	here := map[string]cache.Config{operatorNamespace: {}}
 	options := cache.Options{
-		DefaultTransform: func(object any) (any, error) {
-			if object, isObject := object.(metav1.Object); isObject {
-				composition.TrimManagedFields(object, childrenManager)
-			}
-			return object, nil
-		},
+		DefaultTransform: policy.CacheTransform,
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.SeldonConfig{}: {Namespaces: here},
 			&v1alpha1.ServerConfig{}: {Namespaces: here},
