@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -150,11 +151,20 @@ func (e *Engine) verify(ctx context.Context, step Step) (Step, error) {
 	return step, nil
 }
 
+// noVersion is the resourceVersion of no object. An apply with it makes an object
+// and conflicts with one that exists: nothing else tells the API server that an
+// apply is to create. Whether there is an object need not be asked before then.
+const noVersion = "1"
+
 // apply sends the step's object. With the UID of what is live, so that an object
-// which was deleted in the meantime is not made again by a stale plan.
+// which was deleted in the meantime is not made again by a stale plan, or with
+// noVersion, so that one which was made in the meantime is not taken over.
 func (e *Engine) apply(ctx context.Context, step Step, options ...client.ApplyOption) (*unstructured.Unstructured, error) {
 	object := step.Object.DeepCopy()
 	object.SetUID(step.uid())
+	if step.Live == nil {
+		object.SetResourceVersion(noVersion)
+	}
 	options = append(options, client.FieldOwner(e.Policy.Manager), client.ForceOwnership)
 	if err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
@@ -194,6 +204,8 @@ func (e *Engine) remember(account *account, result result) {
 	case step.Action == Recreate:
 		delete(account.unnoted, step.Key)
 		delete(account.marks, step.Key)
+	case step.Reason == Absent && apierrors.IsConflict(result.err):
+		account.taken[step.Key] = true
 	case result.err != nil || result.live == nil:
 	case step.Action == Skip:
 		account.found(step.Key, step.desired, result.live, manager)

@@ -1,6 +1,7 @@
 package composition
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -36,6 +37,7 @@ func (l *ledger) account(uid types.UID) *account {
 			marks:   map[Key]mark{},
 			deleted: map[Key]types.UID{},
 			foreign: map[Key]sighting{},
+			taken:   map[Key]bool{},
 			unnoted: map[Key]bool{},
 		}
 	}
@@ -56,6 +58,8 @@ type account struct {
 	// foreign are objects outside the cache that have the name of a child and are
 	// not the owner's.
 	foreign map[Key]sighting
+	// taken are the children whose name an object has that the cache does not show.
+	taken map[Key]bool
 	// leftovers are objects outside the cache that the owner controls and that
 	// were not rendered at first contact; nil before that.
 	leftovers map[Key]*unstructured.Unstructured
@@ -213,20 +217,11 @@ func (a *account) tidy(plan Plan) {
 			known[step.Key] = true
 		}
 	}
-	for key := range a.marks {
-		if !known[key] {
-			delete(a.marks, key)
-		}
-	}
-	for key := range a.foreign {
-		if !known[key] {
-			delete(a.foreign, key)
-		}
-	}
-	for key := range a.unnoted {
-		if !known[key] {
-			delete(a.unnoted, key)
-		}
+	unknown := func(key Key) bool { return !known[key] }
+	maps.DeleteFunc(a.marks, func(key Key, _ mark) bool { return unknown(key) })
+	maps.DeleteFunc(a.foreign, func(key Key, _ sighting) bool { return unknown(key) })
+	for _, keys := range []map[Key]bool{a.unnoted, a.taken} {
+		maps.DeleteFunc(keys, func(key Key, _ bool) bool { return unknown(key) })
 	}
 }
 

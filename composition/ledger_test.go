@@ -63,12 +63,13 @@ func TestTidy(t *testing.T) {
 	account.found(key, digest{1}, live, testPolicy.Manager)
 	account.foreign[key] = sighting{}
 	account.unnoted[key] = true
+	account.taken[key] = true
 	account.tidy(Plan{Steps: []Step{{Key: key}}})
-	if len(account.marks)+len(account.foreign)+len(account.unnoted) != 3 {
+	if len(account.marks)+len(account.foreign)+len(account.unnoted)+len(account.taken) != 4 {
 		t.Error("what a plan speaks of is forgotten")
 	}
 	account.tidy(Plan{})
-	if len(account.marks)+len(account.foreign)+len(account.unnoted) != 0 {
+	if len(account.marks)+len(account.foreign)+len(account.unnoted)+len(account.taken) != 0 {
 		t.Error("what no plan speaks of is remembered")
 	}
 }

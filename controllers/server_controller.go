@@ -41,7 +41,7 @@ func (r *serverReconciler) setup(ctx context.Context, mgr manager.Manager) error
 	})
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("server").
-		For(&v1alpha1.Server{}, builder.WithPredicates(desiredChanged)).
+		For(&v1alpha1.Server{}, builder.WithPredicates(r.newcomers.noted(), desiredChanged)).
 		Owns(&corev1.Service{}).
 		Owns(&appsv1.StatefulSet{}).
 		Owns(&appsv1.Deployment{}).
@@ -85,6 +85,7 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	outcome, err := r.engine.Reconcile(ctx, composition.Request{
 		Owner:          serverOwner(server),
 		Input:          input,
+		NewOwner:       r.newcomers.has(server.UID),
 		Paused:         server.Annotations[v1alpha1.PausedAnnotation] == "true",
 		AcceptRestarts: restartsAccepted(server),
 		Configurations: configurations,
