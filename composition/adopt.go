@@ -8,6 +8,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/csaupgrade"
@@ -154,6 +155,17 @@ func (e *Engine) patchMetadata(ctx context.Context, live *unstructured.Unstructu
 // asCached brings an object that the API server gave back into the form in which
 // the cache shows it, so that the two compare equal.
 func (e *Engine) asCached(object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	TrimManagedFields(object, e.Policy.Manager)
-	return canonicalised(object, e.Client.Scheme())
+	gvk := object.GroupVersionKind()
+	typed, err := typedFrom(object, e.Client.Scheme())
+	if runtime.IsNotRegisteredError(err) {
+		TrimManagedFields(object, e.Policy.Manager)
+		return object, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := e.Policy.CacheTransform(typed); err != nil {
+		return nil, err
+	}
+	return asUnstructured(typed, gvk)
 }

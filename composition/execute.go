@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -160,10 +161,12 @@ const noVersion = "1"
 // which was deleted in the meantime is not made again by a stale plan, or with
 // noVersion, so that one which was made in the meantime is not taken over.
 func (e *Engine) apply(ctx context.Context, step Step, options ...client.ApplyOption) (*unstructured.Unstructured, error) {
-	object := step.Object.DeepCopy()
-	object.SetUID(step.uid())
+	// What comes back replaces the content as a whole.
+	object := &unstructured.Unstructured{Object: maps.Clone(step.Object.Object)}
 	if step.Live == nil {
-		object.SetResourceVersion(noVersion)
+		setField(object.Object, noVersion, "metadata", "resourceVersion")
+	} else {
+		setField(object.Object, string(step.uid()), "metadata", "uid")
 	}
 	options = append(options, client.FieldOwner(e.Policy.Manager), client.ForceOwnership)
 	if err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {

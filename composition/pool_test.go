@@ -109,3 +109,23 @@ func TestPoolIsBounded(t *testing.T) {
 		t.Errorf("%d values in a pool of 2", bounded.values.Len())
 	}
 }
+
+// Equal values have one fingerprint, and values that differ have two.
+func TestFingerprintTellsValuesApart(t *testing.T) {
+	values := []any{
+		nil, true, false, "", "true", "a", int64(0), int64(1), 0.5, []any{}, []any{nil}, []any{[]any{}}, []any{"a", "b"}, []any{"ab"},
+		map[string]any{}, map[string]any{"a": nil}, map[string]any{"a": "b"}, map[string]any{"ab": ""}, map[string]any{"a": map[string]any{"b": "c"}},
+		map[string]any{"a": map[string]any{}, "b": "c"}, map[string]any{"a": int64(1), "b": int64(2)}, map[string]any{"a": int64(2), "b": int64(1)},
+	}
+	seen := map[digest]any{}
+	for _, value := range values {
+		fingerprint := fingerprintOf(value)
+		if other, found := seen[fingerprint]; found {
+			t.Errorf("%#v and %#v are one", value, other)
+		}
+		seen[fingerprint] = value
+		if again := fingerprintOf(runtime.DeepCopyJSONValue(value)); again != fingerprint {
+			t.Errorf("%#v is two", value)
+		}
+	}
+}
