@@ -42,10 +42,7 @@ func (r *seldonRuntimeReconciler) setup(ctx context.Context, mgr manager.Manager
 		Watches(&v1alpha1.Pipeline{}, r.neighbours(runtimes), builder.WithPredicates(comesOrGoes)).
 		Watches(&v1alpha1.Experiment{}, r.neighbours(runtimes), builder.WithPredicates(goes)).
 		Watches(&v1alpha1.Server{}, r.neighbours(runtimes), builder.WithPredicates(goes))
-	for _, kind := range kinds() {
-		build = build.Owns(kind.Object)
-	}
-	return build.WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)
+	return owns(build, mgr, &v1alpha1.SeldonRuntime{}, kinds()).WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)
 }
 
 // Reconcile brings one runtime to what it and its SeldonConfig say.

@@ -39,16 +39,12 @@ func (r *serverReconciler) setup(ctx context.Context, mgr manager.Manager) error
 	readAtStart := predicate.NewPredicateFuncs(func(object client.Object) bool {
 		return slices.Contains(templates.StartupConfigMaps, object.GetName())
 	})
-	return ctrl.NewControllerManagedBy(mgr).
+	build := ctrl.NewControllerManagedBy(mgr).
 		Named("server").
 		For(&v1alpha1.Server{}, builder.WithPredicates(r.newcomers.noted(), desiredChanged)).
-		Owns(&corev1.Service{}).
-		Owns(&appsv1.StatefulSet{}).
-		Owns(&appsv1.Deployment{}).
 		Watches(&v1alpha1.ServerConfig{}, r.referrers(servers)).
-		Watches(&corev1.ConfigMap{}, r.neighbours(servers), builder.WithPredicates(readAtStart)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
-		Complete(r)
+		Watches(&corev1.ConfigMap{}, r.neighbours(servers), builder.WithPredicates(readAtStart))
+	return owns(build, mgr, &v1alpha1.Server{}, serverKinds()).WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)
 }
 
 // Reconcile brings one Server to what it and its ServerConfig say.
