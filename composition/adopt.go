@@ -149,13 +149,17 @@ func (e *Engine) patchMetadata(ctx context.Context, live *unstructured.Unstructu
 	if err != nil {
 		return nil, err
 	}
-	return e.asCached(object)
+	gvk := object.GroupVersionKind()
+	cached, err := e.asCached(object)
+	if err != nil {
+		return nil, err
+	}
+	return asUnstructured(cached, gvk)
 }
 
-// asCached brings an object that the API server gave back into the form in which
-// the cache shows it, so that the two compare equal.
-func (e *Engine) asCached(object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	gvk := object.GroupVersionKind()
+// asCached brings an object that the API server gave back into the form that it
+// has in the cache, so that the two compare equal.
+func (e *Engine) asCached(object *unstructured.Unstructured) (client.Object, error) {
 	typed, err := typedFrom(object, e.Client.Scheme())
 	if runtime.IsNotRegisteredError(err) {
 		TrimManagedFields(object, e.Policy.Manager)
@@ -164,8 +168,6 @@ func (e *Engine) asCached(object *unstructured.Unstructured) (*unstructured.Unst
 	if err != nil {
 		return nil, err
 	}
-	if _, err := e.Policy.CacheTransform(typed); err != nil {
-		return nil, err
-	}
-	return asUnstructured(typed, gvk)
+	_, err = e.Policy.CacheTransform(typed)
+	return typed, err
 }

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 const (
@@ -84,9 +85,10 @@ type mark struct {
 	// wouldRestart is why a dry-run of desired over content was held; else empty.
 	wouldRestart string
 	// fresh is what the API server answered to our last write, at the time at. It
-	// stands in for the cache until that has caught up, and is dropped then. As
-	// JSON it is small: when many instances come up at once, there are many.
-	fresh []byte
+	// stands in for the cache until that has caught up, and is dropped then. In the
+	// form of the cache it is small: when many instances come up at once, there are
+	// many.
+	fresh client.Object
 	at    time.Time
 	// corrections are the times of the last writes against drift, and rival says
 	// who makes them needful, once that was asked.
@@ -133,8 +135,7 @@ func (a *account) catchUp(live map[Key]*unstructured.Unstructured, now time.Time
 			mark.fresh = nil
 			a.marks[key] = mark
 		default:
-			object := &unstructured.Unstructured{}
-			if object.UnmarshalJSON(mark.fresh) == nil {
+			if object, err := asUnstructured(mark.fresh, key.GroupVersionKind); err == nil {
 				live[key] = object
 			}
 			behind = true
@@ -163,16 +164,13 @@ func (a *account) found(key Key, desired digest, live *unstructured.Unstructured
 	a.marks[key] = mark
 }
 
-// applied remembers that the API server gave live back for desired; corrected
-// says that this was a write against drift.
-func (a *account) applied(key Key, desired digest, live *unstructured.Unstructured, manager string, now time.Time, corrected bool) {
-	mark := markOf(desired, live, manager)
-	mark.at = now
-	if text, err := live.MarshalJSON(); err == nil {
-		mark.fresh = text
-	}
+// applied remembers what the API server gave back for desired, and whether this
+// was a write against drift.
+func (a *account) applied(key Key, desired digest, result result, manager string, now time.Time) {
+	mark := markOf(desired, result.live, manager)
+	mark.fresh, mark.at = result.cached, now
 	mark.corrections = recent(a.marks[key].corrections, now)
-	if corrected {
+	if result.wrote && result.step.Reason == Drifted {
 		mark.corrections = append(mark.corrections, now)
 	}
 	a.marks[key] = mark

@@ -261,6 +261,9 @@ func (e *Engine) gvk(object client.Object) (schema.GroupVersionKind, error) {
 // asUnstructured converts a cached object, which is not changed. The two share
 // parts that are not to be changed either.
 func asUnstructured(object client.Object, gvk schema.GroupVersionKind) (*unstructured.Unstructured, error) {
+	if converted, is := object.(*unstructured.Unstructured); is {
+		return converted, nil
+	}
 	content, err := contentOfTyped(object)
 	if err != nil {
 		return nil, fmt.Errorf("read %s %s: %w", gvk.Kind, object.GetName(), err)
