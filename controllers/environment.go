@@ -112,8 +112,8 @@ type environment struct {
 	engine *composition.Engine
 	events events.EventRecorder
 	// versions of the parents that we wrote.
-	versions  *versions
-	newcomers *newcomers
+	versions *versions
+	veterans *veterans
 }
 
 // Setup adds the controllers to a manager whose cache has [CacheOptions].
@@ -130,7 +130,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	}
 	shared := environment{
 		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
-		events: mgr.GetEventRecorder("seldon-operator"), versions: newVersions(), newcomers: newNewcomers(),
+		events: mgr.GetEventRecorder("seldon-operator"), versions: newVersions(), veterans: newVeterans(),
 	}
 	// Each owner's engine looks at the kinds that such an owner has children of,
 	// and at no others.

@@ -35,7 +35,7 @@ func (r *seldonRuntimeReconciler) setup(ctx context.Context, mgr manager.Manager
 	runtimes := &v1alpha1.SeldonRuntimeList{}
 	build := ctrl.NewControllerManagedBy(mgr).
 		Named("seldonruntime").
-		For(&v1alpha1.SeldonRuntime{}, builder.WithPredicates(r.newcomers.noted(), desiredChanged)).
+		For(&v1alpha1.SeldonRuntime{}, builder.WithPredicates(r.veterans.noted(), desiredChanged)).
 		Watches(&v1alpha1.SeldonConfig{}, r.referrers(runtimes)).
 		Watches(&v1alpha1.SeldonRuntime{}, r.neighbours(runtimes), builder.WithPredicates(goes)).
 		Watches(&v1alpha1.Model{}, r.neighbours(runtimes), builder.WithPredicates(comesOrGoes)).
@@ -88,7 +88,7 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 	outcome, err := r.engine.Reconcile(ctx, composition.Request{
 		Owner:          r.owner(runtime),
 		Input:          input,
-		NewOwner:       r.newcomers.has(runtime.UID),
+		NewOwner:       !r.veterans.have(runtime.UID),
 		Paused:         runtime.Annotations[v1alpha1.PausedAnnotation] == "true",
 		AcceptRestarts: restartsAccepted(runtime),
 	})
@@ -189,7 +189,7 @@ func (r *seldonRuntimeReconciler) keptServiceTypes(ctx context.Context, runtime 
 			continue
 		}
 		// Not among the labelled ones: new, or not adopted yet.
-		if r.newcomers.has(runtime.UID) {
+		if !r.veterans.have(runtime.UID) {
 			continue
 		}
 		if client.IgnoreNotFound(err) == nil {

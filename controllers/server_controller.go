@@ -41,7 +41,7 @@ func (r *serverReconciler) setup(ctx context.Context, mgr manager.Manager) error
 	})
 	build := ctrl.NewControllerManagedBy(mgr).
 		Named("server").
-		For(&v1alpha1.Server{}, builder.WithPredicates(r.newcomers.noted(), desiredChanged)).
+		For(&v1alpha1.Server{}, builder.WithPredicates(r.veterans.noted(), desiredChanged)).
 		Watches(&v1alpha1.ServerConfig{}, r.referrers(servers)).
 		Watches(&corev1.ConfigMap{}, r.neighbours(servers), builder.WithPredicates(readAtStart))
 	return owns(build, mgr, &v1alpha1.Server{}, serverKinds()).WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)
@@ -81,7 +81,7 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	outcome, err := r.engine.Reconcile(ctx, composition.Request{
 		Owner:          serverOwner(server),
 		Input:          input,
-		NewOwner:       r.newcomers.has(server.UID),
+		NewOwner:       !r.veterans.have(server.UID),
 		Paused:         server.Annotations[v1alpha1.PausedAnnotation] == "true",
 		AcceptRestarts: restartsAccepted(server),
 		Configurations: configurations,
