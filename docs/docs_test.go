@@ -235,6 +235,9 @@ func TestReasonsAreExplained(t *testing.T) {
 		{"conditions-and-events.md", "../controllers/conditions.go", func(name, _ string) bool {
 			return strings.HasPrefix(name, "condition") || strings.HasPrefix(name, "reason")
 		}},
+		{"conditions-and-events.md", "../controllers/relayed_status.go", func(name, _ string) bool { return strings.HasPrefix(name, "reason") }},
+		{"conditions-and-events.md", "../scheduler/item.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
+		{"conditions-and-events.md", "../scheduler/session.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
 		{"engine.md", "../composition/plan.go", func(_, kind string) bool {
 			return kind == "Action" || kind == "Reason"
 		}},
