@@ -174,11 +174,13 @@ func TestBlackHole(t *testing.T) {
 
 // A client that does not read is cut off, and holds nobody up until then.
 func TestSlowSubscriber(t *testing.T) {
-	h := open(t, Options{SendTimeout: 200 * time.Millisecond}, 1)
+	h := open(t, Options{SendTimeout: time.Second}, 1)
+	// A window of its own that does not grow.
+	h.dial(grpc.WithStaticStreamWindowSize(1 << 16))
 	slow, err := h.client.SubscribeModelStatus(h.ctx, &pb.ModelSubscriptionRequest{SubscriberName: "slow"})
 	h.must(slow, err)
 	h.eventually("subscriber", func() bool { return h.sim.Subscribers("SubscribeModelStatus")["slow"] == 1 })
-	large := strings.Repeat("x", 1<<20)
+	large := strings.Repeat("x", 1<<15)
 	for i := range 20 {
 		h.must(nil, h.sim.InjectModelStatus(&pb.ModelStatusResponse{ModelName: fmt.Sprint("m", i), Versions: []*pb.ModelVersionStatus{{ServerName: large}}}))
 	}
@@ -210,6 +212,7 @@ func TestInjectedEvents(t *testing.T) {
 	} {
 		h.must(nil, h.sim.InjectModelStatus(message))
 	}
+	h.awaitMarkers()
 	h.must(nil, h.sim.InjectControlPlane(pb.ControlPlaneResponse_Event(99)))
 	h.settle()
 	if got := h.models.take(); len(got) != 4 || got[3].GetVersions()[0].GetState().GetState() != 77 {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,9 @@ type harness struct {
 	pipelines   *recorder[pb.PipelineStatusResponse]
 	experiments *recorder[pb.ExperimentStatusResponse]
 	markers     *recorder[pb.ControlPlaneResponse]
+	// marks is how many messages of our own were sent to each subscription but the
+	// control plane's.
+	marks int
 }
 
 // start starts a simulator and connects to it.
@@ -57,9 +61,10 @@ func start(t *testing.T, options Options) *harness {
 }
 
 // dial connects anew.
-func (h *harness) dial() {
+func (h *harness) dial(options ...grpc.DialOption) {
 	h.t.Helper()
-	connection, err := grpc.NewClient(h.sim.Address(), grpc.WithTransportCredentials(h.credentials))
+	options = append(options, grpc.WithTransportCredentials(h.credentials))
+	connection, err := grpc.NewClient(h.sim.Address(), options...)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -121,15 +126,15 @@ func (h *harness) settle() {
 	if h.models == nil || !h.sim.GateOpen() {
 		return
 	}
-	for {
-		h.must(nil, h.sim.InjectModelStatus(&pb.ModelStatusResponse{}))
-		h.must(nil, h.sim.InjectServerStatus(&pb.ServerStatusResponse{}))
-		h.must(nil, h.sim.InjectPipelineStatus(&pb.PipelineStatusResponse{}))
-		h.must(nil, h.sim.InjectExperimentStatus(&pb.ExperimentStatusResponse{}))
-		if h.models.marked() && h.servers.marked() && h.pipelines.marked() && h.experiments.marked() {
-			return
-		}
-	}
+	h.eventually("marks on all subscriptions", func() bool {
+		// Again if a subscription was not there yet.
+		h.marks++
+		h.must(nil, h.sim.InjectModelStatus(&pb.ModelStatusResponse{Timestamp: uint64(h.marks)}))
+		h.must(nil, h.sim.InjectServerStatus(&pb.ServerStatusResponse{ExpectedReplicas: int32(h.marks)}))
+		h.must(nil, h.sim.InjectPipelineStatus(&pb.PipelineStatusResponse{Timestamp: uint64(h.marks)}))
+		h.must(nil, h.sim.InjectExperimentStatus(&pb.ExperimentStatusResponse{StatusDescription: fmt.Sprint(h.marks)}))
+		return h.models.marked(h.marks) && h.servers.marked(h.marks) && h.pipelines.marked(h.marks) && h.experiments.marked(h.marks)
+	})
 }
 
 // eventually waits for a condition that nothing tells of.
@@ -151,7 +156,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 type recorder[T any] struct {
 	mu       sync.Mutex
 	received []*T
-	marks    int
+	mark     int
 	changed  chan struct{}
 	err      error
 }
@@ -170,12 +175,11 @@ func record[Q, T any](
 		for {
 			message, err := stream.Recv()
 			r.mu.Lock()
-			switch {
-			case err != nil:
+			if err != nil {
 				r.err = err
-			case isMark(message):
-				r.marks++
-			default:
+			} else if mark := markOf(message); mark > 0 {
+				r.mark = mark
+			} else {
 				r.received = append(r.received, message)
 			}
 			r.mu.Unlock()
@@ -191,31 +195,39 @@ func record[Q, T any](
 	return r
 }
 
-// isMark tells our own empty message from the scheduler's.
-func isMark(message any) bool {
+// markOf is the number of a message of our own, which has no name, or 0.
+func markOf(message any) int {
 	switch m := message.(type) {
 	case *pb.ModelStatusResponse:
-		return m.GetModelName() == ""
+		if m.GetModelName() == "" {
+			return int(m.GetTimestamp())
+		}
 	case *pb.ServerStatusResponse:
-		return m.GetServerName() == ""
+		if m.GetServerName() == "" {
+			return int(m.GetExpectedReplicas())
+		}
 	case *pb.PipelineStatusResponse:
-		return m.GetPipelineName() == ""
+		if m.GetPipelineName() == "" {
+			return int(m.GetTimestamp())
+		}
 	case *pb.ExperimentStatusResponse:
-		return m.GetExperimentName() == ""
+		if m.GetExperimentName() == "" {
+			mark, _ := strconv.Atoi(m.GetStatusDescription())
+			return mark
+		}
 	}
-	return false
+	return 0
 }
 
-// marked waits a moment for one more of our own messages. It forgets those it saw.
-func (r *recorder[T]) marked() bool {
+// marked waits a moment for the message of ours with that number.
+func (r *recorder[T]) marked(mark int) bool {
 	timer := time.NewTimer(100 * time.Millisecond)
 	defer timer.Stop()
 	for {
 		r.mu.Lock()
-		seen := r.marks
-		r.marks = 0
+		seen := r.mark
 		r.mu.Unlock()
-		if seen > 0 {
+		if seen >= mark {
 			return true
 		}
 		select {
