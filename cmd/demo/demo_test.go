@@ -144,7 +144,7 @@ func TestOnceEndsWhenReady(t *testing.T) {
 		"✓ Deployment seldon-envoy  1/1\n│  │  └─ ✓ Pod seldon-envoy-",
 		"✓ Deployment seldon-modelgateway  1/1\n",
 		"✓ Deployment seldon-pipelinegateway  1/1\n",
-		"├─ ✓ Server mlserver\n   │  ├─ ✓ Service mlserver-0\n   │  └─ ✓ StatefulSet mlserver  1/1\n   │     └─ ✓ Pod mlserver-0  Running\n",
+		"├─ ✓ Server mlserver\n│  │  ├─ ✓ Service mlserver-0\n│  │  └─ ✓ StatefulSet mlserver  1/1\n│  │     └─ ✓ Pod mlserver-0  Running\n",
 		"└─ ✓ Server triton\n",
 	} {
 		g.Expect(tree).To(ContainSubstring(drawn))

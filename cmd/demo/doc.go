@@ -13,6 +13,6 @@
 // A demonstration is a list of stages (stages.go), run one after the other
 // (demo.go) in front of a screen: a terminal whose picture is redrawn in place
 // (terminal.go), or a log to which changes are appended (plain.go). The picture
-// is a tree (tree.go), a pure function of the objects that are watched
-// (watch.go).
+// is a tree (tree.go) of objects, each in a state (judge.go): a pure function of the
+// objects that are watched (watch.go).
 package main
