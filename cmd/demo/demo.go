@@ -41,7 +41,7 @@ type demo struct {
 	// What the stages fill in, in their order.
 	cluster  *controlplane.ControlPlane
 	client   client.Client
-	operator *operator
+	operator *process
 	// watch is set while a stage runs and read by the one that draws.
 	watch atomic.Pointer[watch]
 	// broken ends the stages with the reason as soon as one of the programs that
@@ -130,6 +130,22 @@ func (d *demo) end(ctx context.Context, failure error) error {
 		err = errors.Join(failure, err)
 	}
 	return fmt.Errorf("%w\nThe logs are kept in %s", err, d.directory)
+}
+
+// launch starts a program. When that ends without being told to, so do the stages,
+// with the reason.
+func (d *demo) launch(from program) (*process, error) {
+	running, err := startProcess(from)
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		<-running.ended
+		if !running.told.Load() {
+			d.broken(running.exitError())
+		}
+	}()
+	return running, nil
 }
 
 // stop ends what was started, the operator while it still has an API server.

@@ -103,16 +103,14 @@ func (d *demo) startOperator(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	operator, err := startOperator(d.flags.manager, d.operatorLog(), kubeconfig, operatorNamespace)
-	if err != nil {
-		return "", err
-	}
-	d.operator = operator
-	go func() {
-		<-operator.ended
-		d.broken(operator.exitError())
-	}()
-	return "log: " + d.operatorLog(), nil
+	// No ports: nobody asks for metrics or probes here, and two demonstrations
+	// may run side by side.
+	d.operator, err = d.launch(program{
+		name: "operator", path: d.flags.manager, directory: d.directory, log: d.operatorLog(),
+		arguments:   []string{"--clusterwide", "--metrics-bind-address=0", "--health-probe-bind-address=0"},
+		environment: []string{"KUBECONFIG=" + kubeconfig, "POD_NAMESPACE=" + operatorNamespace},
+	})
+	return "log: " + d.operatorLog(), err
 }
 
 // operatorKubeconfig writes a kubeconfig that logs in as the service account
