@@ -27,9 +27,10 @@ func withServer(runtime *v1alpha1.SeldonRuntime) {
 	runtime.Spec.Servers = []v1alpha1.RuntimeServer{{Name: "mlserver", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}}}
 }
 
-func newPipeline(namespace, name string, steps ...string) *v1alpha1.Pipeline {
+// newPipeline makes a Pipeline `chain`, of one step after the other.
+func newPipeline(namespace string, steps ...string) *v1alpha1.Pipeline {
 	GinkgoHelper()
-	pipeline := &v1alpha1.Pipeline{ObjectMeta: objectMeta(namespace, name)}
+	pipeline := &v1alpha1.Pipeline{ObjectMeta: objectMeta(namespace, "chain")}
 	for i, step := range steps {
 		each := v1alpha1.PipelineStep{Name: step}
 		if i > 0 {
@@ -41,9 +42,10 @@ func newPipeline(namespace, name string, steps ...string) *v1alpha1.Pipeline {
 	return pipeline
 }
 
-func newExperiment(namespace, name string, candidates ...string) *v1alpha1.Experiment {
+// newExperiment makes an Experiment `ab`, of candidates with the same weight.
+func newExperiment(namespace string, candidates ...string) *v1alpha1.Experiment {
 	GinkgoHelper()
-	experiment := &v1alpha1.Experiment{ObjectMeta: objectMeta(namespace, name)}
+	experiment := &v1alpha1.Experiment{ObjectMeta: objectMeta(namespace, "ab")}
 	for _, candidate := range candidates {
 		experiment.Spec.Candidates = append(experiment.Spec.Candidates, v1alpha1.ExperimentCandidate{Name: candidate, Weight: 50})
 	}
@@ -108,9 +110,9 @@ var _ = Describe("The relay", func() {
 		Expect(model.Status.ObservedGeneration).To(Equal(model.Generation))
 		Expect(eventReasons(model)()).To(ContainElement("ModelReady"))
 
-		pipeline := newPipeline(namespace, "chain", "iris")
+		pipeline := newPipeline(namespace, "iris")
 		Eventually(ready(pipeline)).Should(HavePrefix("True Ready"))
-		experiment := newExperiment(namespace, "ab", "iris")
+		experiment := newExperiment(namespace, "iris")
 		Eventually(ready(experiment)).Should(HavePrefix("True Ready"))
 		server := get(namespace, "mlserver", &v1alpha1.Server{})
 		Eventually(func() int64 { return get(namespace, "mlserver", server).Status.LoadedModelReplicas }).Should(BeEquivalentTo(1))
@@ -186,7 +188,7 @@ var _ = Describe("The relay", func() {
 		Expect(ready(model)()).To(HavePrefix("True"))
 		mark := requests.mark()
 		Eventually(ready(model)).Should(HavePrefix("Unknown SchedulerUnreachable"))
-		Consistently(func() []string { return aboutModels(requests.since(mark, namespace)) }).WithTimeout(2 * silence).
+		Consistently(func() []string { return aboutModels(requests.since(mark, namespace)) }).WithTimeout(2*silence).
 			Should(HaveLen(1), "the status, once")
 
 		Expect(sim.Restart(simulator.RestartOptions{})).To(Succeed())
@@ -197,8 +199,8 @@ var _ = Describe("The relay", func() {
 	It("releases what is deleted while the scheduler is out of reach, and unloads it later", func() {
 		sim := newScheduler(namespace)
 		newRuntime(namespace, withServer)
-		pipeline := newPipeline(namespace, "chain", "iris")
-		experiment := newExperiment(namespace, "ab", "iris")
+		pipeline := newPipeline(namespace, "iris")
+		experiment := newExperiment(namespace, "iris")
 		Eventually(served(sim)).Should(HaveLen(2))
 		sim.Kill()
 		deleted := time.Now()
@@ -233,7 +235,7 @@ var _ = Describe("The relay", func() {
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
-		Consistently(gone(model)).WithTimeout(700 * time.Millisecond).Should(BeFalse(), "the scheduler still has it")
+		Consistently(gone(model)).WithTimeout(700*time.Millisecond).Should(BeFalse(), "the scheduler still has it")
 		Eventually(gone(model)).Should(BeTrue())
 		model = newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
@@ -259,12 +261,12 @@ var _ = Describe("The relay", func() {
 		newRuntime(namespace, withServer)
 		newModel(namespace, "one")
 		newModel(namespace, "two")
-		pipeline := newPipeline(namespace, "chain", "one")
+		pipeline := newPipeline(namespace, "one")
 		Eventually(ready(pipeline)).Should(HavePrefix("True"))
 		sim.Kill()
 		edit(pipeline, func(p *v1alpha1.Pipeline) { p.Finalizers = nil })
 		Expect(admin.Delete(lifetime, pipeline)).To(Succeed())
-		pipeline = newPipeline(namespace, "chain", "two")
+		pipeline = newPipeline(namespace, "two")
 		Expect(pipeline.Generation).To(BeEquivalentTo(1))
 		Expect(sim.Restart(simulator.RestartOptions{})).To(Succeed())
 		Eventually(func() string {
@@ -381,7 +383,7 @@ var _ = Describe("The relay", func() {
 		sim.FailCalls("LoadModel", 3, codes.Unavailable)
 		sim.LoseAnswers("LoadPipeline", 1, codes.Unavailable)
 		newRuntime(namespace, withServer)
-		model, pipeline := newModel(namespace, "iris"), newPipeline(namespace, "chain", "iris")
+		model, pipeline := newModel(namespace, "iris"), newPipeline(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Eventually(ready(pipeline)).Should(HavePrefix("True"))
 		sim.LoseAnswers("UnloadPipeline", 1, codes.Unavailable)
@@ -438,7 +440,6 @@ var _ = Describe("The relay", func() {
 func aboutModels(entries []string) []string {
 	return slices.DeleteFunc(writes(entries), func(entry string) bool { return !strings.Contains(entry, "/models/") })
 }
-
 
 // abandoned reads how many objects of a kind were released for a reason, in this
 // process.

@@ -182,16 +182,25 @@ func (r *relayedReconciler[T]) leave(ctx context.Context, object T, seen schedul
 	if seen.Connected {
 		return leaving{wait: rest}, nil
 	}
-	namespace := &corev1.Namespace{}
-	err := r.live.Get(ctx, client.ObjectKey{Name: object.GetNamespace()}, namespace)
-	if client.IgnoreNotFound(err) != nil {
-		return leaving{}, fmt.Errorf("get namespace %s: %w", object.GetNamespace(), err)
+	going, err := r.namespaceGoes(ctx, object.GetNamespace())
+	if err != nil {
+		return leaving{}, err
 	}
-	if err != nil || namespace.DeletionTimestamp != nil {
+	if going {
 		// Events are refused there.
 		return leaving{now: true, reason: "NamespaceTerminating"}, nil
 	}
 	return leaving{wait: min(rest, goingCheck)}, nil
+}
+
+// namespaceGoes tells whether a namespace is being deleted, or is gone.
+func (e *environment) namespaceGoes(ctx context.Context, name string) (bool, error) {
+	namespace := &corev1.Namespace{}
+	err := e.live.Get(ctx, client.ObjectKey{Name: name}, namespace)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get namespace %s: %w", name, err)
+	}
+	return err != nil || namespace.DeletionTimestamp != nil, nil
 }
 
 // fillModel writes what only a Model's status has.

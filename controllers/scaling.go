@@ -1,7 +1,6 @@
 package controllers
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 
@@ -22,9 +21,9 @@ func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, r
 	if request == nil {
 		return nil
 	}
-	replicas, lowest, highest, err := server.Spec.Bounds()
+	replicas, lowest, highest, invalid := server.Spec.Bounds()
 	switch {
-	case err != nil:
+	case invalid != nil:
 		// The Server contradicts itself, which its status tells.
 	case request.Replicas == int64(replicas) && server.Spec.Replicas != nil:
 	case request.Generation < server.Generation && request.Replicas < int64(replicas):
@@ -75,7 +74,7 @@ func replicasScaler(managed []metav1.ManagedFieldsEntry) string {
 			continue
 		}
 		fields := &fieldpath.Set{}
-		if err := fields.FromJSON(bytes.NewReader(entry.FieldsV1.Raw)); err == nil && fields.Has(fieldpath.MakePathOrDie("spec", "replicas")) {
+		if err := fields.FromJSON(entry.FieldsV1.GetRawReader()); err == nil && fields.Has(fieldpath.MakePathOrDie("spec", "replicas")) {
 			return entry.Manager
 		}
 	}

@@ -88,7 +88,7 @@ func (c *connection) run(ctx context.Context) error {
 	stream("SubscribeServerStatus", c.followServers)
 	for _, kind := range kinds {
 		stream(fmt.Sprintf("Subscribe%sStatus", kind.kind), func(ctx context.Context) error {
-			return kind.subscribe(ctx, c.client, func(w word) { c.hear(kind, w, false) })
+			return kind.subscribe(ctx, c.client, func(w word) { c.hear(kind, w) })
 		})
 	}
 	group.Go(func() error { return c.resyncs(ctx) })
@@ -156,14 +156,15 @@ func (c *connection) work(ctx context.Context) error {
 		}
 		again, err := c.drive(ctx, key)
 		c.queue.Done(key)
+		if ctx.Err() != nil {
+			return nil // nobody tells us to stop but the connection's end
+		}
 		switch {
 		case err == nil:
 			c.failures.Forget(key)
 			if again > 0 {
 				c.queue.AddAfter(key, again)
 			}
-		case ctx.Err() != nil:
-			return nil
 		default:
 			if status.Code(err) == codes.DeadlineExceeded {
 				// Slow, or a connection that is there on one side only.

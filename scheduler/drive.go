@@ -138,12 +138,13 @@ func (c *connection) takeDown(ctx context.Context, kind *relayed, key objectKey,
 // unload calls the scheduler to unload an object.
 func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, generation int64) (time.Duration, error) {
 	c.locked(key, func(it *item) bool {
-		it.unload = asked
+		it.unload = asking
 		return false
 	})
 	err := c.call(ctx, func(ctx context.Context) error {
 		return kind.unload(ctx, c.client, client.ObjectKey{Namespace: c.namespace, Name: key.name}, generation)
 	})
+	asked := time.Now()
 	if refused(err) {
 		// It is not there, or on its way down already.
 		found, askErr := c.find(ctx, kind, key.name)
@@ -152,7 +153,7 @@ func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, g
 		}
 		if found == nil || found.phase != live {
 			err = nil
-			defer c.hearAnswer(kind, key, found)
+			defer c.hearAnswer(kind, key, found, asked)
 		}
 	}
 	hint := false
@@ -176,11 +177,12 @@ func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, g
 
 // ask asks for the state of an object, and takes the answer for certain.
 func (c *connection) ask(ctx context.Context, kind *relayed, key objectKey) (time.Duration, error) {
+	begun := time.Now()
 	found, err := c.find(ctx, kind, key.name)
 	if err != nil {
 		return 0, err
 	}
-	c.hearAnswer(kind, key, found)
+	c.hearAnswer(kind, key, found, begun)
 	again := askAgain
 	c.locked(key, func(it *item) bool {
 		it.answered, it.hint = time.Now(), false
@@ -248,7 +250,7 @@ func (c *connection) discard(ctx context.Context, kind *relayed, key objectKey) 
 }
 
 // hear takes in a word that came on a stream.
-func (c *connection) hear(kind *relayed, w word, certain bool) {
+func (c *connection) hear(kind *relayed, w word) {
 	if !w.addressed {
 		c.drop("no_metadata")
 		return
@@ -265,7 +267,7 @@ func (c *connection) hear(kind *relayed, w word, certain bool) {
 		c.drop("unknown_object")
 		return
 	}
-	c.take(key, it, w, certain)
+	c.take(key, it, w, false)
 }
 
 // take gives a word to an item, under the session's lock.
@@ -283,21 +285,23 @@ func (c *connection) take(key objectKey, it *item, w word, certain bool) {
 }
 
 // hearAnswer takes in the answer to a question: a word, or nil for an object that
-// the scheduler does not know.
-func (c *connection) hearAnswer(kind *relayed, key objectKey, found *word) {
-	if found != nil && found.ours(c.namespace) {
-		c.hear(kind, *found, true)
-		return
-	}
-	c.locked(key, func(it *item) bool {
-		if it.unload != loaded {
-			it.setGone()
-			return true
-		}
+// the scheduler does not know. A word that came on the stream since the question
+// was asked is newer.
+func (c *connection) hearAnswer(kind *relayed, key objectKey, found *word, begun time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	it := c.item(key)
+	switch {
+	case it.heard.After(begun):
+	case found != nil && found.ours(c.namespace):
+		c.take(key, it, *found, true)
+	case it.unload != loaded:
+		it.setGone()
+		c.wake(kind.kind, c.namespace, key.name)
+	default:
 		it.has = nil
 		c.queue.Add(key)
-		return false
-	})
+	}
 }
 
 // call makes a call with a deadline.

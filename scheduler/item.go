@@ -55,6 +55,12 @@ type item struct {
 	// hint is a word that came before the answer to our call, and may speak of an
 	// earlier incarnation: the session asks after the answer.
 	hint bool
+	// heard is when the last word came on a stream. It is newer than an answer to a
+	// question that was asked before.
+	heard time.Time
+	// early is the last word on a stream of this connection, from before it was known
+	// what the scheduler has.
+	early *word
 	// answered is when the scheduler last answered a call or a question.
 	answered time.Time
 
@@ -71,8 +77,8 @@ type unloading int
 
 const (
 	loaded unloading = iota
-	// asked: a call to unload it is on its way, or was.
-	asked
+	// asking: a call to unload it is on its way, or was.
+	asking
 	// underway: the scheduler has answered it.
 	underway
 	// unloaded: the scheduler has said that the object is gone.
@@ -141,7 +147,7 @@ func (i *item) next(want wanted, replaces bool, now time.Time) (action, time.Dur
 	switch {
 	case i.failure != nil && i.failure.Terminal:
 		return nothing, 0
-	case i.unload == asked:
+	case i.unload == asking:
 		// Another definition has to go first, or an unload was interrupted.
 		return takeDown, 0
 	case i.unload == underway:
@@ -193,11 +199,17 @@ func (i *item) upToDate(want wanted) bool {
 // answer to a question, for certain. It tells whether the object's controller
 // has something new to see, and whether the session has something to do.
 func (i *item) hear(w word, certain bool, now time.Time) (news, work bool, dropped string) {
+	if !certain {
+		i.heard = now
+	}
 	if i.unload != loaded {
 		return i.hearGoing(w, certain, now)
 	}
 	about := w.state.Generation == i.sending || i.has != nil && w.state.Generation == i.has.generation
 	switch {
+	case i.has == nil && i.sending == 0:
+		i.early = &w
+		return false, false, ""
 	case !about:
 		return false, false, "generation"
 	case w.phase == terminating || w.phase == gone:
@@ -217,7 +229,7 @@ func (i *item) hearGoing(w word, certain bool, now time.Time) (news, work bool, 
 	if w.phase != gone && w.phase != idle {
 		if certain && w.phase == live && i.unload == underway {
 			// It came back, or the call was forgotten.
-			i.unload = asked
+			i.unload = asking
 			return false, true, ""
 		}
 		return i.setState(w.state, now), false, ""

@@ -34,10 +34,11 @@ func (c *connection) resyncs(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := c.resync(ctx, kind); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		err := c.resync(ctx, kind)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
 			c.log.Info("resync failed", "kind", kind, "error", err.Error())
 			c.mark(kind)
 			if !sleep(ctx, backoff.Step()) {
@@ -160,6 +161,12 @@ func (c *connection) compare(kind *relayed, present map[string]incarnation, list
 		}
 		if w.phase == live || w.phase == idle {
 			it.has = &held{w.state.Generation, w.definition}
+		}
+		// What came on the stream is newer, or is followed by what is.
+		if early := it.early; early != nil {
+			it.early = nil
+			c.take(key, it, *early, false)
+			continue
 		}
 		c.take(key, it, w, true)
 	}

@@ -136,9 +136,9 @@ func (s *session) speaks(c *connection) {
 	s.connection = c
 	for _, it := range s.items {
 		// What a scheduler had before says nothing about what it has now.
-		it.has, it.sending, it.hint, it.ended = nil, 0, false, false
+		it.has, it.early, it.sending, it.hint, it.ended = nil, nil, 0, false, false
 		if it.unload == underway {
-			it.unload = asked
+			it.unload = asking
 		}
 	}
 	for _, each := range s.servers {

@@ -114,26 +114,22 @@ func modelWord(message *pb.ModelStatusResponse) word {
 }
 
 func modelPhase(deleted bool, state, gateway pb.ModelStatus_ModelState) phase {
-	switch gateway {
-	case pb.ModelStatus_ModelTerminated:
-		switch state {
-		case pb.ModelStatus_ModelTerminated, pb.ModelStatus_ModelTerminateFailed, pb.ModelStatus_ModelFailed,
-			pb.ModelStatus_ModelStateUnknown, pb.ModelStatus_ScheduleFailed:
-			return gone
-		default:
-			return terminating
-		}
-	case pb.ModelStatus_ModelTerminate, pb.ModelStatus_ModelTerminating, pb.ModelStatus_ModelTerminateFailed:
-		return terminating
+	ending := []pb.ModelStatus_ModelState{
+		pb.ModelStatus_ModelTerminate, pb.ModelStatus_ModelTerminating, pb.ModelStatus_ModelTerminateFailed, pb.ModelStatus_ModelTerminated,
 	}
-	switch state {
-	case pb.ModelStatus_ModelTerminate, pb.ModelStatus_ModelTerminating, pb.ModelStatus_ModelTerminateFailed, pb.ModelStatus_ModelTerminated:
-		return terminating
+	// Without a replica there is nothing to take down but the gateway's part.
+	without := []pb.ModelStatus_ModelState{
+		pb.ModelStatus_ModelTerminated, pb.ModelStatus_ModelTerminateFailed, pb.ModelStatus_ModelFailed,
+		pb.ModelStatus_ModelStateUnknown, pb.ModelStatus_ScheduleFailed,
 	}
-	if deleted {
+	switch {
+	case gateway == pb.ModelStatus_ModelTerminated && slices.Contains(without, state):
+		return gone
+	case deleted || slices.Contains(ending, gateway) || slices.Contains(ending, state):
 		return terminating
+	default:
+		return live
 	}
-	return live
 }
 
 // modelIsBusy tells the states that the scheduler or the gateway leaves by itself.
@@ -142,8 +138,9 @@ func modelIsBusy(state pb.ModelStatus_ModelState) bool {
 	case pb.ModelStatus_ModelStateUnknown, pb.ModelStatus_ModelProgressing, pb.ModelStatus_ModelCreate,
 		pb.ModelStatus_ModelTerminate, pb.ModelStatus_ModelTerminating:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // pipelineWord reads a message about a pipeline, which has exactly one version.
@@ -194,12 +191,12 @@ func pipelinePhase(dataflow, gateway pb.PipelineVersionState_PipelineStatus) pha
 	if dataflow == pb.PipelineVersionState_PipelineTerminated && gateway == pb.PipelineVersionState_PipelineTerminated {
 		return gone
 	}
-	for _, status := range []pb.PipelineVersionState_PipelineStatus{dataflow, gateway} {
-		switch status {
-		case pb.PipelineVersionState_PipelineTerminate, pb.PipelineVersionState_PipelineTerminating,
-			pb.PipelineVersionState_PipelineTerminated, pb.PipelineVersionState_PipelineFailedTerminating:
-			return terminating
-		}
+	ending := []pb.PipelineVersionState_PipelineStatus{
+		pb.PipelineVersionState_PipelineTerminate, pb.PipelineVersionState_PipelineTerminating,
+		pb.PipelineVersionState_PipelineTerminated, pb.PipelineVersionState_PipelineFailedTerminating,
+	}
+	if slices.Contains(ending, dataflow) || slices.Contains(ending, gateway) {
+		return terminating
 	}
 	return live
 }

@@ -60,7 +60,9 @@ func (p *Pipeline) SetConditions(conditions []metav1.Condition) { p.Status.Condi
 func (e *Experiment) GetObservedGeneration() int64 { return e.Status.ObservedGeneration }
 
 // SetObservedGeneration replaces it.
-func (e *Experiment) SetObservedGeneration(generation int64) { e.Status.ObservedGeneration = generation }
+func (e *Experiment) SetObservedGeneration(generation int64) {
+	e.Status.ObservedGeneration = generation
+}
 
 // GetConditions returns the conditions, to be read only.
 func (e *Experiment) GetConditions() []metav1.Condition { return e.Status.Conditions }
@@ -84,7 +86,9 @@ func (s *Server) SetConditions(conditions []metav1.Condition) { s.Status.Conditi
 func (r *SeldonRuntime) GetObservedGeneration() int64 { return r.Status.ObservedGeneration }
 
 // SetObservedGeneration replaces it.
-func (r *SeldonRuntime) SetObservedGeneration(generation int64) { r.Status.ObservedGeneration = generation }
+func (r *SeldonRuntime) SetObservedGeneration(generation int64) {
+	r.Status.ObservedGeneration = generation
+}
 
 // GetConditions returns the conditions, to be read only.
 func (r *SeldonRuntime) GetConditions() []metav1.Condition { return r.Status.Conditions }

@@ -10,10 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"go.uber.org/zap/zapcore"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -50,6 +52,11 @@ type settings struct {
 }
 
 func main() {
+	// A word before the flags names what to do, if that is not to run.
+	arguments, work := os.Args[1:], run
+	if len(arguments) > 0 && arguments[0] == "release" {
+		arguments, work = arguments[1:], release
+	}
 	flags := settings{}
 	flag.StringVar(&flags.metricsAddress, "metrics-bind-address", ":4000", "where metrics are served; 0 switches them off")
 	flag.StringVar(&flags.probeAddress, "health-probe-bind-address", ":4001", "where /healthz and /readyz are served")
@@ -65,16 +72,32 @@ func main() {
 	flag.DurationVar(&flags.silence, "scheduler-silence", time.Minute, "how long a scheduler may be out of reach before what it serves is told to be unknown")
 	flag.DurationVar(&flags.deadline, "deletion-deadline", 5*time.Minute, "how long a deleted Model, Pipeline or Experiment waits for its scheduler's word before it is released")
 	flag.BoolVar(&flags.version, "version", false, "print the version and exit")
-	flag.Parse()
+	flag.Usage = func() {
+		_, _ = fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
+	_ = flag.CommandLine.Parse(arguments) // it exits by itself
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "manager: %q is not known; see manager --help\n", flag.Arg(0))
+		os.Exit(2)
+	}
 	if flags.version {
 		fmt.Println(version)
 		return
 	}
-	if err := run(flags); err != nil {
+	if err := work(flags); err != nil {
 		fmt.Fprintln(os.Stderr, "manager:", err)
 		os.Exit(1)
 	}
 }
+
+const usage = `Usage:
+  manager [flags]          run the operator
+  manager release [flags]  take the operator's finalizers off everything in the
+                           namespaces to watch, so that it can be uninstalled
+
+Flags:
+`
 
 // run starts the manager and returns when it is told to stop.
 func run(flags settings) error {
@@ -83,17 +106,11 @@ func run(flags settings) error {
 		return fmt.Errorf("--log-level: %q is none of debug, info, warn, error", flags.logLevel)
 	}
 	ctrl.SetLogger(zap.New(zap.Level(level)))
-	operatorNamespace := os.Getenv("POD_NAMESPACE")
-	if operatorNamespace == "" {
-		operatorNamespace = "seldon-mesh"
-	}
+	operatorNamespace := operatorNamespace()
 	namespaces, err := flags.namespaces(operatorNamespace)
 	if err != nil {
 		return err
 	}
-	scheme := runtime.NewScheme()
-	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
-	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 
 	config, err := ctrl.GetConfig()
 	if err != nil {
@@ -102,7 +119,7 @@ func run(flags settings) error {
 	// The API server's own priority and fairness is the limit.
 	config.QPS = -1
 	mgr, err := ctrl.NewManager(config, manager.Options{
-		Scheme:                        scheme,
+		Scheme:                        newScheme(),
 		Cache:                         controllers.CacheOptions(operatorNamespace, namespaces),
 		Metrics:                       metricsserver.Options{BindAddress: flags.metricsAddress},
 		HealthProbeBindAddress:        flags.probeAddress,
@@ -132,9 +149,49 @@ func run(flags settings) error {
 	return mgr.Start(ctx)
 }
 
+// release takes the finalizers off.
+func release(flags settings) error {
+	namespaces, err := flags.namespaces(operatorNamespace())
+	if err != nil {
+		return err
+	}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	ctrl.SetLogger(logr.Discard())
+	to, err := client.New(config, client.Options{Scheme: newScheme()})
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	return controllers.Release(ctrl.SetupSignalHandler(), to, namespaces, func(kind string, object client.Object) {
+		fmt.Printf("released %s %s/%s\n", kind, object.GetNamespace(), object.GetName())
+	})
+}
+
+// operatorNamespace is where the operator runs, and its configurations are.
+func operatorNamespace() string {
+	if namespace := os.Getenv("POD_NAMESPACE"); namespace != "" {
+		return namespace
+	}
+	return "seldon-mesh"
+}
+
+func newScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	return scheme
+}
+
 // namespaces to watch; none means all.
 func (s settings) namespaces(operatorNamespace string) ([]string, error) {
-	listed := slices.DeleteFunc(strings.Split(s.watchNamespaces, ","), func(name string) bool { return strings.TrimSpace(name) == "" })
+	var listed []string
+	for name := range strings.SplitSeq(s.watchNamespaces, ",") {
+		if name = strings.TrimSpace(name); name != "" && !slices.Contains(listed, name) {
+			listed = append(listed, name)
+		}
+	}
 	switch {
 	case s.clusterwide && len(listed) == 0:
 		return nil, nil

@@ -13,7 +13,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -97,8 +96,10 @@ func parse(arguments []string, log io.Writer) (simulator.Options, error) {
 		_, _ = fmt.Fprintln(log, "schedulersim:", err)
 		return o, err
 	}
+	lines := &lineLog{to: log}
+	o.OnError = lines.failure
 	if verbose {
-		o.OnCall = (&callLog{to: log}).write
+		o.OnCall = lines.call
 	}
 	return o, nil
 }
@@ -125,26 +126,32 @@ func complete(o *simulator.Options, rest []string, agents string, certificate fi
 	return err
 }
 
-// callLog writes a line for each call.
-type callLog struct {
+// lineLog writes whole lines, from many goroutines.
+type lineLog struct {
 	mu sync.Mutex
 	to io.Writer
 }
 
-func (l *callLog) write(c simulator.Call) {
-	line := []string{c.Method}
-	if c.Name != "" {
-		line = append(line, fmt.Sprintf("name=%q", c.Name))
-	}
-	if c.Generation != 0 {
-		line = append(line, fmt.Sprintf("generation=%d", c.Generation))
-	}
-	if c.Opened {
-		line = append(line, "opened")
-	} else {
-		line = append(line, "code="+c.Code.String(), "took="+c.Duration.Round(time.Microsecond).String())
-	}
+func (l *lineLog) write(words ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, _ = fmt.Fprintln(l.to, strings.Join(line, " "))
+	_, _ = fmt.Fprintln(l.to, words...)
+}
+
+func (l *lineLog) failure(err error) { l.write("schedulersim:", err) }
+
+func (l *lineLog) call(c simulator.Call) {
+	words := []any{c.Method}
+	if c.Name != "" {
+		words = append(words, fmt.Sprintf("name=%q", c.Name))
+	}
+	if c.Generation != 0 {
+		words = append(words, fmt.Sprintf("generation=%d", c.Generation))
+	}
+	if c.Opened {
+		words = append(words, "opened")
+	} else {
+		words = append(words, "code="+c.Code.String(), "took="+c.Duration.Round(time.Microsecond).String())
+	}
+	l.write(words...)
 }

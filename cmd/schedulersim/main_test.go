@@ -20,7 +20,8 @@ type program struct {
 	t      *testing.T
 	client pb.SchedulerClient
 	stop   context.CancelFunc
-	status chan int
+	status int
+	ended  chan struct{}
 
 	mu  sync.Mutex
 	log strings.Builder
@@ -36,9 +37,15 @@ func (p *program) Write(b []byte) (int, error) {
 func startProgram(t *testing.T, arguments ...string) *program {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
-	p := &program{t: t, stop: stop, status: make(chan int, 1)}
-	go func() { p.status <- run(ctx, append([]string{"--listen=127.0.0.1:0", "--verbose"}, arguments...), p) }()
-	t.Cleanup(stop)
+	p := &program{t: t, stop: stop, ended: make(chan struct{})}
+	go func() {
+		p.status = run(ctx, append([]string{"--listen=127.0.0.1:0", "--verbose"}, arguments...), p)
+		close(p.ended)
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-p.ended
+	})
 	const greeting = "schedulersim: listening on "
 	address := strings.TrimPrefix(p.line(greeting), greeting)
 	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -84,8 +91,9 @@ func TestProgramKeepsItsState(t *testing.T) {
 	}
 	first.line(`UnloadPipeline name="q" code=FailedPrecondition`)
 	first.stop()
-	if status := <-first.status; status != exitStopped {
-		t.Errorf("exit status %d", status)
+	<-first.ended
+	if first.status != exitStopped {
+		t.Errorf("exit status %d", first.status)
 	}
 
 	second := startProgram(t, state)

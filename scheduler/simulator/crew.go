@@ -23,10 +23,7 @@ func (k workerKind) none() string { return fmt.Sprintf("no %s available", k) }
 
 // task is one operation that a worker is asked for.
 type task struct {
-	operation operation
-	item      string
-	version   uint32
-	tick      uint64
+	item string
 	// send passes it on to a worker outside of the simulator.
 	send func(to any)
 }

@@ -14,6 +14,7 @@ const (
 	phaseCreating
 	phaseReady
 	phaseFailed
+	phaseRebalancing
 	phaseTerminate
 	phaseTerminating
 	phaseTerminated
@@ -42,6 +43,7 @@ const mostRetries = 10
 //	create ── handled, none there ────► create, with a reason
 //	any but the below ── workers change ► creating (Rebalance), or create if none is left
 //	failed ── retried ────────────────► creating
+//	ready ── engines rebalance ───────► rebalancing ── answer ► ready | failed
 //
 //	terminate ── handled, worker there ► terminating ── answer ► terminated | terminateFailed
 //	terminate ── handled, none there ──► terminated
@@ -100,6 +102,15 @@ func (d *duty) rebalance(present bool, none string) (operation, bool) {
 	return operationNone, *d != before
 }
 
+// shuffle is what happens when workers move work among themselves.
+func (d *duty) shuffle(present bool) (operation, bool) {
+	if d.phase != phaseReady || !present {
+		return operationNone, false
+	}
+	d.phase, d.reason = phaseRebalancing, "being moved"
+	return operationCreate, true
+}
+
 // retry is what happens at every tick of the retries.
 func (d *duty) retry(present bool) (operation, bool) {
 	if d.phase != phaseFailed && d.phase != phaseTerminateFailed || !present || d.tries >= mostRetries {
@@ -122,7 +133,8 @@ func (d *duty) begin(reason string) (operation, bool) {
 
 // answer is a worker's. It returns false if it is stale.
 func (d *duty) answer(tick uint64, ok bool, why string) bool {
-	if tick != d.tick || d.phase != phaseCreating && d.phase != phaseTerminating {
+	waiting := d.phase == phaseCreating || d.phase == phaseRebalancing || d.phase == phaseTerminating
+	if tick != d.tick || !waiting {
 		return false
 	}
 	ending := d.ending()
@@ -150,6 +162,7 @@ func (p phase) modelState() pb.ModelStatus_ModelState {
 		phaseCreating:        pb.ModelStatus_ModelProgressing,
 		phaseReady:           pb.ModelStatus_ModelAvailable,
 		phaseFailed:          pb.ModelStatus_ModelFailed,
+		phaseRebalancing:     pb.ModelStatus_ModelProgressing,
 		phaseTerminate:       pb.ModelStatus_ModelTerminate,
 		phaseTerminating:     pb.ModelStatus_ModelTerminating,
 		phaseTerminated:      pb.ModelStatus_ModelTerminated,
@@ -162,6 +175,7 @@ var pipelineStatuses = [...]pb.PipelineVersionState_PipelineStatus{
 	phaseCreating:        pb.PipelineVersionState_PipelineCreating,
 	phaseReady:           pb.PipelineVersionState_PipelineReady,
 	phaseFailed:          pb.PipelineVersionState_PipelineFailed,
+	phaseRebalancing:     pb.PipelineVersionState_PipelineRebalancing,
 	phaseTerminate:       pb.PipelineVersionState_PipelineTerminate,
 	phaseTerminating:     pb.PipelineVersionState_PipelineTerminating,
 	phaseTerminated:      pb.PipelineVersionState_PipelineTerminated,

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -13,7 +14,7 @@ import (
 //	start ────────────────────────────► inactive, replacing the one of that name
 //	routes can be built (after Envoy) ─► active
 //	routes can no longer be built ─────► inactive, with the reason as description
-//	stop, also of a stopped one ───────► inactive, deleted
+//	stop, also of a stopped one ───────► deleted and inactive
 //	deleted for the TTL ───────────────► forgotten
 //
 // Generations are not compared. Every start, stop, change of active and event of
@@ -67,11 +68,8 @@ func (w *world) checkExperiment(defn *pb.Experiment) error {
 	if defn.Default == nil {
 		return nil
 	}
-	isDefault := false
-	for _, candidate := range defn.GetCandidates() {
-		isDefault = isDefault || candidate.GetName() == defn.GetDefault()
-	}
-	if !isDefault {
+	isDefault := func(c *pb.ExperimentCandidate) bool { return c.GetName() == defn.GetDefault() }
+	if !slices.ContainsFunc(defn.GetCandidates(), isDefault) {
 		return refuse("experiment %s has the default %s, which is not a candidate", name, defn.GetDefault())
 	}
 	for _, other := range w.experiments {
@@ -91,6 +89,7 @@ func (w *world) stopExperiment(name string) error {
 		return refuse("experiment %s is unknown", name)
 	}
 	e.active, e.deleted = false, true
+	w.dropReferences(e)
 	w.experimentEvent(e)
 	w.loop.alarm(w.options.DeletedTTL, func() { w.expireExperiment(e) })
 	return nil
@@ -106,6 +105,9 @@ func (w *world) expireExperiment(e *experiment) {
 
 func (w *world) addExperiment(e *experiment) {
 	w.experiments[e.defn.GetName()] = e
+	if e.deleted {
+		return
+	}
 	for _, item := range e.items() {
 		w.referrers.add(e, itemKey{e.defn.GetResourceType(), item})
 	}
@@ -117,6 +119,11 @@ func (w *world) forgetExperiment(name string) {
 		return
 	}
 	delete(w.experiments, name)
+	w.dropReferences(e)
+}
+
+// dropReferences keeps events of the items from being told as the experiment's.
+func (w *world) dropReferences(e *experiment) {
 	for _, item := range e.items() {
 		w.referrers.remove(e, itemKey{e.defn.GetResourceType(), item})
 	}
@@ -175,11 +182,8 @@ func (w *world) unroutable(e *experiment) string {
 		if m == nil || m.deleted {
 			return fmt.Sprintf("model %s is missing", name)
 		}
-		live := false
-		for _, v := range m.versions {
-			live = live || v.count(serving) > 0
-		}
-		if !live {
+		served := func(v *modelVersion) bool { return v.count(serving) > 0 }
+		if !slices.ContainsFunc(m.versions, served) {
 			return fmt.Sprintf("model %s has no live replica", name)
 		}
 	}

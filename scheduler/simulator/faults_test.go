@@ -137,6 +137,11 @@ func TestFreeze(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	h.must(nil, h.sim.InjectModelStatus(&pb.ModelStatusResponse{ModelName: "late"}))
+	ctx, cancel = context.WithTimeout(h.ctx, 50*time.Millisecond)
+	defer cancel()
+	if got := h.call(ctx); got != codes.DeadlineExceeded {
+		t.Errorf("got %s", got)
+	}
 	if n := h.models.count(); n != 0 {
 		t.Errorf("%d messages from a frozen connection", n)
 	}

@@ -189,8 +189,12 @@ func (w *world) command(at replicaKey, key versionKey, c *command, done func(ok 
 	})
 }
 
+// mostAgents is how many a server gets at the most, whatever it expects.
+const mostAgents = 1000
+
 // deploy keeps n agents of a server connected, as the pods of its workload would be.
 func (w *world) deploy(server string, n int) {
+	n = min(n, mostAgents)
 	w.fleet.targets[server] = n
 	for index := range n {
 		key := replicaKey{server, index}

@@ -75,7 +75,7 @@ func open(t *testing.T, options Options, replicas uint32) *harness {
 	if replicas == 0 {
 		h.must(h.client.ServerNotify(h.ctx, &pb.ServerNotifyRequest{IsFirstSync: true}))
 	} else {
-		h.notify(true, "s", replicas)
+		h.notify(true, replicas)
 	}
 	h.subscribe()
 	h.settle()
@@ -371,9 +371,7 @@ func replicas(n uint32) func(*pb.Model) {
 	return func(m *pb.Model) { m.DeploymentSpec.Replicas = n }
 }
 
-func artifact(uri string) func(*pb.Model) {
-	return func(m *pb.Model) { m.ModelSpec.Uri = uri }
-}
+func otherArtifact(m *pb.Model) { m.ModelSpec.Uri = "gs://other" }
 
 func (h *harness) load(name string, generation int64, change func(*pb.Model)) {
 	h.t.Helper()
@@ -389,12 +387,13 @@ func (h *harness) unload(name string, generation int64) {
 	h.must(h.client.UnloadModel(h.ctx, unloadRequest(name, generation)))
 }
 
-func (h *harness) notify(first bool, name string, replicas uint32) {
+// notify expects so many replicas of the server "s".
+func (h *harness) notify(first bool, replicas uint32) {
 	h.t.Helper()
 	h.must(h.client.ServerNotify(h.ctx, &pb.ServerNotifyRequest{
 		IsFirstSync: first,
 		Servers: []*pb.ServerNotify{{
-			Name: name, ExpectedReplicas: replicas, MaxReplicas: 4294967295, KubernetesMeta: meta(1),
+			Name: "s", ExpectedReplicas: replicas, MaxReplicas: 4294967295, KubernetesMeta: meta(1),
 		}},
 	}))
 }
@@ -456,12 +455,14 @@ func (h *harness) model(name string) Model {
 	return one(h.t, h.sim.Models(), name, func(m Model) string { return m.Name })
 }
 
-func (h *harness) pipeline(name string) Pipeline {
+// pipeline is the one that is called "p".
+func (h *harness) pipeline() Pipeline {
 	h.t.Helper()
-	return one(h.t, h.sim.Pipelines(), name, func(p Pipeline) string { return p.Name })
+	return one(h.t, h.sim.Pipelines(), "p", func(p Pipeline) string { return p.Name })
 }
 
-func (h *harness) experiment(name string) Experiment {
+// experiment is the one that is called "e".
+func (h *harness) experiment() Experiment {
 	h.t.Helper()
-	return one(h.t, h.sim.Experiments(), name, func(e Experiment) string { return e.Name })
+	return one(h.t, h.sim.Experiments(), "e", func(e Experiment) string { return e.Name })
 }

@@ -116,7 +116,7 @@ func TestRestart(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			h := open(t, Options{Delays: Delays{Reconnect: 50 * time.Millisecond}}, 2)
 			h.load("m", 4, replicas(2))
-			h.load("m", 5, func(m *pb.Model) { replicas(2)(m); artifact("gs://other")(m) })
+			h.load("m", 5, func(m *pb.Model) { replicas(2)(m); otherArtifact(m) })
 			h.loadPipeline("p", 1, "m")
 			h.loadPipeline("gone", 1, "m")
 			h.startExperiment(testExperiment("e", pb.ResourceType_MODEL, "m"))
@@ -144,12 +144,12 @@ func TestRestart(t *testing.T) {
 				if left := listPipelines(h); len(left) != 2 {
 					t.Errorf("on the volume are %v", left)
 				}
-				if p := h.pipeline("p"); p.State != pb.PipelineVersionState_PipelineReady {
+				if p := h.pipeline(); p.State != pb.PipelineVersionState_PipelineReady {
 					t.Errorf("the pipeline is %+v", p)
 				}
 			}
 
-			h.notify(true, "s", 2)
+			h.notify(true, 2)
 			h.subscribe()
 			h.settle()
 			if !h.sim.GateOpen() {
@@ -157,7 +157,7 @@ func TestRestart(t *testing.T) {
 			}
 			// The same definition, at the version that was loaded.
 			h.models.take()
-			h.load("m", 5, func(m *pb.Model) { replicas(2)(m); artifact("gs://other")(m) })
+			h.load("m", 5, func(m *pb.Model) { replicas(2)(m); otherArtifact(m) })
 			exactly(t, h.modelEvents())
 			if m := h.model("m"); m.Version != 5 || m.State != pb.ModelStatus_ModelAvailable || m.Available != 2 ||
 				m.GatewayState != pb.ModelStatus_ModelAvailable {
@@ -166,11 +166,11 @@ func TestRestart(t *testing.T) {
 			if row.options.LoseVolume {
 				return
 			}
-			if p := h.pipeline("p"); p.State != pb.PipelineVersionState_PipelineReady ||
+			if p := h.pipeline(); p.State != pb.PipelineVersionState_PipelineReady ||
 				p.GatewayState != pb.PipelineVersionState_PipelineReady || !p.ModelsReady {
 				t.Errorf("the pipeline is %+v", p)
 			}
-			if e := h.experiment("e"); !e.Active || !e.CandidatesReady {
+			if e := h.experiment(); !e.Active || !e.CandidatesReady {
 				t.Errorf("the experiment is %+v", e)
 			}
 			h.refused(h.client.UnloadPipeline(h.ctx, &pb.UnloadPipelineRequest{Name: "gone"}))
@@ -191,20 +191,30 @@ func TestStateFile(t *testing.T) {
 		return err == nil && strings.Contains(string(content), "gs://models/m") && strings.Contains(string(content), "PipelineReady")
 	})
 
+	// As if the first had been killed now: it keeps its file to itself from here on.
+	content, err := os.ReadFile(file)
+	first.must(content, err)
+	file = filepath.Join(t.TempDir(), "state.json")
+	first.must(nil, os.WriteFile(file, content, 0o600))
 	second := open(t, Options{StateFile: file}, 1)
 	if m := second.model("m"); m.Version != 3 || m.State != pb.ModelStatus_ModelAvailable {
 		t.Errorf("the model is %+v", m)
 	}
-	if p := second.pipeline("p"); p.State != pb.PipelineVersionState_PipelineReady {
+	if p := second.pipeline(); p.State != pb.PipelineVersionState_PipelineReady {
 		t.Errorf("the pipeline is %+v", p)
 	}
-	if e := second.experiment("e"); !e.Active {
+	if e := second.experiment(); !e.Active {
 		t.Errorf("the experiment is %+v", e)
 	}
 
-	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
+	second.sim.Kill()
+	var told error
+	lost := start(t, Options{StateFile: filepath.Join(t.TempDir(), "missing", "state.json"), OnError: func(err error) { told = err }})
+	lost.sim.Kill()
+	if told == nil {
+		t.Error("nobody is told that the state cannot be kept")
 	}
+	first.must(nil, os.WriteFile(file, []byte("{"), 0o600))
 	if _, err := Start(t.Context(), Options{StateFile: file}); err == nil {
 		t.Error("it starts with a broken state file")
 	}

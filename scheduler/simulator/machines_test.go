@@ -68,6 +68,7 @@ func TestDuty(t *testing.T) {
 		"retry alone":  func(d *duty) (operation, bool) { return d.retry(false) },
 		"ok":           func(d *duty) (operation, bool) { return operationNone, d.answer(d.tick, true, "") },
 		"fail":         func(d *duty) (operation, bool) { return operationNone, d.answer(d.tick, false, "why") },
+		"shuffle":      func(d *duty) (operation, bool) { return d.shuffle(true) },
 		"stale":        func(d *duty) (operation, bool) { return operationNone, d.answer(d.tick+1, true, "") },
 	}
 	for _, row := range []struct {
@@ -91,6 +92,10 @@ func TestDuty(t *testing.T) {
 		{phaseReady, "handle", phaseReady, operationNone, false, ""},
 		{phaseReady, "join", phaseCreating, operationCreate, true, "Rebalance"},
 		{phaseReady, "leave", phaseCreate, operationNone, true, none},
+		{phaseReady, "shuffle", phaseRebalancing, operationCreate, true, "being moved"},
+		{phaseCreating, "shuffle", phaseCreating, operationNone, false, ""},
+		{phaseRebalancing, "ok", phaseReady, operationNone, true, "1/1 ready "},
+		{phaseRebalancing, "leave", phaseCreate, operationNone, true, none},
 		{phaseReady, "retry", phaseReady, operationNone, false, ""},
 		{phaseFailed, "retry", phaseCreating, operationCreate, true, "being tried again"},
 		{phaseFailed, "retry alone", phaseFailed, operationNone, false, ""},

@@ -317,7 +317,7 @@ func (w *world) askModelGateway(m *model, v *modelVersion, op operation) {
 	tick := w.nextTick()
 	v.gateway.tick = tick
 	w.assign(w.crews[modelGateways], task{
-		operation: op, item: m.name, version: v.number, tick: tick,
+		item: m.name,
 		send: func(to any) {
 			message := m.message(v)
 			message.Timestamp = tick

@@ -13,14 +13,13 @@ type AgentMode int
 
 const (
 	// AgentsAutomatic makes a ServerNotify act like a workload: as many agents of
-	// the server connect as it expects, superfluous ones disconnect.
+	// the server connect as it expects, up to 1000, and superfluous ones disconnect.
 	AgentsAutomatic AgentMode = iota
 	// AgentsManual leaves it to ConnectAgent and DisconnectAgent.
 	AgentsManual
 )
 
-// None, as a number of gateways or engines in Options, is zero of them, since 0
-// stands for the default.
+// None is zero gateways or engines in Options, where 0 stands for the default.
 const None = -1
 
 // Options say how a simulator behaves. The zero value is useful: it listens on a
@@ -71,6 +70,9 @@ type Options struct {
 	// OnCall, if set, is told every RPC: a unary one when it ends, a stream when it
 	// opens and when it ends. It is called from many goroutines.
 	OnCall func(Call)
+	// OnError, if set, is told when the state file cannot be written. It must not
+	// call the simulator.
+	OnError func(error)
 }
 
 // Delays are how long the parts take. Zero is at once, yet never inside the RPC

@@ -168,7 +168,7 @@ func (w *world) modelsReady(v *pipelineVersion) bool {
 // checkModels looks at the models of a pipeline again.
 func (w *world) checkModels(p *pipeline) {
 	v := p.latest()
-	if ready := w.modelsReady(v); ready != v.modelsReady {
+	if ready := w.modelsReady(v); !p.deleted && ready != v.modelsReady {
 		v.modelsReady = ready
 		w.pipelineEvent(p, v)
 	}
@@ -227,7 +227,7 @@ func (w *world) askForPipeline(p *pipeline, v *pipelineVersion, kind workerKind,
 	tick := w.nextTick()
 	v.side(kind).tick = tick
 	w.assign(w.crews[kind], task{
-		operation: op, item: p.name, version: v.defn.GetVersion(), tick: tick,
+		item: p.name,
 		send: func(to any) {
 			message := p.message(v)
 			message.Timestamp = tick

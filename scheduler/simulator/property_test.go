@@ -94,6 +94,7 @@ func (s *script) act() {
 		func() { w.fleet.failures[failure{string(workerKinds[s.next(3)]), name}] = s.next(2) },
 		func() { w.gate.force() },
 		func() { w.retryModels(); w.retryPipelines() },
+		func() { w.changePipelines(dataflowEngines, (*duty).shuffle) },
 	}
 	s.do(acts[s.next(len(acts))])
 	for range s.next(8) {
@@ -165,7 +166,7 @@ func (s *script) settled() {
 }
 
 func (s *script) notPending(name string, d *duty) {
-	if d.phase == phaseCreating || d.phase == phaseTerminate || d.phase == phaseTerminating {
+	if d.phase == phaseCreating || d.phase == phaseRebalancing || d.phase == phaseTerminate || d.phase == phaseTerminating {
 		s.t.Fatalf("%s is stuck in phase %d", name, d.phase)
 	}
 }
@@ -262,7 +263,7 @@ func (s *script) inSaneOrder() {
 }
 
 func TestRandomSequences(t *testing.T) {
-	for seed := range uint64(3000) {
+	for seed := range uint64(1000) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		bytes := make([]byte, random.IntN(600))
 		for i := range bytes {

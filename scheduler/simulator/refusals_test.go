@@ -215,7 +215,7 @@ func TestFiniteStatuses(t *testing.T) {
 	h := open(t, Options{}, 1)
 	h.load("a", 1, nil)
 	h.settle()
-	h.load("a", 2, artifact("gs://other"))
+	h.load("a", 2, otherArtifact)
 	h.load("b", 1, nil)
 	h.loadPipeline("p", 1, "a")
 	h.settle()

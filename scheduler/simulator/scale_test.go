@@ -23,11 +23,13 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
+// What TestThousandsOfModels loads, and from how many goroutines.
+const models, callers = 5000, 16
+
 func TestThousandsOfModels(t *testing.T) {
-	const models, callers = 5000, 16
 	h := open(t, Options{}, 4)
 	began := time.Now()
-	h.each(models, callers, func(i int) error {
+	h.each(func(i int) error {
 		_, err := h.client.LoadModel(h.ctx, &pb.LoadModelRequest{Model: testModel(fmt.Sprint("m", i), 1, nil)})
 		return err
 	})
@@ -42,7 +44,7 @@ func TestThousandsOfModels(t *testing.T) {
 	h.dial()
 	h.subscribe()
 	h.eventually("dump", func() bool { return h.models.count() == models })
-	h.each(models, callers, func(i int) error {
+	h.each(func(i int) error {
 		_, err := h.client.UnloadModel(h.ctx, unloadRequest(fmt.Sprint("m", i), 2))
 		return err
 	})
@@ -52,13 +54,13 @@ func TestThousandsOfModels(t *testing.T) {
 	}
 }
 
-// each calls for all numbers below n, from several goroutines.
-func (h *harness) each(n, callers int, call func(i int) error) {
+// each calls for the number of each model, from several goroutines.
+func (h *harness) each(call func(i int) error) {
 	h.t.Helper()
 	var group sync.WaitGroup
 	for first := range callers {
 		group.Go(func() {
-			for i := first; i < n; i += callers {
+			for i := first; i < models; i += callers {
 				if err := call(i); err != nil {
 					h.t.Error(err)
 					return
@@ -114,7 +116,7 @@ func TestConcurrentChaos(t *testing.T) {
 	h.sim.Thaw()
 	h.models = nil
 	h.eventually("answer", func() bool { return h.call(h.ctx) == codes.OK })
-	h.notify(true, "s", 2)
+	h.notify(true, 2)
 	h.must(nil, h.sim.OpenGate())
 	h.must(nil, h.sim.Settle(h.ctx))
 	for _, m := range h.sim.Models() {

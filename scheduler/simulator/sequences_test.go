@@ -91,7 +91,7 @@ func TestReferenceSequences(t *testing.T) {
 		{"8: another artifact", Options{}, 1, func(t *testing.T, h *harness) {
 			h.load("m", 1, nil)
 			h.modelEvents()
-			h.load("m", 2, artifact("gs://other"))
+			h.load("m", 2, otherArtifact)
 			h.settle()
 			events := h.models.take()
 			for _, event := range events {
@@ -138,7 +138,7 @@ func TestReferenceSequences(t *testing.T) {
 			if m := h.model("m"); m.Server != "s" || m.Version != 1 {
 				t.Errorf("it does not serve any more: %+v", m)
 			}
-			h.notify(false, "s", 2)
+			h.notify(false, 2)
 			inOrder(t, h.modelEvents(),
 				"Progressing/Available [Available LoadRequested] A1 U1",
 				"Available/Available [Available Available] A2 U0")
@@ -167,7 +167,7 @@ func TestReferenceSequences(t *testing.T) {
 		{"14 to 17: a pipeline's life", alone, 0, func(t *testing.T, h *harness) {
 			h.loadPipeline("p", 1, "a")
 			exactly(t, h.pipelineEvents(), "v1 g1 Create/Create")
-			if p := h.pipeline("p"); p.Reason == "" || p.GatewayReason == "" {
+			if p := h.pipeline(); p.Reason == "" || p.GatewayReason == "" {
 				t.Errorf("no reasons in %+v", p)
 			}
 			h.sim.SetDataflowEngines(1)
@@ -219,12 +219,12 @@ func TestReferenceSequences(t *testing.T) {
 		{"20 and 21: an experiment on pipelines, stopped", Options{}, 0, func(t *testing.T, h *harness) {
 			h.startExperiment(testExperiment("e", pb.ResourceType_PIPELINE, "p", "q"))
 			exactly(t, h.experimentEvents(), "active=false candidates=false mirror=true", "active=true candidates=false mirror=true")
-			description := h.experiment("e").Description
+			description := h.experiment().Description
 			for range 2 {
 				h.must(h.client.StopExperiment(h.ctx, &pb.StopExperimentRequest{Name: "e"}))
 				exactly(t, h.experimentEvents(), "active=false candidates=false mirror=true")
 			}
-			if e := h.experiment("e"); !e.Deleted || e.Description != description {
+			if e := h.experiment(); !e.Deleted || e.Description != description {
 				t.Errorf("stopped it is %+v", e)
 			}
 			h.refused(h.client.StopExperiment(h.ctx, &pb.StopExperimentRequest{Name: "unknown"}))

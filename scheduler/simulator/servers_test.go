@@ -34,7 +34,7 @@ func TestPlaces(t *testing.T) {
 			s.ConnectAgent(Agent{Server: "b", Dedicated: true})
 		}, onServer("b"), pb.ModelStatus_ModelAvailable, "b"},
 		{"not a dedicated one", func(s *Simulator) { s.ConnectAgent(Agent{Server: "b", Dedicated: true}) }, nil, pb.ModelStatus_ScheduleFailed, ""},
-		{"a named one that is missing", func(s *Simulator) { s.ConnectAgent(Agent{Server: "a"}) }, onServer("b"), pb.ModelStatus_ScheduleFailed, ""},
+		{"a named one that is missing", func(s *Simulator) { s.ConnectAgent(Agent{Server: "a"}) }, onServer("c"), pb.ModelStatus_ScheduleFailed, ""},
 		{"one that meets the requirements", func(s *Simulator) {
 			s.ConnectAgent(Agent{Server: "a", Capabilities: []string{"tensorflow"}})
 			s.ConnectAgent(Agent{Server: "b", Capabilities: []string{"sklearn", "xgboost"}})
@@ -67,10 +67,10 @@ func TestPlaces(t *testing.T) {
 func TestServerThatExpectsNothing(t *testing.T) {
 	h := open(t, Options{Agents: AgentsManual}, 0)
 	h.sim.ConnectAgent(Agent{Server: "s"})
-	h.notify(false, "s", 1)
+	h.notify(false, 1)
 	h.load("m", 1, nil)
 	h.settle()
-	h.notify(false, "s", 0)
+	h.notify(false, 0)
 	h.settle()
 	if m := h.model("m"); m.State != pb.ModelStatus_ScheduleFailed || m.Live != 1 {
 		t.Errorf("with nowhere to go it is %+v", m)
@@ -91,17 +91,17 @@ func TestAutomaticAgents(t *testing.T) {
 	}
 	h.load("m", 1, replicas(3))
 	h.settle()
-	h.notify(false, "s", 1)
+	h.notify(false, 1)
 	h.settle()
 	if s := server(); len(s.Replicas) != 1 || s.LoadedModels != 1 {
 		t.Errorf("it is %+v", s)
 	}
-	h.notify(false, "s", 3)
+	h.notify(false, 3)
 	h.settle()
 	if m := h.model("m"); m.Available != 3 {
 		t.Errorf("new agents have nothing: %+v", m)
 	}
-	h.notify(false, "s", 0)
+	h.notify(false, 0)
 	h.settle()
 	if left := h.sim.Servers(); len(left) != 0 {
 		t.Errorf("left is %v", left)
@@ -163,9 +163,36 @@ func TestScalingRequests(t *testing.T) {
 	exactly(t, quiet.serverEvents(), "StatusUpdate expected=1 available=1 loaded=0 g1", "StatusUpdate expected=1 available=1 loaded=1 g1")
 }
 
+// What waits for the gate, and what does not.
+func TestClosedGate(t *testing.T) {
+	h := start(t, Options{HoldGate: true})
+	h.subscribe()
+	h.notify(true, 1)
+	h.load("m", 1, nil)
+	h.loadPipeline("p", 1, "m")
+	h.startExperiment(testExperiment("e", pb.ResourceType_PIPELINE, "p"))
+	for _, method := range []string{"SubscribeModelStatus", "SubscribePipelineStatus", "SubscribeExperimentStatus", "SubscribeServerStatus", "SubscribeControlPlane"} {
+		h.eventually(method, func() bool { return h.sim.OpenStreams(method) == 1 })
+	}
+	h.must(nil, h.sim.Settle(h.ctx))
+	if p := h.pipeline(); p.State != pb.PipelineVersionState_PipelineReady || len(listPipelines(h)) != 1 || !h.experiment().Active {
+		t.Errorf("pipelines and experiments wait: %+v %+v", p, h.experiment())
+	}
+	// The server's stream is the one that is served: once it has this, the others
+	// would have theirs.
+	h.must(nil, h.sim.RequestScaling("s", 1))
+	h.eventually("message for a server", func() bool { return h.servers.count() > 0 && h.markers.count() == 1 })
+	if h.models.count()+h.pipelines.count()+h.experiments.count() != 0 {
+		t.Error("subscriptions do not wait for the gate")
+	}
+	h.sim.ReleaseGate()
+	h.awaitMarkers()
+	h.eventually("dumps", func() bool { return h.models.count() > 0 && h.pipelines.count() > 0 && h.experiments.count() > 0 })
+}
+
 func TestHeldGate(t *testing.T) {
 	h := start(t, Options{HoldGate: true, ReadyTimeout: time.Millisecond})
-	h.notify(true, "s", 1)
+	h.notify(true, 1)
 	h.load("m", 1, nil)
 	h.must(nil, h.sim.Settle(h.ctx))
 	if h.sim.GateOpen() || h.model("m").State != pb.ModelStatus_ModelStateUnknown {

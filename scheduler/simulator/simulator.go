@@ -209,10 +209,12 @@ func (s *Simulator) GateOpen() bool {
 // retries or for a TTL does not count, nor do clients that have yet to read.
 // Errors: that of ctx.
 func (s *Simulator) Settle(ctx context.Context) error {
-	var idle <-chan struct{}
-	if s.withWorld(func(w *world) { idle = w.loop.whenIdle() }) != nil {
+	r := s.current()
+	if r == nil {
 		return nil
 	}
+	var idle <-chan struct{}
+	r.locked(func() { idle = r.loop.whenIdle() })
 	select {
 	case <-idle:
 		return nil
@@ -261,6 +263,13 @@ func (s *Simulator) setWorkers(kind workerKind, n int) {
 	if s.run != nil {
 		s.run.world.staff(kind)
 	}
+}
+
+// RebalancePipelines makes the dataflow engines move their pipelines among
+// themselves: those that are ready are rebalancing, then ready again. Errors: it is
+// down.
+func (s *Simulator) RebalancePipelines() error {
+	return s.withWorld(func(w *world) { w.changePipelines(dataflowEngines, (*duty).shuffle) })
 }
 
 // delays are those of now.

@@ -71,8 +71,7 @@ func (o *outlet[T]) send(messages ...*T) (bool, error) {
 		case <-o.timer.C:
 			return false, nil
 		case <-o.end:
-			o.settle()
-			return false, nil
+			return false, o.settle()
 		}
 	}
 	return true, nil
@@ -80,11 +79,13 @@ func (o *outlet[T]) send(messages ...*T) (bool, error) {
 
 // settle gives a Send that is on its way a moment, as only one that blocks may be
 // cut off.
-func (o *outlet[T]) settle() {
+func (o *outlet[T]) settle() error {
 	o.timer.Reset(100 * time.Millisecond)
 	select {
-	case <-o.sent:
+	case err := <-o.sent:
+		return err
 	case <-o.timer.C:
+		return nil
 	}
 }
 
@@ -232,10 +233,10 @@ func (r *run) SubscribeControlPlane(
 }
 
 // finite sends some messages and ends.
-func finite[T any](r *run, stream grpc.ServerStreamingServer[T], collect func() ([]*T, error)) error {
+func finite[T any](r *run, stream grpc.ServerStreamingServer[T], now func() ([]*T, error)) error {
 	var messages []*T
 	var err error
-	r.locked(func() { messages, err = collect() })
+	r.locked(func() { messages, err = now() })
 	if err != nil {
 		return err
 	}

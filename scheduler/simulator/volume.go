@@ -3,6 +3,7 @@ package simulator
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -121,9 +122,7 @@ type loadedEntry struct {
 // encoded is a message as JSON.
 type encoded = json.RawMessage
 
-// writeState writes the state file, in one step as seen by readers. A simulator has
-// nobody to tell that this failed, so that ends in a panic: a state that is silently
-// not kept would be worse.
+// writeState writes the state file, in one step as seen by readers.
 func (s *Simulator) writeState() {
 	if s.options.StateFile == "" {
 		return
@@ -155,18 +154,27 @@ func (s *Simulator) writeState() {
 	if err == nil {
 		err = replaceFile(s.options.StateFile, content)
 	}
-	if err != nil {
-		panic("simulator: write state file: " + err.Error())
+	if err != nil && s.options.OnError != nil {
+		s.options.OnError(fmt.Errorf("write state file: %w", err))
 	}
 }
 
 // replaceFile writes a file beside another and then takes its place.
-func replaceFile(name string, content []byte) error {
-	temporary := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".new")
-	if err := os.WriteFile(temporary, content, 0o600); err != nil {
+func replaceFile(name string, content []byte) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
+	if err != nil {
 		return err
 	}
-	return os.Rename(temporary, name)
+	defer func() {
+		if err != nil {
+			_ = os.Remove(file.Name())
+		}
+	}()
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), name)
 }
 
 // readState reads the state file, if there is one.

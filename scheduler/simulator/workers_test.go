@@ -29,7 +29,7 @@ func TestWorkers(t *testing.T) {
 			h.load("m", 1, nil)
 			inOrder(t, h.modelEvents(), "Progressing/Available [Loading] A0 U1", "Failed/Available [LoadFailed] A0 U1")
 			// One that connects is a reason to try again.
-			h.notify(false, "s", 2)
+			h.notify(false, 2)
 			inOrder(t, h.modelEvents(), "Available/Available [Available] A1 U0")
 		}},
 		{"an agent fails to unload", Options{}, func(t *testing.T, h *harness) {
@@ -67,7 +67,7 @@ func TestWorkers(t *testing.T) {
 			h.unload("m", 2)
 			inOrder(t, h.modelEvents(), "Terminated/Terminated [Unloaded] A0 U0")
 		}},
-		{"the last gateway leaves while a model terminates", Options{Delays: Delays{ModelGateway: time.Hour}}, func(t *testing.T, h *harness) {
+		{"the last gateway leaves while a model terminates", Options{Delays: Delays{ModelGateway: time.Hour}}, func(_ *testing.T, h *harness) {
 			h.load("m", 1, nil)
 			h.eventually("model", func() bool { return h.model("m").State == pb.ModelStatus_ModelAvailable })
 			h.unload("m", 2)
@@ -80,13 +80,13 @@ func TestWorkers(t *testing.T) {
 			h.sim.FailPipelineGateway("p", 2)
 			h.loadPipeline("p", 1, "m")
 			h.eventually("later attempts", func() bool {
-				p := h.pipeline("p")
+				p := h.pipeline()
 				return p.State == pb.PipelineVersionState_PipelineReady && p.GatewayState == pb.PipelineVersionState_PipelineReady
 			})
 			inOrder(t, h.pipelineEvents(), "v1 g1 Failed/Failed", "v1 g1 Ready/Ready")
 			h.sim.FailDataflowEngine("p", 1)
 			h.must(h.client.UnloadPipeline(h.ctx, &pb.UnloadPipelineRequest{Name: "p"}))
-			h.eventually("later attempt", func() bool { return h.pipeline("p").State == pb.PipelineVersionState_PipelineTerminated })
+			h.eventually("later attempt", func() bool { return h.pipeline().State == pb.PipelineVersionState_PipelineTerminated })
 			inOrder(t, h.pipelineEvents(), "v1 g1 FailedTerminating/Terminated", "v1 g1 Terminated/Terminated")
 		}},
 		{"engines and gateways are absent when a pipeline goes", Options{}, func(t *testing.T, h *harness) {
@@ -98,10 +98,19 @@ func TestWorkers(t *testing.T) {
 			h.must(h.client.UnloadPipeline(h.ctx, &pb.UnloadPipelineRequest{Name: "p"}))
 			exactly(t, h.pipelineEvents(), "v1 g1 Terminate/Terminate", "v1 g1 Terminated/Terminated")
 		}},
+		{"engines rebalance", Options{}, func(t *testing.T, h *harness) {
+			h.loadPipeline("p", 1, "m")
+			h.pipelineEvents()
+			h.must(nil, h.sim.RebalancePipelines())
+			exactly(t, h.pipelineEvents(), "v1 g1 Rebalancing/Ready", "v1 g1 Ready/Ready")
+			h.sim.SetDataflowEngines(0)
+			h.must(nil, h.sim.RebalancePipelines())
+			exactly(t, h.pipelineEvents(), "v1 g1 Create/Ready")
+		}},
 		{"a pipeline's models come and go", Options{}, func(t *testing.T, h *harness) {
 			h.loadPipeline("p", 1, "m")
 			h.settle()
-			if h.pipeline("p").ModelsReady {
+			if h.pipeline().ModelsReady {
 				t.Error("ready without its model")
 			}
 			h.load("m", 1, nil)
@@ -168,11 +177,11 @@ func TestGatewaysOutside(t *testing.T) {
 		Reason: "no broker", Update: &chainer.PipelineUpdateMessage{Pipeline: "p", Version: 1, Timestamp: message.GetTimestamp()},
 	}))
 	h.settle()
-	if p := h.pipeline("p"); p.GatewayState != pb.PipelineVersionState_PipelineFailed {
+	if p := h.pipeline(); p.GatewayState != pb.PipelineVersionState_PipelineFailed {
 		t.Errorf("it is %+v", p)
 	}
 	h.sim.EndStreams()
-	h.eventually("leave", func() bool { return h.pipeline("p").GatewayState == pb.PipelineVersionState_PipelineCreate })
+	h.eventually("leave", func() bool { return h.pipeline().GatewayState == pb.PipelineVersionState_PipelineCreate })
 }
 
 // next returns a function that waits for one message more.
@@ -201,8 +210,8 @@ func TestDeletedAreRemembered(t *testing.T) {
 	h.must(h.client.UnloadPipeline(h.ctx, &pb.UnloadPipelineRequest{Name: "p"}))
 	h.must(h.client.StopExperiment(h.ctx, &pb.StopExperimentRequest{Name: "e"}))
 	h.settle()
-	if !h.model("m").Deleted || !h.pipeline("p").Deleted || !h.experiment("e").Deleted {
-		t.Errorf("not deleted: %+v %+v %+v", h.model("m"), h.pipeline("p"), h.experiment("e"))
+	if !h.model("m").Deleted || !h.pipeline().Deleted || !h.experiment().Deleted {
+		t.Errorf("not deleted: %+v %+v %+v", h.model("m"), h.pipeline(), h.experiment())
 	}
 	h.dial()
 	h.subscribe()

@@ -1,0 +1,251 @@
+package controllers_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"google.golang.org/grpc/codes"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/util/cert"
+	"k8s.io/client-go/util/keyutil"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/controllers"
+	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+)
+
+var _ = Describe("A session", func() {
+	var namespace string
+
+	BeforeEach(func() { namespace = newNamespace() })
+
+	It("leaves nothing behind", Serial, func() {
+		sim := newScheduler(namespace)
+		open := func() int {
+			_, open := sim.Connections()
+			return open
+		}
+		round := func() {
+			runtime := newRuntime(namespace)
+			Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
+			Expect(open()).To(Equal(1))
+			Expect(admin.Delete(lifetime, runtime)).To(Succeed())
+			Eventually(gone(runtime)).Should(BeTrue())
+			Eventually(open).Should(BeZero())
+		}
+		round()
+		quiet(namespace)
+		before := runtime.NumGoroutine()
+		for range 20 {
+			round()
+		}
+		// Connections that the client of the API server opens meanwhile are not ours.
+		Eventually(runtime.NumGoroutine).Should(BeNumerically("<", before+20))
+
+		By("stopping the operator")
+		newRuntime(namespace)
+		Eventually(open).Should(Equal(1))
+		operator.stop()
+		DeferCleanup(func() { operator = startOperator(controllers.Options{Namespace: operatorNamespace}) })
+		Eventually(open).WithTimeout(time.Second).Should(BeZero(), "the manager waits for its sessions")
+	})
+
+	It("never tries in a hot loop", func() {
+		sim := newScheduler(namespace)
+		sim.FailCalls("SubscribeControlPlane", -1, codes.Unavailable)
+		runtime := newRuntime(namespace)
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("False Unavailable"))
+		Consistently(func() int { return sim.Calls("SubscribeControlPlane") }).WithTimeout(3 * time.Second).Should(BeNumerically("<", 8))
+		sim.FailCalls("SubscribeControlPlane", 0, codes.OK)
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
+	})
+
+	It("gets over the end of its streams", func() {
+		sim := newScheduler(namespace)
+		newRuntime(namespace, withServer)
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		for range 3 {
+			subscriptions := sim.Calls("SubscribeModelStatus")
+			sim.EndStreams()
+			Eventually(func() int { return sim.Calls("SubscribeModelStatus") }).Should(BeNumerically(">", subscriptions))
+		}
+		edit(model, func(m *v1alpha1.Model) { m.Spec.StorageURI = "gs://models/two" })
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Eventually(func() map[string]int { return sim.Subscribers("SubscribeModelStatus") }).Should(Equal(map[string]int{"seldon manager": 1}))
+	})
+
+	It("gives up a connection on which nobody answers", func() {
+		sim := newScheduler(namespace)
+		runtime := newRuntime(namespace, withServer)
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
+		sim.Freeze()
+		newModel(namespace, "iris")
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(40 * time.Second).Should(HavePrefix("False NotAnswering"))
+		sim.Thaw()
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(40 * time.Second).Should(HavePrefix("True"))
+		Eventually(ready(&v1alpha1.Model{ObjectMeta: objectMeta(namespace, "iris")})).Should(HavePrefix("True"))
+	})
+
+	It("costs other namespaces nothing when it hangs", func() {
+		other := newNamespace()
+		hangs := newScheduler(other)
+		newRuntime(other, withServer)
+		Eventually(func() int { return hangs.Calls("ServerNotify") }).Should(BeNumerically(">", 0))
+		release := hangs.HangCalls("LoadModel")
+		DeferCleanup(release)
+		for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"} {
+			newModel(other, name)
+		}
+		newScheduler(namespace)
+		newRuntime(namespace, withServer)
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).WithTimeout(5 * time.Second).Should(HavePrefix("True"))
+	})
+
+	It("speaks TLS, and takes new certificates without a restart", Serial, func() {
+		folder := GinkgoT().TempDir()
+		file := func(name string) string { return filepath.Join(folder, name) }
+		first, second := newAuthority("first"), newAuthority("second")
+		write := func(authority *authority) {
+			key, certificate := authority.issue()
+			for name, content := range map[string][]byte{"tls.key": key, "tls.crt": certificate, "ca.crt": authority.pem()} {
+				Expect(os.WriteFile(file(name), content, 0o600)).To(Succeed())
+			}
+		}
+		write(first)
+		current := first
+		// As schedulers do, it asks for the client's certificate.
+		sim := newScheduler(namespace, func(o *simulator.Options) {
+			o.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.server(), nil }} //nolint:gosec // the config that it gives has a minimum
+		})
+		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &scheduler.TLS{
+			Key: file("tls.key"), Certificate: file("tls.crt"), Authority: file("ca.crt"),
+		}})
+		DeferCleanup(func() { restartOperator(controllers.Options{Namespace: operatorNamespace}) })
+		runtime := newRuntime(namespace, withServer)
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
+
+		By("rotating the authority on the scheduler's side first")
+		sim.Stop()
+		current = second
+		Expect(sim.Restart(simulator.RestartOptions{})).To(Succeed())
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(And(HavePrefix("False Unavailable"), ContainSubstring("certificate")))
+		write(second)
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(30 * time.Second).Should(HavePrefix("True"))
+
+		By("reading a Secret by its name")
+		key, certificate := second.issue()
+		secret := &corev1.Secret{ObjectMeta: objectMeta(operatorNamespace, "control-plane"), Data: map[string][]byte{"tls.key": key, "tls.crt": certificate}}
+		Expect(admin.Create(lifetime, secret)).To(Succeed())
+		DeferCleanup(func() { Expect(admin.Delete(lifetime, secret)).To(Succeed()) })
+		mark := requests.mark()
+		inSecret := client.ObjectKeyFromObject(secret)
+		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &scheduler.TLS{
+			Key: "tls.key", Certificate: "tls.crt", Authority: "ca.crt", Secret: inSecret, ServerSecret: inSecret, ServerAuthority: "ca.crt",
+		}})
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(Equal(
+			"False InvalidCredentials " + schedulerAddress(namespace) + ": Secret seldon-system/control-plane has no key ca.crt"))
+		secret.Data["ca.crt"] = second.pem()
+		Expect(admin.Update(lifetime, secret)).To(Succeed())
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(30 * time.Second).Should(HavePrefix("True"))
+		for _, entry := range requests.since(mark, operatorNamespace) {
+			Expect(entry).NotTo(HaveSuffix("/secrets"), "Secrets are not listed")
+		}
+	})
+})
+
+var _ = Describe("Release", Serial, func() {
+	It("takes every finalizer off, and tells of what", func() {
+		namespace := newNamespace()
+		newScheduler(namespace)
+		newRuntime(namespace, withServer)
+		objects := []client.Object{newModel(namespace, "iris"), newPipeline(namespace, "iris"), newExperiment(namespace, "iris")}
+		for _, object := range objects {
+			Eventually(func() []string {
+				Expect(admin.Get(lifetime, client.ObjectKeyFromObject(object), object)).To(Succeed())
+				return object.GetFinalizers()
+			}).Should(HaveLen(1))
+		}
+		operator.stop()
+		defer func() { operator = startOperator(controllers.Options{Namespace: operatorNamespace}) }()
+		var released []string
+		Expect(controllers.Release(lifetime, admin, []string{namespace}, func(kind string, object client.Object) {
+			released = append(released, kind+" "+object.GetName())
+		})).To(Succeed())
+		Expect(released).To(ConsistOf("Model iris", "Pipeline chain", "Experiment ab", "SeldonRuntime seldon"))
+		for _, object := range objects {
+			Expect(admin.Delete(lifetime, object)).To(Succeed())
+			Expect(gone(object)()).To(BeTrue())
+		}
+	})
+})
+
+// authority signs certificates.
+type authority struct {
+	key         crypto.Signer
+	certificate *x509.Certificate
+}
+
+func newAuthority(name string) *authority {
+	GinkgoHelper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	Expect(err).NotTo(HaveOccurred())
+	certificate, err := cert.NewSelfSignedCACert(cert.Config{CommonName: name}, key)
+	Expect(err).NotTo(HaveOccurred())
+	return &authority{key, certificate}
+}
+
+func (a *authority) pem() []byte {
+	content, err := cert.EncodeCertificates(a.certificate)
+	Expect(err).NotTo(HaveOccurred())
+	return content
+}
+
+// issue makes a key and a certificate for localhost, for clients and servers.
+func (a *authority) issue() (key, certificate []byte) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	Expect(err).NotTo(HaveOccurred())
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotBefore: a.certificate.NotBefore, NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	signed, err := x509.CreateCertificate(rand.Reader, template, a.certificate, private.Public(), a.key)
+	Expect(err).NotTo(HaveOccurred())
+	parsed, err := x509.ParseCertificate(signed)
+	Expect(err).NotTo(HaveOccurred())
+	certificate, err = cert.EncodeCertificates(parsed)
+	Expect(err).NotTo(HaveOccurred())
+	key, err = keyutil.MarshalPrivateKeyToPEM(private)
+	Expect(err).NotTo(HaveOccurred())
+	return key, certificate
+}
+
+// server is the configuration of a server that asks clients for certificates of the
+// same authority.
+func (a *authority) server() *tls.Config {
+	key, certificate := a.issue()
+	pair, err := tls.X509KeyPair(certificate, key)
+	Expect(err).NotTo(HaveOccurred())
+	clients := x509.NewCertPool()
+	clients.AddCert(a.certificate)
+	return &tls.Config{
+		Certificates: []tls.Certificate{pair}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert,
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"},
+	}
+}
