@@ -8,6 +8,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/csaupgrade"
@@ -148,12 +149,25 @@ func (e *Engine) patchMetadata(ctx context.Context, live *unstructured.Unstructu
 	if err != nil {
 		return nil, err
 	}
-	return e.asCached(object)
+	gvk := object.GroupVersionKind()
+	cached, err := e.asCached(object)
+	if err != nil {
+		return nil, err
+	}
+	return asUnstructured(cached, gvk)
 }
 
-// asCached brings an object that the API server gave back into the form in which
-// the cache shows it, so that the two compare equal.
-func (e *Engine) asCached(object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	TrimManagedFields(object, e.Policy.Manager)
-	return canonicalised(object, e.Client.Scheme())
+// asCached brings an object that the API server gave back into the form that it
+// has in the cache, so that the two compare equal.
+func (e *Engine) asCached(object *unstructured.Unstructured) (client.Object, error) {
+	typed, err := typedFrom(object, e.Client.Scheme())
+	if runtime.IsNotRegisteredError(err) {
+		TrimManagedFields(object, e.Policy.Manager)
+		return object, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, err = e.Policy.CacheTransform(typed)
+	return typed, err
 }

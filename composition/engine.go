@@ -70,6 +70,9 @@ func Index(ctx context.Context, indexer client.FieldIndexer, kinds []Kind) error
 type Request struct {
 	Owner Owner
 	Input Input
+	// NewOwner: the owner was made after the operator began to watch its kind, so
+	// that nobody else has made children for it. First contact then asks nothing.
+	NewOwner bool
 	// Paused: look, but write nothing.
 	Paused bool
 	// AcceptRestarts lets workloads that are adopted restart their pods.
@@ -133,7 +136,7 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error
 	if err != nil {
 		return Outcome{}, &RenderError{err}
 	}
-	seen, err := e.observe(ctx, request.Owner, rendering.Children)
+	seen, err := e.observe(ctx, request, rendering.Children)
 	if err != nil {
 		return Outcome{Unmatched: rendering.Unmatched}, err
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,6 +20,8 @@ import (
 type result struct {
 	step Step
 	live *unstructured.Unstructured
+	// cached is live in the form of the cache, for what was applied.
+	cached client.Object
 	// wrote: the API server made something of it.
 	wrote bool
 	// rival is the manager that a correction waits for.
@@ -124,18 +128,18 @@ func (e *Engine) carryOut(ctx context.Context, step Step, mark mark) result {
 			return result{step: step, live: step.Live, err: err}
 		}
 	}
-	live, err := e.apply(ctx, step)
+	live, cached, err := e.apply(ctx, step)
 	if err != nil {
 		return result{step: step, live: step.Live, err: err}
 	}
 	wrote := step.Live == nil || live.GetResourceVersion() != step.Live.GetResourceVersion()
-	return result{step: step, live: live, wrote: wrote}
+	return result{step: step, live: live, cached: cached, wrote: wrote}
 }
 
 // verify settles a step by a dry-run: as Skip if nothing would change, as Hold if
 // an adoption would restart pods. Otherwise it gives the step back, to be applied.
 func (e *Engine) verify(ctx context.Context, step Step) (Step, error) {
-	dry, err := e.apply(ctx, step, client.DryRunAll)
+	dry, _, err := e.apply(ctx, step, client.DryRunAll)
 	if err != nil {
 		return step, err
 	}
@@ -150,16 +154,31 @@ func (e *Engine) verify(ctx context.Context, step Step) (Step, error) {
 	return step, nil
 }
 
+// noVersion is the resourceVersion of no object. An apply with it makes an object
+// and conflicts with one that exists: nothing else tells the API server that an
+// apply is to create. Whether there is an object need not be asked before then.
+const noVersion = "1"
+
 // apply sends the step's object. With the UID of what is live, so that an object
-// which was deleted in the meantime is not made again by a stale plan.
-func (e *Engine) apply(ctx context.Context, step Step, options ...client.ApplyOption) (*unstructured.Unstructured, error) {
-	object := step.Object.DeepCopy()
-	object.SetUID(step.uid())
+// which was deleted in the meantime is not made again by a stale plan, or with
+// noVersion, so that one which was made in the meantime is not taken over.
+func (e *Engine) apply(ctx context.Context, step Step, options ...client.ApplyOption) (live *unstructured.Unstructured, cached client.Object, err error) {
+	// What comes back replaces the content as a whole.
+	object := &unstructured.Unstructured{Object: maps.Clone(step.Object.Object)}
+	if step.Live == nil {
+		setField(object.Object, noVersion, "metadata", "resourceVersion")
+	} else {
+		setField(object.Object, string(step.uid()), "metadata", "uid")
+	}
 	options = append(options, client.FieldOwner(e.Policy.Manager), client.ForceOwnership)
 	if err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
-		return nil, fmt.Errorf("apply: %w", err)
+		return nil, nil, fmt.Errorf("apply: %w", err)
 	}
-	return e.asCached(object)
+	if cached, err = e.asCached(object); err != nil {
+		return nil, nil, err
+	}
+	live, err = asUnstructured(cached, step.Key.GroupVersionKind)
+	return live, cached, err
 }
 
 // giveUp drops the step's fields from what we own.
@@ -194,11 +213,13 @@ func (e *Engine) remember(account *account, result result) {
 	case step.Action == Recreate:
 		delete(account.unnoted, step.Key)
 		delete(account.marks, step.Key)
+	case step.Reason == Absent && apierrors.IsConflict(result.err):
+		account.taken[step.Key] = true
 	case result.err != nil || result.live == nil:
 	case step.Action == Skip:
 		account.found(step.Key, step.desired, result.live, manager)
 	case step.Action == Apply:
-		account.applied(step.Key, step.desired, result.live, manager, e.now(), step.Reason == Drifted && result.wrote)
+		account.applied(step.Key, step.desired, result, manager, e.now())
 	case step.Action == Hold && step.Reason == WouldRestart:
 		account.held(step.Key, step.desired, result.live, manager, step.Message)
 	case step.Action == Hold && step.Reason == Blocked && step.desired != digest{}:

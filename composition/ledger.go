@@ -1,12 +1,14 @@
 package composition
 
 import (
+	"maps"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 const (
@@ -36,6 +38,7 @@ func (l *ledger) account(uid types.UID) *account {
 			marks:   map[Key]mark{},
 			deleted: map[Key]types.UID{},
 			foreign: map[Key]sighting{},
+			taken:   map[Key]bool{},
 			unnoted: map[Key]bool{},
 		}
 	}
@@ -56,6 +59,8 @@ type account struct {
 	// foreign are objects outside the cache that have the name of a child and are
 	// not the owner's.
 	foreign map[Key]sighting
+	// taken are the children whose name an object has that the cache does not show.
+	taken map[Key]bool
 	// leftovers are objects outside the cache that the owner controls and that
 	// were not rendered at first contact; nil before that.
 	leftovers map[Key]*unstructured.Unstructured
@@ -80,9 +85,10 @@ type mark struct {
 	// wouldRestart is why a dry-run of desired over content was held; else empty.
 	wouldRestart string
 	// fresh is what the API server answered to our last write, at the time at. It
-	// stands in for the cache until that has caught up, and is dropped then. As
-	// JSON it is small: when many instances come up at once, there are many.
-	fresh []byte
+	// stands in for the cache until that has caught up, and is dropped then. In the
+	// form of the cache it is small: when many instances come up at once, there are
+	// many.
+	fresh client.Object
 	at    time.Time
 	// corrections are the times of the last writes against drift, and rival says
 	// who makes them needful, once that was asked.
@@ -129,8 +135,7 @@ func (a *account) catchUp(live map[Key]*unstructured.Unstructured, now time.Time
 			mark.fresh = nil
 			a.marks[key] = mark
 		default:
-			object := &unstructured.Unstructured{}
-			if object.UnmarshalJSON(mark.fresh) == nil {
+			if object, err := asUnstructured(mark.fresh, key.GroupVersionKind); err == nil {
 				live[key] = object
 			}
 			behind = true
@@ -159,16 +164,13 @@ func (a *account) found(key Key, desired digest, live *unstructured.Unstructured
 	a.marks[key] = mark
 }
 
-// applied remembers that the API server gave live back for desired; corrected
-// says that this was a write against drift.
-func (a *account) applied(key Key, desired digest, live *unstructured.Unstructured, manager string, now time.Time, corrected bool) {
-	mark := markOf(desired, live, manager)
-	mark.at = now
-	if text, err := live.MarshalJSON(); err == nil {
-		mark.fresh = text
-	}
+// applied remembers what the API server gave back for desired, and whether this
+// was a write against drift.
+func (a *account) applied(key Key, desired digest, result result, manager string, now time.Time) {
+	mark := markOf(desired, result.live, manager)
+	mark.fresh, mark.at = result.cached, now
 	mark.corrections = recent(a.marks[key].corrections, now)
-	if corrected {
+	if result.wrote && result.step.Reason == Drifted {
 		mark.corrections = append(mark.corrections, now)
 	}
 	a.marks[key] = mark
@@ -213,20 +215,11 @@ func (a *account) tidy(plan Plan) {
 			known[step.Key] = true
 		}
 	}
-	for key := range a.marks {
-		if !known[key] {
-			delete(a.marks, key)
-		}
-	}
-	for key := range a.foreign {
-		if !known[key] {
-			delete(a.foreign, key)
-		}
-	}
-	for key := range a.unnoted {
-		if !known[key] {
-			delete(a.unnoted, key)
-		}
+	unknown := func(key Key) bool { return !known[key] }
+	maps.DeleteFunc(a.marks, func(key Key, _ mark) bool { return unknown(key) })
+	maps.DeleteFunc(a.foreign, func(key Key, _ sighting) bool { return unknown(key) })
+	for _, keys := range []map[Key]bool{a.unnoted, a.taken} {
+		maps.DeleteFunc(keys, func(key Key, _ bool) bool { return unknown(key) })
 	}
 }
 

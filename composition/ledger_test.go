@@ -35,14 +35,14 @@ func TestCatchUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			account := newLedger().account("owner")
 			key := KeyOf(object("5"))
-			account.applied(key, digest{1}, object("5"), testPolicy.Manager, written, false)
+			account.applied(key, digest{1}, result{live: object("5"), cached: object("5")}, testPolicy.Manager, written)
 			live := map[Key]*unstructured.Unstructured{}
 			if test.cached != "" {
 				live[key] = object(test.cached)
 			}
 			behind := account.catchUp(live, written.Add(test.after))
 			if behind != test.kept || (account.marks[key].fresh != nil) != test.kept {
-				t.Errorf("behind is %v, kept are %d bytes, want %v", behind, len(account.marks[key].fresh), test.kept)
+				t.Errorf("behind is %v, kept is %v, want %v", behind, account.marks[key].fresh, test.kept)
 			}
 			got := ""
 			if live[key] != nil {
@@ -63,12 +63,13 @@ func TestTidy(t *testing.T) {
 	account.found(key, digest{1}, live, testPolicy.Manager)
 	account.foreign[key] = sighting{}
 	account.unnoted[key] = true
+	account.taken[key] = true
 	account.tidy(Plan{Steps: []Step{{Key: key}}})
-	if len(account.marks)+len(account.foreign)+len(account.unnoted) != 3 {
+	if len(account.marks)+len(account.foreign)+len(account.unnoted)+len(account.taken) != 4 {
 		t.Error("what a plan speaks of is forgotten")
 	}
 	account.tidy(Plan{})
-	if len(account.marks)+len(account.foreign)+len(account.unnoted) != 0 {
+	if len(account.marks)+len(account.foreign)+len(account.unnoted)+len(account.taken) != 0 {
 		t.Error("what no plan speaks of is remembered")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // inStep tells, in memory, whether live already is what applying desired would
@@ -13,11 +14,14 @@ import (
 // written a value in another way, which only a dry-run can tell. Then differing
 // names the first place. types are the Go types of kinds.
 func inStep(desired, live *unstructured.Unstructured, manager string, types *runtime.Scheme) (differing string, ok bool) {
-	owned := appliedFields(live, manager)
+	owned := ownedContent(live, manager)
 	if owned == nil {
 		return "metadata.managedFields", false
 	}
 	fields := withoutIdentity(desired)
+	if metadata, found := fields["metadata"].(map[string]any); found {
+		delete(metadata, "ownerReferences") // see ownedContent
+	}
 	if where, same := sameFields(fields, owned, ""); !same {
 		return where, false
 	}
@@ -53,14 +57,11 @@ func withoutIdentity(object *unstructured.Unstructured) map[string]any {
 // That writes quantities and the like as the API server does, and is what a cache
 // of typed objects shows. Zero values that the type omits are lost.
 func canonicalised(object *unstructured.Unstructured, types *runtime.Scheme) (*unstructured.Unstructured, error) {
-	typed, err := types.New(object.GroupVersionKind())
+	typed, err := typedFrom(object, types)
 	if runtime.IsNotRegisteredError(err) {
 		return object, nil
 	}
 	if err != nil {
-		return nil, err
-	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, typed); err != nil {
 		return nil, err
 	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(typed)
@@ -68,6 +69,18 @@ func canonicalised(object *unstructured.Unstructured, types *runtime.Scheme) (*u
 		return nil, err
 	}
 	return &unstructured.Unstructured{Object: content}, nil
+}
+
+// typedFrom is an object as the Go type of its kind.
+func typedFrom(object *unstructured.Unstructured, types *runtime.Scheme) (client.Object, error) {
+	typed, err := types.New(object.GroupVersionKind())
+	if err != nil {
+		return nil, err
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, typed); err != nil {
+		return nil, err
+	}
+	return typed.(client.Object), nil
 }
 
 // canonicalFields is an apply configuration written as the API server does, with

@@ -3,7 +3,10 @@ package composition
 import (
 	"context"
 	"fmt"
+	"maps"
+	"reflect"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,7 +42,8 @@ type observation struct {
 
 // observe finds what is live. It reads the cache, and the API server only for
 // what the cache cannot know.
-func (e *Engine) observe(ctx context.Context, owner Owner, children []Child) (observation, error) {
+func (e *Engine) observe(ctx context.Context, request Request, children []Child) (observation, error) {
+	owner := request.Owner
 	live := map[Key]*unstructured.Unstructured{}
 	for _, kind := range e.Kinds {
 		if err := e.listOwned(ctx, owner, kind, live); err != nil {
@@ -53,8 +57,12 @@ func (e *Engine) observe(ctx context.Context, owner Owner, children []Child) (ob
 	for _, child := range children {
 		wanted[child.Key()] = true
 	}
-	firstContact := account.leftovers == nil
-	if firstContact {
+	switch {
+	case account.leftovers != nil:
+	case request.NewOwner:
+		account.leftovers = map[Key]*unstructured.Unstructured{}
+		maps.Copy(account.unnoted, wanted)
+	default:
 		if err := e.contact(ctx, owner, account, wanted, live); err != nil {
 			return observation{}, err
 		}
@@ -66,7 +74,7 @@ func (e *Engine) observe(ctx context.Context, owner Owner, children []Child) (ob
 		if live[key] != nil {
 			continue
 		}
-		object, err := e.lookUp(ctx, owner, account, key, firstContact)
+		object, err := e.lookUp(ctx, owner, account, key)
 		if err != nil {
 			return observation{}, err
 		}
@@ -131,6 +139,7 @@ func (e *Engine) contact(ctx context.Context, owner Owner, account *account, wan
 				switch {
 				case live[key] != nil:
 				case wanted[key]:
+					account.taken[key] = true
 					object, err := e.getLive(ctx, key)
 					if err != nil {
 						return err
@@ -190,13 +199,14 @@ func identity(key Key, object metav1.Object) *unstructured.Unstructured {
 }
 
 // lookUp finds a rendered child that the owner does not control in the cache:
-// there under another owner, or live; nil if it does not exist. listed says that
-// the API server has just listed what the cache does not hold.
-func (e *Engine) lookUp(ctx context.Context, owner Owner, account *account, key Key, listed bool) (*unstructured.Unstructured, error) {
+// there under another owner, or live, if we made it once or could not make it
+// because there is one. nil means that it does not exist as far as is known.
+func (e *Engine) lookUp(ctx context.Context, owner Owner, account *account, key Key) (*unstructured.Unstructured, error) {
 	if seen, known := account.foreign[key]; known && e.now().Sub(seen.at) < heldRetry {
 		return seen.object, nil
 	}
 	delete(account.foreign, key)
+	_, made := account.marks[key]
 	kind, _ := e.kind(key.GroupVersionKind)
 	cached := kind.Object.DeepCopyObject().(client.Object)
 	err := e.Cache.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, cached)
@@ -205,14 +215,19 @@ func (e *Engine) lookUp(ctx context.Context, owner Owner, account *account, key 
 		return asUnstructured(cached, key.GroupVersionKind)
 	case err != nil && !apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("get %s: %w", key, err)
-	case listed && !kind.Unfiltered:
+	case !account.taken[key] && !made:
 		return nil, nil
 	}
 	object, err := e.getLive(ctx, key)
-	if object != nil && !owner.controls(object) {
+	switch {
+	case err != nil:
+		return nil, err
+	case object == nil:
+		delete(account.taken, key)
+	case !owner.controls(object):
 		account.foreign[key] = sighting{object: identity(key, object), at: e.now()}
 	}
-	return object, err
+	return object, nil
 }
 
 // getLive asks the API server; nil if there is no such object.
@@ -243,13 +258,49 @@ func (e *Engine) gvk(object client.Object) (schema.GroupVersionKind, error) {
 	return e.Client.GroupVersionKindFor(object)
 }
 
-// asUnstructured converts a cached object, which is not changed.
+// asUnstructured converts a cached object, which is not changed. The two share
+// parts that are not to be changed either.
 func asUnstructured(object client.Object, gvk schema.GroupVersionKind) (*unstructured.Unstructured, error) {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if converted, is := object.(*unstructured.Unstructured); is {
+		return converted, nil
+	}
+	content, err := contentOfTyped(object)
 	if err != nil {
 		return nil, fmt.Errorf("read %s %s: %w", gvk.Kind, object.GetName(), err)
 	}
 	converted := &unstructured.Unstructured{Object: content}
 	converted.SetGroupVersionKind(gvk)
 	return converted, nil
+}
+
+// contentOfTyped is the unstructured form of a typed object. What is most of the
+// work and the same for many objects is not converted anew.
+func contentOfTyped(object client.Object) (map[string]any, error) {
+	shallow := reflect.New(reflect.TypeOf(object).Elem())
+	shallow.Elem().Set(reflect.ValueOf(object).Elem())
+	rest := shallow.Interface().(client.Object)
+	rest.SetManagedFields(nil)
+	template := templateOf(object)
+	if template != nil {
+		*templateOf(rest) = corev1.PodTemplateSpec{}
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(rest)
+	if err != nil {
+		return nil, err
+	}
+	if template != nil {
+		converted, err := unstructuredTemplate(template)
+		if err != nil {
+			return nil, err
+		}
+		content["spec"].(map[string]any)["template"] = converted
+	}
+	if entries := object.GetManagedFields(); len(entries) > 0 {
+		converted, err := unstructuredEntries(entries)
+		if err != nil {
+			return nil, err
+		}
+		content["metadata"].(map[string]any)["managedFields"] = converted
+	}
+	return content, nil
 }

@@ -160,6 +160,37 @@ var _ = Describe("What the cache cannot show", func() {
 		Expect(lists(requests.during(func() { site.settle() }))).To(BeEmpty())
 	})
 
+	It("is not asked for where there can be nothing", func() {
+		site := newInstance()
+		site.request.NewOwner = true
+		site.request.Input.Frames = append(site.request.Input.Frames, composition.Frame{Template: "kiosk"},
+			composition.Frame{Template: "depot", Values: map[string]string{"stock": "1", "size": "1Gi"}})
+		Expect(requests.during(func() { site.mustReconcile() })).To(HaveEach(HavePrefix("PATCH ")))
+		site.settle()
+		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
+	})
+
+	It("is not taken over by making a child", func() {
+		site := newInstance()
+		site.request.NewOwner = true
+		foreign := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}
+		foreign.Namespace, foreign.Name = site.owner.Namespace, "shop"
+		Expect(admin.Create(site.ctx, foreign)).To(Succeed())
+		version := foreign.ResourceVersion
+		_, err := site.reconcile()
+		Expect(apierrors.IsConflict(err)).To(BeTrue(), "%v", err)
+		Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.NotOwned)))
+		site.get(foreign, "shop")
+		Expect(foreign.ResourceVersion).To(Equal(version))
+		site.deployment() // the rest goes on
+
+		By("making it when the name is free")
+		Expect(admin.Delete(site.ctx, foreign)).To(Succeed())
+		later := time.Now().Add(time.Hour)
+		site.engine.Now = func() time.Time { return later }
+		site.settle()
+	})
+
 	It("is all that is asked for after a restart", func() {
 		site := newInstance()
 		site.request.Input.Frames = append(site.request.Input.Frames, composition.Frame{Template: "kiosk"},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -47,6 +48,20 @@ func appliedFields(object *unstructured.Unstructured, manager string) map[string
 		return fields
 	}
 	return nil
+}
+
+// ownedContent is appliedFields less the owner references. Caches do not keep the
+// UID in these; their content is compared without it.
+func ownedContent(object *unstructured.Unstructured, manager string) map[string]any {
+	fields := appliedFields(object, manager)
+	metadata, found := fields["f:metadata"].(map[string]any)
+	if !found {
+		return fields
+	}
+	fields, metadata = maps.Clone(fields), maps.Clone(metadata)
+	delete(metadata, "f:ownerReferences")
+	fields["f:metadata"] = metadata
+	return fields
 }
 
 // owns tells whether manager's last apply to live had the field.

@@ -167,7 +167,7 @@ func decide(s Situation, child Child) Step {
 		s.Policy.seed(&step, seed)
 	}
 	if step.Live == nil {
-		step.desired = digestOf(step.Object.Object)
+		step.desired = fingerprintOf(step.Object.Object)
 		step.Action, step.Reason = Apply, Absent
 		return step
 	}
@@ -180,7 +180,7 @@ func decide(s Situation, child Child) Step {
 		return step.hold(Blocked, message)
 	}
 	s.Policy.carry(&step, s.Adopting[step.Key] && !s.AcceptRestarts)
-	step.desired = digestOf(step.Object.Object)
+	step.desired = fingerprintOf(step.Object.Object)
 	step.Rolls = isWorkload(step.Key.GroupKind()) && s.Policy.rollMark(step.Object) != s.Policy.rollMark(step.Live)
 	if step.Action == Recreate {
 		return step

@@ -95,7 +95,7 @@ func situationOf(bits int) Situation {
 		if has(desiredChanged) {
 			setField(wanted.Object, "here", "metadata", "annotations", "was")
 		}
-		s.marks[key] = markOf(digestOf(wanted.Object), live, testPolicy.Manager)
+		s.marks[key] = markOf(fingerprintOf(wanted.Object), live, testPolicy.Manager)
 	}
 	if has(drifted) {
 		spec["template"].(map[string]any)["spec"].(map[string]any)["nodeName"] = "elsewhere"
@@ -125,7 +125,7 @@ func situationOf(bits int) Situation {
 	}
 	if has(restartHeld) {
 		wanted := testPolicy.dressed(Child{Object: set}, testOwner)
-		held := markOf(digestOf(wanted.Object), live, testPolicy.Manager)
+		held := markOf(fingerprintOf(wanted.Object), live, testPolicy.Manager)
 		held.wouldRestart = "would restart"
 		s.marks[key] = held
 	}

@@ -91,12 +91,7 @@ var _ = BeforeSuite(func() {
 	Expect(err).NotTo(HaveOccurred())
 	children, err = cache.New(cluster.Config(), cache.Options{
 		DefaultLabelSelector: labels.NewSelector().Add(*labelled),
-		DefaultTransform: func(object any) (any, error) {
-			if object, isObject := object.(metav1.Object); isObject {
-				composition.TrimManagedFields(object, policy.Manager)
-			}
-			return object, nil
-		},
+		DefaultTransform:     policy.CacheTransform,
 	})
 	Expect(err).NotTo(HaveOccurred())
 	Expect(composition.Index(ctx, children, kinds)).To(Succeed())

@@ -15,7 +15,7 @@ import (
 // error keeps them or one of a later wave; none when it is done. Volume claims
 // stay.
 func (e *Engine) Teardown(ctx context.Context, owner Owner) (remaining []Key, err error) {
-	seen, err := e.observe(ctx, owner, nil)
+	seen, err := e.observe(ctx, Request{Owner: owner}, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,8 @@ func NewTemplates(fsys fs.FS) (*Templates, error) {
 	return &Templates{fsys: memory, variants: map[string]*variant{}, layered: lru.New(layeredVariants)}, nil
 }
 
-// Bind renders frame into namespace. The objects are the caller's.
+// Bind renders frame into namespace. The objects share what no parameter is part
+// of with other bindings: it is not to be changed, see setField.
 //
 // Errors: a folder that Kustomize refuses, a parameter without a value, a value
 // for no parameter.

@@ -19,13 +19,15 @@ func placeholder(parameter int) string {
 
 // node is a piece of a compiled object: a map, a list, a hole or a constant.
 type node interface {
-	// bind gives a deep copy with the holes filled by values, by parameter index.
+	// bind gives a copy with the holes filled by values, by parameter index. What
+	// has no hole in it is not copied.
 	bind(values []string) any
 }
 
 type (
-	mapNode      map[string]node
-	listNode     []node
+	mapNode  map[string]node
+	listNode []node
+	// constantNode is whatever has no hole in it.
 	constantNode struct{ value any }
 	// holeNode is a string with parameters in it: literal, parameter, literal, ….
 	holeNode struct {
@@ -66,7 +68,7 @@ func (n holeNode) bind(values []string) any {
 func compileNode(value any, parameters int) (node, error) {
 	switch value := value.(type) {
 	case map[string]any:
-		compiled := make(mapNode, len(value))
+		compiled, constant := make(mapNode, len(value)), true
 		for key, child := range value {
 			if strings.Contains(key, placeholderStart) {
 				return nil, fmt.Errorf("a parameter may not be part of the key %q", key)
@@ -76,16 +78,24 @@ func compileNode(value any, parameters int) (node, error) {
 				return nil, err
 			}
 			compiled[key] = node
+			constant = constant && isConstant(node)
+		}
+		if constant {
+			return constantNode{value}, nil
 		}
 		return compiled, nil
 	case []any:
-		compiled := make(listNode, len(value))
+		compiled, constant := make(listNode, len(value)), true
 		for i, child := range value {
 			node, err := compileNode(child, parameters)
 			if err != nil {
 				return nil, err
 			}
 			compiled[i] = node
+			constant = constant && isConstant(node)
+		}
+		if constant {
+			return constantNode{value}, nil
 		}
 		return compiled, nil
 	case string:
@@ -93,6 +103,11 @@ func compileNode(value any, parameters int) (node, error) {
 	default:
 		return constantNode{value}, nil
 	}
+}
+
+func isConstant(n node) bool {
+	_, constant := n.(constantNode)
+	return constant
 }
 
 func compileString(text string, parameters int) (node, error) {

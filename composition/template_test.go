@@ -5,12 +5,14 @@ import (
 	"maps"
 	"math/rand"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	kustomizetypes "sigs.k8s.io/kustomize/api/types"
 )
 
 func siteTemplates(t testing.TB) *Templates {
@@ -81,24 +83,55 @@ func TestBindNeverReadsValues(t *testing.T) {
 	}
 }
 
-func TestBindCopies(t *testing.T) {
+// Bindings share what no parameter is part of, so nothing that works on one may
+// change it in place.
+func TestBindingsDoNotDisturbEachOther(t *testing.T) {
 	templates := siteTemplates(t)
 	frame := Frame{Template: "site", Values: map[string]string{"name": "a", "greeting": "b"}}
-	first, err := templates.Bind(frame, "team-a")
+	bind := func() map[string]*unstructured.Unstructured {
+		children, err := templates.Bind(frame, "team-a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		bound := map[string]*unstructured.Unstructured{}
+		for _, child := range children {
+			bound[child.Key().Kind] = child.Object
+		}
+		return bound
+	}
+	containers := func(bound map[string]*unstructured.Unstructured) any {
+		list, _, _ := unstructured.NestedFieldNoCopy(bound["Deployment"].Object, "spec", "template", "spec", "containers")
+		return list
+	}
+	first := bind()
+	before := map[string]digest{}
+	for kind, object := range first {
+		before[kind] = digestOf(object.Object)
+	}
+	if again := bind(); reflect.ValueOf(containers(first)).Pointer() != reflect.ValueOf(containers(again)).Pointer() {
+		t.Error("what has no parameter in it is copied")
+	}
+
+	rendering, err := Render(templates, Input{
+		Namespace: "team-a", Frames: []Frame{frame},
+		Layers: []Layer{{Overlays: func() ([]Overlay, error) {
+			return []Overlay{{Kind: first["Deployment"].GroupVersionKind(), Name: "a", Content: map[string]any{"spec": map[string]any{"template": map[string]any{
+				"spec": map[string]any{"containers": []any{map[string]any{"name": "web", "image": "other"}}},
+			}}}}}, nil
+		}}},
+		Patches: []Patch{{Target: &kustomizetypes.Selector{}, Text: `[{op: add, path: /metadata/annotations, value: {a: b}}]`}},
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, child := range first {
-		child.Object.Object["metadata"].(map[string]any)["name"] = "changed"
-		delete(child.Object.Object, "spec")
+	s := Situation{Owner: testOwner, Policy: testPolicy, Children: rendering.Children}
+	s.markRollouts(Configurations{"a": "1"})
+	for _, step := range MakePlan(s).Steps {
+		setField(step.Object.Object, "x", "spec", "template", "spec", "nodeName")
 	}
-	second, err := templates.Bind(frame, "team-a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, child := range second {
-		if child.Object.GetName() == "changed" {
-			t.Errorf("%s was changed through an earlier binding", child.Key())
+	for kind, object := range bind() {
+		if digestOf(object.Object) != before[kind] {
+			t.Errorf("%s was changed through another binding", kind)
 		}
 	}
 }

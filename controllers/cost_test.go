@@ -44,6 +44,7 @@ var _ = Describe("The cost", func() {
 		for entry, count := range perObject {
 			Expect(count).To(Equal(1), entry)
 		}
+		Expect(requests.since(0, namespace)).To(HaveLen(len(made)), "nothing has to be read")
 		// At most one for each of 8 conditions that turns, and the first word.
 		for path, count := range statuses {
 			Expect(count).To(BeNumerically("<=", 10), path)

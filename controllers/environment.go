@@ -10,7 +10,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
@@ -88,8 +87,8 @@ type Options struct {
 }
 
 // CacheOptions are what the manager's cache needs: children by our label only,
-// configurations of the operator's namespace only, and of everything only the
-// managedFields that are ours. namespaces are those to watch; none means all.
+// configurations of the operator's namespace only, of everything only the
+// managedFields that are ours, and of equal parts one copy. namespaces are those to watch; none means all.
 func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
 	labelled, err := labels.NewRequirement(policy.OwnerLabel(), selection.Exists, nil)
 	if err != nil {
@@ -98,12 +97,7 @@ func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
 	ours := labels.NewSelector().Add(*labelled)
 	here := map[string]cache.Config{operatorNamespace: {}}
 	options := cache.Options{
-		DefaultTransform: func(object any) (any, error) {
-			if object, isObject := object.(metav1.Object); isObject {
-				composition.TrimManagedFields(object, childrenManager)
-			}
-			return object, nil
-		},
+		DefaultTransform: policy.CacheTransform,
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.SeldonConfig{}: {Namespaces: here},
 			&v1alpha1.ServerConfig{}: {Namespaces: here},
@@ -135,6 +129,7 @@ type environment struct {
 	events events.EventRecorder
 	// versions of the parents that we wrote.
 	versions *versions
+	veterans *veterans
 }
 
 // Setup adds the controllers to a manager whose cache has [CacheOptions].
@@ -154,7 +149,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	}
 	shared := environment{
 		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
-		events: mgr.GetEventRecorder("seldon-operator"), versions: newVersions(),
+		events: mgr.GetEventRecorder("seldon-operator"), versions: newVersions(), veterans: newVeterans(),
 		relay: scheduler.New(ctx, scheduler.Options{
 			Reader: mgr.GetClient(), Live: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("scheduler"),
 			Address: options.SchedulerAddress, TLS: options.TLS, Silence: options.Silence,

@@ -37,18 +37,15 @@ func (r *seldonRuntimeReconciler) setup(ctx context.Context, mgr manager.Manager
 	runtimes := &v1alpha1.SeldonRuntimeList{}
 	build := ctrl.NewControllerManagedBy(mgr).
 		Named("seldonruntime").
-		For(&v1alpha1.SeldonRuntime{}, builder.WithPredicates(desiredChanged)).
+		For(&v1alpha1.SeldonRuntime{}, builder.WithPredicates(r.veterans.noted(), desiredChanged)).
 		Watches(&v1alpha1.SeldonConfig{}, r.referrers(runtimes)).
 		Watches(&v1alpha1.SeldonRuntime{}, r.neighbours(runtimes), builder.WithPredicates(goes)).
 		Watches(&v1alpha1.Model{}, r.neighbours(runtimes), builder.WithPredicates(comesOrGoes)).
 		Watches(&v1alpha1.Pipeline{}, r.neighbours(runtimes), builder.WithPredicates(comesOrGoes)).
 		Watches(&v1alpha1.Experiment{}, r.neighbours(runtimes), builder.WithPredicates(goes)).
 		Watches(&v1alpha1.Server{}, r.neighbours(runtimes), builder.WithPredicates(goes))
-	for _, kind := range kinds() {
-		build = build.Owns(kind.Object)
-	}
 	build = build.WatchesRawSource(r.relay.Wakes(scheduler.SeldonRuntime))
-	return build.WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)
+	return owns(build, mgr, &v1alpha1.SeldonRuntime{}, kinds()).WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)
 }
 
 // Reconcile brings one runtime to what it and its SeldonConfig say.
@@ -96,6 +93,7 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 	outcome, err := r.engine.Reconcile(ctx, composition.Request{
 		Owner:          r.owner(runtime),
 		Input:          input,
+		NewOwner:       !r.veterans.have(runtime.UID),
 		Paused:         runtime.Annotations[v1alpha1.PausedAnnotation] == "true",
 		AcceptRestarts: restartsAccepted(runtime),
 	})
@@ -196,6 +194,9 @@ func (r *seldonRuntimeReconciler) keptServiceTypes(ctx context.Context, runtime 
 			continue
 		}
 		// Not among the labelled ones: new, or not adopted yet.
+		if !r.veterans.have(runtime.UID) {
+			continue
+		}
 		if client.IgnoreNotFound(err) == nil {
 			err = r.live.Get(ctx, key, service)
 		}

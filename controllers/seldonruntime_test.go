@@ -305,7 +305,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		runtime := newRuntime(namespace, override("nobody", func(*v1alpha1.OverrideSpec) {}))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Eventually(eventReasons(runtime)).Should(ContainElement("RuntimeReady"))
-		Consistently(eventReasons(runtime)).Should(ConsistOf("UnknownOverride", "SeldonRuntimeNotReady", "RuntimeReady"))
+		Consistently(eventReasons(runtime)).Should(ConsistOf("UnknownOverride", "RuntimeReady"))
 	})
 
 	It("writes nothing while paused but ends its deletion", func() {

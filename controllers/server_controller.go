@@ -40,17 +40,13 @@ func (r *serverReconciler) setup(ctx context.Context, mgr manager.Manager) error
 	readAtStart := predicate.NewPredicateFuncs(func(object client.Object) bool {
 		return slices.Contains(templates.StartupConfigMaps, object.GetName())
 	})
-	return ctrl.NewControllerManagedBy(mgr).
+	build := ctrl.NewControllerManagedBy(mgr).
 		Named("server").
-		For(&v1alpha1.Server{}, builder.WithPredicates(desiredChanged)).
-		Owns(&corev1.Service{}).
-		Owns(&appsv1.StatefulSet{}).
-		Owns(&appsv1.Deployment{}).
+		For(&v1alpha1.Server{}, builder.WithPredicates(r.veterans.noted(), desiredChanged)).
 		Watches(&v1alpha1.ServerConfig{}, r.referrers(servers)).
 		Watches(&corev1.ConfigMap{}, r.neighbours(servers), builder.WithPredicates(readAtStart)).
-		WatchesRawSource(r.relay.Wakes(scheduler.Server)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
-		Complete(r)
+		WatchesRawSource(r.relay.Wakes(scheduler.Server))
+	return owns(build, mgr, &v1alpha1.Server{}, serverKinds()).WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)
 }
 
 // Reconcile brings one Server to what it and its ServerConfig say.
@@ -91,6 +87,7 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	outcome, err := r.engine.Reconcile(ctx, composition.Request{
 		Owner:          serverOwner(server),
 		Input:          input,
+		NewOwner:       !r.veterans.have(server.UID),
 		Paused:         server.Annotations[v1alpha1.PausedAnnotation] == "true",
 		AcceptRestarts: restartsAccepted(server),
 		Configurations: configurations,

@@ -98,7 +98,8 @@ func (e *environment) writeStatus(ctx context.Context, before, object conditione
 	return nil
 }
 
-// tellChanges emits an Event for each condition that came, went, or turned.
+// tellChanges emits an Event for each condition that came, went, or turned. That
+// what was made just now is not ready yet is no news.
 func (e *environment) tellChanges(before []metav1.Condition, object conditioned) {
 	for _, condition := range object.GetConditions() {
 		old := find(before, condition.Type)
@@ -108,6 +109,7 @@ func (e *environment) tellChanges(before []metav1.Condition, object conditioned)
 		switch {
 		case condition.Type == v1alpha1.ConditionReady && condition.Status == metav1.ConditionUnknown:
 			// Not known of one, not known of many: the runtime tells.
+		case condition.Type == v1alpha1.ConditionReady && old == nil && condition.Reason == reasonProgressing:
 		case condition.Type == v1alpha1.ConditionReady:
 			e.tellReadiness(object, condition)
 		case condition.Status == metav1.ConditionTrue && isNotice(condition.Type):

@@ -322,7 +322,7 @@ func quiet(namespace string) {
 		now := len(requests.since(0, namespace))
 		defer func() { last = now }()
 		return now == last
-	}).WithPolling(500 * time.Millisecond).Should(BeTrue())
+	}).WithPolling(2 * time.Second).Should(BeTrue()) // progress of children waits for a second
 }
 
 func names(list client.ObjectList) []string {

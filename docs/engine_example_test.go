@@ -7,7 +7,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/selection"
@@ -34,14 +33,8 @@ func siteCache() (cache.Options, error) {
 		return cache.Options{}, err
 	}
 	options := cache.Options{
-		// Of managedFields, the engine reads its own entry only.
-		DefaultTransform: func(object any) (any, error) {
-			if object, isObject := object.(metav1.Object); isObject {
-				composition.TrimManagedFields(object, sitePolicy.Manager)
-			}
-			return object, nil
-		},
-		ByObject: map[client.Object]cache.ByObject{},
+		DefaultTransform: sitePolicy.CacheTransform,
+		ByObject:         map[client.Object]cache.ByObject{},
 	}
 	for _, kind := range siteKinds {
 		options.ByObject[kind.Object] = cache.ByObject{Label: labels.NewSelector().Add(*labelled)}

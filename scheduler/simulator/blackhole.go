@@ -3,6 +3,7 @@ package simulator
 import (
 	"context"
 	"net"
+	"strings"
 	"sync"
 )
 
@@ -16,9 +17,15 @@ type BlackHole struct {
 	closed   bool
 }
 
-// NewBlackHole opens one on a free port of 127.0.0.1; Close ends it.
-func NewBlackHole(ctx context.Context) (*BlackHole, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+// NewBlackHole opens one at an address as in Options, empty for a free port of
+// 127.0.0.1; Close ends it.
+func NewBlackHole(ctx context.Context, address string) (*BlackHole, error) {
+	orDefault(&address, "127.0.0.1:0")
+	network := "tcp"
+	if path, isUnix := strings.CutPrefix(address, "unix:"); isUnix {
+		network, address = "unix", path
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +50,7 @@ func (b *BlackHole) swallow() {
 	}
 }
 
-// Address is host:port.
+// Address is host:port, or the path of a socket.
 func (b *BlackHole) Address() string { return b.listener.Addr().String() }
 
 // Connections is how many were accepted.

@@ -153,7 +153,7 @@ func TestFreeze(t *testing.T) {
 }
 
 func TestBlackHole(t *testing.T) {
-	hole, err := NewBlackHole(t.Context())
+	hole, err := NewBlackHole(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}

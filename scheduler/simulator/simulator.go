@@ -134,6 +134,8 @@ type RestartOptions struct {
 	Graceful bool
 	// LoseVolume forgets pipelines and experiments.
 	LoseVolume bool
+	// LoseAgents forgets what agents have loaded: they come back empty.
+	LoseAgents bool
 	// Down is how long it stays down.
 	Down time.Duration
 }
@@ -148,6 +150,11 @@ func (s *Simulator) Restart(options RestartOptions) error {
 	s.down(options.Graceful)
 	if options.LoseVolume {
 		s.stored = volume{}
+	}
+	if options.LoseAgents {
+		for _, agent := range s.fleet.agents {
+			clear(agent.loaded)
+		}
 	}
 	timer := time.NewTimer(options.Down)
 	defer timer.Stop()

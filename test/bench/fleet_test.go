@@ -27,6 +27,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/process"
 )
 
 const (
@@ -42,7 +43,8 @@ const (
 // seconds and peak resident memory.
 func BenchmarkFleet(b *testing.B) {
 	log.SetLogger(logr.Discard()) // the installation of CRDs wants one
-	binary := buildManager(b)
+	binary, err := process.Build(b.Context(), b.TempDir(), "manager")
+	check(b, err)
 	for b.Loop() {
 		byOperator, usage, objects := expandFleet(b, binary)
 		bare := createFleet(b, objects)
@@ -54,18 +56,6 @@ func BenchmarkFleet(b *testing.B) {
 	}
 }
 
-func buildManager(b *testing.B) string {
-	b.Helper()
-	binary := filepath.Join(b.TempDir(), "manager")
-	// As `make build` does, which shares the build cache.
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "../../cmd/manager")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("build the manager: %v\n%s", err, output)
-	}
-	return binary
-}
-
 // startCluster starts a control plane with empty namespaces team-0 and so on.
 func startCluster(b *testing.B) (*controlplane.ControlPlane, client.Client) {
 	b.Helper()
@@ -73,10 +63,7 @@ func startCluster(b *testing.B) (*controlplane.ControlPlane, client.Client) {
 		Nodes: 20, CRDs: []string{filepath.Join("..", "..", "config", "crd", "bases")},
 	})
 	check(b, err)
-	scheme := runtime.NewScheme()
-	check(b, clientgoscheme.AddToScheme(scheme))
-	check(b, v1alpha1.AddToScheme(scheme))
-	admin, err := client.New(cluster.Config(), client.Options{Scheme: scheme})
+	admin, err := client.New(cluster.Config(), client.Options{Scheme: newScheme(b)})
 	check(b, err)
 	sideBySide(b, fleetSize, func(ctx context.Context, i int) error {
 		return admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: team(i)}})
@@ -88,6 +75,14 @@ func startCluster(b *testing.B) (*controlplane.ControlPlane, client.Client) {
 		return len(accounts.Items) >= fleetSize
 	})
 	return cluster, admin
+}
+
+func newScheme(b *testing.B) *runtime.Scheme {
+	b.Helper()
+	scheme := runtime.NewScheme()
+	check(b, clientgoscheme.AddToScheme(scheme))
+	check(b, v1alpha1.AddToScheme(scheme))
+	return scheme
 }
 
 func team(i int) string { return fmt.Sprintf("team-%d", i) }

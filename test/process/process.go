@@ -63,6 +63,14 @@ func (p *Process) Start() error {
 	return nil
 }
 
+// Pid is the number of the process, and 0 while there is none.
+func (p *Process) Pid() int {
+	if p.command == nil {
+		return 0
+	}
+	return p.command.Process.Pid
+}
+
 // Kill kills it, and waits until it is gone.
 func (p *Process) Kill() *os.ProcessState { return p.end(os.Kill) }
 

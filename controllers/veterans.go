@@ -1,0 +1,47 @@
+package controllers
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+)
+
+// veterans are the objects that were there when their controller began to watch
+// them; it does not work before it has seen all of these. Nobody has made children
+// for any other object before us: the existing operator and older ones of ours
+// hold the same lease, and had given it up by then.
+type veterans struct {
+	mu   sync.Mutex
+	uids map[types.UID]bool
+}
+
+func newVeterans() *veterans { return &veterans{uids: map[types.UID]bool{}} }
+
+// have tells whether the object of that UID is one.
+func (v *veterans) have(uid types.UID) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.uids[uid]
+}
+
+// noted sees objects come and go. It passes everything.
+func (v *veterans) noted() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool {
+			if e.IsInInitialList {
+				v.mu.Lock()
+				defer v.mu.Unlock()
+				v.uids[e.Object.GetUID()] = true
+			}
+			return true
+		},
+		DeleteFunc: func(e event.DeleteEvent) bool {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			delete(v.uids, e.Object.GetUID())
+			return true
+		},
+	}
+}
