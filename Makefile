@@ -84,10 +84,11 @@ bench: controlplane ## Run all benchmarks.
 	go test -p 1 -timeout 60m -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: demo
-demo: controlplane ## Show a runtime expanding, on a local control plane (ARGS=--once ends by itself).
+demo: controlplane ## Show the operator at work, on a local control plane (ARGS=--once ends by itself).
 	@# With -v the go command names what it compiles: the first time that is much.
 	@GOFLAGS="$$(go env GOFLAGS) -v" $(MAKE) --no-print-directory build
-	@CGO_ENABLED=0 go build -v -trimpath -o $(BIN)/demo ./cmd/demo && exec $(BIN)/demo $(ARGS)
+	@CGO_ENABLED=0 go build -v -trimpath -o $(BIN)/ ./cmd/schedulersim ./cmd/demo
+	@exec $(BIN)/demo --manager $(BIN)/manager --schedulersim $(BIN)/schedulersim $(ARGS)
 
 ##@ Build
 

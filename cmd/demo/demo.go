@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -22,8 +23,8 @@ const (
 	userNamespace     = "team-a"
 )
 
-// errInterrupted is how a demonstration ends that was interrupted before the
-// runtime was ready.
+// errInterrupted is how a demonstration ends that was interrupted before it had
+// shown everything.
 var errInterrupted = errors.New("interrupted")
 
 // demo is one demonstration.
@@ -37,11 +38,18 @@ type demo struct {
 	// sample is what the file with the runtime holds, and runtime its name.
 	sample  []*unstructured.Unstructured
 	runtime string
+	// relayed are the samples of what a scheduler serves, and models is the path of
+	// the file with the Models.
+	relayed []*unstructured.Unstructured
+	models  string
 
 	// What the stages fill in, in their order.
-	cluster  *controlplane.ControlPlane
-	client   client.Client
-	operator *operator
+	cluster   *controlplane.ControlPlane
+	client    client.Client
+	operator  *process
+	scheduler *process
+	// missed is the Model that was updated while there was no scheduler.
+	missed *unstructured.Unstructured
 	// watch is set while a stage runs and read by the one that draws.
 	watch atomic.Pointer[watch]
 	// broken ends the stages with the reason as soon as one of the programs that
@@ -54,6 +62,9 @@ func newDemo(flags settings, screen screen) (*demo, error) {
 	if _, err := os.Stat(flags.manager); err != nil {
 		return nil, fmt.Errorf("find the operator: %w; build it with `make build`", err)
 	}
+	if _, err := os.Stat(flags.schedulersim); err != nil {
+		return nil, fmt.Errorf("find the simulated scheduler: %w; `make demo` builds it", err)
+	}
 	sample, err := readManifests(flags.sample)
 	if err != nil {
 		return nil, err
@@ -62,17 +73,29 @@ func newDemo(flags settings, screen screen) (*demo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flags.sample, err)
 	}
+	relayed, err := readManifests(relayedSamples...)
+	if err != nil {
+		return nil, err
+	}
+	models, err := filepath.Abs(relayedSamples[0])
+	if err != nil {
+		return nil, err
+	}
 	kubectl, err := programs.Path(programs.Kubectl)
 	if err != nil {
 		return nil, err
 	}
 	directory, err := os.MkdirTemp("", "seldon-demo-")
+	if err == nil {
+		// It is also named to programs that run in it.
+		directory, err = filepath.Abs(directory)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &demo{
 		flags: flags, screen: screen, directory: directory, kubectl: kubectl,
-		sample: sample, runtime: runtime.GetName(),
+		sample: sample, runtime: runtime.GetName(), relayed: relayed, models: models,
 	}, nil
 }
 
@@ -116,8 +139,10 @@ func (d *demo) show(interrupted context.Context) error {
 // kept only if that, or stopping, is worth a look at them.
 func (d *demo) end(ctx context.Context, failure error) error {
 	interrupted := errors.Is(failure, errInterrupted)
-	if d.operator != nil && failure != nil && !interrupted {
-		failure = fmt.Errorf("%w\n%s", failure, d.operator.quoteLog())
+	if failure != nil && !interrupted {
+		for _, running := range d.processes() {
+			failure = fmt.Errorf("%w\n%s", failure, running.quoteLog())
+		}
 	}
 	watch := d.watch.Swap(nil) // nothing is drawn from it any more
 	err := d.perform(context.WithoutCancel(ctx), stage{"Stop everything", func(*demo, context.Context) (string, error) {
@@ -132,13 +157,35 @@ func (d *demo) end(ctx context.Context, failure error) error {
 	return fmt.Errorf("%w\nThe logs are kept in %s", err, d.directory)
 }
 
+// processes that were started beside the control plane, in the order in which they
+// are to stop.
+func (d *demo) processes() []*process {
+	return slices.DeleteFunc([]*process{d.operator, d.scheduler}, func(p *process) bool { return p == nil })
+}
+
+// launch starts a program. When that ends without being told to, so do the stages,
+// with the reason.
+func (d *demo) launch(from program) (*process, error) {
+	running, err := startProcess(from)
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		<-running.ended
+		if !running.told.Load() {
+			d.broken(running.exitError())
+		}
+	}()
+	return running, nil
+}
+
 // stop ends what was started, the operator while it still has an API server.
 func (d *demo) stop(watch *watch) error {
 	if watch != nil {
 		watch.stop()
 	}
-	if d.operator != nil {
-		d.operator.stop()
+	for _, running := range d.processes() {
+		running.stop()
 	}
 	if d.cluster != nil {
 		return d.cluster.Stop()
@@ -195,5 +242,6 @@ func (d *demo) keepPicture() {
 	}
 }
 
-// operatorLog is the file with the operator's log.
-func (d *demo) operatorLog() string { return filepath.Join(d.directory, "operator.log") }
+// operatorLog and schedulerLog are the files with the programs' logs.
+func (d *demo) operatorLog() string  { return filepath.Join(d.directory, "operator.log") }
+func (d *demo) schedulerLog() string { return filepath.Join(d.directory, "scheduler.log") }

@@ -15,12 +15,13 @@ import (
 )
 
 // These tests run the demonstration as people do: as a process of its own, on a
-// real control plane, with the operator's own program.
+// real control plane, with the programs of the operator and of the simulated
+// scheduler.
 
 // asProgram makes the tests' program behave as the demo.
 const asProgram = "DEMO_AS_PROGRAM"
 
-// built is a directory for the operator's program.
+// built is a directory for the programs that it starts.
 var built string
 
 func TestMain(m *testing.M) {
@@ -36,9 +37,9 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// buildManager builds the operator once.
-var buildManager = sync.OnceValue(func() error {
-	output, err := exec.Command("go", "build", "-o", built, "../manager").CombinedOutput()
+// buildPrograms builds them once.
+var buildPrograms = sync.OnceValue(func() error {
+	output, err := exec.Command("go", "build", "-o", built, "../manager", "../schedulersim").CombinedOutput()
 	if err != nil {
 		return errors.Join(err, errors.New(string(output)))
 	}
@@ -71,11 +72,13 @@ func (d *demonstration) written() string {
 func start(t *testing.T, arguments ...string) *demonstration {
 	t.Helper()
 	g := NewWithT(t)
-	g.Expect(buildManager()).To(Succeed())
+	g.Expect(buildPrograms()).To(Succeed())
 	program, err := os.Executable()
 	g.Expect(err).NotTo(HaveOccurred())
 	d := &demonstration{temporary: t.TempDir()}
-	d.command = exec.Command(program, append([]string{"--manager", filepath.Join(built, "manager")}, arguments...)...)
+	d.command = exec.Command(program, append([]string{
+		"--manager", filepath.Join(built, "manager"), "--schedulersim", filepath.Join(built, "schedulersim"),
+	}, arguments...)...)
 	d.command.Dir = filepath.Join("..", "..")
 	d.command.Env = append(os.Environ(), asProgram+"=true", "TMPDIR="+d.temporary)
 	d.command.Stdout, d.command.Stderr = d, d
@@ -106,15 +109,26 @@ func (d *demonstration) status(t *testing.T) int {
 		_ = d.command.Wait() // the status says it
 	}()
 	g.Eventually(ended).WithTimeout(3 * time.Minute).Should(BeClosed())
-	// All that it starts is told about files in its directory. Where there is no
-	// /proc this finds nothing.
-	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	g.Expect(err).NotTo(HaveOccurred())
-	for _, file := range commands {
-		command, _ := os.ReadFile(file) // or it has ended meanwhile
-		g.Expect(string(command)).NotTo(ContainSubstring(d.temporary))
-	}
+	g.Expect(d.processes(t)).To(BeEmpty())
 	return d.command.ProcessState.ExitCode()
+}
+
+// processes are the command lines of what runs with its directory for temporary
+// files, which all that it starts inherits. Where there is no /proc there are none.
+func (d *demonstration) processes(t *testing.T) []string {
+	t.Helper()
+	directories, err := filepath.Glob("/proc/[0-9]*")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	var found []string
+	for _, directory := range directories {
+		// Or it has ended meanwhile, or is not ours.
+		environment, _ := os.ReadFile(filepath.Join(directory, "environ"))
+		if bytes.Contains(environment, []byte("TMPDIR="+d.temporary)) {
+			command, _ := os.ReadFile(filepath.Join(directory, "cmdline"))
+			found = append(found, strings.ReplaceAll(string(command), "\x00", " "))
+		}
+	}
+	return found
 }
 
 // leftovers are the names in its directory for temporary files.
@@ -125,12 +139,25 @@ func (d *demonstration) leftovers(t *testing.T) []string {
 	return found
 }
 
-func TestOnceEndsWhenReady(t *testing.T) {
+func TestOnceShowsEverythingAndEnds(t *testing.T) {
 	g := NewWithT(t)
 	d := start(t, "--once")
+	if _, err := os.Stat("/proc/self/environ"); err == nil {
+		d.until(t, "✓ Create Models")
+		g.Expect(d.processes(t)).To(ContainElements(ContainSubstring("/manager "), ContainSubstring("/schedulersim "), ContainSubstring("/etcd ")),
+			"what must not run at the end is found while it runs")
+	}
 	g.Expect(d.status(t)).To(Equal(exitReady))
-	_, tree, found := strings.Cut(d.written(), "\n\n")
+	shown, tree, found := strings.Cut(d.written(), "\n\n")
 	g.Expect(found).To(BeTrue(), "the tree is drawn at the end")
+	for _, s := range stages {
+		_, during, _ := strings.Cut(shown, "○ "+s.name+"\n")
+		during, _, found = strings.Cut(during, "✓ "+s.name+"  ")
+		g.Expect(found).To(BeTrue(), s.name)
+		for _, expected := range happenings[s.name] {
+			g.Expect(timeless(during)).To(MatchRegexp(expected), s.name)
+		}
+	}
 	for _, drawn := range []string{
 		"✓ SeldonRuntime seldon\n├─ ✓ accounts\n",
 		"✓ ServiceAccount hodometer, seldon-scheduler, seldon-server\n",
@@ -144,13 +171,46 @@ func TestOnceEndsWhenReady(t *testing.T) {
 		"✓ Deployment seldon-envoy  1/1\n│  │  └─ ✓ Pod seldon-envoy-",
 		"✓ Deployment seldon-modelgateway  1/1\n",
 		"✓ Deployment seldon-pipelinegateway  1/1\n",
-		"├─ ✓ Server mlserver\n   │  ├─ ✓ Service mlserver-0\n   │  └─ ✓ StatefulSet mlserver  1/1\n   │     └─ ✓ Pod mlserver-0  Running\n",
+		"├─ ✓ Server mlserver\n│  │  ├─ ✓ Service mlserver-0\n│  │  └─ ✓ StatefulSet mlserver  1/1\n│  │     └─ ✓ Pod mlserver-0  Running\n",
 		"└─ ✓ Server triton\n",
+		`└─ ✓ scheduler
+   ├─ ✓ SchedulerReachable  connected to unix:team-a.sock
+   ├─ ✓ Model iris  ✓ ModelReady
+   ├─ ✓ Model iris-challenger  ✓ ModelReady
+   ├─ ✓ Model iris-features  ✓ ModelReady
+   ├─ ✓ Pipeline iris-pipeline  ✓ ModelsReady, ✓ PipelineGwReady, ✓ PipelineReady
+   └─ ✓ Experiment iris-experiment  ✓ CandidatesReady, ✓ ExperimentReady, ✓ MirrorReady
+`,
 	} {
 		g.Expect(tree).To(ContainSubstring(drawn))
 	}
-	g.Expect(tree).NotTo(ContainSubstring("○ Server"), "all of it is ready")
+	tree, _, _ = strings.Cut(tree, "○ Stop everything")
+	g.Expect(tree).NotTo(Or(ContainSubstring("○"), ContainSubstring("✗")), "all of it is ready")
 	g.Expect(d.leftovers(t)).To(BeEmpty())
+}
+
+// happenings are what the picture must have shown in stages, by their names.
+var happenings = map[string][]string{
+	"Wait until it is ready and its scheduler reached": {"○ SeldonRuntime seldon  Progressing: ", "✓ SchedulerReachable  connected to "},
+	"Create Models, a Pipeline and an Experiment": {
+		"✓ Model iris ", "✓ Model iris-features ", "✓ Pipeline iris-pipeline ", "✓ Experiment iris-experiment ",
+	},
+	"Update Model iris":                     {"(?s)○ Model iris .*✓ Model iris "},
+	"Delete Model iris-challenger":          {"- Model iris-challenger  is gone", "○ Experiment iris-experiment "},
+	"Create Model iris-challenger again":    {"(?s)○ Model iris-challenger .*✓ Model iris-challenger ", "✓ Experiment iris-experiment "},
+	"Kill the scheduler":                    {"✗ SchedulerReachable  ConnectionLost: "},
+	"Wait until it serves everything again": {"(?s)✓ SchedulerReachable .*✓ Model iris-features |✓ Model iris-features .*✓ SchedulerReachable "},
+}
+
+func TestHappeningsAreOfStages(t *testing.T) {
+	g := NewWithT(t)
+	names := make([]string, len(stages))
+	for i, s := range stages {
+		names[i] = s.name
+	}
+	for name := range happenings {
+		g.Expect(names).To(ContainElement(name))
+	}
 }
 
 func TestOnceFailsWithTheReason(t *testing.T) {
@@ -163,7 +223,8 @@ func TestOnceFailsWithTheReason(t *testing.T) {
 	_, complaint, found := strings.Cut(d.written(), "\ndemo: ")
 	g.Expect(found).To(BeTrue())
 	g.Expect(complaint).To(And(
-		HavePrefix("SeldonRuntime lost is not ready after 5s: ConfigNotFound: "), ContainSubstring(`"nowhere"`),
+		HavePrefix("gave up after 5s: SeldonRuntime lost is not ready: ConfigNotFound: "), ContainSubstring(`"nowhere"`),
+		ContainSubstring("Run it without --once"), ContainSubstring("The last lines of the scheduler's log"),
 		MatchRegexp(`The last lines of the operator's log, .*operator.log:\n\t\{"level"`),
 	))
 	g.Expect(d.leftovers(t)).To(HaveLen(1))
@@ -183,12 +244,30 @@ func TestOnceFailsWhenTheOperatorEnds(t *testing.T) {
 	))
 }
 
-func TestMissingProgramsAreTold(t *testing.T) {
+func TestOnceFailsWhenTheSchedulerEnds(t *testing.T) {
 	g := NewWithT(t)
-	d := start(t, "--manager", "bin/none")
+	program, err := exec.LookPath("false")
+	g.Expect(err).NotTo(HaveOccurred())
+	d := start(t, "--once", "--schedulersim", program)
 	g.Expect(d.status(t)).To(Equal(exitFailed))
-	g.Expect(d.written()).To(MatchRegexp("^demo: find the operator: .*bin/none.*make build"), "before anything is started")
-	g.Expect(d.leftovers(t)).To(BeEmpty())
+	g.Expect(d.written()).To(And(
+		ContainSubstring("demo: the scheduler ended by itself: exit status 1"), ContainSubstring("The scheduler's log is empty"),
+	))
+}
+
+func TestMissingProgramsAreTold(t *testing.T) {
+	for flag, complaint := range map[string]string{
+		"--manager":      "^demo: find the operator: .*bin/none.*make build",
+		"--schedulersim": "^demo: find the simulated scheduler: .*bin/none.*make demo",
+	} {
+		t.Run(flag, func(t *testing.T) {
+			g := NewWithT(t)
+			d := start(t, flag, "bin/none")
+			g.Expect(d.status(t)).To(Equal(exitFailed))
+			g.Expect(d.written()).To(MatchRegexp(complaint), "before anything is started")
+			g.Expect(d.leftovers(t)).To(BeEmpty())
+		})
+	}
 }
 
 func TestLookAroundAndCtrlC(t *testing.T) {
@@ -196,22 +275,29 @@ func TestLookAroundAndCtrlC(t *testing.T) {
 	d := start(t)
 	d.until(t, "○ Run until Ctrl-C")
 	_, said, _ := strings.Cut(d.written(), "Look around from another terminal:\n")
-	for _, test := range []struct{ line, shows string }{
-		{said, "server.mlops.seldon.io/mlserver"},
-		{said[strings.Index(said, "put right:\n")+len("put right:\n"):], `deployment.apps "seldon-envoy" deleted`},
+	var output strings.Builder
+	for line := range strings.Lines(said) {
+		if !strings.HasPrefix(line, "  ") {
+			continue
+		}
+		printed, err := exec.Command("sh", "-c", line).CombinedOutput()
+		g.Expect(err).NotTo(HaveOccurred(), "%s: %s", line, printed)
+		output.Write(printed)
+	}
+	for _, shown := range []string{
+		"server.mlops.seldon.io/mlserver", "model.mlops.seldon.io/iris", "pipeline.mlops.seldon.io/iris-pipeline", "experiment.mlops.seldon.io/iris-experiment",
+		`deployment.apps "seldon-envoy" deleted`, `model.mlops.seldon.io "iris" deleted`, "model.mlops.seldon.io/iris serverside-applied",
 	} {
-		line, _, _ := strings.Cut(strings.TrimSpace(test.line), "\n")
-		output, err := exec.Command("sh", "-c", line).CombinedOutput()
-		g.Expect(err).NotTo(HaveOccurred(), "%s: %s", line, output)
-		g.Expect(string(output)).To(ContainSubstring(test.shows), line)
+		g.Expect(output.String()).To(ContainSubstring(shown))
 	}
-	until := func(text string) {
-		t.Helper()
-		g.Eventually(func() string { _, after, _ := strings.Cut(d.written(), "Ctrl-C"); return after }).
-			WithTimeout(time.Minute).Should(ContainSubstring(text))
+	g.Expect(output.String()).NotTo(ContainSubstring("Warning"))
+	since := func() string { _, after, _ := strings.Cut(d.written(), "○ Run until Ctrl-C"); return after }
+	for _, shown := range []string{
+		"○ SeldonRuntime seldon  Progressing: ", "✓ SeldonRuntime seldon", "○ Model iris  is being deleted", "✓ Model iris  ✓ ModelReady",
+		"(?s)○ Pipeline iris-pipeline  .*✓ Pipeline iris-pipeline  ",
+	} {
+		g.Eventually(since).WithTimeout(time.Minute).Should(MatchRegexp(shown))
 	}
-	until("○ SeldonRuntime seldon  Progressing: ")
-	until("✓ SeldonRuntime seldon")
 
 	g.Expect(d.command.Process.Signal(os.Interrupt)).To(Succeed())
 	g.Expect(d.status(t)).To(Equal(exitReady))
@@ -219,9 +305,15 @@ func TestLookAroundAndCtrlC(t *testing.T) {
 	g.Expect(d.leftovers(t)).To(BeEmpty())
 }
 
-func TestCtrlCBeforeItIsReady(t *testing.T) {
-	for _, stage := range []string{"Start the control plane", "Install the custom resource definitions"} {
-		t.Run(stage, func(t *testing.T) {
+func TestCtrlCBeforeEverythingWasShown(t *testing.T) {
+	for _, stage := range []string{
+		"Start the control plane",
+		"Install the custom resource definitions",
+		"Create Models, a Pipeline and an Experiment",
+		"Wait until it serves everything again",
+	} {
+		// kwok takes a comma in the path to its configuration for a separator.
+		t.Run(strings.ReplaceAll(stage, ",", ""), func(t *testing.T) {
 			g := NewWithT(t)
 			d := start(t, "--once")
 			d.until(t, "○ "+stage)

@@ -26,10 +26,11 @@ const (
 
 // settings are the flags.
 type settings struct {
-	once    bool
-	timeout time.Duration
-	sample  string
-	manager string
+	once         bool
+	timeout      time.Duration
+	sample       string
+	manager      string
+	schedulersim string
 }
 
 func main() {
@@ -57,10 +58,11 @@ func parse(arguments []string, usage io.Writer) (settings, error) {
 	flags := settings{}
 	set := flag.NewFlagSet("demo", flag.ContinueOnError)
 	set.SetOutput(usage)
-	set.BoolVar(&flags.once, "once", false, "end as soon as the runtime is ready, with exit status 1 if that takes too long")
-	set.DurationVar(&flags.timeout, "timeout", 3*time.Minute, "how long --once waits for the runtime to be ready")
+	set.BoolVar(&flags.once, "once", false, "end as soon as everything was shown, with exit status 1 if something takes too long")
+	set.DurationVar(&flags.timeout, "timeout", 3*time.Minute, "how long --once waits at each stage")
 	set.StringVar(&flags.sample, "runtime", "config/samples/mlops_v1alpha1_seldonruntime.yaml", "`file` with the SeldonRuntime to show")
 	set.StringVar(&flags.manager, "manager", "bin/manager", "the operator's program")
+	set.StringVar(&flags.schedulersim, "schedulersim", "bin/schedulersim", "the simulated scheduler's program")
 	if err := set.Parse(arguments); err != nil {
 		return settings{}, err
 	}

@@ -57,10 +57,11 @@ func TestParse(t *testing.T) {
 	g := NewWithT(t)
 	usage := &bytes.Buffer{}
 	g.Expect(parse(nil, usage)).To(Equal(settings{
-		timeout: 3 * time.Minute, sample: "config/samples/mlops_v1alpha1_seldonruntime.yaml", manager: "bin/manager",
+		timeout: 3 * time.Minute, sample: "config/samples/mlops_v1alpha1_seldonruntime.yaml",
+		manager: "bin/manager", schedulersim: "bin/schedulersim",
 	}))
-	g.Expect(parse([]string{"--once", "--timeout=1s", "--runtime=r", "--manager=m"}, usage)).To(Equal(settings{
-		once: true, timeout: time.Second, sample: "r", manager: "m",
+	g.Expect(parse([]string{"--once", "--timeout=1s", "--runtime=r", "--manager=m", "--schedulersim=s"}, usage)).To(Equal(settings{
+		once: true, timeout: time.Second, sample: "r", manager: "m", schedulersim: "s",
 	}))
 	g.Expect(usage.String()).To(BeEmpty())
 

@@ -34,8 +34,17 @@ var stages = []stage{
 	{"Install the custom resource definitions", (*demo).installCRDs},
 	{"Start the operator in namespace " + operatorNamespace, (*demo).startOperator},
 	{"Configure it", (*demo).configureOperator},
-	{"Create a SeldonRuntime in namespace " + userNamespace, (*demo).createRuntime},
-	{"Wait until it is ready", (*demo).untilReady},
+	{"Start a simulated scheduler for namespace " + userNamespace, (*demo).startScheduler},
+	{"Create a SeldonRuntime there", (*demo).createRuntime},
+	{"Wait until it is ready and its scheduler reached", (*demo).untilReady},
+	{"Create Models, a Pipeline and an Experiment", (*demo).createRelayed},
+	{"Update Model " + updatedModel, (*demo).updateModel},
+	{"Delete Model " + deletedModel, (*demo).deleteModel},
+	{"Create Model " + deletedModel + " again", (*demo).recreateModel},
+	{"Kill the scheduler", (*demo).killScheduler},
+	{"Update Model " + missedModel + ", while nobody can be told", (*demo).updateMeanwhile},
+	{"Start the scheduler again, with its volume", (*demo).startScheduler},
+	{"Wait until it serves everything again", (*demo).untilServedAgain},
 }
 
 // The manifests, relative to the root of the repository.
@@ -103,16 +112,17 @@ func (d *demo) startOperator(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	operator, err := startOperator(d.flags.manager, d.operatorLog(), kubeconfig, operatorNamespace)
-	if err != nil {
-		return "", err
-	}
-	d.operator = operator
-	go func() {
-		<-operator.ended
-		d.broken(operator.exitError())
-	}()
-	return "log: " + d.operatorLog(), nil
+	// No ports: nobody asks for metrics or probes here, and two demonstrations
+	// may run side by side.
+	d.operator, err = d.launch(program{
+		name: "operator", path: d.flags.manager, directory: d.directory, log: d.operatorLog(),
+		arguments: []string{
+			"--clusterwide", "--metrics-bind-address=0", "--health-probe-bind-address=0",
+			"--scheduler-address=" + schedulerAddress("{namespace}"),
+		},
+		environment: []string{"KUBECONFIG=" + kubeconfig, "POD_NAMESPACE=" + operatorNamespace},
+	})
+	return "log: " + d.operatorLog(), err
 }
 
 // operatorKubeconfig writes a kubeconfig that logs in as the service account
@@ -153,11 +163,21 @@ func (d *demo) createRuntime(ctx context.Context) (string, error) {
 	return d.flags.sample, d.create(ctx, userNamespace, d.sample...)
 }
 
-// settling bounds how long the picture may lag behind the runtime's own word:
-// each kind is watched by itself.
-const settling = 2 * time.Second
-
 func (d *demo) untilReady(ctx context.Context) (string, error) {
+	return "", d.await(ctx, allReady)
+}
+
+// allReady is what await waits for until everything is ready.
+func allReady(w *watch) error {
+	if lacking := w.tree().firstUnready(); lacking != nil {
+		return fmt.Errorf("%s is not ready: %s", lacking.title(), lacking.detail)
+	}
+	return nil
+}
+
+// await waits until nothing is missing in the picture any more, with --once no
+// longer than the time-out. missing says what is, nil for nothing.
+func (d *demo) await(ctx context.Context, missing func(w *watch) error) error {
 	watch := d.watch.Load()
 	deadline := ctx
 	if d.flags.once {
@@ -165,14 +185,12 @@ func (d *demo) untilReady(ctx context.Context) (string, error) {
 		deadline, cancel = context.WithTimeout(ctx, d.flags.timeout)
 		defer cancel()
 	}
-	if !until(deadline, func() bool { return watch.tree().own == ready }) {
-		tree := watch.tree()
-		return "", fmt.Errorf("%s is not ready after %s: %s", tree.title(), d.flags.timeout, tree.detail)
+	var last error
+	if until(deadline, func() bool { last = missing(watch); return last == nil }) {
+		return nil
 	}
-	settled, cancel := context.WithTimeout(ctx, settling)
-	defer cancel()
-	until(settled, func() bool { return watch.tree().worst() == ready })
-	return "", ctx.Err()
+	return fmt.Errorf("gave up after %s: %w\nRun it without --once to look around in this state, or with a longer --timeout",
+		d.flags.timeout, last)
 }
 
 // until polls, and tells whether it came true before the context ended.
@@ -195,10 +213,15 @@ func (d *demo) howToLookAround() string {
 	return fmt.Sprintf(`
 Look around from another terminal:
   %[1]s get seldonruntimes,servers,pods
+  %[1]s get models,pipelines,experiments
   %[1]s get seldonruntimes -o wide
 Change or delete something and see it put right:
   %[1]s delete deployments,services --all
-The operator's log: %[2]s
+Take a Model away, see who misses it, and bring it back:
+  %[1]s delete model %[2]s
+  %[1]s apply --server-side -f %[3]s
+The operator's log: %[4]s
+What the scheduler is told: %[5]s
 
-`, kubectl, d.operatorLog())
+`, kubectl, updatedModel, d.models, d.operatorLog(), d.schedulerLog())
 }

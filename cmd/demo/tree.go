@@ -2,34 +2,39 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/composition"
 )
 
 // Kinds that the picture treats in a way of their own.
 var (
 	runtimeKind     = v1alpha1.GroupVersion.WithKind(v1alpha1.KindSeldonRuntime)
 	serverKind      = v1alpha1.GroupVersion.WithKind(v1alpha1.KindServer)
+	modelKind       = v1alpha1.GroupVersion.WithKind(v1alpha1.KindModel)
+	pipelineKind    = v1alpha1.GroupVersion.WithKind(v1alpha1.KindPipeline)
+	experimentKind  = v1alpha1.GroupVersion.WithKind(v1alpha1.KindExperiment)
 	deploymentKind  = appsv1.SchemeGroupVersion.WithKind("Deployment")
 	statefulSetKind = appsv1.SchemeGroupVersion.WithKind("StatefulSet")
 	replicaSetKind  = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
 	podKind         = corev1.SchemeGroupVersion.WithKind("Pod")
 )
+
+// relayedKinds are those that the scheduler serves. Their objects belong to nothing,
+// and are shown with the runtime of their namespace.
+var relayedKinds = []schema.GroupVersionKind{modelKind, pipelineKind, experimentKind}
+
+// schedulerGroup is the name of the group of what the scheduler serves.
+const schedulerGroup = "scheduler"
 
 // group is what a runtime's children of some kinds are shown under.
 type group struct {
@@ -48,6 +53,7 @@ var groups = []group{
 	{"services", []schema.GroupVersionKind{corev1.SchemeGroupVersion.WithKind("Service")}},
 	{"workloads", []schema.GroupVersionKind{statefulSetKind, deploymentKind}},
 	{"servers", []schema.GroupVersionKind{serverKind}},
+	{schedulerGroup, relayedKinds},
 }
 
 // state of an object, from best to worst.
@@ -59,9 +65,10 @@ const (
 	failed
 )
 
-// node of the tree: an object, or a group of a runtime's children.
+// node of the tree: an object, a group of a runtime's children, or a condition that
+// has no say in its object's Ready.
 type node struct {
-	// kind is empty for a group.
+	// kind is empty for a group, and the type of a condition, which has no name.
 	kind, name string
 	// own is the state by the object's own word; a group has none, and is ready.
 	own state
@@ -75,7 +82,7 @@ func (n *node) title() string {
 	if n.kind == "" {
 		return n.name
 	}
-	return n.kind + " " + n.name
+	return strings.TrimSpace(n.kind + " " + n.name)
 }
 
 // shown is the state that the node is marked with: an object's own, whatever its
@@ -99,14 +106,44 @@ func (n *node) worst() state {
 	return worst
 }
 
+// firstUnready is the first node that is not ready, from the top down; nil if there
+// is none.
+func (n *node) firstUnready() *node {
+	if n.own != ready {
+		return n
+	}
+	for _, child := range n.children {
+		if found := child.firstUnready(); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+// find is the node with a title, or nil.
+func (n *node) find(title string) *node {
+	if n.title() == title {
+		return n
+	}
+	for _, child := range n.children {
+		if found := child.find(title); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
 // buildTree makes the tree of the named runtime out of objects, of which each
-// belongs where its controller is. Objects that belong to something else are
-// left out.
+// belongs where its controller is, and with the runtime what its scheduler serves.
+// Objects that belong to something else are left out.
 func buildTree(name string, objects []*unstructured.Unstructured) *node {
 	owned := map[types.UID][]*unstructured.Unstructured{}
 	var root *unstructured.Unstructured
+	var relayed []*unstructured.Unstructured
 	for _, object := range objects {
-		if owner := metav1.GetControllerOf(object); owner != nil {
+		if isRelayed(object) {
+			relayed = append(relayed, object)
+		} else if owner := metav1.GetControllerOf(object); owner != nil {
 			owned[owner.UID] = append(owned[owner.UID], object)
 		}
 		if object.GroupVersionKind() == runtimeKind && object.GetName() == name {
@@ -116,6 +153,7 @@ func buildTree(name string, objects []*unstructured.Unstructured) *node {
 	if root == nil {
 		return &node{kind: v1alpha1.KindSeldonRuntime, name: name, own: waiting, detail: "does not exist"}
 	}
+	owned[root.GetUID()] = append(owned[root.GetUID()], relayed...)
 	tree := nodeOf(root)
 	byGroup := map[string]*node{}
 	for _, child := range childrenOf(root, owned) {
@@ -126,6 +164,11 @@ func buildTree(name string, objects []*unstructured.Unstructured) *node {
 		}
 		byGroup[in].children = append(byGroup[in].children, subtree(child, owned))
 	}
+	if byGroup[schedulerGroup] == nil {
+		byGroup[schedulerGroup] = &node{name: schedulerGroup}
+		tree.children = append(tree.children, byGroup[schedulerGroup])
+	}
+	byGroup[schedulerGroup].children = slices.Insert(byGroup[schedulerGroup].children, 0, reachability(root))
 	return tree
 }
 
@@ -177,78 +220,4 @@ func groupOf(object *unstructured.Unstructured) string {
 		}
 	}
 	return "others"
-}
-
-// nodeOf is an object's own node, without children.
-func nodeOf(object *unstructured.Unstructured) *node {
-	n := &node{kind: object.GetKind(), name: object.GetName()}
-	if object.GroupVersionKind().Group == v1alpha1.GroupVersion.Group {
-		n.own, n.detail = judgedByReady(object)
-	} else {
-		n.own, n.detail = judgedByHealth(object)
-	}
-	n.detail = oneLine(n.detail)
-	return n
-}
-
-// reasonProgressing is the reason of a Ready condition that is False for now.
-const reasonProgressing = "Progressing"
-
-// judgedByReady is the state of an object of ours, by the operator's word on its
-// newest spec.
-func judgedByReady(object *unstructured.Unstructured) (state, string) {
-	if object.GetDeletionTimestamp() != nil {
-		return waiting, "is being deleted"
-	}
-	var decoded struct {
-		Status struct {
-			Conditions []metav1.Condition `json:"conditions"`
-		} `json:"status"`
-	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &decoded); err != nil {
-		return waiting, fmt.Sprintf("its status cannot be read: %v", err)
-	}
-	condition := meta.FindStatusCondition(decoded.Status.Conditions, v1alpha1.ConditionReady)
-	switch {
-	case condition == nil || condition.ObservedGeneration < object.GetGeneration():
-		return waiting, "the operator has not seen it yet"
-	case condition.Status == metav1.ConditionTrue:
-		return ready, condition.Message
-	case condition.Status == metav1.ConditionFalse && condition.Reason != reasonProgressing:
-		return failed, condition.Reason + ": " + condition.Message
-	}
-	return waiting, condition.Reason + ": " + condition.Message
-}
-
-// judgedByHealth is the state of any other object, by the rules that the
-// operator itself goes by.
-func judgedByHealth(object *unstructured.Unstructured) (state, string) {
-	health, message := composition.HealthOf(object)
-	switch health {
-	case composition.Healthy:
-		return ready, inBrief(object)
-	case composition.Failed:
-		return failed, message
-	default:
-		return waiting, message
-	}
-}
-
-// inBrief says in a word how a ready object is, where there is one to say.
-func inBrief(object *unstructured.Unstructured) string {
-	switch object.GroupVersionKind() {
-	case deploymentKind, statefulSetKind:
-		wanted, _, _ := unstructured.NestedInt64(object.Object, "spec", "replicas")
-		are, _, _ := unstructured.NestedInt64(object.Object, "status", "readyReplicas")
-		return fmt.Sprintf("%d/%d", are, wanted)
-	case podKind:
-		phase, _, _ := unstructured.NestedString(object.Object, "status", "phase")
-		return phase
-	}
-	return ""
-}
-
-// oneLine makes of any text one that stays where it is put on a terminal.
-func oneLine(text string) string {
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 }

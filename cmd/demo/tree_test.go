@@ -51,6 +51,22 @@ func TestBuildTree(t *testing.T) {
 		want    string
 	}{
 		{"no runtime yet", func(*testing.T) []*unstructured.Unstructured { return nil }, "SeldonRuntime seldon\n"},
+		{"a runtime has a scheduler, with what it serves: all of the namespace, whoever made it", func(t *testing.T) []*unstructured.Unstructured {
+			return []*unstructured.Unstructured{
+				child(t, ours, "Experiment", "a", ""),
+				child(t, ours, "Pipeline", "b", ""),
+				child(t, ours, "Model", "d", "somebody"),
+				child(t, ours, "Model", "c", ""),
+				child(t, ours, "SeldonRuntime", "seldon", ""),
+			}
+		}, `SeldonRuntime seldon
+  scheduler
+    SchedulerReachable
+    Model c
+    Model d
+    Pipeline b
+    Experiment a
+`},
 		{"children by kind, whatever the order they come in", func(t *testing.T) []*unstructured.Unstructured {
 			return []*unstructured.Unstructured{
 				child(t, "v1", "Service", "mesh", "seldon"),
@@ -72,6 +88,8 @@ func TestBuildTree(t *testing.T) {
     Service mesh
   others
     Secret key
+  scheduler
+    SchedulerReachable
 `},
 		{"each level belongs to the one above, and pods to what runs them", func(t *testing.T) []*unstructured.Unstructured {
 			return []*unstructured.Unstructured{
@@ -96,6 +114,8 @@ func TestBuildTree(t *testing.T) {
       Service mlserver-0-svc
       StatefulSet mlserver-set
         Pod mlserver-0
+  scheduler
+    SchedulerReachable
 `},
 		{"what belongs to others is left out", func(t *testing.T) []*unstructured.Unstructured {
 			return []*unstructured.Unstructured{
@@ -105,7 +125,7 @@ func TestBuildTree(t *testing.T) {
 				child(t, "v1", "ConfigMap", "of-nobody", ""),
 				object(t, "{apiVersion: v1, kind: ConfigMap, metadata: {name: not-controlled, ownerReferences: [{uid: seldon}]}}"),
 			}
-		}, "SeldonRuntime seldon\n"},
+		}, "SeldonRuntime seldon\n  scheduler\n    SchedulerReachable\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			NewWithT(t).Expect(outline(buildTree("seldon", test.objects(t)))).To(Equal(test.want))
@@ -120,57 +140,19 @@ func TestBuildTreeWithoutARuntimeIsNotReady(t *testing.T) {
 	g.Expect(tree.detail).To(Equal("does not exist"))
 }
 
-func TestNodeOf(t *testing.T) {
-	server := func(ready string) string {
-		return "{apiVersion: mlops.seldon.io/v1alpha1, kind: Server, metadata: {name: x, generation: 2}, status: {conditions: [" + ready + "]}}"
-	}
-	for _, test := range []struct {
-		name   string
-		object string
-		own    state
-		detail string
-	}{
-		{"an object of ours without a status", server(""), waiting, "the operator has not seen it yet"},
-		{"is ready by its Ready condition", server("{type: Ready, status: 'True', observedGeneration: 2}"), ready, ""},
-		{"and says with that what is disabled",
-			server("{type: Ready, status: 'True', observedGeneration: 2, message: 'disabled: hodometer'}"), ready, "disabled: hodometer"},
-		{"but not by one of an older spec",
-			server("{type: Ready, status: 'True', observedGeneration: 1}"), waiting, "the operator has not seen it yet"},
-		{"nor by another condition",
-			server("{type: StatefulSetOrDeploymentReady, status: 'True', observedGeneration: 2}"), waiting, "the operator has not seen it yet"},
-		{"it is on its way",
-			server("{type: Ready, status: 'False', observedGeneration: 2, reason: Progressing, message: 0 of 1}"), waiting, "Progressing: 0 of 1"},
-		{"or in need of help, told in one line",
-			server(`{type: Ready, status: "False", observedGeneration: 2, reason: ConfigNotFound, message: "there is\n\tno \u001b[2Jone"}`),
-			failed, "ConfigNotFound: there is no [2Jone"},
-		{"or nobody knows",
-			server("{type: Ready, status: Unknown, observedGeneration: 2, reason: Lost, message: no word}"), waiting, "Lost: no word"},
-		{"a workload says how many of how many",
-			"{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: x, generation: 1}, spec: {replicas: 2, updateStrategy: {type: RollingUpdate}}, " +
-				"status: {observedGeneration: 1, replicas: 2, readyReplicas: 2, currentReplicas: 2, updatedReplicas: 2, currentRevision: a, updateRevision: a}}",
-			ready, "2/2"},
-		{"a pod its phase",
-			"{apiVersion: v1, kind: Pod, metadata: {name: x}, status: {phase: Running, conditions: [{type: Ready, status: 'True'}]}}", ready, "Running"},
-		{"what is being deleted is not ready",
-			"{apiVersion: v1, kind: ConfigMap, metadata: {name: x, deletionTimestamp: '2026-01-01T00:00:00Z'}}", waiting, "is being deleted"},
-		{"ours neither",
-			"{apiVersion: mlops.seldon.io/v1alpha1, kind: Server, metadata: {name: x, deletionTimestamp: '2026-01-01T00:00:00Z'}}", waiting, "is being deleted"},
-		{"what is not there yet is not ready either", "{apiVersion: v1, kind: Pod, metadata: {name: x}}", waiting, "Pod phase not available"},
-		{"what its controller gave up on has failed",
-			"{apiVersion: apps/v1, kind: Deployment, metadata: {name: x, generation: 1}, spec: {replicas: 1}, status: {observedGeneration: 1, " +
-				"conditions: [{type: Progressing, status: 'False', reason: ProgressDeadlineExceeded}]}}", failed, "Progress deadline exceeded"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			g := NewWithT(t)
-			n := nodeOf(object(t, test.object))
-			g.Expect(n.own).To(Equal(test.own), n.detail)
-			g.Expect(n.detail).To(Equal(test.detail))
-		})
-	}
+func TestFindAndFirstUnready(t *testing.T) {
+	g := NewWithT(t)
+	tree := sample()
+	g.Expect(tree.firstUnready()).To(BeIdenticalTo(tree), "from the top down")
+	tree.own = ready
+	g.Expect(tree.firstUnready().title()).To(Equal("Deployment b"))
+	tree.find("Deployment b").own, tree.find("Pod b-0").own, tree.find("Service two").own = ready, ready, ready
+	g.Expect(tree.firstUnready()).To(BeNil())
+	g.Expect(tree.find("Pod b")).To(BeNil())
 }
 
 func TestWatchedKindsAreThoseOfThePicture(t *testing.T) {
 	g := NewWithT(t)
-	g.Expect(watchedKinds()).To(ContainElements(runtimeKind, serverKind, deploymentKind, replicaSetKind, statefulSetKind, podKind))
-	g.Expect(watchedKinds()).To(HaveLen(11), "each kind once")
+	g.Expect(watchedKinds()).To(ContainElements(runtimeKind, serverKind, deploymentKind, replicaSetKind, statefulSetKind, podKind, modelKind))
+	g.Expect(watchedKinds()).To(HaveLen(14), "each kind once")
 }

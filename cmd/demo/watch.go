@@ -70,6 +70,14 @@ func (w *watch) stop() {
 	w.running.Wait()
 }
 
+// shows tells whether the picture has an object at least as new as it was written.
+func (w *watch) shows(written *unstructured.Unstructured) bool {
+	known := &unstructured.Unstructured{}
+	known.SetGroupVersionKind(written.GroupVersionKind())
+	err := w.cache.Get(w.lifetime, client.ObjectKeyFromObject(written), known)
+	return err == nil && known.GetUID() == written.GetUID() && known.GetGeneration() >= written.GetGeneration()
+}
+
 // tree is the tree of the runtime as it is now.
 func (w *watch) tree() *node {
 	var objects []*unstructured.Unstructured
