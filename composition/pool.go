@@ -41,12 +41,12 @@ type pool[K comparable, V any] struct{ values *lru.Cache }
 
 func newPool[K comparable, V any](size int) pool[K, V] { return pool[K, V]{lru.New(size)} }
 
-// get gives the pooled value, made by make if there is none.
-func (p pool[K, V]) get(key K, make func() (V, error)) (V, error) {
+// get gives the pooled value, made by missing if there is none.
+func (p pool[K, V]) get(key K, missing func() (V, error)) (V, error) {
 	if value, found := p.values.Get(key); found {
 		return value.(V), nil
 	}
-	value, err := make()
+	value, err := missing()
 	if err == nil {
 		p.values.Add(key, value)
 	}
