@@ -37,9 +37,11 @@ func (p Policy) adopting(live *unstructured.Unstructured) bool {
 	return owns(live, p.Manager, p.adoptingPath()...)
 }
 
-// isOurs tells a child that is labelled and that we have applied or taken over.
+// isOurs tells a child that we have applied or taken over, and that no operator
+// before us has written to since then. It may have lost its label.
 func (p Policy) isOurs(live *unstructured.Unstructured) bool {
-	return live.GetLabels()[p.OwnerLabel()] != "" && appliedFields(live, p.Manager) != nil
+	_, rewritten := live.GetAnnotations()[p.LastApplied]
+	return appliedFields(live, p.Manager) != nil && (!rewritten || p.adopting(live))
 }
 
 // adoptAll takes over the rendered objects that the owner controls and that
@@ -110,7 +112,7 @@ func (e *Engine) takeOver(ctx context.Context, owner Owner, child Child) (taken 
 // own by `Update`, and marks live as one under adoption. It changes live's
 // managedFields.
 func (p Policy) migrate(live *unstructured.Unstructured, owner Owner, now metav1.Time) error {
-	if err := csaupgrade.UpgradeManagedFields(live, previousManagers(live, owner), p.Manager); err != nil {
+	if err := csaupgrade.UpgradeManagedFields(live, p.previousManagers(live, owner), p.Manager); err != nil {
 		return fmt.Errorf("migrate field ownership: %w", err)
 	}
 	if appliedFields(live, p.Manager) == nil {
@@ -126,16 +128,18 @@ func (p Policy) migrate(live *unstructured.Unstructured, owner Owner, now metav1
 }
 
 // previousManagers are the managers whose `Update` entries hold the reference to
-// owner: whoever wrote it is the program that made the object before us.
-func previousManagers(object metav1.Object, owner Owner) sets.Set[string] {
+// owner, or what an operator before us remembers: whoever wrote it is the program
+// that made the object before us, or wrote to it again.
+func (p Policy) previousManagers(object metav1.Object, owner Owner) sets.Set[string] {
 	managers := sets.New[string]()
 	reference := fieldpath.MakePathOrDie("metadata", "ownerReferences", fieldpath.KeyByFields("uid", string(owner.UID)))
+	memory := fieldpath.MakePathOrDie("metadata", "annotations", p.LastApplied)
 	for _, entry := range object.GetManagedFields() {
 		if entry.Operation != metav1.ManagedFieldsOperationUpdate || entry.Subresource != "" || entry.FieldsV1 == nil {
 			continue
 		}
 		fields := &fieldpath.Set{}
-		if err := fields.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())); err == nil && fields.Has(reference) {
+		if err := fields.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())); err == nil && (fields.Has(reference) || fields.Has(memory)) {
 			managers.Insert(entry.Manager)
 		}
 	}

@@ -208,6 +208,54 @@ var _ = Describe("Adopting what another operator made", func() {
 		Expect(site.mustReconcile().Pruned).To(BeEmpty())
 	})
 
+	It("is done again when the other operator was back for a while", func() {
+		site.predecessor()
+		site.settle()
+		back := func(change func(*appsv1.Deployment)) {
+			deployment := site.deployment()
+			deployment.Annotations[lastApplied] = "{}"
+			deployment.Annotations["example.org/written"] = "again"
+			change(deployment)
+			Expect(admin.Update(site.ctx, deployment, client.FieldOwner(predecessorManager))).To(Succeed())
+			site.cached()
+			site.engine = newEngine()
+		}
+		back(func(*appsv1.Deployment) {})
+		site.settle()
+		after := site.deployment()
+		Expect(after.Annotations).NotTo(Or(HaveKey(lastApplied), HaveKey("example.org/written")))
+		Expect(managers(after)).NotTo(ContainElement("Update " + predecessorManager))
+
+		By("restarting nothing")
+		back(func(deployment *appsv1.Deployment) {
+			web := &deployment.Spec.Template.Spec.Containers[0]
+			web.Env = append(web.Env, corev1.EnvVar{Name: "EXTRA", Value: "1"})
+		})
+		before := site.deployment()
+		for range 3 {
+			Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.WouldRestart)))
+			site.cached()
+		}
+		Expect(site.deployment().Spec).To(Equal(before.Spec))
+		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
+		site.request.AcceptRestarts = true
+		site.settle()
+		Expect(site.deployment().Spec.Template.Spec.Containers[0].Env).To(HaveExactElements(HaveField("Name", "LOG_LEVEL")))
+		Expect(site.deployment().Annotations).NotTo(HaveKey(lastApplied))
+	})
+
+	It("does not begin anew for a child of ours that lost its label", func() {
+		site.settle()
+		site.patch(&appsv1.Deployment{}, "shop", `{"metadata":{"labels":null}}`)
+		site.cached()
+		site.overlay("shop", webContainer(map[string]any{"image": "web:2"}))
+		Expect(site.mustReconcile().Held()).To(BeEmpty())
+		site.settle()
+		deployment := site.deployment()
+		Expect(deployment.Spec.Template.Spec.Containers[0].Image).To(Equal("web:2"))
+		Expect(deployment.Labels).To(HaveKey(policy.OwnerLabel()))
+	})
+
 	Describe("at the moment when a configuration changes", func() {
 		BeforeEach(func() {
 			site.predecessor()

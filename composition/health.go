@@ -76,8 +76,20 @@ func expectsObservation(object *unstructured.Unstructured) bool {
 
 // observed tells whether an object's controller has acted on its newest spec.
 // kstatus takes a status without observedGeneration for a current one; that of an
-// object made a moment ago is empty.
+// object made a moment ago is empty. A custom resource's controller that does not
+// write it may say it in its conditions, and has spoken once there are any.
 func observed(object *unstructured.Unstructured) bool {
 	generation, found, _ := unstructured.NestedInt64(object.Object, "status", "observedGeneration")
-	return found && generation >= object.GetGeneration()
+	if found || isWorkload(object.GroupVersionKind().GroupKind()) {
+		return found && generation >= object.GetGeneration()
+	}
+	conditions, _, _ := unstructured.NestedFieldNoCopy(object.Object, "status", "conditions")
+	list, _ := conditions.([]any)
+	for _, each := range list {
+		condition, _ := each.(map[string]any)
+		if generation, said := condition["observedGeneration"].(int64); said && generation < object.GetGeneration() {
+			return false
+		}
+	}
+	return len(list) > 0
 }

@@ -45,6 +45,11 @@ func TestHealthOf(t *testing.T) {
 		"one of an older spec":       {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"observedGeneration":2,"conditions":[{"type":"Ready","status":"True"}]}}`, Progressing, "not seen it yet"},
 		"one never observed":         {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":1}}`, Progressing, "not seen it yet"},
 		"one without conditions":     {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":1},"status":{"observedGeneration":1}}`, Healthy, ""},
+		"one that does not tell":     {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"conditions":[{"type":"Ready","status":"True"}]}}`, Healthy, ""},
+		"one that tells it there":    {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"conditions":[{"type":"Ready","status":"True","observedGeneration":3}]}}`, Healthy, ""},
+		"an older one there":         {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"conditions":[{"type":"Ready","status":"True","observedGeneration":2}]}}`, Progressing, "not seen it yet"},
+		"one with an empty status":   {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":1},"status":{"replicas":0}}`, Progressing, "not seen it yet"},
+		"a Deployment, only telling": {deployment("2", `{"replicas":2,"updatedReplicas":2,"readyReplicas":2,"availableReplicas":2,`+available+`}`), Progressing, "not seen it yet"},
 		"one that has stalled":       {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":1},"status":{"observedGeneration":1,"conditions":[{"type":"Stalled","status":"True","message":"no way"}]}}`, Failed, "no way"},
 		"a status that is no status": {`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"generation":1},"status":{"observedGeneration":1,"conditions":"what"}}`, Progressing, ""},
 	}

@@ -144,6 +144,13 @@ func (f faulty) Apply(ctx context.Context, object runtime.ApplyConfiguration, op
 	return f.Client.Apply(ctx, object, options...)
 }
 
+// patchless is a client that loses all patches but applies.
+type patchless struct{ client.Client }
+
+func (patchless) Patch(context.Context, client.Object, client.Patch, ...client.PatchOption) error {
+	return errStopped
+}
+
 // errStopped is what an operator meets that is stopped before it applies kind.
 var errStopped = errors.New("stopped")
 

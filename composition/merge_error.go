@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // fieldError says what is wrong with one field of an override.
@@ -165,12 +168,19 @@ func (t *mergeType) checkLeaf(value any) fieldErrors {
 	return wrongType(want, value)
 }
 
+// hugeExponent finds what takes a quantity's parser time without bound: more than
+// a minute for 1e-99999999.
+var hugeExponent = regexp.MustCompile(`[eE][+-]?[0-9]{4}`)
+
 // checkDecodes has the Go type itself judge a value: quantities, times, ports.
 func (t *mergeType) checkDecodes(value any) fieldErrors {
 	if _, isBool := value.(bool); isBool || !isScalar(value) {
 		return wrongType("a string or number", value)
 	}
 	text, err := json.Marshal(value)
+	if err == nil && t.goType == reflect.TypeFor[resource.Quantity]() && hugeExponent.Match(text) {
+		return fieldErrors{{message: brief(value) + ": the exponent of the quantity is out of range"}}
+	}
 	if err == nil {
 		err = json.Unmarshal(text, reflect.New(t.goType).Interface())
 	}

@@ -3,7 +3,6 @@ package composition
 import (
 	"context"
 	"fmt"
-	"maps"
 	"reflect"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,7 +60,11 @@ func (e *Engine) observe(ctx context.Context, request Request, children []Child)
 	case account.leftovers != nil:
 	case request.NewOwner:
 		account.leftovers = map[Key]*unstructured.Unstructured{}
-		maps.Copy(account.unnoted, wanted)
+		for key := range wanted {
+			if key.Kind == "StatefulSet" {
+				account.unnoted[key] = true
+			}
+		}
 	default:
 		if err := e.contact(ctx, owner, account, wanted, live); err != nil {
 			return observation{}, err

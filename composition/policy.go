@@ -19,6 +19,10 @@ type Policy struct {
 	// operator before us copied into pod templates. We never render them, and a
 	// live template keeps them until it changes for another reason.
 	Carried func(key string) bool
+	// LastApplied is the key of an annotation in which an operator before us
+	// remembers what it wrote; empty for none. It tells that this operator has
+	// written to a child again after we took it over.
+	LastApplied string
 }
 
 // OwnerLabel is the label that every child carries; its value is the owner's

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"reflect"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -13,7 +14,7 @@ import (
 )
 
 // Instances of one kind have children that are the same but for their names and
-// owners: the same pod templates, labels, configurations and field ownership, once
+// owners: the same specs of workloads, labels, configurations and field ownership, once
 // in each namespace. Of what is equal, caches keep one copy, and one copy of its
 // unstructured form is enough for all reconciles. Whoever reads a cache may not
 // change what it gives, so nobody sees that it is shared.
@@ -26,9 +27,9 @@ const (
 )
 
 var (
-	templatePool = newPool[digest, *corev1.PodTemplateSpec](pooledTemplates)
-	mapPool      = newPool[digest, map[string]string](pooledValues)
-	fieldsPool   = newPool[digest, *metav1.FieldsV1](pooledValues)
+	specPool   = newPool[specKey, any](pooledTemplates)
+	mapPool    = newPool[digest, map[string]string](pooledValues)
+	fieldsPool = newPool[digest, *metav1.FieldsV1](pooledValues)
 
 	// By template, and by entry of fieldsPool.
 	unstructuredTemplates = newPool[digest, map[string]any](pooledTemplates)
@@ -40,12 +41,12 @@ type pool[K comparable, V any] struct{ values *lru.Cache }
 
 func newPool[K comparable, V any](size int) pool[K, V] { return pool[K, V]{lru.New(size)} }
 
-// get gives the pooled value, made by make if there is none.
-func (p pool[K, V]) get(key K, make func() (V, error)) (V, error) {
+// get gives the pooled value, made by missing if there is none.
+func (p pool[K, V]) get(key K, missing func() (V, error)) (V, error) {
 	if value, found := p.values.Get(key); found {
 		return value.(V), nil
 	}
-	value, err := make()
+	value, err := missing()
 	if err == nil {
 		p.values.Add(key, value)
 	}
@@ -78,15 +79,34 @@ func share(object metav1.Object) {
 	}
 	object.SetLabels(shareMap(object.GetLabels()))
 	object.SetAnnotations(shareMap(object.GetAnnotations()))
-	if template := templateOf(object); template != nil {
-		if key, err := templateDigest(template); err == nil {
-			copied := *template // not a part of object, which the pool would keep
-			*template = *templatePool.same(key, &copied)
-		}
+	switch object := object.(type) {
+	case *appsv1.Deployment:
+		shareSpec(&object.Spec)
+	case *appsv1.StatefulSet:
+		shareSpec(&object.Spec)
+	case *appsv1.DaemonSet:
+		shareSpec(&object.Spec)
+	case *corev1.ConfigMap:
+		object.Data = shareMap(object.Data)
 	}
-	if configuration, is := object.(*corev1.ConfigMap); is {
-		configuration.Data = shareMap(configuration.Data)
+}
+
+// specKey is the Go type of a spec, and the digest of its content.
+type specKey struct {
+	kind    reflect.Type
+	content digest
+}
+
+func shareSpec[T any, P interface {
+	*T
+	Marshal() ([]byte, error)
+}](spec P) {
+	text, err := spec.Marshal()
+	if err != nil {
+		return // as it is will do
 	}
+	copied := *spec // not a part of its object, which the pool would keep
+	*spec = *specPool.same(specKey{reflect.TypeFor[T](), sha256.Sum256(text)}, &copied).(*T)
 }
 
 // shareFields leaves out of field ownership the UID of the object's controller,
@@ -123,19 +143,14 @@ func templateOf(object any) *corev1.PodTemplateSpec {
 	return nil
 }
 
-func templateDigest(template *corev1.PodTemplateSpec) (digest, error) {
-	text, err := template.Marshal()
-	return sha256.Sum256(text), err
-}
-
 // unstructuredTemplate is a pod template's unstructured form, which is shared and
 // not to be changed.
 func unstructuredTemplate(template *corev1.PodTemplateSpec) (map[string]any, error) {
-	key, err := templateDigest(template)
+	text, err := template.Marshal()
 	if err != nil {
 		return nil, err
 	}
-	return unstructuredTemplates.get(key, func() (map[string]any, error) {
+	return unstructuredTemplates.get(sha256.Sum256(text), func() (map[string]any, error) {
 		return runtime.DefaultUnstructuredConverter.ToUnstructured(template)
 	})
 }

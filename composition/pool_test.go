@@ -50,7 +50,7 @@ func TestCacheTransformSharesWhatIsEqual(t *testing.T) {
 	other := transformed(t, cachedDeployment("0a0a-3", "web:2"))
 	image := func(d *appsv1.Deployment) *corev1.Container { return &d.Spec.Template.Spec.Containers[0] }
 	if image(one) != image(same) {
-		t.Error("equal pod templates are two")
+		t.Error("equal specs are two")
 	}
 	if image(one) == image(other) || image(one).Image != "web:1" || image(other).Image != "web:2" {
 		t.Error("different pod templates are one")

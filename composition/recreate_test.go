@@ -107,6 +107,23 @@ var _ = Describe("Claims that grow", func() {
 		})
 	})
 
+	It("grow around pods also when the operator stops before it has handed back what is others'", func() {
+		site.patch(&appsv1.StatefulSet{}, "depot", `{"metadata":{"annotations":{"example.org/theirs":"1"}}}`)
+		site.cached()
+		keepsPods(func() {
+			site.mustReconcile()
+			site.engine = newEngine()
+			Eventually(func() bool { return site.exists(&appsv1.StatefulSet{}, "depot") }).Should(BeFalse())
+			site.engine.Client = patchless{writer}
+			_, err := site.reconcile()
+			Expect(err).To(MatchError(errStopped))
+			Expect(site.exists(&appsv1.StatefulSet{}, "depot")).To(BeTrue(), "it is made again by then")
+			site.engine = newEngine()
+			site.cached()
+		})
+		Expect(site.depot().Annotations).To(HaveKey("example.org/theirs"))
+	})
+
 	It("are left alone where their class does not let them grow", func() {
 		class := &corev1.PersistentVolumeClaim{}
 		site.get(class, "shelf-depot-1")

@@ -45,8 +45,9 @@ var (
 )
 
 var policy = composition.Policy{
-	Manager: "sites",
-	Domain:  "sites.example.com/",
+	Manager:     "sites",
+	Domain:      "sites.example.com/",
+	LastApplied: lastApplied,
 	Carried: func(key string) bool {
 		return strings.HasPrefix(key, "meta.helm.sh/") || key == "app.kubernetes.io/managed-by"
 	},

@@ -49,7 +49,7 @@ func (h childHandler) Update(ctx context.Context, e event.UpdateEvent, to queue)
 	if onlyProgress(e.ObjectOld, e.ObjectNew) {
 		to = patientQueue{to}
 	}
-	h.EventHandler.Update(ctx, e, to)
+	h.EventHandler.Update(ctx, e, to) //nolint:forbidigo // an event handler's, which writes nothing
 }
 
 // patientQueue takes requests for later. One that is due earlier stays so.

@@ -40,9 +40,10 @@ const (
 
 // policy is the engine's, for all instances.
 var policy = composition.Policy{
-	Manager: childrenManager,
-	Domain:  templates.OwnDomain,
-	Carried: templates.OwnedByTools,
+	Manager:     childrenManager,
+	Domain:      templates.OwnDomain,
+	Carried:     templates.OwnedByTools,
+	LastApplied: v1alpha1.LastAppliedAnnotation,
 }
 
 // kinds that runtimes have children of.

@@ -35,7 +35,7 @@ var version = "development"
 // gcPercent is how far the heap may grow, in percent of what is live, before it is
 // collected, unless GOGC says otherwise. Go's own default is 100. Most of the heap
 // are caches, so that a lower value saves memory in proportion and costs little.
-const gcPercent = 40
+const gcPercent = 25
 
 // leaseName is that of the existing operator, so that the two never run at once.
 const leaseName = "e98130ae.seldon.io"

@@ -5,6 +5,8 @@ package bench_test
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,7 +39,7 @@ const (
 )
 
 // BenchmarkFleet brings up 100 namespaces, each with a SeldonRuntime and two
-// Servers, by the operator and, for comparison, has a bare client create the
+// Servers, by the operator, which is running by then, and, for comparison, has a bare client create the
 // same objects, ready to send, with 16 workers. Both end when every workload is
 // ready. Metrics: seconds of either, their ratio, and the operator's processor
 // seconds and peak resident memory.
@@ -98,10 +100,19 @@ func expandFleet(b *testing.B, binary string) (time.Duration, *os.ProcessState, 
 	apply(b, admin, "serverconfigs/mlserver.yaml", &v1alpha1.ServerConfig{})
 	apply(b, admin, "serverconfigs/triton.yaml", &v1alpha1.ServerConfig{})
 
-	manager := exec.Command(binary, "--clusterwide", "--metrics-bind-address=0", "--health-probe-bind-address=0", "--log-level=error")
+	probes := freeAddress(b)
+	manager := exec.Command(binary, "--clusterwide", "--metrics-bind-address=0", "--health-probe-bind-address="+probes, "--log-level=error")
 	manager.Env = append(os.Environ(), "KUBECONFIG="+cluster.KubeconfigPath(), "POD_NAMESPACE="+operatorNamespace)
 	manager.Stderr = os.Stderr
 	check(b, manager.Start())
+	await(b, func() bool {
+		response, err := http.Get("http://" + probes + "/readyz")
+		if err != nil {
+			return false
+		}
+		check(b, response.Body.Close())
+		return response.StatusCode == http.StatusOK
+	})
 
 	start := time.Now()
 	sideBySide(b, fleetSize, func(ctx context.Context, i int) error {
@@ -129,6 +140,15 @@ func expandFleet(b *testing.B, binary string) (time.Duration, *os.ProcessState, 
 	check(b, manager.Process.Signal(syscall.SIGTERM))
 	_ = manager.Wait()
 	return took, manager.ProcessState, objects
+}
+
+// freeAddress is an address on loopback that nobody listens on.
+func freeAddress(b *testing.B) string {
+	b.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	check(b, err)
+	defer func() { check(b, listener.Close()) }()
+	return listener.Addr().String()
 }
 
 // createFleet has a bare client create the objects, the SeldonRuntime and Servers
