@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -197,10 +198,13 @@ func (r *relayedReconciler[T]) leave(ctx context.Context, object T, seen schedul
 func (e *environment) namespaceGoes(ctx context.Context, name string) (bool, error) {
 	namespace := &corev1.Namespace{}
 	err := e.live.Get(ctx, client.ObjectKey{Name: name}, namespace)
-	if client.IgnoreNotFound(err) != nil {
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	if err != nil {
 		return false, fmt.Errorf("get namespace %s: %w", name, err)
 	}
-	return err != nil || namespace.DeletionTimestamp != nil, nil
+	return namespace.DeletionTimestamp != nil, nil
 }
 
 // fillModel writes what only a Model's status has.

@@ -37,7 +37,7 @@ func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, r
 		}
 	}
 	r.relay.ScalingDone(client.ObjectKeyFromObject(server), request)
-	return nil
+	return nil //nolint:nilerr // that of Bounds is in the Server's status
 }
 
 func (r *serverReconciler) applyReplicas(ctx context.Context, server *v1alpha1.Server, replicas int64) error {

@@ -157,7 +157,7 @@ func (c *connection) work(ctx context.Context) error {
 		again, err := c.drive(ctx, key)
 		c.queue.Done(key)
 		if ctx.Err() != nil {
-			return nil // nobody tells us to stop but the connection's end
+			return ctx.Err()
 		}
 		switch {
 		case err == nil:

@@ -36,7 +36,7 @@ func (c *connection) resyncs(ctx context.Context) error {
 		}
 		err := c.resync(ctx, kind)
 		if ctx.Err() != nil {
-			return nil
+			return ctx.Err()
 		}
 		if err != nil {
 			c.log.Info("resync failed", "kind", kind, "error", err.Error())

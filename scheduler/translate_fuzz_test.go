@@ -205,4 +205,3 @@ func experimentSpec(e *pb.Experiment) v1alpha1.ExperimentSpec {
 	}
 	return read
 }
-

@@ -35,8 +35,7 @@ type relayBench struct {
 // newRelayBench starts a control plane that notes every request, and the operator.
 func newRelayBench(b *testing.B, namespaces int) *relayBench {
 	b.Helper()
-	// Paths of sockets are short.
-	folder, err := os.MkdirTemp("", "bench")
+	folder, err := os.MkdirTemp("", "bench") //nolint:usetesting // paths of sockets are short
 	check(b, err)
 	b.Cleanup(func() { check(b, os.RemoveAll(folder)) })
 	policy, audit := filepath.Join(folder, "policy.yaml"), filepath.Join(folder, "audit.log")
@@ -116,7 +115,7 @@ func (b *relayBench) models(namespace string) (all, ready int) {
 }
 
 // until polls more often than await.
-func (b *relayBench) until(done func() bool) time.Duration {
+func (b *relayBench) until(done func() bool) {
 	b.Helper()
 	begun := time.Now()
 	for !done() {
@@ -125,7 +124,6 @@ func (b *relayBench) until(done func() bool) time.Duration {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	return time.Since(begun)
 }
 
 // written counts the operator's writes to a resource, by the API server's own log.
