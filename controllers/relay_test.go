@@ -375,7 +375,7 @@ var _ = Describe("The relay", func() {
 
 		// One that does make sense is taken, per cent sign and all.
 		Expect(sim.InjectModelStatus(failed(namespace, model.Generation))).To(Succeed())
-		Eventually(ready(model)).Should(Equal("False ModelFailed ModelFailed: 100%s"))
+		Eventually(ready(model)).Should(Equal("False ModelFailed 100%s"))
 	})
 
 	It("gets over calls that fail", func() {

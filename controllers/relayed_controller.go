@@ -138,8 +138,9 @@ func (r *relayedReconciler[T]) release(ctx context.Context, object T) (reconcile
 		}
 		return reconcile.Result{}, r.removeFinalizer(ctx, object, r.kind.Finalizer())
 	}
-	if since := time.Since(object.GetDeletionTimestamp().Time); since < grace {
-		return reconcile.Result{RequeueAfter: grace - since}, nil
+	// The time of the deletion is that of the whole second before it.
+	if rest := grace + time.Second - time.Since(object.GetDeletionTimestamp().Time); rest > 0 {
+		return reconcile.Result{RequeueAfter: rest}, nil
 	}
 	message := "waiting for the scheduler to unload it"
 	if seen.Failure != nil {

@@ -116,7 +116,7 @@ func ofItself(object conditioned, kind scheduler.Kind, status metav1.ConditionSt
 }
 
 // stateVerdicts are the scheduler's word as conditions, and Ready, which is True if
-// all of them are and else says what the first ones lack.
+// all of them are, and else has the reason of the first that is not.
 func stateVerdicts(state *scheduler.State) []verdict {
 	ready := isTrue(v1alpha1.ConditionReady, reasonReady, "")
 	var lacking []string
@@ -127,14 +127,12 @@ func stateVerdicts(state *scheduler.State) []verdict {
 			continue
 		}
 		verdicts = append(verdicts, isFalse(each.Type, each.Reason, each.Message))
-		if len(lacking) == 0 {
+		if ready.status == metav1.ConditionTrue {
 			ready = isFalse(v1alpha1.ConditionReady, each.Reason, "")
 		}
-		lack := each.Reason
 		if each.Message != "" {
-			lack += ": " + each.Message
+			lacking = append(lacking, each.Message)
 		}
-		lacking = append(lacking, lack)
 	}
 	ready.message = join(lacking)
 	return append(verdicts, ready)

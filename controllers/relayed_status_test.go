@@ -60,7 +60,7 @@ func TestTell(t *testing.T) {
 		{name: "not ready", answered: true,
 			seen: session(func(o *scheduler.Observation) { o.State = state(true, "ModelsReady", "PipelineReady") }), want: []string{
 				"ModelsReady False NotModelsReady 100% of ModelsReady", "PipelineGwReady True Fine", "PipelineReady False NotPipelineReady 100% of PipelineReady",
-				"Ready False NotModelsReady NotModelsReady: 100% of ModelsReady; NotPipelineReady: 100% of PipelineReady",
+				"Ready False NotModelsReady 100% of ModelsReady; 100% of PipelineReady",
 			}},
 		{name: "on its way for a moment", wait: grace - 100*time.Millisecond,
 			seen: session(func(o *scheduler.Observation) {
@@ -69,7 +69,7 @@ func TestTell(t *testing.T) {
 		{name: "on its way for longer", answered: true,
 			seen: session(func(o *scheduler.Observation) { o.State, o.BusySince = state(false, "ModelsReady"), now.Add(-grace) }), want: []string{
 				"ModelsReady False NotModelsReady 100% of ModelsReady", "PipelineGwReady True Fine", "PipelineReady True Fine",
-				"Ready False NotModelsReady NotModelsReady: 100% of ModelsReady",
+				"Ready False NotModelsReady 100% of ModelsReady",
 			}},
 		{name: "no word, and something to keep", conditions: conditions(2), seen: session(func(*scheduler.Observation) {})},
 		{name: "no word, and the existing operator's word to keep", conditions: conditions(0), seen: session(func(*scheduler.Observation) {})},

@@ -40,9 +40,9 @@ func (r *seldonRuntimeReconciler) setup(ctx context.Context, mgr manager.Manager
 		For(&v1alpha1.SeldonRuntime{}, builder.WithPredicates(r.veterans.noted(), desiredChanged)).
 		Watches(&v1alpha1.SeldonConfig{}, r.referrers(runtimes)).
 		Watches(&v1alpha1.SeldonRuntime{}, r.neighbours(runtimes), builder.WithPredicates(goes)).
-		Watches(&v1alpha1.Model{}, r.neighbours(runtimes), builder.WithPredicates(comesOrGoes)).
-		Watches(&v1alpha1.Pipeline{}, r.neighbours(runtimes), builder.WithPredicates(comesOrGoes)).
-		Watches(&v1alpha1.Experiment{}, r.neighbours(runtimes), builder.WithPredicates(goes)).
+		Watches(&v1alpha1.Model{}, r.gathered(runtimes), builder.WithPredicates(comesOrGoes)).
+		Watches(&v1alpha1.Pipeline{}, r.gathered(runtimes), builder.WithPredicates(comesOrGoes)).
+		Watches(&v1alpha1.Experiment{}, r.gathered(runtimes), builder.WithPredicates(goes)).
 		Watches(&v1alpha1.Server{}, r.neighbours(runtimes), builder.WithPredicates(goes))
 	build = build.WatchesRawSource(r.relay.Wakes(scheduler.SeldonRuntime))
 	return owns(build, mgr, &v1alpha1.SeldonRuntime{}, kinds()).WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/scheduler"
 )
 
 // conditioned is an object of ours that expands into children.
@@ -99,7 +100,7 @@ func (e *environment) writeStatus(ctx context.Context, before, object conditione
 }
 
 // tellChanges emits an Event for each condition that came, went, or turned. That
-// what was made just now is not ready yet is no news.
+// what was not ready before is still on its way is no news.
 func (e *environment) tellChanges(before []metav1.Condition, object conditioned) {
 	for _, condition := range object.GetConditions() {
 		old := find(before, condition.Type)
@@ -109,13 +110,18 @@ func (e *environment) tellChanges(before []metav1.Condition, object conditioned)
 		switch {
 		case condition.Type == v1alpha1.ConditionReady && condition.Status == metav1.ConditionUnknown:
 			// Not known of one, not known of many: the runtime tells.
-		case condition.Type == v1alpha1.ConditionReady && old == nil && condition.Reason == reasonProgressing:
+		case condition.Type == v1alpha1.ConditionReady && isProgress(condition.Reason) && (old == nil || old.Status != metav1.ConditionTrue):
 		case condition.Type == v1alpha1.ConditionReady:
 			e.tellReadiness(object, condition)
 		case condition.Status == metav1.ConditionTrue && isNotice(condition.Type):
 			e.tell(object, corev1.EventTypeWarning, condition.Type, condition.Message)
 		}
 	}
+}
+
+// isProgress tells the reasons of not being ready that pass by themselves.
+func isProgress(reason string) bool {
+	return reason == reasonProgressing || scheduler.IsProgress(reason)
 }
 
 // isNotice tells the conditions that are there only when something is the matter.
@@ -141,7 +147,7 @@ func (e *environment) tellReadiness(object conditioned, condition metav1.Conditi
 		e.tell(object, corev1.EventTypeNormal, reasons[0], "is ready")
 		return
 	}
-	e.tell(object, corev1.EventTypeWarning, reasons[1], condition.Reason+": "+condition.Message)
+	e.tell(object, corev1.EventTypeWarning, reasons[1], strings.TrimSuffix(condition.Reason+": "+condition.Message, ": "))
 }
 
 // tellOutcome emits Events for what a reconcile did beyond bringing up.

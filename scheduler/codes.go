@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"errors"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -39,10 +41,18 @@ func classify(err error, terminating bool) class {
 // and not with its being there.
 func refused(err error) bool { return err != nil && classify(err, false) == classTerminal }
 
-// text of an error as the scheduler gave it, without gRPC's preamble.
+// text of an error as the scheduler gave it, without gRPC's preamble and without
+// which of several calls got it first: it stands in statuses.
 func text(err error) string {
-	if answer, is := status.FromError(err); is && answer.Message() != "" {
-		return answer.Message()
+	if errors.Is(err, errEnded) {
+		return errEnded.Error()
+	}
+	answer, is := errors.AsType[interface {
+		error
+		GRPCStatus() *status.Status
+	}](err)
+	if is && answer.GRPCStatus().Message() != "" {
+		return answer.GRPCStatus().Message()
 	}
 	return err.Error()
 }

@@ -180,7 +180,10 @@ func TestClassify(t *testing.T) {
 	if got := classify(fmt.Errorf("wrapped: %w", status.Error(codes.FailedPrecondition, "")), false); got != classTerminal {
 		t.Errorf("a wrapped error: class %d", got)
 	}
-	if got := text(fmt.Errorf("wrapped: %w", status.Error(codes.Internal, "100%"))); got != "wrapped: rpc error: code = Internal desc = 100%" && got != "100%" {
+	if got := text(fmt.Errorf("wrapped: %w", status.Error(codes.Internal, "100%"))); got != "100%" {
+		t.Errorf("text %q", got)
+	}
+	if got := text(fmt.Errorf("%w: one of five", errEnded)); got != errEnded.Error() {
 		t.Errorf("text %q", got)
 	}
 }

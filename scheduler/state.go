@@ -209,19 +209,30 @@ func experimentWord(message *pb.ExperimentStatusResponse) word {
 		w.phase = live
 	}
 	w.state.Settled = message.GetActive() && message.GetCandidatesReady() && message.GetMirrorReady()
-	part := func(kind string, ready bool, yes, no, message string) Condition {
+	part := func(kind string, ready bool, yes, no, lack string) Condition {
 		if ready {
-			return Condition{Type: kind, True: true, Reason: yes, Message: message}
+			return Condition{Type: kind, True: true, Reason: yes}
 		}
-		return Condition{Type: kind, Reason: no, Message: message}
+		return Condition{Type: kind, Reason: no, Message: lack}
 	}
-	description := strings.TrimSpace(message.GetStatusDescription())
 	w.state.Conditions = []Condition{
-		part(v1alpha1.ConditionCandidatesReady, message.GetCandidatesReady(), "CandidatesReady", "CandidatesNotReady", ""),
-		part(v1alpha1.ConditionExperimentReady, message.GetActive(), "ExperimentActive", "ExperimentInactive", description),
-		part(v1alpha1.ConditionMirrorReady, message.GetMirrorReady(), "MirrorReady", "MirrorNotReady", ""),
+		part(v1alpha1.ConditionCandidatesReady, message.GetCandidatesReady(), "CandidatesReady", "CandidatesNotReady", "not all candidates are ready"),
+		part(v1alpha1.ConditionExperimentReady, message.GetActive(), "ExperimentActive", "ExperimentInactive", ""),
+		part(v1alpha1.ConditionMirrorReady, message.GetMirrorReady(), "MirrorReady", "MirrorNotReady", "the mirror is not ready"),
 	}
+	w.state.Conditions[1].Message = strings.TrimSpace(message.GetStatusDescription())
 	return w
+}
+
+// IsProgress tells the reasons of conditions that the scheduler leaves by itself.
+func IsProgress(reason string) bool {
+	switch reason {
+	case "ModelStateUnknown", "ModelProgressing", "ModelCreate", "ModelTerminate", "ModelTerminating",
+		"PipelineStatusUnknown", "PipelineCreate", "PipelineCreating", "PipelineRebalancing", "ModelsNotReady":
+		return true
+	default:
+		return false
+	}
 }
 
 // reason is the name of a member of an enumeration. A number that this contract

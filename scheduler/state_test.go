@@ -127,7 +127,7 @@ func TestExperimentWord(t *testing.T) {
 		{meta + `active: true candidatesReady: true mirrorReady: true statusDescription: "fine"`,
 			[]string{"live settled", "+CandidatesReady CandidatesReady", "+ExperimentReady ExperimentActive fine", "+MirrorReady MirrorReady"}},
 		{meta + `candidatesReady: true statusDescription: "no model a"`,
-			[]string{"idle", "+CandidatesReady CandidatesReady", "-ExperimentReady ExperimentInactive no model a", "-MirrorReady MirrorNotReady"}},
+			[]string{"idle", "+CandidatesReady CandidatesReady", "-ExperimentReady ExperimentInactive no model a", "-MirrorReady MirrorNotReady the mirror is not ready"}},
 	} {
 		w := experimentWord(message[pb.ExperimentStatusResponse](t, test.message))
 		if diff := cmp.Diff(test.want, w.lines()); diff != "" {

@@ -3,6 +3,9 @@ package bench_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -29,6 +32,7 @@ type relayBench struct {
 	folder   string
 	admin    client.Client
 	audit    string
+	metrics  string // address
 	operator *process.Process
 }
 
@@ -60,14 +64,18 @@ func newRelayBench(b *testing.B, namespaces int) *relayBench {
 	check(b, os.WriteFile(file, kubeconfig, 0o600))
 	binary, err := process.Build(b.Context(), folder, "manager")
 	check(b, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	check(b, err)
+	metrics := listener.Addr().String()
+	check(b, listener.Close())
 	operator, err := process.New(b.Context(), filepath.Join(folder, "operator.log"), binary,
 		[]string{"KUBECONFIG=" + file, "POD_NAMESPACE=" + operatorNamespace},
-		"--clusterwide", "--metrics-bind-address=0", "--health-probe-bind-address=0", "--log-level=error",
+		"--clusterwide", "--metrics-bind-address="+metrics, "--health-probe-bind-address=0", "--log-level=error",
 		"--scheduler-address=unix:"+folder+"/{namespace}")
 	check(b, err)
 	check(b, operator.Start())
 	b.Cleanup(func() { operator.Kill() })
-	return &relayBench{B: b, folder: folder, admin: admin, audit: audit, operator: operator}
+	return &relayBench{B: b, folder: folder, admin: admin, audit: audit, metrics: metrics, operator: operator}
 }
 
 // scheduler starts the scheduler of a namespace, and its runtime with one Server.
@@ -141,6 +149,27 @@ func (b *relayBench) written(resource string) float64 {
 	return float64(count)
 }
 
+// reconciles counts those of a controller, by the operator's metrics.
+func (b *relayBench) reconciles(controller string) float64 {
+	b.Helper()
+	request, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "http://"+b.metrics+"/metrics", nil)
+	check(b.B, err)
+	response, err := http.DefaultClient.Do(request)
+	check(b.B, err)
+	defer response.Body.Close() //nolint:errcheck // it was read
+	content, err := io.ReadAll(response.Body)
+	check(b.B, err)
+	total := 0.0
+	for line := range strings.SplitSeq(string(content), "\n") {
+		if strings.HasPrefix(line, "controller_runtime_reconcile_total{controller=\""+controller+"\"") {
+			count, err := strconv.ParseFloat(line[strings.LastIndex(line, " ")+1:], 64)
+			check(b.B, err)
+			total += count
+		}
+	}
+	return total
+}
+
 // memory of the operator now, in MiB: what is resident.
 func (b *relayBench) memory() float64 { return b.status("VmRSS") }
 
@@ -167,7 +196,8 @@ func (b *relayBench) status(field string) float64 {
 
 // BenchmarkModels brings up 1,000 Models in one namespace, created at once, and
 // takes them down. Metrics: seconds to all ready and to all gone, writes of the
-// operator for each Model, writes to the runtime meanwhile, memory for 1,000 Models.
+// operator for each Model, writes to and reconciles of the runtime meanwhile, memory
+// for 1,000 Models.
 func BenchmarkModels(b *testing.B) {
 	const count = 1000
 	for b.Loop() {
@@ -175,6 +205,7 @@ func BenchmarkModels(b *testing.B) {
 		sim := bench.scheduler(team(0))
 		time.Sleep(5 * time.Second) // the runtime is up
 		before, runtimeWrites, rss := bench.written("models"), bench.written("seldonruntimes"), bench.memory()
+		runtimeReconciles := bench.reconciles("seldonruntime")
 		begun := time.Now()
 		bench.create(team(0), count)
 		bench.until(func() bool { _, ready := bench.models(team(0)); return ready == count })
@@ -190,6 +221,7 @@ func BenchmarkModels(b *testing.B) {
 		b.ReportMetric(time.Since(begun).Seconds(), "gone-s")
 		b.ReportMetric((bench.written("models")-up)/count, "writes/model-down")
 		b.ReportMetric(bench.written("seldonruntimes")-runtimeWrites, "writes-to-runtime")
+		b.ReportMetric(bench.reconciles("seldonruntime")-runtimeReconciles, "reconciles-of-runtime")
 		b.ReportMetric(bench.peak(), "operator-peak-MiB")
 	}
 }
