@@ -219,14 +219,20 @@ var _ = Describe("The relay", func() {
 
 	It("lets everything go with its namespace", func() {
 		sim := newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newRuntime(namespace, withServer, func(r *v1alpha1.SeldonRuntime) { r.Spec.DeletionPolicy = v1alpha1.DeletionPolicyBlock })
 		model := newModel(namespace, "iris")
+		// Keeps the runtime, so that it is not for its lack that the Model goes.
+		held := newExperiment(namespace, "iris")
+		edit(held, func(e *v1alpha1.Experiment) { e.Finalizers = append(e.Finalizers, "example.com/held") })
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		sim.Kill()
+		before := abandoned("Model", "NamespaceTerminating")
 		Expect(admin.Delete(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
 		// Its own controller gives a namespace some seconds.
 		Eventually(gone(model)).WithTimeout(time.Minute).Should(BeTrue())
-		Expect(abandoned("Model", "NamespaceTerminating")).To(BeEquivalentTo(1), "released at once, and not at the deadline")
+		Expect(abandoned("Model", "NamespaceTerminating")).To(Equal(before+1), "released at once, and not at the deadline")
+		edit(held, func(e *v1alpha1.Experiment) { e.Finalizers = nil })
+		Eventually(gone(&v1alpha1.SeldonRuntime{ObjectMeta: objectMeta(namespace, "seldon")})).Should(BeTrue())
 	})
 
 	It("loads a name again that has just been deleted", func() {
