@@ -123,11 +123,12 @@ func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
 // environment is what the reconcilers share.
 type environment struct {
 	Options
-	client client.Client // reads the cache
-	live   client.Reader
-	engine *composition.Engine
-	relay  *scheduler.Relay
-	events events.EventRecorder
+	client     client.Client // reads the cache
+	live       client.Reader
+	engine     *composition.Engine
+	relay      *scheduler.Relay
+	events     events.EventRecorder
+	namespaces *namespaces
 	// versions of the parents that we wrote.
 	versions *versions
 	veterans *veterans
@@ -151,6 +152,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	shared := environment{
 		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
 		events: mgr.GetEventRecorder("seldon-operator"), versions: newVersions(), veterans: newVeterans(),
+		namespaces: newNamespaces(mgr.GetAPIReader()),
 		relay: scheduler.New(ctx, scheduler.Options{
 			Reader: mgr.GetClient(), Live: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("scheduler"),
 			Address: options.SchedulerAddress, TLS: options.TLS, Silence: options.Silence,

@@ -34,6 +34,10 @@ func (e *environment) patchFinalizers(ctx context.Context, before, object client
 	if err := e.client.Patch(ctx, object, patch, client.FieldOwner(metadataManager)); err != nil {
 		return fmt.Errorf("write finalizers: %w", err)
 	}
+	if object.GetDeletionTimestamp() != nil && len(object.GetFinalizers()) == 0 {
+		e.versions.forget(object) // it is gone, and nobody asks for it again
+		return nil
+	}
 	e.versions.wrote(object)
 	return nil
 }

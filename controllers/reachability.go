@@ -14,7 +14,8 @@ import (
 // at once.
 func (r *seldonRuntimeReconciler) tellReachability(before, runtime *v1alpha1.SeldonRuntime) {
 	reach, open := r.relay.Reachability(runtime.Namespace)
-	if !open || find(runtime.Status.Conditions, v1alpha1.ConditionReady).Reason == reasonDuplicate {
+	ready := find(runtime.Status.Conditions, v1alpha1.ConditionReady)
+	if !open || ready != nil && ready.Reason == reasonDuplicate {
 		meta.RemoveStatusCondition(&runtime.Status.Conditions, v1alpha1.ConditionSchedulerReachable)
 		return
 	}
@@ -33,8 +34,8 @@ func (r *seldonRuntimeReconciler) tellReachability(before, runtime *v1alpha1.Sel
 		}
 	}
 	setConditions(runtime, []verdict{told}, others...)
-	ready := meta.IsStatusConditionTrue(runtime.Status.Conditions, v1alpha1.ConditionSchedulerReady)
-	if ready && !reach.Connected && !meta.IsStatusConditionTrue(before.Status.Conditions, v1alpha1.ConditionSchedulerReady) {
+	scheduling := meta.IsStatusConditionTrue(runtime.Status.Conditions, v1alpha1.ConditionSchedulerReady)
+	if scheduling && !reach.Connected && !meta.IsStatusConditionTrue(before.Status.Conditions, v1alpha1.ConditionSchedulerReady) {
 		r.relay.Hurry(runtime.Namespace)
 	}
 }

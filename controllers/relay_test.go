@@ -274,6 +274,8 @@ var _ = Describe("The relay", func() {
 		Expect(admin.Delete(lifetime, pipeline)).To(Succeed())
 		pipeline = newPipeline(namespace, "two")
 		Expect(pipeline.Generation).To(BeEquivalentTo(1))
+		// What its status says by then is ours, and not the scheduler's word.
+		Eventually(ready(pipeline)).Should(HavePrefix("Unknown WaitingForScheduler"))
 		Expect(sim.Restart(simulator.RestartOptions{})).To(Succeed())
 		Eventually(func() string {
 			for _, each := range sim.Pipelines() {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -42,7 +41,7 @@ type relayed interface {
 func (r *relayedReconciler[T]) setup(mgr manager.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(strings.ToLower(string(r.kind))).
-		For(r.new(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(r.new(), builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, madeAnew))).
 		WatchesRawSource(r.relay.Wakes(r.kind)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
 		Complete(r)
@@ -85,7 +84,8 @@ func (r *relayedReconciler[T]) report(ctx context.Context, object T) (reconcile.
 			return failed(object, err)
 		}
 		if served {
-			return reconcile.Result{RequeueAfter: grace}, nil // its session is about to begin, or to end
+			// Its session is about to begin, or to end, and wakes everything.
+			return reconcile.Result{RequeueAfter: sessionWait}, nil
 		}
 	}
 	told := tell(object, r.kind, seen, time.Now())
@@ -159,6 +159,10 @@ type leaving struct {
 	wait time.Duration
 }
 
+// sessionWait is when to look again in a namespace whose session is about to begin
+// or to end, should that not happen.
+const sessionWait = 15 * time.Second
+
 // goingCheck is how often a deleted object without a scheduler looks whether its
 // namespace is going too.
 const goingCheck = 15 * time.Second
@@ -171,7 +175,7 @@ func (r *relayedReconciler[T]) leave(ctx context.Context, object T, seen schedul
 	if !seen.Session {
 		served, err := r.hasRuntime(ctx, object.GetNamespace())
 		if err != nil || served {
-			return leaving{wait: grace}, err
+			return leaving{wait: sessionWait}, err
 		}
 		return leaving{now: true, reason: reasonNoRuntime}, nil
 	}
@@ -184,7 +188,7 @@ func (r *relayedReconciler[T]) leave(ctx context.Context, object T, seen schedul
 	if seen.Connected {
 		return leaving{wait: rest}, nil
 	}
-	going, err := r.namespaceGoes(ctx, object.GetNamespace())
+	going, err := r.namespaces.goes(ctx, object.GetNamespace())
 	if err != nil {
 		return leaving{}, err
 	}
@@ -193,19 +197,6 @@ func (r *relayedReconciler[T]) leave(ctx context.Context, object T, seen schedul
 		return leaving{now: true, reason: "NamespaceTerminating"}, nil
 	}
 	return leaving{wait: min(rest, goingCheck)}, nil
-}
-
-// namespaceGoes tells whether a namespace is being deleted, or is gone.
-func (e *environment) namespaceGoes(ctx context.Context, name string) (bool, error) {
-	namespace := &corev1.Namespace{}
-	err := e.live.Get(ctx, client.ObjectKey{Name: name}, namespace)
-	if apierrors.IsNotFound(err) {
-		return true, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("get namespace %s: %w", name, err)
-	}
-	return namespace.DeletionTimestamp != nil, nil
 }
 
 // fillModel writes what only a Model's status has.

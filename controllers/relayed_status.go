@@ -75,12 +75,13 @@ func graceOf(seen scheduler.Observation, now time.Time) time.Duration {
 	return max(0, grace-now.Sub(seen.BusySince))
 }
 
-// isTold tells whether the conditions speak of the object's generation.
+// isTold tells whether the conditions say something about the object's generation
+// that can still be so with a session.
 func isTold(object conditioned, kind scheduler.Kind) bool {
 	for _, each := range kind.Conditions() {
 		found := find(object.GetConditions(), each)
 		// The existing operator writes no generation, and only what is current.
-		if found == nil || found.ObservedGeneration != object.GetGeneration() && found.ObservedGeneration != 0 {
+		if found == nil || found.Reason == reasonNoRuntime || found.Reason == reasonUnreachable || found.ObservedGeneration != object.GetGeneration() && found.ObservedGeneration != 0 {
 			return false
 		}
 	}

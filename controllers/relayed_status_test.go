@@ -81,6 +81,12 @@ func TestTell(t *testing.T) {
 				"PipelineReady Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 				"Ready Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 			}},
+		{name: "a runtime has come, and has said nothing yet", conditions: []metav1.Condition{{Type: "PipelineReady", Reason: "NoRuntime", ObservedGeneration: 2}},
+			seen: session(func(o *scheduler.Observation) { o.BusySince = now.Add(-time.Minute) }), want: []string{
+				"ModelsReady Unknown WaitingForScheduler", "PipelineGwReady Unknown WaitingForScheduler",
+				"PipelineReady Unknown WaitingForScheduler the scheduler has not said anything about it yet",
+				"Ready Unknown WaitingForScheduler the scheduler has not said anything about it yet",
+			}},
 		{name: "silence", conditions: conditions(2), seen: session(func(o *scheduler.Observation) { o.Silent = true }), want: []string{
 			"ModelsReady Unknown SchedulerUnreachable", "PipelineGwReady Unknown SchedulerUnreachable", "PipelineReady Unknown SchedulerUnreachable",
 			"Ready Unknown SchedulerUnreachable there is no connection to the scheduler: see the condition SchedulerReachable of the SeldonRuntime",

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,6 +14,9 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/scheduler"
 )
+
+// scalingMemory is how long a request for scaling counts.
+const scalingMemory = time.Minute
 
 // scale gives a Server the replicas that its scheduler asks for: within the Server's
 // bounds, and unless somebody else scales it through the scale subresource. What
@@ -25,6 +29,8 @@ func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, r
 	switch {
 	case invalid != nil:
 		// The Server contradicts itself, which its status tells.
+	case time.Since(request.At) > scalingMemory:
+		// The Server could not be reconciled meanwhile; the scheduler asks again.
 	case request.Replicas == int64(replicas) && server.Spec.Replicas != nil:
 	case request.Generation < server.Generation && request.Replicas < int64(replicas):
 		// Asked for before the Server was changed: more does no harm, less may.

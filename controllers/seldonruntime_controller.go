@@ -216,8 +216,12 @@ func (r *seldonRuntimeReconciler) delete(ctx context.Context, runtime *v1alpha1.
 	if !slices.Contains(runtime.Finalizers, v1alpha1.SeldonRuntimeFinalizer) {
 		return reconcile.Result{}, nil
 	}
+	older, err := r.olderRuntime(ctx, runtime)
+	if err != nil {
+		return failed(runtime, err)
+	}
 	if !foreground(runtime) {
-		waiting, err := r.release(ctx, runtime)
+		waiting, err := r.release(ctx, runtime, older != "")
 		if err != nil {
 			return failed(runtime, err)
 		}
@@ -229,16 +233,22 @@ func (r *seldonRuntimeReconciler) delete(ctx context.Context, runtime *v1alpha1.
 		}
 	}
 	r.engine.Forget(r.owner(runtime))
-	r.relay.Close(runtime.Namespace)
+	if older == "" {
+		r.relay.Close(runtime.Namespace)
+	}
 	return reconcile.Result{}, r.removeFinalizer(ctx, runtime, v1alpha1.SeldonRuntimeFinalizer)
 }
 
 // release does the next step of a deletion, and names what it waits for: first
-// what users made, by the deletion policy, then the runtime's own children.
-func (r *seldonRuntimeReconciler) release(ctx context.Context, runtime *v1alpha1.SeldonRuntime) ([]string, error) {
-	waiting, err := r.usersObjects(ctx, runtime)
-	if err != nil || len(waiting) > 0 {
-		return waiting, err
+// what users made, by the deletion policy, then the runtime's own children. What
+// users made is not the business of a runtime beside which there is an older one.
+func (r *seldonRuntimeReconciler) release(ctx context.Context, runtime *v1alpha1.SeldonRuntime, duplicate bool) ([]string, error) {
+	var waiting []string
+	if !duplicate {
+		var err error
+		if waiting, err = r.usersObjects(ctx, runtime); err != nil || len(waiting) > 0 {
+			return waiting, err
+		}
 	}
 	remaining, err := r.engine.Teardown(ctx, r.owner(runtime))
 	for _, key := range remaining {

@@ -30,6 +30,13 @@ func (v *versions) wrote(object client.Object) {
 	v.written[object.GetUID()] = object.GetResourceVersion()
 }
 
+// forget an object that is gone.
+func (v *versions) forget(object client.Object) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.written, object.GetUID())
+}
+
 // behind tells whether object is older than our last write. Once it is not,
 // there is nothing to remember.
 func (v *versions) behind(object client.Object) bool {

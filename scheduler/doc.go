@@ -6,8 +6,8 @@
 // that ends them all. Sessions know nothing of each other: a scheduler that is
 // dead or slow costs its own namespace and no other.
 //
-// What goes in: a controller hands over the name of an object ([Relay.Hand]),
-// and never waits. The session reads the object from the cache, compares it with
+// What goes in: a controller hands over an object ([Relay.Hand]), and never
+// waits. The session reads the object from the cache, compares it with
 // what the scheduler has, and sends what differs. What comes out: the scheduler's
 // word, kept in memory as an [Observation], which wakes the object's controller.
 // Only controllers write to the API server.
@@ -18,7 +18,7 @@
 //     the scheduler has and sends what differs, Servers first.
 //   - Nothing is sent before the scheduler asks for its kind, and everything that
 //     is sent has a deadline and ends with the connection.
-//   - An object counts as unloaded only by a word that came after the scheduler
-//     answered our request to unload it.
+//   - An object counts as unloaded only once the scheduler has answered our request
+//     to unload it, and by a word that is about that request.
 //   - An event touches only objects in its session's own namespace.
 package scheduler

@@ -6,33 +6,39 @@ import (
 	"slices"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
 // drive brings the scheduler one step closer to what an object wants, and says
 // when to look again: after a while if it gives one, after a backoff on an error.
 func (c *connection) drive(ctx context.Context, key objectKey) (time.Duration, error) {
-	if !c.isOpen(key.kind) {
-		// Its turn comes when the scheduler asks for the kind.
-		return 0, nil
-	}
+	open := c.isOpen(key.kind)
 	if key.kind == Server {
+		if !open {
+			return 0, nil // its turn comes when the scheduler asks for the kind
+		}
 		return 0, c.driveServer(ctx, key.name)
 	}
 	kind := key.kind.relayed()
 	object := kind.newObject()
 	err := c.Reader.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: key.name}, object)
+	held := slices.Contains(object.GetFinalizers(), kind.finalizer)
 	switch {
-	case apierrors.IsNotFound(err):
-		return 0, c.discard(ctx, kind, key)
-	case err != nil:
+	case client.IgnoreNotFound(err) != nil:
 		return 0, err
-	case object.GetDeletionTimestamp() == nil:
-		return c.keepLoaded(ctx, kind, key, object)
-	case slices.Contains(object.GetFinalizers(), kind.finalizer):
+	case err == nil && object.GetDeletionTimestamp() != nil && held:
+		// Somebody waits for it.
 		return c.takeDown(ctx, kind, key, object)
+	case !open:
+		return 0, nil
+	case err == nil && object.GetDeletionTimestamp() == nil:
+		return c.keepLoaded(ctx, kind, key, object)
 	default:
 		return 0, c.discard(ctx, kind, key)
 	}
@@ -41,10 +47,11 @@ func (c *connection) drive(ctx context.Context, key objectKey) (time.Duration, e
 // keepLoaded sends an object that is wanted, if the scheduler lacks it.
 func (c *connection) keepLoaded(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
 	message, definition, err := kind.translate(object)
-	want := wanted{generation: object.GetGeneration(), definition: definition, confirmed: confirmed(object)}
+	want := wanted{generation: object.GetGeneration(), definition: definition}
 	next, again := nothing, time.Duration(0)
 	c.locked(key, func(it *item) bool {
-		it.adopt(object.GetUID(), want.generation, time.Now())
+		now := time.Now()
+		it.adopt(object.GetUID(), want.generation, now)
 		if it.unload == unloaded {
 			// Another definition was in the way, and is not any more.
 			it.unload = loaded
@@ -52,11 +59,12 @@ func (c *connection) keepLoaded(ctx context.Context, kind *relayed, key objectKe
 		if err != nil {
 			return it.fail(Failure{Generation: want.generation, Terminal: true, Reason: ReasonInvalidSpec, Message: err.Error()})
 		}
-		next, again = it.next(want, kind.replaces, time.Now())
+		news := it.verify(want, now)
+		next, again = it.next(want, kind.replaces, now)
 		if next == send {
 			it.sending = want.generation
 		}
-		return false
+		return news
 	})
 	switch next {
 	case send:
@@ -73,22 +81,33 @@ func (c *connection) keepLoaded(ctx context.Context, kind *relayed, key objectKe
 // send calls the scheduler to load an object.
 func (c *connection) send(ctx context.Context, kind *relayed, key objectKey, want wanted, load func(context.Context) error) (time.Duration, error) {
 	err := c.call(ctx, load)
+	going := false
+	if refused(err) {
+		// It may be for the time of a termination only, which has no code of its own.
+		found, askErr := c.find(ctx, kind, key.name)
+		switch {
+		case askErr != nil:
+			err = askErr
+		case found != nil && found.phase == gone:
+			err = c.call(ctx, load) // it may have ended in between
+		case found != nil:
+			going = found.phase == terminating
+		}
+	}
 	if ctx.Err() != nil {
 		return 0, err
 	}
-	if err == nil {
-		c.locked(key, func(it *item) bool {
-			it.sending, it.answered = 0, time.Now()
-			it.has = &held{want.generation, want.definition}
-			return false
-		})
-		// Should no word come of it, ask.
-		return askAfter, nil
-	}
-	what, err := c.why(ctx, kind, key, err)
+	what := classify(err, going)
 	c.locked(key, func(it *item) bool {
 		it.sending = 0
-		failure := Failure{Generation: want.generation, Reason: ReasonCallFailed, Message: text(err)}
+		if err == nil {
+			it.answered, it.has = time.Now(), &held{want.generation, want.definition, true}
+			if it.failure != nil && it.failure.Terminal {
+				it.failure = nil
+			}
+			return false
+		}
+		failure := Failure{Generation: want.generation, Reason: ReasonCallFailed, Message: text(err), at: time.Now()}
 		switch what {
 		case classTerminal:
 			failure.Terminal, failure.Reason = true, ReasonRefused
@@ -98,23 +117,14 @@ func (c *connection) send(ctx context.Context, kind *relayed, key objectKey, wan
 		}
 		return it.fail(failure)
 	})
-	if what == classTerminal {
-		return 0, nil
+	switch {
+	case err == nil:
+		return askAfter, nil // should no word come of it
+	case what == classTerminal:
+		return refusedAgain, nil
+	default:
+		return 0, err
 	}
-	return 0, err
-}
-
-// why classifies the error of a call. What the scheduler refuses may be refused
-// for the time of a termination only, which has no code of its own: so ask.
-func (c *connection) why(ctx context.Context, kind *relayed, key objectKey, err error) (class, error) {
-	if !refused(err) {
-		return classify(err, false), err
-	}
-	found, askErr := c.find(ctx, kind, key.name)
-	if askErr != nil {
-		return classRetry, askErr
-	}
-	return classify(err, found != nil && (found.phase == terminating || found.phase == gone)), err
 }
 
 // takeDown unloads an object that is being deleted.
@@ -122,6 +132,7 @@ func (c *connection) takeDown(ctx context.Context, kind *relayed, key objectKey,
 	next, again := nothing, time.Duration(0)
 	c.locked(key, func(it *item) bool {
 		it.adopt(object.GetUID(), object.GetGeneration(), time.Now())
+		it.deleted = true
 		next, again = it.nextDown(time.Now())
 		return false
 	})
@@ -200,13 +211,14 @@ func (c *connection) find(ctx context.Context, kind *relayed, name string) (*wor
 	err := c.call(ctx, func(ctx context.Context) error {
 		return kind.list(ctx, c.client, name, func(w word) { found = &w })
 	})
-	if refused(err) {
+	switch status.Code(err) {
+	case codes.OK:
+		return found, nil
+	case codes.FailedPrecondition, codes.NotFound:
 		return nil, nil
-	}
-	if err != nil {
+	default:
 		return nil, fmt.Errorf("ask for the state: %w", err)
 	}
-	return found, nil
 }
 
 // discard deals with an object that the cluster does not have, and that the
@@ -324,19 +336,23 @@ func (c *connection) locked(key objectKey, change func(*item) bool) {
 // drop counts a message that says nothing to us.
 func (c *connection) drop(why string) { c.metrics.dropped.WithLabelValues(why).Inc() }
 
-// confirmed tells whether an object's status speaks of its generation. The
-// existing operator writes no generation, and only what is about the current one.
+// confirmed tells whether an object's status holds the scheduler's word about its
+// generation. The existing operator writes no generation, and only such words.
 func confirmed(object client.Object) bool {
-	reported, is := object.(reporter)
+	reported, is := object.(interface {
+		GetConditions() []metav1.Condition
+		GetObservedGeneration() int64
+	})
 	if !is {
 		return false
 	}
-	observed := reported.GetObservedGeneration()
-	return observed == object.GetGeneration() || observed == 0 && len(reported.GetConditions()) > 0
-}
-
-// reporter is an object with a status.
-type reporter interface {
-	GetConditions() []metav1.Condition
-	GetObservedGeneration() int64
+	ready := meta.FindStatusCondition(reported.GetConditions(), v1alpha1.ConditionReady)
+	switch {
+	case ready == nil || ready.Reason == ReasonRefused || ready.Reason == ReasonInvalidSpec:
+		return false
+	case reported.GetObservedGeneration() == 0:
+		return ready.ObservedGeneration == 0
+	default:
+		return reported.GetObservedGeneration() == object.GetGeneration()
+	}
 }

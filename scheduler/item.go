@@ -17,21 +17,26 @@ const (
 	// askAgain is how often it asks about an object that is being taken down, in
 	// case that a word got lost.
 	askAgain = 5 * time.Second
+	// refusedAgain is how often it sends what the scheduler refuses: what was in the
+	// way, such as another experiment with the same default, may have gone.
+	refusedAgain = time.Minute
 )
 
 // wanted is what a custom resource wants.
 type wanted struct {
 	generation int64
 	definition digest
-	// confirmed: the object's status holds a word about this generation, so that the
-	// scheduler has been told of it.
-	confirmed bool
 }
 
 // held is what the scheduler has of an object.
 type held struct {
 	generation int64
 	definition digest
+	// trusted: it is of this incarnation. It was sent on this connection, or has the
+	// definition that is wanted, or the object's status spoke of this generation when
+	// it was listed. What else is listed may be of an earlier one, which counted its
+	// generations from 1 as well.
+	trusted bool
 }
 
 // item is what a session knows of one object.
@@ -58,8 +63,8 @@ type item struct {
 	// heard is when the last word came on a stream. It is newer than an answer to a
 	// question that was asked before.
 	heard time.Time
-	// early is the last word on a stream of this connection, from before it was known
-	// what the scheduler has.
+	// early is the last word from before it was known whether it is about this
+	// incarnation.
 	early *word
 	// answered is when the scheduler last answered a call or a question.
 	answered time.Time
@@ -89,10 +94,12 @@ const (
 type Failure struct {
 	// Generation of the object that was sent.
 	Generation int64
-	// Terminal: nothing is tried again until the object changes.
+	// Terminal: the object has to change, or what it refers to.
 	Terminal bool
 	Reason   string // in CamelCase
 	Message  string
+	// at is when the scheduler said so.
+	at time.Time
 }
 
 // Reasons of failures.
@@ -110,12 +117,14 @@ const (
 // adopt makes the item one of the incarnation and generation given. A word about
 // an earlier incarnation is none about this one, but the scheduler still has what
 // it has.
-func (i *item) adopt(uid types.UID, generation int64, now time.Time) {
+// It tells whether that is another one than before.
+func (i *item) adopt(uid types.UID, generation int64, now time.Time) (changed bool) {
+	changed = i.uid != uid || i.generation != generation
 	if i.uid != uid {
 		before := *i
 		*i = item{uid: uid}
-		if before.unload < underway {
-			i.has = before.has
+		if before.unload < underway && before.has != nil {
+			i.has = &held{generation: before.has.generation, definition: before.has.definition}
 		}
 	}
 	if i.generation != generation {
@@ -125,6 +134,7 @@ func (i *item) adopt(uid types.UID, generation int64, now time.Time) {
 			i.busySince = now
 		}
 	}
+	return changed
 }
 
 // action is what to do next about an object.
@@ -144,9 +154,15 @@ const (
 // next decides about an object that is to be loaded. With nothing it may say to
 // look again after a while.
 func (i *item) next(want wanted, replaces bool, now time.Time) (action, time.Duration) {
+	if i.failure != nil && i.failure.Terminal {
+		if i.failure.Reason == ReasonInvalidSpec {
+			return nothing, 0
+		}
+		if rest := refusedAgain - now.Sub(i.failure.at); rest > 0 {
+			return nothing, rest
+		}
+	}
 	switch {
-	case i.failure != nil && i.failure.Terminal:
-		return nothing, 0
 	case i.unload == asking:
 		// Another definition has to go first, or an unload was interrupted.
 		return takeDown, 0
@@ -188,11 +204,27 @@ func (i *item) await(patience time.Duration, now time.Time) (action, time.Durati
 
 // upToDate tells whether the scheduler has what is wanted. Definitions decide and
 // not generations alone, for an object that was made anew counts from 1 again.
-// Where the scheduler tells no definition, or gives it back in other words, the
-// object's status tells whether this incarnation was sent.
+// Where the scheduler tells no definition, or gives it back in other words, it has
+// to be trusted.
 func (i *item) upToDate(want wanted) bool {
 	return i.has != nil && i.has.generation == want.generation &&
-		(i.has.definition == want.definition || want.confirmed)
+		(i.has.definition == want.definition || i.has.trusted)
+}
+
+// verify trusts what the scheduler has if it is what is wanted, and then takes in
+// the word about it that came before. It tells whether that is news.
+func (i *item) verify(want wanted, now time.Time) (news bool) {
+	if i.has == nil || i.has.trusted || !i.upToDate(want) {
+		return false
+	}
+	i.has.trusted = true
+	early := i.early
+	i.early = nil
+	if early == nil || i.unload != loaded {
+		return false
+	}
+	news, _, _ = i.hear(*early, true, now)
+	return news
 }
 
 // hear takes in a word of the scheduler about the object, on a stream or, as an
@@ -207,7 +239,7 @@ func (i *item) hear(w word, certain bool, now time.Time) (news, work bool, dropp
 	}
 	about := w.state.Generation == i.sending || i.has != nil && w.state.Generation == i.has.generation
 	switch {
-	case i.has == nil && i.sending == 0:
+	case i.sending == 0 && (i.has == nil || !i.has.trusted):
 		i.early = &w
 		return false, false, ""
 	case !about:
@@ -232,7 +264,8 @@ func (i *item) hearGoing(w word, certain bool, now time.Time) (news, work bool, 
 			i.unload = asking
 			return false, true, ""
 		}
-		return i.setState(w.state, now), false, ""
+		// What another definition does that has to go first is nobody's status.
+		return i.deleted && i.setState(w.state, now), false, ""
 	}
 	// Of a pipeline, earlier versions end as well, each with its own generation.
 	about := i.has == nil || w.state.Generation >= i.has.generation
@@ -281,9 +314,7 @@ func (i *item) setState(state State, now time.Time) (news bool) {
 
 // fail remembers an error, and tells whether it is news.
 func (i *item) fail(failure Failure) bool {
-	if i.failure != nil && i.failure.Reason == failure.Reason && i.failure.Generation == failure.Generation {
-		return false
-	}
+	known := i.failure != nil && i.failure.Reason == failure.Reason && i.failure.Generation == failure.Generation
 	i.failure = &failure
-	return true
+	return !known
 }

@@ -61,7 +61,10 @@ type Relay struct {
 }
 
 // adder is the part of a controller's queue that wakes an object.
-type adder interface{ Add(reconcile.Request) }
+type adder interface {
+	Add(request reconcile.Request)
+	AddAfter(request reconcile.Request, after time.Duration)
+}
 
 // New makes a relay whose sessions end with ctx.
 func New(ctx context.Context, options Options) *Relay {
@@ -206,13 +209,16 @@ func (r *Relay) Hand(kind Kind, object client.Object) Observation {
 	defer s.mu.Unlock()
 	key := objectKey{kind, object.GetName()}
 	it := s.item(key)
-	it.adopt(object.GetUID(), object.GetGeneration(), time.Now())
-	it.deleted = object.GetDeletionTimestamp() != nil
-	if s.connection != nil {
+	changed := it.adopt(object.GetUID(), object.GetGeneration(), time.Now())
+	deleted := object.GetDeletionTimestamp() != nil
+	changed = changed || it.deleted != deleted
+	it.deleted = deleted
+	// One that the session works on has its turn, after a backoff perhaps.
+	if s.connection != nil && (changed || it.state == nil && it.failure == nil) {
 		s.connection.queue.Add(key)
 	}
 	seen := Observation{Session: true, Reachability: s.reach, BusySince: it.busySince, Unloaded: it.unload == unloaded}
-	if it.state != nil && (it.state.Generation == object.GetGeneration() || object.GetDeletionTimestamp() != nil) {
+	if it.state != nil && it.state.Generation == object.GetGeneration() {
 		seen.State = it.state
 	}
 	if it.failure != nil && it.failure.Generation == object.GetGeneration() {
@@ -311,11 +317,24 @@ func (r *Relay) Wakes(kind Kind) source.Source {
 
 // wake wakes an object. It never waits, and may be called under a session's lock.
 func (r *Relay) wake(kind Kind, namespace, name string) {
+	r.eachQueue(kind, func(queue adder) { queue.Add(request(namespace, name)) })
+}
+
+// wakeLater wakes an object after a while, together with what comes meanwhile.
+func (r *Relay) wakeLater(kind Kind, namespace, name string, after time.Duration) {
+	r.eachQueue(kind, func(queue adder) { queue.AddAfter(request(namespace, name), after) })
+}
+
+func (r *Relay) eachQueue(kind Kind, do func(adder)) {
 	r.queuesMu.RLock()
 	defer r.queuesMu.RUnlock()
 	for _, queue := range r.queues[kind] {
-		queue.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
+		do(queue)
 	}
+}
+
+func request(namespace, name string) reconcile.Request {
+	return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}
 }
 
 // wakeAll wakes everything in a namespace that has to do with a scheduler.

@@ -117,6 +117,8 @@ func (c *connection) resyncObjects(ctx context.Context, kind *relayed) error {
 type incarnation struct {
 	uid        types.UID
 	generation int64
+	// confirmed: its status holds the scheduler's word about this generation.
+	confirmed bool
 }
 
 // present are the objects of a kind in the session's namespace, by name.
@@ -128,7 +130,7 @@ func (c *connection) present(ctx context.Context, kind *relayed) (map[string]inc
 	present := map[string]incarnation{}
 	err := meta.EachListItem(list, func(item runtime.Object) error {
 		object := item.(client.Object)
-		present[object.GetName()] = incarnation{object.GetUID(), object.GetGeneration()}
+		present[object.GetName()] = incarnation{object.GetUID(), object.GetGeneration(), confirmed(object)}
 		return nil
 	})
 	return present, err
@@ -160,7 +162,7 @@ func (c *connection) compare(kind *relayed, present map[string]incarnation, list
 			continue
 		}
 		if w.phase == live || w.phase == idle {
-			it.has = &held{w.state.Generation, w.definition}
+			it.has = &held{w.state.Generation, w.definition, object.confirmed && w.state.Generation == object.generation}
 		}
 		// What came on the stream is newer, or is followed by what is.
 		if early := it.early; early != nil {
@@ -174,10 +176,12 @@ func (c *connection) compare(kind *relayed, present map[string]incarnation, list
 		if _, found := present[name]; found || !w.ours(c.namespace) {
 			continue
 		}
-		it := c.item(objectKey{kind.kind, name})
+		key := objectKey{kind.kind, name}
+		it, known := c.items[key]
 		// Of an idle one nobody can tell whether it was stopped: once is enough.
-		if w.phase == live || w.phase == idle && it.unload != unloaded {
-			it.has, it.unload = &held{w.state.Generation, w.definition}, loaded
+		if w.phase == live || w.phase == idle && (!known || it.unload != unloaded) {
+			it = c.item(key)
+			it.has, it.unload = &held{w.state.Generation, w.definition, true}, loaded
 			names = append(names, name)
 		}
 	}

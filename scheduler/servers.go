@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,6 +29,10 @@ type server struct {
 	scaling *ScalingRequest
 }
 
+// loadedWait is how long the number of loaded models is gathered: they load by the
+// thousand.
+const loadedWait = time.Second
+
 // ServerState is the scheduler's word about a Server.
 type ServerState struct {
 	// Generation of the Server that the word speaks of.
@@ -41,6 +46,8 @@ type ScalingRequest struct {
 	// Generation of the Server that the scheduler knew.
 	Generation int64
 	Replicas   int64
+	// At is when it asked.
+	At time.Time
 }
 
 // resyncServers tells the scheduler of all Servers at once, and that these are all:
@@ -65,11 +72,11 @@ func (c *connection) resyncServers(ctx context.Context) error {
 		return err
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.open[Server] = true
-	c.mu.Unlock()
-	// What changed meanwhile.
-	for i := range list.Items {
-		c.queue.Add(objectKey{Server, list.Items[i].Name})
+	// What came, changed and went meanwhile. Those that have come are known by now.
+	for name := range c.servers {
+		c.queue.Add(objectKey{Server, name})
 	}
 	return nil
 }
@@ -101,14 +108,14 @@ func (c *connection) driveServer(ctx context.Context, name string) error {
 // Models while the pods drain.
 func (c *connection) forgetServer(ctx context.Context, name string) error {
 	c.mu.Lock()
-	it, known := c.servers[name]
-	c.mu.Unlock()
-	if !known {
-		return nil
+	told, generation := digest{}, int64(0)
+	if it, known := c.servers[name]; known {
+		told, generation = it.told, it.generation
 	}
-	if it.told != (digest{}) {
+	c.mu.Unlock()
+	if told != (digest{}) {
 		err := c.notify(ctx, &pb.ServerNotifyRequest{Servers: []*pb.ServerNotify{{
-			Name: name, KubernetesMeta: &pb.KubernetesMeta{Namespace: c.namespace, Generation: it.generation},
+			Name: name, KubernetesMeta: &pb.KubernetesMeta{Namespace: c.namespace, Generation: generation},
 		}}})
 		if err != nil {
 			return err
@@ -137,7 +144,7 @@ func (c *connection) notify(ctx context.Context, request *pb.ServerNotifyRequest
 }
 
 // deployed is what there is to tell of a Server: nil without a workload, and for
-// one that contradicts itself, which its controller tells.
+// one whose spec contradicts itself, which its controller tells.
 func (c *connection) deployed(ctx context.Context, object *v1alpha1.Server) (*pb.ServerNotify, error) {
 	if object.DeletionTimestamp != nil {
 		return ServerMessage(object, nil)
@@ -203,15 +210,15 @@ func (c *connection) hearServer(message *pb.ServerStatusResponse) {
 			return
 		}
 		it.state = &state
+		c.wakeLater(Server, c.namespace, name, loadedWait)
 	case pb.ServerStatusResponse_ScalingRequest:
 		if message.GetExpectedReplicas() < 0 {
 			c.drop("negative_replicas")
 			return
 		}
-		it.scaling = &ScalingRequest{Generation: meta.GetGeneration(), Replicas: int64(message.GetExpectedReplicas())}
+		it.scaling = &ScalingRequest{Generation: meta.GetGeneration(), Replicas: int64(message.GetExpectedReplicas()), At: time.Now()}
+		c.wake(Server, c.namespace, name)
 	default:
 		c.drop("unknown_type")
-		return
 	}
-	c.wake(Server, c.namespace, name)
 }

@@ -49,8 +49,8 @@ type Reachability struct {
 	Since time.Time
 	// Silent: it has had no connection for longer than [Options.Silence].
 	Silent bool
-	// Reason in CamelCase and Message, of the first failure since the connection was
-	// lost: later ones differ in ports and times.
+	// Reason in CamelCase and Message of the last failure, or of the first in a row
+	// with the same reason: later ones differ in ports and times.
 	Reason, Message string
 }
 
@@ -134,7 +134,18 @@ func (s *session) speaks(c *connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.connection = c
-	for _, it := range s.items {
+	wasSilent := s.reach.Silent
+	s.reach.Silent = false
+	for key, it := range s.items {
+		if it.uid == "" && it.unload != unloaded {
+			delete(s.items, key)
+			continue
+		}
+		if wasSilent {
+			// Their statuses say that there is no connection.
+			it.busySince = time.Now()
+			s.wake(key.kind, s.namespace, key.name)
+		}
 		// What a scheduler had before says nothing about what it has now.
 		it.has, it.early, it.sending, it.hint, it.ended = nil, nil, 0, false, false
 		if it.unload == underway {
@@ -173,7 +184,6 @@ func (s *session) lost(err error) {
 		s.reach = Reachability{Since: before.Since, Silent: before.Silent, Reason: reason, Message: fmt.Sprintf("%s: %s", s.target(s.namespace), text(err))}
 		if before.Connected {
 			s.reach.Since = time.Now()
-			s.silence.Reset(s.Silence)
 		}
 		s.log.Info("not connected", "address", s.target(s.namespace), "reason", reason, "error", err.Error())
 		s.wakeRuntimes(s.namespace)
@@ -181,6 +191,7 @@ func (s *session) lost(err error) {
 	if !spoke {
 		return
 	}
+	s.silence.Reset(s.Silence)
 	for key, it := range s.items {
 		// Their controllers look whether they can go without the scheduler's word.
 		if it.deleted {
@@ -194,7 +205,7 @@ func (s *session) lost(err error) {
 func (s *session) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reach.Connected {
+	if s.connection != nil {
 		return
 	}
 	s.reach.Silent = true

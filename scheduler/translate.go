@@ -162,13 +162,14 @@ func ServerMessage(server *v1alpha1.Server, deployed *int64) (*pb.ServerNotify, 
 	if server.DeletionTimestamp != nil {
 		return message, nil
 	}
-	scaling := server.Spec.ScalingSpec
-	if deployed != nil {
-		scaling.Replicas = deployed
-	}
-	replicas, minReplicas, maxReplicas, err := scaling.Bounds()
+	replicas, minReplicas, maxReplicas, err := server.Spec.Bounds()
 	if err != nil {
 		return nil, fmt.Errorf("spec: %w", err)
+	}
+	if deployed != nil {
+		// What is there is there, in bounds or not.
+		replicas = uint32(max(0, *deployed))
+		minReplicas, maxReplicas = min(minReplicas, replicas), max(maxReplicas, replicas)
 	}
 	message.ExpectedReplicas, message.MinReplicas, message.MaxReplicas = replicas, minReplicas, maxReplicas
 	return message, nil

@@ -141,9 +141,12 @@ func TestMessageErrors(t *testing.T) {
 func TestServerMessageTellsOfTheWorkload(t *testing.T) {
 	server := &v1alpha1.Server{ObjectMeta: metav1.ObjectMeta{Name: "s"}}
 	server.Spec.Replicas = new(int64(5))
-	message, err := scheduler.ServerMessage(server, new(int64(2)))
-	if err != nil || message.GetExpectedReplicas() != 2 {
-		t.Errorf("message %v, error %v; want 2 replicas", message, err)
+	server.Spec.MinReplicas, server.Spec.MaxReplicas = new(int64(3)), new(int64(6))
+	for deployed, want := range map[int64][3]uint32{2: {2, 2, 6}, 4: {4, 3, 6}, 7: {7, 3, 7}} {
+		message, err := scheduler.ServerMessage(server, &deployed)
+		if got := [3]uint32{message.GetExpectedReplicas(), message.GetMinReplicas(), message.GetMaxReplicas()}; err != nil || got != want {
+			t.Errorf("%d deployed: %v, error %v; want %v", deployed, got, err, want)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -142,7 +143,7 @@ func run(flags settings) error {
 	if err != nil {
 		return fmt.Errorf("make the manager: %w", err)
 	}
-	tls, err := scheduler.TLSFromEnvironment(os.Getenv, os.Getenv("POD_NAMESPACE"))
+	tls, err := scheduler.TLSFromEnvironment(os.Getenv, cmp.Or(flags.namespace, os.Getenv("POD_NAMESPACE")))
 	if err != nil {
 		return err
 	}
