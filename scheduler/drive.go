@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
@@ -47,11 +48,11 @@ func (c *connection) drive(ctx context.Context, key objectKey) (time.Duration, e
 // keepLoaded sends an object that is wanted, if the scheduler lacks it.
 func (c *connection) keepLoaded(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
 	message, definition, err := kind.translate(object)
-	want := wanted{generation: object.GetGeneration(), definition: definition}
+	want := wanted{uid: object.GetUID(), generation: object.GetGeneration(), definition: definition}
 	next, again := nothing, time.Duration(0)
 	c.locked(key, func(it *item) bool {
 		now := time.Now()
-		it.adopt(object.GetUID(), want.generation, now)
+		it.adopt(want.uid, want.generation, now)
 		if it.unload == unloaded {
 			// Another definition was in the way, and is not any more.
 			it.unload = loaded
@@ -70,7 +71,7 @@ func (c *connection) keepLoaded(ctx context.Context, kind *relayed, key objectKe
 	case send:
 		return c.send(ctx, kind, key, want, func(ctx context.Context) error { return kind.load(ctx, c.client, message) })
 	case takeDown:
-		return c.unload(ctx, kind, key, want.generation)
+		return c.unload(ctx, kind, key, object)
 	case ask:
 		return c.ask(ctx, kind, key)
 	default:
@@ -99,6 +100,9 @@ func (c *connection) send(ctx context.Context, kind *relayed, key objectKey, wan
 	}
 	what := classify(err, going)
 	c.locked(key, func(it *item) bool {
+		if it.uid != want.uid {
+			return false // another one has come, and has its own turn
+		}
 		it.sending = 0
 		if err == nil {
 			it.answered, it.has = time.Now(), &held{want.generation, want.definition, true}
@@ -138,7 +142,7 @@ func (c *connection) takeDown(ctx context.Context, kind *relayed, key objectKey,
 	})
 	switch next {
 	case takeDown:
-		return c.unload(ctx, kind, key, object.GetGeneration())
+		return c.unload(ctx, kind, key, object)
 	case ask:
 		return c.ask(ctx, kind, key)
 	default:
@@ -147,9 +151,12 @@ func (c *connection) takeDown(ctx context.Context, kind *relayed, key objectKey,
 }
 
 // unload calls the scheduler to unload an object.
-func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, generation int64) (time.Duration, error) {
+func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
+	uid, generation := object.GetUID(), object.GetGeneration()
 	c.locked(key, func(it *item) bool {
-		it.unload = asking
+		if it.uid == uid {
+			it.unload = asking
+		}
 		return false
 	})
 	err := c.call(ctx, func(ctx context.Context) error {
@@ -169,6 +176,9 @@ func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, g
 	}
 	hint := false
 	c.locked(key, func(it *item) bool {
+		if it.uid != uid {
+			return false // another one has come, and has its own turn
+		}
 		if err != nil {
 			return it.fail(Failure{Generation: generation, Reason: ReasonCallFailed, Message: text(err)})
 		}
@@ -224,12 +234,12 @@ func (c *connection) find(ctx context.Context, kind *relayed, name string) (*wor
 // discard deals with an object that the cluster does not have, and that the
 // scheduler may have.
 func (c *connection) discard(ctx context.Context, kind *relayed, key objectKey) error {
-	has, generation := false, int64(0)
+	has, uid, generation := false, types.UID(""), int64(0)
 	c.mu.Lock()
 	if it, known := c.items[key]; known {
 		switch {
 		case it.has != nil && it.unload < underway:
-			has, generation = true, it.has.generation
+			has, uid, generation = true, it.uid, it.has.generation
 		case it.uid != "":
 			delete(c.items, key)
 		}
@@ -256,6 +266,11 @@ func (c *connection) discard(ctx context.Context, kind *relayed, key objectKey) 
 	c.log.Info("unloaded what no custom resource asks for", "kind", key.kind, "name", key.name)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if it := c.item(key); it.uid != uid {
+		it.has = nil // another one has come meanwhile
+		c.queue.Add(key)
+		return nil
+	}
 	// Remembered, for an experiment is listed long after it was stopped.
 	c.items[key] = &item{unload: unloaded}
 	return nil

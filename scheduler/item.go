@@ -24,6 +24,7 @@ const (
 
 // wanted is what a custom resource wants.
 type wanted struct {
+	uid        types.UID
 	generation int64
 	definition digest
 }
