@@ -235,6 +235,21 @@ var _ = Describe("The relay", func() {
 		Eventually(gone(&v1alpha1.SeldonRuntime{ObjectMeta: objectMeta(namespace, "seldon")})).Should(BeTrue())
 	})
 
+	It("lets go what users made when the garbage collector takes the runtime", func() {
+		sim := newScheduler(namespace)
+		runtime := newRuntime(namespace, withServer)
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		// The scheduler would not answer any more.
+		release := sim.HangCalls("UnloadModel")
+		DeferCleanup(release)
+		Expect(admin.Delete(lifetime, runtime, client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
+		Eventually(gone(runtime)).Should(BeTrue())
+		Eventually(ready(model)).Should(HavePrefix("False NoRuntime"))
+		Expect(admin.Delete(lifetime, model)).To(Succeed())
+		Eventually(gone(model)).WithTimeout(deletionDeadline / 2).Should(BeTrue())
+	})
+
 	It("loads a name again that has just been deleted", func() {
 		sim := newScheduler(namespace, func(o *simulator.Options) { o.Delays.AgentUnload = time.Second })
 		newRuntime(namespace, withServer)
