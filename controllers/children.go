@@ -15,9 +15,9 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition"
 )
 
-// progressWait is how long the progress of a child waits for that of others. A
-// child that comes up changes its status several times, and each status of its
-// owner is a write; of one second they need only one.
+// progressWait is how long what is no hurry waits for more of its kind. A child that
+// comes up changes its status several times, and each status of its owner is a
+// write; of one second they need only one.
 const progressWait = time.Second
 
 // owns watches the kinds of children of owner.
@@ -50,6 +50,21 @@ func (h childHandler) Update(ctx context.Context, e event.UpdateEvent, to queue)
 		to = patientQueue{to}
 	}
 	h.EventHandler.Update(ctx, e, to) //nolint:forbidigo // an event handler's, which writes nothing
+}
+
+// patientHandler wakes after progressWait, whatever happens.
+type patientHandler struct{ handler.EventHandler }
+
+func (h patientHandler) Create(ctx context.Context, e event.CreateEvent, to queue) {
+	h.EventHandler.Create(ctx, e, patientQueue{to})
+}
+
+func (h patientHandler) Update(ctx context.Context, e event.UpdateEvent, to queue) {
+	h.EventHandler.Update(ctx, e, patientQueue{to}) //nolint:forbidigo // an event handler's, which writes nothing
+}
+
+func (h patientHandler) Delete(ctx context.Context, e event.DeleteEvent, to queue) {
+	h.EventHandler.Delete(ctx, e, patientQueue{to})
 }
 
 // patientQueue takes requests for later. One that is due earlier stays so.

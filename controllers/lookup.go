@@ -3,14 +3,11 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -69,29 +66,10 @@ func (e *environment) neighbours(list client.ObjectList) handler.EventHandler {
 	})
 }
 
-// countWait is how long a runtime waits for further Models and Pipelines to come
-// and go before it counts them: they do so by the thousand.
-const countWait = time.Second
-
-// gathered is neighbours for objects of which there are many: those that come and
-// go within countWait wake once.
+// gathered is neighbours for objects that come and go by the thousand: those of one
+// second wake once.
 func (e *environment) gathered(list client.ObjectList) handler.EventHandler {
-	wake := func(ctx context.Context, object client.Object, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-		for _, request := range e.requestsFor(ctx, list, client.InNamespace(object.GetNamespace())) {
-			queue.AddAfter(request, countWait)
-		}
-	}
-	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			wake(ctx, e.Object, queue)
-		},
-		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			wake(ctx, e.ObjectNew, queue)
-		},
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			wake(ctx, e.Object, queue)
-		},
-	}
+	return patientHandler{e.neighbours(list)}
 }
 
 func (e *environment) requestsFor(ctx context.Context, list client.ObjectList, options ...client.ListOption) []reconcile.Request {

@@ -226,9 +226,11 @@ func experimentWord(message *pb.ExperimentStatusResponse) word {
 
 // IsProgress tells the reasons of conditions that the scheduler leaves by itself.
 func IsProgress(reason string) bool {
+	if state, is := pb.ModelStatus_ModelState_value[reason]; is {
+		return modelIsBusy(pb.ModelStatus_ModelState(state))
+	}
 	switch reason {
-	case "ModelStateUnknown", "ModelProgressing", "ModelCreate", "ModelTerminate", "ModelTerminating",
-		"PipelineStatusUnknown", "PipelineCreate", "PipelineCreating", "PipelineRebalancing", "ModelsNotReady":
+	case "PipelineStatusUnknown", "PipelineCreate", "PipelineCreating", "PipelineRebalancing", "ModelsNotReady":
 		return true
 	default:
 		return false
