@@ -173,9 +173,9 @@ var _ = Describe("Release", Serial, func() {
 	It("takes every finalizer off, and tells of what", func() {
 		namespace := newNamespace()
 		newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		runtime := newRuntime(namespace, withServer)
 		objects := []client.Object{newModel(namespace, "iris"), newPipeline(namespace, "iris"), newExperiment(namespace, "iris")}
-		for _, object := range objects {
+		for _, object := range append([]client.Object{runtime}, objects...) {
 			Eventually(func() []string {
 				Expect(admin.Get(lifetime, client.ObjectKeyFromObject(object), object)).To(Succeed())
 				return object.GetFinalizers()
