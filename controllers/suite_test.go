@@ -121,8 +121,23 @@ func startOperator(options controllers.Options) *runningOperator {
 		defer close(running.stopped)
 		Expect(mgr.Start(ctx)).To(Succeed())
 	}()
-	Expect(mgr.GetCache().WaitForCacheSync(ctx)).To(BeTrue())
+	waitUntilItWorks()
 	return running
+}
+
+// waitUntilItWorks waits until both composing controllers have seen what there was
+// when they began: what is made from then on is new to them.
+func waitUntilItWorks() {
+	GinkgoHelper()
+	probe := newRuntime(newNamespace(), func(r *v1alpha1.SeldonRuntime) {
+		r.Spec.Servers = []v1alpha1.RuntimeServer{{Name: "probe", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}}}
+	})
+	Eventually(func(g Gomega) {
+		server := &v1alpha1.Server{}
+		g.Expect(admin.Get(lifetime, client.ObjectKey{Namespace: probe.Namespace, Name: "probe"}, server)).To(Succeed())
+		g.Expect(server.Status.ObservedGeneration).To(Equal(server.Generation))
+	}).Should(Succeed())
+	Expect(admin.Delete(lifetime, probe)).To(Succeed())
 }
 
 func (o *runningOperator) stop() {
