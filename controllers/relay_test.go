@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"google.golang.org/grpc/codes"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -56,6 +57,36 @@ func newExperiment(namespace string, candidates ...string) *v1alpha1.Experiment 
 // gone tells whether an object is no more.
 func gone(object client.Object) func() bool {
 	return func() bool { return !exists(object.GetNamespace(), object.GetName(), object)() }
+}
+
+// refuseFinalizers has the API server refuse finalizers on the Models of a
+// namespace, until the function that it returns is called.
+func refuseFinalizers(namespace string) (allow func()) {
+	GinkgoHelper()
+	name := metav1.ObjectMeta{Name: "no-finalizers-" + namespace}
+	inNamespace := &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: namespace}}
+	policy := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: name, Spec: admissionv1.ValidatingAdmissionPolicySpec{
+		MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
+			Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+			Rule:       admissionv1.Rule{APIGroups: []string{v1alpha1.GroupVersion.Group}, APIVersions: []string{"*"}, Resources: []string{"models"}},
+		}}}},
+		Validations: []admissionv1.Validation{{Expression: "!has(object.metadata.finalizers)"}},
+	}}
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: name, Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+		PolicyName: name.Name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+		MatchResources: &admissionv1.MatchResources{NamespaceSelector: inNamespace},
+	}}
+	for _, object := range []client.Object{policy, binding} {
+		Expect(admin.Create(lifetime, object)).To(Succeed())
+		DeferCleanup(func() { Expect(client.IgnoreNotFound(admin.Delete(lifetime, object))).To(Succeed()) })
+	}
+	probe := &v1alpha1.Model{ObjectMeta: objectMeta(namespace, "probe")}
+	probe.Spec.StorageURI, probe.Finalizers = "gs://models/one", []string{"example.com/held"}
+	Eventually(func() error { return admin.Create(lifetime, probe.DeepCopy(), client.DryRunAll) }).Should(HaveOccurred())
+	return func() {
+		GinkgoHelper()
+		Expect(admin.Delete(lifetime, binding)).To(Succeed())
+	}
 }
 
 // served names what a scheduler has and has not been told to take down.
@@ -215,6 +246,18 @@ var _ = Describe("The relay", func() {
 		}
 		Expect(sim.Restart(simulator.RestartOptions{})).To(Succeed())
 		Eventually(served(sim)).Should(BeEmpty(), "what no custom resource asks for")
+	})
+
+	It("loads nothing that could go without its being unloaded", func() {
+		sim := newScheduler(namespace)
+		allow := refuseFinalizers(namespace)
+		model := newModel(namespace, "iris")
+		// It asks for what there is when it is connected.
+		runtime := newRuntime(namespace, withServer)
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
+		Consistently(served(sim)).Should(BeEmpty())
+		allow()
+		Eventually(ready(model)).Should(HavePrefix("True"))
 	})
 
 	It("lets everything go with its namespace", func() {

@@ -53,6 +53,9 @@ func (c *connection) keepLoaded(ctx context.Context, kind *relayed, key objectKe
 	c.locked(key, func(it *item) bool {
 		now := time.Now()
 		it.adopt(want.uid, want.generation, now)
+		if !it.handed {
+			return false
+		}
 		if it.unload == unloaded {
 			// Another definition was in the way, and is not any more.
 			it.unload = loaded

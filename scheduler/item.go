@@ -46,6 +46,9 @@ type item struct {
 	uid types.UID
 	// generation that was handed over last.
 	generation int64
+	// handed: its controller has handed this incarnation over, so that it does not
+	// go without us. The cache may show it earlier.
+	handed bool
 	// deleted: the object is being deleted, and its controller waits for our word.
 	deleted bool
 	// has is what the scheduler has, by its answers and listings on this connection;

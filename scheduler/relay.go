@@ -199,7 +199,8 @@ type Observation struct {
 }
 
 // Hand hands over an object as it is now, deleted ones included, and returns what
-// is known of it.
+// is known of it. The object has the kind's finalizer: what is not handed over is
+// not loaded.
 func (r *Relay) Hand(kind Kind, object client.Object) Observation {
 	s := r.session(object.GetNamespace())
 	if s == nil {
@@ -211,8 +212,8 @@ func (r *Relay) Hand(kind Kind, object client.Object) Observation {
 	it := s.item(key)
 	changed := it.adopt(object.GetUID(), object.GetGeneration(), time.Now())
 	deleted := object.GetDeletionTimestamp() != nil
-	changed = changed || it.deleted != deleted
-	it.deleted = deleted
+	changed = changed || !it.handed || it.deleted != deleted
+	it.handed, it.deleted = true, deleted
 	// One that the session works on has its turn, after a backoff perhaps.
 	if s.connection != nil && (changed || it.state == nil && it.failure == nil) {
 		s.connection.queue.Add(key)
