@@ -80,7 +80,9 @@ test: controlplane ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' n
 	$(strip $(TEST) $(TESTFLAGS)) $(PACKAGES)
 
 .PHONY: bench
-bench: controlplane ## Run all benchmarks.
+bench: controlplane ## Print the figures: budgets of requests, and all benchmarks.
+	@# With -bench, even for none, the go command shows what a package prints.
+	go test -timeout 60m -run '^TestControllers$$' -bench '^$$' ./controllers -ginkgo.no-color -ginkgo.focus 'The cost'
 	go test -p 1 -timeout 60m -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: demo

@@ -15,6 +15,12 @@ import (
 	"github.com/seldon-operator/seldon-operator/controllers"
 )
 
+// figure has `make bench` print a figure.
+func figure(what string, value int) {
+	GinkgoHelper()
+	AddReportEntry(what, value, ReportEntryVisibilityAlways)
+}
+
 // What the operator sends, request by request. Events are not counted.
 var _ = Describe("The cost", func() {
 	var namespace string
@@ -45,9 +51,11 @@ var _ = Describe("The cost", func() {
 			Expect(count).To(Equal(1), entry)
 		}
 		Expect(requests.since(0, namespace)).To(HaveLen(len(made)), "nothing has to be read")
+		figure("bring-up: requests besides status", len(perObject))
 		// At most one for each of 8 conditions that turns, and the first word.
 		for path, count := range statuses {
 			Expect(count).To(BeNumerically("<=", 10), path)
+			figure("bring-up: writes of the status of "+strings.Join(strings.Split(path, "/")[6:], " "), count)
 		}
 	})
 
@@ -61,7 +69,9 @@ var _ = Describe("The cost", func() {
 			Expect(err == nil || apierrors.IsConflict(err)).To(BeTrue())
 		}
 		quiet(namespace)
-		Expect(requests.since(mark, namespace)).To(BeEmpty())
+		sent := requests.since(mark, namespace)
+		figure("nothing to do, and 100 status changes of children: requests", len(sent))
+		Expect(sent).To(BeEmpty())
 	})
 
 	It("of a changed key of a configuration is one patch", func() {
@@ -70,6 +80,7 @@ var _ = Describe("The cost", func() {
 		Eventually(func() string { return get(namespace, "seldon-agent", &corev1.ConfigMap{}).Data["agent.yaml"] }).Should(ContainSubstring("config:"))
 		quiet(namespace)
 		sent := slices.DeleteFunc(requests.since(mark, namespace), func(entry string) bool { return strings.HasSuffix(entry, "/status") })
+		figure("one changed ConfigMap key: requests", len(sent))
 		Expect(sent).To(Equal([]string{"PATCH /api/v1/namespaces/" + namespace + "/configmaps/seldon-agent"}))
 	})
 
@@ -78,6 +89,8 @@ var _ = Describe("The cost", func() {
 		restartOperator(controllers.Options{Namespace: operatorNamespace})
 		Eventually(func() []string { return requests.since(mark, namespace) }).ShouldNot(BeEmpty(), "it looks at every instance")
 		quiet(namespace)
-		Expect(writes(requests.since(mark, namespace))).To(BeEmpty())
+		made := writes(requests.since(mark, namespace))
+		figure("restart of the operator: writes", len(made))
+		Expect(made).To(BeEmpty())
 	})
 })
