@@ -98,6 +98,9 @@ func (e *Engine) takeOver(ctx context.Context, owner Owner, child Child) (taken 
 		if value := child.Object.GetAnnotations()[origin]; value != "" && live.GetAnnotations()[origin] == "" {
 			annotations[origin] = value
 		}
+		if child.RollReaders {
+			annotations[e.Policy.adoptedAnnotation()] = e.Policy.configurationOf(live).Now
+		}
 		patch, err := metadataPatch(live, e.Policy.labels(owner), annotations)
 		if err != nil {
 			return err

@@ -39,6 +39,9 @@ func (p Policy) seedAnnotation() string { return p.Domain + "seeded" }
 // originAnnotation remembers on a workload the configuration it was made with.
 func (p Policy) originAnnotation() string { return p.Domain + "config-origin" }
 
+// adoptedAnnotation remembers on a configuration that was adopted what it was then.
+func (p Policy) adoptedAnnotation() string { return p.Domain + "config-adopted" }
+
 // rollAnnotation is the mark on a pod template that rolls its pods.
 func (p Policy) rollAnnotation() string { return p.Domain + "config-digest" }
 

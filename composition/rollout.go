@@ -1,6 +1,7 @@
 package composition
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -14,44 +15,64 @@ import (
 // function of what is in the cluster and what is wanted, whenever the operator
 // was stopped, and neither creation nor adoption restarts anything.
 
-// Configurations are the contents of ConfigMaps and Secrets whose readers roll,
-// by name, of one namespace.
-type Configurations map[string]any
+// Configurations are ConfigMaps and Secrets whose readers roll, by name, of one
+// namespace.
+type Configurations map[string]Configuration
+
+// Configuration is what pods read of a ConfigMap or Secret, as digests.
+type Configuration struct {
+	// Now is the digest of the contents.
+	Now string
+	// Adopted is the digest that its owner found when it adopted it; empty if the
+	// owner made it.
+	Adopted string
+}
+
+// ConfigurationOf is the configuration of an object with these annotations, and
+// contents that are fit for JSON.
+func (p Policy) ConfigurationOf(annotations map[string]string, contents any) Configuration {
+	return Configuration{Now: digestOf(contents).String(), Adopted: annotations[p.adoptedAnnotation()]}
+}
+
+// configurationOf reads a ConfigMap or Secret.
+func (p Policy) configurationOf(object *unstructured.Unstructured) Configuration {
+	contents, binary := object.Object["data"], object.Object["binaryData"]
+	if binary != nil {
+		contents = []any{contents, binary}
+	}
+	return p.ConfigurationOf(object.GetAnnotations(), contents)
+}
 
 // rendered are the configurations among children whose readers roll.
-func rendered(children []Child) Configurations {
+func (s Situation) rendered() Configurations {
 	configurations := Configurations{}
-	for _, child := range children {
+	for _, child := range s.Children {
 		if child.RollReaders {
-			configurations[child.Object.GetName()] = contentsOf(child.Object)
+			configurations[child.Object.GetName()] = s.Policy.configurationOf(child.Object)
 		}
 	}
 	return configurations
 }
 
-// contentsOf is what pods read of a ConfigMap or Secret.
-func contentsOf(configuration *unstructured.Unstructured) any {
-	data, binary := configuration.Object["data"], configuration.Object["binaryData"]
-	if binary == nil {
-		return data
-	}
-	return []any{data, binary}
-}
-
 // markRollouts writes origin and mark on the workloads among the children. The
 // origin is what a live workload remembers. One that does not, because it is
 // being adopted or begins to read a configuration, runs with what is live now.
-// others are the configurations of other owners.
+// others are the configurations of other owners. These may have adopted them a
+// moment ago, and changed them by that: a workload that is adopted after that still
+// runs with what they found.
 func (s Situation) markRollouts(others Configurations) {
-	wanted := rendered(s.Children)
-	before := Configurations{}
+	wanted := s.rendered()
+	before, found := Configurations{}, Configurations{}
 	for key, object := range s.Live {
-		if _, found := wanted[key.Name]; found && (key.Kind == "ConfigMap" || key.Kind == "Secret") {
-			before[key.Name] = contentsOf(object)
+		if _, reads := wanted[key.Name]; reads && (key.Kind == "ConfigMap" || key.Kind == "Secret") {
+			before[key.Name] = Configuration{Now: s.Policy.configurationOf(object).Now}
 		}
 	}
 	maps.Copy(wanted, others)
 	maps.Copy(before, others)
+	for name, configuration := range before {
+		found[name] = Configuration{Now: cmp.Or(configuration.Adopted, configuration.Now)}
+	}
 	for _, child := range s.Children {
 		if !isWorkload(child.Object.GroupVersionKind().GroupKind()) {
 			continue
@@ -63,8 +84,13 @@ func (s Situation) markRollouts(others Configurations) {
 		today := wanted.digest(names)
 		origin := today
 		if live := s.Live[child.Key()]; live != nil {
-			if origin = live.GetAnnotations()[s.Policy.originAnnotation()]; origin == "" {
+			origin = live.GetAnnotations()[s.Policy.originAnnotation()]
+			switch {
+			case origin != "":
+			case s.Policy.isOurs(live):
 				origin = before.digest(names)
+			default:
+				origin = found.digest(names)
 			}
 		}
 		setField(child.Object.Object, origin, "metadata", "annotations", s.Policy.originAnnotation())
@@ -95,9 +121,9 @@ func (c Configurations) readBy(workload *unstructured.Unstructured) []string {
 
 // digest of the named configurations together.
 func (c Configurations) digest(names []string) string {
-	contents := make(map[string]any, len(names))
+	contents := make(map[string]string, len(names))
 	for _, name := range names {
-		contents[name] = c[name]
+		contents[name] = c[name].Now
 	}
 	return digestOf(contents).String()
 }

@@ -17,7 +17,7 @@ func reader(spec string) func(t *testing.T) *unstructured.Unstructured {
 }
 
 func TestReadBy(t *testing.T) {
-	configurations := Configurations{"config": 1, "token": 2}
+	configurations := Configurations{"config": {Now: "1"}, "token": {Now: "2"}}
 	for spec, want := range map[string][]string{
 		`{}`: nil,
 		`{"volumes":[{"name":"v","configMap":{"name":"config"}}]}`:                                                                                                             {"config"},
@@ -40,8 +40,16 @@ func TestMarkRollouts(t *testing.T) {
 	config := func(data string) *unstructured.Unstructured {
 		return testObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "config", map[string]any{"data": map[string]any{"key": data}})
 	}
+	configuration := func(data string) Configuration {
+		return testPolicy.ConfigurationOf(nil, map[string]string{"key": data})
+	}
 	digestFor := func(data string) string {
-		return Configurations{"config": map[string]any{"key": data}}.digest([]string{"config"})
+		return Configurations{"config": configuration(data)}.digest([]string{"config"})
+	}
+	// theirs was adopted with the data given, and is now another.
+	theirs := func(adopted string) Configurations {
+		adoptedAs := map[string]string{testPolicy.adoptedAnnotation(): configuration(adopted).Now}
+		return Configurations{"config": testPolicy.ConfigurationOf(adoptedAs, map[string]string{"key": "theirs"})}
 	}
 	liveWeb := func(origin string) *unstructured.Unstructured {
 		live := web(t)
@@ -61,8 +69,11 @@ func TestMarkRollouts(t *testing.T) {
 		"one made with another":                    {live: []*unstructured.Unstructured{liveWeb(digestFor("old"))}, origin: digestFor("old"), mark: digestFor("new")},
 		"an adopted one":                           {live: []*unstructured.Unstructured{liveWeb(""), config("new")}, origin: digestFor("new")},
 		"an adopted one with another":              {live: []*unstructured.Unstructured{liveWeb(""), config("old")}, origin: digestFor("old"), mark: digestFor("new")},
-		"another owner's configuration":            {others: Configurations{"config": map[string]string{"key": "theirs"}}, notRendered: true, origin: digestFor("theirs")},
-		"another owner's configuration, adopted":   {live: []*unstructured.Unstructured{liveWeb("")}, others: Configurations{"config": map[string]string{"key": "theirs"}}, notRendered: true, origin: digestFor("theirs")},
+		"another owner's configuration":            {others: Configurations{"config": configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
+		"another owner's, adopted as it is":        {live: []*unstructured.Unstructured{liveWeb("")}, others: Configurations{"config": configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
+		"another owner's, adopted with another":    {live: []*unstructured.Unstructured{liveWeb("")}, others: theirs("old"), notRendered: true, origin: digestFor("old"), mark: digestFor("theirs")},
+		"another owner's, made after its adoption": {others: theirs("old"), notRendered: true, origin: digestFor("theirs")},
+		"another owner's, read later than adopted": {live: []*unstructured.Unstructured{asLive(liveWeb(""), "1")}, others: theirs("old"), notRendered: true, origin: digestFor("theirs")},
 		"one that nobody said is read only once":   {notRendered: true},
 		"nothing rolls that remembers, unrendered": {live: []*unstructured.Unstructured{liveWeb(digestFor("old"))}, notRendered: true},
 	}

@@ -140,6 +140,24 @@ var _ = Describe("Adoption", Serial, func() {
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(rolled(namespace)()).To(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway"))
 	})
+
+	It("holds a Server for a configuration that the runtime's adoption has changed before", func() {
+		runtime := existing(namespace, "seldonruntime.yaml", &v1alpha1.SeldonRuntime{}, func(object *unstructured.Unstructured) {
+			Expect(unstructured.SetNestedField(object.Object, "moved:4317", "spec", "config", "tracingConfig", "otelExporterEndpoint")).To(Succeed())
+		})
+		existingChildren(runtime, "runtime.yaml")
+		start()
+		Eventually(func() string { return get(namespace, "seldon-tracing", &corev1.ConfigMap{}).Data["tracing.json"] }).Should(ContainSubstring("moved"))
+		operator.stop()
+		server := existing(namespace, "server-cr.yaml", &v1alpha1.Server{})
+		existingChildren(server, "server.yaml")
+		start()
+		Eventually(ready(server)).Should(HavePrefix("False WouldRestart"))
+		edit(server, func(s *v1alpha1.Server) {
+			s.Annotations = map[string]string{v1alpha1.AcceptRestartAnnotation: "true"}
+		})
+		Eventually(rolled(namespace)).Should(ContainElement("mlserver"))
+	})
 })
 
 // existing makes a custom resource as the existing operator left it, status included.

@@ -84,8 +84,8 @@ func (e *environment) requestsFor(ctx context.Context, list client.ObjectList, o
 	return requests
 }
 
-// startupConfigurations are the contents of the ConfigMaps in a namespace that
-// pods read only at start.
+// startupConfigurations are the ConfigMaps in a namespace that pods read only at
+// start.
 func (e *environment) startupConfigurations(ctx context.Context, namespace string) (composition.Configurations, error) {
 	configurations := composition.Configurations{}
 	for _, name := range templates.StartupConfigMaps {
@@ -97,7 +97,7 @@ func (e *environment) startupConfigurations(ctx context.Context, namespace strin
 		if err != nil {
 			return nil, fmt.Errorf("get ConfigMap %s/%s: %w", namespace, name, err)
 		}
-		configurations[name] = configMap.Data
+		configurations[name] = e.engine.Policy.ConfigurationOf(configMap.Annotations, configMap.Data)
 	}
 	return configurations, nil
 }
