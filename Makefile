@@ -48,7 +48,7 @@ generate: $(CONTROLLER_GEN) $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Gen
 manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the operator's RBAC role.
 	$(CONTROLLER_GEN) crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./config/crd/conditions config/crd/bases
-	$(CONTROLLER_GEN) rbac:roleName=manager-role paths=./controllers/... output:rbac:artifacts:config=config/rbac
+	$(CONTROLLER_GEN) rbac:roleName=v2-manager-role paths=./controllers/... output:rbac:artifacts:config=config/rbac
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the Go code.
@@ -120,19 +120,22 @@ install: $(KUSTOMIZE) ## Install the CRDs.
 uninstall: $(KUSTOMIZE) ## Remove the CRDs, and with them every object of these kinds.
 	$(KUSTOMIZE) build config/crd | $(KUBECTL) delete --ignore-not-found -f -
 
-# An overlay outside of config/, so that choosing an image changes no file of
-# the repository.
-OVERLAY := dist/deploy
+# What deploy deploys, after install: config/default, config/namespaced, or a
+# folder of your own that is made from one of them.
+OVERLAY ?= config/default
+# A layer outside of config/, so that choosing an image changes no file of the
+# repository.
+LAYER := dist/deploy
 
 .PHONY: deploy
-deploy: $(KUSTOMIZE) ## Deploy the operator with the image IMG.
-	@mkdir -p $(OVERLAY) && rm -f $(OVERLAY)/kustomization.yaml
-	@cd $(OVERLAY) && $(KUSTOMIZE) create --resources ../../config/default && $(KUSTOMIZE) edit set image controller=$(IMG)
-	$(KUSTOMIZE) build $(OVERLAY) | $(KUBECTL) apply -f -
+deploy: $(KUSTOMIZE) ## Deploy the operator from OVERLAY, with the image IMG; make install comes first.
+	@mkdir -p $(LAYER) && rm -f $(LAYER)/kustomization.yaml
+	@cd $(LAYER) && $(KUSTOMIZE) create --resources ../../$(OVERLAY) && $(KUSTOMIZE) edit set image docker.io/seldon-operator/seldon-operator=$(IMG)
+	$(KUSTOMIZE) build $(LAYER) | $(KUBECTL) apply -f -
 
 .PHONY: undeploy
-undeploy: $(KUSTOMIZE) ## Remove what deploy deployed.
-	$(KUSTOMIZE) build config/default | $(KUBECTL) delete --ignore-not-found -f -
+undeploy: $(KUSTOMIZE) ## Remove what deploy deployed, its namespace included.
+	$(KUSTOMIZE) build $(OVERLAY) | $(KUBECTL) delete --ignore-not-found -f -
 
 # The tools, each rebuilt when the versions in hack/tools change.
 

@@ -4,7 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -65,4 +74,49 @@ func releaseOne(ctx context.Context, to client.Client, object client.Object, fin
 		done(kindOf(object), object)
 	}
 	return err
+}
+
+// releaseManager owns the replicas of an operator that was stopped.
+const releaseManager = "seldon-operator-release"
+
+// stopPoll is how often is looked whether pods are gone.
+const stopPoll = 500 * time.Millisecond
+
+// StopDeployment scales a Deployment to 0 and waits until its pods are gone, which
+// is later than its status says: that leaves out those that are ending. It tells
+// whether there is such a Deployment. The context bounds the wait; the error then
+// names the pods.
+func StopDeployment(ctx context.Context, to client.Client, key client.ObjectKey) (found bool, err error) {
+	deployment := &appsv1.Deployment{}
+	if err := to.Get(ctx, key, deployment); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(deployment.Spec.Selector)
+	if err != nil {
+		return true, fmt.Errorf("selector of Deployment %s: %w", key, err)
+	}
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":0}}`))
+	if err := to.Patch(ctx, deployment, patch, client.FieldOwner(releaseManager)); err != nil {
+		return !apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+	}
+	var remaining []string
+	err = wait.PollUntilContextCancel(ctx, stopPoll, true, func(ctx context.Context) (bool, error) {
+		pods := &corev1.PodList{}
+		if err := to.List(ctx, pods, client.InNamespace(key.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+			return false, err
+		}
+		remaining = nil
+		for _, pod := range pods.Items {
+			if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+				remaining = append(remaining, pod.Name)
+			}
+		}
+		return len(remaining) == 0, nil
+	})
+	if err != nil && ctx.Err() != nil {
+		slices.Sort(remaining)
+		return true, fmt.Errorf("Deployment %s is scaled to 0, and its pods %s are still there: delete them, then run this again: %w", //nolint:staticcheck // a kind's name
+			key, strings.Join(remaining, ", "), err)
+	}
+	return true, err
 }

@@ -33,7 +33,6 @@ var stages = []stage{
 	{"Start the control plane", (*demo).startControlPlane},
 	{"Install the custom resource definitions", (*demo).installCRDs},
 	{"Start the operator in namespace " + operatorNamespace, (*demo).startOperator},
-	{"Configure it", (*demo).configureOperator},
 	{"Start a simulated scheduler for namespace " + userNamespace, (*demo).startScheduler},
 	{"Create a SeldonRuntime there", (*demo).createRuntime},
 	{"Wait until it is ready and its scheduler reached", (*demo).untilReady},
@@ -52,12 +51,6 @@ const (
 	definitions = "config/crd/bases/*.yaml"
 	deployment  = "config/default"
 )
-
-var configurations = []string{
-	"config/seldonconfigs/default.yaml",
-	"config/serverconfigs/mlserver.yaml",
-	"config/serverconfigs/triton.yaml",
-}
 
 func (d *demo) startControlPlane(ctx context.Context) (note string, err error) {
 	// It is stopped by us, after the operator, and not by the end of the context:
@@ -95,7 +88,7 @@ func (d *demo) installCRDs(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d kinds", len(crds)), d.untilServed(ctx, crds)
 }
 
-// startOperator deploys the operator as its manifests do, with one difference:
+// startOperator deploys the operator and its configurations as the manifests do, with one difference:
 // what the Deployment would run in a pod runs here, as the same user.
 func (d *demo) startOperator(ctx context.Context) (string, error) {
 	objects, err := buildManifests(deployment)
@@ -141,14 +134,6 @@ func (d *demo) operatorKubeconfig(objects []*unstructured.Unstructured) (string,
 	}
 	path := filepath.Join(d.directory, "operator.kubeconfig")
 	return path, os.WriteFile(path, content, 0o600)
-}
-
-func (d *demo) configureOperator(ctx context.Context) (string, error) {
-	objects, err := readManifests(configurations...)
-	if err != nil {
-		return "", err
-	}
-	return listed(objects...), d.create(ctx, operatorNamespace, objects...)
 }
 
 func (d *demo) createRuntime(ctx context.Context) (string, error) {

@@ -6,22 +6,17 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/go-logr/logr"
-	"go.uber.org/zap/zapcore"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -41,66 +36,11 @@ const gcPercent = 25
 // leaseName is that of the existing operator, so that the two never run at once.
 const leaseName = "e98130ae.seldon.io"
 
-// settings are the flags.
-type settings struct {
-	metricsAddress  string
-	probeAddress    string
-	namespace       string
-	watchNamespaces string
-	clusterwide     bool
-	leaderElect     bool
-	logLevel        string
-	deployments     bool
-	concurrency     int
-	scheduler       string
-	silence         time.Duration
-	deadline        time.Duration
-	version         bool
-}
+// shutdownTimeout is how long what runs has to end. It is less than the manifests'
+// grace period of 10 seconds, so that the lease is given back before the kill.
+const shutdownTimeout = 8 * time.Second
 
-func main() {
-	// A word before the flags names what to do, if that is not to run.
-	arguments, work := os.Args[1:], run
-	if len(arguments) > 0 && arguments[0] == "release" {
-		arguments, work = arguments[1:], release
-	}
-	flags := settings{}
-	flag.StringVar(&flags.metricsAddress, "metrics-bind-address", ":4000", "where metrics are served; 0 switches them off")
-	flag.StringVar(&flags.probeAddress, "health-probe-bind-address", ":4001", "where /healthz and /readyz are served")
-	flag.StringVar(&flags.namespace, "namespace", "", "namespace to watch, unless clusterwide")
-	flag.StringVar(&flags.watchNamespaces, "watch-namespaces", "", "namespaces to watch, separated by commas; only with --clusterwide, and empty means all")
-	flag.BoolVar(&flags.clusterwide, "clusterwide", false, "watch all namespaces, or those of --watch-namespaces")
-	flag.BoolVar(&flags.leaderElect, "leader-elect", false, "elect a leader, so that of several replicas one works")
-	flag.StringVar(&flags.logLevel, "log-level", "info", "debug, info, warn or error")
-	flag.BoolVar(&flags.deployments, "use-deployments-for-servers", false, "make Servers Deployments in place of StatefulSets")
-	flag.IntVar(&flags.concurrency, "concurrency", 8, "objects of each kind that are reconciled side by side")
-	flag.StringVar(&flags.scheduler, "scheduler-address", "",
-		"address of a namespace's scheduler, with {namespace} for the namespace; for development (default seldon-scheduler.{namespace} with port 9004 or, with TLS, 9044)")
-	flag.DurationVar(&flags.silence, "scheduler-silence", time.Minute, "how long a scheduler may be out of reach before what it serves is told to be unknown")
-	flag.DurationVar(&flags.deadline, "deletion-deadline", 5*time.Minute, "how long a deleted Model, Pipeline or Experiment waits for its scheduler's word before it is released")
-	flag.BoolVar(&flags.version, "version", false, "print the version and exit")
-	flag.Usage = func() {
-		_, _ = fmt.Fprint(flag.CommandLine.Output(), usage)
-		flag.PrintDefaults()
-	}
-	_ = flag.CommandLine.Parse(arguments) // it exits by itself
-	if flag.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "manager: %q is not known; see manager --help\n", flag.Arg(0))
-		os.Exit(2)
-	}
-	if flags.version {
-		fmt.Println(version)
-		return
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	if err := work(flags); err != nil {
-		fmt.Fprintln(os.Stderr, "manager:", err)
-		os.Exit(1)
-	}
-}
-
+// usage is what --help starts with.
 const usage = `Usage:
   manager [flags]          run the operator
   manager release [flags]  take the operator's finalizers off everything in the
@@ -109,18 +49,66 @@ const usage = `Usage:
 Flags:
 `
 
-// run starts the manager and returns when it is told to stop.
-func run(flags settings) error {
-	level, err := zapcore.ParseLevel(flags.logLevel)
-	if err != nil {
-		return fmt.Errorf("--log-level: %q is none of debug, info, warn, error", flags.logLevel)
+func main() {
+	// A word before the flags names what to do, if that is not to run.
+	arguments, work := os.Args[1:], run
+	if len(arguments) > 0 && arguments[0] == "release" {
+		arguments, work = arguments[1:], release
 	}
-	ctrl.SetLogger(zap.New(zap.Level(level)))
-	operatorNamespace := operatorNamespace()
-	namespaces, err := flags.namespaces(operatorNamespace)
-	if err != nil {
+	err := work(arguments)
+	switch {
+	case err == nil:
+	case errors.Is(err, flag.ErrHelp):
+	case errors.As(err, &usageError{}):
+		fmt.Fprintf(os.Stderr, "manager: %v\nSee manager --help.\n", err)
+		os.Exit(2)
+	default:
+		fmt.Fprintln(os.Stderr, "manager:", err)
+		os.Exit(1)
+	}
+}
+
+// usageError is one of the command line.
+type usageError struct{ error }
+
+// parse reads the flags that bind binds.
+func parse(arguments []string, bind func(*flag.FlagSet)) error {
+	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	bind(flags)
+	err := flags.Parse(arguments)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(os.Stdout)
+		fmt.Print(usage)
+		flags.PrintDefaults()
+		return err
+	case err != nil:
+		return usageError{err}
+	case flags.NArg() > 0:
+		return usageError{fmt.Errorf("%q is not known", flags.Arg(0))}
+	}
+	return nil
+}
+
+// run starts the manager and returns when it is told to stop.
+func run(arguments []string) error {
+	flags := settings{scope: scope{operator: operatorNamespace()}}
+	if err := parse(arguments, flags.bind); err != nil {
 		return err
 	}
+	if flags.version {
+		fmt.Println(version)
+		return nil
+	}
+	namespaces, err := flags.validate()
+	if err != nil {
+		return usageError{err}
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&flags.log)))
 
 	config, err := ctrl.GetConfig()
 	if err != nil {
@@ -133,12 +121,14 @@ func run(flags settings) error {
 	config.DisableCompression = true
 	mgr, err := ctrl.NewManager(config, manager.Options{
 		Scheme:                        newScheme(),
-		Cache:                         controllers.CacheOptions(operatorNamespace, namespaces),
-		Metrics:                       metricsserver.Options{BindAddress: flags.metricsAddress},
+		Cache:                         controllers.CacheOptions(flags.operator, namespaces),
+		Metrics:                       flags.metricsOptions(),
 		HealthProbeBindAddress:        flags.probeAddress,
 		LeaderElection:                flags.leaderElect,
 		LeaderElectionID:              leaseName,
+		LeaderElectionNamespace:       flags.operator,
 		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       new(shutdownTimeout),
 	})
 	if err != nil {
 		return fmt.Errorf("make the manager: %w", err)
@@ -150,7 +140,7 @@ func run(flags settings) error {
 	ctx := ctrl.SetupSignalHandler()
 	err = errors.Join(
 		controllers.Setup(ctx, mgr, controllers.Options{
-			Namespace: operatorNamespace, UseDeploymentsForServers: flags.deployments, Concurrency: flags.concurrency,
+			Namespace: flags.operator, UseDeploymentsForServers: flags.deployments, Concurrency: flags.concurrency,
 			SchedulerAddress: flags.scheduler, TLS: tls, Silence: flags.silence, DeletionDeadline: flags.deadline,
 		}),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
@@ -160,26 +150,6 @@ func run(flags settings) error {
 		return err
 	}
 	return mgr.Start(ctx)
-}
-
-// release takes the finalizers off.
-func release(flags settings) error {
-	namespaces, err := flags.namespaces(operatorNamespace())
-	if err != nil {
-		return err
-	}
-	config, err := ctrl.GetConfig()
-	if err != nil {
-		return fmt.Errorf("find the API server: %w", err)
-	}
-	ctrl.SetLogger(logr.Discard())
-	to, err := client.New(config, client.Options{Scheme: newScheme()})
-	if err != nil {
-		return fmt.Errorf("find the API server: %w", err)
-	}
-	return controllers.Release(ctrl.SetupSignalHandler(), to, namespaces, func(kind string, object client.Object) {
-		fmt.Printf("released %s %s/%s\n", kind, object.GetNamespace(), object.GetName())
-	})
 }
 
 // operatorNamespace is where the operator runs, and its configurations are.
@@ -195,28 +165,4 @@ func newScheme() *runtime.Scheme {
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 	return scheme
-}
-
-// namespaces to watch; none means all.
-func (s settings) namespaces(operatorNamespace string) ([]string, error) {
-	var listed []string
-	for name := range strings.SplitSeq(s.watchNamespaces, ",") {
-		if name = strings.TrimSpace(name); name != "" && !slices.Contains(listed, name) {
-			listed = append(listed, name)
-		}
-	}
-	switch {
-	case s.clusterwide && len(listed) == 0:
-		return nil, nil
-	case s.clusterwide:
-		if !slices.Contains(listed, operatorNamespace) {
-			listed = append(listed, operatorNamespace)
-		}
-		return listed, nil
-	case len(listed) > 0:
-		return nil, errors.New("--watch-namespaces needs --clusterwide; for a single namespace give --namespace")
-	case s.namespace == "":
-		return nil, errors.New("give --namespace, or --clusterwide to watch them all")
-	}
-	return []string{s.namespace}, nil
 }

@@ -99,7 +99,7 @@ var _ = BeforeSuite(func() {
 
 	operator, err = process.New(lifetime, filepath.Join(folder, "operator.log"), program("manager"),
 		[]string{"KUBECONFIG=" + cluster.KubeconfigPath(), "POD_NAMESPACE=" + operatorNamespace},
-		"--clusterwide", "--metrics-bind-address=0", "--health-probe-bind-address=0", "--scheduler-address", network.address())
+		"--namespace="+namespace, "--metrics-bind-address=0", "--health-probe-bind-address=0", "--scheduler-address", network.address())
 	Expect(err).NotTo(HaveOccurred())
 	for _, name := range []string{operatorNamespace, namespace} {
 		Expect(user.Create(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+
+	"github.com/seldon-operator/seldon-operator/controllers"
+)
+
+// stopTimeout is how long the operator's pods have to be gone.
+const stopTimeout = 2 * time.Minute
+
+// release stops the operator if it is told what that is, and takes the finalizers
+// off. It may be run again.
+func release(arguments []string) error {
+	within := scope{operator: operatorNamespace()}
+	deployment := ""
+	err := parse(arguments, func(flags *flag.FlagSet) {
+		within.bind(flags)
+		flags.StringVar(&deployment, "stop-deployment", "", "the operator's Deployment in its own namespace, to scale to 0 first: an operator that runs puts finalizers back")
+		config.RegisterFlags(flags)
+	})
+	if err != nil {
+		return err
+	}
+	namespaces, err := within.namespaces()
+	if err != nil {
+		return usageError{err}
+	}
+	rest, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	ctrl.SetLogger(logr.Discard())
+	to, err := client.New(rest, client.Options{Scheme: newScheme()})
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	ctx := ctrl.SetupSignalHandler()
+	if deployment != "" {
+		if err := stop(ctx, to, client.ObjectKey{Namespace: within.operator, Name: deployment}); err != nil {
+			return err
+		}
+	}
+	return controllers.Release(ctx, to, namespaces, func(kind string, object client.Object) {
+		fmt.Printf("released %s %s/%s\n", kind, object.GetNamespace(), object.GetName())
+	})
+}
+
+func stop(ctx context.Context, to client.Client, key client.ObjectKey) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	found, err := controllers.StopDeployment(ctx, to, key)
+	switch {
+	case err != nil:
+		return fmt.Errorf("stop the operator: %w", err)
+	case found:
+		fmt.Printf("stopped Deployment %s\n", key)
+	default:
+		fmt.Printf("there is no Deployment %s: nothing to stop\n", key)
+	}
+	return nil
+}
