@@ -135,7 +135,7 @@ func TestCertificates(t *testing.T) {
 		namespace string
 		folder    string
 	}{
-		{"team", team(t)}, {"seldon-mesh", layer(t, []string{filepath.Join(config, "namespaced")}, []string{"certificates"})},
+		{"team", filepath.Join("testdata", "certificates")}, {"seldon-mesh", layer(t, []string{filepath.Join(config, "namespaced")}, []string{"certificates"})},
 	} {
 		ns := c.namespace
 		scheduler := []string{"seldon-scheduler", "seldon-scheduler." + ns, "seldon-scheduler." + ns + ".svc", "seldon-scheduler.svc", "localhost"}
