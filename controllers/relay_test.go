@@ -14,6 +14,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -59,30 +60,28 @@ func gone(object client.Object) func() bool {
 	return func() bool { return !exists(object.GetNamespace(), object.GetName(), object)() }
 }
 
-// refuseFinalizers has the API server refuse finalizers on the Models of a
-// namespace, until the function that it returns is called.
-func refuseFinalizers(namespace string) (allow func()) {
+// refuse has the API server refuse what a CEL expression is false for, of a resource
+// of ours in a namespace, until the function that it returns is called. probe tries
+// what is refused.
+func refuse(namespace, resource, expression string, probe func() error) (allow func()) {
 	GinkgoHelper()
-	name := metav1.ObjectMeta{Name: "no-finalizers-" + namespace}
-	inNamespace := &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: namespace}}
+	name := objectMeta("", "refuse-"+namespace)
 	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: name, Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
 		MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
 			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
-			Rule:       admissionregistrationv1.Rule{APIGroups: []string{v1alpha1.GroupVersion.Group}, APIVersions: []string{"*"}, Resources: []string{"models"}},
+			Rule:       admissionregistrationv1.Rule{APIGroups: []string{v1alpha1.GroupVersion.Group}, APIVersions: []string{"*"}, Resources: []string{resource}},
 		}}}},
-		Validations: []admissionregistrationv1.Validation{{Expression: "!has(object.metadata.finalizers)"}},
+		Validations: []admissionregistrationv1.Validation{{Expression: expression}},
 	}}
 	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: name, Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
-		PolicyName: name.Name, ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
-		MatchResources: &admissionregistrationv1.MatchResources{NamespaceSelector: inNamespace},
+		PolicyName: policy.Name, ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
+		MatchResources: &admissionregistrationv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: namespace}}},
 	}}
 	for _, object := range []client.Object{policy, binding} {
 		Expect(admin.Create(lifetime, object)).To(Succeed())
 		DeferCleanup(func() { Expect(client.IgnoreNotFound(admin.Delete(lifetime, object))).To(Succeed()) })
 	}
-	probe := &v1alpha1.Model{ObjectMeta: objectMeta(namespace, "probe")}
-	probe.Spec.StorageURI, probe.Finalizers = "gs://models/one", []string{"example.com/held"}
-	Eventually(func() error { return admin.Create(lifetime, probe.DeepCopy(), client.DryRunAll) }).Should(HaveOccurred())
+	Eventually(probe).Should(HaveOccurred())
 	return func() {
 		GinkgoHelper()
 		Expect(admin.Delete(lifetime, binding)).To(Succeed())
@@ -250,12 +249,29 @@ var _ = Describe("The relay", func() {
 
 	It("loads nothing that could go without its being unloaded", func() {
 		sim := newScheduler(namespace)
-		allow := refuseFinalizers(namespace)
+		allow := refuse(namespace, "models", "!has(object.metadata.finalizers)", func() error {
+			probe := &v1alpha1.Model{ObjectMeta: objectMeta(namespace, "probe")}
+			probe.Spec.StorageURI, probe.Finalizers = "gs://models/one", []string{"example.com/held"}
+			return admin.Create(lifetime, probe, client.DryRunAll)
+		})
 		model := newModel(namespace, "iris")
 		// It asks for what there is when it is connected.
 		runtime := newRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 		Consistently(served(sim)).Should(BeEmpty())
+		allow()
+		Eventually(ready(model)).Should(HavePrefix("True"))
+	})
+
+	It("tells of a status that is refused", func() {
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("False"))
+		allow := refuse(namespace, "models/status", "false", func() error {
+			return admin.Status().Patch(lifetime, model, client.RawPatch(types.MergePatchType, []byte(`{"status":{"replicas":1}}`)), client.DryRunAll)
+		})
+		newScheduler(namespace)
+		newRuntime(namespace, withServer)
+		Eventually(eventReasons(model)).Should(ContainElement("StatusRefused"))
 		allow()
 		Eventually(ready(model)).Should(HavePrefix("True"))
 	})

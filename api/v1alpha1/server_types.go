@@ -87,19 +87,22 @@ type DeploymentStrategy struct {
 
 // RollingUpdateDeployment bounds how many pods a rolling update replaces at a
 // time: numbers, or percentages of the replicas.
+//
+// Their rules say `in` where `==` would do: Kubernetes 1.30 takes the cost of
+// comparing types for that of comparing texts as long as a request.
 type RollingUpdateDeployment struct {
 	// MaxUnavailable is how many pods may be missing.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="type(self) != int || (self >= 0 && self <= 2147483647)",message="maxUnavailable must be a number from 0 to 2147483647 or a percentage such as 25%"
+	// +kubebuilder:validation:XValidation:rule="!(type(self) in [int]) || (self >= 0 && self <= 2147483647)",message="maxUnavailable must be a number from 0 to 2147483647 or a percentage such as 25%"
 	MaxUnavailable *IntOrString `json:"maxUnavailable,omitempty"`
 
 	// MaxSurge is how many pods may be there on top of the replicas.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="type(self) != int || (self >= 0 && self <= 2147483647)",message="maxSurge must be a number from 0 to 2147483647 or a percentage such as 25%"
+	// +kubebuilder:validation:XValidation:rule="!(type(self) in [int]) || (self >= 0 && self <= 2147483647)",message="maxSurge must be a number from 0 to 2147483647 or a percentage such as 25%"
 	MaxSurge *IntOrString `json:"maxSurge,omitempty"`
 }
 
