@@ -47,10 +47,12 @@ generate: $(CONTROLLER_GEN) $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Gen
 	$(BUF) generate --template api/scheduler/buf.gen.yaml api/scheduler
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the operator's RBAC role.
+manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the operator's roles, for config and charts.
 	$(CONTROLLER_GEN) crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./config/crd/conditions config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=v2-manager-role paths=./controllers/... output:rbac:artifacts:config=config/rbac
+	cp config/crd/bases/*.yaml charts/seldon-core-v2-crds/files/
+	cp config/rbac/role.yaml charts/seldon-core-v2-setup/files/
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the Go code.
@@ -66,7 +68,7 @@ lint: $(GOLANGCI_LINT) ## Run the linters.
 	cd hack/image && $(GOLANGCI_LINT) run
 
 # Everything that make writes and git keeps.
-GENERATED := config/crd/bases config/rbac/role.yaml ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
+GENERATED := config/crd/bases config/rbac/role.yaml ':(glob)charts/*/files/*' ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
 
 .PHONY: verify
 verify: generate manifests ## Fail if generated files or go.mod files are stale.
