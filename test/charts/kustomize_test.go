@@ -51,6 +51,7 @@ func TestChartsMeanTheSameAsKustomize(t *testing.T) {
 		{"the CRDs", crds, `keep: false`, "default", []string{"crd"}},
 		{"one namespace", setup, ``, "seldon-mesh", []string{"namespaced"}},
 		{"all namespaces", setup, `controller: {clusterwide: true}`, "seldon-system", []string{"default"}},
+		{"certificates", certs, ``, "team", []string{"../test/kustomize/testdata/certificates"}},
 		{"Servers as Deployments", setup, `useDeploymentsForServers: true`, "seldon-mesh", []string{"namespaced", "serverconfigs/deployments"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
