@@ -26,6 +26,7 @@ BIN := $(CURDIR)/bin
 CONTROLLER_GEN := $(BIN)/controller-gen
 KUSTOMIZE := $(BIN)/kustomize
 GOLANGCI_LINT := $(BIN)/golangci-lint
+HELM := $(BIN)/helm
 BUF := $(BIN)/buf
 PROTOC_GEN_GO := $(BIN)/protoc-gen-go
 PROTOC_GEN_GO_GRPC := $(BIN)/protoc-gen-go-grpc
@@ -46,10 +47,12 @@ generate: $(CONTROLLER_GEN) $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Gen
 	$(BUF) generate --template api/scheduler/buf.gen.yaml api/scheduler
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the operator's RBAC role.
+manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the operator's roles, for config and charts.
 	$(CONTROLLER_GEN) crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./config/crd/conditions config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=v2-manager-role paths=./controllers/... output:rbac:artifacts:config=config/rbac
+	cp config/crd/bases/*.yaml charts/seldon-core-v2-crds/files/
+	cp config/rbac/role.yaml charts/seldon-core-v2-setup/files/
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the Go code.
@@ -65,7 +68,7 @@ lint: $(GOLANGCI_LINT) ## Run the linters.
 	cd hack/image && $(GOLANGCI_LINT) run
 
 # Everything that make writes and git keeps.
-GENERATED := config/crd/bases config/rbac/role.yaml ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
+GENERATED := config/crd/bases config/rbac/role.yaml ':(glob)charts/*/files/*' ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
 
 .PHONY: verify
 verify: generate manifests ## Fail if generated files or go.mod files are stale.
@@ -78,7 +81,7 @@ verify: generate manifests ## Fail if generated files or go.mod files are stale.
 	done
 
 .PHONY: test
-test: controlplane ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
+test: controlplane $(HELM) ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
 	$(strip $(TEST) $(TESTFLAGS)) $(PACKAGES)
 
 .PHONY: bench
@@ -168,11 +171,12 @@ release: $(KUSTOMIZE) $(HELM) ## Write image, manifests, charts and checksums of
 $(CONTROLLER_GEN): PACKAGE := sigs.k8s.io/controller-tools/cmd/controller-gen
 $(KUSTOMIZE): PACKAGE := sigs.k8s.io/kustomize/kustomize/v5
 $(GOLANGCI_LINT): PACKAGE := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(HELM): PACKAGE := helm.sh/helm/v4/cmd/helm
 
 $(BUF): PACKAGE := github.com/bufbuild/buf/cmd/buf
 $(PROTOC_GEN_GO_GRPC): PACKAGE := google.golang.org/grpc/cmd/protoc-gen-go-grpc
 
-$(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT) $(BUF) $(PROTOC_GEN_GO_GRPC): hack/tools/go.mod hack/tools/go.sum
+$(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT) $(HELM) $(BUF) $(PROTOC_GEN_GO_GRPC): hack/tools/go.mod hack/tools/go.sum
 	@echo 'Building $(notdir $@); the first time this takes a while.'
 	@cd hack/tools && CGO_ENABLED=0 go build -trimpath -o $@ $(PACKAGE) && touch $@
 

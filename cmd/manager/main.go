@@ -42,6 +42,7 @@ const usage = `Usage:
   manager [flags]          run the operator
   manager release [flags]  take the operator's finalizers off everything in the
                            namespaces to watch, so that it can be uninstalled
+  manager check [flags]    tell whether the operator in this namespace works
 
 Flags:
 `
@@ -49,8 +50,9 @@ Flags:
 func main() {
 	// A word before the flags names what to do, if that is not to run.
 	arguments, work := os.Args[1:], run
-	if len(arguments) > 0 && arguments[0] == "release" {
-		arguments, work = arguments[1:], release
+	verbs := map[string]func([]string) error{"release": release, "check": check}
+	if len(arguments) > 0 && verbs[arguments[0]] != nil {
+		arguments, work = arguments[1:], verbs[arguments[0]]
 	}
 	err := work(arguments)
 	switch {

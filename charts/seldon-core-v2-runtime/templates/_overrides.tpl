@@ -1,0 +1,64 @@
+{{- /* The override of a component, for a dict with name and values; empty if it overrides nothing. */}}
+{{- define "runtime.override" -}}
+{{- $override := dict }}
+{{- if .values.disable }}
+{{- $_ := set $override "disable" true }}
+{{- end }}
+{{- /* The scheduler keeps its state on one claim, so its values have no say in this. */}}
+{{- if and (ne .name "seldon-scheduler") (not (kindIs "invalid" .values.replicas)) }}
+{{- $_ := set $override "replicas" .values.replicas }}
+{{- end }}
+{{- with .values.serviceType }}
+{{- $_ := set $override "serviceType" . }}
+{{- end }}
+{{- with .values.podSpec }}
+{{- $_ := set $override "podSpec" . }}
+{{- end }}
+{{- if $override -}}
+- name: {{ .name }}
+  {{- toYaml $override | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "runtime.overrides" -}}
+{{- range $key, $name := dict "hodometer" "hodometer" "scheduler" "seldon-scheduler" "envoy" "seldon-envoy" "dataflow" "seldon-dataflow-engine" "modelgateway" "seldon-modelgateway" "pipelinegateway" "seldon-pipelinegateway" }}
+{{- with include "runtime.override" (dict "name" $name "values" (index $.Values $key)) }}
+{{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* What of .Values.config is set, by the names of the SeldonRuntime. Empty sections are left out. */}}
+{{- define "runtime.config" -}}
+{{- $sections := dict
+      "scalingConfig" (.Values.config.scalingConfig | default dict)
+      "kafkaConfig" (dict)
+      "tracingConfig" (dict)
+      "serviceConfig" (dict) }}
+{{- range $field, $key := dict "bootstrap.servers" "bootstrap" "topicPrefix" "topicPrefix" "consumerGroupIdPrefix" "consumerGroupIdPrefix" "debug" "debug" "consumer" "consumer" "producer" "producer" "streams" "streams" "topics" "topics" }}
+{{- $value := index $.Values.config.kafkaConfig $key }}
+{{- if not (kindIs "invalid" $value) }}
+{{- $_ := set $sections.kafkaConfig $field $value }}
+{{- end }}
+{{- end }}
+{{- range $field, $value := .Values.config.tracingConfig }}
+{{- if not (kindIs "invalid" $value) }}
+{{- $_ := set $sections.tracingConfig $field (eq $field "ratio" | ternary (toString $value) $value) }}
+{{- end }}
+{{- end }}
+{{- range $field, $key := dict "grpcServicePrefix" "serviceGRPCPrefix" "serviceType" "serviceType" }}
+{{- $value := index $.Values.config.serviceConfig $key }}
+{{- if not (kindIs "invalid" $value) }}
+{{- $_ := set $sections.serviceConfig $field $value }}
+{{- end }}
+{{- end }}
+{{- with .Values.config.agentConfig.rclone.configSecrets }}
+{{- $_ := set $sections "agentConfig" (dict "rclone" (dict "config_secrets" .)) }}
+{{- end }}
+{{- range $section, $content := $sections }}
+{{- with $content }}
+{{ $section }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,132 @@
+{{- /*
+Names of what the operator consists of. They are fixed, so there can be one
+release in a namespace.
+*/}}
+{{- define "seldon.operator.name" -}}
+seldon-v2-controller-manager
+{{- end }}
+
+{{- /* Labels of the objects that make up the operator, but not of its pods. */}}
+{{- define "seldon.labels" -}}
+app.kubernetes.io/name: seldon-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "seldon.operator.selector" -}}
+control-plane: v2-controller-manager
+{{- end }}
+
+{{- /* A number as text. On its own 1000000 would come out as 1e+06. */}}
+{{- define "seldon.number" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
+{{- end }}
+
+{{- /*
+Image and pull policy, for (list $ image). A digest goes before the tag, and
+imageRegistry before the registry of each image.
+*/}}
+{{- define "seldon.image" -}}
+{{- $root := index . 0 }}
+{{- $image := index . 1 }}
+{{- if hasSuffix "/seldonv2-controller" $image.repository }}
+{{- fail "controller.image names the existing operator's image: leave controller.image out of the values, or name this operator's" }}
+{{- end }}
+{{- $name := printf "%s/%s" ($root.Values.imageRegistry | default $image.registry) $image.repository }}
+{{- if $image.digest -}}
+image: {{ printf "%s@%s" $name $image.digest | quote }}
+{{- else -}}
+image: {{ printf "%s:%s" $name ($image.tag | default $root.Chart.AppVersion | toString) | quote }}
+{{- end }}
+imagePullPolicy: {{ $image.pullPolicy }}
+{{- end }}
+
+{{- define "seldon.imagePullSecrets" -}}
+{{- with .Values.imagePullSecrets -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* Requests, and a limit for memory only: processor time that is left is free to use. */}}
+{{- define "seldon.resources" -}}
+resources:
+  requests:
+    cpu: {{ .cpu }}
+    memory: {{ .memory }}
+  limits:
+    memory: {{ .memory }}
+{{- end }}
+
+{{- /* Labels and annotations of a component, if it has any. */}}
+{{- define "seldon.componentMetadata" -}}
+{{- with .labels -}}
+labels:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* "true" on OpenShift, which gives each namespace its own range of user IDs. */}}
+{{- define "seldon.openshift" -}}
+{{- if kindIs "bool" .Values.openshift }}{{ .Values.openshift }}{{ else }}{{ .Capabilities.APIVersions.Has "security.openshift.io/v1" }}{{ end }}
+{{- end }}
+
+{{- /*
+Security context of a pod, for (list $ securityContext): without IDs where the
+platform assigns them, with a seccomp profile where pods are to be restricted.
+*/}}
+{{- define "seldon.podSecurityContext" -}}
+{{- $root := index . 0 }}
+{{- $context := index . 1 | default dict }}
+{{- if eq (include "seldon.openshift" $root) "true" }}
+{{- $context = omit $context "runAsUser" "runAsGroup" "fsGroup" "supplementalGroups" }}
+{{- end }}
+{{- if and $root.Values.restricted (not $context.seccompProfile) }}
+{{- $context = merge (dict "seccompProfile" (dict "type" "RuntimeDefault")) $context }}
+{{- end }}
+{{- with $context -}}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* Security context of a container of the data plane, where pods are to be restricted. */}}
+{{- define "seldon.containerSecurityContext" -}}
+{{- if .Values.restricted -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  capabilities:
+    drop: [ALL]
+{{- end }}
+{{- end }}
+
+{{- /* "all", "listed" or "own": the namespaces that the operator watches. */}}
+{{- define "seldon.mode" -}}
+{{- if and .Values.controller.watchNamespaces (not .Values.controller.clusterwide) }}
+{{- fail "controller.watchNamespaces needs controller.clusterwide=true; without a list and clusterwide the operator watches its own namespace" }}
+{{- end }}
+{{- if not .Values.controller.clusterwide }}own{{ else if .Values.controller.watchNamespaces }}listed{{ else }}all{{ end }}
+{{- end }}
+
+{{- /* "true" if metrics are served to others than the pod itself. */}}
+{{- define "seldon.metrics" -}}
+{{- if kindIs "bool" .Values.controller.metrics.enabled }}{{ .Values.controller.metrics.enabled }}{{ else }}{{ eq (include "seldon.mode" .) "all" }}{{ end }}
+{{- end }}
+
+{{- /* "true" if the ClusterRoles are this release's. The second key is the one that the existing chart lists but does not read. */}}
+{{- define "seldon.ownsClusterRoles" -}}
+{{- not (or .Values.controller.skipClusterRoleCreation .Values.controller.skipOperatorClusterRoleCreation) }}
+{{- end }}
+
+{{- /* Bytes of a quantity of memory, such as 64Mi or 1G. */}}
+{{- define "seldon.bytes" -}}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 }}
+{{- $number := regexFind "^[0-9.]+" (toString .) }}
+{{- mulf $number (index $units (trimPrefix $number (toString .))) | int64 }}
+{{- end }}

@@ -1,0 +1,55 @@
+{{- /* What the operator's pod and the Job before its end have in common. */}}
+{{- define "seldon.operator.podSpec" -}}
+serviceAccountName: {{ include "seldon.operator.name" . }}
+{{- include "seldon.podSecurityContext" (list . .Values.controller.securityContext) | nindent 0 }}
+{{- include "seldon.imagePullSecrets" . | nindent 0 }}
+{{- with .Values.controller.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- range $field := list "nodeSelector" "affinity" "tolerations" }}
+{{- with index $.Values.controller $field }}
+{{ $field }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Image, security context and resources of a container that runs the manager. */}}
+{{- define "seldon.operator.container" -}}
+{{- include "seldon.image" (list . .Values.controller.image) }}
+command: [/manager]
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+resources:
+  requests:
+    cpu: {{ .Values.controller.resources.cpu }}
+    memory: {{ .Values.controller.resources.memory | default "64Mi" }}
+  limits:
+    memory: {{ include "seldon.operator.memoryLimit" . }}
+{{- end }}
+
+{{- define "seldon.operator.memoryLimit" -}}
+{{ .Values.controller.resources.memory | default "256Mi" }}
+{{- end }}
+
+{{- /* Which namespaces the operator watches, as flags. */}}
+{{- define "seldon.operator.scopeArgs" -}}
+- --watch-namespaces=$(WATCH_NAMESPACES)
+- --namespace=$(POD_NAMESPACE)
+- --clusterwide=$(CLUSTERWIDE)
+{{- end }}
+
+{{- /* The variables of those flags. */}}
+{{- define "seldon.operator.scopeEnv" -}}
+- name: CLUSTERWIDE
+  value: {{ .Values.controller.clusterwide | quote }}
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: WATCH_NAMESPACES
+  value: {{ join "," .Values.controller.watchNamespaces | quote }}
+{{- end }}

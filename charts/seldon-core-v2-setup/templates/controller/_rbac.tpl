@@ -1,0 +1,42 @@
+{{- /*
+A role and the operator's binding to it, for a dict with root, name, rules and,
+unless they are for all namespaces, namespace. A ClusterRole can belong to
+another release, a binding in all namespaces has the release's in its name.
+*/}}
+{{- define "seldon.roleAndBinding" }}
+{{- $cluster := not .namespace }}
+{{- $kind := $cluster | ternary "ClusterRole" "Role" }}
+{{- $binding := replace "-role" "-rolebinding" .name }}
+{{- if or .namespace (eq (include "seldon.ownsClusterRoles" .root) "true") }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $kind }}
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "seldon.labels" .root | nindent 4 }}
+rules:
+  {{- toYaml .rules | nindent 2 }}
+{{- end }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $kind }}Binding
+metadata:
+  name: {{ $cluster | ternary (printf "%s-%s" $binding .root.Release.Namespace) $binding }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "seldon.labels" .root | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ $kind }}
+  name: {{ .name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "seldon.operator.name" .root }}
+    namespace: {{ .root.Release.Namespace }}
+{{- end }}
