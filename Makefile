@@ -8,8 +8,9 @@ SHELL := /usr/bin/env bash -o pipefail
 
 # What `manager --version` tells.
 VERSION ?= dev
-# The image that deploy puts into the manifests.
-IMG ?= seldon-operator:$(VERSION)
+# The operator's image, without a tag, and what deploy puts into the manifests.
+IMAGE ?= docker.io/seldon-operator/seldon-operator
+IMG ?= $(IMAGE):$(VERSION)
 KUBECTL ?= kubectl
 # Arguments for the program that run, demo and start run, such as ARGS=--once.
 # They run built programs and not `go run`, which makes Ctrl-C look like a failure.
@@ -61,6 +62,7 @@ vet: ## Run go vet.
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run the linters.
 	$(GOLANGCI_LINT) run
+	cd hack/image && $(GOLANGCI_LINT) run
 
 # Everything that make writes and git keeps.
 GENERATED := config/crd/bases config/rbac/role.yaml ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
@@ -71,7 +73,7 @@ verify: generate manifests ## Fail if generated files or go.mod files are stale.
 		git --no-pager diff -- $(GENERATED); git status --short -- $(GENERATED); \
 		echo 'Generated files are stale: run "make generate manifests" and commit what it changes.'; exit 1; \
 	fi
-	@for module in . hack/tools test/controlplane/binaries; do \
+	@for module in . hack/image hack/tools test/controlplane/binaries; do \
 		(cd $$module && go mod tidy -diff) || { echo "$$module/go.mod is stale: run \"go mod tidy\" there."; exit 1; }; \
 	done
 
@@ -96,7 +98,7 @@ demo: controlplane ## Show the operator at work, on a local control plane (ARGS=
 
 .PHONY: build
 build: ## Build the manager into bin/manager.
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/manager ./cmd/manager
+	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/manager ./cmd/manager
 
 .PHONY: run
 run: build ## Run the manager here, against the cluster of the current kubeconfig.
@@ -136,6 +138,30 @@ deploy: $(KUSTOMIZE) ## Deploy the operator from OVERLAY, with the image IMG; ma
 .PHONY: undeploy
 undeploy: $(KUSTOMIZE) ## Remove what deploy deployed, its namespace included.
 	$(KUSTOMIZE) build $(OVERLAY) | $(KUBECTL) delete --ignore-not-found -f -
+
+##@ Release
+
+# Where they are written, unless DIST says so, and for which platforms.
+image: DIST ?= $(CURDIR)/dist/image
+release: DIST ?= $(CURDIR)/dist/release
+PLATFORMS ?= linux/amd64 linux/arm64
+
+# The release's programs have no build id: it differs between builds of the Go
+# toolchain itself.
+.PHONY: image
+image: ## Write the operator's image, an OCI layout with SBOMs, into dist/image, without Docker.
+	@mkdir -p $(DIST)
+	@for platform in $(PLATFORMS); do \
+		echo "Building the manager for $$platform"; \
+		CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -trimpath -buildvcs=auto \
+			-ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $(DIST)/manager-$${platform/\//-} ./cmd/manager; \
+	done
+	@cd hack/image && go run . --name $(IMAGE) --version $(VERSION) --output $(DIST)/image.tar \
+		$(foreach platform,$(PLATFORMS),$(DIST)/manager-$(subst /,-,$(platform)))
+
+.PHONY: release
+release: $(KUSTOMIZE) $(HELM) ## Write image, manifests, charts and checksums of VERSION=x.y.z into dist/release.
+	@VERSION='$(VERSION)' IMAGE='$(IMAGE)' DIST='$(DIST)' PLATFORMS='$(PLATFORMS)' KUSTOMIZE='$(KUSTOMIZE)' HELM='$(HELM)' hack/release.sh
 
 # The tools, each rebuilt when the versions in hack/tools change.
 

@@ -25,9 +25,6 @@ import (
 	"github.com/seldon-operator/seldon-operator/scheduler"
 )
 
-// version is set by the build.
-var version = "development"
-
 // gcPercent is how far the heap may grow, in percent of what is live, before it is
 // collected, unless GOGC says otherwise. Go's own default is 100. Most of the heap
 // are caches, so that a lower value saves memory in proportion and costs little.
@@ -98,7 +95,7 @@ func run(arguments []string) error {
 		return err
 	}
 	if flags.version {
-		fmt.Println(version)
+		fmt.Println(thisBuild())
 		return nil
 	}
 	namespaces, err := flags.validate()
@@ -109,6 +106,7 @@ func run(arguments []string) error {
 		debug.SetGCPercent(gcPercent)
 	}
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&flags.log)))
+	ctrl.Log.WithName("setup").Info("starting", "build", thisBuild().String())
 
 	config, err := ctrl.GetConfig()
 	if err != nil {

@@ -1,0 +1,32 @@
+# The operator's image, for the platform that the build is for:
+#
+#   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=0.1.0 --tag NAME .
+#
+# `make image` makes one without Docker and without a base image.
+ARG GO_IMAGE=docker.io/library/golang:1.26
+ARG BASE_IMAGE=gcr.io/distroless/static:nonroot
+
+# Go compiles for other platforms by itself, so that nothing is emulated.
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+# All of the sources, and git's files, by which the Go command tells the commit.
+COPY . .
+ARG TARGETOS
+ARG TARGETARCH
+ARG VERSION=dev
+RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -trimpath -buildvcs=auto \
+    -ldflags "-s -w -buildid= -X main.version=${VERSION}" -o /manager ./cmd/manager
+
+FROM ${BASE_IMAGE}
+ARG VERSION=dev
+LABEL org.opencontainers.image.title="Seldon operator" \
+      org.opencontainers.image.description="Kubernetes operator for Seldon Core 2" \
+      org.opencontainers.image.source="https://github.com/seldon-operator/seldon-operator" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}"
+COPY --from=build /manager /manager
+# By number, which is what Kubernetes can check runAsNonRoot by.
+USER 65532:65532
+ENTRYPOINT ["/manager"]

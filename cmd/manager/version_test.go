@@ -1,0 +1,60 @@
+package main
+
+import (
+	"runtime"
+	"runtime/debug"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+)
+
+func TestBuildIsToldInOneLine(t *testing.T) {
+	stamped := []debug.BuildSetting{
+		{Key: "vcs.revision", Value: "4380e26"}, {Key: "vcs.time", Value: "2026-11-24T17:00:00Z"}, {Key: "vcs.modified", Value: "false"},
+	}
+	changed := append([]debug.BuildSetting{{Key: "vcs.modified", Value: "true"}}, stamped[:2]...)
+	here := ", " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH
+	for name, c := range map[string]struct {
+		version string
+		info    debug.BuildInfo
+		want    string
+	}{
+		"a release": {
+			"0.1.0", debug.BuildInfo{Main: debug.Module{Version: "(devel)"}, Settings: stamped},
+			"0.1.0, commit 4380e26 of 2026-11-24T17:00:00Z",
+		},
+		"files that are not committed": {
+			"0.1.0", debug.BuildInfo{Settings: changed}, "0.1.0, commit 4380e26 of 2026-11-24T17:00:00Z with changes",
+		},
+		"go install of a version": {"", debug.BuildInfo{Main: debug.Module{Version: "v0.1.0"}}, "v0.1.0, unknown commit"},
+		"nothing stamped":         {"", debug.BuildInfo{}, "unknown, unknown commit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := buildOf(c.version, &c.info).String(); got != c.want+here {
+				t.Errorf("got  %s\nwant %s", got, c.want+here)
+			}
+		})
+	}
+}
+
+func TestBuildIsAMetric(t *testing.T) {
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != "seldon_operator_build_info" {
+			continue
+		}
+		metric := family.GetMetric()[0]
+		labels := map[string]string{}
+		for _, label := range metric.GetLabel() {
+			labels[label.GetName()] = label.GetValue()
+		}
+		if metric.GetGauge().GetValue() != 1 || labels["goversion"] != runtime.Version() || labels["version"] == "" {
+			t.Errorf("got %v with labels %v", metric, labels)
+		}
+		return
+	}
+	t.Error("seldon_operator_build_info is not there")
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	spdxjson "github.com/spdx/tools-golang/json"
+	"github.com/spdx/tools-golang/spdx/v2/common"
+	spdx "github.com/spdx/tools-golang/spdx/v2/v2_3"
+	"golang.org/x/mod/module"
+)
+
+// unknown is SPDX's word for what the writer of a document did not look into.
+const unknown = "NOASSERTION"
+
+// writeBill writes the bill of materials of one image: it contains the program's
+// module, which depends on the modules, and the version of Go, that the Go command
+// stamped on the program.
+func writeBill(path string, p program, image v1.Image, version string) error {
+	digest, err := image.Digest()
+	if err != nil {
+		return err
+	}
+	container := spdx.Package{
+		PackageName: entrypoint[1:] + "-image", PackageVersion: version, PackageSPDXIdentifier: "image", PrimaryPackagePurpose: "CONTAINER",
+		PackageChecksums:          []common.Checksum{{Algorithm: common.SHA256, Value: digest.Hex}},
+		PackageExternalReferences: purl("oci", entrypoint[1:], digest.String()),
+	}
+	main := packageOf(&p.info.Main)
+	main.PackageVersion, main.PackageExternalReferences = version, purl("golang", p.info.Main.Path, version)
+	document := spdx.Document{
+		SPDXVersion: spdx.Version, DataLicense: spdx.DataLicense, SPDXIdentifier: "DOCUMENT",
+		DocumentName:      fmt.Sprintf("%s %s %s", p.info.Main.Path, version, p.platform),
+		DocumentNamespace: fmt.Sprintf("https://%s/spdx/%s", p.info.Main.Path, digest.Hex),
+		CreationInfo: &spdx.CreationInfo{
+			Created:  p.created.UTC().Format(time.RFC3339),
+			Creators: []common.Creator{{CreatorType: "Tool", Creator: "hack/image"}},
+		},
+	}
+	add := func(from common.ElementID, relationship string, to spdx.Package) {
+		to.PackageDownloadLocation = cmp.Or(to.PackageDownloadLocation, unknown)
+		to.PackageLicenseConcluded, to.PackageLicenseDeclared, to.PackageCopyrightText = unknown, unknown, unknown
+		document.Packages = append(document.Packages, &to)
+		document.Relationships = append(document.Relationships, &spdx.Relationship{
+			RefA: common.MakeDocElementID("", string(from)), Relationship: relationship, RefB: common.MakeDocElementID("", string(to.PackageSPDXIdentifier)),
+		})
+	}
+	add(document.SPDXIdentifier, common.TypeRelationshipDescribe, container)
+	add(container.PackageSPDXIdentifier, common.TypeRelationshipContains, main)
+	add(main.PackageSPDXIdentifier, common.TypeRelationshipDependsOn, packageOf(&debug.Module{Path: "stdlib", Version: strings.TrimPrefix(p.info.GoVersion, "go")}))
+	for _, dependency := range p.info.Deps {
+		for dependency.Replace != nil {
+			dependency = dependency.Replace
+		}
+		add(main.PackageSPDXIdentifier, common.TypeRelationshipDependsOn, packageOf(dependency))
+	}
+	var content bytes.Buffer
+	if err := spdxjson.Write(&document, &content, spdxjson.Indent("  ")); err != nil {
+		return err
+	}
+	return os.WriteFile(path, content.Bytes(), 0o644)
+}
+
+func packageOf(m *debug.Module) spdx.Package {
+	p := spdx.Package{
+		PackageName: m.Path, PackageVersion: m.Version, PackageSPDXIdentifier: identifier(m.Path),
+		PackageExternalReferences: purl("golang", m.Path, m.Version),
+	}
+	if path, err := module.EscapePath(m.Path); err == nil && m.Sum != "" {
+		p.PackageDownloadLocation = fmt.Sprintf("https://proxy.golang.org/%s/@v/%s.zip", path, m.Version)
+		// The sum of go.sum is one of the module's tree, not of its archive, which is
+		// what SPDX's own checksums are of.
+		p.PackageComment = "go.sum " + m.Sum
+	}
+	return p
+}
+
+// identifier is made of what SPDX allows: letters, digits, "." and "-".
+func identifier(path string) common.ElementID {
+	return common.ElementID("go-" + strings.Map(func(r rune) rune {
+		if r == '/' || r == '_' || r == '~' {
+			return '-'
+		}
+		return r
+	}, path))
+}
+
+// purl is a package URL, by which scanners know what a package is.
+func purl(kind, name, version string) []*spdx.PackageExternalReference {
+	return []*spdx.PackageExternalReference{{
+		Category: common.CategoryPackageManager, RefType: common.TypePackageManagerPURL,
+		Locator: fmt.Sprintf("pkg:%s/%s@%s", kind, name, strings.NewReplacer(":", "%3A", "+", "%2B").Replace(version)),
+	}}
+}

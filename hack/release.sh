@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Writes a release to $DIST: all of it follows from the sources, so that whoever
+# has them can make it again and compare SHA256SUMS. `make release` calls it.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+: "${VERSION:?}" "${IMAGE:?}" "${DIST:?}" "${KUSTOMIZE:?}"
+
+if [[ ! $VERSION =~ ^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$ ]]; then
+	echo "VERSION is \"$VERSION\"; give one such as 0.1.0 or 0.1.0-rc.1: make release VERSION=0.1.0" >&2
+	exit 2
+fi
+if [[ -e $DIST && ! -e $DIST/image.tar && -n $(ls -A "$DIST") ]]; then
+	echo "$DIST holds something else than a release; give another DIST, or remove it." >&2
+	exit 2
+fi
+rm -rf "$DIST"
+mkdir -p "$DIST" dist
+work=$(mktemp -d "$PWD/dist/work.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+# Of the commit, as every time in a release. Without git, the first that tar can tell.
+written=$(TZ=UTC0 git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || echo 1970-01-01T00:00:00Z)
+
+make --no-print-directory image
+
+# $1 is a folder of config/, $2 the file to write.
+render() {
+	mkdir "$work/$2"
+	(cd "$work/$2" && "$KUSTOMIZE" create --resources "../../../config/$1" &&
+		"$KUSTOMIZE" edit set image "docker.io/seldon-operator/seldon-operator=$IMAGE:$VERSION")
+	"$KUSTOMIZE" build "$work/$2" >"$DIST/$2"
+}
+echo "Rendering the manifests"
+render crd crds.yaml
+render default install.yaml
+render namespaced install-namespaced.yaml
+
+shopt -s nullglob
+for chart in charts/*/; do
+	echo "Packaging $chart"
+	cp -RL "$chart" "$work/"
+	# Helm writes the times of the files into the package.
+	find "$work/$(basename "$chart")" -exec touch -d "$written" {} +
+	"$HELM" package --version "$VERSION" --app-version "$VERSION" --destination "$DIST" "$work/$(basename "$chart")"
+done
+
+(cd "$DIST" && LC_ALL=C && sha256sum -- * >SHA256SUMS)
+echo "Wrote $DIST:"
+cat "$DIST/SHA256SUMS"

@@ -1,0 +1,532 @@
+// Package kustomize_test holds the folders of config/ to what they promise: each
+// builds, every component fits every overlay, and the API server takes the result.
+package kustomize_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
+	"sigs.k8s.io/kustomize/api/resource"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+
+	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/controlplane/programs"
+)
+
+const config = "../../config"
+
+// overlays are the installs, by the namespace of the operator.
+var overlays = map[string]string{"default": "seldon-system", "namespaced": "seldon-mesh"}
+
+func TestEveryFolderBuilds(t *testing.T) {
+	for _, folder := range folders(t, types.KustomizationKind) {
+		t.Run(folder, func(t *testing.T) { build(t, filepath.Join(config, folder)) })
+	}
+}
+
+// TestComponentsFit builds each overlay with each component, and with all.
+func TestComponentsFit(t *testing.T) {
+	for overlay, namespace := range overlays {
+		for name, components := range combinations(t) {
+			t.Run(overlay+" with "+name, func(t *testing.T) {
+				plain := build(t, filepath.Join(config, overlay))
+				with := build(t, layer(t, []string{filepath.Join(config, overlay)}, components))
+				if with.Size() < plain.Size() {
+					t.Errorf("the components remove objects: %d are left of %d", with.Size(), plain.Size())
+				}
+				for _, r := range with.Resources() {
+					if r.GetNamespace() != "" && r.GetNamespace() != namespace {
+						t.Errorf("%s is in namespace %s, want %s", r.CurId(), r.GetNamespace(), namespace)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestApply applies each overlay, then with all components, with kubectl's own
+// Kustomize.
+func TestApply(t *testing.T) {
+	kubectl, err := programs.Path(programs.Kubectl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cp, err := controlplane.Start(t.Context(), controlplane.Options{APIServerOnly: true, CRDs: []string{"testdata/crds"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cp.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	apply := func(t *testing.T, folder string) {
+		t.Helper()
+		command := exec.CommandContext(t.Context(), kubectl, "--kubeconfig", cp.KubeconfigPath(), "apply", "--validate=strict", "-k", folder)
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Errorf("kubectl apply -k: %v\n%s", err, out)
+		}
+	}
+	apply(t, filepath.Join(config, "crd"))
+	command := exec.CommandContext(t.Context(), kubectl, "--kubeconfig", cp.KubeconfigPath(), "wait", "--for=condition=Established", "crd", "--all")
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for overlay := range overlays {
+		t.Run(overlay, func(t *testing.T) {
+			apply(t, filepath.Join(config, overlay))
+			apply(t, layer(t, []string{filepath.Join(config, overlay)}, combinations(t)["all"]))
+		})
+	}
+	t.Run("a team's namespace", func(t *testing.T) { apply(t, team(t)) })
+}
+
+func TestHighAvailability(t *testing.T) {
+	built := build(t, layer(t, []string{filepath.Join(config, "default")}, []string{"high-availability"}))
+	var deployment appsv1.Deployment
+	get(t, built, "Deployment", "seldon-v2-controller-manager", &deployment)
+	var budget policyv1.PodDisruptionBudget
+	get(t, built, "PodDisruptionBudget", "seldon-v2-controller-manager", &budget)
+	pod := deployment.Spec.Template
+	if *deployment.Spec.Replicas != 2 {
+		t.Errorf("%d replicas, want 2", *deployment.Spec.Replicas)
+	}
+	if !matches(t, budget.Spec.Selector, pod.Labels) {
+		t.Errorf("the budget's %v does not select the operator's pods", budget.Spec.Selector)
+	}
+	var keys []string
+	for _, c := range pod.Spec.TopologySpreadConstraints {
+		keys = append(keys, c.TopologyKey)
+		// Two replicas on one node are better than one.
+		if c.WhenUnsatisfiable != corev1.ScheduleAnyway || !matches(t, c.LabelSelector, pod.Labels) {
+			t.Errorf("constraint %+v", c)
+		}
+	}
+	if !slices.Equal(keys, []string{corev1.LabelTopologyZone, corev1.LabelHostname}) {
+		t.Errorf("spread over %v", keys)
+	}
+	if !slices.ContainsFunc(built.Resources(), func(r *resource.Resource) bool {
+		return r.GetKind() == "PriorityClass" && r.GetName() == pod.Spec.PriorityClassName
+	}) {
+		t.Errorf("there is no PriorityClass %q", pod.Spec.PriorityClassName)
+	}
+}
+
+// TestCertificates has the names that components ask for, for two namespaces.
+func TestCertificates(t *testing.T) {
+	for _, c := range []struct {
+		namespace string
+		folder    string
+	}{
+		{"team", filepath.Join("testdata", "certificates")}, {"seldon-mesh", layer(t, []string{filepath.Join(config, "namespaced")}, []string{"certificates"})},
+	} {
+		ns := c.namespace
+		scheduler := []string{"seldon-scheduler", "seldon-scheduler." + ns, "seldon-scheduler." + ns + ".svc", "seldon-scheduler.svc", "localhost"}
+		all := []string{ns, "*." + ns, "*." + ns + ".svc", "localhost"}
+		want := map[string]string{
+			"seldon-ca":                  fmt.Sprint("cacert seldon-ca seldon-issuer ", all[1:]),
+			"seldon-controlplane-server": fmt.Sprint("seldon-controlplane-server ", ns, ".svc seldon-ca-issuer ", scheduler),
+			"seldon-controlplane-client": fmt.Sprint("seldon-controlplane-client ", ns, ".svc seldon-ca-issuer ", scheduler),
+			"seldon-upstream-server":     fmt.Sprint("seldon-upstream-server *.", ns, ".svc seldon-ca-issuer ", all),
+			"seldon-upstream-client":     fmt.Sprint("seldon-upstream-client *.", ns, ".svc seldon-ca-issuer ", all),
+			"seldon-downstream-server":   fmt.Sprint("seldon-downstream-server ", ns, ".svc seldon-ca-issuer ", []string{ns, ns + ".svc", "localhost"}),
+			"seldon-downstream-client":   fmt.Sprint("seldon-downstream-client *.", ns, ".svc seldon-ca-issuer ", all),
+		}
+		built := build(t, c.folder)
+		got := map[string]string{}
+		for _, r := range built.Resources() {
+			if r.GetKind() != "Certificate" {
+				continue
+			}
+			var certificate struct {
+				Spec struct {
+					SecretName, CommonName string
+					DNSNames               []string
+					IssuerRef              struct{ Name string }
+				}
+			}
+			get(t, built, "Certificate", r.GetName(), &certificate)
+			spec := certificate.Spec
+			got[r.GetName()] = fmt.Sprint(spec.SecretName, " ", spec.CommonName, " ", spec.IssuerRef.Name, " ", spec.DNSNames)
+		}
+		for name := range want {
+			if got[name] != want[name] {
+				t.Errorf("%s in %s:\ngot  %s\nwant %s", name, ns, got[name], want[name])
+			}
+		}
+		if len(got) != len(want) {
+			t.Errorf("got %d certificates, want %d", len(got), len(want))
+		}
+	}
+}
+
+// TestPagesBuild builds the layers that the pages show, and holds that of TLS to
+// what it says.
+func TestPagesBuild(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	built := map[string]resmap.ResMap{}
+	for _, page := range pages {
+		content, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range shownLayer.FindAllStringSubmatch(string(content), -1) {
+			folder := t.TempDir()
+			// The folder's own place is where a checkout would have dist/ in it.
+			text := strings.ReplaceAll(found[2], "../../config", relative(t, folder, config))
+			text = strings.ReplaceAll(text, "namespace.yaml", relative(t, folder, "testdata/team"))
+			if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			built[found[1]] = build(t, folder)
+		}
+	}
+	for _, name := range []string{"tls", "team", "policies", "ha"} {
+		if built[name] == nil {
+			t.Fatalf("no page shows dist/%s/kustomization.yaml", name)
+		}
+	}
+	text, err := built["tls"].AsYaml()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, found := range protocol.FindAllStringSubmatch(string(text), -1) {
+		if want := map[bool]string{true: "SSL", false: "PLAINTEXT"}[!strings.Contains(found[1], "KAFKA")]; found[2] != want {
+			t.Errorf("%s is %s, want %s", found[1], found[2], want)
+		}
+	}
+	for _, r := range built["team"].Resources() {
+		if name := r.GetName(); name == "seldon-issuer" || name == "seldon-ca" {
+			t.Errorf("the team has a %s %s of its own", r.GetKind(), name)
+		}
+	}
+}
+
+var (
+	shownLayer = regexp.MustCompile("(?s)```yaml\n# dist/([a-z]+)/kustomization.yaml[^\n]*\n(.*?)```")
+	protocol   = regexp.MustCompile(`name: (\w+_SECURITY_PROTOCOL)\n\s+value: (\w+)`)
+)
+
+// peer is a pod, or with no labels something outside of the cluster.
+type peer struct {
+	namespace string
+	labels    map[string]string
+}
+
+func named(name string) map[string]string { return map[string]string{"app.kubernetes.io/name": name} }
+
+// TestNetworkPolicies asks the policies about connections: those that the platform
+// lives by, and some that it should not have.
+func TestNetworkPolicies(t *testing.T) {
+	operatorPod := map[string]string{"control-plane": "v2-controller-manager"}
+	policies := policiesOf(t, build(t, team(t)))
+	policies = append(policies, policiesOf(t, build(t, layer(t, []string{filepath.Join(config, "default")}, []string{"network-policies"})))...)
+
+	operator := peer{"seldon-system", operatorPod}
+	ofTeam := func(name string) peer { return peer{"team", named(name)} }
+	prometheus := peer{"monitoring", named("prometheus")}
+	outside := peer{}
+	for _, c := range []struct {
+		from, to peer
+		ports    []int32
+		want     bool
+	}{
+		{operator, ofTeam("seldon-scheduler"), []int32{9004, 9044}, true},
+		{peer{"team", operatorPod}, ofTeam("seldon-scheduler"), []int32{9004, 9044}, true},
+		{ofTeam("seldon-modelgateway"), ofTeam("seldon-scheduler"), []int32{9004, 9044}, true},
+		{ofTeam("seldon-pipelinegateway"), ofTeam("seldon-scheduler"), []int32{9004, 9044}, true},
+		{ofTeam("hodometer"), ofTeam("seldon-scheduler"), []int32{9004, 9044}, true},
+		{ofTeam("seldon-dataflow-engine"), ofTeam("seldon-scheduler"), []int32{9008}, true},
+		{ofTeam("seldon-envoy"), ofTeam("seldon-scheduler"), []int32{9002}, true},
+		{ofTeam("seldon-server"), ofTeam("seldon-scheduler"), []int32{9005, 9055}, true},
+		{ofTeam("seldon-envoy"), ofTeam("seldon-server"), []int32{9001, 9501}, true},
+		{ofTeam("seldon-envoy"), ofTeam("seldon-pipelinegateway"), []int32{9010, 9011}, true},
+		{ofTeam("seldon-modelgateway"), ofTeam("seldon-envoy"), []int32{9000}, true},
+		{ofTeam("seldon-pipelinegateway"), ofTeam("seldon-envoy"), []int32{9000}, true},
+		{outside, ofTeam("seldon-envoy"), []int32{9000}, true},
+		{prometheus, ofTeam("seldon-envoy"), []int32{9003}, true},
+		{prometheus, ofTeam("seldon-pipelinegateway"), []int32{9006}, true},
+		{prometheus, ofTeam("seldon-server"), []int32{9006, 8082, 8002}, true},
+		{prometheus, operator, []int32{8443}, true},
+
+		{peer{"other", operatorPod}, ofTeam("seldon-scheduler"), []int32{9004, 9044}, false},
+		{peer{"other", named("seldon-envoy")}, ofTeam("seldon-scheduler"), []int32{9002}, false},
+		{peer{"other", named("seldon-envoy")}, ofTeam("seldon-server"), []int32{9001, 9501}, false},
+		{ofTeam("seldon-server"), ofTeam("seldon-scheduler"), []int32{9004, 9044, 9002}, false},
+		{prometheus, ofTeam("seldon-server"), []int32{9000, 9001, 9500, 5572, 9007}, false},
+		{outside, ofTeam("seldon-scheduler"), []int32{9004, 9044, 9002, 9005, 9055, 9008}, false},
+		{ofTeam("seldon-server"), ofTeam("seldon-modelgateway"), []int32{9999}, false},
+		{ofTeam("seldon-server"), ofTeam("seldon-dataflow-engine"), []int32{8000}, false},
+		{operator, ofTeam("seldon-server"), []int32{9001, 9005}, false},
+	} {
+		for _, port := range c.ports {
+			if got := allowed(t, policies, c.from, c.to, port); got != c.want {
+				t.Errorf("%v to %v, port %d: %t, want %t", c.from, c.to, port, got, c.want)
+			}
+		}
+	}
+}
+
+// TestNetworkPoliciesKnowThePorts holds the ports of the policies to those of the
+// default configuration.
+func TestNetworkPoliciesKnowThePorts(t *testing.T) {
+	declared := map[string][]int32{} // by the value of the pods' label
+	add := func(name string, spec corev1.PodSpec) {
+		if declared[name] == nil {
+			declared[name] = []int32{} // some have no ports
+		}
+		for _, container := range spec.Containers {
+			for _, port := range container.Ports {
+				declared[name] = append(declared[name], port.ContainerPort)
+			}
+		}
+	}
+	built := build(t, filepath.Join(config, "default"))
+	for _, r := range built.Resources() {
+		var object struct {
+			Spec struct {
+				PodSpec    corev1.PodSpec
+				Components []struct {
+					Name    string
+					PodSpec corev1.PodSpec
+				}
+			}
+		}
+		switch r.GetKind() {
+		case "SeldonConfig":
+			get(t, built, "SeldonConfig", r.GetName(), &object)
+			for _, component := range object.Spec.Components {
+				add(component.Name, component.PodSpec)
+			}
+		case "ServerConfig":
+			get(t, built, "ServerConfig", r.GetName(), &object)
+			add("seldon-server", object.Spec.PodSpec)
+		}
+	}
+	if len(declared) != 7 {
+		t.Fatalf("the default configuration has other components than known: %v", declared)
+	}
+	policies := policiesOf(t, build(t, team(t)))
+	for name, ports := range declared {
+		if !slices.ContainsFunc(policies, func(p networkingv1.NetworkPolicy) bool { return matches(t, &p.Spec.PodSelector, named(name)) }) {
+			t.Errorf("no policy is for the pods of %s", name)
+		}
+		for _, policy := range policies {
+			if !matches(t, &policy.Spec.PodSelector, named(name)) {
+				continue
+			}
+			for _, rule := range policy.Spec.Ingress {
+				for _, port := range rule.Ports {
+					if !slices.Contains(ports, port.Port.IntVal) {
+						t.Errorf("policy %s lets in port %d, which %s does not have", policy.Name, port.Port.IntVal, name)
+					}
+				}
+			}
+		}
+	}
+}
+
+// allowed evaluates policies as the documentation of NetworkPolicy says: what a
+// policy selects may only do what some policy allows, at both ends.
+func allowed(t *testing.T, policies []networkingv1.NetworkPolicy, from, to peer, port int32) bool {
+	t.Helper()
+	side := func(self, other peer, direction networkingv1.PolicyType) bool {
+		selected := false
+		for _, p := range policies {
+			if p.Namespace != self.namespace || !slices.Contains(p.Spec.PolicyTypes, direction) || !matches(t, &p.Spec.PodSelector, self.labels) {
+				continue
+			}
+			selected = true
+			for _, rule := range p.Spec.Ingress {
+				if direction == networkingv1.PolicyTypeIngress && permits(t, p.Namespace, rule.From, rule.Ports, other, port) {
+					return true
+				}
+			}
+			for _, rule := range p.Spec.Egress {
+				if direction == networkingv1.PolicyTypeEgress && permits(t, p.Namespace, rule.To, rule.Ports, other, port) {
+					return true
+				}
+			}
+		}
+		return !selected
+	}
+	return side(to, from, networkingv1.PolicyTypeIngress) && side(from, to, networkingv1.PolicyTypeEgress)
+}
+
+// permits tells whether one rule of a policy in a namespace is met.
+func permits(t *testing.T, namespace string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort, other peer, port int32) bool {
+	t.Helper()
+	if !slices.ContainsFunc(ports, func(p networkingv1.NetworkPolicyPort) bool {
+		return *p.Protocol == corev1.ProtocolTCP && p.Port.IntVal == port
+	}) {
+		return false
+	}
+	return len(peers) == 0 || slices.ContainsFunc(peers, func(p networkingv1.NetworkPolicyPeer) bool {
+		if other.namespace == "" {
+			return false
+		}
+		if p.NamespaceSelector == nil {
+			return other.namespace == namespace && matches(t, p.PodSelector, other.labels)
+		}
+		return matches(t, p.NamespaceSelector, map[string]string{corev1.LabelMetadataName: other.namespace}) &&
+			(p.PodSelector == nil || matches(t, p.PodSelector, other.labels))
+	})
+}
+
+func policiesOf(t *testing.T, built resmap.ResMap) []networkingv1.NetworkPolicy {
+	t.Helper()
+	var policies []networkingv1.NetworkPolicy
+	for _, r := range built.Resources() {
+		if r.GetKind() == "NetworkPolicy" {
+			var p networkingv1.NetworkPolicy
+			get(t, built, "NetworkPolicy", r.GetName(), &p)
+			policies = append(policies, p)
+		}
+	}
+	return policies
+}
+
+func matches(t *testing.T, selector *metav1.LabelSelector, of map[string]string) bool {
+	t.Helper()
+	s, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Matches(labels.Set(of))
+}
+
+// folders are those in config/ with a kustomization of the kind, relative to it.
+func folders(t *testing.T, kind string) []string {
+	t.Helper()
+	var found []string
+	err := filepath.WalkDir(config, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.Name() != "kustomization.yaml" {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		var k types.Kustomization
+		if err := yaml.Unmarshal(content, &k); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if k.Kind == kind {
+			folder, _ := filepath.Rel(config, filepath.Dir(path))
+			found = append(found, folder)
+		}
+		return nil
+	})
+	if err != nil || len(found) == 0 {
+		t.Fatalf("no folder with a %s: %v", kind, err)
+	}
+	return found
+}
+
+// combinations are each component by itself, by its name, and "all". Those that an
+// overlay has already are left out of it by layer.
+func combinations(t *testing.T) map[string][]string {
+	t.Helper()
+	found := map[string][]string{}
+	for _, folder := range folders(t, types.ComponentKind) {
+		name := strings.TrimPrefix(folder, "components/")
+		found[name] = []string{name}
+		found["all"] = append(found["all"], name)
+	}
+	return found
+}
+
+// team is a folder for a namespace with a data plane and no operator.
+func team(t *testing.T) string {
+	t.Helper()
+	namespace := filepath.Join("testdata", "team")
+	return layer(t, []string{namespace}, []string{"certificates", "data-plane-network-policies"})
+}
+
+// layer makes a folder as a user of this repository has it.
+func layer(t *testing.T, resources, components []string) string {
+	t.Helper()
+	folder := t.TempDir()
+	var k types.Kustomization
+	for _, path := range resources {
+		k.Resources = append(k.Resources, relative(t, folder, path))
+	}
+	for _, component := range components {
+		// config/default has this one.
+		if component == "metrics" && filepath.Base(resources[0]) == "default" {
+			continue
+		}
+		k.Components = append(k.Components, relative(t, folder, filepath.Join(config, "components", component)))
+	}
+	content, err := yaml.Marshal(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// relative is the path from a folder, which is absolute, as Kustomize wants it.
+func relative(t *testing.T, folder, path string) string {
+	t.Helper()
+	folder, err := filepath.EvalSymlinks(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		t.Fatal(err)
+	}
+	if path, err = filepath.Rel(folder, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func build(t *testing.T, folder string) resmap.ResMap {
+	t.Helper()
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
+	if err != nil {
+		t.Fatalf("build %s: %v", folder, err)
+	}
+	return built
+}
+
+// get decodes an object of a build.
+func get(t *testing.T, built resmap.ResMap, kind, name string, to any) {
+	t.Helper()
+	for _, r := range built.Resources() {
+		if r.GetKind() == kind && r.GetName() == name {
+			content, err := r.AsYAML()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := yaml.Unmarshal(content, to); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatalf("there is no %s %s", kind, name)
+}
