@@ -18,32 +18,43 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
 // mode is a way to install the operator.
 type mode struct {
 	namespace string // of the operator
-	overlay   string
-	all       bool // it watches all namespaces, and not its own alone
+	folder    string // with a kustomization, relative to the root of the repository
+	all       bool   // it watches all namespaces, or those listed
+	listed    string
 }
 
 var (
-	namespaced  = mode{namespace: "seldon-mesh", overlay: "namespaced"}
-	clusterwide = mode{namespace: "seldon-system", overlay: "default", all: true}
+	namespaced  = mode{namespace: "seldon-mesh", folder: "config/namespaced"}
+	clusterwide = mode{namespace: "seldon-system", folder: "config/default", all: true}
+	// Two side by side.
+	listed = []mode{
+		{namespace: "ops-a", folder: "test/modes/testdata/ops-a", all: true, listed: "team-listed-a"},
+		{namespace: "ops-b", folder: "test/modes/testdata/ops-b", all: true, listed: "team-listed-b"},
+	}
 )
 
-func (m mode) folder() string { return filepath.Join("..", "..", "config", m.overlay) }
+func apply(folder string) {
+	GinkgoHelper()
+	run("", "apply", "--kustomize", filepath.Join("..", "..", folder))
+}
 
 func (m mode) install() {
 	GinkgoHelper()
-	run("", "apply", "--kustomize", m.folder())
+	apply(m.folder)
 	untilAvailable(m.namespace)
 }
 
 // uninstall does what a chart does: the finalizers go first.
 func (m mode) uninstall() {
 	GinkgoHelper()
-	run(fmt.Sprintf(releaseJob, m.all, ""), "apply", "--namespace", m.namespace, "--filename", "-")
+	run(fmt.Sprintf(releaseJob, m.all, m.listed), "apply", "--namespace", m.namespace, "--filename", "-")
 	job := &batchv1.Job{ObjectMeta: metadata(m.namespace, "release")}
 	Eventually(func() int32 {
 		Expect(user.Get(lifetime, client.ObjectKeyFromObject(job), job)).To(Succeed())
@@ -122,7 +133,7 @@ var _ = Describe("In one namespace", Ordered, func() {
 	It("goes with its namespace once it is released", func() {
 		run("", "delete", "--namespace", namespaced.namespace, "job/release")
 		namespaced.uninstall()
-		run("", "delete", "--kustomize", namespaced.folder(), "--wait=false")
+		run("", "delete", "--kustomize", filepath.Join("..", "..", namespaced.folder), "--wait=false")
 		untilGone(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaced.namespace}})
 	})
 })
@@ -212,7 +223,7 @@ var _ = Describe("In all namespaces", Ordered, func() {
 		Eventually(ready(late)).Should(HavePrefix("True"))
 		untilAvailable(clusterwide.namespace)
 		for _, each := range requestsOf(clusterwide.namespace)[mark:] {
-			if each.writes() && each.ObjectRef.Resource != "leases" && each.ObjectRef.Resource != "events" {
+			if each.writes() && each.ObjectRef.Namespace == team && each.ObjectRef.Resource != "events" {
 				Expect(each.ObjectRef.Name).To(Equal("late"), each.String())
 			}
 		}
@@ -231,6 +242,51 @@ var _ = Describe("In all namespaces", Ordered, func() {
 			if each.resource == "leases" || each.resource == "pods" || strings.HasSuffix(each.resource, "configs") {
 				Expect(where).To(HaveEach(clusterwide.namespace), each.String())
 			}
+		}
+	})
+})
+
+var _ = Describe("In listed namespaces, two operators side by side", Ordered, func() {
+	one, other := listed[0], listed[1]
+
+	It("become ready, and each lives with rights in its own list", func() {
+		for _, each := range listed {
+			newNamespace(each.listed)
+			apply("test/modes/testdata/" + strings.Replace(each.listed, "team-", "", 1))
+			apply(each.folder)
+		}
+		untilAvailable(one.namespace)
+		untilAvailable(other.namespace)
+		newScheduler(other.listed)
+		runtime, model := newRuntime(other.listed), newModel(other.listed, "one")
+		live(one.namespace, one.listed)
+		Eventually(ready(runtime)).Should(HavePrefix("True"))
+		Eventually(ready(model)).Should(HavePrefix("True"))
+	})
+
+	It("leave nothing behind that hangs on them", func() {
+		one.orphans(one.listed)
+		other.uninstall()
+		model := &v1alpha1.Model{ObjectMeta: metadata(other.listed, "one")}
+		Expect(user.Get(lifetime, client.ObjectKeyFromObject(model), model)).To(Succeed())
+		Expect(model.Finalizers).To(BeEmpty())
+	})
+
+	It("were refused nothing, have no right that they do not need, and did nothing elsewhere", func() {
+		Expect(needless(one.namespace)).To(BeEmpty())
+		for _, each := range listed {
+			Expect(refused(each.namespace)).To(BeEmpty())
+			places := HaveEach(BeElementOf(each.namespace, each.listed))
+			for right, where := range granted(each.namespace) {
+				Expect(where).To(places, right.String())
+			}
+			var seen []string
+			for _, request := range requestsOf(each.namespace) {
+				if request.ObjectRef != nil {
+					seen = append(seen, request.ObjectRef.Namespace)
+				}
+			}
+			Expect(seen).To(places)
 		}
 	})
 })
