@@ -150,6 +150,9 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if err := composition.Index(ctx, mgr.GetFieldIndexer(), kinds()); err != nil {
 		return err
 	}
+	if err := watchAll(ctx, mgr.GetCache()); err != nil {
+		return err
+	}
 	shared := environment{
 		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
 		events: mgr.GetEventRecorder("seldon-operator"), versions: newVersions(), veterans: newVeterans(),
@@ -207,6 +210,25 @@ func setupRelayed(mgr manager.Manager, shared environment) error {
 			new: func() *v1alpha1.Experiment { return &v1alpha1.Experiment{} },
 		}).setup(mgr),
 	)
+}
+
+// watchAll has the cache hold everything from the start, and not only when a
+// controller first asks for it, which is once it leads: so readiness speaks of all of
+// it, and a replica that takes over has it at hand.
+func watchAll(ctx context.Context, caches cache.Cache) error {
+	objects := []client.Object{
+		&v1alpha1.SeldonRuntime{}, &v1alpha1.Model{}, &v1alpha1.Pipeline{}, &v1alpha1.Experiment{},
+		&v1alpha1.SeldonConfig{}, &v1alpha1.ServerConfig{}, &appsv1.ControllerRevision{},
+	}
+	for _, kind := range kinds() {
+		objects = append(objects, kind.Object)
+	}
+	for _, object := range objects {
+		if _, err := caches.GetInformer(ctx, object, cache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("watch %T: %w", object, err)
+		}
+	}
+	return nil
 }
 
 // CachesSynced is a readiness check: it passes once the caches hold the cluster.

@@ -8,7 +8,7 @@ package controllers
 // are for the operator's own namespace alone.
 
 // Custom resources: our own, and what is counted, or deleted in a cascade.
-// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=servers,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes/status;servers/status;models/status;pipelines/status;experiments/status,verbs=patch
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=models;pipelines;experiments,verbs=get;list;watch;patch;delete

@@ -40,40 +40,34 @@ func Release(ctx context.Context, to client.Client, namespaces []string, done fu
 	var failures []error
 	for list, finalizer := range finalizers {
 		for _, namespace := range namespaces {
-			if err := to.List(ctx, list, client.InNamespace(namespace)); err != nil {
-				failures = append(failures, fmt.Errorf("list: %w", err))
-				continue
-			}
-			eachItem(list, func(object client.Object) {
-				if err := releaseOne(ctx, to, object, finalizer, done); err != nil {
-					failures = append(failures, fmt.Errorf("%s %s: %w", kindOf(object), client.ObjectKeyFromObject(object), err))
-				}
-			})
+			// What somebody else changes meanwhile is listed again.
+			failures = append(failures, retry.RetryOnConflict(retry.DefaultRetry, func() error {
+				return releaseAll(ctx, to, list, namespace, finalizer, done)
+			}))
 		}
 	}
 	return errors.Join(failures...)
 }
 
-func releaseOne(ctx context.Context, to client.Client, object client.Object, finalizer string, done func(string, client.Object)) error {
+func releaseAll(ctx context.Context, to client.Client, list client.ObjectList, namespace, finalizer string, done func(string, client.Object)) error {
+	if err := to.List(ctx, list, client.InNamespace(namespace)); err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
 	env := environment{client: to, versions: newVersions()}
-	released := false
-	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+	var failures []error
+	eachItem(list, func(object client.Object) {
 		if !controllerutil.ContainsFinalizer(object, finalizer) {
-			return nil
+			return
 		}
 		err := env.removeFinalizer(ctx, object, finalizer)
-		released = err == nil
-		if err != nil {
-			if err := to.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
-				return client.IgnoreNotFound(err)
-			}
+		switch {
+		case err == nil:
+			done(kindOf(object), object)
+		case !apierrors.IsNotFound(err):
+			failures = append(failures, fmt.Errorf("%s %s: %w", kindOf(object), client.ObjectKeyFromObject(object), err))
 		}
-		return err
 	})
-	if released {
-		done(kindOf(object), object)
-	}
-	return err
+	return errors.Join(failures...)
 }
 
 // releaseManager owns the replicas of an operator that was stopped.

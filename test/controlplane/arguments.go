@@ -12,6 +12,7 @@ var controllers = []string{
 	"deployment-controller",
 	"endpointslice-controller",
 	"garbage-collector-controller",
+	"job-controller",
 	"namespace-controller",
 	"persistentvolume-binder-controller",
 	"persistentvolume-protection-controller",

@@ -13,7 +13,8 @@
 //     and kube-scheduler;
 //   - kwok, which plays the nodes: a pod that is scheduled is Ready at once,
 //     and a pod that is deleted is gone at once, whatever its grace period.
-//     No container ever runs;
+//     No container ever runs, unless a [github.com/seldon-operator/seldon-operator/test/kubelet]
+//     is added;
 //   - a volume provisioner inside the calling process: every claim gets a
 //     PersistentVolume of its own, and a claim that grows gets what it asks for.
 //     The default StorageClass allows expansion.

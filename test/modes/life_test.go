@@ -1,0 +1,327 @@
+package modes_test
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+)
+
+// run runs kubectl as an administrator, with what it reads.
+func run(input string, arguments ...string) {
+	GinkgoHelper()
+	command := exec.CommandContext(lifetime, kubectl, append([]string{"--kubeconfig", cluster.KubeconfigPath()}, arguments...)...)
+	command.Stdin = strings.NewReader(input)
+	output, err := command.CombinedOutput()
+	Expect(err).NotTo(HaveOccurred(), "kubectl %s: %s", strings.Join(arguments, " "), output)
+}
+
+// newScheduler starts the simulated scheduler of a namespace.
+func newScheduler(namespace string) *simulator.Simulator {
+	GinkgoHelper()
+	started, err := simulator.Start(lifetime, simulator.Options{Address: schedulerAddress(namespace)})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(started.Stop)
+	return started
+}
+
+func newNamespace(name string) {
+	GinkgoHelper()
+	Expect(user.Create(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
+}
+
+// untilAvailable waits until the operator in a namespace is ready, with as many
+// replicas as it is to have.
+func untilAvailable(namespace string) {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		found := &appsv1.Deployment{}
+		g.Expect(user.Get(lifetime, client.ObjectKey{Namespace: namespace, Name: deployment}, found)).To(Succeed())
+		g.Expect(found.Status.ObservedGeneration).To(Equal(found.Generation))
+		g.Expect(found.Status.AvailableReplicas).To(Equal(*found.Spec.Replicas), func() string { return operatorLog(namespace) })
+	}).Should(Succeed())
+}
+
+func operatorLog(namespace string) string {
+	log, err := node.Log(namespace, deployment)
+	if err != nil {
+		return err.Error()
+	}
+	return log[max(0, len(log)-1<<14):]
+}
+
+// operatorPods are the names of an operator's pods that are not being deleted.
+func operatorPods(namespace string) []string {
+	GinkgoHelper()
+	pods := &corev1.PodList{}
+	Expect(user.List(lifetime, pods, client.InNamespace(namespace), client.MatchingLabels{"control-plane": "v2-controller-manager"})).To(Succeed())
+	var names []string
+	for _, pod := range pods.Items {
+		if pod.DeletionTimestamp == nil {
+			names = append(names, pod.Name)
+		}
+	}
+	return names
+}
+
+// ownerLabel is on every child.
+const ownerLabel = "mlops.seldon.io/composed-by"
+
+type conditioned interface {
+	client.Object
+	GetConditions() []metav1.Condition
+}
+
+// ready tells an object's condition Ready, if it speaks of the newest generation.
+func ready(object conditioned) func() string {
+	return func() string {
+		if err := user.Get(lifetime, client.ObjectKeyFromObject(object), object); err != nil {
+			return err.Error()
+		}
+		found := meta.FindStatusCondition(object.GetConditions(), v1alpha1.ConditionReady)
+		if found == nil || found.ObservedGeneration < object.GetGeneration() {
+			return "old"
+		}
+		return fmt.Sprintf("%s %s %s", found.Status, found.Reason, found.Message)
+	}
+}
+
+// edit changes an object as a user would, against conflicts.
+func edit[T client.Object](object T, change func(T)) {
+	GinkgoHelper()
+	Eventually(func() error {
+		if err := user.Get(lifetime, client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		before := object.DeepCopyObject().(client.Object)
+		change(object)
+		return user.Patch(lifetime, object, client.MergeFrom(before))
+	}).Should(Succeed())
+}
+
+func remove(object client.Object) {
+	GinkgoHelper()
+	Expect(user.Delete(lifetime, object)).To(Succeed())
+}
+
+func untilGone(objects ...client.Object) {
+	GinkgoHelper()
+	for _, object := range objects {
+		Eventually(func() bool {
+			return apierrors.IsNotFound(user.Get(lifetime, client.ObjectKeyFromObject(object), object))
+		}).Should(BeTrue(), func() string { return fmt.Sprintf("%T %s stays", object, object.GetName()) })
+	}
+}
+
+func metadata(namespace, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: namespace, Name: name}
+}
+
+// What tests make in a namespace.
+
+func newRuntime(namespace string, change ...func(*v1alpha1.SeldonRuntime)) *v1alpha1.SeldonRuntime {
+	GinkgoHelper()
+	runtime := &v1alpha1.SeldonRuntime{ObjectMeta: metadata(namespace, "seldon"), Spec: v1alpha1.SeldonRuntimeSpec{
+		SeldonConfig: "default",
+		Servers: []v1alpha1.RuntimeServer{{Name: "mlserver", ServerSpec: v1alpha1.ServerSpec{
+			ServerConfig: "mlserver", ScalingSpec: v1alpha1.ScalingSpec{MinReplicas: new(int64(1)), MaxReplicas: new(int64(3))},
+		}}},
+	}}
+	for _, change := range change {
+		change(runtime)
+	}
+	Expect(user.Create(lifetime, runtime)).To(Succeed())
+	return runtime
+}
+
+func newModel(namespace, name string) *v1alpha1.Model {
+	GinkgoHelper()
+	model := &v1alpha1.Model{ObjectMeta: metadata(namespace, name)}
+	model.Spec.StorageURI = "gs://models/" + name
+	Expect(user.Create(lifetime, model)).To(Succeed())
+	return model
+}
+
+func newPipeline(namespace, name, model string) *v1alpha1.Pipeline {
+	GinkgoHelper()
+	pipeline := &v1alpha1.Pipeline{ObjectMeta: metadata(namespace, name), Spec: v1alpha1.PipelineSpec{
+		Steps:  []v1alpha1.PipelineStep{{Name: model}},
+		Output: &v1alpha1.PipelineOutput{Steps: []string{model}},
+	}}
+	Expect(user.Create(lifetime, pipeline)).To(Succeed())
+	return pipeline
+}
+
+func newExperiment(namespace, name, model string) *v1alpha1.Experiment {
+	GinkgoHelper()
+	experiment := &v1alpha1.Experiment{ObjectMeta: metadata(namespace, name), Spec: v1alpha1.ExperimentSpec{
+		Default: new(model), Candidates: []v1alpha1.ExperimentCandidate{{Name: model, Weight: 100}},
+	}}
+	Expect(user.Create(lifetime, experiment)).To(Succeed())
+	return experiment
+}
+
+// live goes through the life of a runtime in a namespace, so that everything is done
+// there that an operator does. configurations is the operator's own namespace.
+func live(configurations, namespace string) {
+	GinkgoHelper()
+	scheduler := newScheduler(namespace)
+
+	By("bring-up")
+	runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) {
+		r.Spec.DeletionPolicy = v1alpha1.DeletionPolicyCascade
+		r.Spec.DisableAutoUpdate = true // keeps its configuration in a ControllerRevision
+	})
+	server := &v1alpha1.Server{ObjectMeta: metadata(namespace, "mlserver")}
+	model := newModel(namespace, "one")
+	pipeline, experiment := newPipeline(namespace, "pipeline", "one"), newExperiment(namespace, "experiment", "one")
+	for _, each := range []conditioned{runtime, server, model, pipeline, experiment} {
+		Eventually(ready(each)).Should(HavePrefix("True"), func() string { return operatorLog(configurations) })
+	}
+
+	By("drift, twice, so that its Event is a series: first within what the operator watches, then out of its sight")
+	children := []client.Object{
+		&corev1.ConfigMap{ObjectMeta: metadata(namespace, "seldon-agent")},
+		&corev1.ServiceAccount{ObjectMeta: metadata(namespace, "seldon-server")},
+		&rbacv1.Role{ObjectMeta: metadata(namespace, "agent-role")},
+		&rbacv1.RoleBinding{ObjectMeta: metadata(namespace, "agent-rolebinding")},
+		&corev1.Service{ObjectMeta: metadata(namespace, "seldon-mesh")},
+	}
+	for _, drift := range []func(client.Object){
+		func(child client.Object) { child.GetLabels()[ownerLabel] = "another" },
+		func(child client.Object) { child.SetLabels(nil) },
+	} {
+		for _, child := range children {
+			Expect(user.Get(lifetime, client.ObjectKeyFromObject(child), child)).To(Succeed())
+			labels := child.GetLabels()
+			Expect(labels).To(HaveKey(ownerLabel))
+			edit(child, drift)
+			Eventually(func() map[string]string {
+				Expect(user.Get(lifetime, client.ObjectKeyFromObject(child), child)).To(Succeed())
+				return child.GetLabels()
+			}).Should(Equal(labels), "%T %s", child, child.GetName())
+		}
+	}
+
+	By("update: configuration, workloads, claims")
+	edit(runtime, func(r *v1alpha1.SeldonRuntime) {
+		r.Spec.DisableAutoUpdate = false
+		r.Spec.Config.KafkaConfig.BootstrapServers = new("another:9092")
+		r.Spec.Overrides = []v1alpha1.OverrideSpec{
+			{Name: "hodometer", Disable: true},
+			{Name: "seldon-envoy", Replicas: new(int64(2))},
+		}
+	})
+	hodometer := metadata(namespace, "hodometer")
+	untilGone(&appsv1.Deployment{ObjectMeta: hodometer}, &corev1.ServiceAccount{ObjectMeta: hodometer},
+		&rbacv1.Role{ObjectMeta: metadata(namespace, "hodometer-role")}, &rbacv1.RoleBinding{ObjectMeta: metadata(namespace, "hodometer-rolebinding")})
+	config := &v1alpha1.ServerConfig{ObjectMeta: metadata(configurations, "mlserver")}
+	edit(config, func(c *v1alpha1.ServerConfig) {
+		size := c.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests[corev1.ResourceStorage]
+		size.Add(resource.MustParse("1Gi"))
+		c.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests[corev1.ResourceStorage] = size
+	})
+	Eventually(func() string {
+		claim, set := &corev1.PersistentVolumeClaim{}, &appsv1.StatefulSet{}
+		if user.Get(lifetime, client.ObjectKey{Namespace: namespace, Name: "mlserver-models-mlserver-0"}, claim) != nil ||
+			user.Get(lifetime, client.ObjectKey{Namespace: namespace, Name: "mlserver"}, set) != nil {
+			return ""
+		}
+		return claim.Spec.Resources.Requests.Storage().String() + " " + set.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests.Storage().String()
+	}).Should(Equal(config.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests.Storage().String() + " " +
+		config.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests.Storage().String()))
+
+	By("scaling")
+	Eventually(ready(server)).Should(HavePrefix("True"))
+	replicas := func() int32 {
+		set := &appsv1.StatefulSet{}
+		if user.Get(lifetime, client.ObjectKeyFromObject(server), set) != nil {
+			return -1
+		}
+		return *set.Spec.Replicas
+	}
+	Expect(scheduler.RequestScaling("mlserver", 2)).To(Succeed())
+	Eventually(replicas).Should(BeEquivalentTo(2))
+	Eventually(ready(server)).Should(HavePrefix("True"))
+
+	By("deletion of what is served, while the scheduler is away and while it is there")
+	scheduler.Kill()
+	remove(experiment)
+	Eventually(func() bool { return used(requestsOf(configurations))[right{"", "namespaces", "get"}] }).Should(BeTrue(), "it asks whether the namespace goes")
+	Expect(scheduler.Restart(simulator.RestartOptions{})).To(Succeed())
+	untilGone(experiment)
+	remove(pipeline)
+	untilGone(pipeline)
+
+	By("what the scheduler has and nobody asks for")
+	model, pipeline, experiment = newModel(namespace, "two"), newPipeline(namespace, "lost", "two"), newExperiment(namespace, "lost", "two")
+	relayed := []conditioned{experiment, pipeline, model}
+	for _, each := range relayed {
+		Eventually(ready(each)).Should(HavePrefix("True"))
+	}
+	scheduler.Kill()
+	for _, each := range relayed {
+		remove(each)
+		edit(each, func(each conditioned) { each.SetFinalizers(nil) })
+		untilGone(each)
+	}
+	Expect(scheduler.Restart(simulator.RestartOptions{})).To(Succeed())
+	for _, resource := range []string{"models", "pipelines", "experiments"} {
+		Eventually(func() bool { return used(requestsOf(configurations))[right{"mlops.seldon.io", resource, "get"}] }).Should(BeTrue(), resource)
+	}
+
+	By("deletion of the runtime, with all that is served, in cascade")
+	model = &v1alpha1.Model{ObjectMeta: metadata(namespace, "one")}
+	pipeline, experiment = newPipeline(namespace, "pipeline", "one"), newExperiment(namespace, "experiment", "one")
+	own := &v1alpha1.Server{ObjectMeta: metadata(namespace, "own"), Spec: v1alpha1.ServerSpec{ServerConfig: "triton"}}
+	Expect(user.Create(lifetime, own)).To(Succeed())
+	for _, each := range []conditioned{pipeline, experiment, own} {
+		Eventually(ready(each)).Should(HavePrefix("True"))
+	}
+	remove(runtime)
+	untilGone(experiment, pipeline, model, own, server, runtime)
+	for _, list := range []client.ObjectList{&appsv1.StatefulSetList{}, &rbacv1.RoleList{}} {
+		Expect(user.List(lifetime, list, client.InNamespace(namespace), client.HasLabels{ownerLabel})).To(Succeed())
+		Expect(meta.LenList(list)).To(BeZero())
+	}
+	scheduler.Stop()
+}
+
+// releaseJob is what a chart runs before it is uninstalled.
+const releaseJob = `apiVersion: batch/v1
+kind: Job
+metadata: {name: release}
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      serviceAccountName: ` + account + `
+      containers:
+        - name: release
+          image: operator
+          command: [/manager]
+          args:
+            - release
+            - --stop-deployment=` + deployment + `
+            - --namespace=$(POD_NAMESPACE)
+            - --clusterwide=$(CLUSTERWIDE)
+            - --watch-namespaces=$(WATCH_NAMESPACES)
+          env:
+            - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+            - {name: CLUSTERWIDE, value: "%t"}
+            - {name: WATCH_NAMESPACES, value: "%s"}
+`
