@@ -45,11 +45,16 @@ generate: $(CONTROLLER_GEN) $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Gen
 	$(CONTROLLER_GEN) object paths=./api/v1alpha1/...
 	$(BUF) generate --template api/scheduler/buf.gen.yaml api/scheduler
 
+DESCRIBED := dist/crds-with-descriptions
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the operator's RBAC role.
+manifests: $(CONTROLLER_GEN) ## Generate the CRDs, their reference and the operator's RBAC role.
 	$(CONTROLLER_GEN) crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./config/crd/conditions config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=v2-manager-role paths=./controllers/... output:rbac:artifacts:config=config/rbac
+	@# Once more with the doc comments, which would make the CRDs too large.
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=$(DESCRIBED)
+	go run ./config/crd/conditions $(DESCRIBED)
+	go run ./docs/reference $(DESCRIBED) docs/reference/examples docs/reference.md
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the Go code.
@@ -65,7 +70,7 @@ lint: $(GOLANGCI_LINT) ## Run the linters.
 	cd hack/image && $(GOLANGCI_LINT) run
 
 # Everything that make writes and git keeps.
-GENERATED := config/crd/bases config/rbac/role.yaml ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
+GENERATED := config/crd/bases config/rbac/role.yaml docs/reference.md ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
 
 .PHONY: verify
 verify: generate manifests ## Fail if generated files or go.mod files are stale.

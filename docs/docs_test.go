@@ -64,7 +64,9 @@ func blocks(page string) []block {
 }
 
 var (
-	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	// span is code within a line, where brackets are no link.
+	span    = regexp.MustCompile("`[^`\n]*`")
 	heading = regexp.MustCompile(`(?m)^#+ +(.*)$`)
 	// unslugged is what GitHub leaves out of the anchor of a heading.
 	unslugged = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
@@ -83,7 +85,7 @@ func TestLinksResolve(t *testing.T) {
 	all := pages(t)
 	linked := map[string]bool{readme: true}
 	for page, content := range all {
-		for _, match := range link.FindAllStringSubmatch(fence.ReplaceAllString(content, ""), -1) {
+		for _, match := range link.FindAllStringSubmatch(span.ReplaceAllString(fence.ReplaceAllString(content, ""), ""), -1) {
 			if strings.Contains(match[1], "://") {
 				continue
 			}
