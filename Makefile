@@ -29,6 +29,7 @@ GOLANGCI_LINT := $(BIN)/golangci-lint
 BUF := $(BIN)/buf
 PROTOC_GEN_GO := $(BIN)/protoc-gen-go
 PROTOC_GEN_GO_GRPC := $(BIN)/protoc-gen-go-grpc
+MONITORING := $(BIN)/monitoring
 
 ##@ General
 
@@ -47,7 +48,7 @@ generate: $(CONTROLLER_GEN) $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Gen
 
 DESCRIBED := dist/crds-with-descriptions
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate the CRDs, their reference and the operator's RBAC role.
+manifests: $(CONTROLLER_GEN) ## Generate the CRDs, their reference, the RBAC role and the alerts.
 	$(CONTROLLER_GEN) crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./config/crd/conditions config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=v2-manager-role paths=./controllers/... output:rbac:artifacts:config=config/rbac
@@ -55,6 +56,7 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs, their reference and the opera
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=$(DESCRIBED)
 	go run ./config/crd/conditions $(DESCRIBED)
 	go run ./docs/reference $(DESCRIBED) docs/reference/examples docs/reference.md
+	go run ./config/components/monitoring/wrap config/components/monitoring
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the Go code.
@@ -68,9 +70,11 @@ vet: ## Run go vet.
 lint: $(GOLANGCI_LINT) ## Run the linters.
 	$(GOLANGCI_LINT) run
 	cd hack/image && $(GOLANGCI_LINT) run
+	cd hack/monitoring && $(GOLANGCI_LINT) run
 
 # Everything that make writes and git keeps.
-GENERATED := config/crd/bases config/rbac/role.yaml docs/reference.md ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
+GENERATED := config/crd/bases config/rbac/role.yaml docs/reference.md config/components/monitoring/prometheusrule.yaml \
+	':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
 
 .PHONY: verify
 verify: generate manifests ## Fail if generated files or go.mod files are stale.
@@ -78,12 +82,12 @@ verify: generate manifests ## Fail if generated files or go.mod files are stale.
 		git --no-pager diff -- $(GENERATED); git status --short -- $(GENERATED); \
 		echo 'Generated files are stale: run "make generate manifests" and commit what it changes.'; exit 1; \
 	fi
-	@for module in . hack/image hack/tools test/controlplane/binaries; do \
+	@for module in . hack/image hack/monitoring hack/tools test/controlplane/binaries; do \
 		(cd $$module && go mod tidy -diff) || { echo "$$module/go.mod is stale: run \"go mod tidy\" there."; exit 1; }; \
 	done
 
 .PHONY: test
-test: controlplane ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
+test: controlplane $(MONITORING) ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
 	$(strip $(TEST) $(TESTFLAGS)) $(PACKAGES)
 
 .PHONY: bench
@@ -180,6 +184,10 @@ $(PROTOC_GEN_GO_GRPC): PACKAGE := google.golang.org/grpc/cmd/protoc-gen-go-grpc
 $(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT) $(BUF) $(PROTOC_GEN_GO_GRPC): hack/tools/go.mod hack/tools/go.sum
 	@echo 'Building $(notdir $@); the first time this takes a while.'
 	@cd hack/tools && CGO_ENABLED=0 go build -trimpath -o $@ $(PACKAGE) && touch $@
+
+# A module of its own, with Prometheus' parsers.
+$(MONITORING): $(wildcard hack/monitoring/*)
+	@cd hack/monitoring && CGO_ENABLED=0 go build -trimpath -o $@ . && touch $@
 
 # Of the operator's own module: the version of the library that it links.
 $(PROTOC_GEN_GO): go.mod
