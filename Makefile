@@ -30,6 +30,7 @@ HELM := $(BIN)/helm
 BUF := $(BIN)/buf
 PROTOC_GEN_GO := $(BIN)/protoc-gen-go
 PROTOC_GEN_GO_GRPC := $(BIN)/protoc-gen-go-grpc
+MONITORING := $(BIN)/monitoring
 
 ##@ General
 
@@ -46,13 +47,19 @@ generate: $(CONTROLLER_GEN) $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Gen
 	$(CONTROLLER_GEN) object paths=./api/v1alpha1/...
 	$(BUF) generate --template api/scheduler/buf.gen.yaml api/scheduler
 
+DESCRIBED := dist/crds-with-descriptions
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the operator's roles, for config and charts.
+manifests: $(CONTROLLER_GEN) ## Generate the CRDs, their reference, the roles, the alerts, for config and charts.
 	$(CONTROLLER_GEN) crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./config/crd/conditions config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=v2-manager-role paths=./controllers/... output:rbac:artifacts:config=config/rbac
 	cp config/crd/bases/*.yaml charts/seldon-core-v2-crds/files/
 	cp config/rbac/role.yaml charts/seldon-core-v2-setup/files/
+	@# Once more with the doc comments, which would make the CRDs too large.
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=$(DESCRIBED)
+	go run ./config/crd/conditions $(DESCRIBED)
+	go run ./docs/reference $(DESCRIBED) docs/reference/examples docs/reference.md
+	go run ./config/components/monitoring/wrap config/components/monitoring
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the Go code.
@@ -66,9 +73,11 @@ vet: ## Run go vet.
 lint: $(GOLANGCI_LINT) ## Run the linters.
 	$(GOLANGCI_LINT) run
 	cd hack/image && $(GOLANGCI_LINT) run
+	cd hack/monitoring && $(GOLANGCI_LINT) run
 
 # Everything that make writes and git keeps.
-GENERATED := config/crd/bases config/rbac/role.yaml ':(glob)charts/*/files/*' ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
+GENERATED := config/crd/bases config/rbac/role.yaml docs/reference.md config/components/monitoring/prometheusrule.yaml \
+	':(glob)charts/*/files/*' ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
 
 .PHONY: verify
 verify: generate manifests ## Fail if generated files or go.mod files are stale.
@@ -76,12 +85,12 @@ verify: generate manifests ## Fail if generated files or go.mod files are stale.
 		git --no-pager diff -- $(GENERATED); git status --short -- $(GENERATED); \
 		echo 'Generated files are stale: run "make generate manifests" and commit what it changes.'; exit 1; \
 	fi
-	@for module in . hack/image hack/tools test/controlplane/binaries; do \
+	@for module in . hack/image hack/monitoring hack/tools test/controlplane/binaries; do \
 		(cd $$module && go mod tidy -diff) || { echo "$$module/go.mod is stale: run \"go mod tidy\" there."; exit 1; }; \
 	done
 
 .PHONY: test
-test: controlplane $(HELM) ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
+test: controlplane $(HELM) $(MONITORING) ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
 	$(strip $(TEST) $(TESTFLAGS)) $(PACKAGES)
 
 .PHONY: bench
@@ -179,6 +188,10 @@ $(PROTOC_GEN_GO_GRPC): PACKAGE := google.golang.org/grpc/cmd/protoc-gen-go-grpc
 $(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT) $(HELM) $(BUF) $(PROTOC_GEN_GO_GRPC): hack/tools/go.mod hack/tools/go.sum
 	@echo 'Building $(notdir $@); the first time this takes a while.'
 	@cd hack/tools && CGO_ENABLED=0 go build -trimpath -o $@ $(PACKAGE) && touch $@
+
+# A module of its own, with Prometheus' parsers.
+$(MONITORING): $(wildcard hack/monitoring/*)
+	@cd hack/monitoring && CGO_ENABLED=0 go build -trimpath -o $@ . && touch $@
 
 # Of the operator's own module: the version of the library that it links.
 $(PROTOC_GEN_GO): go.mod

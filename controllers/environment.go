@@ -129,6 +129,7 @@ type environment struct {
 	engine     *composition.Engine
 	relay      *scheduler.Relay
 	events     events.EventRecorder
+	meters     *meters
 	namespaces *namespaces
 	// versions of the parents that we wrote.
 	versions *versions
@@ -156,14 +157,14 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	shared := environment{
 		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
 		events: mgr.GetEventRecorder("seldon-operator"), versions: newVersions(), veterans: newVeterans(),
-		namespaces: newNamespaces(mgr.GetAPIReader()),
+		namespaces: newNamespaces(mgr.GetAPIReader()), meters: newMeters(mgr.GetClient(), metrics.Registry),
 		relay: scheduler.New(ctx, scheduler.Options{
 			Reader: mgr.GetClient(), Live: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("scheduler"),
 			Address: options.SchedulerAddress, TLS: options.TLS, Silence: options.Silence,
 			UseDeployments: options.UseDeploymentsForServers, Registry: metrics.Registry,
 		}),
 	}
-	if err := mgr.Add(shared.relay); err != nil {
+	if err := errors.Join(mgr.Add(shared.relay), mgr.Add(shared.meters)); err != nil {
 		return err
 	}
 	// Each owner's engine looks at the kinds that such an owner has children of,

@@ -16,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
@@ -527,17 +526,5 @@ func aboutModels(entries []string) []string {
 // process.
 func abandoned(kind, reason string) float64 {
 	GinkgoHelper()
-	families, err := metrics.Registry.Gather()
-	Expect(err).NotTo(HaveOccurred())
-	for _, family := range families {
-		if family.GetName() != "seldon_scheduler_abandoned_total" {
-			continue
-		}
-		for _, metric := range family.GetMetric() {
-			if metric.GetLabel()[0].GetValue() == kind && metric.GetLabel()[1].GetValue() == reason {
-				return metric.GetCounter().GetValue()
-			}
-		}
-	}
-	return 0
+	return measured("seldon_scheduler_abandoned_total", map[string]string{"kind": kind, "reason": reason})()
 }

@@ -112,6 +112,9 @@ func (e *environment) tellChanges(before []metav1.Condition, object conditioned)
 		if old != nil && old.Status == condition.Status && old.Reason == condition.Reason {
 			continue
 		}
+		if condition.Type == v1alpha1.ConditionReady && condition.Status == metav1.ConditionTrue && (old == nil || old.Status != metav1.ConditionTrue) {
+			e.meters.turnedReady(object, old)
+		}
 		switch {
 		case condition.Type == v1alpha1.ConditionReady && condition.Status == metav1.ConditionUnknown:
 			// Not known of one, not known of many: the runtime tells.
@@ -155,7 +158,8 @@ func (e *environment) tellReadiness(object conditioned, condition metav1.Conditi
 	e.tell(object, corev1.EventTypeWarning, reasons[1], strings.TrimSuffix(condition.Reason+": "+condition.Message, ": "))
 }
 
-// tellOutcome emits Events for what a reconcile did beyond bringing up.
+// tellOutcome tells, in Events and metrics, what a reconcile did beyond bringing
+// up.
 func (e *environment) tellOutcome(object conditioned, outcome composition.Outcome) {
 	for _, each := range []struct {
 		keys           []composition.Key
@@ -171,6 +175,7 @@ func (e *environment) tellOutcome(object conditioned, outcome composition.Outcom
 				names = append(names, key.Kind+" "+key.Name)
 			}
 			e.tell(object, corev1.EventTypeNormal, each.reason, each.phrase+join(names))
+			e.meters.changed(object.GetNamespace(), each.reason, each.keys)
 		}
 	}
 }

@@ -23,12 +23,15 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition"
 )
 
-const readme = "../README.md"
+const (
+	readme    = "../README.md"
+	changelog = "../CHANGELOG.md"
+)
 
-// pages are the README and everything below docs, by path from here.
+// pages are the README, the changelog and everything below docs, by path from here.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	found := map[string]string{readme: read(t, readme)}
+	found := map[string]string{readme: read(t, readme), changelog: read(t, changelog)}
 	err := filepath.WalkDir("../docs", func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() && filepath.Ext(path) == ".md" {
 			found[path] = read(t, path)
@@ -64,7 +67,9 @@ func blocks(page string) []block {
 }
 
 var (
-	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	// span is code within a line, where brackets are no link.
+	span    = regexp.MustCompile("`[^`\n]*`")
 	heading = regexp.MustCompile(`(?m)^#+ +(.*)$`)
 	// unslugged is what GitHub leaves out of the anchor of a heading.
 	unslugged = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
@@ -83,7 +88,7 @@ func TestLinksResolve(t *testing.T) {
 	all := pages(t)
 	linked := map[string]bool{readme: true}
 	for page, content := range all {
-		for _, match := range link.FindAllStringSubmatch(fence.ReplaceAllString(content, ""), -1) {
+		for _, match := range link.FindAllStringSubmatch(span.ReplaceAllString(fence.ReplaceAllString(content, ""), ""), -1) {
 			if strings.Contains(match[1], "://") {
 				continue
 			}
@@ -253,6 +258,65 @@ func TestReasonsAreExplained(t *testing.T) {
 		if found == 0 {
 			t.Errorf("%s: has no constants of this sort", test.source)
 		}
+	}
+}
+
+// Whatever is not well has a way out: a row of a table that says what to do says it,
+// unless it speaks of something that is True.
+func TestReasonsHaveAWayOut(t *testing.T) {
+	const page = "conditions-and-events.md"
+	rows := 0
+	column := 0 // of the table that a line is in
+	for line := range strings.Lines(read(t, page)) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		switch {
+		case !strings.HasPrefix(line, "|"):
+			column = 0
+		case strings.TrimSpace(cells[len(cells)-1]) == "what to do":
+			column = len(cells) - 1
+		case column == 0 || strings.HasPrefix(line, "|---") || strings.TrimSpace(cells[0]) == "True":
+		default:
+			rows++
+			if len(cells) <= column || strings.TrimSpace(cells[column]) == "" {
+				t.Errorf("%s: does not say what to do: %s", page, line)
+			}
+		}
+	}
+	if rows < 20 {
+		t.Errorf("%s: only %d rows say what to do", page, rows)
+	}
+}
+
+// Each alert is on the page on monitoring, and links to a section on what to do.
+func TestAlertsHaveASection(t *testing.T) {
+	const file = "../config/components/monitoring/rules.yaml"
+	var rules struct {
+		Groups []struct {
+			Rules []struct {
+				Alert       string            `json:"alert"`
+				Annotations map[string]string `json:"annotations"`
+			} `json:"rules"`
+		} `json:"groups"`
+	}
+	if err := yaml.Unmarshal([]byte(read(t, file)), &rules); err != nil {
+		t.Fatal(err)
+	}
+	monitoring, sections := read(t, "monitoring.md"), anchors(read(t, "troubleshooting.md"))
+	found := 0
+	for _, group := range rules.Groups {
+		for _, rule := range group.Rules {
+			found++
+			if !strings.Contains(monitoring, "| `"+rule.Alert+"` |") {
+				t.Errorf("monitoring.md: does not list the alert %s", rule.Alert)
+			}
+			link, anchor, _ := strings.Cut(rule.Annotations["runbook_url"], "#")
+			if !strings.HasSuffix(link, "/docs/troubleshooting.md") || anchor != strings.ToLower(rule.Alert) || !slices.Contains(sections, anchor) {
+				t.Errorf("%s: the runbook_url of %s leads to no section of its own: %s", file, rule.Alert, rule.Annotations["runbook_url"])
+			}
+		}
+	}
+	if found == 0 {
+		t.Errorf("%s: has no alert", file)
 	}
 }
 

@@ -19,7 +19,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.default) || self.candidates.exists(c, c.name == self.default)",message="default must be the name of a candidate: add it to candidates or change default",fieldPath=".default"
 // +kubebuilder:validation:XValidation:rule="!has(self.mirror) || !self.candidates.exists(c, c.name == self.mirror.name)",message="the mirror must not be a candidate too: choose another mirror or remove the candidate",fieldPath=".mirror"
 type ExperimentSpec struct {
-	// Default is the candidate whose endpoint the experiment takes over.
+	// Default is the candidate whose endpoint the experiment takes over. Unset,
+	// the experiment is reached by its own name only.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Default *string `json:"default,omitempty"`
@@ -46,7 +47,7 @@ type ExperimentCandidate struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// Weight in relation to the sum of all weights.
+	// Weight in relation to the sum of all weights, which need not be 100.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
 	Weight int64 `json:"weight"`

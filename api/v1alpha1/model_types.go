@@ -14,7 +14,8 @@ import (
 type ModelSpec struct {
 	InferenceArtifactSpec `json:",inline"`
 
-	// Requirements are capabilities that a Server must have to serve the model.
+	// Requirements are capabilities that a Server must have to serve the model,
+	// all of them. Without any, each Server will do.
 	// +optional
 	Requirements []string `json:"requirements,omitempty"`
 
@@ -68,11 +69,13 @@ type InferenceArtifactSpec struct {
 	// +optional
 	ModelType *string `json:"modelType,omitempty"`
 
-	// StorageURI is where the model's files are, in rclone's form.
+	// StorageURI is where the model's files are, in rclone's form: remote:path or
+	// scheme://path, such as gs://bucket/folder.
 	// +kubebuilder:validation:MinLength=1
 	StorageURI string `json:"storageUri"`
 
-	// ArtifactVersion picks a numbered sub-folder.
+	// ArtifactVersion picks the sub-folder of that number. Unset leaves the choice
+	// to the Server that loads the model.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
@@ -129,14 +132,17 @@ type LlmSpec struct {
 
 // ParameterSpec is a named value.
 type ParameterSpec struct {
-	Name  string `json:"name"`
+	// Name of the parameter, as the inference server knows it.
+	Name string `json:"name"`
+
+	// Value of the parameter, always a text: write "4", not 4.
 	Value string `json:"value"`
 }
 
 // DataflowSpec configures the Kafka topics of a Model or Pipeline.
 type DataflowSpec struct {
-	// CleanTopicsOnDelete removes the input and output topics together with the
-	// object.
+	// CleanTopicsOnDelete removes the input and output topics, and what is in
+	// them, together with the object.
 	// +optional
 	CleanTopicsOnDelete bool `json:"cleanTopicsOnDelete,omitempty"`
 }

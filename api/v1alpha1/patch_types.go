@@ -19,12 +19,16 @@ type Patch struct {
 // Fields are joined by AND and left out to match everything. Group, version,
 // kind and name are regular expressions, anchored at both ends.
 type PatchTarget struct {
+	// Group of the object, such as apps; the core group is the empty one.
 	// +optional
 	Group string `json:"group,omitempty"`
+	// Version of the object, such as v1.
 	// +optional
 	Version string `json:"version,omitempty"`
+	// Kind of the object, such as Deployment.
 	// +optional
 	Kind string `json:"kind,omitempty"`
+	// Name of the object.
 	// +optional
 	Name string `json:"name,omitempty"`
 	// LabelSelector in the form of `kubectl --selector`.

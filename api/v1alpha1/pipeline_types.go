@@ -28,7 +28,8 @@ type PipelineSpec struct {
 	// +kubebuilder:validation:MaxItems=1024
 	Steps []PipelineStep `json:"steps"`
 
-	// Output says which steps' outputs are the pipeline's.
+	// Output says which steps' outputs are the pipeline's. Without it the pipeline
+	// has no output.
 	// +optional
 	Output *PipelineOutput `json:"output,omitempty"`
 
@@ -76,7 +77,8 @@ type PipelineStep struct {
 	// +kubebuilder:validation:items:MinLength=1
 	Triggers []string `json:"triggers,omitempty"`
 
-	// InputsJoinType says which inputs to wait for.
+	// InputsJoinType says which inputs to wait for: `inner` for all of them,
+	// `outer` for those that arrive within joinWindowMs, `any` for the first.
 	// +optional
 	// +kubebuilder:default=inner
 	InputsJoinType *JoinType `json:"inputsJoinType,omitempty"`
@@ -130,7 +132,8 @@ type PipelineInput struct {
 	// +kubebuilder:validation:Maximum=4294967295
 	JoinWindowMs *int64 `json:"joinWindowMs,omitempty"`
 
-	// JoinType says which inputs to wait for.
+	// JoinType says which inputs to wait for: `inner` for all of them, `outer` for
+	// those that arrive within joinWindowMs, `any` for the first.
 	// +optional
 	// +kubebuilder:default=inner
 	JoinType *JoinType `json:"joinType,omitempty"`
@@ -158,7 +161,8 @@ type PipelineOutput struct {
 	// +kubebuilder:validation:Maximum=4294967295
 	JoinWindowMs int64 `json:"joinWindowMs,omitempty"`
 
-	// StepsJoin says which steps to wait for.
+	// StepsJoin says which steps to wait for: `inner` for all of them, `outer` for
+	// those that arrive within joinWindowMs, `any` for the first.
 	// +optional
 	// +kubebuilder:default=inner
 	StepsJoin *JoinType `json:"stepsJoin,omitempty"`

@@ -37,7 +37,8 @@ type ComponentDefn struct {
 	// +optional
 	Annotations map[string]string `json:"annotations,omitempty"`
 
-	// Replicas of the workload; a SeldonRuntime's override goes first.
+	// Replicas of the workload; a SeldonRuntime's override goes first. Unset in
+	// both, nobody sets them: a new workload has 1, and an autoscaler may change it.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=2147483647
@@ -47,7 +48,8 @@ type ComponentDefn struct {
 	// +optional
 	PodSpec *CorePodSpec `json:"podSpec,omitempty"`
 
-	// VolumeClaimTemplates of the component's StatefulSet.
+	// VolumeClaimTemplates of the component's StatefulSet. Sizes may grow later if
+	// the storage class allows it; nothing else of a claim may change.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -57,8 +59,8 @@ type ComponentDefn struct {
 // SeldonConfigStatus is empty.
 type SeldonConfigStatus struct{}
 
-// SeldonConfig is a kind of runtime. The operator reads those in its own
-// namespace.
+// SeldonConfig is what SeldonRuntimes are made from: components, their pods and
+// their configuration. The operator reads those in its own namespace.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

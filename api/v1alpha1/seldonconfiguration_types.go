@@ -30,10 +30,13 @@ type SeldonConfiguration struct {
 
 // ScalingConfig configures scaling by the scheduler.
 type ScalingConfig struct {
+	// Models says whether the scheduler scales Models.
 	// +optional
 	Models *ModelScalingConfig `json:"models,omitempty"`
+	// Servers says whether the scheduler scales Servers.
 	// +optional
 	Servers *ServerScalingConfig `json:"servers,omitempty"`
+	// Pipelines bounds the replicas of what runs Pipelines.
 	// +optional
 	Pipelines *PipelineScalingConfig `json:"pipelines,omitempty"`
 }
@@ -56,7 +59,8 @@ type ServerScalingConfig struct {
 	// +optional
 	ScaleDownPackingEnabled *bool `json:"scaleDownPackingEnabled,omitempty"`
 
-	// ScaleDownPackingPercentage is how much of the replicas this may concern.
+	// ScaleDownPackingPercentage is how much of the replicas this may concern, in
+	// percent.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
@@ -83,7 +87,7 @@ type TracingConfig struct {
 	// +optional
 	OtelExporterEndpoint *string `json:"otelExporterEndpoint,omitempty"`
 
-	// OtelExporterProtocol, for example grpc.
+	// OtelExporterProtocol is the protocol to it, for example grpc.
 	// +optional
 	OtelExporterProtocol *string `json:"otelExporterProtocol,omitempty"`
 
@@ -97,7 +101,8 @@ type TracingConfig struct {
 // KafkaConfig configures Kafka clients. The order of its fields is that of the
 // JSON which the components read.
 type KafkaConfig struct {
-	// BootstrapServers are host:port, separated by commas.
+	// BootstrapServers are the brokers to begin with: host:port, separated by
+	// commas.
 	// +optional
 	BootstrapServers *string `json:"bootstrap.servers,omitempty"`
 
@@ -105,23 +110,27 @@ type KafkaConfig struct {
 	// +optional
 	ConsumerGroupIDPrefix *string `json:"consumerGroupIdPrefix,omitempty"`
 
-	// Debug is librdkafka's setting of that name.
+	// Debug is librdkafka's setting of that name: contexts, separated by commas.
 	// +optional
 	Debug *string `json:"debug,omitempty"`
 
-	// Consumer holds settings of consumers.
+	// Consumer holds settings of consumers, by the names that librdkafka gives
+	// them.
 	// +optional
 	Consumer map[string]IntOrString `json:"consumer,omitempty"`
 
-	// Producer holds settings of producers.
+	// Producer holds settings of producers, by the names that librdkafka gives
+	// them.
 	// +optional
 	Producer map[string]IntOrString `json:"producer,omitempty"`
 
-	// Streams holds settings of the dataflow engine's streams.
+	// Streams holds settings of the dataflow engine's streams, by the names that
+	// Kafka Streams gives them.
 	// +optional
 	Streams map[string]IntOrString `json:"streams,omitempty"`
 
-	// Topics holds settings of topics that are created.
+	// Topics holds settings of topics that are created, such as numPartitions and
+	// replicationFactor.
 	// +optional
 	Topics map[string]IntOrString `json:"topics,omitempty"`
 
@@ -132,6 +141,7 @@ type KafkaConfig struct {
 
 // AgentConfiguration configures the agents of the Servers.
 type AgentConfiguration struct {
+	// Rclone says where artifacts may be fetched from.
 	// +optional
 	Rclone RcloneConfiguration `json:"rclone,omitzero"`
 }

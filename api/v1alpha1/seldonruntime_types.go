@@ -22,7 +22,7 @@ type SeldonRuntimeSpec struct {
 	Config SeldonConfiguration `json:"config,omitzero"`
 
 	// DisableAutoUpdate keeps the runtime at the SeldonConfig that it was last
-	// rolled out with.
+	// rolled out with, until its own spec changes or this is taken back.
 	// +optional
 	DisableAutoUpdate bool `json:"disableAutoUpdate,omitempty"`
 
@@ -34,7 +34,8 @@ type SeldonRuntimeSpec struct {
 	// +kubebuilder:validation:MaxItems=256
 	Servers []RuntimeServer `json:"servers,omitempty"`
 
-	// Patches change any other field of the children.
+	// Patches change any other field of the children, in their order, after those
+	// of the SeldonConfig.
 	// +optional
 	// +listType=atomic
 	Patches []Patch `json:"patches,omitempty"`
@@ -69,11 +70,13 @@ type OverrideSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	Name string `json:"name"`
 
-	// Disable removes the component from the runtime.
+	// Disable removes the component from the runtime, with its Services and
+	// accounts. Its volume claims stay.
 	// +optional
 	Disable bool `json:"disable,omitempty"`
 
-	// Replicas of the component.
+	// Replicas of the component. Unset inherits those of the SeldonConfig; where
+	// that has none either, nobody sets them, and an autoscaler may.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=2147483647

@@ -11,7 +11,8 @@ type ServerSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	ServerConfig string `json:"serverConfig"`
 
-	// Capabilities replace those that the ServerConfig advertises.
+	// Capabilities replace those that the ServerConfig advertises. Models ask for
+	// them in spec.requirements.
 	// +optional
 	Capabilities []string `json:"capabilities,omitempty"`
 
@@ -40,7 +41,7 @@ type ServerSpec struct {
 	DeploymentStrategy *DeploymentStrategy `json:"deploymentStrategy,omitempty"`
 
 	// DisableAutoUpdate keeps the Server at the ServerConfig that it was last
-	// rolled out with.
+	// rolled out with, until its own spec changes or this is taken back.
 	// +optional
 	DisableAutoUpdate bool `json:"disableAutoUpdate,omitempty"`
 
@@ -53,8 +54,10 @@ type ServerSpec struct {
 // ContainerOverrideSpec has no effect. It is kept so that manifests that have
 // it stay valid.
 type ContainerOverrideSpec struct {
+	// Agent has no effect.
 	// +optional
 	Agent *Container `json:"agent,omitempty"`
+	// RClone has no effect.
 	// +optional
 	RClone *Container `json:"rclone,omitempty"`
 }
@@ -62,12 +65,14 @@ type ContainerOverrideSpec struct {
 // PersistentVolumeClaimRetentionPolicy is Kubernetes' type of nearly that name,
 // with its values enumerated. The empty one means Retain.
 type PersistentVolumeClaimRetentionPolicy struct {
-	// WhenDeleted is what becomes of the claims when the Server is deleted.
+	// WhenDeleted is what becomes of the claims when the Server is deleted. Unset
+	// means Retain.
 	// +optional
 	// +kubebuilder:validation:Enum="";Retain;Delete
 	WhenDeleted appsv1.PersistentVolumeClaimRetentionPolicyType `json:"whenDeleted,omitempty"`
 
 	// WhenScaled is what becomes of the claims of replicas that are scaled down.
+	// Unset means Retain.
 	// +optional
 	// +kubebuilder:validation:Enum="";Retain;Delete
 	WhenScaled appsv1.PersistentVolumeClaimRetentionPolicyType `json:"whenScaled,omitempty"`
@@ -91,14 +96,15 @@ type DeploymentStrategy struct {
 // Their rules say `in` where `==` would do: Kubernetes 1.30 takes the cost of
 // comparing types for that of comparing texts as long as a request.
 type RollingUpdateDeployment struct {
-	// MaxUnavailable is how many pods may be missing.
+	// MaxUnavailable is how many pods may be missing. Unset means 25%.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="!(type(self) in [int]) || (self >= 0 && self <= 2147483647)",message="maxUnavailable must be a number from 0 to 2147483647 or a percentage such as 25%"
 	MaxUnavailable *IntOrString `json:"maxUnavailable,omitempty"`
 
-	// MaxSurge is how many pods may be there on top of the replicas.
+	// MaxSurge is how many pods may be there on top of the replicas. Unset means
+	// 25%.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=64

@@ -4,10 +4,12 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // ServerConfigSpec is what Servers are made from.
 type ServerConfigSpec struct {
-	// PodSpec of a Server's pods.
+	// PodSpec of a Server's pods: the inference server, and beside it the agent
+	// and rclone.
 	PodSpec CorePodSpec `json:"podSpec"`
 
-	// VolumeClaimTemplates of a Server's StatefulSet.
+	// VolumeClaimTemplates of a Server's StatefulSet. Sizes may grow later if the
+	// storage class allows it; nothing else of a claim may change.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -28,8 +30,8 @@ type PersistentVolumeClaim struct {
 // ServerConfigStatus is empty.
 type ServerConfigStatus struct{}
 
-// ServerConfig is a kind of inference server, such as MLServer. The operator
-// reads those in its own namespace.
+// ServerConfig is what Servers are made from: the pods of one sort of inference
+// server, such as MLServer. The operator reads those in its own namespace.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

@@ -15,10 +15,8 @@ type Status struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions, keyed by type. The schema asks for `type` and `status` only and
-	// has room for the `severity` of the existing operator, which writes no
-	// reason where it has none and free text where it has one; see the program in
-	// config/crd/conditions.
+	// Conditions, keyed by type. The schema asks for `type` and `status` only: those
+	// of the existing operator may lack a reason, and may have a `severity`.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -1,0 +1,79 @@
+package controllers_test
+
+import (
+	"maps"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/controllers"
+)
+
+// measured reads a metric of this process: the value of a gauge or counter, how
+// often a histogram was told; 0 if there is no such series.
+func measured(name string, labels map[string]string) func() float64 {
+	return func() float64 {
+		GinkgoHelper()
+		families, err := metrics.Registry.Gather()
+		Expect(err).NotTo(HaveOccurred())
+		for _, family := range families {
+			if family.GetName() != name {
+				continue
+			}
+			for _, metric := range family.GetMetric() {
+				found := map[string]string{}
+				for _, label := range metric.GetLabel() {
+					found[label.GetName()] = label.GetValue()
+				}
+				if maps.Equal(found, labels) {
+					return metric.GetGauge().GetValue() + metric.GetCounter().GetValue() + float64(metric.GetHistogram().GetSampleCount())
+				}
+			}
+		}
+		return 0
+	}
+}
+
+var _ = Describe("Metrics", func() {
+	It("count objects, notices, and what was done to children", func() {
+		namespace := newNamespace()
+		objects := func(kind, ready string) func() float64 {
+			return measured("seldon_objects", map[string]string{"kind": kind, "namespace": namespace, "ready": ready})
+		}
+		changes := func(kind, reason string) func() float64 {
+			return measured("seldon_child_changes_total", map[string]string{"kind": kind, "namespace": namespace, "reason": reason})
+		}
+		paused := measured("seldon_notices", map[string]string{"kind": "SeldonRuntime", "namespace": namespace, "type": "Paused"})
+		took := measured("seldon_time_to_ready_seconds", map[string]string{"kind": "SeldonRuntime"})
+		before := took()
+
+		model := newModel(namespace, "iris")
+		Eventually(objects("Model", "False")).Should(BeEquivalentTo(1), "it has no runtime")
+		Expect(objects("Model", "True")()).To(BeZero())
+		runtime := newRuntime(namespace)
+		Eventually(objects("SeldonRuntime", "True")).Should(BeEquivalentTo(1))
+		Expect(took()).To(BeNumerically(">", before))
+
+		edit(get(namespace, "seldon-agent", &corev1.ConfigMap{}), func(c *corev1.ConfigMap) { c.Data["agent.yaml"] = "x" })
+		Eventually(changes("ConfigMap", "DriftCorrected")).Should(BeEquivalentTo(1))
+		edit(runtime, override("hodometer", func(o *v1alpha1.OverrideSpec) { o.Disable = true }))
+		Eventually(changes("Deployment", "Pruned")).Should(BeEquivalentTo(1))
+		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Annotations = map[string]string{v1alpha1.PausedAnnotation: "true"} })
+		Eventually(paused).Should(BeEquivalentTo(1))
+
+		By("stopping the operator: another replica may count now")
+		operator.stop()
+		Expect(objects("SeldonRuntime", "True")()).To(BeZero())
+		operator = startOperator(controllers.Options{Namespace: operatorNamespace})
+		Eventually(objects("SeldonRuntime", "True")).Should(BeEquivalentTo(1))
+
+		By("deleting all of it")
+		Expect(admin.Delete(lifetime, model)).To(Succeed())
+		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
+		Eventually(objects("SeldonRuntime", "True")).Should(BeZero())
+		Eventually(changes("Deployment", "Pruned")).Should(BeZero())
+	})
+})
