@@ -22,6 +22,7 @@ import (
 	"strings"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	"sigs.k8s.io/yaml"
@@ -156,7 +157,7 @@ func parse(where, text string) (expression, error) {
 		}
 		var needed []string
 		for _, matcher := range selector.LabelMatchers {
-			if matcher.Name == labels.MetricName {
+			if matcher.Name == model.MetricNameLabel {
 				continue
 			}
 			needed = append(needed, matcher.Name)
