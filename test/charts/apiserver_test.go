@@ -18,6 +18,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/helm"
 )
 
 // restricted is a namespace with that Pod Security Standard.
@@ -36,7 +37,8 @@ func TestTheAPIServerTakesIt(t *testing.T) {
 		}
 	})
 	// With the program, so that its record of the release is known to fit a Secret.
-	if _, err := run(t, nil, "install", "crds", path(crds), "--kubeconfig", cluster.KubeconfigPath(), "--namespace", "default"); err != nil {
+	install := helm.Helm{Home: t.TempDir(), Kubeconfig: cluster.KubeconfigPath()}
+	if _, err := install.Run(t.Context(), nil, "install", "crds", helm.Chart(crds), "--namespace", "default"); err != nil {
 		t.Fatalf("install the CRDs: %v", err)
 	}
 	if _, err := envtest.InstallCRDs(cluster.Config(), envtest.CRDInstallOptions{CRDs: strangers()}); err != nil {

@@ -4,11 +4,8 @@
 package charts_test
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,13 +14,11 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
+
+	"github.com/seldon-operator/seldon-operator/test/helm"
 )
 
 const (
-	helm   = "../../bin/helm"
-	charts = "../../charts"
-	prefix = "seldon-core-v2-"
-
 	crds      = "crds"
 	setup     = "setup"
 	dataPlane = "runtime"
@@ -37,24 +32,10 @@ var all = []string{crds, certs, setup, dataPlane, servers}
 // values of a chart, as a file with them is decoded.
 type values = map[string]any
 
-// run runs Helm, and returns what it wrote to standard output; the error has what
-// it wrote elsewhere.
+// run runs Helm, which asks no cluster.
 func run(t *testing.T, input []byte, arguments ...string) (string, error) {
 	t.Helper()
-	if _, err := os.Stat(helm); err != nil {
-		t.Fatalf("%v: build it by make bin/helm", err)
-	}
-	command := exec.CommandContext(t.Context(), helm, arguments...)
-	// Neither plugins nor settings of whoever runs the test.
-	home := t.TempDir()
-	command.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
-	command.Stdin = bytes.NewReader(input)
-	var output, complaints bytes.Buffer
-	command.Stdout, command.Stderr = &output, &complaints
-	if err := command.Run(); err != nil {
-		return output.String(), errors.New(strings.TrimSpace(complaints.String()))
-	}
-	return output.String(), nil
+	return helm.Helm{Home: t.TempDir()}.Run(t.Context(), input, arguments...)
 }
 
 // template renders a chart in a namespace, with values and further flags of helm
@@ -65,7 +46,7 @@ func template(t *testing.T, chart, namespace string, with values, flags ...strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	return run(t, content, append([]string{"template", "release", path(chart), "--namespace", namespace, "--values", "-"}, flags...)...)
+	return run(t, content, append([]string{"template", "release", helm.Chart(chart), "--namespace", namespace, "--values", "-"}, flags...)...)
 }
 
 // objects are what a text with YAML documents holds, by kind and name and, for
@@ -136,8 +117,6 @@ func inMetadata(item map[string]any) any {
 	return metadata["name"]
 }
 
-func path(chart string) string { return filepath.Join(charts, prefix+chart) }
-
 func read(t *testing.T, file string) []byte {
 	t.Helper()
 	content, err := os.ReadFile(file)
@@ -151,7 +130,7 @@ func read(t *testing.T, file string) []byte {
 func defaults(t *testing.T, chart string) values {
 	t.Helper()
 	found := values{}
-	if err := yaml.UnmarshalStrict(read(t, filepath.Join(path(chart), "values.yaml")), &found); err != nil {
+	if err := yaml.UnmarshalStrict(read(t, filepath.Join(helm.Chart(chart), "values.yaml")), &found); err != nil {
 		t.Fatal(err)
 	}
 	return found
@@ -176,7 +155,7 @@ func leaves(of values) map[string]any {
 
 func TestLint(t *testing.T) {
 	for _, chart := range all {
-		if output, err := run(t, nil, "lint", "--strict", path(chart)); err != nil {
+		if output, err := run(t, nil, "lint", "--strict", helm.Chart(chart)); err != nil {
 			t.Errorf("%s: %v\n%s", chart, err, output)
 		}
 	}
@@ -186,7 +165,7 @@ func TestLint(t *testing.T) {
 // if nothing is said.
 func TestReadmesTellAllValues(t *testing.T) {
 	for _, chart := range all {
-		readme := string(read(t, filepath.Join(path(chart), "README.md")))
+		readme := string(read(t, filepath.Join(helm.Chart(chart), "README.md")))
 		for key, value := range leaves(defaults(t, chart)) {
 			text := fmt.Sprint(value)
 			switch content := value.(type) {
