@@ -70,7 +70,7 @@ func releaseAll(ctx context.Context, to client.Client, list client.ObjectList, n
 	return errors.Join(failures...)
 }
 
-// releaseManager owns the replicas of an operator that was stopped.
+// releaseManager is who scales an operator down.
 const releaseManager = "seldon-operator-release"
 
 // stopPoll is how often is looked whether pods are gone.
@@ -93,6 +93,9 @@ func StopDeployment(ctx context.Context, to client.Client, key client.ObjectKey)
 	if err := to.Patch(ctx, deployment, patch, client.FieldOwner(releaseManager)); err != nil {
 		return !apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	}
+	if err := disownReplicas(ctx, to, key); err != nil {
+		return !apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+	}
 	var remaining []string
 	err = wait.PollUntilContextCancel(ctx, stopPoll, true, func(ctx context.Context) (bool, error) {
 		pods := &corev1.PodList{}
@@ -113,4 +116,21 @@ func StopDeployment(ctx context.Context, to client.Client, key client.ObjectKey)
 			key, strings.Join(remaining, ", "), err)
 	}
 	return true, err
+}
+
+// disownReplicas makes the replicas nobody's: whoever applies the Deployment next,
+// as Helm does, brings the operator back without a conflict.
+func disownReplicas(ctx context.Context, to client.Client, key client.ObjectKey) error {
+	// The Deployment's controller writes at the same time.
+	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		deployment := &appsv1.Deployment{}
+		if err := to.Get(ctx, key, deployment); err != nil {
+			return err
+		}
+		patch := client.MergeFromWithOptions(deployment.DeepCopy(), client.MergeFromWithOptimisticLock{})
+		deployment.ManagedFields = slices.DeleteFunc(deployment.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
+			return entry.Manager == releaseManager
+		})
+		return to.Patch(ctx, deployment, patch)
+	})
 }
