@@ -27,6 +27,7 @@
 package kubelet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -166,14 +167,21 @@ func (k *Kubelet) createPolicy(ctx context.Context) error {
 	if _, err := admission.MutatingAdmissionPolicyBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil {
 		return err
 	}
-	return wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		probe := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: nodeName},
 			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i", Command: []string{command}}}},
 		}
 		probe, err := k.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		return err == nil && probe.Spec.NodeName == nodeName, err
+		// A control plane that has just started may not have the namespace's account yet.
+		last = err
+		return err == nil && probe.Spec.NodeName == nodeName, nil
 	})
+	if err != nil {
+		return fmt.Errorf("policy that assigns pods: %w", cmp.Or(last, err))
+	}
+	return nil
 }
 
 // watch starts what comes to the node, and ends what goes.

@@ -16,6 +16,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
@@ -84,12 +85,13 @@ func (p *pod) run(ctx context.Context) {
 		if p.isTerminating() {
 			break
 		}
+		// What could not be started is tried again, whatever the policy is.
 		policy := p.pod.Spec.RestartPolicy
-		if policy == corev1.RestartPolicyNever || policy == corev1.RestartPolicyOnFailure && err == nil && exit == 0 {
-			p.tell(ctx, finished(exit, restarts, err))
+		if err == nil && (policy == corev1.RestartPolicyNever || policy == corev1.RestartPolicyOnFailure && exit == 0) {
+			p.insist(ctx, func() error { return p.tell(ctx, finished(exit, restarts)) })
 			break
 		}
-		p.tell(ctx, waiting(restarts, err))
+		p.insist(ctx, func() error { return p.tell(ctx, waiting(restarts, err)) })
 		select {
 		case <-p.terminating:
 		case <-time.After(restartDelay):
@@ -103,9 +105,26 @@ func (p *pod) run(ctx context.Context) {
 		return
 	}
 	now := int64(0)
-	_ = p.kubelet.client.CoreV1().Pods(p.pod.Namespace).Delete(ctx, p.pod.Name, metav1.DeleteOptions{
-		GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &p.pod.UID},
+	p.insist(ctx, func() error {
+		return p.kubelet.client.CoreV1().Pods(p.pod.Namespace).Delete(ctx, p.pod.Name, metav1.DeleteOptions{
+			GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &p.pod.UID},
+		})
 	})
+}
+
+// insist tells the API server what it has to know, again if it had no time, until
+// it has taken it or the pod is gone.
+func (p *pod) insist(ctx context.Context, tell func() error) {
+	for {
+		if err := tell(); err == nil || apierrors.IsNotFound(err) {
+			return
+		}
+		select {
+		case <-time.After(probeInterval):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // runContainer runs the container once and tells its exit code. It is stopped when
@@ -219,8 +238,8 @@ func (p *pod) attend(ctx context.Context, probe string, restarts int32, ended <-
 	told, ready := false, false
 	for {
 		if now := isReady(ctx, probe); now != ready || !told {
-			told, ready = true, now
-			p.tell(ctx, running(ready, restarts))
+			ready = now
+			told = p.tell(ctx, running(ready, restarts)) == nil
 		}
 		select {
 		case <-ended:
@@ -279,11 +298,8 @@ func waiting(restarts int32, err error) state {
 }
 
 // finished is after the last run.
-func finished(exit int, restarts int32, err error) state {
+func finished(exit int, restarts int32) state {
 	end := &corev1.ContainerStateTerminated{ExitCode: int32(exit), Reason: "Completed", FinishedAt: metav1.Now()} //nolint:gosec // exit codes are small
-	if err != nil {
-		end.ExitCode, end.Message = 128, err.Error()
-	}
 	if end.ExitCode == 0 {
 		return state{corev1.PodSucceeded, false, restarts, corev1.ContainerState{Terminated: end}}
 	}
@@ -291,8 +307,8 @@ func finished(exit int, restarts int32, err error) state {
 	return state{corev1.PodFailed, false, restarts, corev1.ContainerState{Terminated: end}}
 }
 
-// tell writes the pod's status. A pod that is gone has none.
-func (p *pod) tell(ctx context.Context, told state) {
+// tell writes the pod's status.
+func (p *pod) tell(ctx context.Context, told state) error {
 	container := p.pod.Spec.Containers[0]
 	is := corev1.ConditionFalse
 	if told.ready {
@@ -312,7 +328,9 @@ func (p *pod) tell(ctx context.Context, told state) {
 		}},
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": p.pod.UID}, "status": status})
-	if err == nil {
-		_, _ = p.kubelet.client.CoreV1().Pods(p.pod.Namespace).Patch(ctx, p.pod.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	if err != nil {
+		return err
 	}
+	_, err = p.kubelet.client.CoreV1().Pods(p.pod.Namespace).Patch(ctx, p.pod.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	return err
 }
