@@ -1,13 +1,16 @@
 package modes_test
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
+	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,27 +53,30 @@ func (r request) String() string {
 // writes tells whether it changes something.
 func (r request) writes() bool { return !slices.Contains([]string{"get", "list", "watch"}, r.Verb) }
 
-// requestsOf are those of an operator so far.
+// audit is the API server's audit log, as far as it has been read: it grows long,
+// and is asked often.
+type audit struct {
+	mu       sync.Mutex
+	file     *os.File
+	rest     []byte // of a line that is half written
+	requests map[string][]request
+}
+
+// requestsOf are those of an operator so far, and of what else ran with its account.
 func requestsOf(namespace string) []request {
-	file, err := os.Open(auditLog)
+	GinkgoHelper()
+	audited.mu.Lock()
+	defer audited.mu.Unlock()
+	text, err := io.ReadAll(audited.file)
 	Expect(err).NotTo(HaveOccurred())
-	defer func() { _ = file.Close() }()
-	user := userOf(namespace)
-	var found []request
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		if !strings.Contains(lines.Text(), user) {
-			continue
-		}
+	lines := bytes.SplitAfter(append(audited.rest, text...), []byte("\n"))
+	audited.rest = bytes.Clone(lines[len(lines)-1])
+	for _, line := range lines[:len(lines)-1] {
 		entry := request{}
-		// The last line may be half written.
-		if json.Unmarshal(lines.Bytes(), &entry) == nil && entry.User.Username == user {
-			found = append(found, entry)
-		}
+		Expect(json.Unmarshal(line, &entry)).To(Succeed())
+		audited.requests[entry.User.Username] = append(audited.requests[entry.User.Username], entry)
 	}
-	Expect(lines.Err()).NotTo(HaveOccurred())
-	return found
+	return slices.Clone(audited.requests[userOf(namespace)])
 }
 
 func userOf(namespace string) string {
@@ -107,6 +113,7 @@ func used(requests []request) map[right]bool {
 // granted are the rights that bindings give an operator, and where: a namespace, or
 // "" for all.
 func granted(namespace string) map[right][]string {
+	GinkgoHelper()
 	found := map[right][]string{}
 	add := func(where string, rules []rbacv1.PolicyRule) {
 		for _, rule := range rules {
@@ -146,11 +153,11 @@ func granted(namespace string) map[right][]string {
 	return found
 }
 
-// needless are the rights that an operator has been granted and has not used.
-func needless(namespace string) []string {
+// needless are rights that an operator has not used, of those that it was granted.
+func needless(namespace string, granted map[right][]string) []string {
 	taken := used(requestsOf(namespace))
 	var found []string
-	for each := range granted(namespace) {
+	for each := range granted {
 		if !taken[each] && unseen[each] == "" {
 			found = append(found, each.String())
 		}
@@ -170,9 +177,12 @@ func refused(namespace string) []string {
 	return found
 }
 
+// secretByName is used for certificates.
+var secretByName = right{"", "secrets", "get"}
+
 // unseen are rights that are granted and never show in the audit log, with the reason.
 var unseen = map[right]string{
-	{"", "secrets", "get"}:                                     "held in order to grant it to pods; read for TLS too",
+	secretByName:                                               "held in order to grant it to pods; read for TLS, where that is on",
 	{"", "secrets", "list"}:                                    "held in order to grant it to pods",
 	{"", "secrets", "watch"}:                                   "held in order to grant it to pods",
 	{"discovery.k8s.io", "endpointslices", "list"}:             "held in order to grant it to pods",

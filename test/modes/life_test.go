@@ -1,6 +1,7 @@
 package modes_test
 
 import (
+	"crypto/tls"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -29,52 +30,14 @@ func run(input string, arguments ...string) {
 	Expect(err).NotTo(HaveOccurred(), "kubectl %s: %s", strings.Join(arguments, " "), output)
 }
 
-// newScheduler starts the simulated scheduler of a namespace.
-func newScheduler(namespace string) *simulator.Simulator {
+// newScheduler starts the simulated scheduler of a namespace. TLS is nil for plain
+// text.
+func newScheduler(namespace string, tls *tls.Config) *simulator.Simulator {
 	GinkgoHelper()
-	started, err := simulator.Start(lifetime, simulator.Options{Address: schedulerAddress(namespace)})
+	started, err := simulator.Start(lifetime, simulator.Options{Address: schedulerAddress(namespace), TLS: tls})
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(started.Stop)
 	return started
-}
-
-func newNamespace(name string) {
-	GinkgoHelper()
-	Expect(user.Create(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
-}
-
-// untilAvailable waits until the operator in a namespace is ready, with as many
-// replicas as it is to have.
-func untilAvailable(namespace string) {
-	GinkgoHelper()
-	Eventually(func(g Gomega) {
-		found := &appsv1.Deployment{}
-		g.Expect(user.Get(lifetime, client.ObjectKey{Namespace: namespace, Name: deployment}, found)).To(Succeed())
-		g.Expect(found.Status.ObservedGeneration).To(Equal(found.Generation))
-		g.Expect(found.Status.AvailableReplicas).To(Equal(*found.Spec.Replicas), func() string { return operatorLog(namespace) })
-	}).Should(Succeed())
-}
-
-func operatorLog(namespace string) string {
-	log, err := node.Log(namespace, deployment)
-	if err != nil {
-		return err.Error()
-	}
-	return log[max(0, len(log)-1<<14):]
-}
-
-// operatorPods are the names of an operator's pods that are not being deleted.
-func operatorPods(namespace string) []string {
-	GinkgoHelper()
-	pods := &corev1.PodList{}
-	Expect(user.List(lifetime, pods, client.InNamespace(namespace), client.MatchingLabels{"control-plane": "v2-controller-manager"})).To(Succeed())
-	var names []string
-	for _, pod := range pods.Items {
-		if pod.DeletionTimestamp == nil {
-			names = append(names, pod.Name)
-		}
-	}
-	return names
 }
 
 // ownerLabel is on every child.
@@ -174,11 +137,12 @@ func newExperiment(namespace, name, model string) *v1alpha1.Experiment {
 	return experiment
 }
 
-// live goes through the life of a runtime in a namespace, so that everything is done
-// there that an operator does. configurations is the operator's own namespace.
-func live(configurations, namespace string) {
+// live goes through the life of a runtime, so that everything is done that an
+// operator does.
+func (i *install) live() {
 	GinkgoHelper()
-	scheduler := newScheduler(namespace)
+	namespace := i.home
+	scheduler := newScheduler(namespace, i.tls)
 
 	By("bring-up")
 	runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) {
@@ -189,7 +153,7 @@ func live(configurations, namespace string) {
 	model := newModel(namespace, "one")
 	pipeline, experiment := newPipeline(namespace, "pipeline", "one"), newExperiment(namespace, "experiment", "one")
 	for _, each := range []conditioned{runtime, server, model, pipeline, experiment} {
-		Eventually(ready(each)).Should(HavePrefix("True"), func() string { return operatorLog(configurations) })
+		Eventually(ready(each)).Should(HavePrefix("True"), i.log)
 	}
 
 	By("drift, twice, so that its Event is a series: first within what the operator watches, then out of its sight")
@@ -228,7 +192,7 @@ func live(configurations, namespace string) {
 	hodometer := metadata(namespace, "hodometer")
 	untilGone(&appsv1.Deployment{ObjectMeta: hodometer}, &corev1.ServiceAccount{ObjectMeta: hodometer},
 		&rbacv1.Role{ObjectMeta: metadata(namespace, "hodometer-role")}, &rbacv1.RoleBinding{ObjectMeta: metadata(namespace, "hodometer-rolebinding")})
-	config := &v1alpha1.ServerConfig{ObjectMeta: metadata(configurations, "mlserver")}
+	config := &v1alpha1.ServerConfig{ObjectMeta: metadata(i.namespace, "mlserver")}
 	edit(config, func(c *v1alpha1.ServerConfig) {
 		size := c.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests[corev1.ResourceStorage]
 		size.Add(resource.MustParse("1Gi"))
@@ -246,21 +210,21 @@ func live(configurations, namespace string) {
 
 	By("scaling")
 	Eventually(ready(server)).Should(HavePrefix("True"))
-	replicas := func() int32 {
+	// Again and again: a request is for the generation that the scheduler knows.
+	Eventually(func() int32 {
+		Expect(scheduler.RequestScaling("mlserver", 2)).To(Succeed())
 		set := &appsv1.StatefulSet{}
 		if user.Get(lifetime, client.ObjectKeyFromObject(server), set) != nil {
 			return -1
 		}
 		return *set.Spec.Replicas
-	}
-	Expect(scheduler.RequestScaling("mlserver", 2)).To(Succeed())
-	Eventually(replicas).Should(BeEquivalentTo(2))
+	}).Should(BeEquivalentTo(2))
 	Eventually(ready(server)).Should(HavePrefix("True"))
 
 	By("deletion of what is served, while the scheduler is away and while it is there")
 	scheduler.Kill()
 	remove(experiment)
-	Eventually(func() bool { return used(requestsOf(configurations))[right{"", "namespaces", "get"}] }).Should(BeTrue(), "it asks whether the namespace goes")
+	Eventually(func() bool { return used(requestsOf(i.namespace))[right{"", "namespaces", "get"}] }).Should(BeTrue(), "it asks whether the namespace goes")
 	Expect(scheduler.Restart(simulator.RestartOptions{})).To(Succeed())
 	untilGone(experiment)
 	remove(pipeline)
@@ -280,7 +244,7 @@ func live(configurations, namespace string) {
 	}
 	Expect(scheduler.Restart(simulator.RestartOptions{})).To(Succeed())
 	for _, resource := range []string{"models", "pipelines", "experiments"} {
-		Eventually(func() bool { return used(requestsOf(configurations))[right{"mlops.seldon.io", resource, "get"}] }).Should(BeTrue(), resource)
+		Eventually(func() bool { return used(requestsOf(i.namespace))[right{"mlops.seldon.io", resource, "get"}] }).Should(BeTrue(), resource)
 	}
 
 	By("deletion of the runtime, with all that is served, in cascade")
@@ -294,34 +258,10 @@ func live(configurations, namespace string) {
 	remove(runtime)
 	untilGone(experiment, pipeline, model, own, server, runtime)
 	for _, list := range []client.ObjectList{&appsv1.StatefulSetList{}, &rbacv1.RoleList{}} {
-		Expect(user.List(lifetime, list, client.InNamespace(namespace), client.HasLabels{ownerLabel})).To(Succeed())
-		Expect(meta.LenList(list)).To(BeZero())
+		Eventually(func() int {
+			Expect(user.List(lifetime, list, client.InNamespace(namespace), client.HasLabels{ownerLabel})).To(Succeed())
+			return meta.LenList(list)
+		}).Should(BeZero())
 	}
 	scheduler.Stop()
 }
-
-// releaseJob is what a chart runs before it is uninstalled.
-const releaseJob = `apiVersion: batch/v1
-kind: Job
-metadata: {name: release}
-spec:
-  backoffLimit: 0
-  template:
-    spec:
-      restartPolicy: Never
-      serviceAccountName: ` + account + `
-      containers:
-        - name: release
-          image: operator
-          command: [/manager]
-          args:
-            - release
-            - --stop-deployment=` + deployment + `
-            - --namespace=$(POD_NAMESPACE)
-            - --clusterwide=$(CLUSTERWIDE)
-            - --watch-namespaces=$(WATCH_NAMESPACES)
-          env:
-            - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
-            - {name: CLUSTERWIDE, value: "%t"}
-            - {name: WATCH_NAMESPACES, value: "%s"}
-`

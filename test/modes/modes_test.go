@@ -2,99 +2,133 @@ package modes_test
 
 import (
 	"crypto/tls"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
+	"sync"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	authenticationv1 "k8s.io/api/authentication/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/test/helm"
 )
 
-// mode is a way to install the operator.
-type mode struct {
-	namespace string // of the operator
-	folder    string // with a kustomization, relative to the root of the repository
-	all       bool   // it watches all namespaces, or those listed
-	listed    string
-}
-
-var (
-	namespaced  = mode{namespace: "seldon-mesh", folder: "config/namespaced"}
-	clusterwide = mode{namespace: "seldon-system", folder: "config/default", all: true}
-	// Two side by side.
-	listed = []mode{
-		{namespace: "ops-a", folder: "test/modes/testdata/ops-a", all: true, listed: "team-listed-a"},
-		{namespace: "ops-b", folder: "test/modes/testdata/ops-b", all: true, listed: "team-listed-b"},
-	}
-)
-
-func apply(folder string) {
-	GinkgoHelper()
-	run("", "apply", "--kustomize", filepath.Join("..", "..", folder))
-}
-
-func (m mode) install() {
-	GinkgoHelper()
-	apply(m.folder)
-	untilAvailable(m.namespace)
-}
-
-// uninstall does what a chart does: the finalizers go first.
-func (m mode) uninstall() {
-	GinkgoHelper()
-	run(fmt.Sprintf(releaseJob, m.all, m.listed), "apply", "--namespace", m.namespace, "--filename", "-")
-	job := &batchv1.Job{ObjectMeta: metadata(m.namespace, "release")}
-	Eventually(func() int32 {
-		Expect(user.Get(lifetime, client.ObjectKeyFromObject(job), job)).To(Succeed())
-		Expect(job.Status.Failed).To(BeZero(), func() string {
-			log, _ := node.Log(m.namespace, "release")
-			return log
+// Whichever way an operator is installed, it gets by with its rights, and needs them.
+// Operators of one entry are there side by side. What is particular to a mode goes on
+// with the first of them, before its end.
+var _ = DescribeTableSubtree("An operator", Ordered, func(operators []*install, particular ...func(*install)) {
+	BeforeAll(func() {
+		if operators[0].all {
+			untilGone(going...) // it would have to do with them
+		}
+		for _, each := range operators {
+			for _, namespace := range each.namespaces() {
+				Expect(user.Create(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
+			}
+		}
+		DeferCleanup(func() {
+			for _, each := range operators {
+				each.remove()
+			}
 		})
-		return job.Status.Succeeded
-	}).Should(BeEquivalentTo(1))
-	Expect(operatorPods(m.namespace)).To(BeEmpty())
-	log, err := node.Log(m.namespace, "release")
-	Expect(err).NotTo(HaveOccurred())
-	Expect(log).To(ContainSubstring("stopped Deployment " + m.namespace + "/" + deployment))
-}
-
-// orphans are a runtime and a Model, which an operator that is gone has left.
-func (m mode) orphans(namespace string) {
-	GinkgoHelper()
-	runtime, model := newRuntime(namespace), newModel(namespace, "orphan")
-	Eventually(func() []string {
-		Expect(user.Get(lifetime, client.ObjectKeyFromObject(runtime), runtime)).To(Succeed())
-		Expect(user.Get(lifetime, client.ObjectKeyFromObject(model), model)).To(Succeed())
-		return append(runtime.Finalizers, model.Finalizers...)
-	}).Should(HaveLen(2))
-	m.uninstall()
-	for _, object := range []client.Object{runtime, model} {
-		Expect(user.Get(lifetime, client.ObjectKeyFromObject(object), object)).To(Succeed())
-		Expect(object.GetFinalizers()).To(BeEmpty())
-	}
-}
-
-var _ = Describe("In one namespace", Ordered, func() {
-	It("becomes ready and lives with the rights of one namespace", func() {
-		namespaced.install()
-		live(namespaced.namespace, namespaced.namespace)
+		for _, each := range operators {
+			each.install()
+		}
 	})
 
+	It("goes through the life of a runtime", func() {
+		lives := sync.WaitGroup{}
+		for _, each := range operators {
+			lives.Go(func() {
+				defer GinkgoRecover()
+				each.live()
+			})
+		}
+		lives.Wait()
+	})
+
+	for _, each := range particular {
+		each(operators[0])
+	}
+
+	It("leaves nothing behind that hangs on it, with its rights as they were and all in use", func() {
+		for _, each := range operators {
+			rights := granted(each.namespace)
+			Expect(rights).NotTo(BeEmpty())
+			var left []client.Object
+			for _, namespace := range each.watched() {
+				left = append(left, newRuntime(namespace), newModel(namespace, "left"))
+			}
+			for _, object := range left {
+				Eventually(func() []string {
+					Expect(user.Get(lifetime, client.ObjectKeyFromObject(object), object)).To(Succeed())
+					return object.GetFinalizers()
+				}).Should(HaveLen(1), each.log)
+			}
+			each.release()
+			for _, object := range left {
+				Expect(user.Get(lifetime, client.ObjectKeyFromObject(object), object)).To(Succeed())
+				Expect(object.GetFinalizers()).To(BeEmpty())
+			}
+			Expect(needless(each.namespace, rights)).To(BeEmpty())
+			Expect(used(requestsOf(each.namespace))[secretByName]).To(Equal(each.secure), "it reads Secrets for TLS alone")
+			for right, places := range rights {
+				for _, place := range places {
+					// A ClusterRole has what is for the operator's own namespace in none.
+					own := right.resource == "leases" || right.resource == "pods" || strings.HasSuffix(right.resource, "configs")
+					Expect(each.may(place) && (!own || place == each.namespace)).To(BeTrue(), "%s in namespace %q", right, place)
+				}
+			}
+		}
+	})
+
+	It("was refused nothing, and asked for nothing elsewhere", func() {
+		for _, each := range operators {
+			Expect(refused(each.namespace)).To(BeEmpty())
+			for _, request := range requestsOf(each.namespace) {
+				if request.ObjectRef != nil {
+					Expect(each.may(request.ObjectRef.Namespace)).To(BeTrue(), request.String())
+				}
+			}
+		}
+	})
+},
+	Entry("from config/default",
+		[]*install{{namespace: "seldon-system", home: "team-a", all: true, kustomizations: []string{"config/default"}}},
+		letsGoWithNamespaces, servesMetricsOverTLS, takesOver),
+	Entry("by the chart, in all namespaces",
+		[]*install{{namespace: "chart-all", home: "chart-team", all: true, values: []string{"controller.clusterwide=true"}}},
+		servesMetricsOverTLS),
+	Entry("from config/namespaced",
+		[]*install{{namespace: "seldon-mesh", home: "seldon-mesh", kustomizations: []string{"config/namespaced"}}},
+		servesMetricsToItself),
+	Entry("from config/namespaced with a list, beside another",
+		[]*install{
+			{namespace: "ops-a", home: "team-listed-a", listed: []string{"team-listed-a"}, kustomizations: []string{"test/modes/testdata/listed-a", "test/modes/testdata/ops-a"}},
+			{namespace: "ops-b", home: "team-listed-b", listed: []string{"team-listed-b"}, kustomizations: []string{"test/modes/testdata/listed-b", "test/modes/testdata/ops-b"}},
+		}),
+	Entry("by the chart, in one namespace",
+		[]*install{{namespace: "chart-own", home: "chart-own"}},
+		servesMetricsToItself),
+	Entry("by the chart with a list, beside another, which speaks TLS to schedulers",
+		[]*install{
+			{namespace: "chart-ops-a", home: "chart-a-one", listed: []string{"chart-a-one", "chart-a-two"},
+				values: []string{"controller.clusterwide=true", "controller.watchNamespaces={chart-a-one,chart-a-two}"}},
+			{namespace: "chart-ops-b", home: "chart-ops-b", listed: []string{"chart-b"}, secure: true,
+				values: []string{"controller.clusterwide=true", "controller.watchNamespaces={chart-b}", "security.controlplane.protocol=SSL"}},
+		}),
+)
+
+func servesMetricsToItself(i *install) {
 	It("serves metrics to its own pod alone", func() {
-		pod := operatorPods(namespaced.namespace)[0]
-		address := node.Address(namespaced.namespace, pod, 4000)
+		address := node.Address(i.namespace, i.pods()[0], 4000)
 		host, _, err := net.SplitHostPort(address)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(net.ParseIP(host).IsLoopback()).To(BeTrue())
@@ -102,87 +136,51 @@ var _ = Describe("In one namespace", Ordered, func() {
 		Expect(status).To(Equal(http.StatusOK))
 		Expect(text).To(ContainSubstring("controller_runtime_reconcile_total"))
 	})
+}
 
-	It("leaves nothing behind that hangs on it", func() { namespaced.orphans(namespaced.namespace) })
-
-	It("was refused nothing, and has no right that it does not need", func() {
-		Expect(refused(namespaced.namespace)).To(BeEmpty())
-		Expect(needless(namespaced.namespace)).To(BeEmpty())
-		for each, where := range granted(namespaced.namespace) {
-			Expect(where).To(HaveEach(namespaced.namespace), each.String())
-		}
-	})
-
-	It("is not ready without its rights, and tells which one is missing", func() {
-		binding := &rbacv1.RoleBinding{ObjectMeta: metadata(namespaced.namespace, "seldon-v2-manager-rolebinding")}
-		remove(binding)
-		run("", "scale", "--namespace", namespaced.namespace, "--replicas=1", "deployment/"+deployment)
-		var pod string
-		Eventually(func() []string { return operatorPods(namespaced.namespace) }).Should(HaveLen(1))
-		pod = operatorPods(namespaced.namespace)[0]
-		Eventually(func() string { return podLog(namespaced.namespace, pod) }).Should(And(
-			ContainSubstring("A right is missing"),
-			ContainSubstring(`cannot list resource \"models\" in API group \"mlops.seldon.io\" in the namespace \"seldon-mesh\"`)))
-		probes := node.Address(namespaced.namespace, pod, 8081)
-		Expect(readyz(probes)).To(Equal(http.StatusInternalServerError))
-		Expect(strings.Count(podLog(namespaced.namespace, pod), `cannot list resource \"models\"`)).To(Equal(1))
-		namespaced.install()
-		Expect(readyz(probes)).To(Equal(http.StatusOK))
-	})
-
-	It("goes with its namespace once it is released", func() {
-		run("", "delete", "--namespace", namespaced.namespace, "job/release")
-		namespaced.uninstall()
-		run("", "delete", "--kustomize", filepath.Join("..", "..", namespaced.folder), "--wait=false")
-		untilGone(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaced.namespace}})
-	})
-})
-
-var _ = Describe("In all namespaces", Ordered, func() {
-	const team = "team-a"
-
-	It("becomes ready and lives with the rights of its ClusterRole", func() {
-		clusterwide.install()
-		newNamespace(team)
-		live(clusterwide.namespace, team)
-	})
-
+func letsGoWithNamespaces(i *install) {
 	It("lets go of what goes with its namespace", func() {
 		const gone = "team-gone"
-		newNamespace(gone)
-		scheduler := newScheduler(gone)
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: gone}}
+		Expect(user.Create(lifetime, namespace)).To(Succeed())
+		scheduler := newScheduler(gone, nil)
 		runtime, model := newRuntime(gone), newModel(gone, "one")
-		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		Eventually(ready(model)).Should(HavePrefix("True"))
+		Eventually(ready(runtime)).Should(HavePrefix("True"), i.log)
+		Eventually(ready(model)).Should(HavePrefix("True"), i.log)
 		scheduler.Stop()
-		remove(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: gone}})
-		untilGone(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: gone}})
+		remove(namespace)
+		untilGone(namespace)
 	})
+}
 
+func servesMetricsOverTLS(i *install) {
 	It("serves metrics over TLS to who may read them", func() {
-		address := "https://127.0.0.1" + node.Address(clusterwide.namespace, operatorPods(clusterwide.namespace)[0], 8443)
+		address := "https://127.0.0.1" + node.Address(i.namespace, i.pods()[0], 8443)
 		status, text := scrape(address, "")
 		Expect(status).To(Equal(http.StatusUnauthorized))
 		Expect(text).To(ContainSubstring("give the token of a ServiceAccount"))
 		status, _ = scrape(address, "made up")
 		Expect(status).To(Equal(http.StatusUnauthorized))
 
-		Expect(user.Create(lifetime, &corev1.ServiceAccount{ObjectMeta: metadata(team, "stranger")})).To(Succeed())
-		status, text = scrape(address, tokenOf(team, "stranger"))
+		Expect(user.Create(lifetime, &corev1.ServiceAccount{ObjectMeta: metadata(i.home, "stranger")})).To(Succeed())
+		status, text = scrape(address, tokenOf(i.home, "stranger"))
 		Expect(status).To(Equal(http.StatusForbidden))
-		Expect(text).To(ContainSubstring("system:serviceaccount:team-a:stranger may not get /metrics"))
+		Expect(text).To(ContainSubstring("system:serviceaccount:" + i.home + ":stranger may not get /metrics"))
 
-		Expect(user.Create(lifetime, &corev1.ServiceAccount{ObjectMeta: metadata(team, "prometheus")})).To(Succeed())
-		Expect(user.Create(lifetime, &rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: "prometheus"},
+		Expect(user.Create(lifetime, &corev1.ServiceAccount{ObjectMeta: metadata(i.home, "prometheus")})).To(Succeed())
+		binding := &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: i.home + "-prometheus"},
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "seldon-v2-metrics-reader"},
-			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: team, Name: "prometheus"}},
-		})).To(Succeed())
-		token := tokenOf(team, "prometheus")
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: i.home, Name: "prometheus"}},
+		}
+		Expect(user.Create(lifetime, binding)).To(Succeed())
+		DeferCleanup(func() { remove(binding) })
+		token := tokenOf(i.home, "prometheus")
+		// A no holds for 10 seconds.
 		Eventually(func() int { status, text = scrape(address, token); return status }).Should(Equal(http.StatusOK))
 		Expect(text).To(ContainSubstring("controller_runtime_reconcile_total"))
 		reviews := func() (count int) {
-			for _, each := range requestsOf(clusterwide.namespace) {
+			for _, each := range requestsOf(i.namespace) {
 				if each.ObjectRef != nil && each.ObjectRef.Resource == "tokenreviews" {
 					count++
 				}
@@ -193,101 +191,80 @@ var _ = Describe("In all namespaces", Ordered, func() {
 		scrape(address, token)
 		Expect(reviews()).To(Equal(before), "an answer holds for a while")
 	})
+}
 
+func takesOver(i *install) {
 	It("has another replica take over, which writes nothing that is as it should be", func() {
-		newScheduler(team)
-		runtime, model := newRuntime(team), newModel(team, "one")
-		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		Eventually(ready(model)).Should(HavePrefix("True"))
-		run("", "scale", "--namespace", clusterwide.namespace, "--replicas=2", "deployment/"+deployment)
-		untilAvailable(clusterwide.namespace)
+		newScheduler(i.home, nil)
+		runtime, model := newRuntime(i.home), newModel(i.home, "one")
+		Eventually(ready(runtime)).Should(HavePrefix("True"), i.log)
+		Eventually(ready(model)).Should(HavePrefix("True"), i.log)
+		run("", "scale", "--namespace", i.namespace, "--replicas=2", "deployment/"+deployment)
+		i.untilAvailable()
 
-		lease := &coordinationv1.Lease{ObjectMeta: metadata(clusterwide.namespace, "e98130ae.seldon.io")}
+		lease := &coordinationv1.Lease{ObjectMeta: metadata(i.namespace, "e98130ae.seldon.io")}
 		Expect(user.Get(lifetime, client.ObjectKeyFromObject(lease), lease)).To(Succeed())
 		holder := *lease.Spec.HolderIdentity
 		var leader string
-		for _, pod := range operatorPods(clusterwide.namespace) {
-			if strings.Contains(podLog(clusterwide.namespace, pod), "Starting workers") {
+		for _, pod := range i.pods() {
+			if strings.Contains(podLog(i.namespace, pod), "Starting workers") {
 				leader = pod
 			}
 		}
-		mark := len(requestsOf(clusterwide.namespace))
-		Expect(node.Kill(clusterwide.namespace, leader)).To(Succeed())
+		mark := len(requestsOf(i.namespace))
+		Expect(node.Kill(i.namespace, leader)).To(Succeed())
 		Eventually(func() string {
 			Expect(user.Get(lifetime, client.ObjectKeyFromObject(lease), lease)).To(Succeed())
 			return *lease.Spec.HolderIdentity
 		}).ShouldNot(Or(Equal(holder), BeEmpty()))
 
-		// What comes after that is served by the other one.
-		late := newModel(team, "late")
-		Eventually(ready(late)).Should(HavePrefix("True"))
-		untilAvailable(clusterwide.namespace)
-		for _, each := range requestsOf(clusterwide.namespace)[mark:] {
-			if each.writes() && each.ObjectRef.Namespace == team && each.ObjectRef.Resource != "events" {
+		// What comes after that is served by the other one. A Model would change its
+		// Server's status.
+		late := newPipeline(i.home, "late", "one")
+		Eventually(ready(late)).Should(HavePrefix("True"), i.log)
+		i.untilAvailable()
+		for _, each := range requestsOf(i.namespace)[mark:] {
+			if each.writes() && each.ObjectRef.Namespace == i.home && each.ObjectRef.Resource != "events" {
 				Expect(each.ObjectRef.Name).To(Equal("late"), each.String())
 			}
 		}
-	})
-
-	It("leaves nothing behind that hangs on it", func() {
-		const left = "team-left"
-		newNamespace(left)
-		clusterwide.orphans(left)
-	})
-
-	It("was refused nothing, and has no right that it does not need", func() {
-		Expect(refused(clusterwide.namespace)).To(BeEmpty())
-		Expect(needless(clusterwide.namespace)).To(BeEmpty())
-		for each, where := range granted(clusterwide.namespace) {
-			if each.resource == "leases" || each.resource == "pods" || strings.HasSuffix(each.resource, "configs") {
-				Expect(where).To(HaveEach(clusterwide.namespace), each.String())
-			}
+		for _, each := range []client.Object{late, model, runtime} {
+			remove(each)
+			untilGone(each)
 		}
 	})
-})
+}
 
-var _ = Describe("In listed namespaces, two operators side by side", Ordered, func() {
-	one, other := listed[0], listed[1]
-
-	It("become ready, and each lives with rights in its own list", func() {
-		for _, each := range listed {
-			newNamespace(each.listed)
-			apply("test/modes/testdata/" + strings.Replace(each.listed, "team-", "", 1))
-			apply(each.folder)
-		}
-		untilAvailable(one.namespace)
-		untilAvailable(other.namespace)
-		newScheduler(other.listed)
-		runtime, model := newRuntime(other.listed), newModel(other.listed, "one")
-		live(one.namespace, one.listed)
-		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		Eventually(ready(model)).Should(HavePrefix("True"))
+var _ = Describe("An operator by the chart", Ordered, func() {
+	i := &install{namespace: "chart-less", home: "chart-less"}
+	BeforeAll(func() {
+		Expect(user.Create(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: i.namespace}})).To(Succeed())
+		DeferCleanup(i.remove)
 	})
 
-	It("leave nothing behind that hangs on them", func() {
-		one.orphans(one.listed)
-		other.uninstall()
-		model := &v1alpha1.Model{ObjectMeta: metadata(other.listed, "one")}
-		Expect(user.Get(lifetime, client.ObjectKeyFromObject(model), model)).To(Succeed())
-		Expect(model.Finalizers).To(BeEmpty())
+	It("is not ready without its rights, and tells which one is missing", func() {
+		i.helm("install", helm.Chart(setup), "--set", "controller.replicas=0")
+		remove(&rbacv1.RoleBinding{ObjectMeta: metadata(i.namespace, "seldon-v2-manager-rolebinding")})
+		run("", "scale", "--namespace", i.namespace, "--replicas=1", "deployment/"+deployment)
+		Eventually(i.pods).Should(HaveLen(1))
+		pod := i.pods()[0]
+		const missing = `cannot list resource \"models\" in API group \"mlops.seldon.io\" in the namespace \"chart-less\"`
+		Eventually(func() string { return podLog(i.namespace, pod) }).Should(And(ContainSubstring("A right is missing"), ContainSubstring(missing)))
+		probes := node.Address(i.namespace, pod, 8081)
+		Expect(readyz(probes)).To(Equal(http.StatusInternalServerError))
+		Expect(strings.Count(podLog(i.namespace, pod), missing)).To(Equal(1))
+
+		i.helm("upgrade", helm.Chart(setup), "--wait", "--reset-values")
+		Expect(i.pods()).To(ConsistOf(pod))
+		Expect(readyz(probes)).To(Equal(http.StatusOK))
 	})
 
-	It("were refused nothing, have no right that they do not need, and did nothing elsewhere", func() {
-		Expect(needless(one.namespace)).To(BeEmpty())
-		for _, each := range listed {
-			Expect(refused(each.namespace)).To(BeEmpty())
-			places := HaveEach(BeElementOf(each.namespace, each.listed))
-			for right, where := range granted(each.namespace) {
-				Expect(where).To(places, right.String())
-			}
-			var seen []string
-			for _, request := range requestsOf(each.namespace) {
-				if request.ObjectRef != nil {
-					seen = append(seen, request.ObjectRef.Namespace)
-				}
-			}
-			Expect(seen).To(places)
-		}
+	It("comes back by an upgrade after it was released, without a conflict", func() {
+		run(i.helm("template", helm.Chart(setup), "--show-only", "templates/controller/release-job.yaml"), "apply", "--filename", "-")
+		i.untilComplete("seldon-v2-release")
+		Expect(i.pods()).To(BeEmpty())
+		i.helm("upgrade", helm.Chart(setup), "--wait")
+		Expect(i.pods()).To(HaveLen(1))
 	})
 })
 

@@ -23,6 +23,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/test/controlplane"
 	"github.com/seldon-operator/seldon-operator/test/controlplane/programs"
+	"github.com/seldon-operator/seldon-operator/test/helm"
 	"github.com/seldon-operator/seldon-operator/test/kubelet"
 	"github.com/seldon-operator/seldon-operator/test/process"
 )
@@ -36,18 +37,20 @@ const (
 var (
 	lifetime, endLifetime = context.WithCancel(context.Background())
 
-	cluster  *controlplane.ControlPlane
-	node     *kubelet.Kubelet
-	user     client.Client
-	auditLog string
-	kubectl  string
+	cluster *controlplane.ControlPlane
+	node    *kubelet.Kubelet
+	user    client.Client
+	audited = audit{requests: map[string][]request{}}
+	kubectl string
+	charts  helm.Helm
 	// sockets is where the schedulers of all namespaces listen.
 	sockets string
 )
 
 func TestModes(t *testing.T) {
 	RegisterFailHandler(Fail)
-	SetDefaultEventuallyTimeout(40 * time.Second)
+	// Far longer than anything takes, also on two processors with other tests.
+	SetDefaultEventuallyTimeout(2 * time.Minute)
 	SetDefaultEventuallyPollingInterval(100 * time.Millisecond)
 	RunSpecs(t, "Modes")
 }
@@ -56,7 +59,7 @@ var _ = BeforeSuite(func() {
 	log.SetLogger(zap.New(zap.WriteTo(GinkgoWriter)))
 	DeferCleanup(endLifetime)
 	folder := GinkgoT().TempDir()
-	auditLog = filepath.Join(folder, "audit.log")
+	auditLog := filepath.Join(folder, "audit.log")
 	policy := filepath.Join(folder, "audit.yaml")
 	Expect(os.WriteFile(policy, []byte(auditPolicy), 0o600)).To(Succeed())
 	var err error
@@ -66,6 +69,10 @@ var _ = BeforeSuite(func() {
 	})
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(cluster.Stop()).To(Succeed()) })
+	audited.file, err = os.Open(auditLog)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(audited.file.Close)
+	charts = helm.Helm{Home: folder, Kubeconfig: cluster.KubeconfigPath()}
 	kubectl, err = programs.Path(programs.Kubectl)
 	Expect(err).NotTo(HaveOccurred())
 	scheme := runtime.NewScheme()
