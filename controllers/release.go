@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -50,7 +51,11 @@ func Release(ctx context.Context, to client.Client, namespaces []string, done fu
 }
 
 func releaseAll(ctx context.Context, to client.Client, list client.ObjectList, namespace, finalizer string, done func(string, client.Object)) error {
-	if err := to.List(ctx, list, client.InNamespace(namespace)); err != nil {
+	err := to.List(ctx, list, client.InNamespace(namespace))
+	if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
+		return nil // the CRDs went first, and all objects with them
+	}
+	if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
 	env := environment{client: to, versions: newVersions()}
