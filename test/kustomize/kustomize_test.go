@@ -52,8 +52,8 @@ func TestComponentsFit(t *testing.T) {
 					t.Errorf("the components remove objects: %d are left of %d", with.Size(), plain.Size())
 				}
 				for _, r := range with.Resources() {
-					if r.GetNamespace() != "" && r.GetNamespace() != namespace {
-						t.Errorf("%s is in namespace %s, want %s", r.CurId(), r.GetNamespace(), namespace)
+					if !r.GetGvk().IsClusterScoped() && r.GetNamespace() != namespace {
+						t.Errorf("%s is in namespace %q, want %s", r.CurId(), r.GetNamespace(), namespace)
 					}
 				}
 			})
