@@ -246,6 +246,7 @@ func TestNetworkPolicies(t *testing.T) {
 	ofTeam := func(name string) peer { return peer{"team", named(name)} }
 	prometheus := peer{"monitoring", named("prometheus")}
 	outside := peer{}
+	dns := peer{"openshift-dns", nil}
 	for _, c := range []struct {
 		from, to peer
 		ports    []int32
@@ -268,6 +269,7 @@ func TestNetworkPolicies(t *testing.T) {
 		{prometheus, ofTeam("seldon-pipelinegateway"), []int32{9006}, true},
 		{prometheus, ofTeam("seldon-server"), []int32{9006, 8082, 8002}, true},
 		{prometheus, operator, []int32{8443}, true},
+		{operator, dns, []int32{53, 5353}, true},
 
 		{peer{"other", operatorPod}, ofTeam("seldon-scheduler"), []int32{9004, 9044}, false},
 		{peer{"other", named("seldon-envoy")}, ofTeam("seldon-scheduler"), []int32{9002}, false},
