@@ -129,6 +129,32 @@ func TestHighAvailability(t *testing.T) {
 	}
 }
 
+// TestOpenShift has no user or group in any pod, whose range the platform chooses.
+func TestOpenShift(t *testing.T) {
+	fixed := regexp.MustCompile(`(runAsUser|runAsGroup|fsGroup|supplementalGroups): .*`)
+	text := func(folder string) string {
+		content, err := build(t, folder).AsYaml()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	without := text(layer(t, []string{filepath.Join(config, "default")}, []string{"openshift"}))
+	if found := fixed.FindAllString(without, -1); found != nil {
+		t.Errorf("there are %v", found)
+	}
+	// Nothing else is different.
+	var rest []string
+	for line := range strings.Lines(text(filepath.Join(config, "default"))) {
+		if !fixed.MatchString(line) {
+			rest = append(rest, line)
+		}
+	}
+	if strings.Join(rest, "") != without {
+		t.Error("the component changes more than users and groups")
+	}
+}
+
 // TestCertificates has the names that components ask for, for two namespaces.
 func TestCertificates(t *testing.T) {
 	for _, c := range []struct {
