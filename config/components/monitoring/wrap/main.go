@@ -16,7 +16,6 @@ apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
   name: seldon-v2-controller-manager
-  namespace: system
 spec:
 `
 
