@@ -210,6 +210,8 @@ func TestPagesBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// One folder for all, as a checkout would have in dist/: layers build on layers.
+	dist := t.TempDir()
 	built := map[string]resmap.ResMap{}
 	for _, page := range pages {
 		content, err := os.ReadFile(page)
@@ -217,17 +219,22 @@ func TestPagesBuild(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, found := range shownLayer.FindAllStringSubmatch(string(content), -1) {
-			folder := t.TempDir()
-			// The folder's own place is where a checkout would have dist/ in it.
+			folder := filepath.Join(dist, found[1])
+			if err := os.Mkdir(folder, 0o700); err != nil {
+				t.Fatalf("%s: %v", page, err)
+			}
 			text := strings.ReplaceAll(found[2], "../../config", relative(t, folder, config))
 			text = strings.ReplaceAll(text, "namespace.yaml", relative(t, folder, "testdata/team"))
 			if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			built[found[1]] = build(t, folder)
+			built[found[1]] = nil
 		}
 	}
-	for _, name := range []string{"tls", "team", "policies", "ha"} {
+	for name := range built {
+		built[name] = build(t, filepath.Join(dist, name))
+	}
+	for _, name := range []string{"tls", "team", "policies", "ha", "ops", "token", "tenants"} {
 		if built[name] == nil {
 			t.Fatalf("no page shows dist/%s/kustomization.yaml", name)
 		}
@@ -239,6 +246,15 @@ func TestPagesBuild(t *testing.T) {
 	for _, found := range protocol.FindAllStringSubmatch(string(text), -1) {
 		if want := map[bool]string{true: "SSL", false: "PLAINTEXT"}[!strings.Contains(found[1], "KAFKA")]; found[2] != want {
 			t.Errorf("%s is %s, want %s", found[1], found[2], want)
+		}
+	}
+	ops, err := built["ops"].AsYaml()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`'*.ops.svc'`, "seldon-scheduler.ops.svc"} {
+		if !strings.Contains(string(ops), want) {
+			t.Errorf("no certificate in ops has the name %s", want)
 		}
 	}
 	for _, r := range built["team"].Resources() {
