@@ -52,8 +52,8 @@ func TestComponentsFit(t *testing.T) {
 					t.Errorf("the components remove objects: %d are left of %d", with.Size(), plain.Size())
 				}
 				for _, r := range with.Resources() {
-					if r.GetNamespace() != "" && r.GetNamespace() != namespace {
-						t.Errorf("%s is in namespace %s, want %s", r.CurId(), r.GetNamespace(), namespace)
+					if !r.GetGvk().IsClusterScoped() && r.GetNamespace() != namespace {
+						t.Errorf("%s is in namespace %q, want %s", r.CurId(), r.GetNamespace(), namespace)
 					}
 				}
 			})
@@ -129,6 +129,32 @@ func TestHighAvailability(t *testing.T) {
 	}
 }
 
+// TestOpenShift has no user or group in any pod, whose range the platform chooses.
+func TestOpenShift(t *testing.T) {
+	fixed := regexp.MustCompile(`(runAsUser|runAsGroup|fsGroup|supplementalGroups): .*`)
+	text := func(folder string) string {
+		content, err := build(t, folder).AsYaml()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	without := text(layer(t, []string{filepath.Join(config, "default")}, []string{"openshift"}))
+	if found := fixed.FindAllString(without, -1); found != nil {
+		t.Errorf("there are %v", found)
+	}
+	// Nothing else is different.
+	var rest []string
+	for line := range strings.Lines(text(filepath.Join(config, "default"))) {
+		if !fixed.MatchString(line) {
+			rest = append(rest, line)
+		}
+	}
+	if strings.Join(rest, "") != without {
+		t.Error("the component changes more than users and groups")
+	}
+}
+
 // TestCertificates has the names that components ask for, for two namespaces.
 func TestCertificates(t *testing.T) {
 	for _, c := range []struct {
@@ -184,6 +210,8 @@ func TestPagesBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// One folder for all, as a checkout would have in dist/: layers build on layers.
+	dist := t.TempDir()
 	built := map[string]resmap.ResMap{}
 	for _, page := range pages {
 		content, err := os.ReadFile(page)
@@ -191,17 +219,22 @@ func TestPagesBuild(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, found := range shownLayer.FindAllStringSubmatch(string(content), -1) {
-			folder := t.TempDir()
-			// The folder's own place is where a checkout would have dist/ in it.
+			folder := filepath.Join(dist, found[1])
+			if err := os.Mkdir(folder, 0o700); err != nil {
+				t.Fatalf("%s: %v", page, err)
+			}
 			text := strings.ReplaceAll(found[2], "../../config", relative(t, folder, config))
 			text = strings.ReplaceAll(text, "namespace.yaml", relative(t, folder, "testdata/team"))
 			if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			built[found[1]] = build(t, folder)
+			built[found[1]] = nil
 		}
 	}
-	for _, name := range []string{"tls", "team", "policies", "ha"} {
+	for name := range built {
+		built[name] = build(t, filepath.Join(dist, name))
+	}
+	for _, name := range []string{"tls", "team", "policies", "ha", "ops", "token", "tenants"} {
 		if built[name] == nil {
 			t.Fatalf("no page shows dist/%s/kustomization.yaml", name)
 		}
@@ -213,6 +246,15 @@ func TestPagesBuild(t *testing.T) {
 	for _, found := range protocol.FindAllStringSubmatch(string(text), -1) {
 		if want := map[bool]string{true: "SSL", false: "PLAINTEXT"}[!strings.Contains(found[1], "KAFKA")]; found[2] != want {
 			t.Errorf("%s is %s, want %s", found[1], found[2], want)
+		}
+	}
+	ops, err := built["ops"].AsYaml()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`'*.ops.svc'`, "seldon-scheduler.ops.svc"} {
+		if !strings.Contains(string(ops), want) {
+			t.Errorf("no certificate in ops has the name %s", want)
 		}
 	}
 	for _, r := range built["team"].Resources() {
@@ -246,6 +288,7 @@ func TestNetworkPolicies(t *testing.T) {
 	ofTeam := func(name string) peer { return peer{"team", named(name)} }
 	prometheus := peer{"monitoring", named("prometheus")}
 	outside := peer{}
+	dns := peer{"openshift-dns", nil}
 	for _, c := range []struct {
 		from, to peer
 		ports    []int32
@@ -268,6 +311,7 @@ func TestNetworkPolicies(t *testing.T) {
 		{prometheus, ofTeam("seldon-pipelinegateway"), []int32{9006}, true},
 		{prometheus, ofTeam("seldon-server"), []int32{9006, 8082, 8002}, true},
 		{prometheus, operator, []int32{8443}, true},
+		{operator, dns, []int32{53, 5353}, true},
 
 		{peer{"other", operatorPod}, ofTeam("seldon-scheduler"), []int32{9004, 9044}, false},
 		{peer{"other", named("seldon-envoy")}, ofTeam("seldon-scheduler"), []int32{9002}, false},
