@@ -1,7 +1,6 @@
 package lifecycle_test
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,7 +97,7 @@ func fields(object client.Object, manager string) *fieldpath.Set {
 	for _, entry := range object.GetManagedFields() {
 		if strings.HasPrefix(entry.Manager, manager) {
 			owned := fieldpath.NewSet()
-			Expect(owned.FromJSON(bytes.NewReader(entry.FieldsV1.Raw))).To(Succeed())
+			Expect(owned.FromJSON(entry.FieldsV1.GetRawReader())).To(Succeed())
 			all = all.Union(owned)
 		}
 	}

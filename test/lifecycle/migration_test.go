@@ -87,6 +87,18 @@ var _ = DescribeTableSubtree("A migration from the existing operator", Ordered, 
 				Expect(entry.Manager == string(existingManager) && entry.Subresource == "").To(BeFalse(), "%s %s", live.GetKind(), live.GetName())
 			}
 		}
+		By("applying as Helm 3 did, unless it is told to apply server-side")
+		configuration := &v1alpha1.SeldonConfig{}
+		Expect(user.Get(lifetime, client.ObjectKey{Namespace: i.operator, Name: "default"}, configuration)).To(Succeed())
+		applies := metav1.ManagedFieldsOperationUpdate
+		if e.flags != nil {
+			applies = metav1.ManagedFieldsOperationApply
+		}
+		for _, entry := range configuration.ManagedFields {
+			if entry.Manager == "helm" {
+				Expect(entry.Operation).To(Equal(applies))
+			}
+		}
 		role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "seldon-v2-manager-role"}}
 		Expect(exists(role)()).To(Equal(i.values != nil))
 	})
