@@ -38,7 +38,7 @@ imageRegistry before the registry of each image.
 {{- if $image.digest -}}
 image: {{ printf "%s@%s" $name $image.digest | quote }}
 {{- else -}}
-image: {{ printf "%s:%s" $name ($image.tag | default $root.Chart.AppVersion | toString) | quote }}
+image: {{ printf "%s:%s" $name (include "seldon.number" ($image.tag | default $root.Chart.AppVersion)) | quote }}
 {{- end }}
 imagePullPolicy: {{ $image.pullPolicy }}
 {{- end }}
