@@ -35,6 +35,12 @@ resources:
 {{ .Values.controller.resources.memory | default "256Mi" }}
 {{- end }}
 
+{{- /* The data plane has further levels, such as trace, which say more than the operator has to say. */}}
+{{- define "seldon.operator.logLevel" -}}
+{{- $level := .Values.controller.logLevel | default .Values.logging.logLevel }}
+{{- has $level (list "debug" "info" "warn" "error") | ternary $level "debug" }}
+{{- end }}
+
 {{- /* Which namespaces the operator watches, as flags. */}}
 {{- define "seldon.operator.scopeArgs" -}}
 - --watch-namespaces=$(WATCH_NAMESPACES)
