@@ -72,7 +72,7 @@ func (o objects) place(text string) (any, bool) {
 }
 
 func TestValuesHaveTheirEffect(t *testing.T) {
-	for _, chart := range []string{crds, setup, dataPlane, servers} {
+	for _, chart := range all {
 		t.Run(chart, func(t *testing.T) {
 			var lists []effects
 			if err := yaml.UnmarshalStrict(read(t, filepath.Join("testdata", chart+".yaml")), &lists); err != nil {
