@@ -119,9 +119,9 @@ securityContext:
 {{- if kindIs "bool" .Values.controller.metrics.enabled }}{{ .Values.controller.metrics.enabled }}{{ else }}{{ eq (include "seldon.mode" .) "all" }}{{ end }}
 {{- end }}
 
-{{- /* "true" if the ClusterRoles are this release's. The second key is the one that the existing chart lists but does not read. */}}
+{{- /* "true" if the ClusterRoles are this release's. */}}
 {{- define "seldon.ownsClusterRoles" -}}
-{{- not (or .Values.controller.skipClusterRoleCreation .Values.controller.skipOperatorClusterRoleCreation) }}
+{{- not .Values.controller.skipClusterRoleCreation }}
 {{- end }}
 
 {{- /* Bytes of a quantity of memory, such as 64Mi or 1G. */}}
