@@ -31,9 +31,6 @@ imageRegistry before the registry of each image.
 {{- define "seldon.image" -}}
 {{- $root := index . 0 }}
 {{- $image := index . 1 }}
-{{- if hasSuffix "/seldonv2-controller" $image.repository }}
-{{- fail "controller.image names the existing operator's image: leave controller.image out of the values, or name this operator's" }}
-{{- end }}
 {{- $name := printf "%s/%s" ($root.Values.imageRegistry | default $image.registry) $image.repository }}
 {{- if $image.digest -}}
 image: {{ printf "%s@%s" $name $image.digest | quote }}

@@ -16,6 +16,9 @@ priorityClassName: {{ . }}
 
 {{- /* Image, security context and resources of a container that runs the manager. */}}
 {{- define "seldon.operator.container" -}}
+{{- if eq (base .Values.controller.image.repository) "seldonv2-controller" }}
+{{- fail "controller.image names the existing operator's image: leave controller.image out of the values, or name this operator's" }}
+{{- end }}
 {{- include "seldon.image" (list . .Values.controller.image) }}
 command: [/manager]
 securityContext:
