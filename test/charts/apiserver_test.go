@@ -71,6 +71,9 @@ func TestTheAPIServerTakesIt(t *testing.T) {
 	t.Run("pods", func(t *testing.T) {
 		for name, with := range map[string]values{
 			"as they are": nil, "restricted": {"restricted": true}, "restricted, on OpenShift": {"restricted": true, "openshift": true},
+			"restricted, without contexts": {
+				"restricted": true, "controller": values{"securityContext": nil}, "scheduler": values{"securityContext": nil},
+			},
 		} {
 			for of, spec := range podSpecs(render(t, setup, "seldon-mesh", with)) {
 				// Those of the data plane are restricted on demand.

@@ -76,7 +76,8 @@ annotations:
 
 {{- /*
 Security context of a pod, for (list $ securityContext): without IDs where the
-platform assigns them, with a seccomp profile where pods are to be restricted.
+platform assigns them; not as root, and with a seccomp profile, where pods are to
+be restricted.
 */}}
 {{- define "seldon.podSecurityContext" -}}
 {{- $root := index . 0 }}
@@ -84,8 +85,8 @@ platform assigns them, with a seccomp profile where pods are to be restricted.
 {{- if eq (include "seldon.openshift" $root) "true" }}
 {{- $context = omit $context "runAsUser" "runAsGroup" "fsGroup" "supplementalGroups" }}
 {{- end }}
-{{- if and $root.Values.restricted (not $context.seccompProfile) }}
-{{- $context = merge (dict "seccompProfile" (dict "type" "RuntimeDefault")) $context }}
+{{- if $root.Values.restricted }}
+{{- $context = merge (dict "runAsNonRoot" true "seccompProfile" ($context.seccompProfile | default (dict "type" "RuntimeDefault"))) $context }}
 {{- end }}
 {{- with $context -}}
 securityContext:

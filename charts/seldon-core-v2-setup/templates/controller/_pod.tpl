@@ -1,7 +1,9 @@
 {{- /* What the operator's pod and the Job before its end have in common. */}}
 {{- define "seldon.operator.podSpec" -}}
 serviceAccountName: {{ include "seldon.operator.name" . }}
-{{- include "seldon.podSecurityContext" (list . .Values.controller.securityContext) | nindent 0 }}
+{{- /* What values take away by a null is there all the same. */}}
+{{- $secure := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") }}
+{{- include "seldon.podSecurityContext" (list . (mergeOverwrite $secure (.Values.controller.securityContext | default dict))) | nindent 0 }}
 {{- include "seldon.imagePullSecrets" . | nindent 0 }}
 {{- with .Values.controller.priorityClassName }}
 priorityClassName: {{ . }}
