@@ -229,6 +229,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		{setup, `controller: {metrics: {serviceMonitor: {enabled: true}}}`, "needs controller.metrics.enabled=true"},
 		{setup, `controller: {image: {repository: seldonio/seldonv2-controller}}`, "names the existing operator's image"},
 		{setup, `controller: {image: {repository: seldonv2-controller}}`, "names the existing operator's image"},
+		{setup, `controller: {podLabels: {control-plane: x}}`, "at '/controller/podLabels/control-plane'"},
 		{setup, `controller: {logLevel: loud}`, "at '/controller/logLevel'"},
 		{setup, `controller: {resources: {memory: lots}}`, "at '/controller/resources/memory'"},
 		{setup, `imagePullSecrets: [pull]`, "at '/imagePullSecrets/0'"},

@@ -15,6 +15,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{- /* Those and further ones, for (list $ labels), which go before them. */}}
+{{- define "seldon.labelsWith" -}}
+{{- merge (index . 1 | default dict | deepCopy) (include "seldon.labels" (index . 0) | fromYaml) | toYaml }}
+{{- end }}
+
 {{- define "seldon.operator.selector" -}}
 control-plane: v2-controller-manager
 {{- end }}
