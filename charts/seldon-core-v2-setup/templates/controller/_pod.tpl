@@ -6,7 +6,7 @@ serviceAccountName: {{ include "seldon.operator.name" . }}
 {{- include "seldon.podSecurityContext" (list . (mergeOverwrite $secure (.Values.controller.securityContext | default dict))) | nindent 0 }}
 {{- include "seldon.imagePullSecrets" . | nindent 0 }}
 {{- with .Values.controller.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- range $field := list "nodeSelector" "affinity" "tolerations" }}
 {{- with index $.Values.controller $field }}
