@@ -72,7 +72,7 @@ func (o objects) place(text string) (any, bool) {
 }
 
 func TestValuesHaveTheirEffect(t *testing.T) {
-	for _, chart := range []string{crds, setup, dataPlane, servers} {
+	for _, chart := range all {
 		t.Run(chart, func(t *testing.T) {
 			var lists []effects
 			if err := yaml.UnmarshalStrict(read(t, filepath.Join("testdata", chart+".yaml")), &lists); err != nil {
@@ -228,12 +228,30 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		{setup, `controller: {watchNamespaces: [a]}`, "controller.watchNamespaces needs controller.clusterwide=true"},
 		{setup, `controller: {metrics: {serviceMonitor: {enabled: true}}}`, "needs controller.metrics.enabled=true"},
 		{setup, `controller: {image: {repository: seldonio/seldonv2-controller}}`, "names the existing operator's image"},
+		{setup, `controller: {image: {repository: seldonv2-controller}}`, "names the existing operator's image"},
+		{setup, `controller: {podLabels: {control-plane: x}}`, "at '/controller/podLabels/control-plane'"},
 		{setup, `controller: {logLevel: loud}`, "at '/controller/logLevel'"},
 		{setup, `controller: {resources: {memory: lots}}`, "at '/controller/resources/memory'"},
 		{setup, `imagePullSecrets: [pull]`, "at '/imagePullSecrets/0'"},
 		{setup, `scheduler: {image: {digest: latest}}`, "at '/scheduler/image/digest'"},
 		{setup, `services: {defaultServiceType: Ingress}`, "at '/services/defaultServiceType'"},
 		{setup, `security: {controlplane: {protocol: TLS}}`, "at '/security/controlplane/protocol'"},
+		{setup, `security: {envoy: {protocol: ssl}}`, "at '/security/envoy/protocol'"},
+		{setup, `security: {kafka: {protocol: SASL}}`, "at '/security/kafka/protocol'"},
+		{setup, `opentelemetry: {ratio: "1e+08"}`, "at '/opentelemetry/ratio'"},
+		{setup, `modelgateway: {workers: "007"}`, "at '/modelgateway/workers'"},
+		{dataPlane, `config: {tracingConfig: {ratio: 2}}`, "at '/config/tracingConfig/ratio'"},
+		{servers, `triton: {replicas: -1}`, "at '/triton/replicas'"},
+		// A null takes a default away.
+		{setup, `security: null`, "missing property 'security'"},
+		{setup, `controller: {metrics: null}`, "at '/controller': missing property 'metrics'"},
+		{setup, `logging: {logLevel: null}`, "at '/logging': missing property 'logLevel'"},
+		{setup, `envoy: {adminInterfacePort: null}`, "at '/envoy': missing property 'adminInterfacePort'"},
+		{setup, `hodometer: {resources: {cpu: null}}`, "at '/hodometer/resources': missing property 'cpu'"},
+		{setup, `serverConfig: {rclone: {resources: {limits: null}}}`, "missing property 'limits'"},
+		{dataPlane, `seldonConfig: null`, "missing property 'seldonConfig'"},
+		{dataPlane, `config: {kafkaConfig: null}`, "at '/config': missing property 'kafkaConfig'"},
+		{servers, `mlserver: null`, "missing property 'mlserver'"},
 		{dataPlane, `envoy: {replicas: many}`, "at '/envoy/replicas'"},
 		{dataPlane, `deletionPolicy: Delete`, "at '/deletionPolicy'"},
 		{servers, `mlserver: {statefulSetPersistentVolumeClaimRetentionPolicy: {whenScaled: Keep}}`, "whenScaled'"},

@@ -15,6 +15,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{- /* Those and further ones, for (list $ labels), which go before them. */}}
+{{- define "seldon.labelsWith" -}}
+{{- merge (index . 1 | default dict | deepCopy) (include "seldon.labels" (index . 0) | fromYaml) | toYaml }}
+{{- end }}
+
 {{- define "seldon.operator.selector" -}}
 control-plane: v2-controller-manager
 {{- end }}
@@ -31,14 +36,11 @@ imageRegistry before the registry of each image.
 {{- define "seldon.image" -}}
 {{- $root := index . 0 }}
 {{- $image := index . 1 }}
-{{- if hasSuffix "/seldonv2-controller" $image.repository }}
-{{- fail "controller.image names the existing operator's image: leave controller.image out of the values, or name this operator's" }}
-{{- end }}
 {{- $name := printf "%s/%s" ($root.Values.imageRegistry | default $image.registry) $image.repository }}
 {{- if $image.digest -}}
 image: {{ printf "%s@%s" $name $image.digest | quote }}
 {{- else -}}
-image: {{ printf "%s:%s" $name ($image.tag | default $root.Chart.AppVersion | toString) | quote }}
+image: {{ printf "%s:%s" $name (include "seldon.number" ($image.tag | default $root.Chart.AppVersion)) | quote }}
 {{- end }}
 imagePullPolicy: {{ $image.pullPolicy }}
 {{- end }}
@@ -79,7 +81,8 @@ annotations:
 
 {{- /*
 Security context of a pod, for (list $ securityContext): without IDs where the
-platform assigns them, with a seccomp profile where pods are to be restricted.
+platform assigns them; not as root, and with a seccomp profile, where pods are to
+be restricted.
 */}}
 {{- define "seldon.podSecurityContext" -}}
 {{- $root := index . 0 }}
@@ -87,8 +90,8 @@ platform assigns them, with a seccomp profile where pods are to be restricted.
 {{- if eq (include "seldon.openshift" $root) "true" }}
 {{- $context = omit $context "runAsUser" "runAsGroup" "fsGroup" "supplementalGroups" }}
 {{- end }}
-{{- if and $root.Values.restricted (not $context.seccompProfile) }}
-{{- $context = merge (dict "seccompProfile" (dict "type" "RuntimeDefault")) $context }}
+{{- if $root.Values.restricted }}
+{{- $context = merge (dict "runAsNonRoot" true "seccompProfile" ($context.seccompProfile | default (dict "type" "RuntimeDefault"))) $context }}
 {{- end }}
 {{- with $context -}}
 securityContext:
@@ -119,9 +122,9 @@ securityContext:
 {{- if kindIs "bool" .Values.controller.metrics.enabled }}{{ .Values.controller.metrics.enabled }}{{ else }}{{ eq (include "seldon.mode" .) "all" }}{{ end }}
 {{- end }}
 
-{{- /* "true" if the ClusterRoles are this release's. The second key is the one that the existing chart lists but does not read. */}}
+{{- /* "true" if the ClusterRoles are this release's. */}}
 {{- define "seldon.ownsClusterRoles" -}}
-{{- not (or .Values.controller.skipClusterRoleCreation .Values.controller.skipOperatorClusterRoleCreation) }}
+{{- not .Values.controller.skipClusterRoleCreation }}
 {{- end }}
 
 {{- /* Bytes of a quantity of memory, such as 64Mi or 1G. */}}

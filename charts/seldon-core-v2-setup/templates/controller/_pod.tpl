@@ -1,10 +1,12 @@
 {{- /* What the operator's pod and the Job before its end have in common. */}}
 {{- define "seldon.operator.podSpec" -}}
 serviceAccountName: {{ include "seldon.operator.name" . }}
-{{- include "seldon.podSecurityContext" (list . .Values.controller.securityContext) | nindent 0 }}
+{{- /* What values take away by a null is there all the same. */}}
+{{- $secure := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") }}
+{{- include "seldon.podSecurityContext" (list . (mergeOverwrite $secure (.Values.controller.securityContext | default dict))) | nindent 0 }}
 {{- include "seldon.imagePullSecrets" . | nindent 0 }}
 {{- with .Values.controller.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- range $field := list "nodeSelector" "affinity" "tolerations" }}
 {{- with index $.Values.controller $field }}
@@ -16,6 +18,9 @@ priorityClassName: {{ . }}
 
 {{- /* Image, security context and resources of a container that runs the manager. */}}
 {{- define "seldon.operator.container" -}}
+{{- if eq (base .Values.controller.image.repository) "seldonv2-controller" }}
+{{- fail "controller.image names the existing operator's image: leave controller.image out of the values, or name this operator's" }}
+{{- end }}
 {{- include "seldon.image" (list . .Values.controller.image) }}
 command: [/manager]
 securityContext:
@@ -33,6 +38,12 @@ resources:
 
 {{- define "seldon.operator.memoryLimit" -}}
 {{ .Values.controller.resources.memory | default "256Mi" }}
+{{- end }}
+
+{{- /* The data plane has further levels, such as trace, which say more than the operator has to say. */}}
+{{- define "seldon.operator.logLevel" -}}
+{{- $level := .Values.controller.logLevel | default .Values.logging.logLevel }}
+{{- has $level (list "debug" "info" "warn" "error") | ternary $level "debug" }}
 {{- end }}
 
 {{- /* Which namespaces the operator watches, as flags. */}}

@@ -14,7 +14,7 @@ kind: {{ $kind }}
 metadata:
   name: {{ .name }}
   {{- with .namespace }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "seldon.labels" .root | nindent 4 }}
@@ -27,7 +27,7 @@ kind: {{ $kind }}Binding
 metadata:
   name: {{ $cluster | ternary (printf "%s-%s" $binding .root.Release.Namespace) $binding }}
   {{- with .namespace }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "seldon.labels" .root | nindent 4 }}
@@ -38,5 +38,5 @@ roleRef:
 subjects:
   - kind: ServiceAccount
     name: {{ include "seldon.operator.name" .root }}
-    namespace: {{ .root.Release.Namespace }}
+    namespace: {{ .root.Release.Namespace | quote }}
 {{- end }}

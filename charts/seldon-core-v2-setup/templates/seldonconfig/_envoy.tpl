@@ -24,24 +24,28 @@ The entry for all inference requests.
           - name: ENVOY_SECURITY_PROTOCOL
             value: {{ .Values.security.envoy.protocol | default "" | quote }}
           # TLS towards the scheduler, whose xDS configures Envoy
+          {{- with .Values.security.controlplane.ssl.client.secret }}
           - name: ENVOY_XDS_CLIENT_TLS_KEY
             valueFrom:
               secretKeyRef:
-                name: {{ .Values.security.controlplane.ssl.client.secret }}
+                name: {{ . | quote }}
                 key: tls.key
                 optional: true
           - name: ENVOY_XDS_CLIENT_TLS_CRT
             valueFrom:
               secretKeyRef:
-                name: {{ .Values.security.controlplane.ssl.client.secret }}
+                name: {{ . | quote }}
                 key: tls.crt
                 optional: true
+          {{- end }}
+          {{- with .Values.security.controlplane.ssl.client.serverValidationSecret }}
           - name: ENVOY_XDS_SERVER_TLS_CA
             valueFrom:
               secretKeyRef:
-                name: {{ .Values.security.controlplane.ssl.client.serverValidationSecret }}
+                name: {{ . | quote }}
                 key: ca.crt
                 optional: true
+          {{- end }}
         readinessProbe:
           httpGet:
             path: /ready

@@ -1,0 +1,33 @@
+{{- /* The variables of the manager. One of extraEnv takes the place of the chart's: a name may be there once. */}}
+{{- define "seldon.operator.env" -}}
+{{- $further := .Values.controller.extraEnv | default list }}
+{{- $names := list }}
+{{- range $further }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- $variables := list }}
+{{- range include "seldon.operator.ownEnv" . | fromYamlArray }}
+{{- if not (has .name $names) }}
+{{- $variables = append $variables . }}
+{{- end }}
+{{- end }}
+{{- toYaml (concat $variables $further) }}
+{{- end }}
+
+{{- define "seldon.operator.ownEnv" -}}
+{{- include "seldon.operator.scopeEnv" . | nindent 0 }}
+- name: LOG_LEVEL
+  value: {{ include "seldon.operator.logLevel" . | quote }}
+# Nobody but the pod itself, unless a ClusterRole lets the operator
+# find out who asks.
+- name: METRICS_BIND_ADDRESS
+  value: {{ eq (include "seldon.metrics" .) "true" | ternary ":8443" "127.0.0.1:4000" | quote }}
+- name: USE_DEPLOYMENTS_FOR_SERVERS
+  value: {{ .Values.useDeploymentsForServers | quote }}
+# A heap that comes near the limit is collected more often.
+- name: GOMEMLIMIT
+  value: {{ printf "%dMiB" (divf (mulf (include "seldon.bytes" (include "seldon.operator.memoryLimit" .)) 0.9) 1048576 | floor | int64) | quote }}
+{{- if eq .Values.security.controlplane.protocol "SSL" }}
+{{- include "seldon.env.controlPlaneClient" . | nindent 0 }}
+{{- end }}
+{{- end }}
