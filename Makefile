@@ -159,17 +159,18 @@ release: DIST ?= $(CURDIR)/dist/release
 PLATFORMS ?= linux/amd64 linux/arm64
 
 # The release's programs have no build id: it differs between builds of the Go
-# toolchain itself.
+# toolchain itself. What else the environment may say of a build is set aside.
+PLAIN := GOFLAGS= GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT= GOFIPS140=off CGO_ENABLED=0
 .PHONY: image
 image: ## Write the operator's image, an OCI layout with SBOMs, into dist/image, without Docker.
-	@mkdir -p $(DIST)
+	@mkdir -p $(abspath $(DIST))
 	@for platform in $(PLATFORMS); do \
 		echo "Building the manager for $$platform"; \
-		CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -trimpath -buildvcs=auto \
-			-ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $(DIST)/manager-$${platform/\//-} ./cmd/manager; \
+		$(PLAIN) GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -trimpath -buildvcs=auto \
+			-ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $(abspath $(DIST))/manager-$${platform/\//-} ./cmd/manager; \
 	done
-	@cd hack/image && go run . --name $(IMAGE) --version $(VERSION) --output $(DIST)/image.tar \
-		$(foreach platform,$(PLATFORMS),$(DIST)/manager-$(subst /,-,$(platform)))
+	@cd hack/image && go run . --name $(IMAGE) --version $(VERSION) --output $(abspath $(DIST))/image.tar \
+		$(foreach platform,$(PLATFORMS),$(abspath $(DIST))/manager-$(subst /,-,$(platform)))
 
 .PHONY: release
 release: $(KUSTOMIZE) $(HELM) ## Write image, manifests, charts and checksums of VERSION=x.y.z into dist/release.

@@ -55,7 +55,7 @@ var _ = Describe("Metrics", func() {
 		Expect(objects("Model", "True")()).To(BeZero())
 		runtime := newRuntime(namespace)
 		Eventually(objects("SeldonRuntime", "True")).Should(BeEquivalentTo(1))
-		Expect(took()).To(BeNumerically(">", before))
+		Eventually(took).Should(BeNumerically(">", before))
 
 		edit(get(namespace, "seldon-agent", &corev1.ConfigMap{}), func(c *corev1.ConfigMap) { c.Data["agent.yaml"] = "x" })
 		Eventually(changes("ConfigMap", "DriftCorrected")).Should(BeEquivalentTo(1))

@@ -133,7 +133,7 @@ func run(arguments []string) error {
 	if err != nil {
 		return fmt.Errorf("make the manager: %w", err)
 	}
-	tls, err := scheduler.TLSFromEnvironment(os.Getenv, cmp.Or(flags.namespace, os.Getenv("POD_NAMESPACE")))
+	tls, err := scheduler.TLSFromEnvironment(os.Getenv, cmp.Or(flags.namespace, flags.operator))
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (s *settings) metricsOptions() metricsserver.Options {
 // accessFilter lets those read metrics who authenticate at the API server by a
 // token, and may get the path by RBAC. It does what controller-runtime's
 // filters.WithAuthenticationAndAuthorization does for such, without k8s.io/apiserver,
-// which takes 10 MiB of memory more than all the rest of the program.
+// which adds 10 MiB to the resident memory of a program that needs 70.
 func accessFilter(config *rest.Config, httpClient *http.Client) (metricsserver.Filter, error) {
 	reviews, err := client.New(config, client.Options{HTTPClient: httpClient, Scheme: newScheme()})
 	if err != nil {

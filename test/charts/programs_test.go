@@ -52,7 +52,7 @@ func tryPrograms(t *testing.T, cluster *controlplane.ControlPlane, server client
 		return string(output), err
 	}
 
-	if output, err := run("check", "--timeout=1s"); err == nil || !strings.Contains(output, "Deployment seldon-mesh/seldon-v2-controller-manager has no ready pod") {
+	if output, err := run("check", "--timeout=5s"); err == nil || !strings.Contains(output, "Deployment seldon-mesh/seldon-v2-controller-manager has no ready pod") {
 		t.Errorf("check, without an operator: %v\n%s", err, output)
 	}
 	operator, err := process.New(t.Context(), filepath.Join(folder, "log"), program, environment,
@@ -97,8 +97,8 @@ func tryPrograms(t *testing.T, cluster *controlplane.ControlPlane, server client
 		t.Fatalf("the operator takes no notice of a SeldonRuntime: %v", err)
 	}
 	operator.Stop()
-	if output, err := run("check", "--timeout=3s"); err == nil {
-		t.Errorf("check, without a leader: %s", output)
+	if output, err := run("check", "--timeout=5s"); err == nil || !strings.Contains(output, "Lease") {
+		t.Errorf("check, without a leader: %v\n%s", err, output)
 	}
 	output, err := run("release")
 	if err != nil || !strings.Contains(output, "released SeldonRuntime seldon-mesh/seldon") {

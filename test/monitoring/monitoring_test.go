@@ -187,10 +187,13 @@ func startOperator(t *testing.T) operator {
 	in := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: namespace, Name: name} }
 
 	folder := t.TempDir()
-	start := func(name string, environment []string, arguments ...string) {
-		program, err := process.Build(ctx, folder, name)
+	// Before a free port is chosen: building takes long enough for it to be taken.
+	for _, name := range []string{"schedulersim", "manager"} {
+		_, err := process.Build(ctx, folder, name)
 		g.Expect(err).NotTo(HaveOccurred())
-		running, err := process.New(ctx, filepath.Join(folder, name+".log"), program, environment, arguments...)
+	}
+	start := func(name string, environment []string, arguments ...string) {
+		running, err := process.New(ctx, filepath.Join(folder, name+".log"), filepath.Join(folder, name), environment, arguments...)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(running.Start()).To(Succeed())
 		t.Cleanup(func() {
