@@ -29,14 +29,12 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/test/controlplane"
 	"github.com/seldon-operator/seldon-operator/test/controlplane/programs"
+	helmprogram "github.com/seldon-operator/seldon-operator/test/helm"
 	"github.com/seldon-operator/seldon-operator/test/kubelet"
 	"github.com/seldon-operator/seldon-operator/test/process"
 )
 
-const (
-	helmProgram = "../../bin/helm"
-	operator    = "seldon-v2-controller-manager"
-)
+const operator = "seldon-v2-controller-manager"
 
 var (
 	lifetime, endLifetime = context.WithCancel(context.Background())
@@ -65,7 +63,6 @@ func TestLifecycle(t *testing.T) {
 var _ = BeforeSuite(func() {
 	log.SetLogger(zap.New(zap.WriteTo(GinkgoWriter)))
 	DeferCleanup(endLifetime)
-	Expect(helmProgram).To(BeAnExistingFile(), "build it by make bin/helm")
 	folder = GinkgoT().TempDir()
 	var err error
 	cluster, err = controlplane.Start(lifetime, controlplane.Options{})
@@ -104,13 +101,19 @@ func schedulerAddress(namespace string) string {
 func helm(arguments ...string) string {
 	GinkgoHelper()
 	output, err := tryHelm(arguments...)
-	Expect(err).NotTo(HaveOccurred(), "helm %s: %s", strings.Join(arguments, " "), output)
+	Expect(err).NotTo(HaveOccurred(), strings.Join(arguments, " "))
 	return output
 }
 
 // tryHelm is helm where it may fail; what it prints is then the complaint.
 func tryHelm(arguments ...string) (string, error) {
-	return run(helmProgram, append(arguments, "--kubeconfig", cluster.KubeconfigPath())...)
+	began := time.Now()
+	output, err := helmprogram.Helm{Home: folder, Kubeconfig: cluster.KubeconfigPath()}.Run(lifetime, nil, arguments...)
+	GinkgoWriter.Printf("helm %s: %v, %v\n", strings.Join(arguments, " "), time.Since(began).Round(10*time.Millisecond), err)
+	if err != nil {
+		return err.Error(), err
+	}
+	return output, nil
 }
 
 // kubectl runs kubectl as an administrator and returns what it prints.
@@ -123,17 +126,14 @@ func kubectl(arguments ...string) string {
 	return output
 }
 
+// run runs a program as an administrator. What it prints is the complaint if it
+// fails.
 func run(program string, arguments ...string) (string, error) {
 	command := exec.CommandContext(lifetime, program, arguments...)
-	// Neither plugins nor settings of whoever runs the test.
-	command.Env = append(os.Environ(), "HELM_CACHE_HOME="+folder, "HELM_CONFIG_HOME="+folder, "HELM_DATA_HOME="+folder,
-		"KUBECONFIG="+cluster.KubeconfigPath())
+	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.KubeconfigPath())
 	var output, complaints bytes.Buffer
 	command.Stdout, command.Stderr = &output, &complaints
-	began := time.Now()
-	err := command.Run()
-	GinkgoWriter.Printf("%s %s: %v, %v\n%s", filepath.Base(program), strings.Join(arguments, " "), time.Since(began).Round(10*time.Millisecond), err, complaints.String())
-	if err != nil {
+	if err := command.Run(); err != nil {
 		return complaints.String(), err
 	}
 	return output.String(), nil
