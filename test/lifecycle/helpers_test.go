@@ -78,6 +78,7 @@ func (i installation) upgrade(release, chart string, further ...string) {
 func (i installation) install(ofCRDs ...string) *simulator.Simulator {
 	GinkgoHelper()
 	i.helm("upgrade", crds, append([]string{chartOf(crds), "--install"}, ofCRDs...)...)
+	untilServed()
 	for _, namespace := range []string{i.operator, i.data} {
 		err := user.Create(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 		Expect(client.IgnoreAlreadyExists(err)).To(Succeed())

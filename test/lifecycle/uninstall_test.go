@@ -11,6 +11,8 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
 const (
@@ -50,6 +52,7 @@ var _ = Describe("An uninstall", func() {
 		i.helm("uninstall", setup)
 		removeCRDs()
 		i.upgrade(crds, chartOf(crds))
+		untilServed()
 		for _, release := range []string{servers, dataPlane} {
 			i.helm("uninstall", release)
 		}
@@ -155,4 +158,24 @@ func removeCRDs() {
 		Expect(client.IgnoreNotFound(user.Delete(lifetime, &each))).To(Succeed())
 	}
 	untilNoCRDs()
+}
+
+// untilServed waits until the API server names what is defined, which is a little
+// later than the definitions are there. Helm goes by that.
+func untilServed() {
+	GinkgoHelper()
+	var defined []string
+	for _, each := range definitions() {
+		defined = append(defined, each.Spec.Names.Plural)
+	}
+	Eventually(func() (served []string) {
+		found, err := kinds.ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String())
+		Expect(client.IgnoreNotFound(err)).To(Succeed())
+		if err == nil {
+			for _, resource := range found.APIResources {
+				served = append(served, resource.Name)
+			}
+		}
+		return served
+	}).Should(ContainElements(defined))
 }
