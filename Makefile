@@ -148,7 +148,7 @@ deploy: $(KUSTOMIZE) ## Deploy the operator from OVERLAY, with the image IMG; ma
 	$(KUSTOMIZE) build $(LAYER) | $(KUBECTL) apply -f -
 
 .PHONY: undeploy
-undeploy: $(KUSTOMIZE) ## Remove what deploy deployed, its namespace included.
+undeploy: $(KUSTOMIZE) ## Remove what deploy deployed, its namespace included; "manager release" comes first.
 	$(KUSTOMIZE) build $(OVERLAY) | $(KUBECTL) delete --ignore-not-found -f -
 
 ##@ Release
