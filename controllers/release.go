@@ -32,18 +32,21 @@ func Release(ctx context.Context, to client.Client, namespaces []string, done fu
 	if len(namespaces) == 0 {
 		namespaces = []string{""}
 	}
-	finalizers := map[client.ObjectList]string{
-		&v1alpha1.ExperimentList{}:    scheduler.Experiment.Finalizer(),
-		&v1alpha1.PipelineList{}:      scheduler.Pipeline.Finalizer(),
-		&v1alpha1.ModelList{}:         scheduler.Model.Finalizer(),
-		&v1alpha1.SeldonRuntimeList{}: v1alpha1.SeldonRuntimeFinalizer,
-	}
 	var failures []error
-	for list, finalizer := range finalizers {
+	for _, each := range []struct {
+		list      client.ObjectList
+		finalizer string
+	}{
+		{&v1alpha1.ExperimentList{}, scheduler.Experiment.Finalizer()},
+		{&v1alpha1.PipelineList{}, scheduler.Pipeline.Finalizer()},
+		{&v1alpha1.ModelList{}, scheduler.Model.Finalizer()},
+		{&v1alpha1.SeldonRuntimeList{}, v1alpha1.SeldonRuntimeFinalizer},
+	} {
 		for _, namespace := range namespaces {
-			// What somebody else changes meanwhile is listed again.
+			// What somebody else changes meanwhile is listed again, into an empty list:
+			// decoding keeps what it does not find.
 			failures = append(failures, retry.RetryOnConflict(retry.DefaultRetry, func() error {
-				return releaseAll(ctx, to, list, namespace, finalizer, done)
+				return releaseAll(ctx, to, each.list.DeepCopyObject().(client.ObjectList), namespace, each.finalizer, done)
 			}))
 		}
 	}
@@ -56,7 +59,7 @@ func releaseAll(ctx context.Context, to client.Client, list client.ObjectList, n
 		return nil // the CRDs went first, and all objects with them
 	}
 	if err != nil {
-		return fmt.Errorf("list: %w", err)
+		return fmt.Errorf("list what has the finalizer %s in namespace %q: %w", finalizer, namespace, err)
 	}
 	env := environment{client: to, versions: newVersions()}
 	var failures []error
@@ -64,13 +67,11 @@ func releaseAll(ctx context.Context, to client.Client, list client.ObjectList, n
 		if !controllerutil.ContainsFinalizer(object, finalizer) {
 			return
 		}
-		err := env.removeFinalizer(ctx, object, finalizer)
-		switch {
-		case err == nil:
-			done(kindOf(object), object)
-		case !apierrors.IsNotFound(err):
+		if err := env.removeFinalizer(ctx, object, finalizer); err != nil {
 			failures = append(failures, fmt.Errorf("%s %s: %w", kindOf(object), client.ObjectKeyFromObject(object), err))
+			return
 		}
+		done(kindOf(object), object)
 	})
 	return errors.Join(failures...)
 }

@@ -114,8 +114,6 @@ func run(arguments []string) error {
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
 	}
-	// The API server's own priority and fairness is the limit.
-	config.QPS = -1
 	// Only the lists at the start are large. Unpacking them costs more than it
 	// saves within a cluster, and the buffers for it stay.
 	config.DisableCompression = true
