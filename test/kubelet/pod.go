@@ -299,7 +299,7 @@ func waiting(restarts int32, err error) state {
 
 // finished is after the last run.
 func finished(exit int, restarts int32) state {
-	end := &corev1.ContainerStateTerminated{ExitCode: int32(exit), Reason: "Completed", FinishedAt: metav1.Now()} //nolint:gosec // exit codes are small
+	end := &corev1.ContainerStateTerminated{ExitCode: int32(exit), Reason: "Completed", FinishedAt: metav1.Now()}
 	if end.ExitCode == 0 {
 		return state{corev1.PodSucceeded, false, restarts, corev1.ContainerState{Terminated: end}}
 	}

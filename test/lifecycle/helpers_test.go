@@ -12,7 +12,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+	"github.com/seldon-operator/seldon-operator/test/status"
 )
 
 const (
@@ -108,7 +108,7 @@ func (i installation) server(name string) *v1alpha1.Server {
 
 func (i installation) untilReady() {
 	GinkgoHelper()
-	for _, each := range []conditioned{i.runtime(), i.server("mlserver"), i.server("triton"), i.model()} {
+	for _, each := range []status.Object{i.runtime(), i.server("mlserver"), i.server("triton"), i.model()} {
 		Eventually(ready(each)).Should(HavePrefix("True"), func() string {
 			return fmt.Sprintf("%T %s\n%s", each, each.GetName(), i.log())
 		})
@@ -132,23 +132,9 @@ func startScheduler(namespace string) *simulator.Simulator {
 	return started
 }
 
-type conditioned interface {
-	client.Object
-	GetConditions() []metav1.Condition
-}
-
-// ready tells an object's condition Ready, if it speaks of the newest generation.
-func ready(object conditioned) func() string {
-	return func() string {
-		if err := user.Get(lifetime, client.ObjectKeyFromObject(object), object); err != nil {
-			return err.Error()
-		}
-		found := meta.FindStatusCondition(object.GetConditions(), v1alpha1.ConditionReady)
-		if found == nil || found.ObservedGeneration < object.GetGeneration() {
-			return "old"
-		}
-		return fmt.Sprintf("%s %s %s", found.Status, found.Reason, found.Message)
-	}
+// ready tells an object's condition Ready.
+func ready(object status.Object) func() string {
+	return func() string { return status.Ready(lifetime, user, object) }
 }
 
 func exists(object client.Object) func() bool {

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/test/status"
 )
 
 // What docs/migration.md says, step by step.
@@ -56,7 +57,7 @@ var _ = DescribeTableSubtree("A migration from the existing operator", Ordered, 
 		GinkgoHelper()
 		i.untilReady()
 		for _, each := range e.served {
-			Eventually(ready(each.(conditioned))).Should(HavePrefix("True"), i.log)
+			Eventually(ready(each.(status.Object))).Should(HavePrefix("True"), i.log)
 		}
 		for _, release := range releases {
 			Expect(statusOf(i, release)).To(Equal("deployed"))

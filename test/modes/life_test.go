@@ -19,6 +19,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+	"github.com/seldon-operator/seldon-operator/test/status"
 )
 
 // run runs kubectl as an administrator, with what it reads.
@@ -43,23 +44,9 @@ func newScheduler(namespace string, tls *tls.Config) *simulator.Simulator {
 // ownerLabel is on every child.
 const ownerLabel = "mlops.seldon.io/composed-by"
 
-type conditioned interface {
-	client.Object
-	GetConditions() []metav1.Condition
-}
-
-// ready tells an object's condition Ready, if it speaks of the newest generation.
-func ready(object conditioned) func() string {
-	return func() string {
-		if err := user.Get(lifetime, client.ObjectKeyFromObject(object), object); err != nil {
-			return err.Error()
-		}
-		found := meta.FindStatusCondition(object.GetConditions(), v1alpha1.ConditionReady)
-		if found == nil || found.ObservedGeneration < object.GetGeneration() {
-			return "old"
-		}
-		return fmt.Sprintf("%s %s %s", found.Status, found.Reason, found.Message)
-	}
+// ready tells an object's condition Ready.
+func ready(object status.Object) func() string {
+	return func() string { return status.Ready(lifetime, user, object) }
 }
 
 // edit changes an object as a user would, against conflicts.
@@ -152,7 +139,7 @@ func (i *install) live() {
 	server := &v1alpha1.Server{ObjectMeta: metadata(namespace, "mlserver")}
 	model := newModel(namespace, "one")
 	pipeline, experiment := newPipeline(namespace, "pipeline", "one"), newExperiment(namespace, "experiment", "one")
-	for _, each := range []conditioned{runtime, server, model, pipeline, experiment} {
+	for _, each := range []status.Object{runtime, server, model, pipeline, experiment} {
 		Eventually(ready(each)).Should(HavePrefix("True"), i.log)
 	}
 
@@ -232,14 +219,14 @@ func (i *install) live() {
 
 	By("what the scheduler has and nobody asks for")
 	model, pipeline, experiment = newModel(namespace, "two"), newPipeline(namespace, "lost", "two"), newExperiment(namespace, "lost", "two")
-	relayed := []conditioned{experiment, pipeline, model}
+	relayed := []status.Object{experiment, pipeline, model}
 	for _, each := range relayed {
 		Eventually(ready(each)).Should(HavePrefix("True"))
 	}
 	scheduler.Kill()
 	for _, each := range relayed {
 		remove(each)
-		edit(each, func(each conditioned) { each.SetFinalizers(nil) })
+		edit(each, func(each status.Object) { each.SetFinalizers(nil) })
 		untilGone(each)
 	}
 	Expect(scheduler.Restart(simulator.RestartOptions{})).To(Succeed())
@@ -252,7 +239,7 @@ func (i *install) live() {
 	pipeline, experiment = newPipeline(namespace, "pipeline", "one"), newExperiment(namespace, "experiment", "one")
 	own := &v1alpha1.Server{ObjectMeta: metadata(namespace, "own"), Spec: v1alpha1.ServerSpec{ServerConfig: "triton"}}
 	Expect(user.Create(lifetime, own)).To(Succeed())
-	for _, each := range []conditioned{pipeline, experiment, own} {
+	for _, each := range []status.Object{pipeline, experiment, own} {
 		Eventually(ready(each)).Should(HavePrefix("True"))
 	}
 	remove(runtime)

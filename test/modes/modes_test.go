@@ -252,6 +252,10 @@ var _ = Describe("An operator by the chart", Ordered, func() {
 		Eventually(func() string { return podLog(i.namespace, pod) }).Should(And(ContainSubstring("A right is missing"), ContainSubstring(missing)))
 		probes := node.Address(i.namespace, pod, 8081)
 		Expect(readyz(probes)).To(Equal(http.StatusInternalServerError))
+		By("telling it once, however often it is refused")
+		Eventually(func() int {
+			return strings.Count(strings.Join(refused(i.namespace), "\n"), `cannot list resource "models"`)
+		}).Should(BeNumerically(">=", 3))
 		Expect(strings.Count(podLog(i.namespace, pod), missing)).To(Equal(1))
 
 		i.helm("upgrade", helm.Chart(setup), "--wait", "--reset-values")
@@ -276,7 +280,7 @@ func podLog(namespace, pod string) string {
 
 func readyz(address string) int {
 	GinkgoHelper()
-	response, err := http.Get("http://127.0.0.1" + address[strings.LastIndex(address, ":"):] + "/readyz") //nolint:noctx // of this process's own machine
+	response, err := http.Get("http://127.0.0.1" + address[strings.LastIndex(address, ":"):] + "/readyz")
 	Expect(err).NotTo(HaveOccurred())
 	Expect(response.Body.Close()).To(Succeed())
 	return response.StatusCode
