@@ -16,7 +16,7 @@ COPY . .
 ARG TARGETOS
 ARG TARGETARCH
 ARG VERSION=dev
-RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -trimpath -buildvcs=auto \
+RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -tags grpcnotrace -trimpath -buildvcs=auto \
     -ldflags "-s -w -buildid= -X main.version=${VERSION}" -o /manager ./cmd/manager
 
 FROM ${BASE_IMAGE}

@@ -56,8 +56,8 @@ func newRelayBench(b *testing.B, namespaces int) *relayBench {
 	for i := range namespaces {
 		check(b, admin.Create(b.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: team(i)}}))
 	}
-	apply(b, admin, "seldonconfigs/default.yaml", &v1alpha1.SeldonConfig{})
-	apply(b, admin, "serverconfigs/mlserver.yaml", &v1alpha1.ServerConfig{})
+	install(b, admin, "seldonconfigs/default.yaml", &v1alpha1.SeldonConfig{})
+	install(b, admin, "serverconfigs/mlserver.yaml", &v1alpha1.ServerConfig{})
 	_, kubeconfig, err := cluster.User("operator", "system:masters")
 	check(b, err)
 	file := filepath.Join(folder, "kubeconfig")
