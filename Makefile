@@ -49,7 +49,7 @@ generate: $(CONTROLLER_GEN) $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Gen
 
 DESCRIBED := dist/crds-with-descriptions
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate the CRDs, their reference, the roles, the alerts, for config and charts.
+manifests: $(CONTROLLER_GEN) ## Generate the CRDs, their reference, the roles, for config and charts.
 	$(CONTROLLER_GEN) crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./config/crd/conditions config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=v2-manager-role paths=./controllers/... output:rbac:artifacts:config=config/rbac
@@ -59,7 +59,6 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs, their reference, the roles, t
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=$(DESCRIBED)
 	go run ./config/crd/conditions $(DESCRIBED)
 	go run ./docs/reference $(DESCRIBED) docs/reference/examples docs/reference.md
-	go run ./config/components/monitoring/wrap config/components/monitoring
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the Go code.
@@ -76,7 +75,7 @@ lint: $(GOLANGCI_LINT) ## Run the linters.
 	cd hack/monitoring && $(GOLANGCI_LINT) run
 
 # Everything that make writes and git keeps.
-GENERATED := config/crd/bases config/rbac/role.yaml docs/reference.md config/components/monitoring/prometheusrule.yaml \
+GENERATED := config/crd/bases config/rbac/role.yaml docs/reference.md \
 	':(glob)charts/*/files/*' ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
 
 .PHONY: verify

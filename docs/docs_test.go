@@ -3,12 +3,15 @@
 package docs_test
 
 import (
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -26,6 +29,7 @@ import (
 const (
 	readme    = "../README.md"
 	changelog = "../CHANGELOG.md"
+	alerts    = "../config/components/monitoring/prometheusrule.yaml"
 )
 
 // pages are the README, the changelog and everything below docs, by path from here.
@@ -289,21 +293,22 @@ func TestReasonsHaveAWayOut(t *testing.T) {
 
 // Each alert is on the page on monitoring, and links to a section on what to do.
 func TestAlertsHaveASection(t *testing.T) {
-	const file = "../config/components/monitoring/rules.yaml"
-	var rules struct {
-		Groups []struct {
-			Rules []struct {
-				Alert       string            `json:"alert"`
-				Annotations map[string]string `json:"annotations"`
-			} `json:"rules"`
-		} `json:"groups"`
+	var object struct {
+		Spec struct {
+			Groups []struct {
+				Rules []struct {
+					Alert       string            `json:"alert"`
+					Annotations map[string]string `json:"annotations"`
+				} `json:"rules"`
+			} `json:"groups"`
+		} `json:"spec"`
 	}
-	if err := yaml.Unmarshal([]byte(read(t, file)), &rules); err != nil {
+	if err := yaml.Unmarshal([]byte(read(t, alerts)), &object); err != nil {
 		t.Fatal(err)
 	}
 	monitoring, sections := read(t, "monitoring.md"), anchors(read(t, "troubleshooting.md"))
 	found := 0
-	for _, group := range rules.Groups {
+	for _, group := range object.Spec.Groups {
 		for _, rule := range group.Rules {
 			found++
 			if !strings.Contains(monitoring, "| `"+rule.Alert+"` |") {
@@ -311,12 +316,37 @@ func TestAlertsHaveASection(t *testing.T) {
 			}
 			link, anchor, _ := strings.Cut(rule.Annotations["runbook_url"], "#")
 			if !strings.HasSuffix(link, "/docs/troubleshooting.md") || anchor != strings.ToLower(rule.Alert) || !slices.Contains(sections, anchor) {
-				t.Errorf("%s: the runbook_url of %s leads to no section of its own: %s", file, rule.Alert, rule.Annotations["runbook_url"])
+				t.Errorf("%s: the runbook_url of %s leads to no section of its own: %s", alerts, rule.Alert, rule.Annotations["runbook_url"])
 			}
 		}
 	}
 	if found == 0 {
-		t.Errorf("%s: has no alert", file)
+		t.Errorf("%s: has no alert", alerts)
+	}
+}
+
+// The command that the page on monitoring has for a Prometheus without an operator
+// gives the groups of the PrometheusRule.
+func TestAlertsGoIntoAFile(t *testing.T) {
+	shown := regexp.MustCompile(`(?m)^\$ (sed .*) >\S+$`).FindStringSubmatch(read(t, "monitoring.md"))
+	if shown == nil {
+		t.Fatal("monitoring.md: there is no such command")
+	}
+	command := exec.Command("bash", "-c", shown[1])
+	command.Dir = ".."
+	text, err := command.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", shown[1], err)
+	}
+	var file any
+	var object struct {
+		Spec any `json:"spec"`
+	}
+	if err := errors.Join(yaml.Unmarshal(text, &file), yaml.Unmarshal([]byte(read(t, alerts)), &object)); err != nil {
+		t.Fatal(err)
+	}
+	if file == nil || !reflect.DeepEqual(file, object.Spec) {
+		t.Errorf("%s gives\n%s", shown[1], text)
 	}
 }
 
