@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -35,11 +36,9 @@ type expression struct {
 	// Text is the PromQL.
 	Text string `json:"text"`
 	// Metrics that it reads, each with the labels that it is selected and grouped
-	// by.
-	Metrics map[string][]string `json:"metrics"`
-	// Values that the expression names for a label, each on its own where it
-	// offers several, such as a|b.
-	Values map[string][]string `json:"values"`
+	// by. With a label go the values that it is selected by, as regular expressions
+	// without anchors, each on its own where there are several, such as a|b.
+	Metrics map[string]map[string][]string `json:"metrics"`
 }
 
 func main() {
@@ -115,37 +114,86 @@ func monitor(kind string, document []byte) ([]expression, error) {
 	return nil, errors.New("this kind has no check")
 }
 
-// dashboards reads the expressions of Grafana's panels.
+// dashboards reads the expressions of Grafana's: those of panels, wherever they are,
+// and the queries that give a variable its values.
 func dashboards(files map[string]string) ([]expression, error) {
 	var found []expression
 	var failed []error
+	add := func(where, text string) {
+		read, err := parse(where, text)
+		found, failed = append(found, read), append(failed, err)
+	}
 	for name, text := range files {
 		var dashboard struct {
-			Panels []struct {
-				Title   string `json:"title"`
-				Targets []struct {
-					Expr string `json:"expr"`
-				} `json:"targets"`
-			} `json:"panels"`
+			Templating struct {
+				List []struct {
+					Name, Type string
+					Query      any
+				}
+			}
 		}
-		if err := json.Unmarshal([]byte(text), &dashboard); err != nil {
+		var everything any
+		if err := errors.Join(json.Unmarshal([]byte(text), &dashboard), json.Unmarshal([]byte(text), &everything)); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		// What Grafana puts in for its variables.
-		variables := strings.NewReplacer("$__rate_interval", "5m", "$namespace", ".*")
-		for _, panel := range dashboard.Panels {
-			for _, target := range panel.Targets {
-				read, err := parse("panel "+panel.Title, variables.Replace(target.Expr))
-				found, failed = append(found, read), append(failed, err)
+		replaced := []string{"$__rate_interval", "5m"}
+		for _, variable := range dashboard.Templating.List {
+			replaced = append(replaced, "$"+variable.Name, ".*")
+		}
+		variables := strings.NewReplacer(replaced...)
+		for _, variable := range dashboard.Templating.List {
+			if variable.Type == "query" {
+				text, err := queryOf(variable.Query)
+				failed = append(failed, err)
+				add("variable "+variable.Name, variables.Replace(text))
 			}
 		}
+		eachExpression(everything, "", func(title, text string) { add("panel "+title, variables.Replace(text)) })
 	}
 	return found, errors.Join(failed...)
 }
 
+// eachExpression goes through a dashboard, also into rows and their panels, and tells
+// expressions with the title that they stand under.
+func eachExpression(value any, title string, tell func(title, text string)) {
+	switch value := value.(type) {
+	case []any:
+		for _, item := range value {
+			eachExpression(item, title, tell)
+		}
+	case map[string]any:
+		if own, has := value["title"].(string); has {
+			title = own
+		}
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			if text, is := value[key].(string); is && key == "expr" {
+				tell(title, text)
+			}
+			eachExpression(value[key], title, tell)
+		}
+	}
+}
+
+// valuesOf is Grafana's function for the values of a label.
+var valuesOf = regexp.MustCompile(`^label_values\((.+), *(\w+)\)$`)
+
+// queryOf is the query of a variable as PromQL, which has no such function.
+func queryOf(query any) (string, error) {
+	if object, is := query.(map[string]any); is {
+		query = object["query"]
+	}
+	text, _ := query.(string)
+	parts := valuesOf.FindStringSubmatch(text)
+	if parts == nil {
+		return "", fmt.Errorf("variable: %q has no check", text)
+	}
+	return fmt.Sprintf("group by (%s) (%s)", parts[2], parts[1]), nil
+}
+
 // parse reads an expression.
 func parse(where, text string) (expression, error) {
-	read := expression{Where: where, Text: text, Metrics: map[string][]string{}, Values: map[string][]string{}}
+	read := expression{Where: where, Text: text, Metrics: map[string]map[string][]string{}}
 	root, err := parser.NewParser(parser.Options{}).ParseExpr(text)
 	if err != nil {
 		return read, fmt.Errorf("%s: %w", where, err)
@@ -155,28 +203,41 @@ func parse(where, text string) (expression, error) {
 		if !is {
 			return nil
 		}
-		var needed []string
+		needed := read.Metrics[selector.Name]
+		if needed == nil {
+			needed = map[string][]string{}
+			read.Metrics[selector.Name] = needed
+		}
 		for _, matcher := range selector.LabelMatchers {
-			if matcher.Name == model.MetricNameLabel {
-				continue
-			}
-			needed = append(needed, matcher.Name)
-			for value := range strings.SplitSeq(matcher.Value, "|") {
-				// A pattern is no value.
-				if regexp.QuoteMeta(value) == value || matcher.Type == labels.MatchEqual {
-					read.Values[matcher.Name] = append(read.Values[matcher.Name], value)
-				}
+			if matcher.Name != model.MetricNameLabel {
+				needed[matcher.Name] = append(needed[matcher.Name], patterns(matcher)...)
 			}
 		}
 		for _, above := range path {
 			if aggregate, is := above.(*parser.AggregateExpr); is && !aggregate.Without {
-				needed = append(needed, aggregate.Grouping...)
+				for _, label := range aggregate.Grouping {
+					if _, has := needed[label]; !has {
+						needed[label] = nil
+					}
+				}
 			}
 		}
-		needed = append(read.Metrics[selector.Name], needed...)
-		slices.Sort(needed)
-		read.Metrics[selector.Name] = slices.Compact(needed)
 		return nil
 	})
 	return read, nil
+}
+
+// patterns are the values that a matcher names.
+func patterns(matcher *labels.Matcher) []string {
+	values := matcher.SetMatches()
+	switch {
+	case matcher.Type == labels.MatchEqual || matcher.Type == labels.MatchNotEqual:
+		values = []string{matcher.Value}
+	case len(values) == 0:
+		return []string{matcher.Value}
+	}
+	for i := range values {
+		values[i] = regexp.QuoteMeta(values[i])
+	}
+	return values
 }

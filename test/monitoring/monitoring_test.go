@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -34,7 +35,9 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
+	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/test/controlplane"
 	"github.com/seldon-operator/seldon-operator/test/process"
 )
@@ -65,10 +68,32 @@ func manifests(t *testing.T) []byte {
 
 // expression is what hack/monitoring tells of one.
 type expression struct {
-	Where   string
-	Text    string
-	Metrics map[string][]string
-	Values  map[string][]string
+	Where string
+	Text  string
+	// Metrics have the labels that they are selected and grouped by, and those the
+	// patterns of values that they are selected by.
+	Metrics map[string]map[string][]string
+}
+
+// check gives manifests to hack/monitoring.
+func check(t *testing.T, manifests []byte) (found []expression) {
+	t.Helper()
+	checker := exec.CommandContext(t.Context(), filepath.Join(root, "bin", "monitoring"))
+	checker.Stdin, checker.Stderr = bytes.NewReader(manifests), os.Stderr
+	told, err := checker.Output()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "it says why above; `make test` builds it if it is missing")
+	NewWithT(t).Expect(json.Unmarshal(told, &found)).To(Succeed())
+	return found
+}
+
+// values are those of each label of each metric.
+type values map[string]map[string][]string
+
+// rare are values that no operator serves while all is well, by metric and label.
+var rare = values{
+	"seldon_notices": {"type": {v1alpha1.ConditionBlocked, v1alpha1.ConditionWouldRestart, string(composition.NotOwned), string(composition.Contended)}},
+	// Told when the stream ends.
+	"seldon_scheduler_rpc_duration_seconds_bucket": {"method": {path.Base(pb.Scheduler_SubscribeModelStatus_FullMethodName)}},
 }
 
 func TestMonitoring(t *testing.T) {
@@ -82,12 +107,7 @@ func TestMonitoring(t *testing.T) {
 // serves, and monitors have no field that Prometheus' operator does not know.
 func testExpressions(t *testing.T, manifests []byte, operator operator) {
 	g := NewWithT(t)
-	checker := exec.CommandContext(t.Context(), filepath.Join(root, "bin", "monitoring"))
-	checker.Stdin, checker.Stderr = bytes.NewReader(manifests), os.Stderr
-	told, err := checker.Output()
-	g.Expect(err).NotTo(HaveOccurred(), "it says why above; `make test` builds it if it is missing")
-	var expressions []expression
-	g.Expect(json.Unmarshal(told, &expressions)).To(Succeed())
+	expressions := check(t, manifests)
 	alerts := slices.DeleteFunc(slices.Clone(expressions), func(e expression) bool { return !strings.HasPrefix(e.Where, "alert ") })
 	g.Expect(len(alerts)).To(BeNumerically(">", 5))
 	g.Expect(len(expressions)).To(BeNumerically(">", len(alerts)+10), "the dashboard")
@@ -108,30 +128,75 @@ func testExpressions(t *testing.T, manifests []byte, operator operator) {
 	}).WithTimeout(time.Minute).WithPolling(500 * time.Millisecond).Should(Succeed())
 }
 
-// problems are what an expression reads and nothing serves.
-func (e expression) problems(served map[string]map[string][]string) []string {
+// problems are what an expression reads and nothing serves: metrics, labels, values.
+func (e expression) problems(served values) []string {
 	var found []string
 	for metric, labels := range e.Metrics {
-		values, is := served[metric]
-		if !is {
+		if served[metric] == nil {
 			found = append(found, e.Where+": there is no metric "+metric)
 			continue
 		}
-		for _, label := range labels {
-			// Prometheus' operator adds these to what is scraped.
-			if values[label] == nil && !slices.Contains([]string{"namespace", "pod", "job"}, label) {
+		for label, patterns := range labels {
+			known := slices.Concat(served[metric][label], rare[metric][label], added[label])
+			if len(known) == 0 {
 				found = append(found, e.Where+": "+metric+" has no label "+label)
+				continue
 			}
-		}
-		for _, label := range []string{"name", "controller", "kind", "state"} {
-			for _, value := range e.Values[label] {
-				if !slices.Contains(values[label], value) {
-					found = append(found, e.Where+": "+metric+" has no "+label+" "+value)
+			for _, pattern := range patterns {
+				if !slices.ContainsFunc(known, regexp.MustCompile("^(?:"+pattern+")$").MatchString) {
+					found = append(found, fmt.Sprintf("%s: %s has no %s %s, but %v", e.Where, metric, label, pattern, slices.Compact(slices.Sorted(slices.Values(known)))))
 				}
 			}
 		}
 	}
 	return found
+}
+
+// added are labels that Prometheus' operator adds to what is scraped.
+var added = map[string][]string{"namespace": {"seldon-system"}, "pod": {"seldon-v2-controller-manager-0"}, "job": {"seldon-v2-controller-manager-metrics"}}
+
+// What nothing serves is found wherever it stands in a rule or a dashboard.
+func TestProblems(t *testing.T) {
+	const (
+		rule = `{"apiVersion":"monitoring.coreos.com/v1","kind":"PrometheusRule","spec":{"groups":[{"name":"g","rules":[{"alert":"A","expr":%q}]}]}}`
+		file = `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"labels":{"grafana_dashboard":"1"}},"data":{"d.json":%q}}`
+
+		panel    = `{"panels":[{"title":"P","targets":[{"expr":%q}]}]}`
+		row      = `{"panels":[{"title":"R","type":"row","panels":[{"title":"P","targets":[{"expr":%q}]}]}]}`
+		variable = `{"templating":{"list":[{"name":"v","type":"query","query":%q}]}}`
+	)
+	served := values{"seldon_notices": {"kind": {"Server", "SeldonRuntime"}, "type": {"Paused"}}}
+	for text, want := range map[string]string{
+		`seldon_notices{type="Paused"}`:                                        "",
+		`seldon_notices{type=~"Blocked|WouldRestart|NotOwned|Contended"}`:      "",
+		`seldon_notices{kind=~"Seldon.*", job=~".*manager.*", type!="Paused"}`: "",
+		`nothing`:                                  "there is no metric nothing",
+		`seldon_notices{type="Nothing"}`:           "seldon_notices has no type Nothing, but",
+		`seldon_notices{type!="Nothing"}`:          "seldon_notices has no type Nothing, but",
+		`seldon_notices{type=~"Paused|Nothing"}`:   "seldon_notices has no type Nothing, but",
+		`seldon_notices{kind=~"Nothing.*"}`:        "seldon_notices has no kind Nothing.*, but",
+		`seldon_notices{reason="Paused"}`:          "seldon_notices has no label reason",
+		`seldon_notices{job="seldon"}`:             "seldon_notices has no job seldon, but",
+		`sum by (reason) (seldon_notices{})`:       "seldon_notices has no label reason",
+		`rate(seldon_notices{type="Nothing"}[5m])`: "seldon_notices has no type Nothing, but",
+	} {
+		for where, manifest := range map[string]string{
+			"alert A": fmt.Sprintf(rule, text), "panel P": fmt.Sprintf(file, fmt.Sprintf(panel, text)),
+			"panel P in a row": fmt.Sprintf(file, fmt.Sprintf(row, text)), "variable v": fmt.Sprintf(file, fmt.Sprintf(variable, "label_values("+text+", kind)")),
+		} {
+			t.Run(where+" "+text, func(t *testing.T) {
+				g := NewWithT(t)
+				expressions := check(t, []byte(manifest))
+				g.Expect(expressions).To(HaveLen(1))
+				problems := expressions[0].problems(served)
+				if want == "" {
+					g.Expect(problems).To(BeEmpty())
+				} else {
+					g.Expect(problems).To(ConsistOf(And(HavePrefix(strings.TrimSuffix(where, " in a row")+": "), ContainSubstring(want))))
+				}
+			})
+		}
+	}
 }
 
 var (
@@ -147,7 +212,7 @@ type operator struct {
 }
 
 // scrape reads its metrics: the values of each label of each.
-func (o operator) scrape(t *testing.T, g Gomega) map[string]map[string][]string {
+func (o operator) scrape(t *testing.T, g Gomega) values {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+o.address+"/metrics", http.NoBody)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -156,7 +221,7 @@ func (o operator) scrape(t *testing.T, g Gomega) map[string]map[string][]string 
 	defer response.Body.Close() //nolint:errcheck // It was read.
 	text, err := io.ReadAll(response.Body)
 	g.Expect(err).NotTo(HaveOccurred())
-	found := map[string]map[string][]string{}
+	found := values{}
 	for _, match := range series.FindAllStringSubmatch(string(text), -1) {
 		if found[match[1]] == nil {
 			found[match[1]] = map[string][]string{}
@@ -298,6 +363,7 @@ func testMonitors(t *testing.T, manifests []byte, operator operator) {
 		}
 		targets["PodMonitor"] = append(targets["PodMonitor"], found)
 	}
+	g.Expect(services.Items).To(ContainElement(HaveField("Name", added["job"][0])), "Prometheus' operator calls the job after it")
 	g.Expect(monitors).To(HaveLen(5))
 	for _, monitor := range monitors {
 		wanted, _, err := unstructured.NestedStringMap(monitor.Object, "spec", "selector", "matchLabels")
