@@ -30,6 +30,7 @@ HELM := $(BIN)/helm
 BUF := $(BIN)/buf
 PROTOC_GEN_GO := $(BIN)/protoc-gen-go
 PROTOC_GEN_GO_GRPC := $(BIN)/protoc-gen-go-grpc
+GLUA := $(BIN)/glua
 MONITORING := $(BIN)/monitoring
 
 ##@ General
@@ -89,7 +90,7 @@ verify: generate manifests ## Fail if generated files or go.mod files are stale.
 	done
 
 .PHONY: test
-test: controlplane $(HELM) $(MONITORING) ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
+test: controlplane $(HELM) $(MONITORING) $(GLUA) ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
 	$(strip $(TEST) $(TESTFLAGS)) $(PACKAGES)
 
 .PHONY: bench
@@ -185,10 +186,11 @@ $(KUSTOMIZE): PACKAGE := sigs.k8s.io/kustomize/kustomize/v5
 $(GOLANGCI_LINT): PACKAGE := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 $(HELM): PACKAGE := helm.sh/helm/v4/cmd/helm
 
+$(GLUA): PACKAGE := github.com/yuin/gopher-lua/cmd/glua
 $(BUF): PACKAGE := github.com/bufbuild/buf/cmd/buf
 $(PROTOC_GEN_GO_GRPC): PACKAGE := google.golang.org/grpc/cmd/protoc-gen-go-grpc
 
-$(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT) $(HELM) $(BUF) $(PROTOC_GEN_GO_GRPC): hack/tools/go.mod hack/tools/go.sum
+$(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT) $(HELM) $(GLUA) $(BUF) $(PROTOC_GEN_GO_GRPC): hack/tools/go.mod hack/tools/go.sum
 	@echo 'Building $(notdir $@); the first time this takes a while.'
 	@cd hack/tools && CGO_ENABLED=0 go build -trimpath -o $@ $(PACKAGE) && touch $@
 
