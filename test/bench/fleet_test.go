@@ -5,7 +5,6 @@ package bench_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -112,7 +111,8 @@ func expandFleet(b *testing.B, binary string) (took time.Duration, usage *os.Pro
 	install(b, admin, "serverconfigs/mlserver.yaml", &v1alpha1.ServerConfig{})
 	install(b, admin, "serverconfigs/triton.yaml", &v1alpha1.ServerConfig{})
 
-	probes := freeAddress(b)
+	probes, err := process.FreeAddress("127.0.0.1")
+	check(b, err)
 	manager := exec.Command(binary, "--clusterwide", "--metrics-bind-address=0", "--health-probe-bind-address="+probes, "--log-level=error")
 	manager.Env = append(os.Environ(), "KUBECONFIG="+cluster.KubeconfigPath(), "POD_NAMESPACE="+operatorNamespace)
 	manager.Stderr = os.Stderr
@@ -175,15 +175,6 @@ func ownPeak(pid int) <-chan int {
 		}
 	}()
 	return peak
-}
-
-// freeAddress is an address on loopback that nobody listens on.
-func freeAddress(b *testing.B) string {
-	b.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	check(b, err)
-	defer func() { check(b, listener.Close()) }()
-	return listener.Addr().String()
 }
 
 // create and apply are the ways in which a bare client makes an object. Either

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -64,10 +63,8 @@ func newRelayBench(b *testing.B, namespaces int) *relayBench {
 	check(b, os.WriteFile(file, kubeconfig, 0o600))
 	binary, err := process.Build(b.Context(), folder, "manager")
 	check(b, err)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	metrics, err := process.FreeAddress("127.0.0.1")
 	check(b, err)
-	metrics := listener.Addr().String()
-	check(b, listener.Close())
 	operator, err := process.New(b.Context(), filepath.Join(folder, "operator.log"), binary,
 		[]string{"KUBECONFIG=" + file, "POD_NAMESPACE=" + operatorNamespace},
 		"--clusterwide", "--metrics-bind-address="+metrics, "--health-probe-bind-address=0", "--log-level=error",

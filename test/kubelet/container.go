@@ -5,9 +5,10 @@ import (
 	"net"
 	"regexp"
 	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/seldon-operator/seldon-operator/test/process"
 )
 
 // environment resolves a container's variables.
@@ -70,33 +71,19 @@ func relocate(arguments []string) (relocated []string, listening map[int]string,
 	listening = map[int]string{}
 	for _, argument := range arguments {
 		if parts := bindAddress.FindStringSubmatch(argument); parts != nil {
-			host := parts[2]
 			wanted, err := strconv.Atoi(parts[3])
 			if err != nil {
 				return nil, nil, err
 			}
-			free, err := freePort(host)
+			free, err := process.FreeAddress(parts[2])
 			if err != nil {
 				return nil, nil, err
 			}
-			listening[wanted] = net.JoinHostPort(strings.Trim(host, "[]"), free)
-			argument = parts[1] + host + ":" + free
+			listening[wanted], argument = free, parts[1]+free
 		}
 		relocated = append(relocated, argument)
 	}
 	return relocated, listening, nil
-}
-
-func freePort(host string) (string, error) {
-	listener, err := net.Listen("tcp", host+":0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		return "", err
-	}
-	return port, listener.Close()
 }
 
 // readinessURL is where the container says whether it is ready; empty if it has

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -278,10 +277,8 @@ func startOperator(t *testing.T) operator {
 		config.SetNamespace(namespace)
 		create(config)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := process.FreeAddress("127.0.0.1")
 	g.Expect(err).NotTo(HaveOccurred())
-	address := listener.Addr().String()
-	g.Expect(listener.Close()).To(Succeed())
 	start("manager", []string{"KUBECONFIG=" + cluster.KubeconfigPath(), "POD_NAMESPACE=" + namespace},
 		"--namespace", namespace, "--leader-elect", "--metrics-bind-address", address, "--health-probe-bind-address=0", "--scheduler-address", socket)
 
