@@ -12,6 +12,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -119,7 +120,7 @@ func writeKind(page *bytes.Buffer, crd *apiextensionsv1.CustomResourceDefinition
 	if version.Subresources != nil && version.Subresources.Scale != nil {
 		page.WriteString("; it has the subresource `scale`")
 	}
-	fmt.Fprintf(page, ".\n\n```yaml\n%s\n```\n", example)
+	fmt.Fprintf(page, ".%s\n\n```yaml\n%s\n```\n", rulesOf(root), example)
 	for _, part := range []string{"spec", "status"} {
 		schema := root.Properties[part]
 		if len(schema.Properties) == 0 {
@@ -261,11 +262,23 @@ func number(value float64) string {
 	return strconv.FormatFloat(value, 'g', -1, 64)
 }
 
-// rulesOf are the messages of the CEL rules, which say what to do.
+// rulesOf are the messages of the CEL rules, which say what to do; of a list or map
+// also those of its items. A message that is put together, and a rule without one, are
+// shown as CEL.
 func rulesOf(schema apiextensionsv1.JSONSchemaProps) string {
 	var said strings.Builder
 	for _, rule := range schema.XValidations {
-		fmt.Fprintf(&said, " Rule: %s.", rule.Message)
+		fmt.Fprintf(&said, " Rule: %s.", cmp.Or(rule.Message, "`"+cmp.Or(rule.MessageExpression, rule.Rule)+"`"))
+	}
+	var each string
+	switch {
+	case schema.Items != nil:
+		each = rulesOf(*schema.Items.Schema)
+	case schema.AdditionalProperties != nil:
+		each = rulesOf(*schema.AdditionalProperties.Schema)
+	}
+	if each != "" {
+		said.WriteString(" Of each:" + each)
 	}
 	return said.String()
 }
