@@ -11,13 +11,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
 // Helm says where it works.
 type Helm struct {
 	// Home is a folder for its own files: neither plugins nor settings of whoever
-	// runs the test.
+	// runs the test, nor their environment.
 	Home string
 	// Kubeconfig is a file that says who it is, in which cluster. Empty is none.
 	Kubeconfig string
@@ -31,7 +32,9 @@ func (h Helm) Run(ctx context.Context, input []byte, arguments ...string) (strin
 		return "", fmt.Errorf("%w: build it by make bin/helm", err)
 	}
 	command := exec.CommandContext(ctx, program, arguments...)
-	command.Env = append(os.Environ(), "HELM_CACHE_HOME="+h.Home, "HELM_CONFIG_HOME="+h.Home, "HELM_DATA_HOME="+h.Home,
+	// Variables of Helm say which cluster, namespace, storage and more.
+	command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "HELM_") })
+	command.Env = append(command.Env, "HELM_CACHE_HOME="+h.Home, "HELM_CONFIG_HOME="+h.Home, "HELM_DATA_HOME="+h.Home,
 		"KUBECONFIG="+cmp.Or(h.Kubeconfig, os.DevNull))
 	command.Stdin = bytes.NewReader(input)
 	var output, complaints bytes.Buffer
