@@ -1,12 +1,17 @@
+{{- /* "true", or nothing: for switches, which may be in quotes. To "if", the text "false" is true. */}}
+{{- define "runtime.on" -}}
+{{- if eq (toString .) "true" }}true{{ end }}
+{{- end }}
+
 {{- /* The override of a component, for a dict with name and values; empty if it overrides nothing. */}}
 {{- define "runtime.override" -}}
 {{- $override := dict }}
-{{- if .values.disable }}
+{{- if include "runtime.on" .values.disable }}
 {{- $_ := set $override "disable" true }}
 {{- end }}
 {{- /* The scheduler keeps its state on one claim, so its values have no say in this. */}}
 {{- if and (ne .name "seldon-scheduler") (not (kindIs "invalid" .values.replicas)) }}
-{{- $_ := set $override "replicas" .values.replicas }}
+{{- $_ := set $override "replicas" (int64 .values.replicas) }}
 {{- end }}
 {{- with .values.serviceType }}
 {{- $_ := set $override "serviceType" . }}
@@ -28,10 +33,22 @@
 {{- end }}
 {{- end }}
 
+{{- /* Scaling, whose switches and numbers lose the quotes that they may have. */}}
+{{- define "runtime.scalingConfig" -}}
+{{- range $section, $fields := .Values.config.scalingConfig }}
+{{- with $fields }}
+{{ $section }}:
+  {{- range $field, $value := . }}
+  {{ $field }}: {{ $value }}
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- /* What of .Values.config is set, by the names of the SeldonRuntime. Empty sections are left out. */}}
 {{- define "runtime.config" -}}
 {{- $sections := dict
-      "scalingConfig" (.Values.config.scalingConfig | default dict)
+      "scalingConfig" (include "runtime.scalingConfig" . | fromYaml)
       "kafkaConfig" (dict)
       "tracingConfig" (dict)
       "serviceConfig" (dict) }}
@@ -43,7 +60,7 @@
 {{- end }}
 {{- range $field, $value := .Values.config.tracingConfig }}
 {{- if not (kindIs "invalid" $value) }}
-{{- $_ := set $sections.tracingConfig $field (eq $field "ratio" | ternary (toString $value) $value) }}
+{{- $_ := set $sections.tracingConfig $field (eq $field "disable" | ternary (eq (toString $value) "true") (toString $value)) }}
 {{- end }}
 {{- end }}
 {{- range $field, $key := dict "grpcServicePrefix" "serviceGRPCPrefix" "serviceType" "serviceType" }}

@@ -24,6 +24,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 control-plane: v2-controller-manager
 {{- end }}
 
+{{- /* "true", or nothing: for switches, which may be in quotes. To "if", the text "false" is true. */}}
+{{- define "seldon.on" -}}
+{{- if eq (toString .) "true" }}true{{ end }}
+{{- end }}
+
 {{- /* A number as text. On its own 1000000 would come out as 1e+06. */}}
 {{- define "seldon.number" -}}
 {{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
@@ -76,7 +81,7 @@ annotations:
 
 {{- /* "true" on OpenShift, which gives each namespace its own range of user IDs. */}}
 {{- define "seldon.openshift" -}}
-{{- if kindIs "bool" .Values.openshift }}{{ .Values.openshift }}{{ else }}{{ .Capabilities.APIVersions.Has "security.openshift.io/v1" }}{{ end }}
+{{- if kindIs "invalid" .Values.openshift }}{{ .Capabilities.APIVersions.Has "security.openshift.io/v1" }}{{ else }}{{ .Values.openshift }}{{ end }}
 {{- end }}
 
 {{- /*
@@ -90,7 +95,7 @@ be restricted.
 {{- if eq (include "seldon.openshift" $root) "true" }}
 {{- $context = omit $context "runAsUser" "runAsGroup" "fsGroup" "supplementalGroups" }}
 {{- end }}
-{{- if $root.Values.restricted }}
+{{- if include "seldon.on" $root.Values.restricted }}
 {{- $context = merge (dict "runAsNonRoot" true "seccompProfile" ($context.seccompProfile | default (dict "type" "RuntimeDefault"))) $context }}
 {{- end }}
 {{- with $context -}}
@@ -101,7 +106,7 @@ securityContext:
 
 {{- /* Security context of a container of the data plane, where pods are to be restricted. */}}
 {{- define "seldon.containerSecurityContext" -}}
-{{- if .Values.restricted -}}
+{{- if include "seldon.on" .Values.restricted -}}
 securityContext:
   allowPrivilegeEscalation: false
   capabilities:
@@ -111,20 +116,21 @@ securityContext:
 
 {{- /* "all", "listed" or "own": the namespaces that the operator watches. */}}
 {{- define "seldon.mode" -}}
-{{- if and .Values.controller.watchNamespaces (not .Values.controller.clusterwide) }}
+{{- $clusterwide := include "seldon.on" .Values.controller.clusterwide }}
+{{- if and .Values.controller.watchNamespaces (not $clusterwide) }}
 {{- fail "controller.watchNamespaces needs controller.clusterwide=true; without a list and clusterwide the operator watches its own namespace" }}
 {{- end }}
-{{- if not .Values.controller.clusterwide }}own{{ else if .Values.controller.watchNamespaces }}listed{{ else }}all{{ end }}
+{{- if not $clusterwide }}own{{ else if .Values.controller.watchNamespaces }}listed{{ else }}all{{ end }}
 {{- end }}
 
 {{- /* "true" if metrics are served to others than the pod itself. */}}
 {{- define "seldon.metrics" -}}
-{{- if kindIs "bool" .Values.controller.metrics.enabled }}{{ .Values.controller.metrics.enabled }}{{ else }}{{ eq (include "seldon.mode" .) "all" }}{{ end }}
+{{- if kindIs "invalid" .Values.controller.metrics.enabled }}{{ eq (include "seldon.mode" .) "all" }}{{ else }}{{ .Values.controller.metrics.enabled }}{{ end }}
 {{- end }}
 
 {{- /* "true" if the ClusterRoles are this release's. */}}
 {{- define "seldon.ownsClusterRoles" -}}
-{{- not .Values.controller.skipClusterRoleCreation }}
+{{- not (include "seldon.on" .Values.controller.skipClusterRoleCreation) }}
 {{- end }}
 
 {{- /* Bytes of a quantity of memory, such as 64Mi or 1G. */}}

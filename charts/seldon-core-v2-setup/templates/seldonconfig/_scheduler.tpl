@@ -113,7 +113,7 @@ database on the claim, so it must have a single replica.
           - name: SERVER_PACKING_ENABLED
             value: {{ .Values.autoscaling.serverPackingEnabled | quote }}
           - name: SERVER_PACKING_PERCENTAGE
-            value: {{ include "seldon.number" .Values.autoscaling.serverPackingPercentage | quote }}
+            value: {{ .Values.autoscaling.serverPackingPercentage | float64 | int | quote }}
           # Envoy access log
           - name: ENVOY_ACCESSLOG_PATH
             value: {{ .Values.envoy.accesslogPath | quote }}

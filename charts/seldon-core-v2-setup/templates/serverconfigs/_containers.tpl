@@ -9,7 +9,7 @@ or triton. The order of variables is that of pods in use: another would roll the
 - name: rclone
   {{- include "seldon.image" (list $root $root.Values.serverConfig.rclone.image) | nindent 2 }}
   {{- include "seldon.containerSecurityContext" $root | nindent 2 }}
-  {{- if not $root.Values.useDeploymentsForServers }}
+  {{- if not (include "seldon.on" $root.Values.useDeploymentsForServers) }}
   command:
     - rclone
   args:
@@ -26,7 +26,7 @@ or triton. The order of variables is that of pods in use: another would roll the
   env:
     - name: RCLONE_LOG_LEVEL
       value: {{ $root.Values.serverConfig.rclone.logLevel | default $root.Values.logging.logLevel | upper | quote }}
-    {{- if not $root.Values.useDeploymentsForServers }}
+    {{- if not (include "seldon.on" $root.Values.useDeploymentsForServers) }}
     - name: MAX_BUFFER_MEMORY
       value: "64M"
     {{- end }}
@@ -38,7 +38,7 @@ or triton. The order of variables is that of pods in use: another would roll the
     timeoutSeconds: 1
     failureThreshold: 3
     successThreshold: 1
-  {{- if not $root.Values.useDeploymentsForServers }}
+  {{- if not (include "seldon.on" $root.Values.useDeploymentsForServers) }}
   livenessProbe:
     exec:
       command:
@@ -61,7 +61,7 @@ or triton. The order of variables is that of pods in use: another would roll the
       cpu: {{ $root.Values.serverConfig.rclone.resources.cpu }}
       memory: {{ $root.Values.serverConfig.rclone.resources.memory }}
     limits:
-      {{- if $root.Values.useDeploymentsForServers }}
+      {{- if include "seldon.on" $root.Values.useDeploymentsForServers }}
       memory: {{ $root.Values.serverConfig.rclone.resources.memory }}
       {{- else }}
       memory: {{ $root.Values.serverConfig.rclone.resources.limits.memory }}
@@ -92,7 +92,7 @@ or triton. The order of variables is that of pods in use: another would roll the
     - name: metrics
       containerPort: 9006
       protocol: TCP
-    {{- if not $root.Values.useDeploymentsForServers }}
+    {{- if not (include "seldon.on" $root.Values.useDeploymentsForServers) }}
     - name: readiness-port
       containerPort: 9008
       protocol: TCP
@@ -174,7 +174,7 @@ or triton. The order of variables is that of pods in use: another would roll the
       value: "9006"
     - name: SELDON_DRAINER_PORT
       value: "9007"
-    {{- if not $root.Values.useDeploymentsForServers }}
+    {{- if not (include "seldon.on" $root.Values.useDeploymentsForServers) }}
     - name: SELDON_READINESS_PORT
       value: "9008"
     {{- end }}
@@ -198,7 +198,7 @@ or triton. The order of variables is that of pods in use: another would roll the
       valueFrom:
         fieldRef:
           fieldPath: metadata.name
-    {{- if $root.Values.useDeploymentsForServers }}
+    {{- if include "seldon.on" $root.Values.useDeploymentsForServers }}
     - name: POD_IP
       valueFrom:
         fieldRef:
@@ -214,7 +214,7 @@ or triton. The order of variables is that of pods in use: another would roll the
         resourceFieldRef:
           containerName: {{ $server }}
           resource: requests.memory
-  {{- if not $root.Values.useDeploymentsForServers }}
+  {{- if not (include "seldon.on" $root.Values.useDeploymentsForServers) }}
   startupProbe:
     httpGet:
       path: /ready
