@@ -29,9 +29,9 @@ control-plane: v2-controller-manager
 {{- if eq (toString .) "true" }}true{{ end }}
 {{- end }}
 
-{{- /* A number as text. On its own 1000000 would come out as 1e+06. */}}
+{{- /* A number as text. On its own 1000000 would come out as 1e+06. What is no int64 stays as it is. */}}
 {{- define "seldon.number" -}}
-{{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
+{{- if and (kindIs "float64" .) (eq . (floor .)) (lt . 9e18) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
 {{- end }}
 
 {{- /*
@@ -61,10 +61,10 @@ imagePullSecrets:
 {{- define "seldon.resources" -}}
 resources:
   requests:
-    cpu: {{ .cpu }}
-    memory: {{ .memory }}
+    cpu: {{ include "seldon.number" .cpu | quote }}
+    memory: {{ include "seldon.number" .memory | quote }}
   limits:
-    memory: {{ .memory }}
+    memory: {{ include "seldon.number" .memory | quote }}
 {{- end }}
 
 {{- /* Labels and annotations of a component, if it has any. */}}
@@ -131,11 +131,4 @@ securityContext:
 {{- /* "true" if the ClusterRoles are this release's. */}}
 {{- define "seldon.ownsClusterRoles" -}}
 {{- not (include "seldon.on" .Values.controller.skipClusterRoleCreation) }}
-{{- end }}
-
-{{- /* Bytes of a quantity of memory, such as 64Mi or 1G. */}}
-{{- define "seldon.bytes" -}}
-{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 }}
-{{- $number := regexFind "^[0-9.]+" (toString .) }}
-{{- mulf $number (index $units (trimPrefix $number (toString .))) | int64 }}
 {{- end }}

@@ -24,9 +24,10 @@
   value: {{ eq (include "seldon.metrics" .) "true" | ternary ":8443" "127.0.0.1:4000" | quote }}
 - name: USE_DEPLOYMENTS_FOR_SERVERS
   value: {{ .Values.useDeploymentsForServers | quote }}
-# A heap that comes near the limit is collected more often.
+{{- with include "seldon.operator.goMemoryLimit" . }}
 - name: GOMEMLIMIT
-  value: {{ printf "%dMiB" (divf (mulf (include "seldon.bytes" (include "seldon.operator.memoryLimit" .)) 0.9) 1048576 | floor | int64) | quote }}
+  value: {{ . | quote }}
+{{- end }}
 {{- if eq .Values.security.controlplane.protocol "SSL" }}
 {{- include "seldon.env.controlPlaneClient" . | nindent 0 }}
 {{- end }}

@@ -30,14 +30,29 @@ securityContext:
     drop: [ALL]
 resources:
   requests:
-    cpu: {{ .Values.controller.resources.cpu }}
-    memory: {{ .Values.controller.resources.memory | default "64Mi" }}
+    cpu: {{ include "seldon.number" .Values.controller.resources.cpu | quote }}
+    memory: {{ include "seldon.operator.memory" (list . "64Mi") | quote }}
   limits:
-    memory: {{ include "seldon.operator.memoryLimit" . }}
+    memory: {{ include "seldon.operator.memory" (list . "256Mi") | quote }}
 {{- end }}
 
-{{- define "seldon.operator.memoryLimit" -}}
-{{ .Values.controller.resources.memory | default "256Mi" }}
+{{- /* What the values say, 0 included, else the second of (list $ default). */}}
+{{- define "seldon.operator.memory" -}}
+{{- $memory := (index . 0).Values.controller.resources.memory }}
+{{- kindIs "invalid" $memory | ternary (index . 1) (include "seldon.number" $memory) }}
+{{- end }}
+
+{{- /*
+GOMEMLIMIT, 90 % of the limit: a heap that comes near it is collected more often.
+Empty where the limit is none, as 0 is to Kubernetes, and beyond what Go can count.
+*/}}
+{{- define "seldon.operator.goMemoryLimit" -}}
+{{- $units := dict "" 1 "n" 1e-9 "u" 1e-6 "m" 1e-3 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18
+      "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 }}
+{{- $limit := include "seldon.operator.memory" (list . "256Mi") }}
+{{- $unit := regexFind "([KMGTPE]i|[numkMGTPE])$" $limit }}
+{{- $mebibytes := divf (mulf (trimSuffix $unit $limit) (index $units $unit) 0.9) 1048576 | floor }}
+{{- if and (ge $mebibytes 1.0) (lt $mebibytes 8e12) }}{{ printf "%.0fMiB" $mebibytes }}{{ end }}
 {{- end }}
 
 {{- /* The data plane has further levels, such as trace, which say more than the operator has to say. */}}

@@ -200,5 +200,5 @@ database on the claim, so it must have a single replica.
           - ReadWriteOnce
         resources:
           requests:
-            storage: {{ .Values.scheduler.resources.storage }}
+            storage: {{ include "seldon.number" .Values.scheduler.resources.storage | quote }}
 {{- end }}

@@ -58,13 +58,13 @@ or triton. The order of variables is that of pods in use: another would roll the
         port: 9007
   resources:
     requests:
-      cpu: {{ $root.Values.serverConfig.rclone.resources.cpu }}
-      memory: {{ $root.Values.serverConfig.rclone.resources.memory }}
+      cpu: {{ include "seldon.number" $root.Values.serverConfig.rclone.resources.cpu | quote }}
+      memory: {{ include "seldon.number" $root.Values.serverConfig.rclone.resources.memory | quote }}
     limits:
       {{- if include "seldon.on" $root.Values.useDeploymentsForServers }}
-      memory: {{ $root.Values.serverConfig.rclone.resources.memory }}
+      memory: {{ include "seldon.number" $root.Values.serverConfig.rclone.resources.memory | quote }}
       {{- else }}
-      memory: {{ $root.Values.serverConfig.rclone.resources.limits.memory }}
+      memory: {{ include "seldon.number" $root.Values.serverConfig.rclone.resources.limits.memory | quote }}
       {{- end }}
   volumeMounts:
     - name: {{ $server }}-models
