@@ -113,10 +113,11 @@ func prepare(t *testing.T, server client.Client) {
 	}
 }
 
-// everything are the values in testdata, list by list, and none.
+// everything are the values in testdata, list by list, those of the existing
+// operator, and none.
 func everything(t *testing.T, chart string) []values {
 	t.Helper()
-	found := []values{nil}
+	found := []values{nil, existing(t, chart)}
 	var lists []effects
 	if err := yaml.UnmarshalStrict(read(t, filepath.Join("testdata", chart+".yaml")), &lists); err != nil {
 		t.Fatal(err)

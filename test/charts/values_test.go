@@ -225,10 +225,8 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		with  string
 		want  string
 	}{
-		{setup, `controller: {watchNamespaces: [a]}`, "controller.watchNamespaces needs controller.clusterwide=true"},
 		{setup, `controller: {metrics: {serviceMonitor: {enabled: true}}}`, "needs controller.metrics.enabled=true"},
-		{setup, `controller: {image: {repository: seldonio/seldonv2-controller}}`, "names the existing operator's image"},
-		{setup, `controller: {image: {repository: seldonv2-controller}}`, "names the existing operator's image"},
+		{setup, `controller: {image: {repository: mirror/seldonv2-controller}}`, "controller.image.repository mirror/seldonv2-controller is the existing operator's image"},
 		{setup, `controller: {podLabels: {control-plane: x}}`, "at '/controller/podLabels/control-plane'"},
 		{setup, `controller: {logLevel: loud}`, "at '/controller/logLevel'"},
 		{setup, `controller: {resources: {memory: lots}}`, "at '/controller/resources/memory'"},

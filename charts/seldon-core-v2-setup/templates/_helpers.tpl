@@ -116,11 +116,12 @@ securityContext:
 
 {{- /* "all", "listed" or "own": the namespaces that the operator watches. */}}
 {{- define "seldon.mode" -}}
-{{- $clusterwide := include "seldon.on" .Values.controller.clusterwide }}
-{{- if and .Values.controller.watchNamespaces (not $clusterwide) }}
-{{- fail "controller.watchNamespaces needs controller.clusterwide=true; without a list and clusterwide the operator watches its own namespace" }}
+{{- if not (include "seldon.on" .Values.controller.clusterwide) }}own{{ else if .Values.controller.watchNamespaces }}listed{{ else }}all{{ end }}
 {{- end }}
-{{- if not $clusterwide }}own{{ else if .Values.controller.watchNamespaces }}listed{{ else }}all{{ end }}
+
+{{- /* The namespaces that are listed, in JSON. Without clusterwide a list means nothing, as in values in use. */}}
+{{- define "seldon.watched" -}}
+{{- eq (include "seldon.mode" .) "listed" | ternary .Values.controller.watchNamespaces list | toJson }}
 {{- end }}
 
 {{- /* "true" if metrics are served to others than the pod itself. */}}

@@ -18,10 +18,7 @@ priorityClassName: {{ . | quote }}
 
 {{- /* Image, security context and resources of a container that runs the manager. */}}
 {{- define "seldon.operator.container" -}}
-{{- if eq (base .Values.controller.image.repository) "seldonv2-controller" }}
-{{- fail "controller.image names the existing operator's image: leave controller.image out of the values, or name this operator's" }}
-{{- end }}
-{{- include "seldon.image" (list . .Values.controller.image) }}
+{{- include "seldon.operator.image" . }}
 command: [/manager]
 securityContext:
   allowPrivilegeEscalation: false
@@ -34,6 +31,30 @@ resources:
     memory: {{ include "seldon.operator.memory" (list . "64Mi") | quote }}
   limits:
     memory: {{ include "seldon.operator.memory" (list . "256Mi") | quote }}
+{{- end }}
+
+{{- /*
+The operator's image. Values in use with the existing operator may say that one's default, or its release: then
+this operator's own is meant, from the same registry.
+*/}}
+{{- define "seldon.operator.image" -}}
+{{- $image := .Values.controller.image }}
+{{- if include "seldon.operator.namesAnother" . }}
+{{- $image = merge (dict "repository" "seldon-operator/seldon-operator" "tag" .Chart.AppVersion) $image }}
+{{- end }}
+{{- include "seldon.image" (list . $image) }}
+{{- end }}
+
+{{- /* What of controller.image is the existing operator's; empty if nothing is. Its releases are all of version 2. */}}
+{{- define "seldon.operator.namesAnother" -}}
+{{- $image := .Values.controller.image }}
+{{- if eq $image.repository "seldonio/seldonv2-controller" -}}
+controller.image.repository {{ $image.repository }}
+{{- else if eq (base $image.repository) "seldonv2-controller" }}
+{{- fail (printf "controller.image.repository %s is the existing operator's image, which does not run from this chart: name the one that holds this operator's, or leave repository and tag out" $image.repository) }}
+{{- else if and (eq $image.repository "seldon-operator/seldon-operator") (regexMatch "^2[.][0-9]+[.][0-9]+" (toString $image.tag)) (semverCompare "<2.0.0-0" .Chart.AppVersion) -}}
+controller.image.tag {{ $image.tag }}
+{{- end }}
 {{- end }}
 
 {{- /* What the values say, 0 included, else the second of (list $ default). */}}
@@ -77,5 +98,5 @@ Empty where the limit is none, as 0 is to Kubernetes, and beyond what Go can cou
     fieldRef:
       fieldPath: metadata.namespace
 - name: WATCH_NAMESPACES
-  value: {{ join "," .Values.controller.watchNamespaces | quote }}
+  value: {{ include "seldon.watched" . | fromJsonArray | join "," | quote }}
 {{- end }}
