@@ -42,14 +42,17 @@ func notes(t *testing.T, chart string, with values) string {
 }
 
 // What somebody's values have from the existing operator's defaults gives what ours
-// give, but for what those say of the operator's own pod, and replicas.
+// give, but for what those say of the operator's own pod, Services, and replicas.
 func TestDefaultsOfTheExistingOperatorAreTaken(t *testing.T) {
 	pods := []string{
 		"Deployment/seldon-v2-controller-manager spec/template/spec/", "Job/seldon-v2-release spec/template/spec/", "Pod/seldon-v2-check spec/",
 	}
 	container := map[string]string{pods[0]: "manager", pods[1]: "release", pods[2]: "check"}
 	different := map[string]map[string]any{
-		setup:     {pods[0] + "containers/manager/env/GOMEMLIMIT/value": "57MiB"},
+		setup: {
+			pods[0] + "containers/manager/env/GOMEMLIMIT/value":          "57MiB",
+			"SeldonConfig/default spec/config/serviceConfig/serviceType": "LoadBalancer",
+		},
 		dataPlane: {},
 		servers:   {},
 	}

@@ -98,17 +98,9 @@ func documented(t *testing.T, chart, folder objects, namespace string) {
 			chart[binding] = object
 		}
 	}
-	// The values in use today say so.
-	if config := chart["SeldonConfig/default"]; config != nil {
-		if got, _ := at(config, "spec/config/serviceConfig/serviceType"); got != "LoadBalancer" {
-			t.Errorf("the chart's SeldonConfig has the type of Services %v", got)
-		}
-		unstructured.RemoveNestedField(config.Object, "spec", "config", "serviceConfig")
-	}
-	if deployment := chart["Deployment/seldon-v2-controller-manager"]; deployment != nil {
-		unstructured.RemoveNestedField(deployment.Object, "spec", "template", "metadata", "annotations", "sidecar.istio.io/inject")
-		// What says how Servers run is an option in config, not an overlay.
-		if deployments, _ := at(chart["ServerConfig/mlserver"], "spec/volumeClaimTemplates"); deployments == nil {
+	// What says how Servers run is an option in config, not an overlay.
+	if config := chart["ServerConfig/mlserver"]; config != nil {
+		if deployments, _ := at(config, "spec/volumeClaimTemplates"); deployments == nil {
 			variable, _ := at(folder["Deployment/seldon-v2-controller-manager"], "spec/template/spec/containers/manager/env/USE_DEPLOYMENTS_FOR_SERVERS")
 			variable.(map[string]any)["value"] = "true"
 		}
