@@ -60,6 +60,7 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs, their reference, the roles, f
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=$(DESCRIBED)
 	go run ./config/crd/conditions $(DESCRIBED)
 	go run ./docs/reference $(DESCRIBED) docs/reference/examples docs/reference.md
+	cp config/components/monitoring/prometheusrule.yaml config/components/monitoring/dashboard.json charts/seldon-core-v2-setup/files/
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the Go code.

@@ -162,6 +162,7 @@ func strangers() []*apiextensionsv1.CustomResourceDefinition {
 	for _, kind := range [][2]string{
 		{"cert-manager.io", "Issuer"}, {"cert-manager.io", "Certificate"},
 		{"monitoring.coreos.com", "ServiceMonitor"}, {"monitoring.coreos.com", "PodMonitor"},
+		{"monitoring.coreos.com", "PrometheusRule"},
 	} {
 		group, kind := kind[0], kind[1]
 		plural := strings.ToLower(kind) + "s"

@@ -51,6 +51,9 @@ func TestChartsMeanTheSameAsKustomize(t *testing.T) {
 		{"the CRDs", crds, `keep: false`, "default", []string{"crd"}},
 		{"one namespace", setup, ``, "seldon-mesh", []string{"namespaced"}},
 		{"all namespaces", setup, `controller: {clusterwide: true}`, "seldon-system", []string{"default"}},
+		{"monitoring", setup, `
+controller: {clusterwide: true, metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}, grafanaDashboard: {enabled: true}}}
+dataPlaneMonitors: {enabled: true}`, "seldon-system", []string{"../test/charts/testdata/monitoring"}},
 		{"certificates", certs, ``, "team", []string{"../test/kustomize/testdata/certificates"}},
 		{"Servers as Deployments", setup, `useDeploymentsForServers: true`, "seldon-mesh", []string{"namespaced", "serverconfigs/deployments"}},
 	} {

@@ -129,6 +129,13 @@ securityContext:
 {{- if kindIs "invalid" .Values.controller.metrics.enabled }}{{ eq (include "seldon.mode" .) "all" }}{{ else }}{{ .Values.controller.metrics.enabled }}{{ end }}
 {{- end }}
 
+{{- /* Refuses what reads metrics that nobody can read, for (list $ key). */}}
+{{- define "seldon.needsMetrics" -}}
+{{- if ne (include "seldon.metrics" (index . 0)) "true" }}
+{{- fail (printf "controller.metrics.%s.enabled needs controller.metrics.enabled=true: otherwise metrics are for the pod itself" (index . 1)) }}
+{{- end }}
+{{- end }}
+
 {{- /* "true" if the ClusterRoles are this release's. */}}
 {{- define "seldon.ownsClusterRoles" -}}
 {{- not (include "seldon.on" .Values.controller.skipClusterRoleCreation) }}
