@@ -26,6 +26,7 @@ BIN := $(CURDIR)/bin
 CONTROLLER_GEN := $(BIN)/controller-gen
 KUSTOMIZE := $(BIN)/kustomize
 GOLANGCI_LINT := $(BIN)/golangci-lint
+# HELM=PATH has tests and release run another one, such as a Helm 3.
 HELM := $(BIN)/helm
 BUF := $(BIN)/buf
 PROTOC_GEN_GO := $(BIN)/protoc-gen-go
@@ -185,13 +186,13 @@ release: $(KUSTOMIZE) $(HELM) ## Write image, manifests, charts and checksums of
 $(CONTROLLER_GEN): PACKAGE := sigs.k8s.io/controller-tools/cmd/controller-gen
 $(KUSTOMIZE): PACKAGE := sigs.k8s.io/kustomize/kustomize/v5
 $(GOLANGCI_LINT): PACKAGE := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-$(HELM): PACKAGE := helm.sh/helm/v4/cmd/helm
+$(BIN)/helm: PACKAGE := helm.sh/helm/v4/cmd/helm
 
 $(GLUA): PACKAGE := github.com/yuin/gopher-lua/cmd/glua
 $(BUF): PACKAGE := github.com/bufbuild/buf/cmd/buf
 $(PROTOC_GEN_GO_GRPC): PACKAGE := google.golang.org/grpc/cmd/protoc-gen-go-grpc
 
-$(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT) $(HELM) $(GLUA) $(BUF) $(PROTOC_GEN_GO_GRPC): hack/tools/go.mod hack/tools/go.sum
+$(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT) $(BIN)/helm $(GLUA) $(BUF) $(PROTOC_GEN_GO_GRPC): hack/tools/go.mod hack/tools/go.sum
 	@echo 'Building $(notdir $@); the first time this takes a while.'
 	@cd hack/tools && CGO_ENABLED=0 go build -trimpath -o $@ $(PACKAGE) && touch $@
 

@@ -1,7 +1,10 @@
 package charts_test
 
 import (
+	"context"
+	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -27,23 +30,7 @@ const restricted = "restricted"
 // The API server takes all that the charts render, field by field, and admits what
 // becomes a pod to a namespace that wants pods to be restricted.
 func TestTheAPIServerTakesIt(t *testing.T) {
-	cluster, err := controlplane.Start(t.Context(), controlplane.Options{APIServerOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	// With the program, so that its record of the release is known to fit a Secret.
-	install := helm.Helm{Home: t.TempDir(), Kubeconfig: cluster.KubeconfigPath()}
-	if _, err := install.Run(t.Context(), nil, "install", "crds", helm.Chart(crds), "--namespace", "default"); err != nil {
-		t.Fatalf("install the CRDs: %v", err)
-	}
-	if _, err := envtest.InstallCRDs(cluster.Config(), envtest.CRDInstallOptions{CRDs: strangers()}); err != nil {
-		t.Fatal(err)
-	}
+	cluster := apiServer(t)
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
@@ -88,6 +75,42 @@ func TestTheAPIServerTakesIt(t *testing.T) {
 			}
 		}
 	})
+}
+
+// shared is the API server of all tests that ask for it.
+var shared *controlplane.ControlPlane
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared != nil {
+		if err := shared.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
+// apiServer is one with the kinds of all objects in the charts.
+func apiServer(t *testing.T) *controlplane.ControlPlane {
+	t.Helper()
+	if shared != nil {
+		return shared
+	}
+	started, err := controlplane.Start(context.Background(), controlplane.Options{APIServerOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared = started
+	// With the program, so that its record of the release is known to fit a Secret.
+	install := helm.Helm{Home: t.TempDir(), Kubeconfig: shared.KubeconfigPath()}
+	if _, err := install.Run(t.Context(), nil, "install", "crds", helm.Chart(crds), "--namespace", "default"); err != nil {
+		t.Fatalf("install the CRDs: %v", err)
+	}
+	if _, err := envtest.InstallCRDs(shared.Config(), envtest.CRDInstallOptions{CRDs: strangers()}); err != nil {
+		t.Fatal(err)
+	}
+	return shared
 }
 
 // prepare makes what has to be there before the charts.

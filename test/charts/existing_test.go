@@ -26,14 +26,20 @@ func existing(t *testing.T, chart string) values {
 	return with
 }
 
-// notes are what Helm tells whoever installs a chart.
+// notes are what Helm tells whoever installs a chart. Helm 3 wants an API server for
+// that.
 func notes(t *testing.T, chart string, with values) string {
 	t.Helper()
+	namespace := "told"
+	if chart == crds {
+		namespace = "default" // where their release is
+	}
 	content, err := yaml.Marshal(with)
 	if err != nil {
 		t.Fatal(err)
 	}
-	told, err := run(t, content, "install", "release", helm.Chart(chart), "--namespace", "seldon-mesh", "--values", "-", "--dry-run=client")
+	told, err := helm.Helm{Home: t.TempDir(), Kubeconfig: apiServer(t).KubeconfigPath()}.Run(t.Context(), content,
+		"upgrade", chart, helm.Chart(chart), "--install", "--dry-run=client", "--values", "-", "--namespace", namespace)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,5 @@
-// Package helm runs the program that users have, as `make bin/helm` builds it, for
-// tests.
+// Package helm runs the program that users have, for tests: that which `make` builds
+// into bin/helm, or the one that the variable HELM names.
 package helm
 
 import (
@@ -27,9 +27,12 @@ type Helm struct {
 // Run runs it, reading input, and returns what it printed. What it complained of is
 // in the error.
 func (h Helm) Run(ctx context.Context, input []byte, arguments ...string) (string, error) {
-	program := filepath.Join(root(), "bin", "helm")
+	program := cmp.Or(os.Getenv("HELM"), filepath.Join("bin", "helm"))
+	if !filepath.IsAbs(program) {
+		program = filepath.Join(root(), program)
+	}
 	if _, err := os.Stat(program); err != nil {
-		return "", fmt.Errorf("%w: build it by make bin/helm", err)
+		return "", fmt.Errorf("%w: `make test` builds it, or takes yours as HELM=PATH", err)
 	}
 	command := exec.CommandContext(ctx, program, arguments...)
 	// Variables of Helm say which cluster, namespace, storage and more.
