@@ -216,12 +216,20 @@ func TestSnippetsAreValid(t *testing.T) {
 // Go snippets are pieces of a file that compiles.
 func TestGoSnippetsCompile(t *testing.T) {
 	compiled := undented(read(t, "engine_example_test.go"))
+	found := 0
 	for page, content := range pages(t) {
 		for _, b := range blocks(content) {
-			if b.info == "go" && !strings.Contains(compiled, undented(b.text)) {
+			if b.info != "go" {
+				continue
+			}
+			found++
+			if !strings.Contains(compiled, undented(b.text)) {
 				t.Errorf("%s: engine_example_test.go does not hold\n%s", page, b.text)
 			}
 		}
+	}
+	if found == 0 {
+		t.Error("no snippet is Go")
 	}
 }
 

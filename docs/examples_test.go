@@ -46,13 +46,16 @@ func TestExamplesGiveTheirResults(t *testing.T) {
 		serverConfigs: map[string]*v1alpha1.ServerConfig{},
 	}
 	pending := ""
+	results := 0
 	for _, b := range blocks(read(t, mergingPage)) {
 		switch b.info {
 		case resultYAML:
 			pending = ""
+			results++
 			e.compare(t, documents(t, mergingPage, b))
 		case resultText:
 			pending = ""
+			results++
 			if want := strings.TrimSpace(b.text); e.err == nil || !strings.Contains(e.err.Error(), want) {
 				t.Errorf("got error %v, the page says %s", e.err, want)
 			}
@@ -70,6 +73,9 @@ func TestExamplesGiveTheirResults(t *testing.T) {
 	}
 	if pending != "" {
 		t.Errorf("no result is shown for\n%s", pending)
+	}
+	if results < 10 {
+		t.Errorf("%s: only %d results are shown", mergingPage, results)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/test/status"
 )
 
 // A GitOps tool renders charts, applies them server-side as a manager of its own,
@@ -71,7 +72,7 @@ var _ = Describe("A GitOps tool", Ordered, func() {
 })
 
 // sharedFields are the fields that the operator owns of what a manager renders, by
-// object. Of the operator's own Deployment and the like it writes none at all.
+// object. Of configurations it owns none at all.
 func (i installation) sharedFields(manager string) map[string]string {
 	GinkgoHelper()
 	found := map[string]string{}
@@ -83,6 +84,8 @@ func (i installation) sharedFields(manager string) map[string]string {
 		Expect(user.Get(lifetime, client.ObjectKeyFromObject(object), object)).To(Succeed())
 		renders, operators := fields(object, manager), fields(object, "seldon-operator")
 		Expect(renders.Empty()).To(BeFalse(), "%s owns nothing of %T %s", manager, object, object.GetName())
+		_, has := object.(status.Object)
+		Expect(operators.Empty()).To(Equal(!has), "of %T %s the operator owns %s", object, object.GetName(), operators)
 		if shared := renders.Intersection(operators); !shared.Empty() {
 			found[object.GetName()] = shared.String()
 		}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-cmp/cmp"
@@ -95,11 +96,8 @@ var _ = DescribeTableSubtree("A migration from the existing operator", Ordered, 
 		if e.flags != nil {
 			applies = metav1.ManagedFieldsOperationApply
 		}
-		for _, entry := range configuration.ManagedFields {
-			if entry.Manager == "helm" {
-				Expect(entry.Operation).To(Equal(applies))
-			}
-		}
+		byHelm := slices.DeleteFunc(configuration.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool { return entry.Manager != "helm" })
+		Expect(byHelm).To(HaveExactElements(HaveField("Operation", applies)))
 		role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "seldon-v2-manager-role"}}
 		Expect(exists(role)()).To(Equal(i.values != nil))
 	})
