@@ -24,12 +24,18 @@ var _ = Describe("A GitOps tool", Ordered, func() {
 	i := installation{operator: "apply", data: "apply"}
 	manifests := map[string]string{}
 	BeforeAll(func() {
+		Expect(user.Create(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: i.data}})).To(Succeed())
+		startScheduler(i.data)
 		DeferCleanup(func() {
+			// While the scheduler is there, and before the CRDs, whose end looks every five
+			// seconds for what is left of theirs.
+			for _, object := range []client.Object{i.model(), i.server("mlserver"), i.server("triton"), i.runtime()} {
+				Expect(user.Delete(lifetime, object)).To(Succeed())
+				untilGone(object)
+			}
 			removeCRDs()
 			Expect(user.Delete(lifetime, deployment(i.operator, operator))).To(Succeed())
 		})
-		Expect(user.Create(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: i.data}})).To(Succeed())
-		startScheduler(i.data)
 		for _, release := range releases {
 			manifests[release] = filepath.Join(GinkgoT().TempDir(), release+".yaml")
 			rendered := i.helm("template", release, chartOf(release), "--no-hooks")

@@ -117,11 +117,27 @@ func (i installation) uninstall(order ...string) {
 	untilGone(i.model())
 }
 
+// going are namespaces that are empty and being deleted: their own controller looks
+// again only after some seconds, in which the tests go on.
+var going []*corev1.Namespace
+
+var _ = AfterSuite(func() {
+	for _, namespace := range going {
+		untilGone(namespace)
+	}
+})
+
 func deleteNamespace(name string) {
 	GinkgoHelper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	Expect(user.Delete(lifetime, namespace)).To(Succeed())
-	untilGone(namespace)
+	going = append(going, namespace)
+	left(name).Should(BeEmpty())
+	records := &corev1.SecretList{} // Helm's, which are not counted there
+	Eventually(func() []corev1.Secret {
+		Expect(user.List(lifetime, records, client.InNamespace(name))).To(Succeed())
+		return records.Items
+	}).Should(BeEmpty())
 }
 
 func definitions() []apiextensionsv1.CustomResourceDefinition {
