@@ -92,7 +92,7 @@ verify: generate manifests ## Fail if generated files or go.mod files are stale.
 	done
 
 .PHONY: test
-test: controlplane $(HELM) $(MONITORING) $(GLUA) ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
+test: controlplane $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
 	$(strip $(TEST) $(TESTFLAGS)) $(PACKAGES)
 
 .PHONY: bench

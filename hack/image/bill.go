@@ -33,7 +33,7 @@ func writeBill(path string, p program, image v1.Image, version string) error {
 		PackageExternalReferences: purl("oci", entrypoint[1:], digest.String()),
 	}
 	main := packageOf(&p.info.Main)
-	main.PackageVersion, main.PackageExternalReferences = version, purl("golang", p.info.Main.Path, version)
+	main.PackageVersion = version
 	document := spdx.Document{
 		SPDXVersion: spdx.Version, DataLicense: spdx.DataLicense, SPDXIdentifier: "DOCUMENT",
 		DocumentName:      fmt.Sprintf("%s %s %s", p.info.Main.Path, version, p.platform),
@@ -70,7 +70,7 @@ func writeBill(path string, p program, image v1.Image, version string) error {
 func packageOf(m *debug.Module) spdx.Package {
 	p := spdx.Package{
 		PackageName: m.Path, PackageVersion: m.Version, PackageSPDXIdentifier: identifier(m.Path),
-		PackageExternalReferences: purl("golang", m.Path, m.Version),
+		PackageExternalReferences: purl("golang", m.Path, strings.TrimPrefix(m.Version, "(devel)")),
 	}
 	if path, err := module.EscapePath(m.Path); err == nil && m.Sum != "" {
 		p.PackageDownloadLocation = fmt.Sprintf("https://proxy.golang.org/%s/@v/%s.zip", path, m.Version)
@@ -91,10 +91,12 @@ func identifier(path string) common.ElementID {
 	}, path))
 }
 
-// purl is a package URL, by which scanners know what a package is.
+// purl is a package URL, by which scanners know what a package is. The version of a
+// module is that of its tag, v included; what was built of no commit has none.
 func purl(kind, name, version string) []*spdx.PackageExternalReference {
-	return []*spdx.PackageExternalReference{{
-		Category: common.CategoryPackageManager, RefType: common.TypePackageManagerPURL,
-		Locator: fmt.Sprintf("pkg:%s/%s@%s", kind, name, strings.NewReplacer(":", "%3A", "+", "%2B").Replace(version)),
-	}}
+	locator := fmt.Sprintf("pkg:%s/%s", kind, name)
+	if version != "" {
+		locator += "@" + strings.NewReplacer(":", "%3A", "+", "%2B").Replace(version)
+	}
+	return []*spdx.PackageExternalReference{{Category: common.CategoryPackageManager, RefType: common.TypePackageManagerPURL, Locator: locator}}
 }

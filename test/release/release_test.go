@@ -31,8 +31,9 @@ const (
 
 // TestRelease has one release for all of its parts: it takes some time to make.
 func TestRelease(t *testing.T) {
-	first, commit := release(t)
-	second, _ := release(t)
+	from := sources(t)
+	first, second := release(t, from), release(t, clone(t, from))
+	commit := strings.TrimSpace(run(t, from, "git", "rev-parse", "HEAD"))
 
 	t.Run("is the same wherever it is made", func(t *testing.T) {
 		for name, content := range first {
@@ -130,41 +131,80 @@ func TestRelease(t *testing.T) {
 }
 
 func TestReleaseRefuses(t *testing.T) {
-	full := t.TempDir()
-	if err := os.WriteFile(filepath.Join(full, "mine"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	from := sources(t)
+	changed, worktree := clone(t, from), filepath.Join(t.TempDir(), "worktree")
+	run(t, from, "git", "worktree", "add", "--quiet", worktree)
+	write(t, filepath.Join(changed, "new.go"), "package main")
+	foreign, mixed := t.TempDir(), earlier(t)
+	write(t, filepath.Join(foreign, "image.tar"), "")
+	write(t, filepath.Join(mixed, "mine"), "")
 	for name, c := range map[string]struct {
-		arguments []string
-		want      string
+		sources, version, dist string
+		want                   string
 	}{
-		"a version that is none":            {[]string{"VERSION=latest", "DIST=" + t.TempDir()}, "make release VERSION=0.1.0"},
-		"to remove what it did not make":    {[]string{"VERSION=" + version, "DIST=" + full}, "holds something else than a release"},
-		"to make a release without version": {[]string{"DIST=" + t.TempDir()}, "make release VERSION=0.1.0"},
+		"a version that is none":        {from, "latest", earlier(t), "make release VERSION=0.1.0"},
+		"the version of no release":     {from, "dev", earlier(t), "make release VERSION=0.1.0"},
+		"a folder with something else":  {from, version, foreign, "such as image.tar"},
+		"a release with something else": {from, version, mixed, "such as mine"},
+		"a commit without its tag":      {from, "0.0.2", earlier(t), "git tag v0.0.2"},
+		"what is not committed":         {changed, version, earlier(t), "?? new.go"},
+		"a linked worktree":             {worktree, version, earlier(t), "make the release in a clone"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			command := exec.Command("make", append([]string{"-C", "../..", "release"}, c.arguments...)...)
-			command.Env = environment()
-			if out, err := command.CombinedOutput(); err == nil || !strings.Contains(string(out), c.want) {
+			before := names(t, c.dist)
+			if out, err := makeRelease(t, c.sources, "VERSION="+c.version, "DIST="+c.dist).CombinedOutput(); err == nil || !strings.Contains(string(out), c.want) {
 				t.Errorf("got %v and %s; want %q", err, out, c.want)
+			}
+			if after := names(t, c.dist); !slices.Equal(before, after) {
+				t.Errorf("%v are left of %v", after, before)
 			}
 		})
 	}
-	if _, err := os.Stat(filepath.Join(full, "mine")); err != nil {
-		t.Error(err)
+}
+
+func names(t *testing.T, folder string) (found []string) {
+	t.Helper()
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		found = append(found, entry.Name())
+	}
+	return found
+}
+
+// earlier is a folder with an earlier release, of one file that none has now.
+func earlier(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	write(t, filepath.Join(folder, "old"), "")
+	write(t, filepath.Join(folder, "SHA256SUMS"), strings.Repeat("0", sha256.Size*2)+"  old\n")
+	return folder
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
-// release copies the sources to a new folder, commits them there, always as the
-// same commit, and makes a release. It returns its files and the commit.
-func release(t *testing.T) (map[string][]byte, string) {
+// sources copies the sources to a new folder, and commits and tags them there.
+func sources(t *testing.T) string {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
 	to := t.TempDir()
-	for path := range strings.SplitSeq(run(t, root, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"), "\x00") {
+	list := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	list.Dir = root
+	files, err := list.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", list, err)
+	}
+	for path := range strings.SplitSeq(string(files), "\x00") {
 		info, err := os.Lstat(filepath.Join(root, path))
 		if errors.Is(err, os.ErrNotExist) || path == "" || err == nil && !info.Mode().IsRegular() {
 			continue // deleted and not yet committed, or no source
@@ -182,34 +222,64 @@ func release(t *testing.T) (map[string][]byte, string) {
 	}
 	run(t, to, "git", "init", "--quiet")
 	run(t, to, "git", "add", "--all")
-	run(t, to, "git", "commit", "--quiet", "--no-gpg-sign", "--message", "Sources")
-	dist := filepath.Join(t.TempDir(), "release")
-	// The tools are those of this repository, which the copy's files look newer than.
-	run(t, to, "make", "release", "VERSION="+version, "IMAGE="+image, "DIST="+dist,
-		"KUSTOMIZE="+filepath.Join(root, "bin/kustomize"), "HELM="+filepath.Join(root, "bin/helm"),
-		"--assume-old=hack/tools/go.mod", "--assume-old=hack/tools/go.sum")
-	if changed := run(t, to, "git", "status", "--porcelain"); changed != "" {
-		t.Errorf("the release changed the sources: %s", changed)
-	}
-	entries, err := os.ReadDir(dist)
+	run(t, to, "git", "commit", "--quiet", "--message", "Sources")
+	run(t, to, "git", "tag", "v"+version)
+	return to
+}
+
+// clone makes another folder of sources, with the same commit and tag.
+func clone(t *testing.T, from string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "clone")
+	run(t, from, "git", "clone", "--quiet", ".", to)
+	return to
+}
+
+// makeRelease is the command that makes a release of sources, with the tools of this
+// repository, which the copy's files look newer than.
+func makeRelease(t *testing.T, sources string, arguments ...string) *exec.Cmd {
+	t.Helper()
+	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string][]byte{}
-	for _, entry := range entries {
-		if files[entry.Name()], err = os.ReadFile(filepath.Join(dist, entry.Name())); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return files, strings.TrimSpace(run(t, to, "git", "rev-parse", "HEAD"))
+	command := exec.Command("make", append(arguments, "release",
+		"KUSTOMIZE="+filepath.Join(root, "bin/kustomize"), "HELM="+filepath.Join(root, "bin/helm"),
+		"--assume-old=hack/tools/go.mod", "--assume-old=hack/tools/go.sum")...)
+	command.Dir, command.Env = sources, environment()
+	return command
 }
 
-// environment is that of the test, without what a make that runs it hands down.
+// release makes a release and returns its files.
+func release(t *testing.T, from string) map[string][]byte {
+	t.Helper()
+	dist := earlier(t)
+	if out, err := makeRelease(t, from, "VERSION="+version, "IMAGE="+image, "DIST="+dist).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if changed := run(t, from, "git", "status", "--porcelain"); changed != "" {
+		t.Errorf("the release changed the sources: %s", changed)
+	}
+	files := map[string][]byte{}
+	for _, name := range names(t, dist) {
+		content, err := os.ReadFile(filepath.Join(dist, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = content
+	}
+	return files
+}
+
+// environment is that of the test, without what a make that runs it hands down and
+// without the settings of git of whoever runs it, by which commits may be signed.
 func environment() []string {
-	return slices.DeleteFunc(os.Environ(), func(variable string) bool {
+	mine := slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
-		return slices.Contains([]string{"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "VERSION", "IMAGE", "DIST", "PLATFORMS"}, name)
+		return strings.HasPrefix(name, "GIT_") || slices.Contains([]string{"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "VERSION", "IMAGE", "DIST", "PLATFORMS"}, name)
 	})
+	return append(mine, "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_DATE=2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE=2026-01-02T03:04:05Z",
+		"GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@example.com", "GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@example.com")
 }
 
 // run returns what a command prints, and ends the test if it fails.
@@ -217,8 +287,7 @@ func run(t *testing.T, directory, name string, arguments ...string) string {
 	t.Helper()
 	command := exec.Command(name, arguments...)
 	command.Dir = directory
-	command.Env = append(environment(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_DATE=2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE=2026-01-02T03:04:05Z",
-		"GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@example.com", "GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@example.com")
+	command.Env = environment()
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	if err := command.Run(); err != nil {
@@ -286,15 +355,19 @@ func checkBill(t *testing.T, bill, program []byte, digest string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{info.Main.Path + " " + version, "stdlib " + strings.TrimPrefix(info.GoVersion, "go")}
+	goVersion := strings.TrimPrefix(info.GoVersion, "go")
+	want := []string{
+		info.Main.Path + " " + version + " pkg:golang/" + info.Main.Path + "@v" + version, "stdlib " + goVersion + " pkg:golang/stdlib@" + goVersion,
+	}
 	for _, dependency := range info.Deps {
-		want = append(want, dependency.Path+" "+dependency.Version)
+		want = append(want, dependency.Path+" "+dependency.Version+" pkg:golang/"+dependency.Path+"@"+strings.ReplaceAll(dependency.Version, "+", "%2B"))
 	}
 	var document struct {
 		SPDXVersion string
 		Packages    []struct {
 			Name, SPDXID, VersionInfo, PrimaryPackagePurpose string
 			Checksums                                        []struct{ ChecksumValue string }
+			ExternalRefs                                     []struct{ ReferenceLocator string }
 		}
 		Relationships []struct{ RelatedSPDXElement string }
 	}
@@ -303,7 +376,7 @@ func checkBill(t *testing.T, bill, program []byte, digest string) {
 	for _, p := range document.Packages {
 		identifiers = append(identifiers, p.SPDXID)
 		if p.PrimaryPackagePurpose != "CONTAINER" {
-			got = append(got, p.Name+" "+p.VersionInfo)
+			got = append(got, p.Name+" "+p.VersionInfo+" "+p.ExternalRefs[0].ReferenceLocator)
 		} else if "sha256:"+p.Checksums[0].ChecksumValue != digest {
 			t.Errorf("it is of the image %v, want %s", p.Checksums, digest)
 		}
