@@ -3,8 +3,10 @@
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=0.1.0 --tag NAME .
 #
 # `make image` makes one without Docker and without a base image.
-ARG GO_IMAGE=docker.io/library/golang:1.26
-ARG BASE_IMAGE=gcr.io/distroless/static:nonroot
+# Tags can be moved: give images by digest for a build that stays the same, see
+# docs/releasing.md. The base has no tags of versions.
+ARG GO_IMAGE=docker.io/library/golang:1.26.8
+ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot
 
 # Go compiles for other platforms by itself, so that nothing is emulated.
 FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build

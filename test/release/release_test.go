@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	goversion "go/version"
 	"io"
 	"os"
 	"os/exec"
@@ -159,6 +160,25 @@ func TestReleaseRefuses(t *testing.T) {
 				t.Errorf("%v are left of %v", after, before)
 			}
 		})
+	}
+}
+
+// The Dockerfile's Go is one exact version, and not older than what go.mod asks for.
+func TestDockerfileHasTheVersionOfGo(t *testing.T) {
+	find := func(file, pattern string) string {
+		content, err := os.ReadFile(filepath.Join("../..", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile(pattern).FindSubmatch(content)
+		if found == nil {
+			t.Fatalf("%s: nothing matches %s", file, pattern)
+		}
+		return "go" + string(found[1])
+	}
+	image, wanted := find("Dockerfile", `(?m)^ARG GO_IMAGE=\S+:(\d+\.\d+\.\d+)$`), find("go.mod", `(?m)^go (\S+)$`)
+	if goversion.Compare(image, wanted) < 0 {
+		t.Errorf("the image has %s, go.mod wants %s", image, wanted)
 	}
 }
 
