@@ -232,6 +232,25 @@ func watchAll(ctx context.Context, caches cache.Cache) error {
 	return nil
 }
 
+// Start runs the manager until ctx ends. Synced tells whether its caches are.
+//
+// A manager that is to end before that never does (controller-runtime v0.25,
+// runnableGroup.Start: it waits on for them, and takes a processor for it). It has
+// begun nothing by then that has to end, so it is left.
+func Start(ctx context.Context, mgr manager.Manager, synced func() bool) error {
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	if !synced() {
+		return nil
+	}
+	return <-ended
+}
+
 // CachesSynced is a readiness check: it passes once the caches hold the cluster.
 func CachesSynced(ctx context.Context, caches cache.Cache) func(*http.Request) error {
 	synced := make(chan struct{})

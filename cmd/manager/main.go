@@ -3,6 +3,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,9 +15,11 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -117,9 +120,19 @@ func run(arguments []string) error {
 	// Only the lists at the start are large. Unpacking them costs more than it
 	// saves within a cluster, and the buffers for it stay.
 	config.DisableCompression = true
+	ctx, end := context.WithCancel(ctrl.SetupSignalHandler())
+	defer end()
+	live, err := client.New(config, client.Options{Scheme: newScheme()})
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	listed, err := controllers.FindListed(ctx, live, flags.operator, namespaces)
+	if err != nil {
+		return err
+	}
 	mgr, err := ctrl.NewManager(config, manager.Options{
 		Scheme:                        newScheme(),
-		Cache:                         controllers.CacheOptions(flags.operator, namespaces),
+		Cache:                         controllers.CacheOptions(flags.operator, listed.Present),
 		Metrics:                       flags.metricsOptions(),
 		HealthProbeBindAddress:        flags.probeAddress,
 		LeaderElection:                flags.leaderElect,
@@ -135,19 +148,25 @@ func run(arguments []string) error {
 	if err != nil {
 		return err
 	}
-	ctx := ctrl.SetupSignalHandler()
+	ready := controllers.CachesSynced(ctx, mgr.GetCache())
 	err = errors.Join(
+		metrics.Registry.Register(listed),
 		controllers.Setup(ctx, mgr, controllers.Options{
 			Namespace: flags.operator, UseDeploymentsForServers: flags.deployments, Concurrency: flags.concurrency,
 			SchedulerAddress: flags.scheduler, TLS: tls, Silence: flags.silence, DeletionDeadline: flags.deadline,
 		}),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
-		mgr.AddReadyzCheck("caches", controllers.CachesSynced(ctx, mgr.GetCache())),
+		mgr.AddReadyzCheck("caches", ready),
 	)
 	if err != nil {
 		return err
 	}
-	return mgr.Start(ctx)
+	synced := func() bool { return ready(nil) == nil }
+	go func() {
+		listed.UntilChanged(ctx, synced)
+		end() // the container is started again
+	}()
+	return controllers.Start(ctx, mgr, synced)
 }
 
 // operatorNamespace is where the operator runs, and its configurations are.

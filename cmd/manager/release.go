@@ -4,6 +4,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -49,7 +51,15 @@ func release(arguments []string) error {
 			return err
 		}
 	}
-	return controllers.Release(ctx, to, namespaces, func(kind string, object client.Object) {
+	// Asked after the operator was stopped: what is gone now does not come into the way.
+	listed, err := controllers.FindListed(ctx, to, within.operator, namespaces)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(listed.Absent)) {
+		fmt.Printf("skipped namespace %s, which is gone, or the operator's Role in it is (%v): if it is there, make the Role and run this again\n", name, listed.Absent[name])
+	}
+	return controllers.Release(ctx, to, listed.Present, func(kind string, object client.Object) {
 		fmt.Printf("released %s %s/%s\n", kind, object.GetNamespace(), object.GetName())
 	})
 }
