@@ -6,7 +6,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
@@ -21,8 +24,9 @@ type meters struct {
 	registry prometheus.Registerer
 	lifetime context.Context // set by Start, before anybody asks
 
-	changes *prometheus.CounterVec
-	ready   *prometheus.HistogramVec
+	changes  *prometheus.CounterVec
+	ready    *prometheus.HistogramVec
+	failures rate.Sometimes
 }
 
 // collectTimeout bounds the wait for a cache that is not synced yet.
@@ -38,14 +42,14 @@ var (
 
 func newMeters(cache client.Reader, registry prometheus.Registerer) *meters {
 	return &meters{
-		cache: cache, registry: registry,
+		cache: cache, registry: registry, failures: rate.Sometimes{Interval: tellAgain},
 		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seldon_child_changes_total",
 			Help: "Children that were put back, deleted or rolled, by the reason of the Event that tells of it.",
 		}, []string{"kind", "namespace", "reason"}),
 		ready: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "seldon_time_to_ready_seconds",
-			Help:    "Time from an object's creation, or from when it ceased to be ready, until it was ready.",
+			Help:    "Time until the condition Ready of an object turned True, since it had turned False or Unknown last, for whatever reason, or else since the object was created.",
 			Buckets: []float64{1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600},
 		}, []string{"kind"}),
 	}
@@ -78,10 +82,15 @@ func (m *meters) Collect(to chan<- prometheus.Metric) {
 	for _, list := range []client.ObjectList{
 		&v1alpha1.SeldonRuntimeList{}, &v1alpha1.ServerList{}, &v1alpha1.ModelList{}, &v1alpha1.PipelineList{}, &v1alpha1.ExperimentList{},
 	} {
-		// A list that fails must not cost the others and all other metrics.
-		if m.cache.List(ctx, list, client.UnsafeDisableDeepCopy) == nil {
-			collectObjects(to, list)
+		if err := m.cache.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+			// An invalid metric would tell it, too, but the manager's handler then serves none
+			// at all.
+			m.failures.Do(func() {
+				ctrl.LoggerFrom(m.lifetime).WithName("metrics").Error(err, "Objects cannot be counted", "list", fmt.Sprintf("%T", list))
+			})
+			continue
 		}
+		collectObjects(to, list)
 	}
 	m.changes.Collect(to)
 	m.ready.Collect(to)
@@ -125,8 +134,9 @@ func (m *meters) changed(namespace, reason string, children []composition.Key) {
 	}
 }
 
-// turnedReady measures how long object was not ready; old is its condition from
-// before, nil if it had none.
+// turnedReady measures how long object has been waiting to be ready; old is its
+// condition from before, nil if it had none. False and Unknown are told apart: who
+// turns from one to the other begins anew.
 func (m *meters) turnedReady(object client.Object, old *metav1.Condition) {
 	since := object.GetCreationTimestamp()
 	if old != nil {
@@ -135,7 +145,16 @@ func (m *meters) turnedReady(object client.Object, old *metav1.Condition) {
 	m.ready.WithLabelValues(kindOf(object)).Observe(time.Since(since.Time).Seconds())
 }
 
-// forget ends the series of a namespace without a SeldonRuntime.
-func (m *meters) forget(namespace string) {
-	m.changes.DeletePartialMatch(prometheus.Labels{"namespace": namespace})
+// forgetSeries ends the series of a namespace that has nothing left with children.
+func (e *environment) forgetSeries(ctx context.Context, namespace string) error {
+	for _, list := range []client.ObjectList{&v1alpha1.SeldonRuntimeList{}, &v1alpha1.ServerList{}} {
+		if err := e.client.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("look what is left in namespace %s: %w", namespace, err)
+		}
+		if meta.LenList(list) > 0 {
+			return nil
+		}
+	}
+	e.meters.changes.DeletePartialMatch(prometheus.Labels{"namespace": namespace})
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -71,9 +72,31 @@ var _ = Describe("Metrics", func() {
 		Eventually(objects("SeldonRuntime", "True")).Should(BeEquivalentTo(1))
 
 		By("deleting all of it")
+		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Annotations = nil })
+		Eventually(paused).Should(BeZero())
+		quiet(namespace)
+		edit(get(namespace, "seldon-agent", &corev1.ConfigMap{}), func(c *corev1.ConfigMap) { c.Data["agent.yaml"] = "x" })
+		Eventually(changes("ConfigMap", "DriftCorrected")).Should(BeEquivalentTo(1))
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
 		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
 		Eventually(objects("SeldonRuntime", "True")).Should(BeZero())
-		Eventually(changes("Deployment", "Pruned")).Should(BeZero())
+		Eventually(changes("ConfigMap", "DriftCorrected")).Should(BeZero())
+	})
+
+	It("end with the last of what has children, be that a Server", func() {
+		namespace := newNamespace()
+		changes := measured("seldon_child_changes_total", map[string]string{"kind": "StatefulSet", "namespace": namespace, "reason": "DriftCorrected"})
+		servers := []*v1alpha1.Server{newServer(namespace, "one", "mlserver"), newServer(namespace, "two", "mlserver")}
+		for _, server := range servers {
+			Eventually(exists(namespace, server.Name, &appsv1.StatefulSet{})).Should(BeTrue())
+		}
+		quiet(namespace)
+		edit(get(namespace, "one", &appsv1.StatefulSet{}), func(s *appsv1.StatefulSet) { s.Spec.Template.Spec.Containers[0].Image = "x" })
+		Eventually(changes).Should(BeEquivalentTo(1))
+		Expect(admin.Delete(lifetime, servers[1])).To(Succeed())
+		Eventually(measured("seldon_objects", map[string]string{"kind": "Server", "namespace": namespace, "ready": "False"})).Should(BeNumerically("<", 2))
+		Consistently(changes).Should(BeEquivalentTo(1), "there is another")
+		Expect(admin.Delete(lifetime, servers[0])).To(Succeed())
+		Eventually(changes).Should(BeZero())
 	})
 })

@@ -45,7 +45,6 @@ func (r *seldonRuntimeReconciler) closeSession(ctx context.Context, namespace st
 	served, err := r.hasRuntime(ctx, namespace)
 	if err == nil && !served {
 		r.relay.Close(namespace)
-		r.meters.forget(namespace)
 	}
 	return err
 }

@@ -52,7 +52,7 @@ func (r *seldonRuntimeReconciler) setup(ctx context.Context, mgr manager.Manager
 func (r *seldonRuntimeReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	runtime := &v1alpha1.SeldonRuntime{}
 	if err := r.client.Get(ctx, request.NamespacedName, runtime); err != nil {
-		return reconcile.Result{}, errors.Join(client.IgnoreNotFound(err), r.closeSession(ctx, request.Namespace))
+		return reconcile.Result{}, errors.Join(client.IgnoreNotFound(err), r.closeSession(ctx, request.Namespace), r.forgetSeries(ctx, request.Namespace))
 	}
 	if r.versions.behind(runtime) {
 		return reconcile.Result{RequeueAfter: cacheWait}, nil

@@ -53,10 +53,11 @@ func (r *serverReconciler) setup(ctx context.Context, mgr manager.Manager) error
 func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	server := &v1alpha1.Server{}
 	if err := r.client.Get(ctx, request.NamespacedName, server); err != nil {
-		if client.IgnoreNotFound(err) == nil {
-			r.relay.Gone(scheduler.Server, request.NamespacedName)
+		if client.IgnoreNotFound(err) != nil {
+			return reconcile.Result{}, err
 		}
-		return reconcile.Result{}, client.IgnoreNotFound(err)
+		r.relay.Gone(scheduler.Server, request.NamespacedName)
+		return reconcile.Result{}, r.forgetSeries(ctx, request.Namespace)
 	}
 	if r.versions.behind(server) {
 		return reconcile.Result{RequeueAfter: cacheWait}, nil
