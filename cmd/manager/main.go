@@ -150,7 +150,7 @@ func run(arguments []string) error {
 	}
 	ready := controllers.CachesSynced(ctx, mgr.GetCache())
 	err = errors.Join(
-		metrics.Registry.Register(listed),
+		metrics.Registry.Register(buildMetric()), metrics.Registry.Register(listed),
 		controllers.Setup(ctx, mgr, controllers.Options{
 			Namespace: flags.operator, UseDeploymentsForServers: flags.deployments, Concurrency: flags.concurrency,
 			SchedulerAddress: flags.scheduler, TLS: tls, Silence: flags.silence, DeletionDeadline: flags.deadline,

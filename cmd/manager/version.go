@@ -8,7 +8,6 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
 // version is set by the build (-X main.version=…). Without it the version is
@@ -23,15 +22,16 @@ type build struct {
 	modified bool   // files differed from the commit
 }
 
-func init() {
+// buildMetric tells what runs.
+func buildMetric() prometheus.Collector {
 	b := thisBuild()
-	metrics.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "seldon_operator_build_info",
 		Help: "Always 1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{
 			"version": b.version, "commit": b.commit, "modified": strconv.FormatBool(b.modified), "goversion": runtime.Version(),
 		},
-	}, func() float64 { return 1 }))
+	}, func() float64 { return 1 })
 }
 
 // thisBuild is that of the running program.
