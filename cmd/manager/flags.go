@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +15,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/seldon-operator/seldon-operator/controllers/access"
 )
 
 // off, as an address, is nowhere.
@@ -181,4 +185,15 @@ func (s *settings) secureMetrics() bool {
 	host, _, _ := net.SplitHostPort(s.metricsAddress)
 	address := net.ParseIP(host)
 	return host != "localhost" && (address == nil || !address.IsLoopback())
+}
+
+// metricsOptions say how metrics are served.
+func (s *settings) metricsOptions() metricsserver.Options {
+	options := metricsserver.Options{BindAddress: s.metricsAddress, SecureServing: s.secureMetrics()}
+	if options.SecureServing {
+		options.FilterProvider = access.Filter
+		// Of no use to a scrape, and has been a way to exhaust servers (CVE-2023-44487).
+		options.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}
+	}
+	return options
 }
