@@ -126,7 +126,8 @@ func (s *settings) validate() ([]string, error) {
 	wrong := []error{err}
 	if s.logLevel != "" {
 		level, err := zapcore.ParseLevel(s.logLevel)
-		if err != nil {
+		// Those above would hide errors: nothing is logged at them.
+		if err != nil || level > zapcore.ErrorLevel {
 			wrong = append(wrong, fmt.Errorf("--log-level=%s is none of debug, info, warn, error", s.logLevel))
 		}
 		s.log.Level = level

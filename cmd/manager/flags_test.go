@@ -34,6 +34,8 @@ func TestFlags(t *testing.T) {
 		"no time to delete":           {arguments: "--clusterwide --deletion-deadline=0", wrong: []string{"--deletion-deadline=0s: give more than 0"}},
 		"a level":                     {arguments: "--clusterwide --log-level=warn"},
 		"an unknown level":            {arguments: "--clusterwide --log-level=loud", wrong: []string{"--log-level=loud is none of debug, info, warn, error"}},
+		"a level without errors":      {arguments: "--clusterwide --log-level=fatal", wrong: []string{"--log-level=fatal is none of debug, info, warn, error"}},
+		"a level for panics":          {arguments: "--clusterwide --log-level=DPanic", wrong: []string{"--log-level=DPanic is none of debug, info, warn, error"}},
 		"metrics without a colon":     {arguments: "--clusterwide --metrics-bind-address=8443", wrong: []string{"--metrics-bind-address=8443 is no address"}},
 		"probes at no number":         {arguments: "--clusterwide --health-probe-bind-address=:http", wrong: []string{"--health-probe-bind-address=:http is no address"}},
 		"no metrics, no probes":       {arguments: "--clusterwide --metrics-bind-address=0 --health-probe-bind-address=0"},
