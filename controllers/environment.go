@@ -36,6 +36,8 @@ const (
 	scalingManager = "seldon-operator-scaling"
 	// metadataManager owns the finalizers that we put on our own kinds.
 	metadataManager = "seldon-operator-metadata"
+	// releaseManager scales the operator's own Deployment down, and gives the field up.
+	releaseManager = "seldon-operator-release"
 )
 
 // policy is the engine's, for all instances.

@@ -76,9 +76,6 @@ func releaseAll(ctx context.Context, to client.Client, list client.ObjectList, n
 	return errors.Join(failures...)
 }
 
-// releaseManager is who scales an operator down.
-const releaseManager = "seldon-operator-release"
-
 // stopPoll is how often is looked whether pods are gone.
 const stopPoll = 500 * time.Millisecond
 

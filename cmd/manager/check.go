@@ -24,13 +24,9 @@ func check(arguments []string) error {
 	if err != nil {
 		return err
 	}
-	rest, err := ctrl.GetConfig()
+	to, err := connect()
 	if err != nil {
-		return fmt.Errorf("find the API server: %w", err)
-	}
-	to, err := client.New(rest, client.Options{Scheme: newScheme()})
-	if err != nil {
-		return fmt.Errorf("find the API server: %w", err)
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctrl.SetupSignalHandler(), timeout)
 	defer cancel()

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/go-logr/logr"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -72,6 +73,20 @@ func main() {
 
 // usageError is one of the command line.
 type usageError struct{ error }
+
+// connect makes the client of a program that prints what it does and logs nothing.
+func connect() (client.Client, error) {
+	ctrl.SetLogger(logr.Discard())
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the API server: %w", err)
+	}
+	to, err := client.New(config, client.Options{Scheme: newScheme()})
+	if err != nil {
+		return nil, fmt.Errorf("find the API server: %w", err)
+	}
+	return to, nil
+}
 
 // parse reads the flags that bind binds.
 func parse(arguments []string, bind func(*flag.FlagSet)) error {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
@@ -26,7 +25,7 @@ func release(arguments []string) error {
 	deployment := ""
 	err := parse(arguments, func(flags *flag.FlagSet) {
 		within.bind(flags)
-		flags.StringVar(&deployment, "stop-deployment", "", "the operator's Deployment in its own namespace, to scale to 0 first: an operator that runs puts finalizers back")
+		flags.StringVar(&deployment, "stop-deployment", "", "the operator's Deployment in its own namespace, to scale to 0 first, and whose pods to wait for, up to "+stopTimeout.String()+": an operator that runs puts finalizers back")
 		config.RegisterFlags(flags)
 	})
 	if err != nil {
@@ -36,14 +35,9 @@ func release(arguments []string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	rest, err := ctrl.GetConfig()
+	to, err := connect()
 	if err != nil {
-		return fmt.Errorf("find the API server: %w", err)
-	}
-	ctrl.SetLogger(logr.Discard())
-	to, err := client.New(rest, client.Options{Scheme: newScheme()})
-	if err != nil {
-		return fmt.Errorf("find the API server: %w", err)
+		return err
 	}
 	ctx := ctrl.SetupSignalHandler()
 	if deployment != "" {
