@@ -35,6 +35,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -248,9 +249,17 @@ func (k *Kubelet) find(namespace, name string) *pod {
 
 // Kill kills the process of a pod, which is told nothing. The container is then
 // started again, as restartPolicy says.
-func (k *Kubelet) Kill(namespace, name string) error {
+func (k *Kubelet) Kill(namespace, name string) error { return k.signal(namespace, name, os.Kill) }
+
+// Freeze halts the process of a pod, as a machine that hangs would: it does nothing
+// any more, and is not started again before it is killed.
+func (k *Kubelet) Freeze(namespace, name string) error {
+	return k.signal(namespace, name, syscall.SIGSTOP)
+}
+
+func (k *Kubelet) signal(namespace, name string, signal os.Signal) error {
 	if known := k.find(namespace, name); known != nil {
-		return known.signal(os.Kill)
+		return known.signal(signal)
 	}
 	return apierrors.NewNotFound(corev1.Resource("pods"), name)
 }

@@ -31,7 +31,8 @@ type request struct {
 	Verb       string `json:"verb"`
 	RequestURI string `json:"requestURI"`
 	User       struct {
-		Username string `json:"username"`
+		Username string              `json:"username"`
+		Extra    map[string][]string `json:"extra"`
 	} `json:"user"`
 	ObjectRef *struct {
 		Resource    string `json:"resource"`
@@ -48,6 +49,11 @@ type request struct {
 
 func (r request) String() string {
 	return fmt.Sprintf("%s %s: %d %s", r.Verb, r.RequestURI, r.ResponseStatus.Code, r.ResponseStatus.Message)
+}
+
+// pod is the one whose token was given: the replicas of an operator share an account.
+func (r request) pod() string {
+	return strings.Join(r.User.Extra["authentication.kubernetes.io/pod-name"], "")
 }
 
 // writes tells whether it changes something.
@@ -89,6 +95,10 @@ type right struct{ group, resource, verb string }
 func (r right) String() string {
 	return r.verb + " " + strings.TrimPrefix(r.group+"/", "/") + r.resource
 }
+
+// usedSince are the rights that an operator took in its requests from a mark on, which
+// is their number until then.
+func usedSince(namespace string, mark int) map[right]bool { return used(requestsOf(namespace)[mark:]) }
 
 // used are the rights that requests took.
 func used(requests []request) map[right]bool {

@@ -210,8 +210,9 @@ func (i *install) live() {
 
 	By("deletion of what is served, while the scheduler is away and while it is there")
 	scheduler.Kill()
+	mark := len(requestsOf(i.namespace))
 	remove(experiment)
-	Eventually(func() bool { return used(requestsOf(i.namespace))[right{"", "namespaces", "get"}] }).Should(BeTrue(), "it asks whether the namespace goes")
+	Eventually(func() bool { return usedSince(i.namespace, mark)[right{"", "namespaces", "get"}] }).Should(BeTrue(), "it asks whether the namespace goes")
 	Expect(scheduler.Restart(simulator.RestartOptions{})).To(Succeed())
 	untilGone(experiment)
 	remove(pipeline)
@@ -229,9 +230,10 @@ func (i *install) live() {
 		edit(each, func(each status.Object) { each.SetFinalizers(nil) })
 		untilGone(each)
 	}
+	mark = len(requestsOf(i.namespace))
 	Expect(scheduler.Restart(simulator.RestartOptions{})).To(Succeed())
 	for _, resource := range []string{"models", "pipelines", "experiments"} {
-		Eventually(func() bool { return used(requestsOf(i.namespace))[right{"mlops.seldon.io", resource, "get"}] }).Should(BeTrue(), resource)
+		Eventually(func() bool { return usedSince(i.namespace, mark)[right{"mlops.seldon.io", resource, "get"}] }).Should(BeTrue(), resource)
 	}
 
 	By("deletion of the runtime, with all that is served, in cascade")
@@ -242,13 +244,19 @@ func (i *install) live() {
 	for _, each := range []status.Object{pipeline, experiment, own} {
 		Eventually(ready(each)).Should(HavePrefix("True"))
 	}
+	lists := []client.ObjectList{&appsv1.StatefulSetList{}, &rbacv1.RoleList{}}
+	labelled := func(list client.ObjectList) int {
+		GinkgoHelper()
+		Expect(user.List(lifetime, list, client.InNamespace(namespace), client.HasLabels{ownerLabel})).To(Succeed())
+		return meta.LenList(list)
+	}
+	for _, list := range lists {
+		Expect(labelled(list)).NotTo(BeZero())
+	}
 	remove(runtime)
 	untilGone(experiment, pipeline, model, own, server, runtime)
-	for _, list := range []client.ObjectList{&appsv1.StatefulSetList{}, &rbacv1.RoleList{}} {
-		Eventually(func() int {
-			Expect(user.List(lifetime, list, client.InNamespace(namespace), client.HasLabels{ownerLabel})).To(Succeed())
-			return meta.LenList(list)
-		}).Should(BeZero())
+	for _, list := range lists {
+		Eventually(func() int { return labelled(list) }).Should(BeZero())
 	}
 	scheduler.Stop()
 }

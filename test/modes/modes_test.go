@@ -194,7 +194,7 @@ func servesMetricsOverTLS(i *install) {
 }
 
 func takesOver(i *install) {
-	It("has another replica take over, which writes nothing that is as it should be", func() {
+	It("has another replica take over from one that hangs, and writes nothing that is as it should be", func() {
 		newScheduler(i.home, nil)
 		runtime, model := newRuntime(i.home), newModel(i.home, "one")
 		Eventually(ready(runtime)).Should(HavePrefix("True"), i.log)
@@ -211,8 +211,9 @@ func takesOver(i *install) {
 				leader = pod
 			}
 		}
+		Expect(leader).NotTo(BeEmpty())
+		Expect(node.Freeze(i.namespace, leader)).To(Succeed())
 		mark := len(requestsOf(i.namespace))
-		Expect(node.Kill(i.namespace, leader)).To(Succeed())
 		Eventually(func() string {
 			Expect(user.Get(lifetime, client.ObjectKeyFromObject(lease), lease)).To(Succeed())
 			return *lease.Spec.HolderIdentity
@@ -222,12 +223,19 @@ func takesOver(i *install) {
 		// Server's status.
 		late := newPipeline(i.home, "late", "one")
 		Eventually(ready(late)).Should(HavePrefix("True"), i.log)
-		i.untilAvailable()
+		var wrote []request
 		for _, each := range requestsOf(i.namespace)[mark:] {
 			if each.writes() && each.ObjectRef.Namespace == i.home && each.ObjectRef.Resource != "events" {
-				Expect(each.ObjectRef.Name).To(Equal("late"), each.String())
+				wrote = append(wrote, each)
 			}
 		}
+		Expect(wrote).NotTo(BeEmpty())
+		for _, each := range wrote {
+			Expect(each.ObjectRef.Name).To(Equal("late"), each.String())
+			Expect(each.pod()).To(And(Not(Equal(leader)), BeElementOf(i.pods())), each.String())
+		}
+		Expect(node.Kill(i.namespace, leader)).To(Succeed())
+		i.untilAvailable()
 		for _, each := range []client.Object{late, model, runtime} {
 			remove(each)
 			untilGone(each)
