@@ -137,7 +137,8 @@ func run(arguments []string) error {
 	config.DisableCompression = true
 	ctx, end := context.WithCancel(ctrl.SetupSignalHandler())
 	defer end()
-	live, err := client.New(config, client.Options{Scheme: newScheme()})
+	scheme := newScheme()
+	live, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
 	}
@@ -146,7 +147,7 @@ func run(arguments []string) error {
 		return err
 	}
 	mgr, err := ctrl.NewManager(config, manager.Options{
-		Scheme:                        newScheme(),
+		Scheme:                        scheme,
 		Cache:                         controllers.CacheOptions(flags.operator, listed.Present),
 		Metrics:                       flags.metricsOptions(),
 		HealthProbeBindAddress:        flags.probeAddress,
