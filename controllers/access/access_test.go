@@ -239,8 +239,7 @@ func (w *world) testDecisions(t *testing.T) {
 	}
 }
 
-// What somebody may may change: it is asked for again, after a no sooner than after
-// a yes.
+// Rights change: an answer is asked for again, a no sooner than a yes.
 func (w *world) testAnswersHold(t *testing.T) {
 	clock := testingclock.NewFakeClock(time.Now())
 	s := w.serve(t, clock, nil)

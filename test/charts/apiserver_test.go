@@ -77,8 +77,12 @@ func TestTheAPIServerTakesIt(t *testing.T) {
 	})
 }
 
-// shared is the API server of all tests that ask for it.
-var shared *controlplane.ControlPlane
+var (
+	// shared is the API server of all tests that ask for it, and lifetime is its
+	// context: no test's own.
+	shared   *controlplane.ControlPlane
+	lifetime = context.Background()
+)
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -97,7 +101,7 @@ func apiServer(t *testing.T) *controlplane.ControlPlane {
 	if shared != nil {
 		return shared
 	}
-	started, err := controlplane.Start(context.Background(), controlplane.Options{APIServerOnly: true})
+	started, err := controlplane.Start(lifetime, controlplane.Options{APIServerOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ const (
 func TestRelease(t *testing.T) {
 	from := sources(t)
 	first, second := release(t, from), release(t, clone(t, from))
-	commit := strings.TrimSpace(run(t, from, "git", "rev-parse", "HEAD"))
+	commit := strings.TrimSpace(git(t, from, "rev-parse", "HEAD"))
 
 	t.Run("is the same wherever it is made", func(t *testing.T) {
 		for name, content := range first {
@@ -134,7 +134,7 @@ func TestRelease(t *testing.T) {
 func TestReleaseRefuses(t *testing.T) {
 	from := sources(t)
 	changed, worktree := clone(t, from), filepath.Join(t.TempDir(), "worktree")
-	run(t, from, "git", "worktree", "add", "--quiet", worktree)
+	git(t, from, "worktree", "add", "--quiet", worktree)
 	write(t, filepath.Join(changed, "new.go"), "package main")
 	foreign, mixed := t.TempDir(), earlier(t)
 	write(t, filepath.Join(foreign, "image.tar"), "")
@@ -240,10 +240,10 @@ func sources(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	run(t, to, "git", "init", "--quiet")
-	run(t, to, "git", "add", "--all")
-	run(t, to, "git", "commit", "--quiet", "--message", "Sources")
-	run(t, to, "git", "tag", "v"+version)
+	git(t, to, "init", "--quiet")
+	git(t, to, "add", "--all")
+	git(t, to, "commit", "--quiet", "--message", "Sources")
+	git(t, to, "tag", "v"+version)
 	return to
 }
 
@@ -251,7 +251,7 @@ func sources(t *testing.T) string {
 func clone(t *testing.T, from string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "clone")
-	run(t, from, "git", "clone", "--quiet", ".", to)
+	git(t, from, "clone", "--quiet", ".", to)
 	return to
 }
 
@@ -277,7 +277,7 @@ func release(t *testing.T, from string) map[string][]byte {
 	if out, err := makeRelease(t, from, "VERSION="+version, "IMAGE="+image, "DIST="+dist).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if changed := run(t, from, "git", "status", "--porcelain"); changed != "" {
+	if changed := git(t, from, "status", "--porcelain"); changed != "" {
 		t.Errorf("the release changed the sources: %s", changed)
 	}
 	files := map[string][]byte{}
@@ -302,16 +302,16 @@ func environment() []string {
 		"GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@example.com", "GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@example.com")
 }
 
-// run returns what a command prints, and ends the test if it fails.
-func run(t *testing.T, directory, name string, arguments ...string) string {
+// git returns what it prints, and ends the test if it fails.
+func git(t *testing.T, directory string, arguments ...string) string {
 	t.Helper()
-	command := exec.Command(name, arguments...)
+	command := exec.Command("git", arguments...)
 	command.Dir = directory
 	command.Env = environment()
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	if err := command.Run(); err != nil {
-		t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(arguments, " "), err, stdout.String(), stderr.String())
+		t.Fatalf("git %s: %v\n%s%s", strings.Join(arguments, " "), err, stdout.String(), stderr.String())
 	}
 	return stdout.String()
 }
