@@ -30,7 +30,7 @@ var controllers = []string{
 const schedulerConfiguration = `apiVersion: kubescheduler.config.k8s.io/v1
 kind: KubeSchedulerConfiguration
 clientConnection:
-  kubeconfig: %s
+  kubeconfig: %q
   qps: 5000
   burst: 5000
 leaderElection:
@@ -118,7 +118,8 @@ func schedulerArguments(files layout) []string {
 func kwokArguments(files layout) []string {
 	return []string{
 		"--kubeconfig=" + files.kubeconfig(kwokUser),
-		"--config=" + files.kwokConfiguration(),
+		// It takes several, separated by commas, and reads them as CSV.
+		`--config="` + strings.ReplaceAll(files.kwokConfiguration(), `"`, `""`) + `"`,
 		// Nobody watches the nodes' leases, and renewing them is work.
 		"--node-lease-duration-seconds=0",
 	}

@@ -1,6 +1,7 @@
 package controlplane_test
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -25,7 +26,8 @@ import (
 const soon = time.Minute
 
 func TestWholeControlPlane(t *testing.T) {
-	cp, err := controlplane.Start(t.Context(), controlplane.Options{Nodes: 2})
+	// No program must stumble over what a folder may be called.
+	cp, err := controlplane.Start(t.Context(), controlplane.Options{Nodes: 2, Directory: filepath.Join(t.TempDir(), `a, "b": #c`)})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { NewWithT(t).Expect(cp.Stop()).To(Succeed()) })
 
