@@ -137,7 +137,7 @@ var _ = Describe("The relay", func() {
 		Expect(model.Status.Selector).To(Equal("server=mlserver"))
 		Expect(model.Status.ModelGwStatus).To(HavePrefix("ModelAvailable"))
 		Expect(model.Status.ObservedGeneration).To(Equal(model.Generation))
-		Expect(eventReasons(model)()).To(ContainElement("ModelReady"))
+		Eventually(eventReasons(model)).Should(ContainElement("ModelReady"))
 
 		pipeline := newPipeline(namespace, "iris")
 		Eventually(ready(pipeline)).Should(HavePrefix("True Ready"))
