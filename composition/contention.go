@@ -12,28 +12,56 @@ import (
 )
 
 // Two controllers that write the same field would undo each other's work as fast
-// as the API server lets them. So drift that comes back is put back at once this
-// often within the window, and after that once per pause.
+// as the API server lets them. So drift that comes back is corrected at once this
+// often within the window, and after that once per pause, until there was none for
+// a whole window.
 const (
 	correctionsAtOnce = 5
-	correctionWindow  = 5 * time.Minute
-	correctionPause   = time.Minute
+	// removalsAtOnce is the same for fields of others that are removed.
+	removalsAtOnce   = 3
+	correctionWindow = 5 * time.Minute
+	correctionPause  = time.Minute
 )
 
-// correctionDue tells how long the next correction has to wait; zero for not at all.
-func correctionDue(corrections []time.Time, now time.Time) time.Duration {
-	within := recent(corrections, now)
-	if len(within) < correctionsAtOnce {
-		return 0
-	}
-	return max(0, within[len(within)-1].Add(correctionPause).Sub(now))
+// corrections are the times of the last corrections of one kind, oldest first.
+type corrections struct {
+	times []time.Time
+	// contended: there were so many that they wait for each other. It stays until the
+	// window is empty, so that what is reported of it does not flap.
+	contended bool
 }
 
-// recent are the corrections within the window.
-func recent(corrections []time.Time, now time.Time) []time.Time {
-	return slices.DeleteFunc(slices.Clone(corrections), func(at time.Time) bool {
-		return now.Sub(at) > correctionWindow
-	})
+// with is the history after one more correction, which is contended once there are
+// more than most within the window.
+func (c corrections) with(now time.Time, most int) corrections {
+	c = c.at(now)
+	c.times = append(c.times, now)
+	c.contended = c.contended || len(c.times) >= most
+	return c
+}
+
+// at is the history as it counts at now.
+func (c corrections) at(now time.Time) corrections {
+	c.times = slices.DeleteFunc(slices.Clone(c.times), func(at time.Time) bool { return now.Sub(at) > correctionWindow })
+	c.contended = c.contended && len(c.times) > 0
+	return c
+}
+
+// wait is how long the next correction has to wait; zero for not at all.
+func (c corrections) wait(now time.Time) time.Duration {
+	if c = c.at(now); !c.contended {
+		return 0
+	}
+	return max(0, c.times[len(c.times)-1].Add(correctionPause).Sub(now))
+}
+
+// ends is how long it takes until the history is no longer contended, if there are
+// no more corrections; zero if it is not.
+func (c corrections) ends(now time.Time) time.Duration {
+	if c = c.at(now); !c.contended {
+		return 0
+	}
+	return c.times[len(c.times)-1].Add(correctionWindow).Sub(now) + time.Second
 }
 
 // rivalOf names the manager that took a field of the step's object from us, or,
@@ -48,7 +76,7 @@ func (e *Engine) rivalOf(ctx context.Context, step Step) string {
 	var rival metav1.ManagedFieldsEntry
 	rivalTook := false
 	for _, entry := range live.GetManagedFields() {
-		if entry.Manager == e.Policy.Manager || entry.Subresource != "" || entry.FieldsV1 == nil {
+		if entry.Manager == e.Policy.Manager || entry.Subresource == "status" || entry.FieldsV1 == nil {
 			continue
 		}
 		var theirs map[string]any
@@ -61,7 +89,13 @@ func (e *Engine) rivalOf(ctx context.Context, step Step) string {
 			rival, rivalTook = entry, took
 		}
 	}
-	return rival.Manager
+	if rival.Subresource != "" {
+		return fmt.Sprintf("%q through the subresource %s", rival.Manager, rival.Subresource)
+	}
+	if rival.Manager == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q", rival.Manager)
 }
 
 // tookFrom tells whether theirs owns a field that desired holds and ours does not
@@ -93,13 +127,12 @@ func tookFrom(desired any, theirs, ours map[string]any) bool {
 	return false
 }
 
-// contention is the message of a correction that waits. where is the first place
-// that differs.
+// contention is the message of a field that is corrected again and again. where is
+// the first place that differs.
 func contention(key Key, where, rival string) string {
-	who := "another manager"
-	if rival != "" {
-		who = fmt.Sprintf("%q", rival)
+	if rival == "" {
+		rival = "another manager"
 	}
-	return fmt.Sprintf("%s: %s is changed again and again by %s; it is put back once a minute until that stops",
-		key, strings.TrimPrefix(where, "."), who)
+	return fmt.Sprintf("%s: %s is changed again and again by %s; it is corrected once a minute until that stops",
+		key, strings.TrimPrefix(where, "."), rival)
 }

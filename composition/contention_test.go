@@ -35,8 +35,8 @@ var _ = Describe("Drift that comes back", func() {
 		site.cached()
 		outcome := site.mustReconcile()
 		Expect(outcome.Corrected).To(BeEmpty())
-		message := "ConfigMap " + site.owner.Namespace + `/site: data is changed again and again by "rewriter"; it is put back once a minute until that stops`
-		Expect(outcome.Held()).To(HaveExactElements(And(HaveField("Reason", composition.Contended), HaveField("Message", message))))
+		message := "ConfigMap " + site.owner.Namespace + `/site: data is changed again and again by "rewriter"; it is corrected once a minute until that stops`
+		Expect(outcome.Held()).To(HaveExactElements(And(HaveField("Reason", composition.FieldManagerConflict), HaveField("Message", message))))
 		Expect(outcome.RequeueAfter).To(Equal(59 * time.Second))
 
 		By("costing nothing while it waits")

@@ -20,8 +20,15 @@
 //     fields, labels and annotations of others survive.
 //
 //   - Children are applied in waves: accounts and roles, role bindings,
-//     configuration, services, workloads, custom resources. Those of a wave go
-//     side by side; an error holds back the waves after it and all pruning.
+//     configuration, services, workloads, custom resources. Those of a wave are
+//     applied in parallel, up to 8 at a time. A child that the API server rejects
+//     stops only those that refer to it; any other error stops the waves after it
+//     and all pruning.
+//
+//   - A child that is not as desired keeps what its live form uses.
+//
+//   - Fields of others are removed only where the apply is invalid beside them, and
+//     a dry-run without them has passed.
 //
 //   - Only objects that the owner's UID controls are changed or deleted, each
 //     write with the UID of what was seen. Volume claims are never deleted.

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/applyconfigurations"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -29,6 +32,9 @@ type Engine struct {
 	Now func() time.Time
 
 	ledger *ledger
+	// typeConverter has the schemas of the kinds in client-go's scheme. They take
+	// some MiB, so it is made when it is first needed.
+	typeConverter func() managedfields.TypeConverter
 }
 
 // New checks engine and makes it ready for use.
@@ -45,6 +51,9 @@ func New(engine Engine) (*Engine, error) {
 		}
 	}
 	engine.ledger = newLedger()
+	engine.typeConverter = sync.OnceValue(func() managedfields.TypeConverter {
+		return applyconfigurations.NewTypeConverter(engine.Client.Scheme())
+	})
 	return &engine, nil
 }
 
@@ -91,18 +100,25 @@ type Outcome struct {
 	// Applied, Pruned, Corrected and Rolled are the children that were written,
 	// deleted, put back after drift, and whose pods a changed configuration rolls.
 	Applied, Pruned, Corrected, Rolled []Key
+	// Removed are fields of others that were removed, because the apply
+	// configuration is invalid beside them.
+	Removed []RemovedFields
 	// Unmatched are the patches that matched no object.
 	Unmatched []Patch
 	// RequeueAfter says when to look again without an event; zero for never.
 	RequeueAfter time.Duration
 }
 
-// Held lists the steps that something stands in the way of.
+// Held lists the steps that are blocked. A step that is carried out, but not as
+// desired, is listed for each of its warnings.
 func (o Outcome) Held() []Step {
 	var held []Step
 	for _, step := range slices.Concat(o.Plan.Steps, o.Plan.Prunes) {
 		if step.Action == Hold {
 			held = append(held, step)
+		}
+		for _, warning := range step.Warnings {
+			held = append(held, step.hold(warning.Reason, warning.Message))
 		}
 	}
 	return held
@@ -143,7 +159,7 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error
 	account := e.ledger.account(request.Owner.UID)
 	situation := Situation{
 		Owner: request.Owner, Children: rendering.Children, Live: seen.live, Policy: e.Policy,
-		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts, marks: account.marks, types: e.Client.Scheme(),
+		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts, marks: account.marks, refused: account.refusals(e.now()), types: e.Client.Scheme(),
 	}
 	if !request.Paused {
 		err = e.finishRecreations(ctx, request.Owner, account, rendering.Children, seen.live)

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -24,13 +27,22 @@ type result struct {
 	cached client.Object
 	// wrote: the API server made something of it.
 	wrote bool
-	// rival is the manager that a correction waits for.
-	rival string
-	err   error
+	// field is what a blocked correction would correct, and rival the manager that
+	// undoes corrections, as messages name it; empty while that does not matter.
+	field, rival string
+	// removal is what was removed, or what a removal waits for.
+	removal RemovedFields
+	// invalid: no removal of other fields makes the apply configuration valid.
+	invalid bool
+	err     error
 }
 
-// execute carries out a plan: wave by wave, the steps of a wave side by side. An
-// error holds back the waves that follow and all pruning.
+// maxParallel bounds the requests that are under way for one owner.
+const maxParallel = 8
+
+// execute applies a plan wave by wave, and then prunes. A child that the API server
+// rejects stops only those that refer to it. Any other error is taken for a passing
+// one: it stops the waves that follow and all pruning.
 func (e *Engine) execute(ctx context.Context, situation Situation, account *account) (Outcome, error) {
 	plan := MakePlan(situation)
 	account.tidy(plan)
@@ -38,87 +50,170 @@ func (e *Engine) execute(ctx context.Context, situation Situation, account *acco
 	for _, step := range plan.Steps {
 		outcome.Children[step.Key] = step.Live
 	}
-	for len(plan.Steps) > 0 {
-		// Steps are in the order of waves.
-		current := waveOf(plan.Steps[0].Key.GroupKind())
-		size := slices.IndexFunc(plan.Steps, func(step Step) bool { return waveOf(step.Key.GroupKind()) != current })
-		if size < 0 {
-			size = len(plan.Steps)
-		}
-		steps := plan.Steps[:size]
-		var errs []error
-		for i, result := range e.sideBySide(ctx, steps, account) {
+	var errs []error
+	var unsettled []Step
+	rejected := sets.New[reference]()
+	for _, steps := range byWave(plan.Steps) {
+		transient := false
+		for i, result := range e.applyWave(ctx, steps, account, rejected) {
+			e.remember(account, result)
+			result.step.warnOfContention(account.marks[result.step.Key], e.now())
 			steps[i] = result.step
 			outcome.note(result)
-			e.remember(account, result)
-			errs = append(errs, result.err)
+			switch {
+			case result.err == nil && result.step.Action == Hold:
+				unsettled = append(unsettled, result.step)
+			case result.err == nil:
+			case isRejection(result.err):
+				unsettled = append(unsettled, result.step)
+				rejected.Insert(referenceTo(result.step.Key))
+				errs = append(errs, result.err)
+			default:
+				transient = true
+				errs = append(errs, result.err)
+			}
 		}
-		if err := errors.Join(errs...); err != nil {
-			return outcome, err
+		if transient {
+			return outcome, errors.Join(errs...)
 		}
-		plan.Steps = plan.Steps[size:]
 	}
 	outcome.RequeueAfter = retryAfter(outcome.Plan, account, e.now())
-	return outcome, e.prune(ctx, plan.Prunes, account, &outcome)
+	errs = append(errs, e.prune(ctx, unsettled, account, &outcome))
+	return outcome, errors.Join(errs...)
 }
 
-// retryAfter tells when the steps that are held are looked at again.
+// byWave cuts steps, which are in the order of waves, into those of each wave.
+func byWave(steps []Step) [][]Step {
+	var waves [][]Step
+	for len(steps) > 0 {
+		current := waveOf(steps[0].Key.GroupKind())
+		size := slices.IndexFunc(steps, func(step Step) bool { return waveOf(step.Key.GroupKind()) != current })
+		if size < 0 {
+			size = len(steps)
+		}
+		waves = append(waves, steps[:size:size])
+		steps = steps[size:]
+	}
+	return waves
+}
+
+// isRejection reports whether the API server does not accept a request as it is, so
+// that trying it again is in vain until something changes.
+func isRejection(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	switch code := status.Status().Code; code {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return false
+	default:
+		return code >= 400 && code < 500
+	}
+}
+
+// retryAfter is when to look again at steps that are blocked, or contended.
 func retryAfter(plan Plan, account *account, now time.Time) time.Duration {
 	after := time.Duration(0)
 	for _, step := range plan.Steps {
-		wait := heldRetry
+		waits := account.marks[step.Key].waits(now)
 		switch {
-		case step.Action != Hold || step.Reason == Paused:
-			continue
-		case step.Reason == Contended:
-			wait = max(time.Second, correctionDue(account.marks[step.Key].corrections, now))
+		case step.Action != Hold || step.Reason == Paused || step.Reason == FieldManagerConflict:
+		case step.Reason == Blocked:
+			waits = append(waits, time.Second) // what else has changed is applied then
+		default:
+			waits = append(waits, heldRetry)
 		}
-		if after == 0 || wait < after {
-			after = wait
+		for _, wait := range waits {
+			if after == 0 || wait < after {
+				after = wait
+			}
 		}
 	}
 	return after
 }
 
-// sideBySide executes steps in parallel. It reads the account and leaves writing
-// to the caller.
-func (e *Engine) sideBySide(ctx context.Context, steps []Step, account *account) []result {
+// waits are the times after which something can be said or done about contended
+// fields.
+func (m mark) waits(now time.Time) []time.Duration {
+	var waits []time.Duration
+	for _, each := range append(slices.Collect(maps.Values(m.removals)), m.corrections) {
+		if ends := each.ends(now); ends > 0 {
+			waits = append(waits, ends)
+		}
+		if wait := each.wait(now); wait > 0 {
+			waits = append(waits, max(time.Second, wait))
+		}
+	}
+	return waits
+}
+
+// warnOfContention adds a warning for each kind of correction that is contended. A
+// step that waits for one says so itself.
+func (s *Step) warnOfContention(m mark, now time.Time) {
+	if s.Action == Hold {
+		return
+	}
+	if m.corrections.at(now).contended {
+		s.warn(FieldManagerConflict, contention(s.Key, m.contendedField, m.rival))
+	}
+	for _, removed := range slices.Sorted(maps.Keys(m.removals)) {
+		if m.removals[removed].at(now).contended {
+			s.warn(FieldManagerConflict, removalConflict(s.Key, removed))
+		}
+	}
+}
+
+// applyWave executes the steps of a wave in parallel, up to maxParallel. It reads the
+// account and leaves writing to the caller. A step that refers to a rejected child
+// is blocked.
+func (e *Engine) applyWave(ctx context.Context, steps []Step, account *account, rejected sets.Set[reference]) []result {
 	results := make([]result, len(steps))
-	var group sync.WaitGroup
+	group := errgroup.Group{}
+	group.SetLimit(maxParallel)
 	for i, step := range steps {
 		if step.Action != Apply && step.Action != Recreate {
 			results[i] = result{step: step, live: step.Live}
 			continue
 		}
+		if name, stopped := stoppedBy(step, rejected); stopped {
+			message := fmt.Sprintf("%s is not applied, because the API server rejects %s %s, which it refers to", step.Key, name.Kind, name.name)
+			results[i] = result{step: step.hold(DependencyRejected, message), live: step.Live}
+			continue
+		}
 		mark := account.marks[step.Key]
-		group.Go(func() {
+		group.Go(func() error {
 			results[i] = e.carryOut(ctx, step, mark)
 			if err := results[i].err; err != nil {
 				results[i].err = &ChildError{step.Key, err}
 			}
+			return nil
 		})
 	}
-	group.Wait()
+	_ = group.Wait() // errors are in the results
 	return results
 }
 
 // carryOut executes one step that writes.
 func (e *Engine) carryOut(ctx context.Context, step Step, mark mark) result {
-	if step.Reason == Drifted && correctionDue(mark.corrections, e.now()) > 0 {
-		rival := mark.rival
-		if rival == "" {
-			rival = e.rivalOf(ctx, step)
+	var rival string
+	if step.Reason == Drifted {
+		if message, waits := mark.waitsForRemoval(step.Key, e.now()); waits {
+			return result{step: step.hold(FieldManagerConflict, message), live: step.Live}
 		}
-		return result{step: step.hold(Contended, contention(step.Key, step.Message, rival)), live: step.Live, rival: rival}
+		rival = e.rivalOnceContended(ctx, step, mark)
+		if mark.corrections.wait(e.now()) > 0 {
+			return result{step: step.hold(FieldManagerConflict, contention(step.Key, step.Message, rival)), live: step.Live, field: step.Message, rival: rival}
+		}
 	}
 	if step.Action == Recreate {
-		if refused := mark.refused; refused.desired == step.desired && e.now().Sub(refused.at) < heldRetry {
-			return result{step: step.hold(Blocked, refused.message), live: step.Live}
-		}
 		return e.recreate(ctx, step)
 	}
 	if step.Verify {
 		settled, err := e.verify(ctx, step)
+		if apierrors.IsInvalid(err) {
+			return e.applyWithoutConflicts(ctx, step, mark, err)
+		}
 		if err != nil || settled.Action != Apply {
 			return result{step: settled, live: step.Live, err: err}
 		}
@@ -129,11 +224,41 @@ func (e *Engine) carryOut(ctx context.Context, step Step, mark mark) result {
 		}
 	}
 	live, cached, err := e.apply(ctx, step)
+	if apierrors.IsInvalid(err) && step.Live != nil {
+		return e.applyWithoutConflicts(ctx, step, mark, err)
+	}
 	if err != nil {
 		return result{step: step, live: step.Live, err: err}
 	}
-	wrote := step.Live == nil || live.GetResourceVersion() != step.Live.GetResourceVersion()
-	return result{step: step, live: live, cached: cached, wrote: wrote}
+	return result{step: step, live: live, cached: cached, wrote: e.changed(step.Live, live), rival: rival}
+}
+
+// changed reports whether a write made something of live but its status, which its
+// controller may have written between the cache and the answer. A write that an
+// admission webhook undoes changes nothing.
+func (e *Engine) changed(before, after *unstructured.Unstructured) bool {
+	return before == nil || before.GetResourceVersion() != after.GetResourceVersion() &&
+		contentOf(before, e.Policy.Manager) != contentOf(after, e.Policy.Manager)
+}
+
+// rivalOnceContended names the manager that undoes the correction of drift, if this
+// one makes it contended.
+func (e *Engine) rivalOnceContended(ctx context.Context, step Step, mark mark) string {
+	if mark.contendedField == step.Message && mark.rival != "" || !mark.corrections.with(e.now(), correctionsAtOnce).contended {
+		return mark.rival
+	}
+	return e.rivalOf(ctx, step)
+}
+
+// waitsForRemoval is the message of drift whose correction takes the removal of
+// fields that were removed too often.
+func (m mark) waitsForRemoval(key Key, now time.Time) (message string, waits bool) {
+	for _, removed := range slices.Sorted(maps.Keys(m.removals)) {
+		if m.removals[removed].wait(now) > 0 {
+			return removalConflict(key, removed), true
+		}
+	}
+	return "", false
 }
 
 // verify settles a step by a dry-run: as Skip if nothing would change, as Hold if
@@ -148,10 +273,14 @@ func (e *Engine) verify(ctx context.Context, step Step) (Step, error) {
 		return step, nil
 	}
 	if would, is := podTemplate(dry), podTemplate(step.Live); step.HoldRestart && !equality.Semantic.DeepEqual(would, is) {
-		message := fmt.Sprintf("%s would restart its pods: %s differs from what the pods were made with", step.Key, firstDifference(would, is, "spec.template"))
-		return step.hold(WouldRestart, message), nil
+		return step.hold(WouldRestart, restartMessage(step.Key, would, is)), nil
 	}
 	return step, nil
+}
+
+// restartMessage says why a workload's pods would restart.
+func restartMessage(key Key, would, is any) string {
+	return fmt.Sprintf("%s would restart its pods: %s differs from what the pods were made with", key, firstDifference(would, is, "spec.template"))
 }
 
 // noVersion is the resourceVersion of no object. An apply with it makes an object
@@ -215,6 +344,8 @@ func (e *Engine) remember(account *account, result result) {
 		delete(account.marks, step.Key)
 	case step.Reason == Absent && apierrors.IsConflict(result.err):
 		account.taken[step.Key] = true
+	case result.invalid:
+		account.invalid(step, result.live, manager)
 	case result.err != nil || result.live == nil:
 	case step.Action == Skip:
 		account.found(step.Key, step.desired, result.live, manager)
@@ -222,11 +353,11 @@ func (e *Engine) remember(account *account, result result) {
 		account.applied(step.Key, step.desired, result, manager, e.now())
 	case step.Action == Hold && step.Reason == WouldRestart:
 		account.held(step.Key, step.desired, result.live, manager, step.Message)
-	case step.Action == Hold && step.Reason == Blocked && step.desired != digest{}:
-		account.blocked(step.Key, step.desired, step.Message, e.now())
-	case step.Action == Hold && step.Reason == Contended:
+	case step.Action == Hold && step.Reason == Blocked:
+		account.blocked(step.Key, claimsDigest(step.Object), step.Message, e.now())
+	case step.Action == Hold && step.Reason == FieldManagerConflict && result.field != "":
 		mark := account.marks[step.Key]
-		mark.rival = result.rival
+		mark.contendedField, mark.rival = result.field, result.rival
 		account.marks[step.Key] = mark
 	}
 }
@@ -241,6 +372,9 @@ func (o *Outcome) note(result result) {
 	o.Applied = append(o.Applied, key)
 	if result.step.Reason == Drifted {
 		o.Corrected = append(o.Corrected, key)
+	}
+	if result.removal.Fields != "" {
+		o.Removed = append(o.Removed, result.removal)
 	}
 	if result.step.Rolls {
 		o.Rolled = append(o.Rolled, key)

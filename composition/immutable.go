@@ -14,17 +14,24 @@ import (
 )
 
 // MismatchError is a field that the API server does not let anybody change, and that
-// differs from what is wanted.
+// differs from what is desired.
 type MismatchError struct {
-	// Field is the path, `spec.serviceName`, say.
+	// Field is the path of the first difference, `spec.selector.matchLabels.app`, say.
 	Field string
-	// Live and Wanted are the values as compact JSON.
+	// Live and Wanted are the values there as compact JSON, shortened; empty for the
+	// contents of ConfigMaps and Secrets, which are long, or secret.
 	Live, Wanted string
+
+	// field is the immutable field that the difference is in.
+	field []string
 }
 
-// Error says what stands in the way.
+// Error names the field and its values.
 func (m *MismatchError) Error() string {
-	return fmt.Sprintf("%s cannot be changed: it is %s, wanted is %s", m.Field, m.Live, m.Wanted)
+	if m.Live == "" && m.Wanted == "" {
+		return m.Field + " is immutable and keeps its live value"
+	}
+	return fmt.Sprintf("%s is immutable and keeps its live value %s; desired is %s", m.Field, m.Live, m.Wanted)
 }
 
 var claimTemplates = []string{"spec", "volumeClaimTemplates"}
@@ -38,9 +45,12 @@ var immutableFields = map[schema.GroupKind][][]string{
 	{Group: "apps", Kind: "Deployment"}:                       {selector},
 	{Group: "apps", Kind: "DaemonSet"}:                        {selector},
 	{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}: {{"roleRef"}},
-	{Kind: "Service"}:                                         {{"spec", "clusterIP"}},
+	{Kind: "Service"}:                                         {{"spec", "clusterIP"}, {"spec", "clusterIPs"}},
 	{Kind: "Secret"}:                                          {{"type"}},
 }
+
+// frozenFields are those of a ConfigMap or Secret that is marked as immutable.
+var frozenFields = [][]string{{"immutable"}, {"data"}, {"binaryData"}}
 
 var selector = []string{"spec", "selector"}
 
@@ -48,9 +58,8 @@ var selector = []string{"spec", "selector"}
 // desired does not mention are never in the way.
 func immutableMismatches(desired, live *unstructured.Unstructured) []*MismatchError {
 	fields := immutableFields[desired.GroupVersionKind().GroupKind()]
-	frozen, _, _ := unstructured.NestedBool(live.Object, "immutable")
-	if frozen {
-		fields = append(slices.Clone(fields), []string{"data"}, []string{"binaryData"})
+	if isFrozen(live) {
+		fields = slices.Concat(fields, frozenFields)
 	}
 	if len(fields) == 0 {
 		return nil
@@ -64,11 +73,116 @@ func immutableMismatches(desired, live *unstructured.Unstructured) []*MismatchEr
 		if canonical, err := canonicalised(desired, scheme.Scheme); err == nil && sameImmutable(field, canonical, live) {
 			continue
 		}
-		mismatches = append(mismatches, &MismatchError{
-			Field: strings.Join(field, "."), Live: compact(immutableValue(field, live)), Wanted: compact(immutableValue(field, desired)),
-		})
+		mismatch := &MismatchError{Field: strings.Join(field, "."), field: field}
+		if !slices.ContainsFunc(frozenFields, func(frozen []string) bool { return slices.Equal(frozen, field) }) {
+			where, is, wanted := leafDifference(immutableValue(field, live), immutableValue(field, desired), mismatch.Field)
+			mismatch.Field, mismatch.Live, mismatch.Wanted = where, compact(is), compact(wanted)
+		}
+		mismatches = append(mismatches, mismatch)
 	}
 	return mismatches
+}
+
+// isFrozen reports whether a ConfigMap or Secret is marked as immutable.
+func isFrozen(live *unstructured.Unstructured) bool {
+	frozen, _, _ := unstructured.NestedBool(live.Object, "immutable")
+	return frozen
+}
+
+// keepImmutable writes the live values of immutable fields that differ into the
+// step's object, so that the rest can be applied, and warns of them. Claims that
+// only look different keep their live form, as do those that could not grow; claims
+// that grow turn the step into Recreate. An `immutable` that was applied and is no
+// longer rendered stays as well.
+func (p Policy) keepImmutable(step *Step, refused refusal) {
+	if _, found := step.Object.Object["immutable"]; isFrozen(step.Live) && !found && owns(step.Live, p.Manager, "immutable") {
+		setField(step.Object.Object, true, "immutable")
+	}
+	mismatches := immutableMismatches(step.Object, step.Live)
+	var messages []string
+	grown := false
+	for _, mismatch := range mismatches {
+		field := mismatch.field
+		if slices.Equal(field, claimTemplates) && claimsOnlyGrow(step.Object, step.Live) {
+			if refused.claims == claimsDigest(step.Object) {
+				step.warn(Blocked, refused.message)
+			} else {
+				grown = true
+			}
+			continue
+		}
+		messages = append(messages, mismatch.Error())
+		if value, found, _ := unstructured.NestedFieldCopy(step.Live.Object, field...); found {
+			setField(step.Object.Object, value, field...)
+		} else {
+			removeField(step.Object.Object, field...)
+		}
+		if slices.Equal(field, selector) {
+			keepSelected(step.Object)
+		}
+	}
+	if len(messages) > 0 {
+		step.warn(Blocked, immutableMessage(step.Key, messages...))
+	}
+	if grown {
+		step.Action, step.Reason = Recreate, ClaimsGrown
+		return
+	}
+	keepClaims(step.Object, step.Live)
+}
+
+// immutableMessage says which fields of a child are immutable, and what to do.
+func immutableMessage(key Key, mismatches ...string) string {
+	deletion := ""
+	if isWorkload(key.GroupKind()) {
+		deletion = ", which deletes its pods,"
+	}
+	return fmt.Sprintf("%s: %s; set the desired value back, or delete the %s%s to have it created as desired",
+		key, strings.Join(mismatches, "; "), key.Kind, deletion)
+}
+
+// claimsDigest identifies the claim templates of a StatefulSet.
+func claimsDigest(set *unstructured.Unstructured) digest {
+	claims, _, _ := unstructured.NestedFieldNoCopy(set.Object, claimTemplates...)
+	return fingerprintOf(claims)
+}
+
+// keepSelected gives a pod template the labels that its workload's selector needs.
+func keepSelected(workload *unstructured.Unstructured) {
+	wanted, _, _ := unstructured.NestedStringMap(workload.Object, "spec", "selector", "matchLabels")
+	for label, value := range wanted {
+		setField(workload.Object, value, "spec", "template", "metadata", "labels", label)
+	}
+}
+
+// leafDifference follows the first difference of two values as far down as it
+// goes. What only live has counts last: the API server may have defaulted it.
+func leafDifference(live, desired any, path string) (where string, is, wanted any) {
+	switch desired := desired.(type) {
+	case map[string]any:
+		fields, isMap := live.(map[string]any)
+		if !isMap {
+			break
+		}
+		for _, key := range sortedKeys(desired) {
+			if _, contained := containedIn(desired[key], fields[key], ""); !contained {
+				return leafDifference(fields[key], desired[key], path+"."+key)
+			}
+		}
+		for _, key := range sortedKeys(fields) {
+			if _, contained := containedIn(fields[key], desired[key], ""); !contained {
+				return leafDifference(fields[key], desired[key], path+"."+key)
+			}
+		}
+	case []any:
+		items, _ := live.([]any)
+		for i := range min(len(items), len(desired)) {
+			if _, contained := containedIn(desired[i], items[i], ""); !contained {
+				return leafDifference(items[i], desired[i], fmt.Sprintf("%s[%d]", path, i))
+			}
+		}
+	}
+	return path, live, desired
 }
 
 // sameImmutable tells whether the field is in desired what it is in live. The API
@@ -139,7 +253,7 @@ func compact(value any) string {
 	if err != nil {
 		return fmt.Sprint(value)
 	}
-	const most = 200
+	const most = 100
 	if len(text) > most {
 		return string(text[:most]) + "…"
 	}

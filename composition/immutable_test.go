@@ -16,13 +16,19 @@ var _ = Describe("Fields that nobody may change", func() {
 
 	BeforeEach(func() { site = newInstance() })
 
-	blocked := func(message string) {
+	// keeps reconciles, and expects that the child is applied without the field.
+	keeps := func(kind, message string) {
 		GinkgoHelper()
-		var outcome composition.Outcome
-		made := writes(requests.during(func() { outcome = site.mustReconcile() }))
+		outcome := site.refresh()
 		Expect(outcome.Held()).To(HaveExactElements(And(
 			HaveField("Reason", composition.Blocked), HaveField("Message", message))))
-		Expect(made).To(BeEmpty())
+		for _, applied := range outcome.Applied {
+			Expect(applied.Kind).To(Equal(kind))
+		}
+		Eventually(func() []string {
+			return requests.during(func() { outcome = site.refresh() })
+		}).Should(BeEmpty())
+		Expect(outcome.Held()).To(HaveExactElements(HaveField("Message", message)))
 	}
 	overlay := func(kind schema.GroupVersionKind, name string, content map[string]any) {
 		site.request.Input.Layers = append(site.request.Input.Layers, composition.Layer{
@@ -32,54 +38,95 @@ var _ = Describe("Fields that nobody may change", func() {
 		})
 	}
 
-	It("blocks a selector, and goes on when the object was deleted", func() {
+	It("keep a selector, and change when the object is recreated", func() {
 		site.settle()
 		labels := map[string]any{"app.kubernetes.io/name": "shop", "more": "1"}
 		site.overlay("shop", map[string]any{"spec": map[string]any{
 			"selector": map[string]any{"matchLabels": labels},
-			"template": map[string]any{"metadata": map[string]any{"labels": labels}},
+			"template": map[string]any{"metadata": map[string]any{"labels": labels, "annotations": map[string]any{"rest": "applied"}}},
 		}})
-		blocked(`Deployment ` + site.owner.Namespace + `/shop: spec.selector cannot be changed: ` +
-			`it is {"matchLabels":{"app.kubernetes.io/name":"shop"}}, wanted is {"matchLabels":{"app.kubernetes.io/name":"shop","more":"1"}}`)
+		keeps("Deployment", `Deployment `+site.owner.Namespace+`/shop: spec.selector.matchLabels.more is immutable and keeps its live value unset; `+
+			`desired is "1"; set the desired value back, or delete the Deployment, which deletes its pods, to have it created as desired`)
+		Expect(site.deployment().Spec.Template.Annotations).To(HaveKeyWithValue("rest", "applied"))
 
 		Expect(admin.Delete(site.ctx, site.deployment())).To(Succeed())
+		site.cached()
 		site.settle()
 		Expect(site.deployment().Spec.Selector.MatchLabels).To(HaveLen(2))
 
-		By("blocking a narrower one too")
+		By("keeping one that selects less than the desired one, with the labels that it needs")
 		site.request.Input.Layers = nil
 		site.cached()
-		outcome := site.mustReconcile()
-		Expect(outcome.Held()).To(HaveExactElements(HaveField("Reason", composition.Blocked)))
+		keeps("Deployment", `Deployment `+site.owner.Namespace+`/shop: spec.selector.matchLabels.more is immutable and keeps its live value "1"; `+
+			`desired is unset; set the desired value back, or delete the Deployment, which deletes its pods, to have it created as desired`)
+		Expect(site.deployment().Spec.Template.Labels).To(HaveKeyWithValue("more", "1"))
 	})
 
-	It("blocks a RoleBinding's role", func() {
+	It("keep a RoleBinding's role", func() {
 		site.settle()
-		overlay(rbacv1.SchemeGroupVersion.WithKind("RoleBinding"), "site", map[string]any{"roleRef": map[string]any{"name": "other"}})
-		blocked(`RoleBinding ` + site.owner.Namespace + `/site: roleRef cannot be changed: ` +
-			`it is {"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"site"}, wanted is {"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"other"}`)
+		overlay(rbacv1.SchemeGroupVersion.WithKind("RoleBinding"), "site", map[string]any{
+			"metadata": map[string]any{"labels": map[string]any{"rest": "applied"}}, "roleRef": map[string]any{"name": "other"}})
+		keeps("RoleBinding", `RoleBinding `+site.owner.Namespace+`/site: roleRef.name is immutable and keeps its live value "site"; `+
+			`desired is "other"; set the desired value back, or delete the RoleBinding to have it created as desired`)
+		binding := &rbacv1.RoleBinding{}
+		site.get(binding, "site")
+		Expect(binding.Labels).To(HaveKeyWithValue("rest", "applied"))
 	})
 
-	It("blocks all fields of a StatefulSet at once, and a Service's address", func() {
+	It("keep all fields of a StatefulSet, and a Service's address", func() {
 		site.use("depot", map[string]string{"stock": "1", "size": "1Gi"})
 		site.settle()
 		overlay(appsv1.SchemeGroupVersion.WithKind("StatefulSet"), "depot", map[string]any{"spec": map[string]any{
-			"serviceName": "other", "podManagementPolicy": "OrderedReady"}})
-		blocked(`StatefulSet ` + site.owner.Namespace + `/depot: spec.serviceName cannot be changed: it is "depot", wanted is "other"; ` +
-			`spec.podManagementPolicy cannot be changed: it is "Parallel", wanted is "OrderedReady"`)
+			"serviceName": "other", "podManagementPolicy": "OrderedReady", "replicas": int64(2)}})
+		keeps("StatefulSet", `StatefulSet `+site.owner.Namespace+`/depot: spec.serviceName is immutable and keeps its live value "depot"; desired is "other"; `+
+			`spec.podManagementPolicy is immutable and keeps its live value "Parallel"; desired is "OrderedReady"; `+
+			`set the desired value back, or delete the StatefulSet, which deletes its pods, to have it created as desired`)
+		Expect(*site.depot().Spec.Replicas).To(Equal(int32(2)))
 
 		site.request.Input.Layers = nil
 		overlay(corev1.SchemeGroupVersion.WithKind("Service"), "depot", map[string]any{"spec": map[string]any{"clusterIP": "10.0.0.9"}})
-		blocked(`Service ` + site.owner.Namespace + `/depot: spec.clusterIP cannot be changed: it is "None", wanted is "10.0.0.9"`)
+		site.mustReconcile()
+		keeps("Service", `Service `+site.owner.Namespace+`/depot: spec.clusterIP is immutable and keeps its live value "None"; desired is "10.0.0.9"; `+
+			`set the desired value back, or delete the Service to have it created as desired`)
 	})
 
-	It("blocks a ConfigMap that was made immutable", func() {
+	It("keep claim templates that change otherwise than by growing", func() {
+		site.use("depot", map[string]string{"stock": "1", "size": "1Gi"})
+		site.settle()
+		before := site.depot()
+		overlay(appsv1.SchemeGroupVersion.WithKind("StatefulSet"), "depot", map[string]any{"spec": map[string]any{
+			"replicas": int64(2),
+			"volumeClaimTemplates": []any{map[string]any{
+				"metadata": map[string]any{"name": "shelf"},
+				"spec":     map[string]any{"accessModes": []any{"ReadWriteMany"}, "resources": map[string]any{"requests": map[string]any{"storage": "2Gi"}}},
+			}}}})
+		keeps("StatefulSet", `StatefulSet `+site.owner.Namespace+`/depot: spec.volumeClaimTemplates[0].spec.accessModes[0] is immutable and keeps its live value `+
+			`"ReadWriteOnce"; desired is "ReadWriteMany"; set the desired value back, or delete the StatefulSet, which deletes its pods, to have it created as desired`)
+		Expect(*site.depot().Spec.Replicas).To(Equal(int32(2)))
+		Expect(site.depot().UID).To(Equal(before.UID))
+	})
+
+	It("keep the contents of a ConfigMap that was made immutable, and do not show them", func() {
 		site.settle()
 		site.patch(&corev1.ConfigMap{}, "site", `{"immutable":true}`)
 		Expect(requests.during(func() { site.refresh() })).To(BeEmpty())
+		overlay(corev1.SchemeGroupVersion.WithKind("ConfigMap"), "site", map[string]any{
+			"metadata": map[string]any{"labels": map[string]any{"rest": "applied"}}, "data": map[string]any{"index.html": "secret"}})
+		keeps("ConfigMap", `ConfigMap `+site.owner.Namespace+`/site: data is immutable and keeps its live value; `+
+			`set the desired value back, or delete the ConfigMap to have it created as desired`)
+		configuration := &corev1.ConfigMap{}
+		site.get(configuration, "site")
+		Expect(configuration.Data).To(HaveKeyWithValue("index.html", "hello"))
+		Expect(configuration.Labels).To(HaveKeyWithValue("rest", "applied"))
+	})
+
+	It("keep an immutable that a layer no longer sets", func() {
+		overlay(corev1.SchemeGroupVersion.WithKind("ConfigMap"), "site", map[string]any{"immutable": true})
+		site.settle()
+		site.request.Input.Layers = nil
+		Expect(site.refresh().Held()).To(BeEmpty(), "nothing that anybody would notice is missing")
 		site.request.Input.Frames[0].Values["greeting"] = "hi"
-		outcome := site.mustReconcile()
-		Expect(outcome.Held()).To(HaveExactElements(HaveField("Message",
-			`ConfigMap `+site.owner.Namespace+`/site: data cannot be changed: it is {"index.html":"hello"}, wanted is {"index.html":"hi"}`)))
+		keeps("ConfigMap", `ConfigMap `+site.owner.Namespace+`/site: data is immutable and keeps its live value; `+
+			`set the desired value back, or delete the ConfigMap to have it created as desired`)
 	})
 })

@@ -90,17 +90,25 @@ type mark struct {
 	// many.
 	fresh client.Object
 	at    time.Time
-	// corrections are the times of the last writes against drift, and rival says
-	// who makes them needful, once that was asked.
-	corrections []time.Time
-	rival       string
-	// refused is the last apply configuration that claims could not grow for.
+	// corrections of drift. Once they are contended, rival changes contendedField.
+	corrections           corrections
+	contendedField, rival string
+	// removals of fields of others, by [RemovedFields.String].
+	removals map[string]corrections
+	// invalid is the last apply configuration that the API server rejected, and what
+	// was live then.
+	invalid invalidity
+	// refused are the last claims that could not grow.
 	refused refusal
 }
 
+// invalidity is an apply configuration that is invalid beside some live content,
+// whatever is removed of it.
+type invalidity struct{ desired, content digest }
+
 // refusal is what stood in the way of an apply configuration, and when.
 type refusal struct {
-	desired digest
+	claims  digest
 	message string
 	at      time.Time
 }
@@ -157,7 +165,7 @@ func (a *account) found(key Key, desired digest, live *unstructured.Unstructured
 		return
 	}
 	mark := markOf(desired, live, manager)
-	mark.corrections, mark.rival = old.corrections, old.rival
+	mark.keepHistory(old)
 	if mark.resourceVersion == old.resourceVersion {
 		mark.fresh, mark.at = old.fresh, old.at
 	}
@@ -169,27 +177,62 @@ func (a *account) found(key Key, desired digest, live *unstructured.Unstructured
 func (a *account) applied(key Key, desired digest, result result, manager string, now time.Time) {
 	mark := markOf(desired, result.live, manager)
 	mark.fresh, mark.at = result.cached, now
-	mark.corrections = recent(a.marks[key].corrections, now)
-	if result.wrote && result.step.Reason == Drifted {
-		mark.corrections = append(mark.corrections, now)
+	mark.keepHistory(a.marks[key])
+	if result.wrote && result.step.Reason == Drifted && result.removal.Fields == "" {
+		mark.corrections = mark.corrections.with(now, correctionsAtOnce)
+		mark.contendedField, mark.rival = result.step.Message, result.rival
+	}
+	if result.wrote && result.removal.Fields != "" {
+		removals := map[string]corrections{}
+		for removed, history := range mark.removals {
+			if history = history.at(now); len(history.times) > 0 {
+				removals[removed] = history
+			}
+		}
+		removed := result.removal.String()
+		removals[removed] = removals[removed].with(now, removalsAtOnce)
+		mark.removals = removals
 	}
 	a.marks[key] = mark
+}
+
+// keepHistory takes over what was corrected before.
+func (m *mark) keepHistory(old mark) {
+	m.corrections, m.contendedField, m.rival, m.removals = old.corrections, old.contendedField, old.rival, old.removals
+	m.refused = old.refused
+}
+
+// invalid remembers that a step's object is invalid beside what is live.
+func (a *account) invalid(step Step, live *unstructured.Unstructured, manager string) {
+	mark := a.marks[step.Key]
+	mark.invalid = invalidity{desired: step.desired, content: contentOf(live, manager)}
+	a.marks[step.Key] = mark
 }
 
 // held remembers that a dry-run of desired over live would restart pods.
 func (a *account) held(key Key, desired digest, live *unstructured.Unstructured, manager, message string) {
 	mark := markOf(desired, live, manager)
+	mark.keepHistory(a.marks[key])
 	mark.wouldRestart = message
 	a.marks[key] = mark
 }
 
-// blocked remembers that claims may not grow as desired says.
-func (a *account) blocked(key Key, desired digest, message string, now time.Time) {
+// blocked remembers that a StatefulSet's claims cannot grow as desired.
+func (a *account) blocked(key Key, claims digest, message string, now time.Time) {
 	mark := a.marks[key]
-	if mark.refused.desired != desired || mark.refused.message != message || now.Sub(mark.refused.at) >= heldRetry {
-		mark.refused = refusal{desired: desired, message: message, at: now}
-		a.marks[key] = mark
+	mark.refused = refusal{claims: claims, message: message, at: now}
+	a.marks[key] = mark
+}
+
+// refusals are those that are not to be tried again yet.
+func (a *account) refusals(now time.Time) map[Key]refusal {
+	refused := map[Key]refusal{}
+	for key, mark := range a.marks {
+		if mark.refused.message != "" && now.Sub(mark.refused.at) < heldRetry {
+			refused[key] = mark.refused
+		}
 	}
+	return refused
 }
 
 // gone remembers that an object was deleted. One without finalizers is gone when

@@ -201,6 +201,17 @@ func identity(key Key, object metav1.Object) *unstructured.Unstructured {
 	return stub
 }
 
+// isStub reports whether object has no content: either its kind has none, or it is
+// an identity.
+func isStub(object *unstructured.Unstructured) bool {
+	for key := range object.Object {
+		if key != "apiVersion" && key != "kind" && key != "metadata" {
+			return false
+		}
+	}
+	return true
+}
+
 // lookUp finds a rendered child that the owner does not control in the cache:
 // there under another owner, or live, if we made it once or could not make it
 // because there is one. nil means that it does not exist as far as is known.

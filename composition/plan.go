@@ -58,8 +58,12 @@ const (
 	Blocked Reason = "Blocked"
 	// WouldRestart: adopting the workload would restart its pods.
 	WouldRestart Reason = "WouldRestart"
-	// Contended: another manager undoes our corrections again and again.
-	Contended Reason = "Contended"
+	// FieldManagerConflict: another manager undoes our corrections again and again.
+	FieldManagerConflict Reason = "FieldManagerConflict"
+	// InUse: an orphan that a child which is not as desired still uses.
+	InUse Reason = "InUse"
+	// DependencyRejected: the API server rejects a child that this one refers to.
+	DependencyRejected Reason = "DependencyRejected"
 	// ClaimsGrown: only the volume claims' sizes differ, and they only grow.
 	ClaimsGrown Reason = "ClaimsGrown"
 )
@@ -82,10 +86,19 @@ type Step struct {
 	// GiveUp are fields to drop from what we own before the apply, so that their
 	// live values stay.
 	GiveUp [][]string
+	// Warnings are what keeps the child from being as desired although the step is
+	// carried out: an immutable field, another manager that changes it again.
+	Warnings []Warning
 	// Rolls: the step rolls pods because a configuration that they read has changed.
 	Rolls bool
 
 	desired digest
+}
+
+// Warning is a reason and its message, for people.
+type Warning struct {
+	Reason  Reason
+	Message string
 }
 
 // Plan is what has to happen to bring the cluster to a rendering: a step for
@@ -128,6 +141,8 @@ type Situation struct {
 	Policy Policy
 
 	marks map[Key]mark
+	// refused are the claims that could not grow a moment ago.
+	refused map[Key]refusal
 	// types are the Go types of the children's kinds; nil for the built-in ones.
 	types *runtime.Scheme
 }
@@ -176,9 +191,7 @@ func decide(s Situation, child Child) Step {
 	if seed != nil && !slices.Equal(seed, replicas) {
 		s.Policy.yield(&step, seed)
 	}
-	if message, blocked := meetImmutable(&step); blocked {
-		return step.hold(Blocked, message)
-	}
+	s.Policy.keepImmutable(&step, s.refused[step.Key])
 	s.Policy.carry(&step, s.Adopting[step.Key] && !s.AcceptRestarts)
 	step.desired = fingerprintOf(step.Object.Object)
 	step.Rolls = isWorkload(step.Key.GroupKind()) && s.Policy.rollMark(step.Object) != s.Policy.rollMark(step.Live)
@@ -261,22 +274,7 @@ func (s Step) uid() types.UID {
 	return s.Live.GetUID()
 }
 
-// meetImmutable looks for immutable fields in the way, and says which they are.
-// Claims that only look different keep their live form; claims that grow turn
-// the step into Recreate.
-func meetImmutable(step *Step) (message string, blocked bool) {
-	mismatches := immutableMismatches(step.Object, step.Live)
-	switch {
-	case len(mismatches) == 0:
-		keepClaims(step.Object, step.Live)
-		return "", false
-	case len(mismatches) == 1 && mismatches[0].Field == strings.Join(claimTemplates, ".") && claimsOnlyGrow(step.Object, step.Live):
-		step.Action, step.Reason = Recreate, ClaimsGrown
-		return "", false
-	}
-	messages := make([]string, len(mismatches))
-	for i, mismatch := range mismatches {
-		messages[i] = mismatch.Error()
-	}
-	return fmt.Sprintf("%s: %s", step.Key, strings.Join(messages, "; ")), true
+// warn adds a warning to the step.
+func (s *Step) warn(reason Reason, message string) {
+	s.Warnings = append(slices.Clip(s.Warnings), Warning{reason, message})
 }

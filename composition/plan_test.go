@@ -90,8 +90,15 @@ func situationOf(bits int) Situation {
 		spec["replicas"] = int64(3)
 		owned["f:spec"].(map[string]any)["f:replicas"] = map[string]any{}
 	}
-	if has(remembered) {
+	lastWanted := func() *unstructured.Unstructured {
 		wanted := testPolicy.dressed(Child{Object: set}, testOwner)
+		if has(blocked) {
+			setField(wanted.Object, "other", "spec", "serviceName")
+		}
+		return wanted
+	}
+	if has(remembered) {
+		wanted := lastWanted()
 		if has(desiredChanged) {
 			setField(wanted.Object, "here", "metadata", "annotations", "was")
 		}
@@ -124,7 +131,7 @@ func situationOf(bits int) Situation {
 		live.SetResourceVersion("2")
 	}
 	if has(restartHeld) {
-		wanted := testPolicy.dressed(Child{Object: set}, testOwner)
+		wanted := lastWanted()
 		held := markOf(fingerprintOf(wanted.Object), live, testPolicy.Manager)
 		held.wouldRestart = "would restart"
 		s.marks[key] = held
@@ -306,7 +313,14 @@ func violated(bits int, plan Plan) string {
 	case has(paused):
 		return unless(set.Reason == Paused, "is not held for the pause")
 	case has(blocked):
-		return unless(set.Reason == Blocked && strings.Contains(set.Message, `spec.serviceName cannot be changed: it is "other", wanted is "set"`), "an immutable field is not told")
+		if len(set.Warnings) != 1 || set.Warnings[0].Reason != Blocked || !strings.Contains(set.Warnings[0].Message, `spec.serviceName is immutable and keeps its live value "other"; desired is "set"`) {
+			return "an immutable field is not reported"
+		}
+		if name, _, _ := unstructured.NestedString(set.Object.Object, "spec", "serviceName"); name != "other" {
+			return "an immutable field is sent"
+		}
+	}
+	switch {
 	case has(claimsGrown):
 		return unless(set.Action == Recreate && set.Reason == ClaimsGrown, "claims do not grow")
 	case has(adopting) && has(restartHeld) && !has(restartsAccepted):

@@ -35,7 +35,7 @@ func noteName(set Key) string { return set.Name + "-recreation" }
 func (e *Engine) recreate(ctx context.Context, step Step) result {
 	err := e.growClaims(ctx, step)
 	if mismatch := (*MismatchError)(nil); errors.As(err, &mismatch) {
-		return result{step: step.hold(Blocked, fmt.Sprintf("%s: %v", step.Key, mismatch)), live: step.Live}
+		return result{step: step.hold(Blocked, immutableMessage(step.Key, mismatch.Error())), live: step.Live}
 	}
 	if err == nil {
 		err = retry.RetryOnConflict(retry.DefaultRetry, func() error { return e.noteAndDelete(ctx, step) })

@@ -145,14 +145,23 @@ var _ = Describe("Claims that grow", func() {
 		Expect(outcome.Held()).To(HaveExactElements(And(
 			HaveField("Reason", composition.Blocked),
 			HaveField("Message", And(
-				ContainSubstring("StatefulSet "+site.owner.Namespace+"/depot: spec.volumeClaimTemplates cannot be changed: it is 1Gi, wanted is 2Gi"),
+				ContainSubstring("StatefulSet "+site.owner.Namespace+"/depot: spec.volumeClaimTemplates is immutable and keeps its live value 1Gi; desired is 2Gi"),
 				ContainSubstring("PersistentVolumeClaim shelf-depot-1 cannot grow"))))))
 		Expect(claims()["shelf-depot-0"].Spec.Resources.Requests.Storage().String()).To(Equal("1Gi"))
 		Expect(site.depot().UID).To(Equal(before.UID))
 
+		By("applying the rest")
+		Expect(outcome.RequeueAfter).To(Equal(time.Second))
+		site.request.Input.Frames[0].Values["stock"] = "2"
+		message := outcome.Held()[0].Message
+		outcome = site.mustReconcile()
+		Expect(outcome.Applied).To(ConsistOf(HaveField("Kind", "ConfigMap"), HaveField("Kind", "StatefulSet")))
+		Expect(outcome.Held()).To(HaveExactElements(HaveField("Message", message)))
+		site.cached()
+
 		Expect(requests.during(func() {
 			for range 5 {
-				Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Message", outcome.Held()[0].Message)))
+				Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Message", message)))
 			}
 		})).To(BeEmpty())
 		later := time.Now().Add(time.Minute)
@@ -164,7 +173,8 @@ var _ = Describe("Claims that grow", func() {
 		site.request.Input.Frames[0].Values["size"] = "512Mi"
 		outcome := site.mustReconcile()
 		Expect(outcome.Held()).To(HaveExactElements(HaveField("Reason", composition.Blocked)))
-		Expect(outcome.Held()[0].Message).To(ContainSubstring("512Mi"))
+		Expect(outcome.Held()[0].Message).To(ContainSubstring(
+			`spec.volumeClaimTemplates[0].spec.resources.requests.storage is immutable and keeps its live value "1Gi"; desired is "512Mi"`))
 	})
 })
 

@@ -48,7 +48,11 @@ func (s Situation) rendered() Configurations {
 	configurations := Configurations{}
 	for _, child := range s.Children {
 		if child.RollReaders {
-			configurations[child.Object.GetName()] = s.Policy.configurationOf(child.Object)
+			object := child.Object
+			if live := s.Live[child.Key()]; live != nil && s.Owner.controls(live) && isFrozen(live) {
+				object = live // which keeps its contents
+			}
+			configurations[child.Object.GetName()] = s.Policy.configurationOf(object)
 		}
 	}
 	return configurations

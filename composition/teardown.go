@@ -43,21 +43,23 @@ func (e *Engine) Teardown(ctx context.Context, owner Owner) (remaining []Key, er
 
 // deleteAll deletes the objects of keys and gives back those that are still there.
 func (e *Engine) deleteAll(ctx context.Context, keys []Key, live map[Key]*unstructured.Unstructured, account *account) (left []Key, err error) {
-	var errs []error
+	var pending []*unstructured.Unstructured
 	for _, key := range keys {
-		object := live[key]
-		if object.GetDeletionTimestamp() != nil {
+		if live[key].GetDeletionTimestamp() != nil {
 			left = append(left, key)
 			continue
 		}
-		if _, err := e.delete(ctx, object); err != nil {
-			errs = append(errs, &ChildError{key, err})
-			left = append(left, key)
+		pending = append(pending, live[key])
+	}
+	_, errs := e.deleteWave(ctx, pending)
+	for i, object := range pending {
+		if errs[i] != nil {
+			left = append(left, KeyOf(object))
 			continue
 		}
-		account.gone(key, object)
+		account.gone(KeyOf(object), object)
 		if len(object.GetFinalizers()) > 0 {
-			left = append(left, key)
+			left = append(left, KeyOf(object))
 		}
 	}
 	return left, errors.Join(errs...)

@@ -28,13 +28,13 @@ const (
 // Conditions that are there only while there is something to tell. The first
 // three are part of the API; these add to them.
 const (
-	conditionUnknownOverride = "UnknownOverride"
-	conditionReplicasBounded = "ReplicasBounded"
-	conditionPatchUnmatched  = "PatchUnmatched"
-	conditionIgnored         = "Ignored"
-	conditionContended       = "Contended"
-	conditionNotOwned        = "NotOwned"
-	conditionServersReady    = "ServersReady"
+	conditionUnknownOverride      = "UnknownOverride"
+	conditionReplicasBounded      = "ReplicasBounded"
+	conditionPatchUnmatched       = "PatchUnmatched"
+	conditionIgnored              = "Ignored"
+	conditionFieldManagerConflict = "FieldManagerConflict"
+	conditionNotOwned             = "NotOwned"
+	conditionServersReady         = "ServersReady"
 )
 
 // verdict is a condition before it has an observedGeneration and a time.
@@ -130,10 +130,10 @@ func flatten(err error) []error {
 
 // heldConditions are those of children that stay held until somebody acts.
 var heldConditions = map[composition.Reason]string{
-	composition.Blocked:      v1alpha1.ConditionBlocked,
-	composition.WouldRestart: v1alpha1.ConditionWouldRestart,
-	composition.NotOwned:     conditionNotOwned,
-	composition.Contended:    conditionContended,
+	composition.Blocked:              v1alpha1.ConditionBlocked,
+	composition.WouldRestart:         v1alpha1.ConditionWouldRestart,
+	composition.NotOwned:             conditionNotOwned,
+	composition.FieldManagerConflict: conditionFieldManagerConflict,
 }
 
 // notices are the conditions that tell what held children back.

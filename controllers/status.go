@@ -135,7 +135,7 @@ func isProgress(reason string) bool {
 // isNotice tells the conditions that are there only when something is the matter.
 func isNotice(kind string) bool {
 	return slices.Contains([]string{
-		v1alpha1.ConditionBlocked, v1alpha1.ConditionWouldRestart, conditionNotOwned, conditionContended,
+		v1alpha1.ConditionBlocked, v1alpha1.ConditionWouldRestart, conditionNotOwned, conditionFieldManagerConflict,
 		conditionPatchUnmatched, conditionUnknownOverride, conditionReplicasBounded, conditionIgnored,
 	}, kind)
 }
@@ -177,6 +177,17 @@ func (e *environment) tellOutcome(object conditioned, outcome composition.Outcom
 			e.tell(object, corev1.EventTypeNormal, each.reason, each.phrase+join(names))
 			e.meters.changed(object.GetNamespace(), each.reason, each.keys)
 		}
+	}
+	e.recordRemovals(object, outcome.Removed)
+}
+
+// recordRemovals emits an Event for each child that fields of others were removed
+// from.
+func (e *environment) recordRemovals(object conditioned, removed []composition.RemovedFields) {
+	for _, each := range removed {
+		e.tell(object, corev1.EventTypeNormal, "ConflictingFieldsRemoved", fmt.Sprintf(
+			"removed from %s %s, because the desired state is invalid beside it: %s", each.Key.Kind, each.Key.Name, each))
+		e.meters.changed(object.GetNamespace(), "ConflictingFieldsRemoved", []composition.Key{each.Key})
 	}
 }
 

@@ -1,0 +1,297 @@
+package composition_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/seldon-operator/seldon-operator/composition"
+)
+
+// editor is the field manager of a person who edits a child by hand.
+const editor = "kubectl-edit"
+
+var (
+	deployments  = appsv1.SchemeGroupVersion.WithKind("Deployment")
+	statefulSets = appsv1.SchemeGroupVersion.WithKind("StatefulSet")
+	services     = corev1.SchemeGroupVersion.WithKind("Service")
+)
+
+// layer lays content, as YAML, over a child of the instance.
+func (i *instance) layer(kind schema.GroupVersionKind, name, content string) {
+	GinkgoHelper()
+	text, err := yaml.YAMLToJSON([]byte(content))
+	Expect(err).NotTo(HaveOccurred())
+	decoded := map[string]any{}
+	Expect(utiljson.Unmarshal(text, &decoded)).To(Succeed())
+	i.request.Input.Layers = append(i.request.Input.Layers, composition.Layer{
+		Source: "test", Overlays: func() ([]composition.Overlay, error) {
+			return []composition.Overlay{{Path: "spec", Kind: kind, Name: name, Content: decoded}}, nil
+		},
+	})
+}
+
+// conflictCase is a field of a child that is invalid beside one of another manager,
+// or beside what the API server defaulted.
+type conflictCase struct {
+	kind schema.GroupVersionKind
+	// before and after are what a layer says of the child.
+	before, after string
+	// edit is a JSON patch by hand between the two; none if empty.
+	edit string
+	// gone and kept are texts that the child's spec must not, and must, have in the end.
+	gone, kept string
+	// valid: server-side apply, or the API server, already removes what would conflict.
+	valid bool
+}
+
+var _ = Describe("Fields that are invalid beside what others set", func() {
+	inPod := func(text string) string {
+		return "spec: {template: {spec: {" + text + "}}}"
+	}
+	container := func(text string) string {
+		return inPod("containers: [{name: web, " + text + "}]")
+	}
+
+	DescribeTable("are removed, and nothing else",
+		func(c conflictCase) {
+			site := newInstance()
+			name := "shop"
+			if c.kind == statefulSets {
+				site.use("depot", map[string]string{"stock": "1", "size": "1Gi"})
+				name = "depot"
+				c.before, c.after = strings.ReplaceAll(c.before, "name: web,", "name: clerk,"), strings.ReplaceAll(c.after, "name: web,", "name: clerk,")
+			}
+			if c.before != "" {
+				site.layer(c.kind, name, c.before)
+			}
+			site.settle()
+			object, err := admin.Scheme().New(c.kind)
+			Expect(err).NotTo(HaveOccurred())
+			child := object.(client.Object)
+			// Of another manager, and in nobody's way.
+			site.patch(child, name, `{"metadata":{"annotations":{"example.org/theirs":"stays"}}}`, client.FieldOwner("bystander"))
+			if c.edit != "" {
+				site.get(child, name)
+				Expect(admin.Patch(site.ctx, child, client.RawPatch(types.JSONPatchType, []byte(c.edit)), client.FieldOwner(editor))).To(Succeed())
+			}
+			if c.after != "" {
+				site.request.Input.Layers = nil
+				site.layer(c.kind, name, c.after)
+			}
+			site.cached()
+			generation := generationOf(site, child, name)
+
+			outcome := site.mustReconcile()
+			if c.valid {
+				Expect(outcome.Removed).To(BeEmpty())
+			} else {
+				Expect(outcome.Removed).To(HaveLen(1))
+			}
+			if c.edit != "" && !c.valid {
+				Expect(outcome.Removed[0].Managers).To(Equal(editor))
+			}
+			site.get(child, name)
+			spec := specOf(child)
+			if c.gone != "" {
+				Expect(spec).NotTo(ContainSubstring(c.gone))
+			}
+			Expect(spec).To(ContainSubstring(c.kept))
+			Expect(child.GetAnnotations()).To(HaveKeyWithValue("example.org/theirs", "stays"))
+			Expect(child.GetGeneration()-generation).To(BeNumerically("<=", 1), "more than one change of the spec")
+			site.cached()
+			site.settle()
+			Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
+		},
+		Entry("env: value edited to valueFrom", conflictCase{
+			kind: deployments, before: container(`env: [{name: A, value: a}]`),
+			edit: `[{"op":"replace","path":"/spec/template/spec/containers/0/env/1","value":{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"metadata.name"}}}}]`,
+			gone: "fieldRef", kept: `{"name":"A","value":"a"}`}),
+		Entry("env: valueFrom edited to value", conflictCase{
+			kind: deployments, before: container(`env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]`),
+			edit: `[{"op":"replace","path":"/spec/template/spec/containers/0/env/1","value":{"name":"A","value":"theirs"}}]`,
+			gone: "theirs", kept: `"fieldPath":"metadata.name"`}),
+		Entry("env: another source", conflictCase{
+			kind: deployments, before: container(`env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]`),
+			edit: `[{"op":"replace","path":"/spec/template/spec/containers/0/env/1/valueFrom","value":{"configMapKeyRef":{"name":"x","key":"y"}}}]`,
+			gone: "configMapKeyRef", kept: `"fieldPath":"metadata.name"`}),
+		Entry("env: one of two variables of a StatefulSet", conflictCase{
+			kind: statefulSets, before: container(`env: [{name: A, value: a}, {name: B, value: b}]`),
+			edit: `[{"op":"replace","path":"/spec/template/spec/containers/0/env/1","value":{"name":"B","valueFrom":{"fieldRef":{"fieldPath":"metadata.name"}}}},
+				{"op":"add","path":"/spec/template/spec/containers/0/env/-","value":{"name":"THEIRS","valueFrom":{"fieldRef":{"fieldPath":"metadata.uid"}}}}]`,
+			gone: `"fieldPath":"metadata.name"`, kept: `"fieldPath":"metadata.uid"`}),
+		Entry("volume: another source", conflictCase{
+			kind: deployments, before: inPod(`volumes: [{name: v, emptyDir: {}}]`),
+			edit: `[{"op":"replace","path":"/spec/template/spec/volumes/1","value":{"name":"v","hostPath":{"path":"/x"}}}]`,
+			gone: "hostPath", kept: `"emptyDir":{}`}),
+		Entry("volume: another source that is checked first", conflictCase{
+			kind: deployments, before: inPod(`volumes: [{name: v, secret: {secretName: s}}]`),
+			edit: `[{"op":"replace","path":"/spec/template/spec/volumes/1","value":{"name":"v","emptyDir":{}}}]`,
+			gone: "emptyDir", kept: `"secretName":"s"`}),
+		Entry("volume: its mount is one of theirs, and it is no longer desired", conflictCase{
+			kind: deployments, before: inPod(`volumes: [{name: v, emptyDir: {}}]`),
+			edit:  `[{"op":"add","path":"/spec/template/spec/containers/0/volumeMounts/-","value":{"name":"v","mountPath":"/theirs"}}]`,
+			after: container(`env: [{name: A, value: a}]`), gone: "/theirs", kept: `"value":"a"`}),
+		Entry("probe: another handler", conflictCase{
+			kind: deployments, before: container(`livenessProbe: {httpGet: {path: /, port: 80}}`),
+			edit: `[{"op":"replace","path":"/spec/template/spec/containers/0/livenessProbe","value":{"tcpSocket":{"port":80}}}]`,
+			gone: "tcpSocket", kept: `"httpGet"`}),
+		Entry("lifecycle: another handler", conflictCase{
+			kind: deployments, before: container(`lifecycle: {preStop: {exec: {command: [a]}}}`),
+			edit: `[{"op":"replace","path":"/spec/template/spec/containers/0/lifecycle/preStop","value":{"httpGet":{"port":80}}}]`,
+			gone: "httpGet", kept: `"exec"`}),
+		Entry("resources: a limit of theirs below our request", conflictCase{
+			kind: deployments, before: container(`resources: {requests: {cpu: 100m}}`),
+			edit:  `[{"op":"add","path":"/spec/template/spec/containers/0/resources/limits","value":{"cpu":"200m"}}]`,
+			after: container(`resources: {requests: {cpu: 300m}}`), gone: "200m", kept: `"cpu":"300m"`}),
+		Entry("resources: a request of theirs above our limit", conflictCase{
+			kind: deployments, before: container(`resources: {limits: {cpu: 500m}, requests: {memory: 1Mi}}`),
+			edit:  `[{"op":"add","path":"/spec/template/spec/containers/0/resources/requests/cpu","value":"400m"}]`,
+			after: container(`resources: {limits: {cpu: 300m}}`), gone: "400m", kept: `"cpu":"300m"`}),
+		Entry("ports of a container: the name of ours on a number of theirs", conflictCase{
+			kind: deployments, before: container(`ports: [{name: x, containerPort: 81}]`),
+			edit: `[{"op":"replace","path":"/spec/template/spec/containers/0/ports/1/containerPort","value":82}]`,
+			gone: "82", kept: `"containerPort":81`}),
+		Entry("ports of a Service: another number", conflictCase{
+			kind: services, edit: `[{"op":"replace","path":"/spec/ports/0/port","value":8080}]`, gone: "8080", kept: `"port":80`}),
+		Entry("ports of a Service of type NodePort: another number", conflictCase{
+			kind: services, before: "spec: {type: NodePort}",
+			edit: `[{"op":"replace","path":"/spec/ports/0/port","value":8080}]`, gone: "8080", kept: `"port":80`}),
+		Entry("type of a Service: source ranges of theirs", conflictCase{
+			kind: services, before: "spec: {type: LoadBalancer}", after: "spec: {type: ClusterIP}",
+			edit: `[{"op":"add","path":"/spec/loadBalancerSourceRanges","value":["10.0.0.0/8"]}]`, gone: "10.0.0.0", kept: `"type":"ClusterIP"`}),
+		Entry("type of a Service: source ranges of theirs on a node port", conflictCase{
+			kind: services, before: "spec: {type: LoadBalancer}", after: "spec: {type: NodePort}",
+			edit: `[{"op":"add","path":"/spec/loadBalancerSourceRanges","value":["10.0.0.0/8"]}]`, gone: "10.0.0.0", kept: `"type":"NodePort"`}),
+		Entry("type of a Service: a traffic policy of theirs", conflictCase{
+			kind: services, before: "spec: {type: LoadBalancer}", after: "spec: {type: ClusterIP}",
+			edit: `[{"op":"replace","path":"/spec/externalTrafficPolicy","value":"Local"}]`, gone: "externalTrafficPolicy", kept: `"type":"ClusterIP"`, valid: true}),
+		Entry("strategy of a Deployment: what was defaulted beside the other one", conflictCase{
+			kind: deployments, after: "spec: {strategy: {type: Recreate}}", gone: "rollingUpdate", kept: `"type":"Recreate"`}),
+		Entry("strategy of a Deployment: parameters of theirs", conflictCase{
+			kind: deployments, after: "spec: {strategy: {type: Recreate}}",
+			edit: `[{"op":"replace","path":"/spec/strategy/rollingUpdate","value":{"maxSurge":3,"maxUnavailable":1}}]`, gone: "rollingUpdate", kept: `"type":"Recreate"`}),
+		Entry("strategy of a StatefulSet: parameters of theirs", conflictCase{
+			kind: statefulSets, after: "spec: {updateStrategy: {type: OnDelete}}",
+			edit: `[{"op":"replace","path":"/spec/updateStrategy/rollingUpdate","value":{"partition":1}}]`, gone: "rollingUpdate", kept: `"type":"OnDelete"`}),
+		Entry("host network: host ports of theirs", conflictCase{
+			kind: deployments, before: container(`ports: [{name: x, containerPort: 81}]`),
+			edit:  `[{"op":"add","path":"/spec/template/spec/containers/0/ports/1/hostPort","value":82}]`,
+			after: inPod(`hostNetwork: true, containers: [{name: web, ports: [{name: x, containerPort: 81}]}]`), gone: `"hostPort":82`, kept: `"hostNetwork":true`}),
+		Entry("topology: a minimum of domains of theirs", conflictCase{
+			kind:   deployments,
+			before: inPod(`topologySpreadConstraints: [{topologyKey: zone, whenUnsatisfiable: DoNotSchedule, maxSkew: 1}]`),
+			edit:   `[{"op":"add","path":"/spec/template/spec/topologySpreadConstraints/0/minDomains","value":2}]`,
+			after:  inPod(`topologySpreadConstraints: [{topologyKey: zone, whenUnsatisfiable: ScheduleAnyway, maxSkew: 1}]`),
+			gone:   "minDomains", kept: "ScheduleAnyway", valid: true}),
+		Entry("topology: another answer to the same key", conflictCase{
+			kind:   deployments,
+			before: inPod(`topologySpreadConstraints: [{topologyKey: zone, whenUnsatisfiable: DoNotSchedule, maxSkew: 1}]`),
+			edit:   `[{"op":"replace","path":"/spec/template/spec/topologySpreadConstraints/0/whenUnsatisfiable","value":"ScheduleAnyway"}]`,
+			kept:   "DoNotSchedule", valid: true}),
+		Entry("claims: they are not ours to change, and not in the way", conflictCase{
+			kind: statefulSets, after: "spec: {replicas: 2}",
+			edit: `[{"op":"replace","path":"/spec/replicas","value":3}]`, kept: `"replicas":2`, valid: true}),
+	)
+
+	It("remove nothing where the desired state is invalid by itself, and ask once", func() {
+		site := newInstance()
+		site.settle()
+		site.patch(&appsv1.Deployment{}, "shop", `{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":7}}}}`, client.FieldOwner(editor))
+		site.layer(deployments, "shop", container(`livenessProbe: {httpGet: {path: /, port: 80}, periodSeconds: -1}`))
+		site.cached()
+		managed := site.deployment().ManagedFields
+		var err error
+		sent := requests.during(func() { _, err = site.reconcile() })
+		Expect(apierrors.IsInvalid(err)).To(BeTrue(), "%v", err)
+		Expect(len(sent)).To(BeNumerically("<=", 10), "%v", sent)
+		Expect(writes(sent)).To(HaveExactElements(HavePrefix("PATCH ")), "the apply itself")
+		Expect(site.deployment().ManagedFields).To(Equal(managed))
+
+		Expect(requests.during(func() { _, err = site.reconcile() })).To(HaveLen(1))
+		Expect(err).To(HaveOccurred())
+	})
+
+	It("are removed at most once a minute where they come back, and that is reported without flapping", func() {
+		site := newInstance()
+		now := time.Now()
+		site.engine.Now = func() time.Time { return now }
+		site.layer(deployments, "shop", container(`env: [{name: A, value: a}]`))
+		site.settle()
+		edit := func() {
+			GinkgoHelper()
+			patch := `[{"op":"replace","path":"/spec/template/spec/containers/0/env/1","value":{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"metadata.name"}}}}]`
+			Expect(admin.Patch(site.ctx, site.deployment(), client.RawPatch(types.JSONPatchType, []byte(patch)), client.FieldOwner(editor))).To(Succeed())
+			site.cached()
+		}
+		contended := And(HaveField("Reason", composition.FieldManagerConflict), HaveField("Message", fmt.Sprintf(
+			"Deployment %s/shop: %s (set by %s) is set again and again, and the desired state is invalid beside it; it is removed at most once a minute until that stops",
+			site.owner.Namespace, `spec.template.spec.containers[name="web"].env[name="A"].valueFrom.fieldRef`, editor)))
+		for round := range 3 {
+			edit()
+			outcome := site.mustReconcile()
+			Expect(outcome.Removed).To(HaveLen(1), "round %d", round)
+			if round < 2 {
+				Expect(outcome.Held()).To(BeEmpty())
+			} else {
+				Expect(outcome.Held()).To(HaveExactElements(contended))
+			}
+		}
+		removals := 0
+		for range 120 {
+			now = now.Add(2 * time.Second)
+			if site.deployment().Spec.Template.Spec.Containers[0].Env[1].ValueFrom == nil {
+				edit()
+			}
+			var outcome composition.Outcome
+			sent := requests.during(func() { outcome = site.mustReconcile() })
+			Expect(outcome.Held()).To(ContainElement(contended))
+			if len(outcome.Removed) > 0 {
+				removals++
+			} else {
+				Expect(sent).To(BeEmpty(), "waiting costs nothing")
+			}
+			Expect(outcome.RequeueAfter).To(BeNumerically(">", 0))
+		}
+		Expect(removals).To(BeNumerically("<=", 4))
+		Expect(removals).To(BeNumerically(">=", 3))
+
+		By("ending when it has stopped for a while")
+		now = now.Add(6 * time.Minute)
+		if site.deployment().Spec.Template.Spec.Containers[0].Env[1].ValueFrom == nil {
+			edit()
+		}
+		Expect(site.mustReconcile().Removed).To(HaveLen(1))
+		now = now.Add(6 * time.Minute)
+		site.cached()
+		Expect(site.mustReconcile().Held()).To(BeEmpty())
+	})
+})
+
+func generationOf(i *instance, object client.Object, name string) int64 {
+	GinkgoHelper()
+	i.get(object, name)
+	return object.GetGeneration()
+}
+
+// specOf is an object's spec as JSON.
+func specOf(object client.Object) string {
+	GinkgoHelper()
+	text, err := json.Marshal(object)
+	Expect(err).NotTo(HaveOccurred())
+	var content struct{ Spec json.RawMessage }
+	Expect(json.Unmarshal(text, &content)).To(Succeed())
+	return string(content.Spec)
+}
