@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -265,6 +266,12 @@ func (m mark) waitsForRemoval(key Key, now time.Time) (message string, waits boo
 // an adoption would restart pods. Otherwise it gives the step back, to be applied.
 func (e *Engine) verify(ctx context.Context, step Step) (Step, error) {
 	dry, _, err := e.apply(ctx, step, client.DryRunAll)
+	if isDryRunUnsupported(err) {
+		if step.HoldRestart && !sameTemplate(step.Object, step.Live, e.Policy.Manager) {
+			return step.hold(WouldRestart, restartMessage(step.Key, podTemplate(step.Object), podTemplate(step.Live))), nil
+		}
+		return step, nil
+	}
 	if err != nil {
 		return step, err
 	}
@@ -276,6 +283,13 @@ func (e *Engine) verify(ctx context.Context, step Step) (Step, error) {
 		return step.hold(WouldRestart, restartMessage(step.Key, would, is)), nil
 	}
 	return step, nil
+}
+
+// isDryRunUnsupported reports whether an admission webhook with side effects keeps
+// the API server from making a dry-run (apiserver, NewDryRunUnsupportedErr). What
+// would happen is then compared in memory.
+func isDryRunUnsupported(err error) bool {
+	return apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "does not support dry run")
 }
 
 // restartMessage says why a workload's pods would restart.

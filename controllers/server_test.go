@@ -106,16 +106,18 @@ var _ = Describe("A Server", func() {
 		Eventually(condition(server, "Ignored")).Should(And(HavePrefix("True"), ContainSubstring("spec.capabilities")))
 	})
 
-	It("tells an immutable field with what is there and what is wanted", func() {
+	It("keeps an immutable field, reports it with both values, and applies the rest", func() {
 		config := newServerConfig()
 		server := newServer(namespace, "mlserver", config.Name)
 		Eventually(ready(server)).Should(HavePrefix("True"))
 		edit(config, func(c *v1alpha1.ServerConfig) {
 			c.Spec.VolumeClaimTemplates[0].Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
 		})
-		Eventually(ready(server)).Should(And(HavePrefix("False Blocked"), ContainSubstring("spec.volumeClaimTemplates cannot be changed"),
-			ContainSubstring("ReadWriteOnce"), ContainSubstring("ReadWriteMany")))
+		Eventually(ready(server)).Should(And(HavePrefix("False Blocked"), ContainSubstring(
+			`spec.volumeClaimTemplates[0].spec.accessModes[0] is immutable and keeps its live value "ReadWriteOnce"; desired is "ReadWriteMany"`)))
 		Eventually(eventReasons(server)).Should(ContainElement("Blocked"))
+		edit(server, func(s *v1alpha1.Server) { replicas(2)(s) })
+		Eventually(func() int32 { return get(namespace, "mlserver", &appsv1.StatefulSet{}).Status.ReadyReplicas }).Should(Equal(int32(2)))
 		edit(config, func(c *v1alpha1.ServerConfig) {
 			c.Spec.VolumeClaimTemplates[0].Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
 		})

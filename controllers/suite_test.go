@@ -400,18 +400,20 @@ func newServer(namespace, name, config string, change ...func(*v1alpha1.Server))
 // eventReasons lists the reasons of the Events on an object.
 func eventReasons(object client.Object) func() []string {
 	return func() []string {
-		list := &eventsv1.EventList{}
-		if err := admin.List(lifetime, list, client.InNamespace(object.GetNamespace())); err != nil {
-			return []string{err.Error()}
-		}
 		var reasons []string
-		for _, event := range list.Items {
-			if event.Regarding.UID == object.GetUID() {
-				reasons = append(reasons, event.Reason)
-			}
+		for _, event := range eventsOf(object) {
+			reasons = append(reasons, event.Reason)
 		}
 		return reasons
 	}
+}
+
+// eventsOf lists the Events on an object.
+func eventsOf(object client.Object) []eventsv1.Event {
+	GinkgoHelper()
+	list := &eventsv1.EventList{}
+	Expect(admin.List(lifetime, list, client.InNamespace(object.GetNamespace()))).To(Succeed())
+	return slices.DeleteFunc(list.Items, func(event eventsv1.Event) bool { return event.Regarding.UID != object.GetUID() })
 }
 
 func objectMeta(namespace, name string) metav1.ObjectMeta {
