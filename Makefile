@@ -1,6 +1,7 @@
 # Everything that people and CI do here, by name. `make help` lists it.
-# Go, make and git are all that a machine needs: tools and the local control
-# plane are built from source, in versions that this repository pins.
+# Go, make, git and a C compiler, which the race detector needs, are all that a
+# machine needs: tools and the local control plane are built from source, in
+# versions that this repository pins.
 
 SHELL := /usr/bin/env bash -o pipefail
 .SHELLFLAGS := -ec
@@ -21,6 +22,8 @@ ARGS ?=
 PACKAGES ?= ./...
 TESTFLAGS ?=
 TEST := go test -p 2 -timeout 60m
+# Those of the packages that the operator is made of run with the race detector.
+RACE := ./api/... ./composition/... ./templates/... ./controllers/... ./scheduler/...
 
 BIN := $(CURDIR)/bin
 CONTROLLER_GEN := $(BIN)/controller-gen
@@ -91,9 +94,21 @@ verify: generate manifests ## Fail if generated files or go.mod files are stale.
 		(cd $$module && go mod tidy -diff) || { echo "$$module/go.mod is stale: run \"go mod tidy\" there."; exit 1; }; \
 	done
 
+# First of what test needs, so that a machine without one does not build for
+# minutes before it says so.
+.PHONY: c-compiler
+c-compiler:
+	@cc=$$(go env CC); command -v "$${cc%% *}" >/dev/null || { \
+		echo "The race detector needs a C compiler, and there is no \"$$cc\": install a C compiler, such as gcc, or set CC."; exit 1; }
+
 .PHONY: test
-test: controlplane $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
-	$(strip $(TEST) $(TESTFLAGS)) $(PACKAGES)
+test: c-compiler controlplane $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
+	@race=$$(comm -12 <(go list $(PACKAGES) | sort) <(go list $(RACE) | sort)); \
+	rest=$$(comm -23 <(go list $(PACKAGES) | sort) <(go list $(RACE) | sort)); \
+	status=0; \
+	if [ -n "$$race" ]; then echo 'With the race detector:'; CGO_ENABLED=1 $(strip $(TEST) -race $(TESTFLAGS)) $$race || status=$$?; fi; \
+	if [ -n "$$rest" ]; then echo 'Without:'; $(strip $(TEST) $(TESTFLAGS)) $$rest || status=$$?; fi; \
+	exit $$status
 
 .PHONY: bench
 bench: controlplane ## Print the figures: budgets of requests, and all benchmarks.
