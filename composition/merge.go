@@ -36,7 +36,8 @@ const (
 //     (containerPort and protocol, topologyKey and whenUnsatisfiable). Ports
 //     are known by their name first.
 //   - Items of the base keep their place; new ones follow in the order of the
-//     override. An item that a list names twice becomes one: later fields win.
+//     override. An item that the override lists twice is an error, because the API
+//     server refuses such lists; in the base, the last one counts.
 //   - Choosing one member of a union (the source of a volume, value or
 //     valueFrom, the handler of a probe or hook, an update strategy) clears the
 //     others.
@@ -54,8 +55,9 @@ const (
 //
 // The base is taken as it is. The override is checked: a value of the wrong type, a field
 // that the kind does not have, an item without its key, two members of a union, or
-// a directive that does not exist is an error that starts with its JSON path. All of
-// them are told, in the order of their paths, with semicolons between them.
+// a directive that does not exist is an error that starts with its JSON path. The
+// message has the first maxErrors of them, in the order of their paths, with semicolons
+// between them, and how many more there are. Merging takes O(n log n) time.
 func Merge(gvk schema.GroupVersionKind, base, override map[string]any) (map[string]any, error) {
 	merged, errs := mergeTypeOf(gvk).mergeObject(base, override)
 	if len(errs) > 0 {

@@ -72,9 +72,13 @@ func deleteFrom(base, list any) (any, fieldErrors) {
 	if !ok {
 		return base, nil
 	}
+	deleted := make(scalarSet, len(values))
+	for _, value := range values {
+		deleted.add(value)
+	}
 	rest := make([]any, 0, len(items))
 	for _, item := range items {
-		if !containsScalar(values, item) {
+		if !deleted.has(item) {
 			rest = append(rest, item)
 		}
 	}
@@ -106,9 +110,10 @@ func (t *mergeType) reorder(merged, override map[string]any) (errs fieldErrors) 
 
 // reorderList puts items, which it changes, in the order that order names.
 func (f *mergeField) reorderList(items, order []any) (errs fieldErrors) {
+	find := f.orderFinder(items)
 	rank := make(map[int]int, len(order)) // index of the item → position in order
 	for position, named := range order {
-		i, err := f.findNamed(items, named)
+		i, err := find(named)
 		if err != nil {
 			errs = append(errs, err.under(index(position))...)
 			continue
@@ -124,4 +129,38 @@ func (f *mergeField) reorderList(items, order []any) (errs fieldErrors) {
 		items[place] = previous[wanted[i]]
 	}
 	return errs
+}
+
+// orderFinder returns a function that finds the index of the item of a finished
+// list that an entry of $setElementOrder means; -1 if there is none.
+func (f *mergeField) orderFinder(list []any) func(named any) (int, fieldErrors) {
+	if f.keys == nil {
+		positions := make(map[string]int, len(list))
+		for i, item := range list {
+			if text, ok := scalarText(item); ok {
+				if _, known := positions[text]; !known {
+					positions[text] = i
+				}
+			}
+		}
+		return func(named any) (int, fieldErrors) {
+			if text, ok := scalarText(named); ok {
+				if i, known := positions[text]; known {
+					return i, nil
+				}
+			}
+			return -1, nil
+		}
+	}
+	known := newItemIndex(f, len(list))
+	for _, value := range list {
+		known.add(f.keyed(value))
+	}
+	return func(named any) (int, fieldErrors) {
+		object, ok := named.(map[string]any)
+		if !ok {
+			return -1, wrongType("an object", named)
+		}
+		return known.find(object)
+	}
 }

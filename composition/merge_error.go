@@ -41,13 +41,21 @@ func (e fieldErrors) under(segment string) fieldErrors {
 	return e
 }
 
+// maxErrors is how many errors a message lists.
+const maxErrors = 20
+
 // join makes one error of them, on one line and in the order of their paths.
 func (e fieldErrors) join() error {
 	slices.SortFunc(e, func(a, b fieldError) int {
 		return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.message, b.message))
 	})
+	e = slices.Compact(e)
 	var messages []string
-	for _, err := range slices.Compact(e) {
+	for i, err := range e {
+		if i == maxErrors {
+			messages = append(messages, fmt.Sprintf("and %d more", len(e)-i))
+			break
+		}
 		if err.path != "" {
 			err.message = err.path + ": " + err.message
 		}
@@ -208,12 +216,4 @@ func isScalar(value any) bool {
 	default:
 		return false
 	}
-}
-
-// equalScalars compares two scalars; other values equal nothing.
-func equalScalars(a, b any) bool { return isScalar(a) && isScalar(b) && a == b }
-
-// containsScalar tells whether a list holds a scalar.
-func containsScalar(list []any, value any) bool {
-	return slices.ContainsFunc(list, func(item any) bool { return equalScalars(item, value) })
 }

@@ -35,19 +35,20 @@ type itemKey [2]string
 // merged. So two ports may swap their numbers, and merging the result with the same override
 // once more changes nothing.
 func (f *mergeField) mergeKeyed(base, override []any) (any, fieldErrors) {
-	items := make([]keyedItem, 0, len(base)+len(override))
+	index := newItemIndex(f, len(base)+len(override))
 	if !slices.ContainsFunc(override, f.replacesList) {
 		for _, value := range base {
 			item := f.keyed(value)
-			if i := f.findKey(items, item.key); i >= 0 {
-				items[i] = item
+			if i := index.withKey(item.key); i >= 0 {
+				index.change(i, func(known *keyedItem) { *known = item })
 				continue
 			}
-			items = append(items, item)
+			index.add(item)
 		}
 	}
 
-	items, targets, errs := f.match(items, override)
+	targets, errs := f.match(index, override)
+	items := index.items
 	for position, target := range targets {
 		if target < 0 {
 			continue
@@ -80,11 +81,11 @@ func (f *mergeField) mergeKeyed(base, override []any) (any, fieldErrors) {
 	return result, errs
 }
 
-// match finds for each item of the override the one that it means, to which it
-// adds what is new; -1 stands for those that are not to be merged. It is in this order that
+// match finds for each item of the override the known one that it means, and adds
+// what is new to those; -1 stands for those that are not to be merged. It is in this order that
 // a port's name comes before its number, and the number that a port will have before
 // the one that it had.
-func (f *mergeField) match(items []keyedItem, override []any) (all []keyedItem, targets []int, errs fieldErrors) {
+func (f *mergeField) match(known *itemIndex, override []any) (targets []int, errs fieldErrors) {
 	const pending, none = -2, -1
 	targets = make([]int, len(override))
 	for position, value := range override {
@@ -103,11 +104,11 @@ func (f *mergeField) match(items []keyedItem, override []any) (all []keyedItem, 
 			targets[position] = pending
 			continue
 		}
-		i, err := f.find(items, object)
+		i, err := known.find(object)
 		errs = append(errs, err.under(f.itemSegment(object, position))...)
 		if i >= 0 {
 			// Its place stays, for the case that the override gives the item anew.
-			items[i].value, items[i].gone = nil, true
+			known.items[i].value, known.items[i].gone = nil, true
 		}
 	}
 
@@ -116,8 +117,8 @@ func (f *mergeField) match(items []keyedItem, override []any) (all []keyedItem, 
 			continue
 		}
 		object := value.(map[string]any)
-		if i := f.findName(items, object); i >= 0 {
-			items[i].claim(f, object)
+		if i := known.withName(f.keyed(object).name); i >= 0 {
+			known.change(i, func(item *keyedItem) { item.claim(f, object) })
 			targets[position] = i
 		}
 	}
@@ -126,22 +127,38 @@ func (f *mergeField) match(items []keyedItem, override []any) (all []keyedItem, 
 			continue
 		}
 		object := value.(map[string]any)
-		i, err := f.find(items, object)
+		i, err := known.find(object)
 		errs = append(errs, err.under(f.itemSegment(object, position))...)
 		switch {
 		case len(err) > 0:
 			i = none
 		case i >= 0:
-			items[i].claim(f, object)
+			known.change(i, func(item *keyedItem) { item.claim(f, object) })
 		default:
-			i = len(items)
 			item := f.keyed(object)
 			item.value = nil
-			items = append(items, item)
+			i = known.add(item)
 		}
 		targets[position] = i
 	}
-	return items, targets, errs
+	return targets, append(errs, f.checkRepeated(known.items, targets, override)...)
+}
+
+// checkRepeated finds items of an override that mean the same item of the list. The
+// API server refuses such a list, and one of them would be lost.
+func (f *mergeField) checkRepeated(items []keyedItem, targets []int, override []any) (errs fieldErrors) {
+	taken := make([]bool, len(items))
+	for position, target := range targets {
+		if target < 0 {
+			continue
+		}
+		if taken[target] {
+			object, _ := override[position].(map[string]any)
+			errs = append(errs, fieldError{f.itemSegment(object, position), "is in this list twice: remove one"})
+		}
+		taken[target] = true
+	}
+	return errs
 }
 
 // claim gives an item the identity that it will have when object has been merged into it.
@@ -217,86 +234,6 @@ func (f *mergeField) lacksKey(object map[string]any) fieldErrors {
 	return fieldErrors{{message: "lacks its merge key " + strings.Join(missing, " and ")}}
 }
 
-// find returns the index of the item that object means, -1 if there is none. It
-// is an error if object says nothing of which it means, or not enough.
-func (f *mergeField) find(items []keyedItem, object map[string]any) (int, fieldErrors) {
-	if i := f.findName(items, object); i >= 0 {
-		return i, nil
-	}
-	wanted := f.keyed(object)
-	if wanted.key != (itemKey{}) {
-		return f.findKey(items, wanted.key), nil
-	}
-	if keyValue(object, f.keys[0]) == "" {
-		if wanted.name != "" {
-			return -1, nil
-		}
-		return -1, f.lacksKey(object)
-	}
-	// A part of the key is enough if it means one item only.
-	found := -1
-	for i, item := range items {
-		if !f.agrees(item.key, object) {
-			continue
-		}
-		if found >= 0 {
-			errs := f.lacksKey(object)
-			errs[0].message += ", and more than one item would match"
-			return -1, errs
-		}
-		found = i
-	}
-	return found, nil
-}
-
-// agrees tells whether an item has those keys that object gives.
-func (f *mergeField) agrees(key itemKey, object map[string]any) bool {
-	if key == (itemKey{}) {
-		return false
-	}
-	for i, k := range f.keys {
-		if part := keyValue(object, k); part != "" && part != key[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// findName returns the index of the item with the name of object, if items have one
-// and it is known; otherwise -1.
-func (f *mergeField) findName(items []keyedItem, object map[string]any) int {
-	name := f.keyed(object).name
-	if name == "" {
-		return -1
-	}
-	return slices.IndexFunc(items, func(item keyedItem) bool { return item.name == name })
-}
-
-// findKey returns the index of the item with a key, -1 if there is none.
-func (f *mergeField) findKey(items []keyedItem, key itemKey) int {
-	if key == (itemKey{}) {
-		return -1
-	}
-	return slices.IndexFunc(items, func(item keyedItem) bool { return item.key == key })
-}
-
-// findNamed returns the index of the item of a finished list that an entry of
-// $setElementOrder means.
-func (f *mergeField) findNamed(list []any, named any) (int, fieldErrors) {
-	if f.keys == nil {
-		return slices.IndexFunc(list, func(item any) bool { return equalScalars(item, named) }), nil
-	}
-	object, ok := named.(map[string]any)
-	if !ok {
-		return -1, wrongType("an object", named)
-	}
-	items := make([]keyedItem, len(list))
-	for i, value := range list {
-		items[i] = f.keyed(value)
-	}
-	return f.find(items, object)
-}
-
 // replacesList tells whether an item is no item but the order to forget the base's
 // list. With a key beside it, the directive concerns that item alone.
 func (f *mergeField) replacesList(item any) bool {
@@ -307,7 +244,12 @@ func (f *mergeField) replacesList(item any) bool {
 // checkKeys finds merged items that lack their keys, and those that have come to
 // the same: a port that was moved by its name onto the number of another.
 func (f *mergeField) checkKeys(items []keyedItem) (errs fieldErrors) {
+	firsts := map[itemKey]int{}
 	for i, item := range items {
+		first, repeated := firsts[item.key]
+		if f.byName && !repeated && item.key != (itemKey{}) {
+			firsts[item.key] = i
+		}
 		object, ok := item.value.(map[string]any)
 		if !ok {
 			continue
@@ -316,7 +258,7 @@ func (f *mergeField) checkKeys(items []keyedItem) (errs fieldErrors) {
 			errs = append(errs, f.lacksKey(object).under(f.itemSegment(object, item.position))...)
 			continue
 		}
-		if first := f.findKey(items[:i], item.key); f.byName && first >= 0 {
+		if repeated {
 			other, _ := items[first].value.(map[string]any)
 			errs = append(errs, fieldError{
 				f.itemSegment(object, i),
@@ -331,15 +273,16 @@ func (f *mergeField) checkKeys(items []keyedItem) (errs fieldErrors) {
 // mergeSet adds the scalars of one list to those of another.
 func (f *mergeField) mergeSet(base, override []any) (any, fieldErrors) {
 	result := make([]any, 0, len(base)+len(override))
+	known := make(scalarSet, len(base)+len(override))
 	for _, value := range base {
-		if !containsScalar(result, value) {
+		if known.add(value) {
 			result = append(result, copyJSON(value))
 		}
 	}
 	var errs fieldErrors
 	for position, value := range override {
 		errs = append(errs, f.elem.checkLeaf(value).under(index(position))...)
-		if !containsScalar(result, value) {
+		if known.add(value) {
 			result = append(result, value)
 		}
 	}

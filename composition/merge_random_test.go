@@ -26,14 +26,14 @@ func (r *randomPods) pick(names ...string) string { return names[r.Intn(len(name
 func (r *randomPods) chance(percent int) bool { return r.Intn(100) < percent }
 
 // items makes a list with items of the given names: in random order, some of
-// them missing and, unless plain, some of them twice.
+// them missing and, in a base that is not plain, some of them twice.
 func (r *randomPods) items(newItem func(name string) map[string]any, names ...string) []any {
 	list := []any{}
 	for _, i := range r.Perm(len(names)) {
 		if r.chance(60) {
 			list = append(list, newItem(names[i]))
 		}
-		if !r.plain && r.chance(10) {
+		if !r.plain && !r.override && r.chance(10) {
 			list = append(list, newItem(names[i]))
 		}
 	}

@@ -64,6 +64,9 @@ func (e *PatchError) Unwrap() error { return e.Err }
 // selector needs; touch a kind that is forbidden to their source; delete an object; or
 // make of it something that its kind cannot be read from.
 //
+// What patches cost is bounded: their texts may come to maxPatchText bytes, and to
+// maxPatched if each document is counted for every object that it changes.
+//
 // A patch that meets no object is no error but is returned in unmatched, with only the
 // document in question as its text where there are several. All errors are PatchErrors,
 // told together in the order of patches and objects; with an error there is no result.
@@ -75,7 +78,11 @@ func ApplyPatches(objects []*unstructured.Unstructured, patches []Patch, ownKeys
 	}
 	result = slices.Clone(objects)
 	var errs []error
+	text, patched := 0, 0
 	for _, patch := range patches {
+		if text += len(patch.Text); text > maxPatchText {
+			return nil, unmatched, &PatchError{Source: patch.Source, Path: patch.Path, Err: errPatchesTooLong}
+		}
 		changes, err := parsePatch(patch)
 		if err != nil {
 			errs = append(errs, &PatchError{Source: patch.Source, Path: patch.Path, Err: err})
@@ -88,6 +95,9 @@ func ApplyPatches(objects []*unstructured.Unstructured, patches []Patch, ownKeys
 					continue
 				}
 				matched = true
+				if patched += len(change.patch.Text); patched > maxPatched {
+					return nil, unmatched, &PatchError{Source: patch.Source, Path: change.patch.Path, Err: errPatchedTooMuch}
+				}
 				changed, err := change.applyTo(object, ownKeys)
 				if err != nil {
 					errs = append(errs, &PatchError{Source: patch.Source, Path: change.patch.Path, Object: patchedName(object), Err: err})
@@ -105,6 +115,18 @@ func ApplyPatches(objects []*unstructured.Unstructured, patches []Patch, ownKeys
 	}
 	return result, unmatched, nil
 }
+
+const (
+	// maxPatchText bounds, in bytes, the texts of all patches of an instance.
+	maxPatchText = 512 << 10
+	// maxPatched bounds, in bytes, their documents, each counted once for every object
+	// that it changes.
+	maxPatched = 2 << 20
+)
+
+var errPatchesTooLong = fmt.Errorf("the patches up to this one exceed %d KiB: shorten them", maxPatchText>>10)
+
+var errPatchedTooMuch = fmt.Errorf("the patches up to this one, each counted for every object that it changes, exceed %d KiB: shorten them, or narrow their targets", maxPatched>>10)
 
 // applyTo returns the changed object.
 func (c *patchChange) applyTo(object *unstructured.Unstructured, ownKeys func(string) bool) (*unstructured.Unstructured, error) {

@@ -23,6 +23,10 @@ import (
 // add to an object; without it a handful of them, each doubling the last, fills all memory.
 const maxCopied = 1 << 20
 
+// maxOperations bounds the operations of one JSON6902 patch: each may move all items
+// of a list.
+const maxOperations = 1000
+
 // patchChange is one document of a patch, ready to be applied.
 type patchChange struct {
 	patch   Patch // as it is told: path and text are those of the document
@@ -190,6 +194,9 @@ var operationMembers = map[string]string{
 // parseOperations checks the form of a JSON6902 patch, which the library does
 // only when it meets the operation, and in part not at all.
 func parseOperations(list []any) (jsonpatch.Patch, error) {
+	if len(list) > maxOperations {
+		return nil, fmt.Errorf("has %d operations, and %d are allowed: use a strategic merge patch", len(list), maxOperations)
+	}
 	for i, item := range list {
 		operation, ok := item.(map[string]any)
 		if !ok {
