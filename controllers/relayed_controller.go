@@ -95,8 +95,13 @@ func (r *relayedReconciler[T]) report(ctx context.Context, object T) (reconcile.
 	if told.answered {
 		object.SetObservedGeneration(object.GetGeneration())
 	}
-	if seen.State != nil && r.fill != nil {
-		r.fill(object, seen.State)
+	if r.fill != nil {
+		switch {
+		case seen.State != nil:
+			r.fill(object, seen.State)
+		case !seen.Session:
+			r.fill(object, &scheduler.State{Model: &scheduler.ModelState{}}) // nothing serves it
+		}
 	}
 	if len(told.verdicts) > 0 {
 		setConditions(object, told.verdicts, told.keep...)

@@ -103,8 +103,17 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	// Not before the workload is applied: the scheduler must not wait for replicas
 	// that were not deployed.
 	seen := r.relay.HandServer(client.ObjectKeyFromObject(server))
-	if seen.State != nil && seen.State.Generation == server.Generation {
+	switch {
+	case seen.State != nil && seen.State.Generation == server.Generation:
 		server.Status.LoadedModelReplicas = seen.State.LoadedModels
+	case seen.State == nil && server.Status.LoadedModelReplicas != 0:
+		served, err := r.hasRuntime(ctx, server.Namespace)
+		if err != nil {
+			return reconcile.Result{}, err
+		}
+		if !served {
+			server.Status.LoadedModelReplicas = 0
+		}
 	}
 	if err := r.scale(ctx, server, seen.Scaling); err != nil {
 		return reconcile.Result{}, err

@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -61,10 +60,9 @@ func setConditions(object conditioned, verdicts []verdict, keep ...string) {
 	object.SetConditions(conditions)
 }
 
-// writeStatus writes the status of object if it is not that of before, and tells
-// what changed in events. The patch holds the whole status: some fields are
-// meant to be there at zero, and a difference of zero to nothing is not seen in
-// Go types. An object that is gone needs no status.
+// writeStatus writes the status of object if it is not that of before, and records
+// what changed in Events. The patch holds the whole status; see statusPatch. An
+// object that no longer exists needs no status.
 func (e *environment) writeStatus(ctx context.Context, before, object conditioned) error {
 	// A finalizer may have come or gone since.
 	before.SetResourceVersion(object.GetResourceVersion())
@@ -73,17 +71,7 @@ func (e *environment) writeStatus(ctx context.Context, before, object conditione
 	if equality.Semantic.DeepEqual(before, object) {
 		return nil
 	}
-	text, err := json.Marshal(object)
-	if err != nil {
-		return fmt.Errorf("write status: %w", err)
-	}
-	var status struct {
-		Status json.RawMessage `json:"status"`
-	}
-	if err := json.Unmarshal(text, &status); err != nil {
-		return fmt.Errorf("write status: %w", err)
-	}
-	patch, err := json.Marshal(status)
+	patch, err := statusPatch(object)
 	if err != nil {
 		return fmt.Errorf("write status: %w", err)
 	}
