@@ -140,7 +140,7 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error
 	if err != nil {
 		return Outcome{Unmatched: rendering.Unmatched}, err
 	}
-	account := e.ledger.account(request.Owner.UID)
+	account := e.ledger.account(request.Owner)
 	situation := Situation{
 		Owner: request.Owner, Children: rendering.Children, Live: seen.live, Policy: e.Policy,
 		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts, marks: account.marks, types: e.Client.Scheme(),
@@ -184,8 +184,10 @@ func childrenOf(situation Situation) map[Key]*unstructured.Unstructured {
 	return children
 }
 
-// Forget drops what is remembered of an owner that is gone.
-func (e *Engine) Forget(owner Owner) { e.ledger.forget(owner.UID) }
+// Forget drops what is remembered of an owner that does not exist any more. Its UID
+// need not be known: call it whenever an owner is not found, since its deletion may
+// not have been seen otherwise.
+func (e *Engine) Forget(owner Owner) { e.ledger.forget(owner) }
 
 // now is the engine's clock.
 func (e *Engine) now() time.Time {

@@ -49,7 +49,7 @@ func (e *Engine) observe(ctx context.Context, request Request, children []Child)
 			return observation{}, err
 		}
 	}
-	account := e.ledger.account(owner.UID)
+	account := e.ledger.account(owner)
 	seen := observation{live: live, behind: account.catchUp(live, e.now())}
 
 	wanted := make(map[Key]bool, len(children))
