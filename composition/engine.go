@@ -175,6 +175,18 @@ func (e *Engine) checkKinds(children []Child) error {
 	return nil
 }
 
+// Children lists the labelled objects that owner controls, as the cache shows them:
+// for their health, when the owner cannot be rendered. They are to be read only.
+func (e *Engine) Children(ctx context.Context, owner Owner) (map[Key]*unstructured.Unstructured, error) {
+	children := map[Key]*unstructured.Unstructured{}
+	for _, kind := range e.Kinds {
+		if err := e.listOwned(ctx, owner, kind, children); err != nil {
+			return nil, err
+		}
+	}
+	return children, nil
+}
+
 // childrenOf tells what is live of the children of a situation.
 func childrenOf(situation Situation) map[Key]*unstructured.Unstructured {
 	children := make(map[Key]*unstructured.Unstructured, len(situation.Children))

@@ -19,11 +19,12 @@ import (
 	"github.com/seldon-operator/seldon-operator/scheduler"
 )
 
-// conditioned is an object of ours that expands into children.
+// conditioned is an object of ours with a status.
 type conditioned interface {
 	client.Object
 	GetConditions() []metav1.Condition
 	SetConditions([]metav1.Condition)
+	SetObservedGeneration(generation int64)
 }
 
 func find(conditions []metav1.Condition, kind string) *metav1.Condition {
@@ -92,8 +93,8 @@ func (e *environment) writeStatus(ctx context.Context, before, object conditione
 	return nil
 }
 
-// tellChanges emits an Event for each condition that came, went, or turned. That
-// what was not ready before is still on its way is no news.
+// tellChanges emits an Event for each condition that appeared or changed. Progress is
+// ordinary and emits none.
 func (e *environment) tellChanges(before []metav1.Condition, object conditioned) {
 	for _, condition := range object.GetConditions() {
 		old := find(before, condition.Type)
@@ -106,6 +107,7 @@ func (e *environment) tellChanges(before []metav1.Condition, object conditioned)
 		switch {
 		case condition.Type == v1alpha1.ConditionReady && condition.Status == metav1.ConditionUnknown:
 			// Not known of one, not known of many: the runtime tells.
+		case condition.Type == v1alpha1.ConditionReady && condition.Reason == reasonProgressing:
 		case condition.Type == v1alpha1.ConditionReady && isProgress(condition.Reason) && (old == nil || old.Status != metav1.ConditionTrue):
 		case condition.Type == v1alpha1.ConditionReady:
 			e.tellReadiness(object, condition)
@@ -168,9 +170,22 @@ func (e *environment) tellOutcome(object conditioned, outcome composition.Outcom
 	}
 }
 
+// maxNote is the number of bytes that the note of an Event may have. The API server
+// rejects an Event with a longer one, and it is lost.
+const maxNote = 1024
+
 // tell emits an Event on object.
 func (e *environment) tell(object client.Object, kind, reason, message string) {
-	e.events.Eventf(object, nil, kind, reason, "Reconcile", "%s", message)
+	e.events.Eventf(object, nil, kind, reason, "Reconcile", "%s", shorten(message, maxNote))
+}
+
+// shorten cuts text to a number of bytes, at the border of a character.
+func shorten(text string, limit int) string {
+	const more = " …"
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit-len(more)], "") + more
 }
 
 func kindOf(object client.Object) string {
