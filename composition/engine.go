@@ -156,7 +156,7 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error
 	if err != nil {
 		return Outcome{Unmatched: rendering.Unmatched}, err
 	}
-	account := e.ledger.account(request.Owner.UID)
+	account := e.ledger.account(request.Owner)
 	situation := Situation{
 		Owner: request.Owner, Children: rendering.Children, Live: seen.live, Policy: e.Policy,
 		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts, marks: account.marks, refused: account.refusals(e.now()), types: e.Client.Scheme(),
@@ -191,6 +191,18 @@ func (e *Engine) checkKinds(children []Child) error {
 	return nil
 }
 
+// Children lists the labelled objects that owner controls, as the cache shows them:
+// for their health, when the owner cannot be rendered. They are to be read only.
+func (e *Engine) Children(ctx context.Context, owner Owner) (map[Key]*unstructured.Unstructured, error) {
+	children := map[Key]*unstructured.Unstructured{}
+	for _, kind := range e.Kinds {
+		if err := e.listOwned(ctx, owner, kind, children); err != nil {
+			return nil, err
+		}
+	}
+	return children, nil
+}
+
 // childrenOf tells what is live of the children of a situation.
 func childrenOf(situation Situation) map[Key]*unstructured.Unstructured {
 	children := make(map[Key]*unstructured.Unstructured, len(situation.Children))
@@ -200,8 +212,10 @@ func childrenOf(situation Situation) map[Key]*unstructured.Unstructured {
 	return children
 }
 
-// Forget drops what is remembered of an owner that is gone.
-func (e *Engine) Forget(owner Owner) { e.ledger.forget(owner.UID) }
+// Forget drops what is remembered of an owner that does not exist any more. Its UID
+// need not be known: call it whenever an owner is not found, since its deletion may
+// not have been seen otherwise.
+func (e *Engine) Forget(owner Owner) { e.ledger.forget(owner) }
 
 // now is the engine's clock.
 func (e *Engine) now() time.Time {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,21 +21,35 @@ const (
 	heldRetry = time.Minute
 )
 
-// ledger holds what is remembered of all instances, by owner. It is a cache of
-// the cluster's state: losing it costs requests, never correctness.
+// ledger holds what is remembered of all instances, by the owner's kind and name: its
+// UID is not known any more when it turns out not to exist. It is a cache of the
+// cluster's state: losing it costs requests, never correctness.
 type ledger struct {
 	mu     sync.Mutex
-	owners map[types.UID]*account
+	owners map[ownerKey]*account
 }
 
-func newLedger() *ledger { return &ledger{owners: map[types.UID]*account{}} }
+// ownerKey names an owner.
+type ownerKey struct {
+	schema.GroupKind
+	types.NamespacedName
+}
 
-// account of an owner. Only one reconcile at a time uses it; see [Engine].
-func (l *ledger) account(uid types.UID) *account {
+func keyOf(owner Owner) ownerKey {
+	return ownerKey{owner.GroupKind(), types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}}
+}
+
+func newLedger() *ledger { return &ledger{owners: map[ownerKey]*account{}} }
+
+// account of an owner. Only one reconcile at a time uses it; see [Engine]. Another
+// owner of the same name replaces it.
+func (l *ledger) account(owner Owner) *account {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.owners[uid] == nil {
-		l.owners[uid] = &account{
+	key := keyOf(owner)
+	if known := l.owners[key]; known == nil || known.owner != owner.UID {
+		l.owners[key] = &account{
+			owner:   owner.UID,
 			marks:   map[Key]mark{},
 			deleted: map[Key]types.UID{},
 			foreign: map[Key]sighting{},
@@ -42,17 +57,18 @@ func (l *ledger) account(uid types.UID) *account {
 			unnoted: map[Key]bool{},
 		}
 	}
-	return l.owners[uid]
+	return l.owners[key]
 }
 
-func (l *ledger) forget(uid types.UID) {
+func (l *ledger) forget(owner Owner) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.owners, uid)
+	delete(l.owners, keyOf(owner))
 }
 
 // account is what is remembered of one owner.
 type account struct {
+	owner types.UID
 	marks map[Key]mark
 	// deleted are the UIDs of children that we deleted and the cache may still show.
 	deleted map[Key]types.UID

@@ -33,7 +33,7 @@ func TestCatchUp(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			account := newLedger().account("owner")
+			account := newLedger().account(Owner{UID: "owner"})
 			key := KeyOf(object("5"))
 			account.applied(key, digest{1}, result{live: object("5"), cached: object("5")}, testPolicy.Manager, written)
 			live := map[Key]*unstructured.Unstructured{}
@@ -57,7 +57,7 @@ func TestCatchUp(t *testing.T) {
 
 // An account does not grow with the children that come and go.
 func TestTidy(t *testing.T) {
-	account := newLedger().account("owner")
+	account := newLedger().account(Owner{UID: "owner"})
 	live := asLive(testObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "gone", nil), "1")
 	key := KeyOf(live)
 	account.found(key, digest{1}, live, testPolicy.Manager)
@@ -76,12 +76,26 @@ func TestTidy(t *testing.T) {
 
 func TestForget(t *testing.T) {
 	ledger := newLedger()
-	ledger.account("owner").unnoted[Key{}] = true
-	if len(ledger.account("owner").unnoted) != 1 {
+	owner := Owner{GroupVersionKind: schema.GroupVersionKind{Kind: "Owner"}, Namespace: "team", Name: "owner", UID: "1"}
+	ledger.account(owner).unnoted[Key{}] = true
+	if len(ledger.account(owner).unnoted) != 1 {
 		t.Error("an account is another each time")
 	}
-	ledger.forget("owner")
+	other := owner
+	other.UID = "2"
+	if len(ledger.account(other).unnoted) != 0 {
+		t.Error("an owner is taken for another one of its name")
+	}
+	other.Kind = "Other"
+	ledger.account(other)
+	if len(ledger.owners) != 2 {
+		t.Errorf("%d owners are remembered, want one of each kind", len(ledger.owners))
+	}
+	for _, each := range []Owner{owner, other} {
+		each.UID = "" // as for an owner that was not found
+		ledger.forget(each)
+	}
 	if len(ledger.owners) != 0 {
-		t.Error("an owner that is gone is remembered")
+		t.Error("an owner that does not exist any more is remembered")
 	}
 }

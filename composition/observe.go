@@ -43,13 +43,11 @@ type observation struct {
 // what the cache cannot know.
 func (e *Engine) observe(ctx context.Context, request Request, children []Child) (observation, error) {
 	owner := request.Owner
-	live := map[Key]*unstructured.Unstructured{}
-	for _, kind := range e.Kinds {
-		if err := e.listOwned(ctx, owner, kind, live); err != nil {
-			return observation{}, err
-		}
+	live, err := e.Children(ctx, owner)
+	if err != nil {
+		return observation{}, err
 	}
-	account := e.ledger.account(owner.UID)
+	account := e.ledger.account(owner)
 	seen := observation{live: live, behind: account.catchUp(live, e.now())}
 
 	wanted := make(map[Key]bool, len(children))

@@ -25,7 +25,7 @@ func (e *Engine) Teardown(ctx context.Context, owner Owner) (remaining []Key, er
 		}
 	}
 	slices.SortFunc(remaining, compareReverse)
-	account := e.ledger.account(owner.UID)
+	account := e.ledger.account(owner)
 	for len(remaining) > 0 {
 		last := waveOf(remaining[0].GroupKind())
 		size := slices.IndexFunc(remaining, func(key Key) bool { return waveOf(key.GroupKind()) != last })

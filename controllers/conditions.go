@@ -23,6 +23,14 @@ const (
 	reasonApplyFailed    = "ApplyFailed"
 	reasonDuplicate      = "DuplicateRuntime"
 	reasonTerminating    = "Terminating"
+	// reasonReplicaFailure: pods of a child are refused.
+	reasonReplicaFailure = "ReplicaFailure"
+	// reasonReplicasUnavailable: children that were ready are not, without a change.
+	reasonReplicasUnavailable = "ReplicasUnavailable"
+	// reasonConflict: what is stored is newer than what was read, for long.
+	reasonConflict = "Conflict"
+	// reasonRetrying, of Reconciling: a request failed and is retried.
+	reasonRetrying = "ProgressingWithRetry"
 )
 
 // Conditions that are there only while there is something to tell. The first
@@ -35,6 +43,12 @@ const (
 	conditionFieldManagerConflict = "FieldManagerConflict"
 	conditionNotOwned             = "NotOwned"
 	conditionServersReady         = "ServersReady"
+)
+
+// Conditions of kstatus, absent rather than False and never both.
+const (
+	conditionReconciling = "Reconciling"
+	conditionStalled     = "Stalled"
 )
 
 // verdict is a condition before it has an observedGeneration and a time.
@@ -76,26 +90,20 @@ func join(messages []string) string {
 	return text.String()
 }
 
-// failure turns the error of a reconcile into Ready's verdict, and tells whether
-// trying again without a change is in vain.
-func failure(err error) (verdict, bool) {
-	var notFound *configNotFoundError
-	var render *composition.RenderError
-	var patch *composition.PatchError
-	switch {
-	case errors.As(err, &notFound):
-		return isFalse(v1alpha1.ConditionReady, reasonConfigNotFound, err.Error()), true
-	case errors.As(err, &patch):
-		return isFalse(v1alpha1.ConditionReady, reasonInvalidPatch, messageOf(err)), true
-	case errors.As(err, &render):
-		return isFalse(v1alpha1.ConditionReady, reasonRenderFailed, messageOf(err)), true
+// inputReason is the reason of an error of rendering.
+func inputReason(err error) string {
+	if _, is := errors.AsType[*composition.PatchError](err); is {
+		return reasonInvalidPatch
 	}
-	return isFalse(v1alpha1.ConditionReady, applyReason(err), messageOf(err)), false
+	return reasonRenderFailed
 }
 
-// applyReason is the API server's own reason where it gives one, Forbidden and
+// requestReason is the API server's own reason where it gives one, Forbidden and
 // Invalid among them. A conflict beside other errors is not what matters.
-func applyReason(err error) string {
+func requestReason(err error) string {
+	if classify(err) == conflict {
+		return reasonConflict
+	}
 	for _, each := range flatten(err) {
 		if reason := apierrors.ReasonForError(each); reason != metav1.StatusReasonUnknown && reason != metav1.StatusReasonConflict {
 			return string(reason)

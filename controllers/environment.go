@@ -133,9 +133,16 @@ type environment struct {
 	events     events.EventRecorder
 	meters     *meters
 	namespaces *namespaces
-	// versions of the parents that we wrote.
+	veterans   *veterans
+	// versions and failures are of the objects of one kind, and not shared.
 	versions *versions
-	veterans *veterans
+	failures *failures
+}
+
+// forOneKind is the environment of a reconciler.
+func (e environment) forOneKind() environment {
+	e.versions, e.failures = newVersions(), newFailures()
+	return e
 }
 
 // Setup adds the controllers to a manager whose cache has [CacheOptions].
@@ -158,7 +165,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	}
 	shared := environment{
 		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
-		events: mgr.GetEventRecorder("seldon-operator"), versions: newVersions(), veterans: newVeterans(),
+		events: mgr.GetEventRecorder("seldon-operator"), veterans: newVeterans(),
 		namespaces: newNamespaces(mgr.GetAPIReader()), meters: newMeters(mgr.GetClient(), metrics.Registry),
 		relay: scheduler.New(ctx, scheduler.Options{
 			Reader: mgr.GetClient(), Live: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("scheduler"),
@@ -176,7 +183,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 			Templates: compiled, Policy: policy, Kinds: kinds,
 			Client: mgr.GetClient(), Cache: mgr.GetClient(), Live: mgr.GetAPIReader(),
 		})
-		env := shared
+		env := shared.forOneKind()
 		env.engine = engine
 		return env, err
 	}
@@ -201,15 +208,15 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 func setupRelayed(mgr manager.Manager, shared environment) error {
 	return errors.Join(
 		(&relayedReconciler[*v1alpha1.Model]{
-			environment: shared, kind: scheduler.Model, fill: fillModel,
+			environment: shared.forOneKind(), kind: scheduler.Model, fill: fillModel,
 			new: func() *v1alpha1.Model { return &v1alpha1.Model{} },
 		}).setup(mgr),
 		(&relayedReconciler[*v1alpha1.Pipeline]{
-			environment: shared, kind: scheduler.Pipeline,
+			environment: shared.forOneKind(), kind: scheduler.Pipeline,
 			new: func() *v1alpha1.Pipeline { return &v1alpha1.Pipeline{} },
 		}).setup(mgr),
 		(&relayedReconciler[*v1alpha1.Experiment]{
-			environment: shared, kind: scheduler.Experiment,
+			environment: shared.forOneKind(), kind: scheduler.Experiment,
 			new: func() *v1alpha1.Experiment { return &v1alpha1.Experiment{} },
 		}).setup(mgr),
 	)

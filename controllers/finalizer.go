@@ -35,7 +35,7 @@ func (e *environment) patchFinalizers(ctx context.Context, before, object client
 		return fmt.Errorf("write finalizers: %w", err)
 	}
 	if object.GetDeletionTimestamp() != nil && len(object.GetFinalizers()) == 0 {
-		e.versions.forget(object) // it is gone, and nobody asks for it again
+		e.versions.forget(client.ObjectKeyFromObject(object)) // it does not exist any more
 		return nil
 	}
 	e.versions.wrote(object)

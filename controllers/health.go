@@ -2,9 +2,13 @@ package controllers
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -15,81 +19,183 @@ import (
 // childHealth is the health of one child, with its name for messages.
 type childHealth struct {
 	key     composition.Key
-	health  composition.Health
+	reason  string // one of healthReasons
 	message string
+	// rolling: its controller is bringing a change about. A workload whose controller
+	// has done so and that lacks replicas lost them.
+	rolling bool
 }
 
-// healthOf computes the health of every rendered child.
-func healthOf(outcome composition.Outcome) map[composition.Key]childHealth {
-	children := make(map[composition.Key]childHealth, len(outcome.Children))
-	for key, live := range outcome.Children {
+// healthReasons are the reasons of conditions of children, the worst last.
+var healthReasons = []string{reasonReady, reasonProgressing, reasonReplicaFailure, string(composition.Missing), string(composition.Failed)}
+
+// healthOf computes the health of every child.
+func healthOf(children map[composition.Key]*unstructured.Unstructured) map[composition.Key]childHealth {
+	healths := make(map[composition.Key]childHealth, len(children))
+	for key, live := range children {
 		health, message := composition.HealthOf(live)
-		children[key] = childHealth{key, health, message}
+		child := childHealth{key: key, reason: string(health), message: message}
+		if health == composition.Progressing {
+			child.reason, child.rolling = reasonProgressing, isRolling(live)
+			if refused := conditionOf(live, string(appsv1.DeploymentReplicaFailure)); refused != nil && refused["status"] == string(metav1.ConditionTrue) {
+				child.reason, child.message = reasonReplicaFailure, fmt.Sprintf("%s: %v", message, refused["message"])
+			}
+		}
+		healths[key] = child
 	}
-	return children
+	return healths
 }
 
-// String is how a message tells a child that is not ready.
+// isRolling returns whether the controller of live, which is not ready, has yet to
+// bring its newest spec about.
+func isRolling(live *unstructured.Unstructured) bool {
+	number := func(fields ...string) int64 {
+		value, _, _ := unstructured.NestedInt64(live.Object, fields...)
+		return value
+	}
+	text := func(fields ...string) string {
+		value, _, _ := unstructured.NestedString(live.Object, fields...)
+		return value
+	}
+	if number("status", "observedGeneration") < live.GetGeneration() {
+		return true
+	}
+	switch live.GetKind() {
+	case "Deployment":
+		progress := conditionOf(live, string(appsv1.DeploymentProgressing))
+		return number("status", "replicas") != number("spec", "replicas") || progress == nil || progress["reason"] != "NewReplicaSetAvailable"
+	case "StatefulSet":
+		return number("status", "replicas") != number("spec", "replicas") || text("status", "currentRevision") != text("status", "updateRevision")
+	}
+	return conditionOf(live, conditionReconciling) != nil
+}
+
+// conditionOf is a condition in the status of live; nil if there is none of the type.
+func conditionOf(live *unstructured.Unstructured, kind string) map[string]any {
+	conditions, _, _ := unstructured.NestedFieldNoCopy(live.Object, "status", "conditions")
+	list, _ := conditions.([]any)
+	for _, each := range list {
+		if condition, _ := each.(map[string]any); condition["type"] == kind {
+			return condition
+		}
+	}
+	return nil
+}
+
+// String describes a child that is not ready.
 func (c childHealth) String() string {
 	if c.message == "" {
-		return fmt.Sprintf("%s %s is %s", c.key.Kind, c.key.Name, c.health)
+		return fmt.Sprintf("%s %s is %s", c.key.Kind, c.key.Name, c.reason)
 	}
 	return fmt.Sprintf("%s %s: %s", c.key.Kind, c.key.Name, c.message)
 }
 
-// verdict of a condition that speaks of this child alone.
+// verdict is a condition about this child alone.
 func (c childHealth) verdict(condition string) verdict {
-	switch c.health {
-	case composition.Healthy:
+	if c.reason == reasonReady {
 		return isTrue(condition, reasonReady, fmt.Sprintf("%s %s is ready", c.key.Kind, c.key.Name))
-	case composition.Progressing:
-		return isFalse(condition, reasonProgressing, c.String())
-	default:
-		return isFalse(condition, string(c.health), c.String())
 	}
+	return isFalse(condition, c.reason, c.String())
 }
 
-// summary of several children: the worst of them, and all that are not ready.
+// summary is a condition about several children: its reason is that of the worst of
+// them, and its message names all that are not ready.
 func summary(condition string, children []childHealth, also []string) verdict {
-	worst := composition.Healthy
-	messages := also
+	worst := 0
+	messages := slices.Clone(also)
 	for _, child := range children {
-		if child.health == composition.Healthy {
-			continue
-		}
-		messages = append(messages, child.String())
-		if worst == composition.Healthy || child.health == composition.Failed {
-			worst = child.health
+		if child.reason != reasonReady {
+			messages = append(messages, child.String())
+			worst = max(worst, slices.Index(healthReasons, child.reason))
 		}
 	}
-	switch worst {
-	case composition.Healthy:
+	if worst == 0 {
 		return isTrue(condition, reasonReady, join(also))
-	case composition.Progressing:
-		return isFalse(condition, reasonProgressing, join(messages))
-	default:
-		return isFalse(condition, string(worst), join(messages))
 	}
+	return isFalse(condition, healthReasons[worst], join(messages))
 }
 
-// readiness sums everything up: Ready, and Paused where that holds.
+// readiness is Ready with Reconciling or Stalled, and Paused where that holds.
 func readiness(object conditioned, children []childHealth, outcome composition.Outcome, disabled []string) []verdict {
 	var verdicts []verdict
 	if object.GetAnnotations()[v1alpha1.PausedAnnotation] == "true" {
 		verdicts = append(verdicts, isTrue(v1alpha1.ConditionPaused, v1alpha1.ConditionPaused, fmt.Sprintf(
 			"nothing is written to the children until the annotation %s is taken away", v1alpha1.PausedAnnotation)))
 	}
-	// What is held back outweighs what is on its way: only somebody can mend it.
+	// A blocked child outweighs one on its way: it needs a person.
 	for _, step := range outcome.Held() {
 		if _, told := heldConditions[step.Reason]; told {
-			return append(verdicts, isFalse(v1alpha1.ConditionReady, string(step.Reason), join(heldMessages(outcome))))
+			verdicts = append(verdicts, isFalse(v1alpha1.ConditionReady, string(step.Reason), join(heldMessages(outcome))))
+			return append(verdicts, stalled(outcome)...)
 		}
 	}
 	var also []string
 	if len(disabled) > 0 {
 		also = append(also, "disabled: "+strings.Join(disabled, ", "))
 	}
-	return append(verdicts, summary(v1alpha1.ConditionReady, children, also))
+	ready := summary(v1alpha1.ConditionReady, children, also)
+	if ready.reason == reasonProgressing && lostReplicas(object, children) {
+		ready.reason = reasonReplicasUnavailable
+	}
+	verdicts = append(verdicts, ready)
+	if ready.reason == reasonProgressing || ready.reason == reasonReplicaFailure {
+		verdicts = append(verdicts, isTrue(conditionReconciling, ready.reason, ready.message))
+	}
+	return verdicts
+}
+
+// stalled is a condition for steps that no further attempt completes.
+func stalled(outcome composition.Outcome) []verdict {
+	var messages []string
+	for _, step := range outcome.Held() {
+		if step.Reason == composition.Blocked {
+			messages = append(messages, step.Message)
+		}
+	}
+	if len(messages) == 0 {
+		return nil
+	}
+	return []verdict{isTrue(conditionStalled, string(composition.Blocked), join(messages))}
+}
+
+// lostReplicas returns whether object, some of whose children are not ready, was
+// ready before and none of them is rolling out a change.
+func lostReplicas(object conditioned, children []childHealth) bool {
+	before := find(object.GetConditions(), v1alpha1.ConditionReady)
+	if before == nil || before.Status != metav1.ConditionTrue && before.Reason != reasonReplicasUnavailable {
+		return false
+	}
+	return !slices.ContainsFunc(children, func(child childHealth) bool { return child.rolling })
+}
+
+// followChildren sets the conditions of parts that object has by the children that
+// exist, when it could not be rendered. part names the condition that describes a
+// child; empty if none does. The conditions keep their observedGeneration: the children
+// are those of the generation that was applied last.
+func followChildren(object conditioned, children map[composition.Key]childHealth, part func(composition.Key) string, parts ...string) {
+	described := map[string][]childHealth{}
+	for key, child := range children {
+		kind := part(key)
+		described[kind] = append(described[kind], child)
+	}
+	conditions := slices.Clone(object.GetConditions())
+	for _, kind := range parts {
+		known := find(conditions, kind)
+		if known == nil {
+			continue
+		}
+		now := isFalse(kind, string(composition.Missing), "does not exist")
+		switch group := described[kind]; {
+		case len(group) == 1 && kind != conditionServersReady:
+			now = group[0].verdict(kind)
+		case len(group) > 0:
+			now = summary(kind, group, nil)
+		}
+		meta.SetStatusCondition(&conditions, metav1.Condition{
+			Type: kind, Status: now.status, Reason: now.reason, Message: now.message, ObservedGeneration: known.ObservedGeneration,
+		})
+	}
+	object.SetConditions(conditions)
 }
 
 func heldMessages(outcome composition.Outcome) []string {

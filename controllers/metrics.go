@@ -24,9 +24,10 @@ type meters struct {
 	registry prometheus.Registerer
 	lifetime context.Context // set by Start, before anybody asks
 
-	changes  *prometheus.CounterVec
-	ready    *prometheus.HistogramVec
-	failures rate.Sometimes
+	changes   *prometheus.CounterVec
+	conflicts *prometheus.CounterVec
+	ready     *prometheus.HistogramVec
+	failures  rate.Sometimes
 }
 
 // collectTimeout bounds the wait for a cache that is not synced yet.
@@ -47,6 +48,10 @@ func newMeters(cache client.Reader, registry prometheus.Registerer) *meters {
 			Name: "seldon_child_changes_total",
 			Help: "Children that were put back, deleted or rolled, by the reason of the Event that tells of it.",
 		}, []string{"kind", "namespace", "reason"}),
+		conflicts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "seldon_operator_conflicts_total",
+			Help: "Reconciles that are retried because what they read was older than what is stored, by the kind of the object.",
+		}, []string{"kind"}),
 		ready: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "seldon_time_to_ready_seconds",
 			Help:    "Time until the condition Ready of an object turned True, since it had turned False or Unknown last, for whatever reason, or else since the object was created.",
@@ -72,6 +77,7 @@ func (m *meters) Describe(to chan<- *prometheus.Desc) {
 	to <- objectsMetric
 	to <- noticesMetric
 	m.changes.Describe(to)
+	m.conflicts.Describe(to)
 	m.ready.Describe(to)
 }
 
@@ -93,6 +99,7 @@ func (m *meters) Collect(to chan<- prometheus.Metric) {
 		collectObjects(to, list)
 	}
 	m.changes.Collect(to)
+	m.conflicts.Collect(to)
 	m.ready.Collect(to)
 }
 

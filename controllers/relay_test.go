@@ -14,6 +14,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -155,6 +156,39 @@ var _ = Describe("The relay", func() {
 			Eventually(gone(object)).Should(BeTrue())
 		}
 		Expect(served(sim)()).To(BeEmpty())
+	})
+
+	It("returns numbers to zero, also those of the former operator, and writes that once", func() {
+		sim := newScheduler(namespace)
+		runtime := newRuntime(namespace, withServer)
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Expect(model.Status.AvailableReplicas).To(BeEquivalentTo(1))
+		edited := model.DeepCopy()
+		edited.Status.AvailableReplicas, edited.Status.ModelGwStatus = 7, "ModelAvailable"
+		Expect(admin.Status().Update(lifetime, edited, client.FieldOwner("manager"))).To(Succeed())
+
+		sim.DisconnectAgent("mlserver", 0)
+		stored := func() map[string]any {
+			object := &unstructured.Unstructured{}
+			object.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Model"))
+			return get(namespace, "iris", object).Object["status"].(map[string]any)
+		}
+		Eventually(stored).Should(HaveKeyWithValue("availableReplicas", BeEquivalentTo(0)))
+		Expect(ready(model)()).NotTo(HavePrefix("True"))
+		quiet(namespace)
+		mark := requests.mark()
+		edit(model, func(m *v1alpha1.Model) { m.Spec.PreLoaded = true })
+		Eventually(func() int64 { return get(namespace, "iris", model).Status.ObservedGeneration }).Should(Equal(model.Generation))
+		quiet(namespace)
+		Expect(aboutModels(requests.since(mark, namespace))).To(HaveLen(1), "the new generation, and no number again")
+
+		By("deleting what serves it")
+		sim.ConnectAgent(simulator.Agent{Server: "mlserver"})
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
+		Eventually(ready(model)).Should(HavePrefix("False NoRuntime"))
+		Expect(stored()).To(And(HaveKeyWithValue("availableReplicas", BeEquivalentTo(0)), HaveKeyWithValue("replicas", BeEquivalentTo(0)), Not(HaveKey("modelgwReady"))))
 	})
 
 	It("tells of a change that the scheduler says nothing about", func() {

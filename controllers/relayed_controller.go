@@ -22,18 +22,12 @@ import (
 
 // relayedReconciler relays Models, Pipelines or Experiments: it hands each object
 // to its namespace's session, and writes what the scheduler said into its status.
-type relayedReconciler[T relayed] struct {
+type relayedReconciler[T conditioned] struct {
 	environment
 	kind scheduler.Kind
 	new  func() T
 	// fill writes what only this kind's status has.
 	fill func(T, *scheduler.State)
-}
-
-// relayed is an object of a relayed kind.
-type relayed interface {
-	conditioned
-	SetObservedGeneration(generation int64)
 }
 
 // setup registers the controller and what wakes it: the object's spec, and its
@@ -53,21 +47,23 @@ func (r *relayedReconciler[T]) Reconcile(ctx context.Context, request reconcile.
 	if err := r.client.Get(ctx, request.NamespacedName, object); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			r.relay.Gone(r.kind, request.NamespacedName)
+			r.versions.forget(request.NamespacedName)
+			r.failures.forget(request.NamespacedName)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
-	}
-	if r.versions.behind(object) {
-		return reconcile.Result{RequeueAfter: cacheWait}, nil
 	}
 	before := object.DeepCopyObject().(T)
 	var result reconcile.Result
 	var err error
-	if object.GetDeletionTimestamp() != nil {
+	switch {
+	case r.versions.behind(object):
+		err = errStale
+	case object.GetDeletionTimestamp() != nil:
 		result, err = r.release(ctx, object)
-	} else {
+	default:
 		result, err = r.report(ctx, object)
 	}
-	return result, r.finish(ctx, before, object, err)
+	return r.finish(ctx, before, object, result, err)
 }
 
 // report hands the object over and puts the scheduler's word into its status. What
@@ -75,13 +71,13 @@ func (r *relayedReconciler[T]) Reconcile(ctx context.Context, request reconcile.
 func (r *relayedReconciler[T]) report(ctx context.Context, object T) (reconcile.Result, error) {
 	// Before anything is loaded that has to be unloaded.
 	if err := r.addFinalizer(ctx, object, r.kind.Finalizer()); err != nil {
-		return failed(object, err)
+		return reconcile.Result{}, err
 	}
 	seen := r.relay.Hand(r.kind, object)
 	if !seen.Session {
 		served, err := r.hasRuntime(ctx, object.GetNamespace())
 		if err != nil {
-			return failed(object, err)
+			return reconcile.Result{}, err
 		}
 		if served {
 			// Its session is about to begin, or to end, and wakes everything.
@@ -95,11 +91,16 @@ func (r *relayedReconciler[T]) report(ctx context.Context, object T) (reconcile.
 	if told.answered {
 		object.SetObservedGeneration(object.GetGeneration())
 	}
-	if seen.State != nil && r.fill != nil {
-		r.fill(object, seen.State)
+	if r.fill != nil {
+		switch {
+		case seen.State != nil:
+			r.fill(object, seen.State)
+		case !seen.Session:
+			r.fill(object, &scheduler.State{Model: &scheduler.ModelState{}}) // nothing serves it
+		}
 	}
 	if len(told.verdicts) > 0 {
-		setConditions(object, told.verdicts, told.keep...)
+		setConditions(object, append(told.verdicts, progress(told.verdicts)...), told.keep...)
 	}
 	return reconcile.Result{}, nil
 }
@@ -126,7 +127,7 @@ func (r *relayedReconciler[T]) release(ctx context.Context, object T) (reconcile
 	seen := r.relay.Hand(r.kind, object)
 	leave, err := r.leave(ctx, object, seen)
 	if err != nil {
-		return failed(object, err)
+		return reconcile.Result{}, err
 	}
 	if leave.now {
 		if leave.reason != "" {

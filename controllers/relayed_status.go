@@ -67,6 +67,21 @@ func tell(object conditioned, kind scheduler.Kind, seen scheduler.Observation, n
 	return ofItself(object, kind, metav1.ConditionUnknown, reasonWaiting, "the scheduler has not said anything about it yet")
 }
 
+// progress is Reconciling or Stalled beside Ready of a relayed object: Stalled if only
+// a change of the object helps.
+func progress(verdicts []verdict) []verdict {
+	for _, ready := range verdicts {
+		switch {
+		case ready.kind != v1alpha1.ConditionReady || ready.status == metav1.ConditionTrue:
+		case ready.reason == scheduler.ReasonInvalidSpec:
+			return []verdict{isTrue(conditionStalled, ready.reason, ready.message)}
+		case isProgress(ready.reason) || ready.reason == reasonWaiting:
+			return []verdict{isTrue(conditionReconciling, ready.reason, ready.message)}
+		}
+	}
+	return nil
+}
+
 // graceOf is how long to wait before something is written that may soon change.
 func graceOf(seen scheduler.Observation, now time.Time) time.Duration {
 	if seen.BusySince.IsZero() {

@@ -130,3 +130,28 @@ func TestTell(t *testing.T) {
 		}
 	}
 }
+
+func TestProgress(t *testing.T) {
+	for _, test := range []struct {
+		ready verdict
+		want  string
+	}{
+		{isTrue(v1alpha1.ConditionReady, reasonReady, ""), ""},
+		{isFalse(v1alpha1.ConditionReady, "ModelProgressing", "m"), conditionReconciling},
+		{verdict{v1alpha1.ConditionReady, metav1.ConditionUnknown, reasonWaiting, "m"}, conditionReconciling},
+		{isFalse(v1alpha1.ConditionReady, scheduler.ReasonInvalidSpec, "m"), conditionStalled},
+		{isFalse(v1alpha1.ConditionReady, "ModelFailed", "m"), ""},
+		{isFalse(v1alpha1.ConditionReady, reasonNoRuntime, "m"), ""},
+	} {
+		got := ""
+		for _, each := range progress([]verdict{isFalse(v1alpha1.ConditionModelReady, "ModelProgressing", ""), test.ready}) {
+			got += each.kind
+			if each.status != metav1.ConditionTrue || each.reason != test.ready.reason || each.message != "m" {
+				t.Errorf("%v beside %v", each, test.ready)
+			}
+		}
+		if got != test.want {
+			t.Errorf("%q beside %v, want %q", got, test.ready, test.want)
+		}
+	}
+}

@@ -65,7 +65,9 @@ func (r *serverReconciler) applyReplicas(ctx context.Context, server *v1alpha1.S
 	wish.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Server"))
 	err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(wish), client.FieldOwner(scalingManager), client.ForceOwnership)
 	if err != nil {
-		r.tell(server, corev1.EventTypeWarning, "ScalingFailed", err.Error())
+		if classify(err) == rejected {
+			r.tell(server, corev1.EventTypeWarning, "ScalingFailed", err.Error())
+		}
 		return fmt.Errorf("apply %d replicas: %w", replicas, err)
 	}
 	r.tell(server, corev1.EventTypeNormal, "Scaled", fmt.Sprintf("to %d replicas, at the scheduler's request", replicas))

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -52,43 +53,49 @@ func (r *seldonRuntimeReconciler) setup(ctx context.Context, mgr manager.Manager
 func (r *seldonRuntimeReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	runtime := &v1alpha1.SeldonRuntime{}
 	if err := r.client.Get(ctx, request.NamespacedName, runtime); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.forget(r.owner(&v1alpha1.SeldonRuntime{ObjectMeta: named(request)}))
+		}
 		return reconcile.Result{}, errors.Join(client.IgnoreNotFound(err), r.closeSession(ctx, request.Namespace), r.forgetSeries(ctx, request.Namespace))
-	}
-	if r.versions.behind(runtime) {
-		return reconcile.Result{RequeueAfter: cacheWait}, nil
 	}
 	before := runtime.DeepCopy()
 	var result reconcile.Result
 	var err error
-	if runtime.DeletionTimestamp != nil {
-		result, err = r.delete(ctx, runtime)
-	} else {
+	switch {
+	case r.versions.behind(runtime):
+		err = errStale
+	case runtime.DeletionTimestamp != nil:
+		err = r.delete(ctx, runtime)
+	default:
 		result, err = r.expand(ctx, runtime)
+		if err != nil {
+			err = errors.Join(err, r.followChildren(ctx, runtime))
+		}
 		r.tellReachability(before, runtime)
 	}
-	return result, r.finish(ctx, before, runtime, err)
+	return r.finish(ctx, before, runtime, result, err)
 }
 
 // expand renders and applies the runtime, and puts what came of it into its
 // conditions.
 func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.SeldonRuntime) (reconcile.Result, error) {
-	runtime.Status.ObservedGeneration = runtime.Generation
 	older, err := r.olderRuntime(ctx, runtime)
 	if err != nil {
-		return failed(runtime, err)
+		return reconcile.Result{}, err
 	}
 	if older != "" {
+		runtime.Status.ObservedGeneration = runtime.Generation
 		setConditions(runtime, []verdict{isFalse(v1alpha1.ConditionReady, reasonDuplicate, fmt.Sprintf(
 			"SeldonRuntime %s is the older one of namespace %s, and there can be only one, because names are fixed; delete one of them", older, runtime.Namespace))})
 		return reconcile.Result{}, nil
 	}
 	if err := r.addFinalizer(ctx, runtime, v1alpha1.SeldonRuntimeFinalizer); err != nil {
-		return failed(runtime, err)
+		return reconcile.Result{}, err
 	}
 	r.relay.Open(runtime.Namespace)
 	input, components, err := r.input(ctx, runtime)
 	if err != nil {
-		return failed(runtime, err)
+		return reconcile.Result{}, err
 	}
 	outcome, err := r.engine.Reconcile(ctx, composition.Request{
 		Owner:          r.owner(runtime),
@@ -99,9 +106,10 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 	})
 	r.tellOutcome(runtime, outcome)
 	if err != nil {
-		return failed(runtime, err)
+		return reconcile.Result{}, err
 	}
 	setConditions(runtime, runtimeVerdicts(runtime, components, outcome), v1alpha1.ConditionSchedulerReachable)
+	runtime.Status.ObservedGeneration = runtime.Generation
 	return reconcile.Result{RequeueAfter: outcome.RequeueAfter}, nil
 }
 
@@ -212,31 +220,31 @@ func (r *seldonRuntimeReconciler) keptServiceTypes(ctx context.Context, runtime 
 
 // delete takes the runtime's children away in order, its Servers first, and
 // releases the runtime when they are gone.
-func (r *seldonRuntimeReconciler) delete(ctx context.Context, runtime *v1alpha1.SeldonRuntime) (reconcile.Result, error) {
+func (r *seldonRuntimeReconciler) delete(ctx context.Context, runtime *v1alpha1.SeldonRuntime) error {
 	if !slices.Contains(runtime.Finalizers, v1alpha1.SeldonRuntimeFinalizer) {
-		return reconcile.Result{}, nil
+		return nil
 	}
 	older, err := r.olderRuntime(ctx, runtime)
 	if err != nil {
-		return failed(runtime, err)
+		return err
 	}
 	if !foreground(runtime) {
 		waiting, err := r.release(ctx, runtime, older != "")
 		if err != nil {
-			return failed(runtime, err)
+			return err
 		}
 		if len(waiting) > 0 {
 			runtime.Status.ObservedGeneration = runtime.Generation
 			setConditions(runtime, []verdict{isFalse(v1alpha1.ConditionReady, reasonTerminating, "waiting until these are gone: "+join(waiting))},
 				otherConditions(runtime)...)
-			return reconcile.Result{}, nil
+			return nil
 		}
 	}
 	r.engine.Forget(r.owner(runtime))
 	if older == "" {
 		r.relay.Close(runtime.Namespace)
 	}
-	return reconcile.Result{}, r.removeFinalizer(ctx, runtime, v1alpha1.SeldonRuntimeFinalizer)
+	return r.removeFinalizer(ctx, runtime, v1alpha1.SeldonRuntimeFinalizer)
 }
 
 // release does the next step of a deletion, and names what it waits for: first
@@ -257,10 +265,31 @@ func (r *seldonRuntimeReconciler) release(ctx context.Context, runtime *v1alpha1
 	return waiting, err
 }
 
+// followChildren sets the conditions of the runtime's components, which could not be
+// rendered or applied, by the children that exist.
+func (r *seldonRuntimeReconciler) followChildren(ctx context.Context, runtime *v1alpha1.SeldonRuntime) error {
+	children, err := r.engine.Children(ctx, r.owner(runtime))
+	if err != nil {
+		return err
+	}
+	followChildren(runtime, healthOf(children), func(key composition.Key) string {
+		switch key.Kind {
+		case "Server":
+			return conditionServersReady
+		case "Deployment", "StatefulSet":
+			condition, _ := v1alpha1.ComponentCondition(key.Name)
+			return condition
+		}
+		return ""
+	}, conditionServersReady, v1alpha1.ConditionSchedulerReady, v1alpha1.ConditionDataflowEngineReady, v1alpha1.ConditionModelGatewayReady,
+		v1alpha1.ConditionPipelineGatewayReady, v1alpha1.ConditionEnvoyReady, v1alpha1.ConditionHodometerReady)
+	return nil
+}
+
 // runtimeVerdicts are the conditions of a runtime that was rendered and applied.
 func runtimeVerdicts(runtime *v1alpha1.SeldonRuntime, components templates.RuntimeComponents, outcome composition.Outcome) []verdict {
 	var verdicts []verdict
-	children := healthOf(outcome)
+	children := healthOf(outcome.Children)
 	for name, kind := range components.Kinds {
 		condition, known := v1alpha1.ComponentCondition(name)
 		if known {

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -57,33 +58,36 @@ func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 			return reconcile.Result{}, err
 		}
 		r.relay.Gone(scheduler.Server, request.NamespacedName)
+		r.forget(serverOwner(&v1alpha1.Server{ObjectMeta: named(request)}))
 		return reconcile.Result{}, r.forgetSeries(ctx, request.Namespace)
-	}
-	if r.versions.behind(server) {
-		return reconcile.Result{RequeueAfter: cacheWait}, nil
 	}
 	if server.DeletionTimestamp != nil {
 		// The garbage collector takes the children; pods drain by their own hooks.
-		r.engine.Forget(serverOwner(server))
+		r.forget(serverOwner(server))
 		r.relay.HandServer(request.NamespacedName)
 		return reconcile.Result{}, nil
 	}
 	before := server.DeepCopy()
+	if r.versions.behind(server) {
+		return r.finish(ctx, before, server, reconcile.Result{}, errStale)
+	}
 	result, err := r.expand(ctx, server)
-	return result, r.finish(ctx, before, server, err)
+	if err != nil {
+		err = errors.Join(err, r.followChildren(ctx, server))
+	}
+	return r.finish(ctx, before, server, result, err)
 }
 
 // expand renders and applies the Server, and puts what came of it into its status.
 func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) (reconcile.Result, error) {
-	server.Status.ObservedGeneration = server.Generation
 	server.Status.Selector = templates.Selector(server.Name)
 	input, ignored, err := r.input(ctx, server)
 	if err != nil {
-		return failed(server, err)
+		return reconcile.Result{}, err
 	}
 	configurations, err := r.startupConfigurations(ctx, server.Namespace)
 	if err != nil {
-		return failed(server, err)
+		return reconcile.Result{}, err
 	}
 	outcome, err := r.engine.Reconcile(ctx, composition.Request{
 		Owner:          serverOwner(server),
@@ -95,16 +99,26 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	})
 	r.tellOutcome(server, outcome)
 	if err != nil {
-		return failed(server, err)
+		return reconcile.Result{}, err
 	}
 	workload := outcome.Children[composition.Key{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}]
 	server.Status.Replicas = observedReplicas(workload)
 	setConditions(server, serverVerdicts(server, outcome, ignored))
+	server.Status.ObservedGeneration = server.Generation
 	// Not before the workload is applied: the scheduler must not wait for replicas
 	// that were not deployed.
 	seen := r.relay.HandServer(client.ObjectKeyFromObject(server))
-	if seen.State != nil && seen.State.Generation == server.Generation {
+	switch {
+	case seen.State != nil && seen.State.Generation == server.Generation:
 		server.Status.LoadedModelReplicas = seen.State.LoadedModels
+	case seen.State == nil && server.Status.LoadedModelReplicas != 0:
+		served, err := r.hasRuntime(ctx, server.Namespace)
+		if err != nil {
+			return reconcile.Result{}, err
+		}
+		if !served {
+			server.Status.LoadedModelReplicas = 0
+		}
 	}
 	if err := r.scale(ctx, server, seen.Scaling); err != nil {
 		return reconcile.Result{}, err
@@ -149,6 +163,24 @@ func (r *serverReconciler) input(ctx context.Context, server *v1alpha1.Server) (
 	return input, ignored, err
 }
 
+// followChildren sets the condition and the replicas of a Server that could not be
+// rendered or applied by the workload that exists.
+func (r *serverReconciler) followChildren(ctx context.Context, server *v1alpha1.Server) error {
+	children, err := r.engine.Children(ctx, serverOwner(server))
+	if err != nil {
+		return err
+	}
+	workload := composition.Key{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}
+	server.Status.Replicas = observedReplicas(children[workload])
+	followChildren(server, healthOf(children), func(key composition.Key) string {
+		if key == workload {
+			return v1alpha1.ConditionWorkloadReady
+		}
+		return ""
+	}, v1alpha1.ConditionWorkloadReady)
+	return nil
+}
+
 // observedReplicas are those that the workload has, not those it wants.
 func observedReplicas(workload *unstructured.Unstructured) int64 {
 	if workload == nil {
@@ -161,7 +193,7 @@ func observedReplicas(workload *unstructured.Unstructured) int64 {
 // serverVerdicts are the conditions of a Server that was rendered and applied.
 func serverVerdicts(server *v1alpha1.Server, outcome composition.Outcome, ignored []string) []verdict {
 	var verdicts []verdict
-	children := healthOf(outcome)
+	children := healthOf(outcome.Children)
 	for key, health := range children {
 		if key.Kind == "StatefulSet" || key.Kind == "Deployment" {
 			verdicts = append(verdicts, health.verdict(v1alpha1.ConditionWorkloadReady))

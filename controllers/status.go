@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,11 +19,12 @@ import (
 	"github.com/seldon-operator/seldon-operator/scheduler"
 )
 
-// conditioned is an object of ours that expands into children.
+// conditioned is an object of ours with a status.
 type conditioned interface {
 	client.Object
 	GetConditions() []metav1.Condition
 	SetConditions([]metav1.Condition)
+	SetObservedGeneration(generation int64)
 }
 
 func find(conditions []metav1.Condition, kind string) *metav1.Condition {
@@ -61,10 +61,9 @@ func setConditions(object conditioned, verdicts []verdict, keep ...string) {
 	object.SetConditions(conditions)
 }
 
-// writeStatus writes the status of object if it is not that of before, and tells
-// what changed in events. The patch holds the whole status: some fields are
-// meant to be there at zero, and a difference of zero to nothing is not seen in
-// Go types. An object that is gone needs no status.
+// writeStatus writes the status of object if it is not that of before, and records
+// what changed in Events. The patch holds the whole status; see statusPatch. An
+// object that no longer exists needs no status.
 func (e *environment) writeStatus(ctx context.Context, before, object conditioned) error {
 	// A finalizer may have come or gone since.
 	before.SetResourceVersion(object.GetResourceVersion())
@@ -73,17 +72,7 @@ func (e *environment) writeStatus(ctx context.Context, before, object conditione
 	if equality.Semantic.DeepEqual(before, object) {
 		return nil
 	}
-	text, err := json.Marshal(object)
-	if err != nil {
-		return fmt.Errorf("write status: %w", err)
-	}
-	var status struct {
-		Status json.RawMessage `json:"status"`
-	}
-	if err := json.Unmarshal(text, &status); err != nil {
-		return fmt.Errorf("write status: %w", err)
-	}
-	patch, err := json.Marshal(status)
+	patch, err := statusPatch(object)
 	if err != nil {
 		return fmt.Errorf("write status: %w", err)
 	}
@@ -104,8 +93,8 @@ func (e *environment) writeStatus(ctx context.Context, before, object conditione
 	return nil
 }
 
-// tellChanges emits an Event for each condition that came, went, or turned. That
-// what was not ready before is still on its way is no news.
+// tellChanges emits an Event for each condition that appeared or changed. Progress is
+// ordinary and emits none.
 func (e *environment) tellChanges(before []metav1.Condition, object conditioned) {
 	for _, condition := range object.GetConditions() {
 		old := find(before, condition.Type)
@@ -118,6 +107,7 @@ func (e *environment) tellChanges(before []metav1.Condition, object conditioned)
 		switch {
 		case condition.Type == v1alpha1.ConditionReady && condition.Status == metav1.ConditionUnknown:
 			// Not known of one, not known of many: the runtime tells.
+		case condition.Type == v1alpha1.ConditionReady && condition.Reason == reasonProgressing:
 		case condition.Type == v1alpha1.ConditionReady && isProgress(condition.Reason) && (old == nil || old.Status != metav1.ConditionTrue):
 		case condition.Type == v1alpha1.ConditionReady:
 			e.tellReadiness(object, condition)
@@ -191,9 +181,22 @@ func (e *environment) recordRemovals(object conditioned, removed []composition.R
 	}
 }
 
+// maxNote is the number of bytes that the note of an Event may have. The API server
+// rejects an Event with a longer one, and it is lost.
+const maxNote = 1024
+
 // tell emits an Event on object.
 func (e *environment) tell(object client.Object, kind, reason, message string) {
-	e.events.Eventf(object, nil, kind, reason, "Reconcile", "%s", message)
+	e.events.Eventf(object, nil, kind, reason, "Reconcile", "%s", shorten(message, maxNote))
+}
+
+// shorten cuts text to a number of bytes, at the border of a character.
+func shorten(text string, limit int) string {
+	const more = " …"
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit-len(more)], "") + more
 }
 
 func kindOf(object client.Object) string {

@@ -2,54 +2,56 @@ package controllers
 
 import (
 	"sync"
-	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// cacheWait is how long a reconcile waits for the cache to show what the last
-// one wrote. It usually takes a few milliseconds.
-const cacheWait = 50 * time.Millisecond
-
-// versions remembers the resourceVersion of each parent that we wrote last. A
-// reconcile that reads an older one from the cache would take its own word for
-// unsaid, and write and tell it once more.
+// versions remembers the resourceVersion of each object of one kind that we wrote
+// last. A reconcile that reads an older one from the cache would take its own write
+// for not done, and write and report it once more. It is safe for concurrent use.
 type versions struct {
 	mu      sync.Mutex
-	written map[types.UID]string
+	written map[types.NamespacedName]version
 }
 
-func newVersions() *versions { return &versions{written: map[types.UID]string{}} }
+// version of the object with a UID: another object may have its name later.
+type version struct {
+	uid     types.UID
+	written string
+}
+
+func newVersions() *versions { return &versions{written: map[types.NamespacedName]version{}} }
 
 // wrote remembers object as it came back from a write.
 func (v *versions) wrote(object client.Object) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.written[object.GetUID()] = object.GetResourceVersion()
+	v.written[client.ObjectKeyFromObject(object)] = version{object.GetUID(), object.GetResourceVersion()}
 }
 
-// forget an object that is gone.
-func (v *versions) forget(object client.Object) {
+// forget an object that does not exist any more.
+func (v *versions) forget(key types.NamespacedName) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	delete(v.written, object.GetUID())
+	delete(v.written, key)
 }
 
-// behind tells whether object is older than our last write. Once it is not,
+// behind returns whether object is older than our last write. Once it is not,
 // there is nothing to remember.
 func (v *versions) behind(object client.Object) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	written, found := v.written[object.GetUID()]
+	key := client.ObjectKeyFromObject(object)
+	last, found := v.written[key]
 	if !found {
 		return false
 	}
-	order, err := resourceversion.CompareResourceVersion(object.GetResourceVersion(), written)
-	if err == nil && order < 0 {
+	order, err := resourceversion.CompareResourceVersion(object.GetResourceVersion(), last.written)
+	if last.uid == object.GetUID() && err == nil && order < 0 {
 		return true
 	}
-	delete(v.written, object.GetUID())
+	delete(v.written, key)
 	return false
 }

@@ -1,0 +1,132 @@
+package controllers_test
+
+import (
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+)
+
+// kstatus computes the status of an object as Flux and Helm do.
+func kstatus(object client.Object) func() status.Status {
+	return func() status.Status {
+		GinkgoHelper()
+		gvk, err := admin.GroupVersionKindFor(object)
+		Expect(err).NotTo(HaveOccurred())
+		stored := &unstructured.Unstructured{}
+		stored.SetGroupVersionKind(gvk)
+		result, err := status.Compute(get(object.GetNamespace(), object.GetName(), stored))
+		Expect(err).NotTo(HaveOccurred())
+		return result.Status
+	}
+}
+
+// warnings lists the Warning Events on an object.
+func warnings(object client.Object) func() []string {
+	return func() []string {
+		list := &eventsv1.EventList{}
+		if err := admin.List(lifetime, list, client.InNamespace(object.GetNamespace())); err != nil {
+			return []string{err.Error()}
+		}
+		var found []string
+		for _, event := range list.Items {
+			if event.Regarding.UID == object.GetUID() && event.Type == corev1.EventTypeWarning {
+				found = append(found, event.Reason+" "+event.Note)
+			}
+		}
+		return found
+	}
+}
+
+var _ = Describe("What tools wait for", func() {
+	var namespace string
+	BeforeEach(func() { namespace = newNamespace() })
+
+	It("fails at once with a broken patch, and only as long as that", func() {
+		runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) {
+			r.Spec.Patches = []v1alpha1.Patch{{Patch: "- {op: remove, path: /spec/nothing}", Target: &v1alpha1.PatchTarget{Kind: "Deployment", Name: "seldon-envoy"}}}
+		})
+		Eventually(kstatus(runtime)).WithTimeout(5 * time.Second).Should(Equal(status.FailedStatus))
+		Expect(condition(runtime, "Stalled")()).To(HavePrefix("True InvalidPatch"))
+		Expect(condition(runtime, "Reconciling")()).To(Equal("none"))
+		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Patches = nil })
+		Eventually(condition(runtime, "Reconciling")).Should(HavePrefix("True Progressing"))
+		Expect(condition(runtime, "Stalled")()).To(Equal("none"))
+		Eventually(kstatus(runtime)).Should(Equal(status.CurrentStatus))
+		Expect(condition(runtime, "Reconciling")()).To(Equal("none"))
+	})
+
+	It("is in progress for a Server that is applied before its ServerConfig", func() {
+		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
+		server := newServer(namespace, "mlserver", "later-"+namespace)
+		Eventually(ready(server)).Should(HavePrefix("False ConfigNotFound"))
+		Consistently(kstatus(server)).WithTimeout(5 * time.Second).Should(Equal(status.InProgressStatus))
+		newServerConfig(func(c *v1alpha1.ServerConfig) { c.GenerateName, c.Name = "", "later-"+namespace })
+		Eventually(func() status.Status {
+			now := kstatus(server)()
+			Expect(now).NotTo(Equal(status.FailedStatus))
+			return now
+		}).Should(Equal(status.CurrentStatus))
+	})
+
+	It("follows the children while nothing can be rendered", func() {
+		config := newConfig()
+		runtime := newRuntime(namespace, using(config.Name))
+		Eventually(ready(runtime)).Should(HavePrefix("True"))
+		generation := runtime.Generation
+		Expect(admin.Delete(lifetime, config)).To(Succeed())
+		Eventually(ready(runtime)).Should(HavePrefix("False ConfigNotFound"))
+		Expect(condition(runtime, v1alpha1.ConditionEnvoyReady)()).To(HavePrefix("True"))
+		edit(get(namespace, "seldon-envoy", &appsv1.Deployment{}), func(d *appsv1.Deployment) {
+			d.Spec.Template.Spec.NodeSelector = map[string]string{"no": "such"}
+			d.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
+		})
+		Eventually(condition(runtime, v1alpha1.ConditionEnvoyReady)).Should(HavePrefix("False"))
+		Expect(admin.Delete(lifetime, get(namespace, "hodometer", &appsv1.Deployment{}))).To(Succeed())
+		Eventually(condition(runtime, v1alpha1.ConditionHodometerReady)).Should(HavePrefix("False Missing"))
+		Expect(condition(runtime, v1alpha1.ConditionSchedulerReady)()).To(HavePrefix("True"))
+		Expect(runtime.Generation).To(Equal(generation))
+	})
+
+	It("has no Warning in an ordinary roll-out", func() {
+		runtime := newRuntime(namespace, withServer)
+		Eventually(ready(runtime)).Should(HavePrefix("True"))
+		server := get(namespace, "mlserver", &v1alpha1.Server{})
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		before := podsOf(namespace)
+		edit(runtime, func(r *v1alpha1.SeldonRuntime) {
+			r.Spec.Overrides = []v1alpha1.OverrideSpec{
+				{Name: "seldon-envoy", PodSpec: podSpec(`{terminationGracePeriodSeconds: 7}`)},
+				{Name: "seldon-scheduler", PodSpec: podSpec(`{terminationGracePeriodSeconds: 7}`)},
+			}
+			r.Spec.Servers[0].PodSpec = podSpec(`{terminationGracePeriodSeconds: 7}`)
+			r.Spec.Servers[0].Replicas = new(int64(2))
+		})
+		Eventually(func() map[string]string { return podsOf(namespace) }).ShouldNot(Equal(before))
+		Eventually(kstatus(runtime)).WithTimeout(time.Minute).Should(Equal(status.CurrentStatus))
+		Eventually(kstatus(server)).Should(Equal(status.CurrentStatus))
+		for _, object := range []client.Object{runtime, server} {
+			Eventually(eventReasons(object)).Should(ContainElement(HaveSuffix("Ready")))
+			Consistently(warnings(object)).Should(BeEmpty())
+		}
+	})
+
+	It("says why pods are refused, also while it first comes up", func() {
+		edit(get("", namespace, &corev1.Namespace{}), func(n *corev1.Namespace) { n.Labels["pod-security.kubernetes.io/enforce"] = "restricted" })
+		runtime := newRuntime(namespace, override("seldon-envoy", func(o *v1alpha1.OverrideSpec) {
+			o.PodSpec = podSpec(`{hostNetwork: true}`)
+		}))
+		Eventually(condition(runtime, v1alpha1.ConditionEnvoyReady)).Should(And(HavePrefix("False ReplicaFailure"), ContainSubstring("violates PodSecurity")))
+		Eventually(condition(runtime, "Reconciling")).Should(HavePrefix("True ReplicaFailure"))
+		Eventually(warnings(runtime)).Should(ContainElement(And(HavePrefix("SeldonRuntimeNotReady ReplicaFailure"), ContainSubstring("violates PodSecurity"))))
+		Consistently(func() int { return len(warnings(runtime)()) }).Should(Equal(1))
+	})
+})
