@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,39 +26,53 @@ import (
 // depend on changes. Then comes the first apply, which a workload's pods may
 // forbid. Until then the child is under adoption, also for an operator that was
 // started in between: what we own has the adopting path in it, which no object
-// has, and which the first apply replaces with everything else that we own.
+// has, and which the first apply replaces with everything else that we own. The
+// path holds the owner's revision at that time: a restart of the pods is allowed
+// once the owner has another one.
 
-// adoptingPath marks, in managedFields, a child that awaits our first apply.
-func (p Policy) adoptingPath() []string {
-	return []string{"metadata", "annotations", p.Domain + "adopting"}
+// adoptingPath marks, in managedFields, a child that awaits our first apply, and
+// remembers the owner's revision at the adoption.
+func (p Policy) adoptingPath(revision string) []string {
+	return []string{"metadata", "annotations", p.adoptingPrefix() + revision}
 }
 
-// adopting tells a child that is ours but for the first apply.
-func (p Policy) adopting(live *unstructured.Unstructured) bool {
-	return owns(live, p.Manager, p.adoptingPath()...)
+func (p Policy) adoptingPrefix() string { return p.Domain + "adopting." }
+
+// adopting reports whether a child is ours but for the first apply, and the owner's
+// revision at its adoption.
+func (p Policy) adopting(live *unstructured.Unstructured) (revision string, ok bool) {
+	metadata, _ := appliedFields(live, p.Manager)["f:metadata"].(map[string]any)
+	annotations, _ := metadata["f:annotations"].(map[string]any)
+	for key := range annotations {
+		if revision, ok := strings.CutPrefix(key, "f:"+p.adoptingPrefix()); ok {
+			return revision, true
+		}
+	}
+	return "", false
 }
 
 // isOurs tells a child that we have applied or taken over, and that no operator
 // before us has written to since then. It may have lost its label.
 func (p Policy) isOurs(live *unstructured.Unstructured) bool {
 	_, rewritten := live.GetAnnotations()[p.LastApplied]
-	return appliedFields(live, p.Manager) != nil && (!rewritten || p.adopting(live))
+	_, adopting := p.adopting(live)
+	return appliedFields(live, p.Manager) != nil && (!rewritten || adopting)
 }
 
 // adoptAll takes over the rendered objects that the owner controls and that
-// another program made, and tells which are under adoption. It comes before any
-// apply, so that a workload remembers the configuration its pods run with before
-// that changes.
-func (e *Engine) adoptAll(ctx context.Context, owner Owner, children []Child, live map[Key]*unstructured.Unstructured) (map[Key]bool, error) {
-	adopting := map[Key]bool{}
+// another program made, and returns those under adoption, with the owner's revision
+// at the time. It comes before any apply, so that a workload remembers the
+// configuration its pods run with before that changes.
+func (e *Engine) adoptAll(ctx context.Context, request Request, children []Child, live map[Key]*unstructured.Unstructured) (map[Key]string, error) {
+	adopting := map[Key]string{}
 	var errs []error
 	for _, child := range children {
 		key := child.Key()
-		if !e.Policy.adoptable(live[key], owner) {
+		if !e.Policy.adoptable(live[key], request.Owner) {
 			continue
 		}
 		if !e.Policy.isOurs(live[key]) {
-			adopted, err := e.takeOver(ctx, owner, child)
+			adopted, err := e.takeOver(ctx, request, child)
 			if err != nil {
 				errs = append(errs, &ChildError{key, fmt.Errorf("take over: %w", err)})
 				continue
@@ -67,8 +82,8 @@ func (e *Engine) adoptAll(ctx context.Context, owner Owner, children []Child, li
 				continue
 			}
 		}
-		if e.Policy.adopting(live[key]) {
-			adopting[key] = true
+		if revision, ok := e.Policy.adopting(live[key]); ok {
+			adopting[key] = revision
 		}
 	}
 	return adopting, errors.Join(errs...)
@@ -81,8 +96,8 @@ func (p Policy) adoptable(live *unstructured.Unstructured, owner Owner) bool {
 
 // takeOver is the first step of adopting one object. It gives back what is live
 // after it; nil if that is nothing.
-func (e *Engine) takeOver(ctx context.Context, owner Owner, child Child) (taken *unstructured.Unstructured, err error) {
-	key := child.Key()
+func (e *Engine) takeOver(ctx context.Context, request Request, child Child) (taken *unstructured.Unstructured, err error) {
+	key, owner := child.Key(), request.Owner
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		// Not from the cache, which trims managedFields.
 		live, err := e.getLive(ctx, key)
@@ -90,7 +105,7 @@ func (e *Engine) takeOver(ctx context.Context, owner Owner, child Child) (taken 
 			taken = live
 			return err
 		}
-		if err := e.Policy.migrate(live, owner, metav1.NewTime(e.now())); err != nil {
+		if err := e.Policy.migrate(live, owner, request.Revision, metav1.NewTime(e.now())); err != nil {
 			return err
 		}
 		annotations := map[string]string{}
@@ -114,7 +129,7 @@ func (e *Engine) takeOver(ctx context.Context, owner Owner, child Child) (taken 
 // migrate gives p.Manager, by server-side apply, what previous managers of live
 // own by `Update`, and marks live as one under adoption. It changes live's
 // managedFields.
-func (p Policy) migrate(live *unstructured.Unstructured, owner Owner, now metav1.Time) error {
+func (p Policy) migrate(live *unstructured.Unstructured, owner Owner, revision string, now metav1.Time) error {
 	if err := csaupgrade.UpgradeManagedFields(live, p.previousManagers(live, owner), p.Manager); err != nil {
 		return fmt.Errorf("migrate field ownership: %w", err)
 	}
@@ -125,7 +140,7 @@ func (p Policy) migrate(live *unstructured.Unstructured, owner Owner, now metav1
 		}))
 	}
 	_, err := editApplied(live, p.Manager, func(owned *fieldpath.Set) *fieldpath.Set {
-		return owned.Union(fieldpath.NewSet(fieldPath(p.adoptingPath())))
+		return owned.Union(fieldpath.NewSet(fieldPath(p.adoptingPath(revision))))
 	})
 	return err
 }

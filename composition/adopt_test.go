@@ -114,7 +114,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		outcome := site.mustReconcile()
 		Expect(outcome.Held()).To(HaveLen(1))
 		held := outcome.Held()[0]
-		Expect(held.Reason).To(Equal(composition.WouldRestart))
+		Expect(held.Reason).To(Equal(composition.RestartRequired))
 		Expect(held.Message).To(ContainSubstring("Deployment %s/shop would restart its pods: spec.template.spec.containers[]", site.owner.Namespace))
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
 
@@ -128,7 +128,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		By("holding it also after a restart of the operator")
 		site.engine = newEngine()
 		Expect(writes(requests.during(func() {
-			Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.WouldRestart)))
+			Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
 		}))).To(BeEmpty())
 
 		By("accepting")
@@ -156,7 +156,7 @@ var _ = Describe("Adopting what another operator made", func() {
 			Expect(unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers")).To(Succeed())
 		})
 		before := site.deployment()
-		Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.WouldRestart)))
+		Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
 		site.request.AcceptRestarts = true
 		site.settle()
@@ -180,7 +180,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		site.predecessor(otherArgs)
 		before := site.deployment()
 		site.stopBefore("ServiceAccount")
-		Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.WouldRestart)))
+		Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
 	})
 
@@ -233,7 +233,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		})
 		before := site.deployment()
 		for range 3 {
-			Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.WouldRestart)))
+			Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
 			site.cached()
 		}
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
@@ -284,7 +284,7 @@ var _ = Describe("Adopting what another operator made", func() {
 			site.request.AcceptRestarts = false
 			held := site.mustReconcile().Held()
 			Expect(held).To(HaveLen(1))
-			Expect(held[0].Reason).To(Equal(composition.WouldRestart))
+			Expect(held[0].Reason).To(Equal(composition.RestartRequired))
 			site.request.AcceptRestarts = true
 			Expect(site.mustReconcile().Rolled).To(HaveLen(1))
 			site.settle()

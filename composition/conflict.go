@@ -91,7 +91,7 @@ func (e *Engine) applyWithoutConflicts(ctx context.Context, step Step, mark mark
 	}
 	if step.HoldRestart {
 		if would, is := podTemplate(found.result), podTemplate(step.Live); firstDifference(would, is, "") != "" {
-			return result{step: step.hold(WouldRestart, restartMessage(step.Key, would, is)), live: step.Live}
+			return result{step: step.hold(RestartRequired, restartMessage(step.Key, would, is)), live: step.Live}
 		}
 	}
 	removed := found.describe(step.Key, e.Policy.Manager)

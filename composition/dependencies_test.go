@@ -59,7 +59,7 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 	pod := live.Object["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)
 	pod["imagePullSecrets"] = []any{map[string]any{"name": "app-pull"}}
 	role := KeyOf(orphansOf("app")[1])
-	for _, reason := range []Reason{NotOwned, Terminating, WouldRestart, FieldManagerConflict, Blocked, DependencyRejected, Absent, Drifted, Changed} {
+	for _, reason := range []Reason{NotOwned, Terminating, RestartRequired, FieldManagerConflict, Blocked, DependencyRejected, Absent, Drifted, Changed} {
 		for _, exists := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s exists=%v", reason, exists), func(t *testing.T) {
 				step := Step{Key: KeyOf(live), Action: Hold, Reason: reason}

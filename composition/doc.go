@@ -43,7 +43,7 @@
 // manager. A field that is no longer rendered goes away, except replicas and seeded
 // fields, which are given up first, so that their live values stay. What another
 // program made for the same owner is adopted: the fields that it owns by `Update`
-// become ours, and its pods keep running; see [WouldRestart].
+// become ours, and its pods keep running; see [RestartRequired].
 //
 // What is remembered: in memory, of each child, the digest of what was applied
 // and of what was then seen, and losing that costs reads. In the cluster is what

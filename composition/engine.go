@@ -86,6 +86,10 @@ type Request struct {
 	Paused bool
 	// AcceptRestarts lets workloads that are adopted restart their pods.
 	AcceptRestarts bool
+	// Revision identifies what of the owner rolls pods out; letters, digits and
+	// dashes. Workloads that are adopted may restart their pods as well once it is
+	// another than at the adoption.
+	Revision string
 	// Configurations of other owners, whose readers among our workloads roll when
 	// they change.
 	Configurations Configurations
@@ -159,7 +163,7 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error
 	account := e.ledger.account(request.Owner)
 	situation := Situation{
 		Owner: request.Owner, Children: rendering.Children, Live: seen.live, Policy: e.Policy,
-		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts, marks: account.marks, refused: account.refusals(e.now()), types: e.Client.Scheme(),
+		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts, Revision: request.Revision, marks: account.marks, refused: account.refusals(e.now()), types: e.Client.Scheme(),
 	}
 	if !request.Paused {
 		err = e.finishRecreations(ctx, request.Owner, account, rendering.Children, seen.live)
@@ -167,7 +171,7 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error
 	situation.markRollouts(request.Configurations)
 	var outcome Outcome
 	if err == nil && !request.Paused {
-		situation.Adopting, err = e.adoptAll(ctx, request.Owner, rendering.Children, seen.live)
+		situation.Adopting, err = e.adoptAll(ctx, request, rendering.Children, seen.live)
 	}
 	if err == nil {
 		outcome, err = e.execute(ctx, situation, account)

@@ -268,7 +268,7 @@ func (e *Engine) verify(ctx context.Context, step Step) (Step, error) {
 	dry, _, err := e.apply(ctx, step, client.DryRunAll)
 	if isDryRunUnsupported(err) {
 		if step.HoldRestart && !sameTemplate(step.Object, step.Live, e.Policy.Manager) {
-			return step.hold(WouldRestart, restartMessage(step.Key, podTemplate(step.Object), podTemplate(step.Live))), nil
+			return step.hold(RestartRequired, restartMessage(step.Key, podTemplate(step.Object), podTemplate(step.Live))), nil
 		}
 		return step, nil
 	}
@@ -280,7 +280,7 @@ func (e *Engine) verify(ctx context.Context, step Step) (Step, error) {
 		return step, nil
 	}
 	if would, is := podTemplate(dry), podTemplate(step.Live); step.HoldRestart && !equality.Semantic.DeepEqual(would, is) {
-		return step.hold(WouldRestart, restartMessage(step.Key, would, is)), nil
+		return step.hold(RestartRequired, restartMessage(step.Key, would, is)), nil
 	}
 	return step, nil
 }
@@ -365,7 +365,7 @@ func (e *Engine) remember(account *account, result result) {
 		account.found(step.Key, step.desired, result.live, manager)
 	case step.Action == Apply:
 		account.applied(step.Key, step.desired, result, manager, e.now())
-	case step.Action == Hold && step.Reason == WouldRestart:
+	case step.Action == Hold && step.Reason == RestartRequired:
 		account.held(step.Key, step.desired, result.live, manager, step.Message)
 	case step.Action == Hold && step.Reason == Blocked:
 		account.blocked(step.Key, claimsDigest(step.Object), step.Message, e.now())

@@ -56,8 +56,8 @@ const (
 	NotOwned Reason = "NotOwned"
 	// Blocked: an immutable field differs.
 	Blocked Reason = "Blocked"
-	// WouldRestart: adopting the workload would restart its pods.
-	WouldRestart Reason = "WouldRestart"
+	// RestartRequired: adopting the workload would restart its pods.
+	RestartRequired Reason = "RestartRequired"
 	// FieldManagerConflict: another manager undoes our corrections again and again.
 	FieldManagerConflict Reason = "FieldManagerConflict"
 	// InUse: an orphan that a child which is not as desired still uses.
@@ -134,9 +134,12 @@ type Situation struct {
 	Paused bool
 	// AcceptRestarts lets adopted workloads restart their pods.
 	AcceptRestarts bool
+	// Revision of the owner: see [Request].
+	Revision string
 	// Adopting are the live objects under adoption: their field ownership was
-	// migrated, and our first apply has not happened yet.
-	Adopting map[Key]bool
+	// migrated, and our first apply has not happened yet. The value is the owner's
+	// revision at the migration.
+	Adopting map[Key]string
 	// Policy of the engine.
 	Policy Policy
 
@@ -192,13 +195,20 @@ func decide(s Situation, child Child) Step {
 		s.Policy.yield(&step, seed)
 	}
 	s.Policy.keepImmutable(&step, s.refused[step.Key])
-	s.Policy.carry(&step, s.Adopting[step.Key] && !s.AcceptRestarts)
+	s.Policy.carry(&step, s.keepsPods(step.Key))
 	step.desired = fingerprintOf(step.Object.Object)
 	step.Rolls = isWorkload(step.Key.GroupKind()) && s.Policy.rollMark(step.Object) != s.Policy.rollMark(step.Live)
 	if step.Action == Recreate {
 		return step
 	}
 	return compare(s, step)
+}
+
+// keepsPods reports whether a child is under adoption and nobody has allowed that
+// its pods restart.
+func (s Situation) keepsPods(key Key) bool {
+	revision, adopting := s.Adopting[key]
+	return adopting && !s.AcceptRestarts && revision == s.Revision
 }
 
 // obstacle tells what forbids writing to live at all.
@@ -217,12 +227,12 @@ func compare(s Situation, step Step) Step {
 	mark, known := s.marks[step.Key]
 	known = known && mark.desired != digest{}
 	remembered := known && mark.desired == step.desired && mark.sees(step.Live, s.Policy.Manager)
-	if s.Adopting[step.Key] {
-		if remembered && mark.wouldRestart != "" && !s.AcceptRestarts {
-			return step.hold(WouldRestart, mark.wouldRestart)
+	if _, adopting := s.Adopting[step.Key]; adopting {
+		if remembered && mark.wouldRestart != "" && s.keepsPods(step.Key) {
+			return step.hold(RestartRequired, mark.wouldRestart)
 		}
 		step.Action, step.Reason = Apply, Adopted
-		step.Verify = isWorkload(step.Key.GroupKind()) && !s.AcceptRestarts
+		step.Verify = isWorkload(step.Key.GroupKind()) && s.keepsPods(step.Key)
 		step.HoldRestart = step.Verify
 		return step
 	}

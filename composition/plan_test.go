@@ -61,7 +61,7 @@ func situationOf(bits int) Situation {
 	s := Situation{
 		Owner: testOwner, Policy: testPolicy, Paused: has(paused), AcceptRestarts: has(restartsAccepted),
 		Children: []Child{{Object: role}, {Object: configuration}, {Object: set}},
-		Live:     map[Key]*unstructured.Unstructured{}, Adopting: map[Key]bool{}, marks: map[Key]mark{},
+		Live:     map[Key]*unstructured.Unstructured{}, Adopting: map[Key]string{}, marks: map[Key]mark{},
 	}
 	live := asLive(testPolicy.dressed(Child{Object: configuration}, testOwner), "config-1")
 	s.Live[KeyOf(live)] = live
@@ -119,7 +119,7 @@ func situationOf(bits int) Situation {
 		live.SetOwnerReferences(references)
 	}
 	if has(adopting) {
-		s.Adopting[key] = true
+		s.Adopting[key] = s.Revision
 	}
 	if has(unlabelled) {
 		live.SetLabels(nil)
@@ -194,7 +194,7 @@ func fieldsOf(value any) map[string]any {
 // carriedOut is the situation after a plan, as the API server would have it.
 func carriedOut(s Situation, plan Plan) Situation {
 	next := s
-	next.Live, next.marks, next.Adopting = maps.Clone(s.Live), maps.Clone(s.marks), map[Key]bool{}
+	next.Live, next.marks, next.Adopting = maps.Clone(s.Live), maps.Clone(s.marks), map[Key]string{}
 	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
 		switch step.Action {
 		case Apply:
@@ -213,8 +213,8 @@ func carriedOut(s Situation, plan Plan) Situation {
 			delete(next.Live, step.Key)
 			delete(next.marks, step.Key)
 		case Skip, Hold, Retain:
-			if s.Adopting[step.Key] {
-				next.Adopting[step.Key] = true
+			if revision, adopting := s.Adopting[step.Key]; adopting {
+				next.Adopting[step.Key] = revision
 			}
 		}
 	}
@@ -324,7 +324,7 @@ func violated(bits int, plan Plan) string {
 	case has(claimsGrown):
 		return unless(set.Action == Recreate && set.Reason == ClaimsGrown, "claims do not grow")
 	case has(adopting) && has(restartHeld) && !has(restartsAccepted):
-		return unless(set.Reason == WouldRestart && set.Message == "would restart", "the verdict of the dry-run is forgotten")
+		return unless(set.Reason == RestartRequired && set.Message == "would restart", "the verdict of the dry-run is forgotten")
 	case has(adopting):
 		return unless(set.Action == Apply && set.Reason == Adopted && set.Verify == !has(restartsAccepted) && set.HoldRestart == set.Verify, "is not adopted with care")
 	}

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
@@ -94,21 +95,66 @@ var _ = Describe("Adoption", Serial, func() {
 		existingChildren(runtime, "duplicates.yaml", "runtime.yaml")
 		before := podsOf(namespace)
 		start()
-		Eventually(condition(runtime, v1alpha1.ConditionWouldRestart)).Should(And(HavePrefix("True"), ContainSubstring("seldon-modelgateway")))
-		Eventually(ready(runtime)).Should(HavePrefix("False WouldRestart"))
+		Eventually(condition(runtime, v1alpha1.ConditionRestartRequired)).Should(And(HavePrefix("True"), ContainSubstring("seldon-modelgateway")))
+		Eventually(ready(runtime)).Should(HavePrefix("False RestartRequired"))
 		Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(before))
 		edit(runtime, release)
-		Eventually(condition(runtime, v1alpha1.ConditionWouldRestart)).Should(Equal("none"))
+		Eventually(condition(runtime, v1alpha1.ConditionRestartRequired)).Should(Equal("none"))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(get(namespace, "seldon-modelgateway", &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Name).To(Equal("modelgateway"))
 	},
 		Entry("when the annotation accepts it", func(r *v1alpha1.SeldonRuntime) {
-			r.Annotations[v1alpha1.AcceptRestartAnnotation] = "true"
+			r.Annotations[v1alpha1.AllowRestartAnnotation] = "true"
 		}),
 		Entry("when the runtime changes", func(r *v1alpha1.SeldonRuntime) {
 			r.Spec.Config.KafkaConfig.TopicPrefix = new("other")
 		}),
 	)
+
+	It("does not take scaling for permission to restart", func() {
+		server := existing(namespace, "server-cr.yaml", &v1alpha1.Server{}, func(object *unstructured.Unstructured) {
+			Expect(unstructured.SetNestedField(object.Object, int64(77), "spec", "podSpec", "terminationGracePeriodSeconds")).To(Succeed())
+		})
+		existingChildren(existing(namespace, "seldonruntime.yaml", &v1alpha1.SeldonRuntime{}), "runtime.yaml")
+		existingChildren(server, "server.yaml")
+		before := podsOf(namespace)
+		start()
+		blocked := And(HavePrefix("True"), ContainSubstring("StatefulSet "+namespace+"/mlserver would restart its pods"))
+		Eventually(condition(server, v1alpha1.ConditionRestartRequired)).Should(blocked)
+		stays := func(by string, change func()) {
+			GinkgoHelper()
+			generation := server.Generation
+			change()
+			Expect(get(namespace, "mlserver", server).Generation).To(BeNumerically(">", generation), by)
+			Eventually(condition(server, v1alpha1.ConditionRestartRequired)).Should(blocked, by)
+			Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(before), by)
+		}
+		applied := func(manager string, replicas int64) func() {
+			return func() {
+				scaled := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"replicas": replicas}}}
+				scaled.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Server"))
+				scaled.SetNamespace(namespace)
+				scaled.SetName("mlserver")
+				Expect(admin.Apply(lifetime, client.ApplyConfigurationFromUnstructured(scaled), client.FieldOwner(manager), client.ForceOwnership)).To(Succeed())
+			}
+		}
+		stays("the scale subresource", func() {
+			Expect(admin.SubResource("scale").Patch(lifetime, server, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":3}}`)))).To(Succeed())
+		})
+		stays("the operator at its scheduler's request", applied("seldon-operator-scaling", 1))
+		stays("a change of its bounds", func() { edit(server, func(s *v1alpha1.Server) { s.Spec.MaxReplicas = new(int64(4)) }) })
+		operator.stop()
+		applied("someone", 2)()
+		start()
+		Eventually(condition(server, v1alpha1.ConditionRestartRequired)).Should(blocked)
+		Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(before))
+
+		edit(server, func(s *v1alpha1.Server) { s.Spec.PodSpec = podSpec(`{terminationGracePeriodSeconds: 78}`) })
+		Eventually(condition(server, v1alpha1.ConditionRestartRequired)).Should(Equal("none"))
+		Eventually(func() *int64 {
+			return get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Template.Spec.TerminationGracePeriodSeconds
+		}).Should(HaveValue(BeEquivalentTo(78)))
+	})
 
 	It("does not open a Service to the world", func() {
 		runtime := existing(namespace, "seldonruntime.yaml", &v1alpha1.SeldonRuntime{}, func(object *unstructured.Unstructured) {
@@ -133,10 +179,10 @@ var _ = Describe("Adoption", Serial, func() {
 		existingChildren(runtime, "runtime.yaml")
 		before := podsOf(namespace)
 		start()
-		Eventually(ready(runtime)).Should(HavePrefix("False WouldRestart"))
+		Eventually(ready(runtime)).Should(HavePrefix("False RestartRequired"))
 		Expect(get(namespace, "seldon-kafka", &corev1.ConfigMap{}).Data["kafka.json"]).To(ContainSubstring("moved"))
 		Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(before))
-		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Annotations[v1alpha1.AcceptRestartAnnotation] = "true" })
+		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Annotations[v1alpha1.AllowRestartAnnotation] = "true" })
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(rolled(namespace)()).To(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway"))
 	})
@@ -152,9 +198,9 @@ var _ = Describe("Adoption", Serial, func() {
 		server := existing(namespace, "server-cr.yaml", &v1alpha1.Server{})
 		existingChildren(server, "server.yaml")
 		start()
-		Eventually(ready(server)).Should(HavePrefix("False WouldRestart"))
+		Eventually(ready(server)).Should(HavePrefix("False RestartRequired"))
 		edit(server, func(s *v1alpha1.Server) {
-			s.Annotations = map[string]string{v1alpha1.AcceptRestartAnnotation: "true"}
+			s.Annotations = map[string]string{v1alpha1.AllowRestartAnnotation: "true"}
 		})
 		Eventually(rolled(namespace)).Should(ContainElement("mlserver"))
 	})

@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
@@ -139,7 +140,7 @@ func flatten(err error) []error {
 // heldConditions are those of children that stay held until somebody acts.
 var heldConditions = map[composition.Reason]string{
 	composition.Blocked:              v1alpha1.ConditionBlocked,
-	composition.WouldRestart:         v1alpha1.ConditionWouldRestart,
+	composition.RestartRequired:      v1alpha1.ConditionRestartRequired,
 	composition.NotOwned:             conditionNotOwned,
 	composition.FieldManagerConflict: conditionFieldManagerConflict,
 }
@@ -166,12 +167,8 @@ func notices(outcome composition.Outcome) []verdict {
 	return verdicts
 }
 
-// restartsAccepted tells whether workloads that are being adopted may restart:
-// an annotation says so, or the object was changed since that was told.
-func restartsAccepted(object conditioned) bool {
-	if object.GetAnnotations()[v1alpha1.AcceptRestartAnnotation] == "true" {
-		return true
-	}
-	held := find(object.GetConditions(), v1alpha1.ConditionWouldRestart)
-	return held != nil && held.ObservedGeneration < object.GetGeneration()
+// restartsAllowed reports whether an annotation allows that adopted workloads restart
+// their pods.
+func restartsAllowed(object client.Object) bool {
+	return object.GetAnnotations()[v1alpha1.AllowRestartAnnotation] == "true"
 }

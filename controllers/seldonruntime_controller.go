@@ -97,12 +97,17 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	revision, err := rolloutDigest(runtime.Spec)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	outcome, err := r.engine.Reconcile(ctx, composition.Request{
 		Owner:          r.owner(runtime),
 		Input:          input,
 		NewOwner:       !r.veterans.have(runtime.UID),
 		Paused:         runtime.Annotations[v1alpha1.PausedAnnotation] == "true",
-		AcceptRestarts: restartsAccepted(runtime),
+		AcceptRestarts: restartsAllowed(runtime),
+		Revision:       revision,
 	})
 	r.tellOutcome(runtime, outcome)
 	if err != nil {

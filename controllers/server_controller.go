@@ -89,12 +89,17 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	revision, err := rolloutDigest(server.Spec)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	outcome, err := r.engine.Reconcile(ctx, composition.Request{
 		Owner:          serverOwner(server),
 		Input:          input,
 		NewOwner:       !r.veterans.have(server.UID),
 		Paused:         server.Annotations[v1alpha1.PausedAnnotation] == "true",
-		AcceptRestarts: restartsAccepted(server),
+		AcceptRestarts: restartsAllowed(server),
+		Revision:       revision,
 		Configurations: configurations,
 	})
 	r.tellOutcome(server, outcome)

@@ -32,9 +32,7 @@ func find(conditions []metav1.Condition, kind string) *metav1.Condition {
 }
 
 // setConditions replaces the conditions of object by verdicts and, from before,
-// those that keep names. A condition whose status stays keeps its time. The one
-// of WouldRestart keeps its generation too: a later one means that the user has
-// seen it; see restartsAccepted.
+// those that keep names. A condition whose status stays keeps its time.
 func setConditions(object conditioned, verdicts []verdict, keep ...string) {
 	before := object.GetConditions()
 	var conditions []metav1.Condition
@@ -48,13 +46,9 @@ func setConditions(object conditioned, verdicts []verdict, keep ...string) {
 			meta.RemoveStatusCondition(&conditions, verdict.kind)
 			conditions = append(conditions, *old)
 		}
-		generation := object.GetGeneration()
-		if old := find(before, verdict.kind); old != nil && verdict.kind == v1alpha1.ConditionWouldRestart {
-			generation = old.ObservedGeneration
-		}
 		meta.SetStatusCondition(&conditions, metav1.Condition{
 			Type: verdict.kind, Status: verdict.status, Reason: verdict.reason, Message: verdict.message,
-			ObservedGeneration: generation,
+			ObservedGeneration: object.GetGeneration(),
 		})
 	}
 	slices.SortFunc(conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
@@ -125,7 +119,7 @@ func isProgress(reason string) bool {
 // isNotice tells the conditions that are there only when something is the matter.
 func isNotice(kind string) bool {
 	return slices.Contains([]string{
-		v1alpha1.ConditionBlocked, v1alpha1.ConditionWouldRestart, conditionNotOwned, conditionFieldManagerConflict,
+		v1alpha1.ConditionBlocked, v1alpha1.ConditionRestartRequired, conditionNotOwned, conditionFieldManagerConflict,
 		conditionPatchUnmatched, conditionUnknownOverride, conditionReplicasBounded, conditionIgnored,
 	}, kind)
 }

@@ -268,7 +268,7 @@ func condition(object conditioned, kind string) func() string {
 		switch {
 		case found == nil:
 			return "none"
-		case found.ObservedGeneration < object.GetGeneration() && kind != v1alpha1.ConditionWouldRestart:
+		case found.ObservedGeneration < object.GetGeneration():
 			return "old"
 		}
 		return fmt.Sprintf("%s %s %s", found.Status, found.Reason, found.Message)

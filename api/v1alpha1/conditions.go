@@ -57,10 +57,10 @@ const (
 	// ConditionBlocked is True while a child cannot be brought to what is
 	// wanted, such as an immutable field.
 	ConditionBlocked string = "Blocked"
-	// ConditionWouldRestart is True while an adopted workload is held back
-	// because changing it would restart its pods; AcceptRestartAnnotation or a
-	// change of the object lets it go.
-	ConditionWouldRestart string = "WouldRestart"
+	// ConditionRestartRequired is True while an adopted workload is not changed
+	// because its pods would restart. AllowRestartAnnotation allows that, and so does
+	// a change of the object's spec other than of its replicas.
+	ConditionRestartRequired string = "RestartRequired"
 )
 
 // ComponentCondition returns the type of the condition that speaks of a

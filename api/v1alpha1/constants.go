@@ -15,9 +15,9 @@ const (
 	// PausedAnnotation, when "true" on a SeldonRuntime or Server, stops every
 	// write to its children except for deletion.
 	PausedAnnotation = "mlops.seldon.io/paused"
-	// AcceptRestartAnnotation on a SeldonRuntime or Server lets the operator
+	// AllowRestartAnnotation on a SeldonRuntime or Server lets the operator
 	// change adopted workloads although their pods restart.
-	AcceptRestartAnnotation = "mlops.seldon.io/accept-restart"
+	AllowRestartAnnotation = "mlops.seldon.io/allow-restart"
 )
 
 // LastAppliedAnnotation is the existing operator's memory for its three-way
