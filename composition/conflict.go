@@ -2,6 +2,7 @@ package composition
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/merge"
@@ -108,15 +110,28 @@ func (e *Engine) applyWithoutConflicts(ctx context.Context, step Step, mark mark
 // removeAndApply moves the conflicting fields into what we own, and applies the
 // step's object, which removes them.
 func (e *Engine) removeAndApply(ctx context.Context, step Step, found *conflict) (*unstructured.Unstructured, client.Object, error) {
-	moved := found.live.DeepCopy()
-	if err := moveFields(moved, e.Policy.Manager, found.paths); err != nil {
-		return nil, nil, err
-	}
-	patch, err := metadataPatch(moved, nil, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	owned, err := e.patchMetadata(ctx, moved, patch)
+	var owned *unstructured.Unstructured
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		moved := found.live.DeepCopy()
+		if err := moveFields(moved, e.Policy.Manager, found.paths); err != nil {
+			return err
+		}
+		patch, err := metadataPatch(moved, nil, nil)
+		if err != nil {
+			return err
+		}
+		if owned, err = e.patchMetadata(ctx, moved, patch); !apierrors.IsConflict(err) {
+			return err
+		}
+		// Its controller has written its status meanwhile, or a user its spec, which the
+		// next reconcile reads.
+		current, getErr := e.getLive(ctx, step.Key)
+		if getErr != nil || current == nil || current.GetUID() != found.live.GetUID() || current.GetGeneration() != found.live.GetGeneration() {
+			return cmp.Or(getErr, fmt.Errorf("%s has changed meanwhile: %w", step.Key, err))
+		}
+		found.live = current
+		return err
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("own the fields that conflict: %w", err)
 	}

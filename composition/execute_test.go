@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition"
@@ -243,12 +244,10 @@ type rewriting struct{ client.Client }
 
 func (r rewriting) Apply(ctx context.Context, object runtime.ApplyConfiguration, _ ...client.ApplyOption) error {
 	applied := object.(client.Object)
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"status":{"collisionCount":1}}`))
 	deployment := &appsv1.Deployment{}
-	if err := r.Get(ctx, client.ObjectKeyFromObject(applied), deployment); err != nil {
-		return err
-	}
-	deployment.Status.Conditions = append(deployment.Status.Conditions, appsv1.DeploymentCondition{Type: "Tested", Status: corev1.ConditionTrue})
-	if err := admin.Status().Update(ctx, deployment); err != nil {
+	deployment.Namespace, deployment.Name = applied.GetNamespace(), applied.GetName()
+	if err := admin.Status().Patch(ctx, deployment, patch); err != nil {
 		return err
 	}
 	return r.Get(ctx, client.ObjectKeyFromObject(applied), applied)
