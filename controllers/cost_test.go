@@ -93,4 +93,22 @@ var _ = Describe("The cost", func() {
 		figure("restart of the operator: writes", len(made))
 		Expect(made).To(BeEmpty())
 	})
+
+	It("of a Service that a runtime from before a restart does not have is one read", Serial, func() {
+		edit(runtime, override("seldon-envoy", func(o *v1alpha1.OverrideSpec) { o.Disable = true }))
+		Eventually(exists(namespace, "seldon-mesh", &corev1.Service{})).Should(BeFalse())
+		quiet(namespace)
+		mark := requests.mark()
+		restartOperator(controllers.Options{Namespace: operatorNamespace})
+		for round := range 3 {
+			edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.AgentConfig.Rclone.Config = []string{fmt.Sprint(round)} })
+			Eventually(func() string { return get(namespace, "seldon-agent", &corev1.ConfigMap{}).Data["agent.yaml"] }).Should(ContainSubstring(fmt.Sprint(round)))
+		}
+		quiet(namespace)
+		reads := slices.DeleteFunc(requests.since(mark, namespace), func(entry string) bool {
+			return entry != "GET /api/v1/namespaces/"+namespace+"/services/seldon-mesh"
+		})
+		figure("a Service that is not there, restart and three changes: reads", len(reads))
+		Expect(reads).To(HaveLen(1))
+	})
 })

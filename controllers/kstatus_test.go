@@ -1,6 +1,8 @@
 package controllers_test
 
 import (
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
@@ -13,6 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/controllers"
+	"github.com/seldon-operator/seldon-operator/test/helm"
 )
 
 // kstatus computes the status of an object as Flux and Helm do.
@@ -62,6 +66,42 @@ var _ = Describe("What tools wait for", func() {
 		Expect(condition(runtime, "Stalled")()).To(Equal("none"))
 		Eventually(kstatus(runtime)).Should(Equal(status.CurrentStatus))
 		Expect(condition(runtime, "Reconciling")()).To(Equal("none"))
+	})
+
+	It("ends Helm's wait for a chart with a broken patch at once, and lets it wait for another", func() {
+		folder := GinkgoT().TempDir()
+		Expect(os.Mkdir(filepath.Join(folder, "templates"), 0o700)).To(Succeed())
+		write := func(name, text string) {
+			GinkgoHelper()
+			Expect(os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600)).To(Succeed())
+		}
+		const runtime = "apiVersion: mlops.seldon.io/v1alpha1\nkind: SeldonRuntime\nmetadata: {name: seldon}\nspec:\n  seldonConfig: default\n"
+		write("Chart.yaml", "apiVersion: v2\nname: team\nversion: 1.0.0\n")
+		upgrade := func() (time.Duration, error) {
+			began := time.Now()
+			_, err := helm.Helm{Home: GinkgoT().TempDir(), Kubeconfig: cluster.KubeconfigPath()}.Run(lifetime, nil,
+				"upgrade", "team", folder, "--install", "--namespace", namespace, "--wait", "--timeout", "60s")
+			return time.Since(began), err
+		}
+		write("templates/runtime.yaml", runtime+"  patches: [{target: {kind: Deployment, name: seldon-envoy}, patch: '[{\"op\": \"remove\", \"path\": \"/spec/nothing\"}]'}]\n")
+		took, err := upgrade()
+		Expect(err).To(MatchError(ContainSubstring("seldon")))
+		Expect(took).To(BeNumerically("<", 20*time.Second))
+		figure("helm --wait with a broken patch: milliseconds", int(took.Milliseconds()))
+		write("templates/runtime.yaml", runtime)
+		_, err = upgrade()
+		Expect(err).NotTo(HaveOccurred())
+		Expect(ready(get(namespace, "seldon", &v1alpha1.SeldonRuntime{}))()).To(HavePrefix("True"))
+	})
+
+	It("is in progress for an object that no controller has seen yet", Serial, func() {
+		operator.stop()
+		DeferCleanup(func() { operator = startOperator(controllers.Options{Namespace: operatorNamespace}) })
+		for _, object := range []client.Object{
+			newRuntime(namespace), newServer(namespace, "mlserver", "mlserver"), newModel(namespace, "iris"), newPipeline(namespace, "iris"), newExperiment(namespace, "iris"),
+		} {
+			Expect(kstatus(object)()).To(Equal(status.InProgressStatus), object.GetName())
+		}
 	})
 
 	It("is in progress for a Server that is applied before its ServerConfig", func() {

@@ -280,6 +280,22 @@ var _ = Describe("The relay", func() {
 		Eventually(served(sim)).Should(BeEmpty(), "what no custom resource asks for")
 	})
 
+	It("releases what is deleted when its time is over, also if no session ever began", func() {
+		refuse(namespace, "seldonruntimes", "!has(object.metadata.finalizers)", func() error {
+			probe := &v1alpha1.SeldonRuntime{ObjectMeta: objectMeta(namespace, "probe"), Spec: v1alpha1.SeldonRuntimeSpec{SeldonConfig: "default"}}
+			probe.Finalizers = []string{"example.com/kept"}
+			return admin.Create(lifetime, probe, client.DryRunAll)
+		})
+		runtime := newRuntime(namespace)
+		Eventually(ready(runtime)).Should(HavePrefix("False Invalid"))
+		model := newModel(namespace, "iris")
+		Eventually(func() []string { return get(namespace, "iris", model).Finalizers }).ShouldNot(BeEmpty())
+		Expect(admin.Delete(lifetime, model)).To(Succeed())
+		Consistently(gone(model)).WithTimeout(deletionDeadline - 3*time.Second).Should(BeFalse())
+		Eventually(gone(model)).WithTimeout(6 * time.Second).Should(BeTrue())
+		Eventually(eventReasons(model)).Should(ContainElement("MayRemain"))
+	})
+
 	It("loads nothing that could go without its being unloaded", func() {
 		sim := newScheduler(namespace)
 		allow := refuse(namespace, "models", "!has(object.metadata.finalizers)", func() error {

@@ -132,7 +132,7 @@ func (r *relayedReconciler[T]) release(ctx context.Context, object T) (reconcile
 	if leave.now {
 		if leave.reason != "" {
 			r.relay.Abandoned(r.kind, leave.reason)
-			ctrl.LoggerFrom(ctx).Info("released without the scheduler's word", "reason", leave.reason)
+			ctrl.LoggerFrom(ctx).V(1).Info("Finalizer removed before the scheduler confirmed the unload", "reason", leave.reason)
 		}
 		if leave.message != "" {
 			r.tell(object, corev1.EventTypeWarning, "MayRemain", leave.message)
@@ -173,13 +173,17 @@ func (r *relayedReconciler[T]) leave(ctx context.Context, object T, seen schedul
 	if seen.Unloaded {
 		return leaving{now: true}, nil
 	}
-	if !seen.Session {
-		served, err := r.hasRuntime(ctx, object.GetNamespace())
-		if err != nil || served {
-			return leaving{wait: sessionWait}, err
+	served := seen.Session
+	if !served {
+		var err error
+		if served, err = r.hasRuntime(ctx, object.GetNamespace()); err != nil {
+			return leaving{}, err
 		}
+	}
+	if !served {
 		return leaving{now: true, reason: reasonNoRuntime}, nil
 	}
+	// A session may never begin, such as that of a runtime that cannot be reconciled.
 	rest := r.DeletionDeadline - time.Since(object.GetDeletionTimestamp().Time)
 	if rest <= 0 {
 		return leaving{now: true, reason: "DeadlineExceeded", message: fmt.Sprintf(

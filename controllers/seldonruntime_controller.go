@@ -207,7 +207,7 @@ func (r *seldonRuntimeReconciler) keptServiceTypes(ctx context.Context, runtime 
 			continue
 		}
 		// Not among the labelled ones: new, or not adopted yet.
-		if !r.veterans.have(runtime.UID) {
+		if !r.veterans.mayHave(runtime.UID, name) {
 			continue
 		}
 		if client.IgnoreNotFound(err) == nil {
@@ -216,9 +216,14 @@ func (r *seldonRuntimeReconciler) keptServiceTypes(ctx context.Context, runtime 
 		if client.IgnoreNotFound(err) != nil {
 			return nil, fmt.Errorf("get Service %s: %w", key, err)
 		}
-		if err == nil && metav1.IsControlledBy(service, runtime) && service.Labels[policy.OwnerLabel()] == "" {
-			kept[name] = service.Spec.Type
+		if err == nil && metav1.IsControlledBy(service, runtime) {
+			if kept[name] = service.Spec.Type; service.Labels[policy.OwnerLabel()] != "" {
+				// Adopted, and the cache does not show it yet.
+				kept[name] = corev1.ServiceType(service.Annotations[templates.KeptServiceTypeAnnotation])
+			}
+			continue
 		}
+		r.veterans.adopted(runtime.UID, name)
 	}
 	return kept, nil
 }

@@ -3,6 +3,7 @@ package controllers_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -61,7 +62,7 @@ func TestControllers(t *testing.T) {
 }
 
 var _ = BeforeSuite(func() {
-	log.SetLogger(zap.New(zap.WriteTo(GinkgoWriter), zap.UseDevMode(true)))
+	log.SetLogger(zap.New(zap.WriteTo(io.MultiWriter(GinkgoWriter, logged)), zap.UseDevMode(true)))
 	DeferCleanup(endLifetime)
 	var err error
 	cluster, err = controlplane.Start(lifetime, controlplane.Options{CRDs: []string{filepath.Join("..", "config", "crd", "bases")}})
@@ -104,6 +105,7 @@ func startOperator(options controllers.Options) *runningOperator {
 	options.Silence, options.DeletionDeadline = silence, deletionDeadline
 	rest := cluster.Config()
 	rest.QPS = -1
+	rest.WarningHandlerWithContext = controllers.NewWarningLogger()
 	rest.Wrap(requests.wrap)
 	mgr, err := manager.New(rest, manager.Options{
 		Scheme:  newScheme(),

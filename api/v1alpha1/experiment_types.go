@@ -90,6 +90,7 @@ type Experiment struct {
 	// +optional
 	Spec ExperimentSpec `json:"spec,omitempty"`
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status ExperimentStatus `json:"status,omitempty"`
 }
 

@@ -190,6 +190,7 @@ type Model struct {
 	// +optional
 	Spec ModelSpec `json:"spec,omitempty"`
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status ModelStatus `json:"status,omitempty"`
 }
 

@@ -199,6 +199,7 @@ type Pipeline struct {
 	// +optional
 	Spec PipelineSpec `json:"spec,omitempty"`
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status PipelineStatus `json:"status,omitempty"`
 }
 

@@ -125,6 +125,7 @@ type SeldonRuntime struct {
 	// +optional
 	Spec SeldonRuntimeSpec `json:"spec,omitempty"`
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status SeldonRuntimeStatus `json:"status,omitempty"`
 }
 

@@ -149,6 +149,7 @@ type Server struct {
 	// +optional
 	Spec ServerSpec `json:"spec,omitempty"`
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status ServerStatus `json:"status,omitempty"`
 }
 

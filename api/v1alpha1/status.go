@@ -11,7 +11,9 @@ import (
 // Status is what the five kinds with conditions have in common.
 type Status struct {
 	// ObservedGeneration is the metadata.generation that this status speaks of.
-	// 0 means that the existing operator, which never sets it, wrote the status.
+	// 0 means that the existing operator, which never sets it, wrote the status;
+	// -1, the default of an object without a status, that no operator has yet: to
+	// kstatus an object without it would be as it should be.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 

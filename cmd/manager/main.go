@@ -135,6 +135,7 @@ func run(arguments []string) error {
 	// Only the lists at the start are large. Unpacking them costs more than it
 	// saves within a cluster, and the buffers for it stay.
 	config.DisableCompression = true
+	config.WarningHandlerWithContext = controllers.NewWarningLogger()
 	ctx, end := context.WithCancel(ctrl.SetupSignalHandler())
 	defer end()
 	scheme := newScheme()
