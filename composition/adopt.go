@@ -94,6 +94,14 @@ func (p Policy) adoptable(live *unstructured.Unstructured, owner Owner) bool {
 	return live != nil && live.GetDeletionTimestamp() == nil && owner.controls(live)
 }
 
+// mayWrite reports whether a rendered child may be applied over live: the owner
+// controls it, or it is left of an owner of the same kind that was deleted without
+// its children: nothing controls it, it has our label, and we have applied it.
+func (p Policy) mayWrite(live *unstructured.Unstructured, owner Owner) bool {
+	return owner.controls(live) || metav1.GetControllerOfNoCopy(live) == nil && p.isOurs(live) &&
+		live.GetLabels()[p.OwnerLabel()] == p.labels(owner)[p.OwnerLabel()]
+}
+
 // takeOver is the first step of adopting one object. It gives back what is live
 // after it; nil if that is nothing.
 func (e *Engine) takeOver(ctx context.Context, request Request, child Child) (taken *unstructured.Unstructured, err error) {

@@ -236,7 +236,7 @@ func (e *Engine) lookUp(ctx context.Context, owner Owner, account *account, key 
 		return nil, err
 	case object == nil:
 		delete(account.taken, key)
-	case !owner.controls(object):
+	case !e.Policy.mayWrite(object, owner):
 		account.foreign[key] = sighting{object: identity(key, object), at: e.now()}
 	}
 	return object, nil

@@ -171,7 +171,7 @@ func MakePlan(situation Situation) Plan {
 func decide(s Situation, child Child) Step {
 	step := Step{Key: child.Key(), Live: s.Live[child.Key()]}
 	if step.Live != nil {
-		if reason, message, held := obstacle(s.Owner, step.Key, step.Live); held {
+		if reason, message, held := obstacle(s, step.Key, step.Live); held {
 			return step.hold(reason, message)
 		}
 	}
@@ -212,10 +212,10 @@ func (s Situation) keepsPods(key Key) bool {
 }
 
 // obstacle tells what forbids writing to live at all.
-func obstacle(owner Owner, key Key, live *unstructured.Unstructured) (Reason, string, bool) {
+func obstacle(s Situation, key Key, live *unstructured.Unstructured) (Reason, string, bool) {
 	switch {
-	case !owner.controls(live):
-		return NotOwned, fmt.Sprintf("%s exists and is not controlled by %s %s; delete it or rename it", key, owner.Kind, owner.Name), true
+	case !s.Policy.mayWrite(live, s.Owner):
+		return NotOwned, fmt.Sprintf("%s exists and is not controlled by %s %s; delete it or rename it", key, s.Owner.Kind, s.Owner.Name), true
 	case live.GetDeletionTimestamp() != nil:
 		return Terminating, fmt.Sprintf("%s is being deleted", key), true
 	}

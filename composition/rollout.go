@@ -4,8 +4,12 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // Pods that read a configuration only at start have to be rolled when it
@@ -15,23 +19,32 @@ import (
 // function of what is in the cluster and what is wanted, whenever the operator
 // was stopped, and neither creation nor adoption restarts anything.
 
-// Configurations are ConfigMaps and Secrets whose readers roll, by name, of one
-// namespace.
-type Configurations map[string]Configuration
+// Configurations are the ConfigMaps and Secrets of a namespace whose readers roll.
+// One that is expected and does not exist has the zero Configuration: until it is
+// back, its readers stay as they are.
+type Configurations map[ConfigurationKey]Configuration
+
+// ConfigurationKey names a ConfigMap or Secret: Kind is one of these.
+type ConfigurationKey struct {
+	Kind, Name string
+}
 
 // Configuration is what pods read of a ConfigMap or Secret, as digests.
 type Configuration struct {
-	// Now is the digest of the contents.
+	// Now is the digest of the contents; empty if the object does not exist.
 	Now string
 	// Adopted is the digest that its owner found when it adopted it; empty if the
 	// owner made it.
 	Adopted string
 }
 
-// ConfigurationOf is the configuration of an object with these annotations, and
-// contents that are fit for JSON.
-func (p Policy) ConfigurationOf(annotations map[string]string, contents any) Configuration {
-	return Configuration{Now: digestOf(contents).String(), Adopted: annotations[p.adoptedAnnotation()]}
+// ConfigurationOf is the configuration of a ConfigMap or Secret.
+func (p Policy) ConfigurationOf(object client.Object) (Configuration, error) {
+	content, err := asUnstructured(object, schema.GroupVersionKind{})
+	if err != nil {
+		return Configuration{}, err
+	}
+	return p.configurationOf(content), nil
 }
 
 // configurationOf reads a ConfigMap or Secret.
@@ -40,36 +53,50 @@ func (p Policy) configurationOf(object *unstructured.Unstructured) Configuration
 	if binary != nil {
 		contents = []any{contents, binary}
 	}
-	return p.ConfigurationOf(object.GetAnnotations(), contents)
+	return Configuration{Now: digestOf(contents).String(), Adopted: object.GetAnnotations()[p.adoptedAnnotation()]}
 }
 
-// rendered are the configurations among children whose readers roll.
+// rendered are the configurations among children whose readers roll. One whose name
+// another owner's object has does not count: what pods read is not what we render.
 func (s Situation) rendered() Configurations {
 	configurations := Configurations{}
 	for _, child := range s.Children {
-		if child.RollReaders {
-			object := child.Object
-			if live := s.Live[child.Key()]; live != nil && s.Owner.controls(live) && isFrozen(live) {
-				object = live // which keeps its contents
-			}
-			configurations[child.Object.GetName()] = s.Policy.configurationOf(object)
+		if !child.RollReaders {
+			continue
+		}
+		key := ConfigurationKey{child.Key().Kind, child.Key().Name}
+		live := s.Live[child.Key()]
+		switch {
+		case live != nil && !s.Policy.mayWrite(live, s.Owner):
+			configurations[key] = Configuration{}
+		case live != nil && isFrozen(live):
+			configurations[key] = s.Policy.configurationOf(live) // which keeps its contents
+		default:
+			configurations[key] = s.Policy.configurationOf(child.Object)
 		}
 	}
 	return configurations
 }
+
+// originAtAdoption is the origin of a workload that was adopted while a
+// configuration of its pods did not exist, as far as the cache showed: they run with
+// what the configuration's own adoption finds.
+const originAtAdoption = "at-adoption"
 
 // markRollouts writes origin and mark on the workloads among the children. The
 // origin is what a live workload remembers. One that does not, because it is
 // being adopted or begins to read a configuration, runs with what is live now.
 // others are the configurations of other owners. These may have adopted them a
 // moment ago, and changed them by that: a workload that is adopted after that still
-// runs with what they found.
+// runs with what they found. While a configuration does not exist, its readers keep
+// origin and mark.
 func (s Situation) markRollouts(others Configurations) {
 	wanted := s.rendered()
-	before, found := Configurations{}, Configurations{}
+	before, found := maps.Clone(wanted), Configurations{}
 	for key, object := range s.Live {
-		if _, reads := wanted[key.Name]; reads && (key.Kind == "ConfigMap" || key.Kind == "Secret") {
-			before[key.Name] = Configuration{Now: s.Policy.configurationOf(object).Now}
+		name := ConfigurationKey{key.Kind, key.Name}
+		if _, reads := wanted[name]; reads && key.Group == "" {
+			before[name] = Configuration{Now: s.Policy.configurationOf(object).Now}
 		}
 	}
 	maps.Copy(wanted, others)
@@ -85,21 +112,35 @@ func (s Situation) markRollouts(others Configurations) {
 		if len(names) == 0 {
 			continue
 		}
-		today := wanted.digest(names)
-		origin := today
-		if live := s.Live[child.Key()]; live != nil {
-			origin = live.GetAnnotations()[s.Policy.originAnnotation()]
+		live := s.Live[child.Key()]
+		today, complete := wanted.digest(names)
+		var origin, mark string
+		if live != nil {
+			origin, mark = live.GetAnnotations()[s.Policy.originAnnotation()], s.Policy.rollMark(live)
+		}
+		switch {
+		case !complete:
+			if origin == "" && live != nil && !s.Policy.isOurs(live) {
+				origin = originAtAdoption
+			}
+		default:
 			switch {
-			case origin != "":
-			case s.Policy.isOurs(live):
-				origin = before.digest(names)
-			default:
-				origin = found.digest(names)
+			case live == nil:
+				origin = today
+			case origin == originAtAdoption, origin == "" && !s.Policy.isOurs(live):
+				origin, _ = found.digest(names)
+			case origin == "":
+				origin, _ = before.digest(names)
+			}
+			if mark = today; origin == today {
+				mark = ""
 			}
 		}
-		setField(child.Object.Object, origin, "metadata", "annotations", s.Policy.originAnnotation())
-		if origin != today {
-			setField(child.Object.Object, today, "spec", "template", "metadata", "annotations", s.Policy.rollAnnotation())
+		if origin != "" {
+			setField(child.Object.Object, origin, "metadata", "annotations", s.Policy.originAnnotation())
+		}
+		if mark != "" {
+			setField(child.Object.Object, mark, "spec", "template", "metadata", "annotations", s.Policy.rollAnnotation())
 		}
 	}
 }
@@ -111,51 +152,31 @@ func (p Policy) rollMark(workload *unstructured.Unstructured) string {
 }
 
 // readBy lists which of the configurations the pods of a workload refer to.
-func (c Configurations) readBy(workload *unstructured.Unstructured) []string {
-	template, _, _ := unstructured.NestedFieldNoCopy(workload.Object, "spec", "template", "spec")
-	var names []string
-	collectReferences(template, func(name string) {
-		if _, found := c[name]; found && !slices.Contains(names, name) {
-			names = append(names, name)
+func (c Configurations) readBy(workload *unstructured.Unstructured) []ConfigurationKey {
+	pod, _, _ := unstructured.NestedFieldNoCopy(workload.Object, "spec", "template", "spec")
+	read := sets.New[ConfigurationKey]()
+	walkPodReferences(pod, func(kind schema.GroupKind, name any) {
+		text, _ := name.(string)
+		if key := (ConfigurationKey{kind.Kind, text}); kind.Group == "" {
+			if _, known := c[key]; known {
+				read.Insert(key)
+			}
 		}
 	})
-	slices.Sort(names)
-	return names
+	return slices.SortedFunc(maps.Keys(read), func(a, b ConfigurationKey) int {
+		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
+	})
 }
 
-// digest of the named configurations together.
-func (c Configurations) digest(names []string) string {
+// digest of the named configurations together; complete unless one does not exist.
+func (c Configurations) digest(names []ConfigurationKey) (digest string, complete bool) {
 	contents := make(map[string]string, len(names))
 	for _, name := range names {
-		contents[name] = c[name].Now
-	}
-	return digestOf(contents).String()
-}
-
-// collectReferences finds the names of ConfigMaps and Secrets in a pod spec: in
-// volumes, projected volumes, environment variables and their sources.
-func collectReferences(value any, found func(name string)) {
-	switch value := value.(type) {
-	case []any:
-		for _, item := range value {
-			collectReferences(item, found)
+		now := c[name].Now
+		if now == "" {
+			return "", false
 		}
-	case map[string]any:
-		for key, below := range value {
-			fields, _ := below.(map[string]any)
-			switch key {
-			case "configMap", "configMapRef", "configMapKeyRef", "secretRef", "secretKeyRef":
-				if name, isText := fields["name"].(string); isText {
-					found(name)
-				}
-			case "secret":
-				for _, field := range []string{"secretName", "name"} {
-					if name, isText := fields[field].(string); isText {
-						found(name)
-					}
-				}
-			}
-			collectReferences(below, found)
-		}
+		contents[name.Kind+"/"+name.Name] = now
 	}
+	return digestOf(contents).String(), true
 }

@@ -4,8 +4,11 @@ import (
 	"slices"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // reader is a workload whose pods read ConfigMap config and Secret token.
@@ -17,8 +20,12 @@ func reader(spec string) func(t *testing.T) *unstructured.Unstructured {
 }
 
 func TestReadBy(t *testing.T) {
-	configurations := Configurations{"config": {Now: "1"}, "token": {Now: "2"}}
+	configurations := Configurations{
+		{"ConfigMap", "config"}: {Now: "1"}, {"Secret", "token"}: {Now: "2"}, {"Secret", "both"}: {Now: "3"}, {"ConfigMap", "both"}: {},
+	}
 	for spec, want := range map[string][]string{
+		`{"volumes":[{"name":"v","configMap":{"name":"token"}},{"name":"w","secret":{"secretName":"config"}}]}`: nil,
+		`{"volumes":[{"name":"v","configMap":{"name":"both"}},{"name":"w","secret":{"secretName":"both"}}]}`:    {"both", "both"},
 		`{}`: nil,
 		`{"volumes":[{"name":"v","configMap":{"name":"config"}}]}`:                                                                                                             {"config"},
 		`{"volumes":[{"name":"v","configMap":{"name":"other"}}]}`:                                                                                                              nil,
@@ -29,28 +36,61 @@ func TestReadBy(t *testing.T) {
 		`{"containers":[{"env":[{"name":"A","valueFrom":{"secretKeyRef":{"name":"token","key":"a"}}},{"name":"B","valueFrom":{"secretKeyRef":{"name":"token","key":"b"}}}]}]}`: {"token"},
 		`{"serviceAccountName":"config","nodeSelector":{"secret":"token","configMap":"config"},"containers":[{"name":"config"}]}`:                                              nil,
 	} {
-		if got := configurations.readBy(reader(spec)(t)); !slices.Equal(got, want) {
+		var got []string
+		for _, key := range configurations.readBy(reader(spec)(t)) {
+			got = append(got, key.Name)
+		}
+		if !slices.Equal(got, want) {
 			t.Errorf("%s reads %v, want %v", spec, got, want)
 		}
 	}
 }
 
+func TestConfigurationOf(t *testing.T) {
+	digest := func(object client.Object) string {
+		t.Helper()
+		configuration, err := testPolicy.ConfigurationOf(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return configuration.Now
+	}
+	typed := &corev1.ConfigMap{Data: map[string]string{"a": "b"}, BinaryData: map[string][]byte{"c": {1, 2}}}
+	rendered := &unstructured.Unstructured{Object: map[string]any{
+		"data": map[string]any{"a": "b"}, "binaryData": map[string]any{"c": "AQI="},
+	}}
+	if digest(typed) != digest(rendered) {
+		t.Error("the digest depends on the form of the object")
+	}
+	before := digest(typed)
+	typed.BinaryData["c"] = []byte{3}
+	if digest(typed) == before {
+		t.Error("binaryData does not count")
+	}
+}
+
 func TestMarkRollouts(t *testing.T) {
 	web := reader(`{"volumes":[{"name":"v","configMap":{"name":"config"}}]}`)
+	name := ConfigurationKey{"ConfigMap", "config"}
 	config := func(data string) *unstructured.Unstructured {
 		return testObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "config", map[string]any{"data": map[string]any{"key": data}})
 	}
-	configuration := func(data string) Configuration {
-		return testPolicy.ConfigurationOf(nil, map[string]string{"key": data})
+	owned := func(object *unstructured.Unstructured) *unstructured.Unstructured {
+		object.SetOwnerReferences([]metav1.OwnerReference{{UID: testOwner.UID, Controller: new(true)}})
+		return object
 	}
+	configuration := func(data string) Configuration { return testPolicy.configurationOf(config(data)) }
 	digestFor := func(data string) string {
-		return Configurations{"config": configuration(data)}.digest([]string{"config"})
+		digest, _ := Configurations{name: configuration(data)}.digest([]ConfigurationKey{name})
+		return digest
 	}
 	// theirs was adopted with the data given, and is now another.
 	theirs := func(adopted string) Configurations {
-		adoptedAs := map[string]string{testPolicy.adoptedAnnotation(): configuration(adopted).Now}
-		return Configurations{"config": testPolicy.ConfigurationOf(adoptedAs, map[string]string{"key": "theirs"})}
+		object := config("theirs")
+		object.SetAnnotations(map[string]string{testPolicy.adoptedAnnotation(): configuration(adopted).Now})
+		return Configurations{name: testPolicy.configurationOf(object)}
 	}
+	absent := Configurations{name: {}}
 	liveWeb := func(origin string) *unstructured.Unstructured {
 		live := web(t)
 		if origin != "" {
@@ -58,29 +98,44 @@ func TestMarkRollouts(t *testing.T) {
 		}
 		return live
 	}
+	marked := func(live *unstructured.Unstructured, mark string) *unstructured.Unstructured {
+		setField(live.Object, mark, "spec", "template", "metadata", "annotations", testPolicy.rollAnnotation())
+		return live
+	}
+	type lives = []*unstructured.Unstructured
 	tests := map[string]struct {
-		live         []*unstructured.Unstructured
+		live         lives
 		others       Configurations
 		notRendered  bool
 		origin, mark string
 	}{
 		"a new workload":                           {origin: digestFor("new")},
-		"one made with it":                         {live: []*unstructured.Unstructured{liveWeb(digestFor("new"))}, origin: digestFor("new")},
-		"one made with another":                    {live: []*unstructured.Unstructured{liveWeb(digestFor("old"))}, origin: digestFor("old"), mark: digestFor("new")},
-		"an adopted one":                           {live: []*unstructured.Unstructured{liveWeb(""), config("new")}, origin: digestFor("new")},
-		"an adopted one with another":              {live: []*unstructured.Unstructured{liveWeb(""), config("old")}, origin: digestFor("old"), mark: digestFor("new")},
-		"another owner's configuration":            {others: Configurations{"config": configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
-		"another owner's, adopted as it is":        {live: []*unstructured.Unstructured{liveWeb("")}, others: Configurations{"config": configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
-		"another owner's, adopted with another":    {live: []*unstructured.Unstructured{liveWeb("")}, others: theirs("old"), notRendered: true, origin: digestFor("old"), mark: digestFor("theirs")},
+		"one made with it":                         {live: lives{liveWeb(digestFor("new"))}, origin: digestFor("new")},
+		"one made with another":                    {live: lives{liveWeb(digestFor("old"))}, origin: digestFor("old"), mark: digestFor("new")},
+		"an adopted one":                           {live: lives{liveWeb(""), owned(config("new"))}, origin: digestFor("new")},
+		"an adopted one with another":              {live: lives{liveWeb(""), owned(config("old"))}, origin: digestFor("old"), mark: digestFor("new")},
+		"one whose configuration was deleted":      {live: lives{asLive(liveWeb(""), "1")}, origin: digestFor("new")},
+		"a configuration whose name is taken":      {live: lives{marked(liveWeb(digestFor("old")), "x"), config("old")}, origin: digestFor("old"), mark: "x"},
+		"another owner's configuration":            {others: Configurations{name: configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
+		"another owner's, adopted as it is":        {live: lives{liveWeb("")}, others: Configurations{name: configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
+		"another owner's, adopted with another":    {live: lives{liveWeb("")}, others: theirs("old"), notRendered: true, origin: digestFor("old"), mark: digestFor("theirs")},
 		"another owner's, made after its adoption": {others: theirs("old"), notRendered: true, origin: digestFor("theirs")},
-		"another owner's, read later than adopted": {live: []*unstructured.Unstructured{asLive(liveWeb(""), "1")}, others: theirs("old"), notRendered: true, origin: digestFor("theirs")},
+		"another owner's, read later than adopted": {live: lives{asLive(liveWeb(""), "1")}, others: theirs("old"), notRendered: true, origin: digestFor("theirs")},
+		"another owner's, absent":                  {live: lives{liveWeb(digestFor("old"))}, others: absent, notRendered: true, origin: digestFor("old")},
+		"another owner's, absent after a change":   {live: lives{marked(liveWeb(digestFor("old")), "x")}, others: absent, notRendered: true, origin: digestFor("old"), mark: "x"},
+		"another owner's, absent at creation":      {others: absent, notRendered: true},
+		"another owner's, absent at adoption":      {live: lives{liveWeb("")}, others: absent, notRendered: true, origin: originAtAdoption},
+		"another owner's, adopted later":           {live: lives{asLive(liveWeb(originAtAdoption), "1")}, others: theirs("old"), notRendered: true, origin: digestFor("old"), mark: digestFor("theirs")},
+		"another owner's, adopted later as it is":  {live: lives{asLive(liveWeb(originAtAdoption), "1")}, others: theirs("theirs"), notRendered: true, origin: digestFor("theirs")},
+		"another owner's, made after the workload": {live: lives{asLive(liveWeb(""), "1")}, others: Configurations{name: configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
 		"one that nobody said is read only once":   {notRendered: true},
-		"nothing rolls that remembers, unrendered": {live: []*unstructured.Unstructured{liveWeb(digestFor("old"))}, notRendered: true},
+		"nothing rolls that remembers, unrendered": {live: lives{liveWeb(digestFor("old"))}, notRendered: true},
+		"a Secret of the configuration's name":     {others: Configurations{{"Secret", "config"}: {Now: "1"}}, notRendered: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			workload := web(t)
-			s := Situation{Policy: testPolicy, Children: []Child{{Object: workload}}, Live: map[Key]*unstructured.Unstructured{}}
+			s := Situation{Owner: testOwner, Policy: testPolicy, Children: []Child{{Object: workload}}, Live: map[Key]*unstructured.Unstructured{}}
 			if !test.notRendered {
 				s.Children = append(s.Children, Child{Object: config("new"), RollReaders: true})
 			}

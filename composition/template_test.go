@@ -125,7 +125,7 @@ func TestBindingsDoNotDisturbEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := Situation{Owner: testOwner, Policy: testPolicy, Children: rendering.Children}
-	s.markRollouts(Configurations{"a": {Now: "1"}})
+	s.markRollouts(Configurations{{"ConfigMap", "a"}: {Now: "1"}})
 	for _, step := range MakePlan(s).Steps {
 		setField(step.Object.Object, "x", "spec", "template", "spec", "nodeName")
 	}

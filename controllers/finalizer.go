@@ -42,8 +42,14 @@ func (e *environment) patchFinalizers(ctx context.Context, before, object client
 	return nil
 }
 
-// foreground tells whether the garbage collector deletes an object's children
-// before the object: they are then not ours to order.
-func foreground(object client.Object) bool {
-	return controllerutil.ContainsFinalizer(object, metav1.FinalizerDeleteDependents)
+// collected reports whether an object is deleted in the foreground or as an orphan's
+// owner: the garbage collector then deletes its children before the object, or takes
+// its reference off them, and they are not ours to delete.
+func collected(object client.Object) bool {
+	return controllerutil.ContainsFinalizer(object, metav1.FinalizerDeleteDependents) || orphans(object)
+}
+
+// orphans reports whether an object is deleted without its children.
+func orphans(object client.Object) bool {
+	return controllerutil.ContainsFinalizer(object, metav1.FinalizerOrphanDependents)
 }

@@ -6,11 +6,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
@@ -85,19 +88,30 @@ func (e *environment) requestsFor(ctx context.Context, list client.ObjectList, o
 }
 
 // startupConfigurations are the ConfigMaps in a namespace that pods read only at
-// start.
+// start. One that does not exist, or that no SeldonRuntime controls, is among them
+// without content.
 func (e *environment) startupConfigurations(ctx context.Context, namespace string) (composition.Configurations, error) {
 	configurations := composition.Configurations{}
 	for _, name := range templates.StartupConfigMaps {
+		key := composition.ConfigurationKey{Kind: "ConfigMap", Name: name}
+		configurations[key] = composition.Configuration{}
 		configMap := &corev1.ConfigMap{}
 		err := e.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, configMap)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
+		if client.IgnoreNotFound(err) != nil {
 			return nil, fmt.Errorf("get ConfigMap %s/%s: %w", namespace, name, err)
 		}
-		configurations[name] = e.engine.Policy.ConfigurationOf(configMap.Annotations, configMap.Data)
+		if owner := metav1.GetControllerOfNoCopy(configMap); owner == nil || !isRuntime(owner) {
+			continue
+		}
+		if configurations[key], err = e.engine.Policy.ConfigurationOf(configMap); err != nil {
+			return nil, err
+		}
 	}
 	return configurations, nil
+}
+
+// isRuntime reports whether a reference is to a SeldonRuntime.
+func isRuntime(owner *metav1.OwnerReference) bool {
+	group, err := schema.ParseGroupVersion(owner.APIVersion)
+	return err == nil && group.Group == v1alpha1.GroupVersion.Group && owner.Kind == "SeldonRuntime"
 }

@@ -114,7 +114,7 @@ func (e *environment) hasRuntime(ctx context.Context, namespace string) (bool, e
 	}
 	return slices.ContainsFunc(list.Items, func(runtime v1alpha1.SeldonRuntime) bool {
 		return runtime.DeletionTimestamp == nil ||
-			slices.Contains(runtime.Finalizers, v1alpha1.SeldonRuntimeFinalizer) && !foreground(&runtime)
+			slices.Contains(runtime.Finalizers, v1alpha1.SeldonRuntimeFinalizer) && !collected(&runtime)
 	}), nil
 }
 

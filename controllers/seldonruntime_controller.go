@@ -238,7 +238,7 @@ func (r *seldonRuntimeReconciler) delete(ctx context.Context, runtime *v1alpha1.
 	if err != nil {
 		return err
 	}
-	if !foreground(runtime) {
+	if !collected(runtime) {
 		waiting, err := r.release(ctx, runtime, older != "")
 		if err != nil {
 			return err
