@@ -81,6 +81,23 @@ var _ = Describe("Adoption", Serial, func() {
 		}).ShouldNot(HaveKey("example.com/team"))
 	})
 
+	It("keeps the replicas of a Server that has more than the limit", func() {
+		runtime := existing(namespace, "seldonruntime.yaml", &v1alpha1.SeldonRuntime{})
+		server := existing(namespace, "server-cr.yaml", &v1alpha1.Server{})
+		existingChildren(runtime, "runtime.yaml")
+		existingChildren(server, "server.yaml")
+		replicas := get(namespace, server.Name, &appsv1.StatefulSet{}).Spec.Replicas
+		before := podsOf(namespace)
+		Expect(*replicas).To(BeNumerically(">", 1))
+		operator = startOperator(controllers.Options{Namespace: operatorNamespace, MaxReplicasPerServer: 1})
+		Eventually(condition(server, "ReplicasLimited")).Should(HavePrefix("True"))
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		set := get(namespace, server.Name, &appsv1.StatefulSet{})
+		Expect(set.Labels).To(HaveKey("mlops.seldon.io/composed-by"))
+		Expect(set.Spec.Replicas).To(Equal(replicas))
+		Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(before))
+	})
+
 	It("prunes a component that was disabled before", func() {
 		runtime := existing(namespace, "seldonruntime-hodometer-disabled.yaml", &v1alpha1.SeldonRuntime{})
 		existingChildren(runtime, "runtime.yaml")

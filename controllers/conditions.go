@@ -38,9 +38,9 @@ const (
 // three are part of the API; these add to them.
 const (
 	conditionUnknownOverride      = "UnknownOverride"
-	conditionReplicasBounded      = "ReplicasBounded"
+	conditionReplicasLimited      = "ReplicasLimited"
 	conditionPatchUnmatched       = "PatchUnmatched"
-	conditionIgnored              = "Ignored"
+	conditionFieldsIgnored        = "FieldsIgnored"
 	conditionFieldManagerConflict = "FieldManagerConflict"
 	conditionNotOwned             = "NotOwned"
 	conditionServersReady         = "ServersReady"

@@ -74,6 +74,9 @@ type Options struct {
 	Namespace string
 	// UseDeploymentsForServers makes Servers expand into Deployments.
 	UseDeploymentsForServers bool
+	// MaxReplicasPerServer is the greatest number of replicas that a Server may ask
+	// for; 0 means [templates.DefaultMaxReplicas].
+	MaxReplicasPerServer int64
 	// SchedulerAddress of a namespace's scheduler; see [scheduler.Options].
 	SchedulerAddress string
 	// TLS towards schedulers; nil is plain text.
@@ -149,6 +152,9 @@ func (e environment) forOneKind() environment {
 func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if options.Concurrency == 0 {
 		options.Concurrency = 8
+	}
+	if options.MaxReplicasPerServer == 0 {
+		options.MaxReplicasPerServer = templates.DefaultMaxReplicas
 	}
 	if options.DeletionDeadline == 0 {
 		options.DeletionDeadline = 5 * time.Minute

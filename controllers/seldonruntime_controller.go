@@ -324,7 +324,7 @@ func runtimeVerdicts(runtime *v1alpha1.SeldonRuntime, components templates.Runti
 		for _, bound := range components.Bounds {
 			messages = append(messages, bound.String())
 		}
-		verdicts = append(verdicts, isTrue(conditionReplicasBounded, conditionReplicasBounded, join(messages)))
+		verdicts = append(verdicts, isTrue(conditionReplicasLimited, conditionReplicasLimited, join(messages)))
 	}
 	verdicts = append(verdicts, notices(outcome)...)
 	return append(verdicts, readiness(runtime, slices.Collect(maps.Values(children)), outcome, components.Disabled)...)

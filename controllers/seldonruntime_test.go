@@ -366,7 +366,7 @@ var _ = Describe("A SeldonRuntime", func() {
 			override("seldon-dataflow-engine", func(o *v1alpha1.OverrideSpec) { o.Replicas = new(int64(1)) }))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(replicasOf(namespace, "seldon-modelgateway")).To(BeEquivalentTo(1))
-		Expect(condition(runtime, "ReplicasBounded")()).To(ContainSubstring("seldon-modelgateway: 1 of 5 replicas"))
+		Expect(condition(runtime, "ReplicasLimited")()).To(ContainSubstring("seldon-modelgateway: 1 of 5 replicas"))
 		for i := range 2 {
 			newModel(namespace, fmt.Sprintf("model-%d", i))
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -81,7 +82,7 @@ func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 // expand renders and applies the Server, and puts what came of it into its status.
 func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) (reconcile.Result, error) {
 	server.Status.Selector = templates.Selector(server.Name)
-	input, ignored, err := r.input(ctx, server)
+	input, warnings, err := r.input(ctx, server)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -108,7 +109,7 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	}
 	workload := outcome.Children[composition.Key{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}]
 	server.Status.Replicas = observedReplicas(workload)
-	setConditions(server, serverVerdicts(server, outcome, ignored))
+	setConditions(server, serverVerdicts(server, outcome, warnings))
 	server.Status.ObservedGeneration = server.Generation
 	// Not before the workload is applied: the scheduler must not wait for replicas
 	// that were not deployed.
@@ -139,33 +140,59 @@ func serverOwner(server *v1alpha1.Server) composition.Owner {
 }
 
 func (r *serverReconciler) template(server *v1alpha1.Server) templates.Server {
-	return templates.Server{Server: server, UseDeployment: r.UseDeploymentsForServers}
+	return templates.Server{Server: server, UseDeployment: r.UseDeploymentsForServers, MaxReplicas: r.MaxReplicasPerServer}
 }
 
 // input makes the engine's input of the Server and what it refers to.
-func (r *serverReconciler) input(ctx context.Context, server *v1alpha1.Server) (composition.Input, []string, error) {
+func (r *serverReconciler) input(ctx context.Context, server *v1alpha1.Server) (composition.Input, templates.ServerWarnings, error) {
 	config := &v1alpha1.ServerConfig{}
 	err := r.configFor(ctx, server, server.Spec, server.Spec.DisableAutoUpdate, config, func() error {
 		return r.config(ctx, config, "ServerConfig", "spec.serverConfig", server.Spec.ServerConfig)
 	})
 	if err != nil {
-		return composition.Input{}, nil, err
+		return composition.Input{}, templates.ServerWarnings{}, err
 	}
 	template := r.template(server)
 	template.Config = config
-	if !template.UseDeployment {
-		set := &appsv1.StatefulSet{}
-		err := r.client.Get(ctx, client.ObjectKeyFromObject(server), set)
-		if client.IgnoreNotFound(err) != nil {
-			return composition.Input{}, nil, fmt.Errorf("get StatefulSet %s/%s: %w", server.Namespace, server.Name, err)
-		}
-		template.ObservedReplicas = int64(set.Status.Replicas)
+	if err := r.observeReplicas(ctx, &template); err != nil {
+		return composition.Input{}, templates.ServerWarnings{}, err
 	}
-	input, ignored, err := template.Input()
+	input, warnings, err := template.Input()
 	if err != nil {
 		err = &composition.RenderError{Err: err}
 	}
-	return input, ignored, err
+	return input, warnings, err
+}
+
+// observeReplicas sets the replicas that the Server's workload has. The cache lacks
+// a workload that is not adopted yet; of a Server above the limit it is read live,
+// since it must keep its replicas.
+func (r *serverReconciler) observeReplicas(ctx context.Context, template *templates.Server) error {
+	key := client.ObjectKeyFromObject(template.Server)
+	set, deployment := &appsv1.StatefulSet{}, &appsv1.Deployment{}
+	workload := client.Object(set)
+	if template.UseDeployment {
+		workload = deployment
+	}
+	err := r.client.Get(ctx, key, workload)
+	if apierrors.IsNotFound(err) && template.ExceedsLimit() {
+		err = r.live.Get(ctx, key, workload)
+	}
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("get %s %s: %w", template.Kind().Kind, key, err)
+	}
+	live := set.Spec.Replicas
+	if template.UseDeployment {
+		live = deployment.Spec.Replicas
+	}
+	if live != nil {
+		template.LiveReplicas = new(int64(*live))
+	}
+	template.ObservedReplicas = int64(set.Status.Replicas)
+	return nil
 }
 
 // followChildren sets the condition and the replicas of a Server that could not be
@@ -196,7 +223,7 @@ func observedReplicas(workload *unstructured.Unstructured) int64 {
 }
 
 // serverVerdicts are the conditions of a Server that was rendered and applied.
-func serverVerdicts(server *v1alpha1.Server, outcome composition.Outcome, ignored []string) []verdict {
+func serverVerdicts(server *v1alpha1.Server, outcome composition.Outcome, warnings templates.ServerWarnings) []verdict {
 	var verdicts []verdict
 	children := healthOf(outcome.Children)
 	for key, health := range children {
@@ -204,8 +231,11 @@ func serverVerdicts(server *v1alpha1.Server, outcome composition.Outcome, ignore
 			verdicts = append(verdicts, health.verdict(v1alpha1.ConditionWorkloadReady))
 		}
 	}
-	if len(ignored) > 0 {
-		verdicts = append(verdicts, isTrue(conditionIgnored, conditionIgnored, join(ignored)))
+	if len(warnings.FieldsIgnored) > 0 {
+		verdicts = append(verdicts, isTrue(conditionFieldsIgnored, conditionFieldsIgnored, join(warnings.FieldsIgnored)))
+	}
+	if warnings.ReplicasLimited != "" {
+		verdicts = append(verdicts, isTrue(conditionReplicasLimited, conditionReplicasLimited, warnings.ReplicasLimited))
 	}
 	verdicts = append(verdicts, notices(outcome)...)
 	return append(verdicts, readiness(server, slices.Collect(maps.Values(children)), outcome, nil)...)

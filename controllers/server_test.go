@@ -1,12 +1,14 @@
 package controllers_test
 
 import (
+	"fmt"
 	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -103,7 +105,39 @@ var _ = Describe("A Server", func() {
 			}
 		})
 		server := newServer(namespace, "mlserver", config.Name, func(s *v1alpha1.Server) { s.Spec.Capabilities = []string{"a"} })
-		Eventually(condition(server, "Ignored")).Should(And(HavePrefix("True"), ContainSubstring("spec.capabilities")))
+		Eventually(condition(server, "FieldsIgnored")).Should(And(HavePrefix("True"), ContainSubstring("spec.capabilities")))
+	})
+
+	It("above the limit of replicas keeps those that it has, and everything else is applied", func() {
+		scaleTo := func(server *v1alpha1.Server, replicas int) error {
+			return admin.SubResource("scale").Patch(lifetime, server.DeepCopy(), client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas)))
+		}
+		server := newServer(namespace, "mlserver", "mlserver", replicas(2))
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		Expect(apierrors.IsInvalid(scaleTo(server, 100_000))).To(BeTrue())
+		Expect(scaleTo(server, 10_000)).To(Succeed())
+		Eventually(condition(server, "ReplicasLimited")).Should(Equal("True ReplicasLimited spec.replicas: 10000 replicas are requested, and the operator's " +
+			"--max-replicas-per-server allows 500; StatefulSet mlserver is applied with 2 replicas: lower spec.replicas or raise the flag"))
+		edit(server, func(s *v1alpha1.Server) { s.Spec.PodSpec = podSpec(`terminationGracePeriodSeconds: 7`) })
+		Eventually(func() int64 {
+			return *get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Template.Spec.TerminationGracePeriodSeconds
+		}).Should(BeEquivalentTo(7))
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		Expect(*get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Replicas).To(BeEquivalentTo(2))
+		Expect(namesOf(&corev1.ServiceList{}, namespace)).To(Equal([]string{"mlserver-0", "mlserver-1"}))
+		Expect(scaleTo(server, 1)).To(Succeed())
+		Eventually(condition(server, "ReplicasLimited")).Should(Equal("none"))
+		Eventually(func() int32 { return *get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Replicas }).Should(BeEquivalentTo(1))
+	})
+
+	It("above the limit of replicas and new gets as many as the limit, in replicas and Services", Serial, func() {
+		restartOperator(controllers.Options{Namespace: operatorNamespace, MaxReplicasPerServer: 3})
+		DeferCleanup(func() { restartOperator(controllers.Options{Namespace: operatorNamespace}) })
+		server := newServer(namespace, "mlserver", "mlserver", replicas(v1alpha1.MaxReplicas))
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		Expect(condition(server, "ReplicasLimited")()).To(ContainSubstring("StatefulSet mlserver is applied with 3 replicas"))
+		Expect(*get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Replicas).To(BeEquivalentTo(3))
+		Expect(namesOf(&corev1.ServiceList{}, namespace)).To(HaveLen(3))
 	})
 
 	It("keeps an immutable field, reports it with both values, and applies the rest", func() {

@@ -1,6 +1,7 @@
 package templates
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 
@@ -76,6 +77,37 @@ func boundReplicas(component string, asked int64, workload map[string]any, count
 		Component: component, Asked: asked, Replicas: most,
 		Because: fmt.Sprintf("%d %s, at most %d count, times %d", count, limit.counted, capacity, max(value(multiplier), 1)),
 	}, nil
+}
+
+// DefaultMaxReplicas is how many replicas a Server may ask for by default. Each
+// replica has a Service of its own.
+const DefaultMaxReplicas = 500
+
+func (s Server) maxReplicas() int64 { return cmp.Or(s.MaxReplicas, DefaultMaxReplicas) }
+
+// ExceedsLimit reports whether the Server asks for more than MaxReplicas, so that
+// LiveReplicas counts.
+func (s Server) ExceedsLimit() bool {
+	replicas, _, _, err := s.Server.Spec.Bounds()
+	return err == nil && int64(replicas) > s.maxReplicas()
+}
+
+// replicas of the Server's workload: those that the Server asks for and, if these
+// exceed the limit, those that the workload has, or the limit for a new one.
+// limited is the message of the condition then, and empty otherwise.
+func (s Server) replicas() (replicas int64, limited string, err error) {
+	requested, _, _, err := s.Server.Spec.Bounds()
+	if err != nil || !s.ExceedsLimit() {
+		return int64(requested), "", err
+	}
+	// Live replicas are not raised, but they may be lowered.
+	replicas = min(int64(requested), *first(s.LiveReplicas, new(s.maxReplicas())))
+	field := "spec.replicas"
+	if s.Server.Spec.Replicas == nil {
+		field = "spec.minReplicas"
+	}
+	return replicas, fmt.Sprintf("%s: %d replicas are requested, and the operator's --max-replicas-per-server allows %d; %s %s is applied with %d replicas: lower %s or raise the flag",
+		field, requested, s.maxReplicas(), s.Kind().Kind, s.Server.Name, replicas, field), nil
 }
 
 // maxConsumers reads an environment variable wherever in the pod it is set.

@@ -20,9 +20,24 @@ type Server struct {
 	// UseDeployment makes a Deployment in place of a StatefulSet with its
 	// per-replica Services.
 	UseDeployment bool
-	// ObservedReplicas are those that the StatefulSet still has. A replica's
-	// Service outlives its pod.
+	// MaxReplicas is the greatest number of replicas that a Server may ask for; 0
+	// means DefaultMaxReplicas.
+	MaxReplicas int64
+	// LiveReplicas is spec.replicas of the live workload, which a Server that asks
+	// for more than MaxReplicas keeps; nil if there is no workload.
+	LiveReplicas *int64
+	// ObservedReplicas is status.replicas of the live StatefulSet. The Service of a
+	// replica outlives its pod.
 	ObservedReplicas int64
+}
+
+// ServerWarnings are what a Server asks for and does not get.
+type ServerWarnings struct {
+	// FieldsIgnored has an entry for each field that has no effect.
+	FieldsIgnored []string
+	// ReplicasLimited says why there are fewer replicas than the Server asks for;
+	// empty if there are as many.
+	ReplicasLimited string
 }
 
 // Kind of the Server's workload.
@@ -36,18 +51,18 @@ func (s Server) Kind() schema.GroupVersionKind {
 // Selector is the label selector of the Server's pods.
 func Selector(server string) string { return v1alpha1.ServerNameLabel + "=" + server }
 
-// Input lays ServerConfig and Server over the server's template. ignored says
-// what of the Server had no effect. Errors name the resource and the field.
-func (s Server) Input() (input composition.Input, ignored []string, err error) {
+// Input lays ServerConfig and Server over the server's template. Errors name the
+// resource and the field.
+func (s Server) Input() (input composition.Input, warnings ServerWarnings, err error) {
 	base := sourceOf("ServerConfig", s.Config.Namespace, s.Config.Name)
 	source := sourceOf("Server", s.Server.Namespace, s.Server.Name)
-	replicas, _, _, err := s.Server.Spec.ScalingSpec.Bounds()
+	replicas, limited, err := s.replicas()
 	if err != nil {
-		return composition.Input{}, nil, fmt.Errorf("%s: spec: %w", source, err)
+		return composition.Input{}, ServerWarnings{}, fmt.Errorf("%s: spec: %w", source, err)
 	}
-	override, err := s.overrideContent(int64(replicas))
+	override, err := s.overrideContent(replicas)
 	if err != nil {
-		return composition.Input{}, nil, fmt.Errorf("%s: %w", source, err)
+		return composition.Input{}, ServerWarnings{}, fmt.Errorf("%s: %w", source, err)
 	}
 	on := func(path string, content map[string]any) composition.Overlay {
 		return composition.Overlay{Path: path, Kind: s.Kind(), Name: s.Server.Name, Content: content}
@@ -61,14 +76,14 @@ func (s Server) Input() (input composition.Input, ignored []string, err error) {
 	}
 	capabilities, ignored, err := s.capabilities(override)
 	if err != nil {
-		return composition.Input{}, nil, fmt.Errorf("%s: spec.podSpec: %w", source, err)
+		return composition.Input{}, ServerWarnings{}, fmt.Errorf("%s: spec.podSpec: %w", source, err)
 	}
 	if capabilities != nil {
 		overlays = append(overlays, on("spec.capabilities", capabilities))
 	}
 	return composition.Input{
 		Namespace: s.Server.Namespace,
-		Frames:    s.frames(int64(replicas)),
+		Frames:    s.frames(replicas),
 		Layers: []composition.Layer{
 			{Source: base, Version: versionOf(s.Config), Overlays: func() ([]composition.Overlay, error) {
 				content, err := s.configContent()
@@ -77,11 +92,13 @@ func (s Server) Input() (input composition.Input, ignored []string, err error) {
 			{Source: source, Overlays: these(&overlays)},
 		},
 		Patches: patches(source, s.Server.Spec.Patches, tenantForbidden),
-	}, ignored, nil
+	}, ServerWarnings{FieldsIgnored: ignored, ReplicasLimited: limited}, nil
 }
 
 // frames are the workload and, with a StatefulSet, a Service for each replica
-// that is wanted or still there.
+// that is desired or still exists. What is desired counts up to the limit: the
+// number of a Server above it may have been set by anyone who may edit the
+// StatefulSet.
 func (s Server) frames(replicas int64) []composition.Frame {
 	frames := []composition.Frame{{
 		Template: "server/" + strings.ToLower(s.Kind().Kind), Values: map[string]string{"name": s.Server.Name},
@@ -89,7 +106,8 @@ func (s Server) frames(replicas int64) []composition.Frame {
 	if s.UseDeployment {
 		return frames
 	}
-	for ordinal := range max(replicas, s.ObservedReplicas) {
+	services := max(min(replicas, s.maxReplicas()), s.ObservedReplicas)
+	for ordinal := range min(services, v1alpha1.MaxReplicas) {
 		frames = append(frames, composition.Frame{Template: "server/replica", Values: map[string]string{
 			"server": s.Server.Name, "replica": fmt.Sprintf("%s-%d", s.Server.Name, ordinal),
 		}})

@@ -258,7 +258,7 @@ func rulesOfConfigs() []rule {
 		},
 		claimRules(v1alpha1.KindServerConfig, "spec.volumeClaimTemplates"),
 		claimRules(v1alpha1.KindSeldonConfig, "spec.components[0].volumeClaimTemplates"),
-		between(v1alpha1.KindSeldonConfig, "spec.components[0].replicas", 0, int32Max),
+		between(v1alpha1.KindSeldonConfig, "spec.components[0].replicas", 0, v1alpha1.MaxReplicas),
 		configurationRules(v1alpha1.KindSeldonConfig),
 	)
 }
@@ -285,7 +285,7 @@ func rulesOfRuntimes() []rule {
 			name("a-", "a"),
 			name("", "a"),
 		},
-		between(v1alpha1.KindSeldonRuntime, "spec.overrides[0].replicas", 0, int32Max),
+		between(v1alpha1.KindSeldonRuntime, "spec.overrides[0].replicas", 0, v1alpha1.MaxReplicas),
 		oneOf(v1alpha1.KindSeldonRuntime, "spec.overrides[0].serviceType", "ExternalName", "", "ClusterIP", "NodePort", "LoadBalancer"),
 		oneOf(v1alpha1.KindSeldonRuntime, "spec.deletionPolicy", "Orphan", "Retain", "Cascade", "Block"),
 		serverRules(v1alpha1.KindSeldonRuntime, "spec.servers[0]"),

@@ -143,14 +143,14 @@ func inOrder(kind, path string) []rule {
 			refused: refused, accepted: accepted,
 		}
 	}
-	replicas := between(kind, path+".replicas", 0, int32Max)
+	replicas := between(kind, path+".replicas", 0, v1alpha1.MaxReplicas)
 	for i := range replicas {
-		replicas[i].unstorable = path == "spec"
+		replicas[i].unstorable = path == "spec" && replicas[i].keyword == "minimum"
 	}
 	return slices.Concat(
 		replicas,
-		between(kind, path+".minReplicas", 0, int32Max),
-		between(kind, path+".maxReplicas", int32Min, int32Max),
+		between(kind, path+".minReplicas", 0, v1alpha1.MaxReplicas),
+		between(kind, path+".maxReplicas", int32Min, v1alpha1.MaxReplicas),
 		[]rule{
 			at("minReplicas", minimum, number(nil, 3, 1), number(nil, 3, 3)),
 			at("minReplicas", minimum, number(nil, 3, 2), number(nil, 3, 0)),

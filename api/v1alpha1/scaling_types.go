@@ -13,6 +13,10 @@ const UnlimitedReplicas uint32 = math.MaxUint32
 // ErrScaling is what every error of ScalingSpec.Bounds wraps.
 var ErrScaling = errors.New("invalid scaling")
 
+// MaxReplicas is the greatest number of replicas that the schema accepts. Objects
+// that were stored before it had this bound may have more.
+const MaxReplicas int64 = 10000
+
 // ScalingSpec says how many replicas are wanted, and within which bounds a
 // scaler may change that number.
 //
@@ -23,19 +27,19 @@ type ScalingSpec struct {
 	// Replicas wanted. Unset means minReplicas if that is above 0, else 1.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=2147483647
+	// +kubebuilder:validation:Maximum=10000
 	Replicas *int64 `json:"replicas,omitempty"`
 
 	// MinReplicas is the lower bound for scaling. Unset means 0.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=2147483647
+	// +kubebuilder:validation:Maximum=10000
 	MinReplicas *int64 `json:"minReplicas,omitempty"`
 
 	// MaxReplicas is the upper bound for scaling. Unset, 0 and less mean no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=-2147483648
-	// +kubebuilder:validation:Maximum=2147483647
+	// +kubebuilder:validation:Maximum=10000
 	MaxReplicas *int64 `json:"maxReplicas,omitempty"`
 }
 

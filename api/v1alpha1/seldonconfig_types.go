@@ -41,7 +41,7 @@ type ComponentDefn struct {
 	// both, nobody sets them: a new workload has 1, and an autoscaler may change it.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=2147483647
+	// +kubebuilder:validation:Maximum=10000
 	Replicas *int64 `json:"replicas,omitempty"`
 
 	// PodSpec of the component's pods.

@@ -79,7 +79,7 @@ type OverrideSpec struct {
 	// that has none either, nobody sets them, and an autoscaler may.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=2147483647
+	// +kubebuilder:validation:Maximum=10000
 	Replicas *int64 `json:"replicas,omitempty"`
 
 	// ServiceType of the component's Service, if it has one. Unset inherits.

@@ -17,7 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/controllers/access"
+	"github.com/seldon-operator/seldon-operator/templates"
 )
 
 // off, as an address, is nowhere.
@@ -90,6 +92,7 @@ type settings struct {
 	logLevel      string
 	deployments   bool
 	concurrency   int
+	maxReplicas   int64
 	scheduler     string
 	silence       time.Duration
 	deadline      time.Duration
@@ -109,6 +112,8 @@ func (s *settings) bind(flags *flag.FlagSet) {
 	flags.StringVar(&s.logLevel, "log-level", "", "debug, info, warn or error; goes before --zap-log-level (default info)")
 	flags.BoolVar(&s.deployments, "use-deployments-for-servers", false, "make Servers Deployments in place of StatefulSets")
 	flags.IntVar(&s.concurrency, "concurrency", 8, "objects of each kind that are reconciled side by side")
+	flags.Int64Var(&s.maxReplicas, "max-replicas-per-server", templates.DefaultMaxReplicas,
+		fmt.Sprintf("greatest number of replicas that a Server gets, from 1 to %d; one that requests more keeps the replicas that it has", v1alpha1.MaxReplicas))
 	flags.StringVar(&s.scheduler, "scheduler-address", "",
 		"address of a namespace's scheduler, with {namespace} for the namespace; for development (default seldon-scheduler.{namespace} with port 9004 or, with TLS, 9044)")
 	flags.DurationVar(&s.silence, "scheduler-silence", time.Minute, "how long a scheduler may be out of reach before what it serves is told to be unknown")
@@ -134,6 +139,9 @@ func (s *settings) validate() ([]string, error) {
 	}
 	if s.concurrency < 1 {
 		wrong = append(wrong, fmt.Errorf("--concurrency=%d: give 1 or more", s.concurrency))
+	}
+	if s.maxReplicas < 1 || s.maxReplicas > v1alpha1.MaxReplicas {
+		wrong = append(wrong, fmt.Errorf("--max-replicas-per-server=%d: give 1 to %d", s.maxReplicas, v1alpha1.MaxReplicas))
 	}
 	wrong = append(wrong,
 		isPositive("scheduler-silence", s.silence),

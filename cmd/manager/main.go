@@ -170,7 +170,8 @@ func run(arguments []string) error {
 		metrics.Registry.Register(buildMetric()), metrics.Registry.Register(listed),
 		controllers.Setup(ctx, mgr, controllers.Options{
 			Namespace: flags.operator, UseDeploymentsForServers: flags.deployments, Concurrency: flags.concurrency,
-			SchedulerAddress: flags.scheduler, TLS: tls, Silence: flags.silence, DeletionDeadline: flags.deadline,
+			MaxReplicasPerServer: flags.maxReplicas,
+			SchedulerAddress:     flags.scheduler, TLS: tls, Silence: flags.silence, DeletionDeadline: flags.deadline,
 		}),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", ready),

@@ -1,0 +1,84 @@
+package templates_test
+
+import (
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/templates"
+)
+
+// serverOf makes a Server `one` and its ServerConfig from the YAML of their specs.
+func serverOf(t *testing.T, config, server string) templates.Server {
+	t.Helper()
+	made := templates.Server{
+		Server: &v1alpha1.Server{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "one"}},
+		Config: &v1alpha1.ServerConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "seldon-system", Name: "config"}},
+	}
+	if err := yaml.UnmarshalStrict([]byte(config), &made.Config.Spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.UnmarshalStrict([]byte(server), &made.Server.Spec); err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// A Server above the limit keeps the replicas that it has. The number of its
+// Services is bounded, whatever stands in the Server and in its StatefulSet.
+func TestServerReplicasAreLimited(t *testing.T) {
+	for name, test := range map[string]struct {
+		spec           string
+		live, observed int64 // live is -1 if there is no workload
+		limit          int64
+		deployment     bool
+
+		replicas, services int64
+		message            string
+	}{
+		"at the limit":                {spec: `replicas: 500`, live: 3, observed: 3, replicas: 500, services: 500},
+		"scaled down":                 {spec: `replicas: 1`, live: 3, observed: 3, replicas: 1, services: 3},
+		"above it, new":               {spec: `replicas: 501`, live: -1, replicas: 500, services: 500, message: "spec.replicas: 501 replicas are requested, and the operator's --max-replicas-per-server allows 500; StatefulSet one is applied with 500 replicas: lower spec.replicas or raise the flag"},
+		"above it, with a workload":   {spec: `replicas: 100000`, live: 3, observed: 2, replicas: 3, services: 3, message: "is applied with 3 replicas"},
+		"above it, scaled to zero":    {spec: `replicas: 100000`, live: 0, replicas: 0, services: 0, message: "is applied with 0 replicas"},
+		"above it, new, stored":       {spec: `replicas: 100000`, live: -1, replicas: 500, services: 500, message: "100000 replicas are requested"},
+		"above it, by the minimum":    {spec: `minReplicas: 4294967295`, live: -1, replicas: 500, services: 500, message: "lower spec.minReplicas"},
+		"above another limit":         {spec: `replicas: 3`, live: -1, limit: 2, replicas: 2, services: 2, message: "--max-replicas-per-server allows 2"},
+		"below another limit":         {spec: `replicas: 600`, live: -1, limit: 600, replicas: 600, services: 600},
+		"running above it":            {spec: `replicas: 900`, live: 800, observed: 800, replicas: 800, services: 800, message: "is applied with 800 replicas"},
+		"lowered, and still above it": {spec: `replicas: 700`, live: 800, observed: 800, replicas: 700, services: 800, message: "is applied with 700 replicas"},
+		"a StatefulSet set to more":   {spec: `replicas: 4000000000`, live: 2000000000, observed: 3, replicas: 2000000000, services: 500, message: "is applied"},
+		"a status that is absurd":     {spec: `replicas: 1`, live: 1, observed: 2000000000, replicas: 1, services: 10000},
+		"a Deployment":                {spec: `replicas: 100000`, live: 7, deployment: true, replicas: 7, services: 0, message: "Deployment one is applied with 7 replicas"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := serverOf(t, `podSpec: {containers: [{name: a, image: b}]}`, test.spec)
+			server.MaxReplicas, server.UseDeployment, server.ObservedReplicas = test.limit, test.deployment, test.observed
+			if test.live >= 0 {
+				server.LiveReplicas = &test.live
+			}
+			input, warnings, err := server.Input()
+			if err != nil {
+				t.Fatal(err)
+			}
+			overlays, err := input.Layers[1].Overlays()
+			if err != nil {
+				t.Fatal(err)
+			}
+			replicas, _, err := unstructured.NestedInt64(overlays[0].Content, "spec", "replicas")
+			if err != nil || replicas != test.replicas {
+				t.Errorf("got %d replicas (%v), want %d", replicas, err, test.replicas)
+			}
+			if got := int64(len(input.Frames)) - 1; got != test.services {
+				t.Errorf("got %d Services, want %d", got, test.services)
+			}
+			if !strings.Contains(warnings.ReplicasLimited, test.message) || (warnings.ReplicasLimited == "") != (test.message == "") {
+				t.Errorf("got message %q, want %q", warnings.ReplicasLimited, test.message)
+			}
+		})
+	}
+}
