@@ -63,10 +63,12 @@ func deleteFrom(base, list any) (any, fieldErrors) {
 	if !ok {
 		return base, wrongType("a list of the values to delete", list)
 	}
+	deleted := make(scalarSet, len(values))
 	for i, value := range values {
 		if !isScalar(value) {
 			return base, wrongType("a string, number or bool", value).under(index(i))
 		}
+		deleted.add(value)
 	}
 	items, ok := base.([]any)
 	if !ok {
@@ -74,7 +76,7 @@ func deleteFrom(base, list any) (any, fieldErrors) {
 	}
 	rest := make([]any, 0, len(items))
 	for _, item := range items {
-		if !containsScalar(values, item) {
+		if !deleted.contains(item) {
 			rest = append(rest, item)
 		}
 	}
@@ -107,8 +109,9 @@ func (t *mergeType) reorder(merged, override map[string]any) (errs fieldErrors) 
 // reorderList puts items, which it changes, in the order that order names.
 func (f *mergeField) reorderList(items, order []any) (errs fieldErrors) {
 	rank := make(map[int]int, len(order)) // index of the item → position in order
+	find := f.finder(items)
 	for position, named := range order {
-		i, err := f.findNamed(items, named)
+		i, err := find(named)
 		if err != nil {
 			errs = append(errs, err.under(index(position))...)
 			continue
@@ -124,4 +127,36 @@ func (f *mergeField) reorderList(items, order []any) (errs fieldErrors) {
 		items[place] = previous[wanted[i]]
 	}
 	return errs
+}
+
+// finder returns a function that gives the index of the item of a finished list which
+// an entry of $setElementOrder means, -1 if there is none.
+func (f *mergeField) finder(items []any) func(named any) (int, fieldErrors) {
+	if f.keys == nil {
+		first := make(map[any]int, len(items))
+		for i, item := range slices.Backward(items) {
+			if isScalar(item) {
+				first[item] = i
+			}
+		}
+		return func(named any) (int, fieldErrors) {
+			if isScalar(named) {
+				if i, found := first[named]; found {
+					return i, nil
+				}
+			}
+			return -1, nil
+		}
+	}
+	list := newKeyedItems(f, len(items))
+	for _, value := range items {
+		list.add(f.keyed(value))
+	}
+	return func(named any) (int, fieldErrors) {
+		object, ok := named.(map[string]any)
+		if !ok {
+			return -1, wrongType("an object", named)
+		}
+		return list.find(object)
+	}
 }

@@ -41,13 +41,21 @@ func (e fieldErrors) under(segment string) fieldErrors {
 	return e
 }
 
+// maxFieldErrors bounds how many errors of one override a message lists.
+const maxFieldErrors = 50
+
 // join makes one error of them, on one line and in the order of their paths.
 func (e fieldErrors) join() error {
 	slices.SortFunc(e, func(a, b fieldError) int {
 		return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.message, b.message))
 	})
 	var messages []string
-	for _, err := range slices.Compact(e) {
+	distinct := slices.Compact(e)
+	for i, err := range distinct {
+		if i == maxFieldErrors {
+			messages = append(messages, fmt.Sprintf("and %d more", len(distinct)-i))
+			break
+		}
 		if err.path != "" {
 			err.message = err.path + ": " + err.message
 		}
@@ -210,10 +218,25 @@ func isScalar(value any) bool {
 	}
 }
 
-// equalScalars compares two scalars; other values equal nothing.
-func equalScalars(a, b any) bool { return isScalar(a) && isScalar(b) && a == b }
+// scalarSet is a set of JSON scalars. Numbers of different Go types differ.
+type scalarSet map[any]struct{}
 
-// containsScalar tells whether a list holds a scalar.
-func containsScalar(list []any, value any) bool {
-	return slices.ContainsFunc(list, func(item any) bool { return equalScalars(item, value) })
+// add adds a scalar and returns whether it was absent. A value that is not a scalar equals
+// no other: it is not kept.
+func (s scalarSet) add(value any) bool {
+	if !isScalar(value) {
+		return true
+	}
+	before := len(s)
+	s[value] = struct{}{}
+	return len(s) > before
+}
+
+// contains returns whether a value is in the set.
+func (s scalarSet) contains(value any) bool {
+	if !isScalar(value) {
+		return false
+	}
+	_, found := s[value]
+	return found
 }

@@ -35,19 +35,21 @@ type itemKey [2]string
 // merged. So two ports may swap their numbers, and merging the result with the same override
 // once more changes nothing.
 func (f *mergeField) mergeKeyed(base, override []any) (any, fieldErrors) {
-	items := make([]keyedItem, 0, len(base)+len(override))
+	list := newKeyedItems(f, len(base)+len(override))
 	if !slices.ContainsFunc(override, f.replacesList) {
 		for _, value := range base {
 			item := f.keyed(value)
-			if i := f.findKey(items, item.key); i >= 0 {
-				items[i] = item
+			if i := list.findKey(item.key); i >= 0 {
+				list.items[i].value = value
+				list.setName(i, item.name)
 				continue
 			}
-			items = append(items, item)
+			list.add(item)
 		}
 	}
 
-	items, targets, errs := f.match(items, override)
+	targets, errs := list.match(override)
+	items := list.items
 	for position, target := range targets {
 		if target < 0 {
 			continue
@@ -56,7 +58,9 @@ func (f *mergeField) mergeKeyed(base, override []any) (any, fieldErrors) {
 		object := override[position].(map[string]any)
 		below, _ := item.value.(map[string]any)
 		merged, err := f.elem.mergeObject(below, object)
-		errs = append(errs, err.under(f.itemSegment(object, position))...)
+		if len(err) > 0 {
+			errs = append(errs, err.under(f.itemSegment(object, position))...)
+		}
 		if !item.merged {
 			item.merged, item.position = true, position
 		}
@@ -78,91 +82,6 @@ func (f *mergeField) mergeKeyed(base, override []any) (any, fieldErrors) {
 		return nil, errs
 	}
 	return result, errs
-}
-
-// match finds for each item of the override the one that it means, to which it
-// adds what is new; -1 stands for those that are not to be merged. It is in this order that
-// a port's name comes before its number, and the number that a port will have before
-// the one that it had.
-func (f *mergeField) match(items []keyedItem, override []any) (all []keyedItem, targets []int, errs fieldErrors) {
-	const pending, none = -2, -1
-	targets = make([]int, len(override))
-	for position, value := range override {
-		targets[position] = none
-		object, ok := value.(map[string]any)
-		if !ok {
-			errs = append(errs, wrongType("an object", value).under(index(position))...)
-			continue
-		}
-		if f.replacesList(object) {
-			continue
-		}
-		directive, err := directiveOf(object)
-		errs = append(errs, err.under(f.itemSegment(object, position))...)
-		if directive != patchDelete {
-			targets[position] = pending
-			continue
-		}
-		i, err := f.find(items, object)
-		errs = append(errs, err.under(f.itemSegment(object, position))...)
-		if i >= 0 {
-			// Its place stays, for the case that the override gives the item anew.
-			items[i].value, items[i].gone = nil, true
-		}
-	}
-
-	for position, value := range override {
-		if targets[position] != pending {
-			continue
-		}
-		object := value.(map[string]any)
-		if i := f.findName(items, object); i >= 0 {
-			items[i].claim(f, object)
-			targets[position] = i
-		}
-	}
-	for position, value := range override {
-		if targets[position] != pending {
-			continue
-		}
-		object := value.(map[string]any)
-		i, err := f.find(items, object)
-		errs = append(errs, err.under(f.itemSegment(object, position))...)
-		switch {
-		case len(err) > 0:
-			i = none
-		case i >= 0:
-			items[i].claim(f, object)
-		default:
-			i = len(items)
-			item := f.keyed(object)
-			item.value = nil
-			items = append(items, item)
-		}
-		targets[position] = i
-	}
-	return items, targets, errs
-}
-
-// claim gives an item the identity that it will have when object has been merged into it.
-func (item *keyedItem) claim(f *mergeField, object map[string]any) {
-	will := f.keyed(object)
-	if will.name != "" {
-		item.name = will.name
-	}
-	if item.gone {
-		item.gone, item.key = false, will.key
-		return
-	}
-	for i, key := range f.keys {
-		if _, given := object[key.name]; given {
-			item.key[i] = keyValue(object, key)
-		}
-		if item.key[i] == "" {
-			item.key = itemKey{}
-			return
-		}
-	}
 }
 
 // keyed reads the identity of an item.
@@ -217,86 +136,6 @@ func (f *mergeField) lacksKey(object map[string]any) fieldErrors {
 	return fieldErrors{{message: "lacks its merge key " + strings.Join(missing, " and ")}}
 }
 
-// find returns the index of the item that object means, -1 if there is none. It
-// is an error if object says nothing of which it means, or not enough.
-func (f *mergeField) find(items []keyedItem, object map[string]any) (int, fieldErrors) {
-	if i := f.findName(items, object); i >= 0 {
-		return i, nil
-	}
-	wanted := f.keyed(object)
-	if wanted.key != (itemKey{}) {
-		return f.findKey(items, wanted.key), nil
-	}
-	if keyValue(object, f.keys[0]) == "" {
-		if wanted.name != "" {
-			return -1, nil
-		}
-		return -1, f.lacksKey(object)
-	}
-	// A part of the key is enough if it means one item only.
-	found := -1
-	for i, item := range items {
-		if !f.agrees(item.key, object) {
-			continue
-		}
-		if found >= 0 {
-			errs := f.lacksKey(object)
-			errs[0].message += ", and more than one item would match"
-			return -1, errs
-		}
-		found = i
-	}
-	return found, nil
-}
-
-// agrees tells whether an item has those keys that object gives.
-func (f *mergeField) agrees(key itemKey, object map[string]any) bool {
-	if key == (itemKey{}) {
-		return false
-	}
-	for i, k := range f.keys {
-		if part := keyValue(object, k); part != "" && part != key[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// findName returns the index of the item with the name of object, if items have one
-// and it is known; otherwise -1.
-func (f *mergeField) findName(items []keyedItem, object map[string]any) int {
-	name := f.keyed(object).name
-	if name == "" {
-		return -1
-	}
-	return slices.IndexFunc(items, func(item keyedItem) bool { return item.name == name })
-}
-
-// findKey returns the index of the item with a key, -1 if there is none.
-func (f *mergeField) findKey(items []keyedItem, key itemKey) int {
-	if key == (itemKey{}) {
-		return -1
-	}
-	return slices.IndexFunc(items, func(item keyedItem) bool { return item.key == key })
-}
-
-// findNamed returns the index of the item of a finished list that an entry of
-// $setElementOrder means.
-func (f *mergeField) findNamed(list []any, named any) (int, fieldErrors) {
-	if f.keys == nil {
-		return slices.IndexFunc(list, func(item any) bool { return equalScalars(item, named) }), nil
-	}
-	object, ok := named.(map[string]any)
-	if !ok {
-		return -1, wrongType("an object", named)
-	}
-	items := make([]keyedItem, len(list))
-	for i, value := range list {
-		items[i] = f.keyed(value)
-	}
-	return f.find(items, object)
-}
-
 // replacesList tells whether an item is no item but the order to forget the base's
 // list. With a key beside it, the directive concerns that item alone.
 func (f *mergeField) replacesList(item any) bool {
@@ -307,6 +146,7 @@ func (f *mergeField) replacesList(item any) bool {
 // checkKeys finds merged items that lack their keys, and those that have come to
 // the same: a port that was moved by its name onto the number of another.
 func (f *mergeField) checkKeys(items []keyedItem) (errs fieldErrors) {
+	first := map[itemKey]int{}
 	for i, item := range items {
 		object, ok := item.value.(map[string]any)
 		if !ok {
@@ -316,14 +156,19 @@ func (f *mergeField) checkKeys(items []keyedItem) (errs fieldErrors) {
 			errs = append(errs, f.lacksKey(object).under(f.itemSegment(object, item.position))...)
 			continue
 		}
-		if first := f.findKey(items[:i], item.key); f.byName && first >= 0 {
-			other, _ := items[first].value.(map[string]any)
-			errs = append(errs, fieldError{
-				f.itemSegment(object, i),
-				fmt.Sprintf("has the %s %s, which is that of %s too",
-					f.keys[0].name, strings.Join(item.key[:], "/"), f.itemSegment(other, first)),
-			})
+		if !f.byName || item.key == (itemKey{}) {
+			continue
 		}
+		other, taken := first[item.key]
+		if !taken {
+			first[item.key] = i
+			continue
+		}
+		errs = append(errs, fieldError{
+			f.itemSegment(object, i),
+			fmt.Sprintf("has the %s %s, which is that of %s too",
+				f.keys[0].name, strings.Join(item.key[:], "/"), f.itemSegment(items[other].value.(map[string]any), other)),
+		})
 	}
 	return errs
 }
@@ -331,15 +176,18 @@ func (f *mergeField) checkKeys(items []keyedItem) (errs fieldErrors) {
 // mergeSet adds the scalars of one list to those of another.
 func (f *mergeField) mergeSet(base, override []any) (any, fieldErrors) {
 	result := make([]any, 0, len(base)+len(override))
+	present := make(scalarSet, len(base)+len(override))
 	for _, value := range base {
-		if !containsScalar(result, value) {
+		if present.add(value) {
 			result = append(result, copyJSON(value))
 		}
 	}
 	var errs fieldErrors
 	for position, value := range override {
-		errs = append(errs, f.elem.checkLeaf(value).under(index(position))...)
-		if !containsScalar(result, value) {
+		if err := f.elem.checkLeaf(value); len(err) > 0 {
+			errs = append(errs, err.under(index(position))...)
+		}
+		if present.add(value) {
 			result = append(result, value)
 		}
 	}
@@ -359,7 +207,9 @@ func (f *mergeField) replaceList(override []any) (any, fieldErrors) {
 			continue // which it does anyway
 		}
 		item, err := f.elem.mergeItem(value)
-		errs = append(errs, err.under(index(position))...)
+		if len(err) > 0 {
+			errs = append(errs, err.under(index(position))...)
+		}
 		result = append(result, item)
 	}
 	return result, errs
