@@ -3,6 +3,7 @@ package composition
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -21,6 +22,11 @@ const (
 	patchMerge   = "merge"
 )
 
+// maxDepth bounds how deep the objects and lists of an override are nested. No kind of
+// Kubernetes needs half of it, and the recursion of a merge and the paths of its errors grow
+// with it.
+const maxDepth = 100
+
 // Merge lays override over base, two JSON objects of the kind gvk, and returns
 // a third that shares nothing with either. Numbers are int64 or float64, as
 // k8s.io/apimachinery/pkg/util/json decodes them.
@@ -37,7 +43,7 @@ const (
 //     are known by their name first.
 //   - Items of the base keep their place; new ones follow in the order of the
 //     override. An item that the override lists twice is an error, because the API
-//     server refuses such lists; in the base, the last one counts.
+//     server rejects such lists; in the base, the last one counts.
 //   - Choosing one member of a union (the source of a volume, value or
 //     valueFrom, the handler of a probe or hook, an update strategy) clears the
 //     others.
@@ -55,11 +61,19 @@ const (
 //
 // The base is taken as it is. The override is checked: a value of the wrong type, a field
 // that the kind does not have, an item without its key, two members of a union, or
-// a directive that does not exist is an error that starts with its JSON path. The
-// message has the first maxErrors of them, in the order of their paths, with semicolons
-// between them, and how many more there are. Merging takes O(n log n) time.
+// a directive that does not exist is an error that starts with its JSON path. They
+// are listed in the order of their paths, with semicolons between them, fifty at most.
+//
+// A merge costs O(n log n) in the size of base and override. An override that is nested
+// deeper than 100 levels is an error.
 func Merge(gvk schema.GroupVersionKind, base, override map[string]any) (map[string]any, error) {
-	merged, errs := mergeTypeOf(gvk).mergeObject(base, override)
+	t := mergeTypeOf(gvk)
+	for _, key := range slices.Sorted(maps.Keys(override)) {
+		if deeperThan(override[key], maxDepth-1) {
+			return nil, fieldErrors{{t.segment(key), fmt.Sprintf("is nested deeper than %d levels", maxDepth)}}.join()
+		}
+	}
+	merged, errs := t.mergeObject(base, override)
 	if len(errs) > 0 {
 		return nil, errs.join()
 	}
@@ -145,7 +159,9 @@ func (t *mergeType) mergeObject(base, override map[string]any) (map[string]any, 
 			continue
 		}
 		result, fieldErrs := field.merge(base[key], value)
-		errs = append(errs, fieldErrs.under(t.segment(key))...)
+		if len(fieldErrs) > 0 {
+			errs = append(errs, fieldErrs.under(t.segment(key))...)
+		}
 		if result != nil {
 			merged[key] = result
 		}
@@ -232,6 +248,25 @@ func (f *mergeField) copy(value any) any {
 	default:
 		return value
 	}
+}
+
+// deeperThan returns whether objects and lists are nested in a JSON value deeper than limit.
+func deeperThan(value any, limit int) bool {
+	switch value := value.(type) {
+	case map[string]any:
+		for _, member := range value {
+			if limit == 0 || deeperThan(member, limit-1) {
+				return true
+			}
+		}
+	case []any:
+		for _, item := range value {
+			if limit == 0 || deeperThan(item, limit-1) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // copyJSON returns a deep copy of a JSON value.

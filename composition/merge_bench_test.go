@@ -3,6 +3,7 @@ package composition
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"testing"
 )
 
@@ -45,57 +46,75 @@ func fromYAML(t testing.TB, text string) map[string]any {
 	return documents[0].value.(map[string]any)
 }
 
-// BenchmarkMergeLongLists merges lists of many items; the time per item hardly grows
-// with their number.
-func BenchmarkMergeLongLists(b *testing.B) {
-	for _, count := range []int{1_000, 10_000, 100_000} {
-		for name, lists := range longLists(count) {
-			b.Run(fmt.Sprintf("%s/%d", name, count), func(b *testing.B) {
+// largeMerges are lists of n entries of each kind, in the base and in the override.
+var largeMerges = []struct {
+	name string
+	make func(n int) (base, override map[string]any)
+}{
+	{"env", func(n int) (base, override map[string]any) {
+		return podWith("env", listOf(n, envVar)), podWith("env", listOf(n, envVar))
+	}},
+	{"setElementOrder", func(n int) (base, override map[string]any) {
+		names := listOf(n, func(i int) any { return map[string]any{"name": envName(n - 1 - i)} })
+		return podWith("env", listOf(n, envVar)), podWith(setElementOrderPrefix+"env", names)
+	}},
+	{"ports", func(n int) (base, override map[string]any) {
+		// Each is known by its name and moves to the number of the next.
+		port := func(shift int) func(int) any {
+			return func(i int) any {
+				return map[string]any{"name": envName(i), "containerPort": int64(1 + (i+shift)%n)}
+			}
+		}
+		return podWith("ports", listOf(n, port(0))), podWith("ports", listOf(n, port(1)))
+	}},
+	{"portsOfOneName", func(n int) (base, override map[string]any) {
+		return podWith("ports", listOf(n, func(i int) any { return map[string]any{"name": "p", "containerPort": int64(1 + i)} })),
+			podWith("ports", listOf(n, func(i int) any { return map[string]any{"name": envName(i), "containerPort": int64(1 + i)} }))
+	}},
+	{"set", func(n int) (base, override map[string]any) {
+		finalizers := func(prefix string) map[string]any {
+			return map[string]any{"metadata": map[string]any{
+				"finalizers": listOf(n, func(i int) any { return prefix + envName(i) }),
+			}}
+		}
+		override = finalizers("b")
+		override["metadata"].(map[string]any)[deleteFromDirective+"finalizers"] = listOf(n, func(i int) any { return "a" + envName(i) })
+		override["metadata"].(map[string]any)[setElementOrderPrefix+"finalizers"] = listOf(n, func(i int) any { return "b" + envName(n-1-i) })
+		return finalizers("a"), override
+	}},
+}
+
+// BenchmarkLargeMerge reports the cost of one entry of long lists.
+func BenchmarkLargeMerge(b *testing.B) {
+	for _, merge := range largeMerges {
+		for _, entries := range []int{1_000, 10_000, 100_000} {
+			b.Run(fmt.Sprintf("%s/%d", merge.name, entries), func(b *testing.B) {
+				base, override := merge.make(entries)
 				b.ReportAllocs()
 				for b.Loop() {
-					if _, err := Merge(podKind, lists.base, lists.override); err != nil {
+					if _, err := Merge(podKind, base, override); err != nil {
 						b.Fatal(err)
 					}
 				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*count), "ns/item")
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(entries), "ns/entry")
 			})
 		}
 	}
 }
 
-type mergeInput struct{ base, override map[string]any }
-
-// longLists are merges of lists that long, of all kinds that items are looked for in.
-func longLists(count int) map[string]mergeInput {
-	pod := func(spec map[string]any) map[string]any { return map[string]any{"spec": spec} }
-	container := func(fields map[string]any) map[string]any {
-		fields["name"] = "web"
-		return pod(map[string]any{"containers": []any{fields}})
-	}
-	env, reversed, ports, moved := make([]any, count), make([]any, count), make([]any, count), make([]any, count)
-	constraints, partial, finalizers := make([]any, count), make([]any, count), make([]any, count)
-	for i := range count {
-		name := fmt.Sprintf("V%d", i)
-		env[i] = map[string]any{"name": name, "value": "x"}
-		reversed[count-1-i] = map[string]any{"name": name}
-		ports[i] = map[string]any{"name": name, "containerPort": int64(i + 1)}
-		moved[i] = map[string]any{"name": name, "containerPort": int64(count - i)}
-		constraints[i] = map[string]any{"topologyKey": name, "whenUnsatisfiable": "DoNotSchedule"}
-		partial[i] = map[string]any{"topologyKey": name, "maxSkew": int64(1)}
-		finalizers[i] = name
-	}
-	return map[string]mergeInput{
-		"env":             {container(map[string]any{"env": env}), container(map[string]any{"env": env})},
-		"setElementOrder": {container(map[string]any{"env": env}), container(map[string]any{"env": env, "$setElementOrder/env": reversed})},
-		"ports":           {container(map[string]any{"ports": ports}), container(map[string]any{"ports": moved})},
-		"partial keys":    {pod(map[string]any{"topologySpreadConstraints": constraints}), pod(map[string]any{"topologySpreadConstraints": partial})},
-		"set": {
-			map[string]any{"metadata": map[string]any{"finalizers": finalizers}},
-			map[string]any{"metadata": map[string]any{"finalizers": finalizers}},
-		},
-		"deletion of set": {
-			map[string]any{"metadata": map[string]any{"finalizers": finalizers}},
-			map[string]any{"metadata": map[string]any{"$deleteFromPrimitiveList/finalizers": finalizers}},
-		},
-	}
+// podWith is a Pod with one field of its container.
+func podWith(field string, value any) map[string]any {
+	return map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"name": "c", field: value}}}}
 }
+
+func listOf(n int, item func(i int) any) []any {
+	list := make([]any, n)
+	for i := range list {
+		list[i] = item(i)
+	}
+	return list
+}
+
+func envName(i int) string { return "N" + strconv.Itoa(i) }
+
+func envVar(i int) any { return map[string]any{"name": envName(i), "value": "v"} }

@@ -63,22 +63,20 @@ func deleteFrom(base, list any) (any, fieldErrors) {
 	if !ok {
 		return base, wrongType("a list of the values to delete", list)
 	}
+	deleted := make(scalarSet, len(values))
 	for i, value := range values {
 		if !isScalar(value) {
 			return base, wrongType("a string, number or bool", value).under(index(i))
 		}
+		deleted.add(value)
 	}
 	items, ok := base.([]any)
 	if !ok {
 		return base, nil
 	}
-	deleted := make(scalarSet, len(values))
-	for _, value := range values {
-		deleted.add(value)
-	}
 	rest := make([]any, 0, len(items))
 	for _, item := range items {
-		if !deleted.has(item) {
+		if !deleted.contains(item) {
 			rest = append(rest, item)
 		}
 	}
@@ -110,8 +108,8 @@ func (t *mergeType) reorder(merged, override map[string]any) (errs fieldErrors) 
 
 // reorderList puts items, which it changes, in the order that order names.
 func (f *mergeField) reorderList(items, order []any) (errs fieldErrors) {
-	find := f.orderFinder(items)
 	rank := make(map[int]int, len(order)) // index of the item → position in order
+	find := f.finder(items)
 	for position, named := range order {
 		i, err := find(named)
 		if err != nil {
@@ -131,36 +129,34 @@ func (f *mergeField) reorderList(items, order []any) (errs fieldErrors) {
 	return errs
 }
 
-// orderFinder returns a function that finds the index of the item of a finished
-// list that an entry of $setElementOrder means; -1 if there is none.
-func (f *mergeField) orderFinder(list []any) func(named any) (int, fieldErrors) {
+// finder returns a function that gives the index of the item of a finished list which
+// an entry of $setElementOrder means, -1 if there is none.
+func (f *mergeField) finder(items []any) func(named any) (int, fieldErrors) {
 	if f.keys == nil {
-		positions := make(map[string]int, len(list))
-		for i, item := range list {
-			if text, ok := scalarText(item); ok {
-				if _, known := positions[text]; !known {
-					positions[text] = i
-				}
+		first := make(map[any]int, len(items))
+		for i, item := range slices.Backward(items) {
+			if isScalar(item) {
+				first[item] = i
 			}
 		}
 		return func(named any) (int, fieldErrors) {
-			if text, ok := scalarText(named); ok {
-				if i, known := positions[text]; known {
+			if isScalar(named) {
+				if i, found := first[named]; found {
 					return i, nil
 				}
 			}
 			return -1, nil
 		}
 	}
-	known := newItemIndex(f, len(list))
-	for _, value := range list {
-		known.add(f.keyed(value))
+	list := newKeyedItems(f, len(items))
+	for _, value := range items {
+		list.add(f.keyed(value))
 	}
 	return func(named any) (int, fieldErrors) {
 		object, ok := named.(map[string]any)
 		if !ok {
 			return -1, wrongType("an object", named)
 		}
-		return known.find(object)
+		return list.find(object)
 	}
 }

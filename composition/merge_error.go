@@ -41,19 +41,19 @@ func (e fieldErrors) under(segment string) fieldErrors {
 	return e
 }
 
-// maxErrors is how many errors a message lists.
-const maxErrors = 20
+// maxFieldErrors bounds how many errors of one override a message lists.
+const maxFieldErrors = 50
 
 // join makes one error of them, on one line and in the order of their paths.
 func (e fieldErrors) join() error {
 	slices.SortFunc(e, func(a, b fieldError) int {
 		return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.message, b.message))
 	})
-	e = slices.Compact(e)
 	var messages []string
-	for i, err := range e {
-		if i == maxErrors {
-			messages = append(messages, fmt.Sprintf("and %d more", len(e)-i))
+	distinct := slices.Compact(e)
+	for i, err := range distinct {
+		if i == maxFieldErrors {
+			messages = append(messages, fmt.Sprintf("and %d more", len(distinct)-i))
 			break
 		}
 		if err.path != "" {
@@ -216,4 +216,27 @@ func isScalar(value any) bool {
 	default:
 		return false
 	}
+}
+
+// scalarSet is a set of JSON scalars. Numbers of different Go types differ.
+type scalarSet map[any]struct{}
+
+// add adds a scalar and returns whether it was absent. A value that is not a scalar equals
+// no other: it is not kept.
+func (s scalarSet) add(value any) bool {
+	if !isScalar(value) {
+		return true
+	}
+	before := len(s)
+	s[value] = struct{}{}
+	return len(s) > before
+}
+
+// contains returns whether a value is in the set.
+func (s scalarSet) contains(value any) bool {
+	if !isScalar(value) {
+		return false
+	}
+	_, found := s[value]
+	return found
 }

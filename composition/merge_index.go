@@ -2,223 +2,308 @@ package composition
 
 import (
 	"container/heap"
-	"slices"
-	"strconv"
+	"sort"
 )
 
-// Looking for an item takes hardly longer in a long list than in a short one: a list
-// may have tens of thousands of items, and each is looked for several times.
-
-// linearItems is how many items are searched one by one: most lists are short, and
-// tables would cost more than they save.
-const linearItems = 16
-
-// itemIndex finds the items of a keyed list that is being merged, by their keys and
-// names. All changes of an item's key or name go through it.
-type itemIndex struct {
-	field *mergeField
-	items []keyedItem
-	// tables is nil while there are few items.
-	tables *itemTables
+// keyedItems is a keyed list that is being merged, with indexes by which the item that an
+// override means is found in O(log n). An item's value, merged and position may be changed
+// in place; its key and name only through setKey and setName.
+type keyedItems struct {
+	field  *mergeField
+	items  []keyedItem
+	byKey  positions[itemKey]
+	byName positions[string]
+	byPart map[string]partialMatch // by the first of two keys; nil for lists with one
 }
 
-// itemTables hold the positions of items. That of an item's former key or name stays
-// until it is the first one of its table.
-type itemTables struct {
-	byKey  map[itemKey]*positions
-	byName map[string]*positions
-	// byFirst are the items with a first part of a key, for those that give no more.
-	byFirst map[string]map[int]bool
-}
+// partialMatch counts the items that have a first key. The sum of their indexes is the
+// index of the item where there is one only.
+type partialMatch struct{ count, sum int }
 
-// positions is a heap of indexes.
-type positions []int
-
-func (p positions) Len() int           { return len(p) }
-func (p positions) Less(i, j int) bool { return p[i] < p[j] }
-func (p positions) Swap(i, j int)      { p[i], p[j] = p[j], p[i] }
-func (p *positions) Push(x any)        { *p = append(*p, x.(int)) }
-func (p *positions) Pop() any {
-	last := (*p)[len(*p)-1]
-	*p = (*p)[:len(*p)-1]
-	return last
-}
-
-func newItemIndex(field *mergeField, size int) *itemIndex {
-	return &itemIndex{field: field, items: make([]keyedItem, 0, size)}
-}
-
-// add appends an item and returns its position.
-func (x *itemIndex) add(item keyedItem) int {
-	x.items = append(x.items, item)
-	switch {
-	case x.tables != nil:
-		x.enter(len(x.items) - 1)
-	case len(x.items) > linearItems:
-		x.tables = &itemTables{byKey: make(map[itemKey]*positions, cap(x.items)), byName: map[string]*positions{}, byFirst: map[string]map[int]bool{}}
-		for position := range x.items {
-			x.enter(position)
-		}
+func newKeyedItems(f *mergeField, capacity int) *keyedItems {
+	l := &keyedItems{
+		field: f,
+		items: make([]keyedItem, 0, capacity),
+		byKey: positions[itemKey]{first: make(map[itemKey]int, capacity)},
 	}
-	return len(x.items) - 1
+	if f.byName {
+		l.byName.first = make(map[string]int, capacity)
+	}
+	if len(f.keys) > 1 {
+		l.byPart = make(map[string]partialMatch, capacity)
+	}
+	return l
 }
 
-// change lets edit give the item at a position another key, name or value.
-func (x *itemIndex) change(position int, edit func(item *keyedItem)) {
-	item := &x.items[position]
-	before := *item
-	edit(item)
-	if x.tables == nil || item.key == before.key && item.name == before.name {
+// add appends an item.
+func (l *keyedItems) add(item keyedItem) {
+	i := len(l.items)
+	key, name := item.key, item.name
+	item.key, item.name = itemKey{}, ""
+	l.items = append(l.items, item)
+	l.setKey(i, key)
+	l.setName(i, name)
+}
+
+// setKey gives an item another key.
+func (l *keyedItems) setKey(i int, key itemKey) {
+	before := l.items[i].key
+	if key == before {
 		return
 	}
-	if before.key != item.key {
-		delete(x.tables.byFirst[before.key[0]], position)
+	l.items[i].key = key
+	if key != (itemKey{}) {
+		l.byKey.add(key, i, l.hasKey(key))
 	}
-	x.enter(position)
-}
-
-// enter makes an item known by its key and name.
-func (x *itemIndex) enter(position int) {
-	item := x.items[position]
-	if item.key != (itemKey{}) {
-		enter(x.tables.byKey, item.key, position)
-		if len(x.field.keys) > 1 {
-			if x.tables.byFirst[item.key[0]] == nil {
-				x.tables.byFirst[item.key[0]] = map[int]bool{}
-			}
-			x.tables.byFirst[item.key[0]][position] = true
-		}
+	if l.byPart == nil {
+		return
 	}
-	if item.name != "" {
-		enter(x.tables.byName, item.name, position)
+	if before != (itemKey{}) {
+		match := l.byPart[before[0]]
+		l.byPart[before[0]] = partialMatch{match.count - 1, match.sum - i}
+	}
+	if key != (itemKey{}) {
+		match := l.byPart[key[0]]
+		l.byPart[key[0]] = partialMatch{match.count + 1, match.sum + i}
 	}
 }
 
-func enter[K comparable](in map[K]*positions, key K, position int) {
-	if in[key] == nil {
-		in[key] = &positions{}
+// setName gives an item another name.
+func (l *keyedItems) setName(i int, name string) {
+	if name == l.items[i].name {
+		return
 	}
-	heap.Push(in[key], position)
+	l.items[i].name = name
+	if name != "" {
+		l.byName.add(name, i, l.hasName(name))
+	}
 }
 
-// first is the first position of a key for which holds is true; -1 if there is none.
-func first[K comparable](in map[K]*positions, key K, holds func(position int) bool) int {
-	known := in[key]
-	for known != nil && known.Len() > 0 {
-		if top := (*known)[0]; holds(top) {
-			return top
-		}
-		heap.Pop(known)
-	}
-	return -1
+func (l *keyedItems) hasKey(key itemKey) func(int) bool {
+	return func(i int) bool { return l.items[i].key == key }
 }
 
-// withKey is the position of the first item with a key; -1 if there is none.
-func (x *itemIndex) withKey(key itemKey) int {
-	switch {
-	case key == (itemKey{}):
+func (l *keyedItems) hasName(name string) func(int) bool {
+	return func(i int) bool { return l.items[i].name == name }
+}
+
+// findKey returns the index of the first item with a key, -1 if there is none.
+func (l *keyedItems) findKey(key itemKey) int {
+	if key == (itemKey{}) {
 		return -1
-	case x.tables == nil:
-		return slices.IndexFunc(x.items, func(item keyedItem) bool { return item.key == key })
 	}
-	return first(x.tables.byKey, key, func(position int) bool { return x.items[position].key == key })
+	return l.byKey.find(key, l.hasKey(key))
 }
 
-// withName is the position of the first item with a name; -1 if there is none.
-func (x *itemIndex) withName(name string) int {
-	switch {
-	case name == "":
+// findName returns the index of the first item with the name of object, if items have one
+// and it is known; otherwise -1.
+func (l *keyedItems) findName(object map[string]any) int {
+	name := l.field.keyed(object).name
+	if name == "" {
 		return -1
-	case x.tables == nil:
-		return slices.IndexFunc(x.items, func(item keyedItem) bool { return item.name == name })
 	}
-	return first(x.tables.byName, name, func(position int) bool { return x.items[position].name == name })
+	return l.byName.find(name, l.hasName(name))
 }
 
-// withFirst are the positions of the items with a first part of a key; of more than
-// one, at least two.
-func (x *itemIndex) withFirst(part string) []int {
-	var found []int
-	if x.tables == nil {
-		for position, item := range x.items {
-			if item.key != (itemKey{}) && item.key[0] == part {
-				found = append(found, position)
-			}
-		}
-		return found
-	}
-	for position := range x.tables.byFirst[part] {
-		if found = append(found, position); len(found) > 1 {
-			break
-		}
-	}
-	return found
-}
-
-// find returns the position of the item that object means, -1 if there is none. It
-// is an error if object does not say which it means, or not enough.
-func (x *itemIndex) find(object map[string]any) (int, fieldErrors) {
-	wanted := x.field.keyed(object)
-	if i := x.withName(wanted.name); i >= 0 {
+// find returns the index of the item that object means, -1 if there is none. It
+// is an error if object does not identify an item, or only in part and several match.
+func (l *keyedItems) find(object map[string]any) (int, fieldErrors) {
+	if i := l.findName(object); i >= 0 {
 		return i, nil
 	}
+	f := l.field
+	wanted := f.keyed(object)
 	if wanted.key != (itemKey{}) {
-		return x.withKey(wanted.key), nil
+		return l.findKey(wanted.key), nil
 	}
-	firstPart := keyValue(object, x.field.keys[0])
-	if firstPart == "" {
+	part := keyValue(object, f.keys[0])
+	if part == "" {
 		if wanted.name != "" {
 			return -1, nil
 		}
-		return -1, x.field.lacksKey(object)
+		return -1, f.lacksKey(object)
 	}
-	// A part of the key is enough if it means one item only.
-	switch candidates := x.withFirst(firstPart); len(candidates) {
+	// The first of two keys is enough if one item only has it.
+	match := l.byPart[part]
+	switch match.count {
 	case 0:
 		return -1, nil
 	case 1:
-		return candidates[0], nil
+		return match.sum, nil
+	default:
+		errs := f.lacksKey(object)
+		errs[0].message += ", and more than one item would match"
+		return -1, errs
 	}
-	errs := x.field.lacksKey(object)
-	errs[0].message += ", and more than one item would match"
-	return -1, errs
 }
 
-// scalarText is the same for scalars that are equal, and for no others. Anything
-// else has none.
-func scalarText(value any) (text string, ok bool) {
-	switch value := value.(type) {
-	case string:
-		return `"` + value, true
-	case bool:
-		return strconv.FormatBool(value), true
-	case int64:
-		return strconv.FormatInt(value, 10), true
-	case float64:
-		if whole := int64(value); float64(whole) == value {
-			return strconv.FormatInt(whole, 10), true
+// match finds for each item of the override the one that it means, to which it
+// adds what is new; -1 stands for those that are not to be merged. It is in this order that
+// a port's name takes precedence over its number, and the number that a port will have over
+// the one that it had.
+func (l *keyedItems) match(override []any) (targets []int, errs fieldErrors) {
+	const pending, none = -2, -1
+	f := l.field
+	fail := func(err fieldErrors, object map[string]any, position int) {
+		if len(err) > 0 {
+			errs = append(errs, err.under(f.itemSegment(object, position))...)
 		}
-		return strconv.FormatFloat(value, 'g', -1, 64), true
 	}
-	return "", false
+	targets = make([]int, len(override))
+	for position, value := range override {
+		targets[position] = none
+		object, ok := value.(map[string]any)
+		if !ok {
+			errs = append(errs, wrongType("an object", value).under(index(position))...)
+			continue
+		}
+		if f.replacesList(object) {
+			continue
+		}
+		directive, err := directiveOf(object)
+		fail(err, object, position)
+		if directive != patchDelete {
+			targets[position] = pending
+			continue
+		}
+		i, err := l.find(object)
+		fail(err, object, position)
+		if i >= 0 {
+			// Its place stays, for the case that the override gives the item again.
+			l.items[i].value, l.items[i].gone = nil, true
+		}
+	}
+
+	for position, value := range override {
+		if targets[position] != pending {
+			continue
+		}
+		object := value.(map[string]any)
+		if i := l.findName(object); i >= 0 {
+			l.claim(i, object)
+			targets[position] = i
+		}
+	}
+	for position, value := range override {
+		if targets[position] != pending {
+			continue
+		}
+		object := value.(map[string]any)
+		i, err := l.find(object)
+		fail(err, object, position)
+		switch {
+		case len(err) > 0:
+			i = none
+		case i >= 0:
+			l.claim(i, object)
+		default:
+			i = len(l.items)
+			item := f.keyed(object)
+			item.value = nil
+			l.add(item)
+		}
+		targets[position] = i
+	}
+	return targets, append(errs, l.checkRepeated(targets, override)...)
 }
 
-// scalarSet is a set of scalars.
-type scalarSet map[string]bool
-
-// add adds a scalar, and reports whether it is new. What is no scalar always is.
-func (s scalarSet) add(value any) bool {
-	text, ok := scalarText(value)
-	if ok && s[text] {
-		return false
+// checkRepeated finds items of an override that mean the same item of the list. The
+// API server rejects such a list, and one of them would be lost.
+func (l *keyedItems) checkRepeated(targets []int, override []any) (errs fieldErrors) {
+	taken := make([]bool, len(l.items))
+	for position, target := range targets {
+		if target < 0 {
+			continue
+		}
+		if taken[target] {
+			object, _ := override[position].(map[string]any)
+			errs = append(errs, fieldError{l.field.itemSegment(object, position), "is in this list twice: remove one"})
+		}
+		taken[target] = true
 	}
-	if ok {
-		s[text] = true
-	}
-	return true
+	return errs
 }
 
-func (s scalarSet) has(value any) bool {
-	text, ok := scalarText(value)
-	return ok && s[text]
+// claim gives an item the identity that it will have when object has been merged into it.
+func (l *keyedItems) claim(i int, object map[string]any) {
+	will := l.field.keyed(object)
+	if will.name != "" {
+		l.setName(i, will.name)
+	}
+	item := &l.items[i]
+	if item.gone {
+		item.gone = false
+		l.setKey(i, will.key)
+		return
+	}
+	key := item.key
+	for part, k := range l.field.keys {
+		if _, given := object[k.name]; given {
+			key[part] = keyValue(object, k)
+		}
+		if key[part] == "" {
+			key = itemKey{}
+			break
+		}
+	}
+	l.setKey(i, key)
+}
+
+// positions gives the index of the first item of a list that has an identity. Items that no
+// longer have it are dropped when they are found, so that each costs O(log n) once.
+type positions[K comparable] struct {
+	first map[K]int
+	later map[K]*indexHeap // of identities that several items have or had
+}
+
+// add records that item i has an identity; has returns whether an item still has it.
+func (p *positions[K]) add(identity K, i int, has func(int) bool) {
+	first, found := p.first[identity]
+	if !found || !has(first) && p.later[identity] == nil {
+		p.first[identity] = i
+		return
+	}
+	if p.later == nil {
+		p.later = map[K]*indexHeap{}
+	}
+	later := p.later[identity]
+	if later == nil {
+		later = &indexHeap{}
+		p.later[identity] = later
+	}
+	if i < first {
+		first, i = i, first
+		p.first[identity] = first
+	}
+	heap.Push(later, i)
+}
+
+// find returns the index of the first item with an identity, -1 if there is none.
+func (p *positions[K]) find(identity K, has func(int) bool) int {
+	first, found := p.first[identity]
+	if !found {
+		return -1
+	}
+	for !has(first) {
+		later := p.later[identity]
+		if later == nil || later.Len() == 0 {
+			delete(p.first, identity)
+			return -1
+		}
+		first = heap.Pop(later).(int)
+		p.first[identity] = first
+	}
+	return first
+}
+
+// indexHeap is a heap of indexes, the lowest first.
+type indexHeap struct{ sort.IntSlice }
+
+func (h *indexHeap) Push(i any) { h.IntSlice = append(h.IntSlice, i.(int)) }
+
+func (h *indexHeap) Pop() any {
+	last := len(h.IntSlice) - 1
+	i := h.IntSlice[last]
+	h.IntSlice = h.IntSlice[:last]
+	return i
 }

@@ -35,20 +35,21 @@ type itemKey [2]string
 // merged. So two ports may swap their numbers, and merging the result with the same override
 // once more changes nothing.
 func (f *mergeField) mergeKeyed(base, override []any) (any, fieldErrors) {
-	index := newItemIndex(f, len(base)+len(override))
+	list := newKeyedItems(f, len(base)+len(override))
 	if !slices.ContainsFunc(override, f.replacesList) {
 		for _, value := range base {
 			item := f.keyed(value)
-			if i := index.withKey(item.key); i >= 0 {
-				index.change(i, func(known *keyedItem) { *known = item })
+			if i := list.findKey(item.key); i >= 0 {
+				list.items[i].value = value
+				list.setName(i, item.name)
 				continue
 			}
-			index.add(item)
+			list.add(item)
 		}
 	}
 
-	targets, errs := f.match(index, override)
-	items := index.items
+	targets, errs := list.match(override)
+	items := list.items
 	for position, target := range targets {
 		if target < 0 {
 			continue
@@ -57,7 +58,9 @@ func (f *mergeField) mergeKeyed(base, override []any) (any, fieldErrors) {
 		object := override[position].(map[string]any)
 		below, _ := item.value.(map[string]any)
 		merged, err := f.elem.mergeObject(below, object)
-		errs = append(errs, err.under(f.itemSegment(object, position))...)
+		if len(err) > 0 {
+			errs = append(errs, err.under(f.itemSegment(object, position))...)
+		}
 		if !item.merged {
 			item.merged, item.position = true, position
 		}
@@ -79,107 +82,6 @@ func (f *mergeField) mergeKeyed(base, override []any) (any, fieldErrors) {
 		return nil, errs
 	}
 	return result, errs
-}
-
-// match finds for each item of the override the known one that it means, and adds
-// what is new to those; -1 stands for those that are not to be merged. It is in this order that
-// a port's name comes before its number, and the number that a port will have before
-// the one that it had.
-func (f *mergeField) match(known *itemIndex, override []any) (targets []int, errs fieldErrors) {
-	const pending, none = -2, -1
-	targets = make([]int, len(override))
-	for position, value := range override {
-		targets[position] = none
-		object, ok := value.(map[string]any)
-		if !ok {
-			errs = append(errs, wrongType("an object", value).under(index(position))...)
-			continue
-		}
-		if f.replacesList(object) {
-			continue
-		}
-		directive, err := directiveOf(object)
-		errs = append(errs, err.under(f.itemSegment(object, position))...)
-		if directive != patchDelete {
-			targets[position] = pending
-			continue
-		}
-		i, err := known.find(object)
-		errs = append(errs, err.under(f.itemSegment(object, position))...)
-		if i >= 0 {
-			// Its place stays, for the case that the override gives the item anew.
-			known.items[i].value, known.items[i].gone = nil, true
-		}
-	}
-
-	for position, value := range override {
-		if targets[position] != pending {
-			continue
-		}
-		object := value.(map[string]any)
-		if i := known.withName(f.keyed(object).name); i >= 0 {
-			known.change(i, func(item *keyedItem) { item.claim(f, object) })
-			targets[position] = i
-		}
-	}
-	for position, value := range override {
-		if targets[position] != pending {
-			continue
-		}
-		object := value.(map[string]any)
-		i, err := known.find(object)
-		errs = append(errs, err.under(f.itemSegment(object, position))...)
-		switch {
-		case len(err) > 0:
-			i = none
-		case i >= 0:
-			known.change(i, func(item *keyedItem) { item.claim(f, object) })
-		default:
-			item := f.keyed(object)
-			item.value = nil
-			i = known.add(item)
-		}
-		targets[position] = i
-	}
-	return targets, append(errs, f.checkRepeated(known.items, targets, override)...)
-}
-
-// checkRepeated finds items of an override that mean the same item of the list. The
-// API server refuses such a list, and one of them would be lost.
-func (f *mergeField) checkRepeated(items []keyedItem, targets []int, override []any) (errs fieldErrors) {
-	taken := make([]bool, len(items))
-	for position, target := range targets {
-		if target < 0 {
-			continue
-		}
-		if taken[target] {
-			object, _ := override[position].(map[string]any)
-			errs = append(errs, fieldError{f.itemSegment(object, position), "is in this list twice: remove one"})
-		}
-		taken[target] = true
-	}
-	return errs
-}
-
-// claim gives an item the identity that it will have when object has been merged into it.
-func (item *keyedItem) claim(f *mergeField, object map[string]any) {
-	will := f.keyed(object)
-	if will.name != "" {
-		item.name = will.name
-	}
-	if item.gone {
-		item.gone, item.key = false, will.key
-		return
-	}
-	for i, key := range f.keys {
-		if _, given := object[key.name]; given {
-			item.key[i] = keyValue(object, key)
-		}
-		if item.key[i] == "" {
-			item.key = itemKey{}
-			return
-		}
-	}
 }
 
 // keyed reads the identity of an item.
@@ -244,12 +146,8 @@ func (f *mergeField) replacesList(item any) bool {
 // checkKeys finds merged items that lack their keys, and those that have come to
 // the same: a port that was moved by its name onto the number of another.
 func (f *mergeField) checkKeys(items []keyedItem) (errs fieldErrors) {
-	firsts := map[itemKey]int{}
+	first := map[itemKey]int{}
 	for i, item := range items {
-		first, repeated := firsts[item.key]
-		if f.byName && !repeated && item.key != (itemKey{}) {
-			firsts[item.key] = i
-		}
 		object, ok := item.value.(map[string]any)
 		if !ok {
 			continue
@@ -258,14 +156,19 @@ func (f *mergeField) checkKeys(items []keyedItem) (errs fieldErrors) {
 			errs = append(errs, f.lacksKey(object).under(f.itemSegment(object, item.position))...)
 			continue
 		}
-		if repeated {
-			other, _ := items[first].value.(map[string]any)
-			errs = append(errs, fieldError{
-				f.itemSegment(object, i),
-				fmt.Sprintf("has the %s %s, which is that of %s too",
-					f.keys[0].name, strings.Join(item.key[:], "/"), f.itemSegment(other, first)),
-			})
+		if !f.byName || item.key == (itemKey{}) {
+			continue
 		}
+		other, taken := first[item.key]
+		if !taken {
+			first[item.key] = i
+			continue
+		}
+		errs = append(errs, fieldError{
+			f.itemSegment(object, i),
+			fmt.Sprintf("has the %s %s, which is that of %s too",
+				f.keys[0].name, strings.Join(item.key[:], "/"), f.itemSegment(items[other].value.(map[string]any), other)),
+		})
 	}
 	return errs
 }
@@ -273,16 +176,18 @@ func (f *mergeField) checkKeys(items []keyedItem) (errs fieldErrors) {
 // mergeSet adds the scalars of one list to those of another.
 func (f *mergeField) mergeSet(base, override []any) (any, fieldErrors) {
 	result := make([]any, 0, len(base)+len(override))
-	known := make(scalarSet, len(base)+len(override))
+	present := make(scalarSet, len(base)+len(override))
 	for _, value := range base {
-		if known.add(value) {
+		if present.add(value) {
 			result = append(result, copyJSON(value))
 		}
 	}
 	var errs fieldErrors
 	for position, value := range override {
-		errs = append(errs, f.elem.checkLeaf(value).under(index(position))...)
-		if known.add(value) {
+		if err := f.elem.checkLeaf(value); len(err) > 0 {
+			errs = append(errs, err.under(index(position))...)
+		}
+		if present.add(value) {
 			result = append(result, value)
 		}
 	}
@@ -302,7 +207,9 @@ func (f *mergeField) replaceList(override []any) (any, fieldErrors) {
 			continue // which it does anyway
 		}
 		item, err := f.elem.mergeItem(value)
-		errs = append(errs, err.under(index(position))...)
+		if len(err) > 0 {
+			errs = append(errs, err.under(index(position))...)
+		}
 		result = append(result, item)
 	}
 	return result, errs

@@ -11,6 +11,17 @@ import (
 	"sigs.k8s.io/kustomize/api/types"
 )
 
+// Bounds of all the patches of one instance, so that no author of patches occupies a worker.
+const (
+	// maxPatchText is in bytes: reading YAML is the larger part of what a long patch costs.
+	maxPatchText = 1 << 20
+	// maxPatchOperations are JSON6902 operations, each of which may move the rest of a list.
+	maxPatchOperations = 1000
+	// maxPatchedValues are fields and items, those of each patch and of each object that it
+	// meets: a merge copies both. A default runtime has some 4,000 altogether.
+	maxPatchedValues = 500_000
+)
+
 // Patch is a change that a user asks for on rendered objects, in the form of an
 // entry of Kustomize's `patches`.
 type Patch struct {
@@ -64,8 +75,8 @@ func (e *PatchError) Unwrap() error { return e.Err }
 // selector needs; touch a kind that is forbidden to their source; delete an object; or
 // make of it something that its kind cannot be read from.
 //
-// What patches cost is bounded: their texts may come to maxPatchText bytes, and to
-// maxPatched if each document is counted for every object that it changes.
+// The patches together are bounded: 1 MiB of text, 1,000 JSON6902 operations, and 500,000 fields
+// and items of patches and objects, counted once for each object that a patch meets.
 //
 // A patch that meets no object is no error but is returned in unmatched, with only the
 // document in question as its text where there are several. All errors are PatchErrors,
@@ -78,12 +89,20 @@ func ApplyPatches(objects []*unstructured.Unstructured, patches []Patch, ownKeys
 	}
 	result = slices.Clone(objects)
 	var errs []error
-	text, patched := 0, 0
+	text, operations, values := 0, 0, 0
 	for _, patch := range patches {
 		if text += len(patch.Text); text > maxPatchText {
-			return nil, unmatched, &PatchError{Source: patch.Source, Path: patch.Path, Err: errPatchesTooLong}
+			return nil, nil, &PatchError{Source: patch.Source, Path: patch.Path, Err: fmt.Errorf(
+				"the patches up to this one are longer than %d bytes together: shorten or remove some", maxPatchText)}
 		}
 		changes, err := parsePatch(patch)
+		for _, change := range changes {
+			operations += change.operations
+		}
+		if operations > maxPatchOperations {
+			return nil, nil, &PatchError{Source: patch.Source, Path: patch.Path, Err: fmt.Errorf(
+				"the patches up to this one have more than %d JSON6902 operations together: use strategic merge patches", maxPatchOperations)}
+		}
 		if err != nil {
 			errs = append(errs, &PatchError{Source: patch.Source, Path: patch.Path, Err: err})
 			continue
@@ -95,8 +114,9 @@ func ApplyPatches(objects []*unstructured.Unstructured, patches []Patch, ownKeys
 					continue
 				}
 				matched = true
-				if patched += len(change.patch.Text); patched > maxPatched {
-					return nil, unmatched, &PatchError{Source: patch.Source, Path: change.patch.Path, Err: errPatchedTooMuch}
+				if values += change.values + countValues(object.Object); values > maxPatchedValues {
+					return nil, nil, &PatchError{Source: patch.Source, Path: change.patch.Path, Object: patchedName(object), Err: fmt.Errorf(
+						"the patches up to this one process more than %d fields: narrow their targets or join them", maxPatchedValues)}
 				}
 				changed, err := change.applyTo(object, ownKeys)
 				if err != nil {
@@ -115,18 +135,6 @@ func ApplyPatches(objects []*unstructured.Unstructured, patches []Patch, ownKeys
 	}
 	return result, unmatched, nil
 }
-
-const (
-	// maxPatchText bounds, in bytes, the texts of all patches of an instance.
-	maxPatchText = 512 << 10
-	// maxPatched bounds, in bytes, their documents, each counted once for every object
-	// that it changes.
-	maxPatched = 2 << 20
-)
-
-var errPatchesTooLong = fmt.Errorf("the patches up to this one exceed %d KiB: shorten them", maxPatchText>>10)
-
-var errPatchedTooMuch = fmt.Errorf("the patches up to this one, each counted for every object that it changes, exceed %d KiB: shorten them, or narrow their targets", maxPatched>>10)
 
 // applyTo returns the changed object.
 func (c *patchChange) applyTo(object *unstructured.Unstructured, ownKeys func(string) bool) (*unstructured.Unstructured, error) {
@@ -147,4 +155,22 @@ func (c *patchChange) applyTo(object *unstructured.Unstructured, ownKeys func(st
 // patchedName names an object in a message.
 func patchedName(object *unstructured.Unstructured) string {
 	return object.GetKind() + "/" + object.GetName()
+}
+
+// countValues returns how many fields and items a JSON value has.
+func countValues(value any) int {
+	count := 0
+	switch value := value.(type) {
+	case map[string]any:
+		count = len(value)
+		for _, member := range value {
+			count += countValues(member)
+		}
+	case []any:
+		count = len(value)
+		for _, item := range value {
+			count += countValues(item)
+		}
+	}
+	return count
 }

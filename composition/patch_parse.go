@@ -23,15 +23,13 @@ import (
 // add to an object; without it a handful of them, each doubling the last, fills all memory.
 const maxCopied = 1 << 20
 
-// maxOperations bounds the operations of one JSON6902 patch: each may move all items
-// of a list.
-const maxOperations = 1000
-
 // patchChange is one document of a patch, ready to be applied.
 type patchChange struct {
 	patch   Patch // as it is told: path and text are those of the document
 	matches func(object *unstructured.Unstructured) bool
 	change  func(kind schema.GroupVersionKind, object map[string]any) (map[string]any, error)
+
+	values, operations int // how many the document has
 }
 
 // parsePatch reads the text of a patch. As in Kustomize, what is a list is
@@ -80,6 +78,7 @@ func (c *patchChange) parse(document any) (err error) {
 			}
 		}
 		dropIdentity(document)
+		c.values = countValues(document)
 		c.change = func(kind schema.GroupVersionKind, object map[string]any) (map[string]any, error) {
 			return Merge(kind, object, document)
 		}
@@ -92,6 +91,7 @@ func (c *patchChange) parse(document any) (err error) {
 		if err != nil {
 			return err
 		}
+		c.values, c.operations = countValues(document), len(document)
 		c.change = func(kind schema.GroupVersionKind, object map[string]any) (map[string]any, error) {
 			return applyOperations(operations, kind, object)
 		}
@@ -110,7 +110,8 @@ type patchDocument struct {
 // splitPatch returns the documents of a patch that are not empty.
 func splitPatch(text string) ([]patchDocument, error) {
 	var documents []patchDocument
-	reader := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text)))
+	// The reader loses a last line without line break whose length is a multiple of its buffer's.
+	reader := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text + "\n")))
 	for {
 		part, err := reader.Read()
 		if errors.Is(err, io.EOF) {
@@ -139,6 +140,12 @@ func splitPatch(text string) ([]patchDocument, error) {
 
 // matchTarget compiles a target.
 func matchTarget(target *types.Selector) (func(*unstructured.Unstructured) bool, error) {
+	const longest = 4096 // of a regular expression or selector, in bytes
+	for _, text := range []string{target.Group, target.Version, target.Kind, target.Name, target.Namespace, target.LabelSelector, target.AnnotationSelector} {
+		if len(text) > longest {
+			return nil, fmt.Errorf("has a field that is longer than %d bytes", longest)
+		}
+	}
 	regex, err := types.NewSelectorRegex(target)
 	if err != nil {
 		return nil, err
@@ -156,8 +163,8 @@ func matchTarget(target *types.Selector) (func(*unstructured.Unstructured) bool,
 		return regex.MatchGvk(resid.Gvk{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind}) &&
 			regex.MatchName(object.GetName()) &&
 			regex.MatchNamespace(object.GetNamespace()) &&
-			byLabel.Matches(labels.Set(object.GetLabels())) &&
-			byAnnotation.Matches(labels.Set(object.GetAnnotations()))
+			(byLabel.Empty() || byLabel.Matches(labels.Set(object.GetLabels()))) &&
+			(byAnnotation.Empty() || byAnnotation.Matches(labels.Set(object.GetAnnotations())))
 	}, nil
 }
 
@@ -194,9 +201,6 @@ var operationMembers = map[string]string{
 // parseOperations checks the form of a JSON6902 patch, which the library does
 // only when it meets the operation, and in part not at all.
 func parseOperations(list []any) (jsonpatch.Patch, error) {
-	if len(list) > maxOperations {
-		return nil, fmt.Errorf("has %d operations, and %d are allowed: use a strategic merge patch", len(list), maxOperations)
-	}
 	for i, item := range list {
 		operation, ok := item.(map[string]any)
 		if !ok {

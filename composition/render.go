@@ -3,7 +3,6 @@ package composition
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -106,13 +105,14 @@ func bindFrames(templates *Templates, input Input) ([]Child, []Layer, error) {
 // mergeLayers merges layers over children. An overlay needs its object.
 func mergeLayers(children []Child, layers []Layer) error {
 	var errs []error
+	places := placesOf(children)
 	for _, layer := range layers {
 		overlays, err := layer.Overlays()
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", layer.Source, err))
 		}
 		for _, overlay := range overlays {
-			met, err := mergeOverlay(children, layer.Source, overlay)
+			met, err := mergeOverlay(children, places, layer.Source, overlay)
 			if err == nil && !met {
 				err = fmt.Errorf("%s: %s: there is no %s %s to lay it over", layer.Source, overlay.Path, overlay.Kind.Kind, overlay.Name)
 			}
@@ -122,13 +122,26 @@ func mergeLayers(children []Child, layers []Layer) error {
 	return errors.Join(errs...)
 }
 
-// mergeOverlay merges one overlay over the child that it is for, and tells
+// place identifies a child among those of one namespace.
+type place struct {
+	schema.GroupVersionKind
+	name string
+}
+
+// placesOf returns the index of each child.
+func placesOf(children []Child) map[place]int {
+	places := make(map[place]int, len(children))
+	for i, child := range children {
+		places[place{child.Object.GroupVersionKind(), child.Object.GetName()}] = i
+	}
+	return places
+}
+
+// mergeOverlay merges one overlay over the child that it is for, and returns
 // whether that is among children.
-func mergeOverlay(children []Child, source string, overlay Overlay) (met bool, err error) {
-	i := slices.IndexFunc(children, func(child Child) bool {
-		return child.Object.GroupVersionKind() == overlay.Kind && child.Object.GetName() == overlay.Name
-	})
-	if i < 0 {
+func mergeOverlay(children []Child, places map[place]int, source string, overlay Overlay) (met bool, err error) {
+	i, found := places[place{overlay.Kind, overlay.Name}]
+	if !found {
 		return false, nil
 	}
 	merged, err := Merge(overlay.Kind, children[i].Object.Object, overlay.Content)

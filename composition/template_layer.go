@@ -29,9 +29,9 @@ func (t *Templates) bindWith(frame Frame, namespace string, shared *Layer) ([]Ch
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", shared.Source, err)
 	}
-	changed := false
+	changed, places := false, placesOf(children)
 	for _, overlay := range overlays {
-		met, err := mergeOverlay(children, shared.Source, overlay)
+		met, err := mergeOverlay(children, places, shared.Source, overlay)
 		if err != nil {
 			return nil, err
 		}
