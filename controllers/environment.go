@@ -133,6 +133,7 @@ type environment struct {
 	events     events.EventRecorder
 	meters     *meters
 	namespaces *namespaces
+	pods       *podFailures
 	veterans   *veterans
 	// versions and failures are of the objects of one kind, and not shared.
 	versions *versions
@@ -150,7 +151,7 @@ func newEnvironment(ctx context.Context, mgr manager.Manager, options Options) e
 	return environment{
 		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
 		events: mgr.GetEventRecorder("seldon-operator"), veterans: newVeterans(),
-		namespaces: newNamespaces(mgr.GetAPIReader()), meters: newMeters(mgr.GetClient(), metrics.Registry),
+		namespaces: newNamespaces(mgr.GetAPIReader()), pods: newPodFailures(mgr.GetAPIReader()), meters: newMeters(mgr.GetClient(), metrics.Registry),
 		relay: scheduler.New(ctx, scheduler.Options{
 			Reader: mgr.GetClient(), Live: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("scheduler"),
 			Address: options.SchedulerAddress, TLS: options.TLS, Silence: options.Silence,

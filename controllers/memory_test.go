@@ -55,7 +55,7 @@ func TestMemoryOfServersIsReturned(t *testing.T) {
 		t.Fatal(err)
 	}
 	env, err := environment{
-		client: to, live: to, events: &events.FakeRecorder{}, veterans: newVeterans(), meters: newMeters(to, prometheus.NewRegistry()),
+		client: to, live: to, events: &events.FakeRecorder{}, veterans: newVeterans(), pods: newPodFailures(to), meters: newMeters(to, prometheus.NewRegistry()),
 		relay: scheduler.New(t.Context(), scheduler.Options{Reader: to, Live: to}),
 	}.withEngine(compiled, serverKinds())
 	if err != nil {
