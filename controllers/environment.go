@@ -136,6 +136,7 @@ type environment struct {
 	events     events.EventRecorder
 	meters     *meters
 	namespaces *namespaces
+	pods       *podFailures
 	veterans   *veterans
 	// versions and failures are of the objects of one kind, and not shared.
 	versions *versions
@@ -146,6 +147,31 @@ type environment struct {
 func (e environment) forOneKind() environment {
 	e.versions, e.failures = newVersions(), newFailures()
 	return e
+}
+
+// newEnvironment is what the reconcilers of a manager share.
+func newEnvironment(ctx context.Context, mgr manager.Manager, options Options) environment {
+	return environment{
+		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
+		events: mgr.GetEventRecorder("seldon-operator"), veterans: newVeterans(),
+		namespaces: newNamespaces(mgr.GetAPIReader()), pods: newPodFailures(mgr.GetAPIReader()), meters: newMeters(mgr.GetClient(), metrics.Registry),
+		relay: scheduler.New(ctx, scheduler.Options{
+			Reader: mgr.GetClient(), Live: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("scheduler"),
+			Address: options.SchedulerAddress, TLS: options.TLS, Silence: options.Silence,
+			UseDeployments: options.UseDeploymentsForServers, Registry: metrics.Registry,
+		}),
+	}
+}
+
+// withEngine is the environment of a reconciler of owners. Its engine looks at the
+// kinds that such an owner has children of, and at no others.
+func (e environment) withEngine(compiled *composition.Templates, kinds []composition.Kind) (environment, error) {
+	engine, err := composition.New(composition.Engine{
+		Templates: compiled, Policy: policy, Kinds: kinds, Client: e.client, Cache: e.client, Live: e.live,
+	})
+	e = e.forOneKind()
+	e.engine = engine
+	return e, err
 }
 
 // Setup adds the controllers to a manager whose cache has [CacheOptions].
@@ -169,38 +195,18 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if err := watchAll(ctx, mgr.GetCache()); err != nil {
 		return err
 	}
-	shared := environment{
-		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
-		events: mgr.GetEventRecorder("seldon-operator"), veterans: newVeterans(),
-		namespaces: newNamespaces(mgr.GetAPIReader()), meters: newMeters(mgr.GetClient(), metrics.Registry),
-		relay: scheduler.New(ctx, scheduler.Options{
-			Reader: mgr.GetClient(), Live: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("scheduler"),
-			Address: options.SchedulerAddress, TLS: options.TLS, Silence: options.Silence,
-			UseDeployments: options.UseDeploymentsForServers, Registry: metrics.Registry,
-		}),
-	}
+	shared := newEnvironment(ctx, mgr, options)
 	if err := errors.Join(mgr.Add(shared.relay), mgr.Add(shared.meters)); err != nil {
 		return err
 	}
-	// Each owner's engine looks at the kinds that such an owner has children of,
-	// and at no others.
-	withEngine := func(kinds []composition.Kind) (environment, error) {
-		engine, err := composition.New(composition.Engine{
-			Templates: compiled, Policy: policy, Kinds: kinds,
-			Client: mgr.GetClient(), Cache: mgr.GetClient(), Live: mgr.GetAPIReader(),
-		})
-		env := shared.forOneKind()
-		env.engine = engine
-		return env, err
-	}
-	forRuntimes, err := withEngine(kinds())
+	forRuntimes, err := shared.withEngine(compiled, kinds())
 	if err != nil {
 		return err
 	}
 	if err := (&seldonRuntimeReconciler{forRuntimes}).setup(ctx, mgr); err != nil {
 		return fmt.Errorf("set up the SeldonRuntime controller: %w", err)
 	}
-	forServers, err := withEngine(serverKinds())
+	forServers, err := shared.withEngine(compiled, serverKinds())
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,14 @@ func (e *environment) finish(ctx context.Context, before, object conditioned, re
 	return reconcile.Result{}, err
 }
 
+// sooner is the shorter of two times to wait, of which 0 is for ever.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
 // setFailure sets the conditions that follow from an error. The others stay: they
 // describe what is running.
 func setFailure(object conditioned, class errorClass, err error, age time.Duration) {

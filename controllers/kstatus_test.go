@@ -169,4 +169,16 @@ var _ = Describe("What tools wait for", func() {
 		Eventually(warnings(runtime)).Should(ContainElement(And(HavePrefix("SeldonRuntimeNotReady ReplicaFailure"), ContainSubstring("violates PodSecurity"))))
 		Consistently(func() int { return len(warnings(runtime)()) }).Should(Equal(1))
 	})
+
+	It("says why pods of a StatefulSet are refused", func() {
+		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
+		edit(get("", namespace, &corev1.Namespace{}), func(n *corev1.Namespace) { n.Labels["pod-security.kubernetes.io/enforce"] = "restricted" })
+		server := newServer(namespace, "mlserver", "mlserver")
+		Eventually(condition(server, v1alpha1.ConditionWorkloadReady)).Should(And(HavePrefix("False ReplicaFailure"), ContainSubstring("violates PodSecurity")))
+		Expect(ready(server)()).To(HavePrefix("False ReplicaFailure"))
+		Eventually(warnings(server)).Should(ContainElement(And(HavePrefix("ServerNotReady ReplicaFailure"), ContainSubstring("violates PodSecurity"))))
+		Consistently(func() int { return len(warnings(server)()) }).Should(Equal(1))
+		edit(get("", namespace, &corev1.Namespace{}), func(n *corev1.Namespace) { delete(n.Labels, "pod-security.kubernetes.io/enforce") })
+		Eventually(ready(server)).WithTimeout(time.Minute).Should(HavePrefix("True"))
+	})
 })

@@ -33,7 +33,8 @@ package controllers
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=list;watch
 
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// Events: its own, and why pods of a StatefulSet are not created.
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;list;patch
 
 // Configurations, in the operator's own namespace; and its pods, which `manager
 // release` waits for.

@@ -113,9 +113,10 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	setConditions(runtime, runtimeVerdicts(runtime, components, outcome), v1alpha1.ConditionSchedulerReachable)
+	children, after := r.pods.health(ctx, outcome.Children)
+	setConditions(runtime, runtimeVerdicts(runtime, components, children, outcome), v1alpha1.ConditionSchedulerReachable)
 	runtime.Status.ObservedGeneration = runtime.Generation
-	return reconcile.Result{RequeueAfter: outcome.RequeueAfter}, nil
+	return reconcile.Result{RequeueAfter: sooner(outcome.RequeueAfter, after)}, nil
 }
 
 // owner of the runtime's children.
@@ -282,7 +283,8 @@ func (r *seldonRuntimeReconciler) followChildren(ctx context.Context, runtime *v
 	if err != nil {
 		return err
 	}
-	followChildren(runtime, healthOf(children), func(key composition.Key) string {
+	healths, _ := r.pods.health(ctx, children)
+	followChildren(runtime, healths, func(key composition.Key) string {
 		switch key.Kind {
 		case "Server":
 			return conditionServersReady
@@ -297,9 +299,8 @@ func (r *seldonRuntimeReconciler) followChildren(ctx context.Context, runtime *v
 }
 
 // runtimeVerdicts are the conditions of a runtime that was rendered and applied.
-func runtimeVerdicts(runtime *v1alpha1.SeldonRuntime, components templates.RuntimeComponents, outcome composition.Outcome) []verdict {
+func runtimeVerdicts(runtime *v1alpha1.SeldonRuntime, components templates.RuntimeComponents, children map[composition.Key]childHealth, outcome composition.Outcome) []verdict {
 	var verdicts []verdict
-	children := healthOf(outcome.Children)
 	for name, kind := range components.Kinds {
 		condition, known := v1alpha1.ComponentCondition(name)
 		if known {

@@ -109,7 +109,8 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	}
 	workload := outcome.Children[composition.Key{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}]
 	server.Status.Replicas = observedReplicas(workload)
-	setConditions(server, serverVerdicts(server, outcome, warnings))
+	children, after := r.pods.health(ctx, outcome.Children)
+	setConditions(server, serverVerdicts(server, children, outcome, warnings))
 	server.Status.ObservedGeneration = server.Generation
 	// Not before the workload is applied: the scheduler must not wait for replicas
 	// that were not deployed.
@@ -129,7 +130,7 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	if err := r.scale(ctx, server, seen.Scaling); err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: outcome.RequeueAfter}, nil
+	return reconcile.Result{RequeueAfter: sooner(outcome.RequeueAfter, after)}, nil
 }
 
 func serverOwner(server *v1alpha1.Server) composition.Owner {
@@ -204,7 +205,8 @@ func (r *serverReconciler) followChildren(ctx context.Context, server *v1alpha1.
 	}
 	workload := composition.Key{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}
 	server.Status.Replicas = observedReplicas(children[workload])
-	followChildren(server, healthOf(children), func(key composition.Key) string {
+	healths, _ := r.pods.health(ctx, children)
+	followChildren(server, healths, func(key composition.Key) string {
 		if key == workload {
 			return v1alpha1.ConditionWorkloadReady
 		}
@@ -223,9 +225,8 @@ func observedReplicas(workload *unstructured.Unstructured) int64 {
 }
 
 // serverVerdicts are the conditions of a Server that was rendered and applied.
-func serverVerdicts(server *v1alpha1.Server, outcome composition.Outcome, warnings templates.ServerWarnings) []verdict {
+func serverVerdicts(server *v1alpha1.Server, children map[composition.Key]childHealth, outcome composition.Outcome, warnings templates.ServerWarnings) []verdict {
 	var verdicts []verdict
-	children := healthOf(outcome.Children)
 	for key, health := range children {
 		if key.Kind == "StatefulSet" || key.Kind == "Deployment" {
 			verdicts = append(verdicts, health.verdict(v1alpha1.ConditionWorkloadReady))

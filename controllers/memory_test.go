@@ -1,0 +1,103 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"runtime"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	clientgotesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/templates"
+)
+
+// indexer adds indices to a client that is being built.
+type indexer struct{ *fake.ClientBuilder }
+
+func (i indexer) IndexField(_ context.Context, object client.Object, field string, extract client.IndexerFunc) error {
+	i.WithIndex(object, field, extract)
+	return nil
+}
+
+// Servers that come and go, as in continuous integration, leave nothing behind. They
+// have no ServerConfig; that Servers with children leave nothing is shown on a real
+// control plane.
+func TestMemoryOfServersIsReturned(t *testing.T) {
+	scheme := kruntime.NewScheme()
+	for _, add := range []func(*kruntime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Without ownership of fields, which costs most of the time.
+	tracker := clientgotesting.NewObjectTracker(scheme, serializer.NewCodecFactory(scheme).UniversalDecoder())
+	builder := fake.NewClientBuilder().WithScheme(scheme).WithObjectTracker(tracker).WithStatusSubresource(&v1alpha1.Server{})
+	if err := composition.Index(t.Context(), indexer{builder}, serverKinds()); err != nil {
+		t.Fatal(err)
+	}
+	to := builder.Build()
+	compiled, err := composition.NewTemplates(templates.Files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env, err := environment{
+		client: to, live: to, events: &events.FakeRecorder{}, veterans: newVeterans(), pods: newPodFailures(to), meters: newMeters(to, prometheus.NewRegistry()),
+		relay: scheduler.New(t.Context(), scheduler.Options{Reader: to, Live: to}),
+	}.withEngine(compiled, serverKinds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	servers := &serverReconciler{env}
+	const batch = 20
+	comeAndGo := func(batches int) uint64 {
+		for round := range batches {
+			for _, step := range []func(client.Object) error{
+				func(server client.Object) error { return to.Create(t.Context(), server) },
+				func(server client.Object) error { return to.Delete(t.Context(), server) },
+			} {
+				for i := range batch {
+					server := &v1alpha1.Server{ObjectMeta: metav1.ObjectMeta{
+						Namespace: "team", Name: fmt.Sprintf("server-%d", round*batch+i), Generation: 1,
+					}, Spec: v1alpha1.ServerSpec{ServerConfig: "none"}}
+					if err := step(server); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := servers.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(server)}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if failing := env.remembered()["failures"]; failing != batch && failing != 0 {
+					t.Fatalf("%d Servers without ServerConfig are remembered, want %d or none", failing, batch)
+				}
+			}
+		}
+		runtime.GC()
+		var memory runtime.MemStats
+		runtime.ReadMemStats(&memory)
+		return memory.HeapAlloc
+	}
+	before := comeAndGo(10)
+	after := comeAndGo(10_000 / batch)
+	t.Logf("heap before and after %d Servers: %d KiB, %d KiB", 10_000, before>>10, after>>10)
+	if want := map[string]int{"owners": 0, "versions": 0, "failures": 0}; !maps.Equal(env.remembered(), want) {
+		t.Errorf("remembered: %v", env.remembered())
+	}
+	// 100 bytes for each would be 1 MiB.
+	if after > before+512<<10 {
+		t.Errorf("the heap grew from %d to %d KiB", before>>10, after>>10)
+	}
+}
