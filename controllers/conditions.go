@@ -32,6 +32,7 @@ const (
 	conditionReplicasLimited      = "ReplicasLimited"
 	conditionPatchUnmatched       = "PatchUnmatched"
 	conditionFieldsIgnored        = "FieldsIgnored"
+	conditionNameTooLong          = "NameTooLong"
 	conditionFieldManagerConflict = "FieldManagerConflict"
 	conditionNotOwned             = "NotOwned"
 	conditionServersReady         = "ServersReady"

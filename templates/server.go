@@ -38,6 +38,8 @@ type ServerWarnings struct {
 	// ReplicasLimited says why there are fewer replicas than the Server asks for;
 	// empty if there are as many.
 	ReplicasLimited string
+	// NameTooLong says why no pod may come up; empty if the name is short enough.
+	NameTooLong string
 }
 
 // Kind of the Server's workload.
@@ -92,7 +94,7 @@ func (s Server) Input() (input composition.Input, warnings ServerWarnings, err e
 			{Source: source, Overlays: these(&overlays)},
 		},
 		Patches: patches(source, s.Server.Spec.Patches, tenantForbidden),
-	}, ServerWarnings{FieldsIgnored: ignored, ReplicasLimited: limited}, nil
+	}, ServerWarnings{FieldsIgnored: ignored, ReplicasLimited: limited, NameTooLong: nameTooLong(s.Kind(), "Server", s.Server.Name)}, nil
 }
 
 // frames are the workload and, with a StatefulSet, a Service for each replica

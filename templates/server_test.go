@@ -82,3 +82,41 @@ func TestServerReplicasAreLimited(t *testing.T) {
 		})
 	}
 }
+
+// Pods of a StatefulSet with a long name may be rejected for their label: an object
+// from before the schema checked the length is rendered as ever, with a warning.
+func TestLongNamesAreReported(t *testing.T) {
+	claims := `volumeClaimTemplates: [{name: a, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}], `
+	for name, test := range map[string]struct {
+		name             string
+		deployment, want bool
+	}{
+		"as long as it may be": {name: strings.Repeat("x", 52)},
+		"longer":               {name: strings.Repeat("x", 53), want: true},
+		"a longer Deployment":  {name: strings.Repeat("x", 53), deployment: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := serverOf(t, `podSpec: {containers: [{name: a, image: b}]}`, ``)
+			server.Server.Name, server.UseDeployment = test.name, test.deployment
+			_, warnings, err := server.Input()
+			if err != nil || (warnings.NameTooLong != "") != test.want {
+				t.Errorf("Server: got %q, %v, want a message: %t", warnings.NameTooLong, err, test.want)
+			}
+			runtime := templates.Runtime{
+				Runtime: &v1alpha1.SeldonRuntime{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "seldon"}},
+				Config:  &v1alpha1.SeldonConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "seldon-system", Name: "default"}},
+			}
+			component := `podSpec: {containers: [{name: a, image: b}]}}]}`
+			if !test.deployment {
+				component = claims + component
+			}
+			if err := yaml.UnmarshalStrict([]byte(`{components: [{name: `+test.name+`, `+component), &runtime.Config.Spec); err != nil {
+				t.Fatal(err)
+			}
+			_, components, err := runtime.Input()
+			if err != nil || (len(components.NamesTooLong) == 1) != test.want {
+				t.Errorf("component: got %q, %v, want a message: %t", components.NamesTooLong, err, test.want)
+			}
+		})
+	}
+}
