@@ -41,6 +41,7 @@ const (
 	conditionReplicasLimited      = "ReplicasLimited"
 	conditionPatchUnmatched       = "PatchUnmatched"
 	conditionFieldsIgnored        = "FieldsIgnored"
+	conditionNameTooLong          = "NameTooLong"
 	conditionFieldManagerConflict = "FieldManagerConflict"
 	conditionNotOwned             = "NotOwned"
 	conditionServersReady         = "ServersReady"

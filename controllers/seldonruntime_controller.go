@@ -327,6 +327,9 @@ func runtimeVerdicts(runtime *v1alpha1.SeldonRuntime, components templates.Runti
 		}
 		verdicts = append(verdicts, isTrue(conditionReplicasLimited, conditionReplicasLimited, join(messages)))
 	}
+	if len(components.NamesTooLong) > 0 {
+		verdicts = append(verdicts, isTrue(conditionNameTooLong, conditionNameTooLong, join(components.NamesTooLong)))
+	}
 	verdicts = append(verdicts, notices(outcome)...)
 	return append(verdicts, readiness(runtime, slices.Collect(maps.Values(children)), outcome, components.Disabled)...)
 }

@@ -238,6 +238,9 @@ func serverVerdicts(server *v1alpha1.Server, children map[composition.Key]childH
 	if warnings.ReplicasLimited != "" {
 		verdicts = append(verdicts, isTrue(conditionReplicasLimited, conditionReplicasLimited, warnings.ReplicasLimited))
 	}
+	if warnings.NameTooLong != "" {
+		verdicts = append(verdicts, isTrue(conditionNameTooLong, conditionNameTooLong, warnings.NameTooLong))
+	}
 	verdicts = append(verdicts, notices(outcome)...)
 	return append(verdicts, readiness(server, slices.Collect(maps.Values(children)), outcome, nil)...)
 }

@@ -120,7 +120,7 @@ func isProgress(reason string) bool {
 func isNotice(kind string) bool {
 	return slices.Contains([]string{
 		v1alpha1.ConditionBlocked, v1alpha1.ConditionRestartRequired, conditionNotOwned, conditionFieldManagerConflict,
-		conditionPatchUnmatched, conditionUnknownOverride, conditionReplicasLimited, conditionFieldsIgnored,
+		conditionPatchUnmatched, conditionUnknownOverride, conditionReplicasLimited, conditionFieldsIgnored, conditionNameTooLong,
 	}, kind)
 }
 

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
@@ -77,6 +78,19 @@ func boundReplicas(component string, asked int64, workload map[string]any, count
 		Component: component, Asked: asked, Replicas: most,
 		Because: fmt.Sprintf("%d %s, at most %d count, times %d", count, limit.counted, capacity, max(value(multiplier), 1)),
 	}, nil
+}
+
+// nameTooLong says that no pod of a StatefulSet may come up, because of the length
+// of its name; it is empty for other workloads and names. The API server refuses
+// such a name when its object is created, and accepts the StatefulSet of an object
+// that was stored before; whether its pods have a valid label depends on the length
+// of a hash.
+func nameTooLong(workload schema.GroupVersionKind, kind, name string) string {
+	if workload.Kind != "StatefulSet" || len(name) <= v1alpha1.MaxWorkloadNameLength {
+		return ""
+	}
+	return fmt.Sprintf("%s %s: the name has %d characters and may have %d: the label controller-revision-hash of its pods has the name and a hash, and at most 63 characters, so that pods may be rejected: replace it by one of a shorter name",
+		kind, name, len(name), v1alpha1.MaxWorkloadNameLength)
 }
 
 // DefaultMaxReplicas is how many replicas a Server may ask for by default. Each

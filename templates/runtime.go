@@ -33,6 +33,9 @@ type RuntimeComponents struct {
 	Disabled []string
 	// UnknownOverrides say which overrides name no component, and where.
 	UnknownOverrides []string
+	// NamesTooLong are messages on components whose pods may not come up because of
+	// the length of their name.
+	NamesTooLong []string
 	// Bounds of replicas that were lowered.
 	Bounds []Bound
 }
@@ -217,6 +220,9 @@ func (b *runtimeBuild) component(index int) error {
 		Template: "runtime/workloads/" + strings.ToLower(kind.Kind), Values: map[string]string{"name": component.Name},
 	})
 	b.result.Kinds[component.Name] = kind
+	if message := nameTooLong(kind, "component", component.Name); message != "" {
+		b.result.NamesTooLong = append(b.result.NamesTooLong, message)
+	}
 	b.needs(component, override)
 	return nil
 }

@@ -38,6 +38,8 @@ type ServerWarnings struct {
 	// ReplicasLimited says why there are fewer replicas than the Server asks for;
 	// empty if there are as many.
 	ReplicasLimited string
+	// NameTooLong says why no pod may come up; empty if the name is short enough.
+	NameTooLong string
 }
 
 // Kind of the Server's workload.
@@ -92,7 +94,7 @@ func (s Server) Input() (input composition.Input, warnings ServerWarnings, err e
 			{Source: source, Overlays: these(&overlays)},
 		},
 		Patches: patches(source, s.Server.Spec.Patches, tenantForbidden),
-	}, ServerWarnings{FieldsIgnored: ignored, ReplicasLimited: limited}, nil
+	}, ServerWarnings{FieldsIgnored: ignored, ReplicasLimited: limited, NameTooLong: nameTooLong(s.Kind(), "Server", s.Server.Name)}, nil
 }
 
 // frames are the workload and, with a StatefulSet, a Service for each replica
@@ -167,7 +169,9 @@ func (s Server) overrideContent(replicas int64) (map[string]any, error) {
 }
 
 // capabilities write spec.capabilities, or spec.extraCapabilities behind what is
-// there, into the environment variable of every container that has it.
+// there, into the environment variable of every container that has it. Nothing can
+// be added to a value that comes from elsewhere, such as a ConfigMap, and it is
+// kept.
 func (s Server) capabilities(override map[string]any) (overlay map[string]any, ignored []string, err error) {
 	own, extra := s.Server.Spec.Capabilities, s.Server.Spec.ExtraCapabilities
 	if len(own) == 0 && len(extra) == 0 {
@@ -184,43 +188,56 @@ func (s Server) capabilities(override map[string]any) (overlay map[string]any, i
 	if err != nil {
 		return nil, nil, err
 	}
+	field := "spec.capabilities"
+	if len(own) == 0 {
+		field = "spec.extraCapabilities"
+	}
 	var changed []any
+	exists := false
 	containers, _, _ := unstructured.NestedSlice(merged, "spec", "template", "spec", "containers")
 	for _, container := range containers {
 		fields, _ := container.(map[string]any)
-		if current, found := environment(fields, v1alpha1.ServerCapabilitiesEnv); found {
-			all := own
-			if len(all) == 0 {
-				all = extra
-				if current != "" {
-					all = append([]string{current}, extra...)
-				}
-			}
-			changed = append(changed, map[string]any{
-				"name": fields["name"],
-				"env":  []any{map[string]any{"name": v1alpha1.ServerCapabilitiesEnv, "value": strings.Join(all, ",")}},
-			})
+		variable := environment(fields, v1alpha1.ServerCapabilitiesEnv)
+		if variable == nil {
+			continue
 		}
+		exists = true
+		all := own
+		if len(all) == 0 {
+			if variable["valueFrom"] != nil {
+				ignored = append(ignored, fmt.Sprintf("%s: container %v takes %s from valueFrom, to which nothing can be added: set spec.capabilities, or a value in ServerConfig %s",
+					field, fields["name"], v1alpha1.ServerCapabilitiesEnv, s.Config.Name))
+				continue
+			}
+			all = extra
+			if current, _ := variable["value"].(string); current != "" {
+				all = append([]string{current}, extra...)
+			}
+		}
+		changed = append(changed, map[string]any{
+			"name": fields["name"],
+			"env":  []any{map[string]any{"name": v1alpha1.ServerCapabilitiesEnv, "value": strings.Join(all, ",")}},
+		})
+	}
+	if !exists {
+		ignored = append(ignored, fmt.Sprintf("%s: no container of ServerConfig %s has the environment variable %s, so they have no effect",
+			field, s.Config.Name, v1alpha1.ServerCapabilitiesEnv))
 	}
 	if len(changed) == 0 {
-		ignored = append(ignored, fmt.Sprintf("spec.capabilities: no container of ServerConfig %s has the environment variable %s, so they have no effect",
-			s.Config.Name, v1alpha1.ServerCapabilitiesEnv))
 		return nil, ignored, nil
 	}
 	return podSpec(map[string]any{"containers": changed}), ignored, nil
 }
 
-// environment finds a variable of a container; its value is empty if it comes
-// from elsewhere.
-func environment(container map[string]any, name string) (text string, found bool) {
+// environment finds a variable of a container; nil if it has none of that name.
+func environment(container map[string]any, name string) map[string]any {
 	env, _, _ := unstructured.NestedSlice(container, "env")
 	for _, entry := range env {
-		if pair, _ := entry.(map[string]any); pair["name"] == name {
-			text, _ = pair["value"].(string)
-			return text, true
+		if variable, _ := entry.(map[string]any); variable["name"] == name {
+			return variable
 		}
 	}
-	return "", false
+	return nil
 }
 
 // decode reads JSON with numbers as int64 or float64, and null as nothing.

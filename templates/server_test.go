@@ -4,11 +4,15 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
@@ -81,4 +85,122 @@ func TestServerReplicasAreLimited(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Pods of a StatefulSet with a long name may be rejected for their label: an object
+// from before the schema checked the length is rendered as ever, with a warning.
+func TestLongNamesAreReported(t *testing.T) {
+	claims := `volumeClaimTemplates: [{name: a, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}], `
+	for name, test := range map[string]struct {
+		name             string
+		deployment, want bool
+	}{
+		"as long as it may be": {name: strings.Repeat("x", 52)},
+		"longer":               {name: strings.Repeat("x", 53), want: true},
+		"a longer Deployment":  {name: strings.Repeat("x", 53), deployment: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := serverOf(t, `podSpec: {containers: [{name: a, image: b}]}`, ``)
+			server.Server.Name, server.UseDeployment = test.name, test.deployment
+			_, warnings, err := server.Input()
+			if err != nil || (warnings.NameTooLong != "") != test.want {
+				t.Errorf("Server: got %q, %v, want a message: %t", warnings.NameTooLong, err, test.want)
+			}
+			runtime := templates.Runtime{
+				Runtime: &v1alpha1.SeldonRuntime{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "seldon"}},
+				Config:  &v1alpha1.SeldonConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "seldon-system", Name: "default"}},
+			}
+			component := `podSpec: {containers: [{name: a, image: b}]}}]}`
+			if !test.deployment {
+				component = claims + component
+			}
+			if err := yaml.UnmarshalStrict([]byte(`{components: [{name: `+test.name+`, `+component), &runtime.Config.Spec); err != nil {
+				t.Fatal(err)
+			}
+			_, components, err := runtime.Input()
+			if err != nil || (len(components.NamesTooLong) == 1) != test.want {
+				t.Errorf("component: got %q, %v, want a message: %t", components.NamesTooLong, err, test.want)
+			}
+		})
+	}
+}
+
+// Capabilities have an effect, or a warning with their path; no value from elsewhere
+// is dropped for those that are added.
+func TestCapabilities(t *testing.T) {
+	const (
+		literal    = `{name: agent, image: a, env: [{name: SELDON_SERVER_CAPABILITIES, value: "sklearn"}]}`
+		empty      = `{name: agent, image: a, env: [{name: SELDON_SERVER_CAPABILITIES}]}`
+		configured = `{name: agent, image: a, env: [{name: SELDON_SERVER_CAPABILITIES, valueFrom: {configMapKeyRef: {name: c, key: k}}}]}`
+		other      = `{name: other, image: a, env: [{name: SELDON_SERVER_CAPABILITIES, value: "sklearn"}]}`
+		fromValue  = "spec.extraCapabilities: container agent takes SELDON_SERVER_CAPABILITIES from valueFrom, to which nothing can be added: set spec.capabilities, or a value in ServerConfig config"
+	)
+	for name, test := range map[string]struct {
+		containers, spec string
+		value            string // of the variable in the agent; "from" if it comes from the ConfigMap
+		ignored          string // a part of the only message
+	}{
+		"neither":                       {literal, ``, "sklearn", ""},
+		"replaced":                      {literal, `capabilities: [a, b]`, "a,b", ""},
+		"added":                         {literal, `extraCapabilities: [a, b]`, "sklearn,a,b", ""},
+		"added to nothing":              {empty, `extraCapabilities: [a, b]`, "a,b", ""},
+		"both":                          {literal, `{capabilities: [a], extraCapabilities: [b]}`, "a", "spec.extraCapabilities: has no effect"},
+		"those of a ConfigMap replaced": {configured, `capabilities: [a]`, "a", ""},
+		"added to those of a ConfigMap": {configured, `extraCapabilities: [a]`, "from", fromValue},
+		"added to one of two":           {configured + "," + other, `extraCapabilities: [a]`, "from", fromValue},
+		"the Server's own ConfigMap":    {literal, `{extraCapabilities: [a], podSpec: {containers: [` + configured + `]}}`, "from", fromValue},
+		"added without a variable":      {`{name: agent, image: a}`, `extraCapabilities: [a]`, "", "spec.extraCapabilities: no container of ServerConfig config"},
+		"replaced without a variable":   {`{name: agent, image: a}`, `capabilities: [a]`, "", "spec.capabilities: no container of ServerConfig config"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			input, warnings, err := serverOf(t, `podSpec: {containers: [`+test.containers+`]}`, test.spec).Input()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (len(warnings.FieldsIgnored) > 0) != (test.ignored != "") || len(warnings.FieldsIgnored) > 1 ||
+				!strings.Contains(strings.Join(warnings.FieldsIgnored, ""), test.ignored) {
+				t.Errorf("got warnings %q, want %q", warnings.FieldsIgnored, test.ignored)
+			}
+			env := agentOf(t, input)
+			value := ""
+			if len(env) > 0 {
+				value = env[0].Value
+				if env[0].ValueFrom != nil {
+					value += "from"
+				}
+			}
+			if value != test.value {
+				t.Errorf("got %q, want %q", value, test.value)
+			}
+		})
+	}
+}
+
+// agentOf renders the input and returns the environment of the container agent.
+func agentOf(t *testing.T, input composition.Input) []corev1.EnvVar {
+	t.Helper()
+	compiled, err := composition.NewTemplates(templates.Files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rendering, err := composition.Render(compiled, input, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, child := range rendering.Children {
+		set := &appsv1.StatefulSet{}
+		if child.Key().Kind != "StatefulSet" {
+			continue
+		}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(child.Object.Object, set); err != nil {
+			t.Fatal(err)
+		}
+		for _, container := range set.Spec.Template.Spec.Containers {
+			if container.Name == "agent" {
+				return container.Env
+			}
+		}
+	}
+	t.Fatal("no StatefulSet with a container agent was rendered")
+	return nil
 }

@@ -60,6 +60,13 @@ const (
 	MeshService      = "seldon-mesh"
 )
 
+// MaxWorkloadNameLength is how many characters the name of a Server or component
+// has at most: the pods of a StatefulSet have the label controller-revision-hash
+// with the name, a hyphen and up to 10 characters, and a label's value has at most
+// 63. The name of a replica's pod and Service is shorter: up to 4 digits and a
+// hyphen follow.
+const MaxWorkloadNameLength = 52
+
 // ServerCapabilitiesEnv is the environment variable that spec.capabilities and
 // spec.extraCapabilities of a Server are written to.
 const ServerCapabilitiesEnv = "SELDON_SERVER_CAPABILITIES"

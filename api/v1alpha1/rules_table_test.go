@@ -19,6 +19,36 @@ func dotless(kind string) rule {
 	}
 }
 
+// workloadName are the rules of a name that workloads, pods and Services get; what
+// is its field in their messages, and Services the reason of its form.
+func workloadName(kind, path, what, services string) []rule {
+	long := what + " must have at most 52 characters: pods have the name and a revision hash in a label, whose value has at most 63"
+	form := what + " must consist of lower-case letters, digits and '-', begin with a letter and not end with '-'" + services
+	at := func(keyword, refused, accepted string) rule {
+		made := rule{
+			kind: kind, path: path, keyword: keyword, message: keyword,
+			refused: fields{path: refused}, accepted: fields{path: accepted},
+		}
+		if path == "metadata.name" {
+			made.path, made.field = "", "<nil>"
+		}
+		return made
+	}
+	rules := []rule{
+		at(long, strings.Repeat("x", 53), strings.Repeat("x", 52)),
+		at(long, strings.Repeat("y", 63), "y-1"),
+		at(long, strings.Repeat("z", 70), "z"),
+		at(form, "1st", "first"),
+		at(form, "c.d", "c-d"),
+	}
+	if path == "metadata.name" {
+		return rules // The API server itself refuses the others.
+	}
+	bounded := atMostLong(kind, path, 253)
+	bounded.accepted[path] = strings.Repeat("x", 52)
+	return append(rules, bounded, at(form, "My_Component", "my-component"), at(form, "a-", "a"), at(form, "", "a"))
+}
+
 func rulesOfModels() []rule {
 	const memory = "memory must be a quantity of bytes, at least 1 and below 8Ei, such as 500Mi"
 	bytes := func(refused, accepted any) rule {
@@ -206,6 +236,7 @@ func serverRules(kind, path string) []rule {
 func rulesOfServers() []rule {
 	return slices.Concat(
 		[]rule{needsSpec(v1alpha1.KindServer, "spec is missing: a Server needs at least spec.serverConfig")},
+		workloadName(v1alpha1.KindServer, "metadata.name", "metadata.name", ": Services are named after it"),
 		serverRules(v1alpha1.KindServer, "spec"),
 	)
 }
@@ -253,9 +284,10 @@ func rulesOfConfigs() []rule {
 			needsSpec(v1alpha1.KindServerConfig, "spec is missing: a ServerConfig needs at least spec.podSpec"),
 			needsSpec(v1alpha1.KindSeldonConfig, "spec is missing: list the components of a runtime in spec.components"),
 			unique(v1alpha1.KindSeldonConfig, "spec.components", fields{"name": "hodometer"}),
-			notEmpty(v1alpha1.KindSeldonConfig, "spec.components[0].name"),
+			atMost(v1alpha1.KindSeldonConfig, "spec.components", 256, fields{}),
 			notEmpty(v1alpha1.KindSeldonConfig, "spec.patches[0].patch"),
 		},
+		workloadName(v1alpha1.KindSeldonConfig, "spec.components[0].name", "name", ", as names of Services do"),
 		claimRules(v1alpha1.KindServerConfig, "spec.volumeClaimTemplates"),
 		claimRules(v1alpha1.KindSeldonConfig, "spec.components[0].volumeClaimTemplates"),
 		between(v1alpha1.KindSeldonConfig, "spec.components[0].replicas", 0, v1alpha1.MaxReplicas),
@@ -264,12 +296,6 @@ func rulesOfConfigs() []rule {
 }
 
 func rulesOfRuntimes() []rule {
-	name := func(refused, accepted string) rule {
-		return rule{
-			kind: v1alpha1.KindSeldonRuntime, path: "spec.servers[0].name", keyword: "pattern", message: "should match",
-			refused: fields{"spec.servers[0].name": refused}, accepted: fields{"spec.servers[0].name": accepted},
-		}
-	}
 	return slices.Concat(
 		[]rule{
 			needsSpec(v1alpha1.KindSeldonRuntime, "spec is missing: a SeldonRuntime needs at least spec.seldonConfig"),
@@ -279,12 +305,8 @@ func rulesOfRuntimes() []rule {
 			unique(v1alpha1.KindSeldonRuntime, "spec.overrides", fields{"name": "hodometer"}),
 			unique(v1alpha1.KindSeldonRuntime, "spec.servers", fields{"name": "mlserver", "serverConfig": "mlserver"}),
 			atMost(v1alpha1.KindSeldonRuntime, "spec.servers", 256, fields{"serverConfig": "mlserver"}),
-			atMostLong(v1alpha1.KindSeldonRuntime, "spec.servers[0].name", 52),
-			name("1st", "first"),
-			name("a.b", "a-b"),
-			name("a-", "a"),
-			name("", "a"),
 		},
+		workloadName(v1alpha1.KindSeldonRuntime, "spec.servers[0].name", "name", ": Services are named after it"),
 		between(v1alpha1.KindSeldonRuntime, "spec.overrides[0].replicas", 0, v1alpha1.MaxReplicas),
 		oneOf(v1alpha1.KindSeldonRuntime, "spec.overrides[0].serviceType", "ExternalName", "", "ClusterIP", "NodePort", "LoadBalancer"),
 		oneOf(v1alpha1.KindSeldonRuntime, "spec.deletionPolicy", "Orphan", "Retain", "Cascade", "Block"),

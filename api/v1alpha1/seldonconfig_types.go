@@ -9,6 +9,7 @@ type SeldonConfigSpec struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
 	Components []ComponentDefn `json:"components,omitempty"`
 
 	// Config is the configuration that runtimes inherit.
@@ -26,7 +27,9 @@ type SeldonConfigSpec struct {
 // claim templates, else a Deployment.
 type ComponentDefn struct {
 	// Name of the component and of its workload.
-	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="size(self) <= 52",message="name must have at most 52 characters: pods have the name and a revision hash in a label, whose value has at most 63"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="name must consist of lower-case letters, digits and '-', begin with a letter and not end with '-', as names of Services do"
 	Name string `json:"name"`
 
 	// Labels of the workload and its pods.

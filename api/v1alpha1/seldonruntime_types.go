@@ -95,8 +95,9 @@ type OverrideSpec struct {
 // RuntimeServer is a Server that a runtime makes.
 type RuntimeServer struct {
 	// Name of the Server. Its workload, Services and pods are named after it.
-	// +kubebuilder:validation:MaxLength=52
-	// +kubebuilder:validation:Pattern=`^[a-z]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="size(self) <= 52",message="name must have at most 52 characters: pods have the name and a revision hash in a label, whose value has at most 63"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="name must consist of lower-case letters, digits and '-', begin with a letter and not end with '-': Services are named after it"
 	Name string `json:"name"`
 
 	ServerSpec `json:",inline"`

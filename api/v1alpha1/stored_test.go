@@ -247,6 +247,17 @@ func TestRulesHoldOnUpdate(t *testing.T) {
 		{"a spec that breaks a bound is changed elsewhere", v1alpha1.KindModel, "unbounded", fields{"spec.server": "triton"}, ""},
 		{"a spec that breaks an order is changed elsewhere", v1alpha1.KindModel, "disordered", fields{"spec.server": "triton"}, "replicas exceeds maxReplicas"},
 		{"a spec that breaks an order is put right", v1alpha1.KindModel, "disordered", fields{"spec.replicas": 2}, ""},
+		{"a server with a bad name is changed", v1alpha1.KindServer, "1st.server-that-was-stored-before-there-was-a-rule-for-names", fields{"spec.replicas": 2}, ""},
+		{"components with bad names are changed", v1alpha1.KindSeldonConfig, "misnamed", fields{"spec.components": []any{
+			fields{"name": "My_Component", "replicas": 2}, fields{"name": "component-that-was-stored-before-there-was-a-rule-for-names", "replicas": 2},
+		}}, ""},
+		{"a component with a bad name is added", v1alpha1.KindSeldonConfig, "misnamed", fields{"spec.components": []any{fields{"name": "Your_Component"}}}, "name must consist of"},
+		{"a runtime's server with a bad name is changed", v1alpha1.KindSeldonRuntime, "misnamed", fields{"spec.servers": []any{
+			fields{"name": "My.Server", "serverConfig": "triton"},
+		}}, ""},
+		{"a runtime's server with a bad name is added", v1alpha1.KindSeldonRuntime, "misnamed", fields{"spec.servers": []any{
+			fields{"name": "Your.Server", "serverConfig": "triton"},
+		}}, "name must consist of"},
 		{"a model with a dot in its name is changed", v1alpha1.KindModel, "dotted.name", fields{"spec.server": "triton"}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
