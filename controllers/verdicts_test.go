@@ -19,11 +19,11 @@ func TestLongNamesBecomeAWarning(t *testing.T) {
 		}
 		return ""
 	}
-	server := serverVerdicts(&v1alpha1.Server{}, composition.Outcome{}, templates.ServerWarnings{NameTooLong: "a"})
+	server := serverVerdicts(&v1alpha1.Server{}, nil, composition.Outcome{}, templates.ServerWarnings{NameTooLong: "a"})
 	if got := message(server); got != "a" {
 		t.Errorf("Server: got %q, want a", got)
 	}
-	runtime := runtimeVerdicts(&v1alpha1.SeldonRuntime{}, templates.RuntimeComponents{NamesTooLong: []string{"b", "a"}}, composition.Outcome{})
+	runtime := runtimeVerdicts(&v1alpha1.SeldonRuntime{}, templates.RuntimeComponents{NamesTooLong: []string{"b", "a"}}, nil, composition.Outcome{})
 	if got := message(runtime); got != "a; b" {
 		t.Errorf("SeldonRuntime: got %q, want a; b", got)
 	}
