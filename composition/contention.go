@@ -101,6 +101,8 @@ func (e *Engine) rivalOf(ctx context.Context, step Step) string {
 // tookFrom tells whether theirs owns a field that desired holds and ours does not
 // own. See sameFields for what theirs and ours are.
 func tookFrom(desired any, theirs, ours map[string]any) bool {
+	items, _ := desired.([]any)
+	known := newItemTable(items)
 	for key, below := range theirs {
 		kind, text, _ := strings.Cut(key, ":")
 		var value any
@@ -112,7 +114,7 @@ func tookFrom(desired any, theirs, ours map[string]any) bool {
 		case []any:
 			var keys map[string]any
 			if kind == "k" && json.Unmarshal([]byte(text), &keys) == nil {
-				value = itemWithKeys(desired, keys)
+				value = known.withKeys(keys)
 			}
 		}
 		if value == nil {

@@ -24,7 +24,7 @@ type Engine struct {
 	Kinds []Kind
 	// Client writes.
 	Client client.Client
-	// Cache reads children by the owner label; see [Engine.Index].
+	// Cache reads children by the owner label; see [Index].
 	Cache client.Reader
 	// Live reads from the API server.
 	Live client.Reader
@@ -99,7 +99,8 @@ type Request struct {
 type Outcome struct {
 	// Plan as it was carried out: steps that a dry-run settled are Skip.
 	Plan Plan
-	// Children by key: what is live after the reconcile; nil if it does not exist.
+	// Children by key: what is live after the reconcile; nil if it does not exist. They
+	// share parts with each other and with later reconciles: copy before changing one.
 	Children map[Key]*unstructured.Unstructured
 	// Applied, Pruned, Corrected and Rolled are the children that were written,
 	// deleted, put back after drift, and whose pods a changed configuration rolls.

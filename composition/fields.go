@@ -2,7 +2,9 @@ package composition
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -48,7 +50,7 @@ func sameMapFields(desired map[string]any, owned map[string]any, path string) (s
 }
 
 func sameListFields(desired []any, owned map[string]any, path string) (string, bool) {
-	items := 0
+	items, known := 0, newItemTable(desired)
 	for _, key := range sortedKeys(owned) {
 		kind, text, _ := strings.Cut(key, ":")
 		var item any
@@ -56,11 +58,11 @@ func sameListFields(desired []any, owned map[string]any, path string) (string, b
 		case "k":
 			var keys map[string]any
 			if json.Unmarshal([]byte(text), &keys) == nil {
-				item = itemWithKeys(desired, keys)
+				item = known.withKeys(keys)
 			}
 		case "v":
 			var value any
-			if json.Unmarshal([]byte(text), &value) == nil && slices.ContainsFunc(desired, func(item any) bool { return sameScalar(item, value) }) {
+			if json.Unmarshal([]byte(text), &value) == nil && known.has(value) {
 				item = value
 			}
 		default:
@@ -90,33 +92,116 @@ func isLeaf(owned map[string]any) bool {
 	return len(owned) == 0 || self && len(owned) == 1
 }
 
-// itemWithKeys finds the item of a list whose fields have the values of keys. A
-// key that the item leaves out may have been defaulted, as a port's protocol is;
-// an item that has it goes before.
-func itemWithKeys(items []any, keys map[string]any) any {
-	var defaulted any
-	for _, item := range items {
+// itemTable finds the items of a list by the values of their keys, in constant time.
+type itemTable struct {
+	items []any
+	// byKeys are the positions of items, by the names of the keys and then by their
+	// values; values are all scalars of the list. Both are made when they are needed.
+	byKeys map[string]map[string]int
+	values map[string]bool
+}
+
+func newItemTable(items []any) *itemTable { return &itemTable{items: items} }
+
+// withKeys finds the item whose fields have the values of keys; nil if there is none.
+// A key that the item leaves out may have been defaulted, as a port's protocol is; an
+// item that has it is preferred.
+func (t *itemTable) withKeys(keys map[string]any) any {
+	names := sortedKeys(keys)
+	of := strings.Join(names, "\x00")
+	if t.byKeys[of] == nil {
+		t.addKeys(of, names)
+	}
+	best := -1
+	// Bit i of left is set where the item leaves the key out. No list has more than a
+	// few keys.
+	for left := range 1<<len(names) - 1 {
+		text, ok := keysText(keys, names, left)
+		if position, found := t.byKeys[of][text]; ok && found && (best < 0 || position < best) {
+			best = position
+		}
+		if left == 0 && best >= 0 {
+			break
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	return t.items[best]
+}
+
+// addKeys indexes the items by keys of these names.
+func (t *itemTable) addKeys(of string, names []string) {
+	positions := make(map[string]int, len(t.items))
+	for position, item := range t.items {
 		fields, isMap := item.(map[string]any)
 		if !isMap {
 			continue
 		}
-		matching, missing := 0, 0
-		for key, value := range keys {
-			switch own, found := fields[key]; {
-			case !found:
-				missing++
-			case sameScalar(own, value):
-				matching++
+		left := 0
+		for i, name := range names {
+			if _, found := fields[name]; !found {
+				left |= 1 << i
 			}
 		}
-		if matching == len(keys) {
-			return item
-		}
-		if defaulted == nil && matching > 0 && matching+missing == len(keys) {
-			defaulted = item
+		text, ok := keysText(fields, names, left)
+		if _, taken := positions[text]; ok && !taken {
+			positions[text] = position
 		}
 	}
-	return defaulted
+	if t.byKeys == nil {
+		t.byKeys = map[string]map[string]int{}
+	}
+	t.byKeys[of] = positions
+}
+
+// keysText is the same for the same values of the named fields, less those that are
+// left out.
+func keysText(fields map[string]any, names []string, left int) (text string, ok bool) {
+	var all strings.Builder
+	for i, name := range names {
+		if left&(1<<i) != 0 {
+			all.WriteString("-,")
+			continue
+		}
+		value, isScalar := scalarText(fields[name])
+		if !isScalar {
+			return "", false
+		}
+		fmt.Fprintf(&all, "%d:%s,", len(value), value)
+	}
+	return all.String(), true
+}
+
+// has reports whether a scalar is in the list.
+func (t *itemTable) has(value any) bool {
+	if t.values == nil {
+		t.values = make(map[string]bool, len(t.items))
+		for _, item := range t.items {
+			if text, ok := scalarText(item); ok {
+				t.values[text] = true
+			}
+		}
+	}
+	text, ok := scalarText(value)
+	return ok && t.values[text]
+}
+
+// scalarText is the same for scalars that sameScalar takes for the same.
+func scalarText(value any) (text string, ok bool) {
+	switch value := value.(type) {
+	case string:
+		return `"` + value, true
+	case bool:
+		return strconv.FormatBool(value), true
+	case int64:
+		return strconv.FormatFloat(float64(value), 'g', -1, 64), true
+	case float64:
+		return strconv.FormatFloat(value, 'g', -1, 64), true
+	case nil:
+		return "null", true
+	}
+	return "", false
 }
 
 // sameScalar compares decoded JSON scalars, for which a number may be int64 on one

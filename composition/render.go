@@ -42,7 +42,8 @@ type Overlay struct {
 
 // Rendering is what Render gives.
 type Rendering struct {
-	// Children in the order of their waves, each key once.
+	// Children in the order of their waves, each key once. They share parts with
+	// templates and with other renderings: copy before changing one.
 	Children []Child
 	// Unmatched are the patches whose target matched nothing.
 	Unmatched []Patch

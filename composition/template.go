@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/lru"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/types"
@@ -204,6 +205,9 @@ func (t *Templates) compile(template string, components []string) (*variant, err
 			rollReaders: annotations[rollReadersPolicy] == "true",
 			seed:        annotations[seedPolicy],
 		}
+		if err := checkSeed(object.GroupVersionKind(), compiled.seed); err != nil {
+			return nil, fmt.Errorf("%s %s: annotation %s: %w", object.GetKind(), object.GetName(), seedPolicy, err)
+		}
 		dropPolicies(object)
 		compiled.content, err = compileNode(object.Object, len(names))
 		if err != nil {
@@ -212,6 +216,24 @@ func (t *Templates) compile(template string, components []string) (*variant, err
 		v.objects = append(v.objects, compiled)
 	}
 	return v, nil
+}
+
+// checkSeed refuses a path that no object of the kind has. Names with dots cannot be
+// part of it, and of kinds that are not built in the names are not known.
+func checkSeed(kind schema.GroupVersionKind, path string) error {
+	if path == "" {
+		return nil
+	}
+	field := &mergeField{mergeType: mergeTypeOf(kind)}
+	for name := range strings.SplitSeq(path, ".") {
+		if field = field.field(name); field == nil || name == "" {
+			return fmt.Errorf("%s has no field %s: give the path of one, such as spec.replicas", kind.Kind, path)
+		}
+		if field.kind == kindList || field.kind == kindMap {
+			return fmt.Errorf("%s goes through a list or a map, in which a single entry cannot be sent at creation only", path)
+		}
+	}
+	return nil
 }
 
 // kustomize is a plain Kustomize run of template with components, parameters

@@ -14,6 +14,12 @@ func (t *Templates) bindWith(frame Frame, namespace string, shared *Layer) ([]Ch
 	if shared == nil {
 		return t.Bind(frame, namespace)
 	}
+	// A layer leaves most frames alone, whatever their values: a Server's layers have
+	// nothing for the Services of its replicas.
+	unaffected := layeredKey(Frame{Template: frame.Template, Components: frame.Components}, shared)
+	if _, found := t.layered.Get(unaffected); found {
+		return t.Bind(frame, namespace)
+	}
 	key := layeredKey(frame, shared)
 	if kept, found := t.layered.Get(key); found {
 		if v := kept.(*variant); v != nil {
@@ -38,6 +44,9 @@ func (t *Templates) bindWith(frame Frame, namespace string, shared *Layer) ([]Ch
 		changed = changed || met
 	}
 	if !changed {
+		if !sharesKind(children, overlays) {
+			key = unaffected
+		}
 		t.layered.Add(key, (*variant)(nil)) // nothing to keep but that
 		return t.Bind(frame, namespace)
 	}
@@ -47,6 +56,13 @@ func (t *Templates) bindWith(frame Frame, namespace string, shared *Layer) ([]Ch
 	}
 	t.layered.Add(key, v)
 	return v.bind([]string{namespace}), nil
+}
+
+// sharesKind reports whether an overlay is for an object of the kind of a child.
+func sharesKind(children []Child, overlays []Overlay) bool {
+	return slices.ContainsFunc(overlays, func(overlay Overlay) bool {
+		return slices.ContainsFunc(children, func(child Child) bool { return child.Object.GroupVersionKind() == overlay.Kind })
+	})
 }
 
 // layeredKey identifies a frame less its namespace, and a layer. The lengths

@@ -1,17 +1,21 @@
 package composition
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 )
 
 // A placeholder is a legal DNS label, so that Kustomize takes it wherever a name
-// may stand; the digits tell the parameter.
-const (
-	placeholderStart = "p7hole"
-	placeholderEnd   = "q7"
-)
+// may stand; the digits are those of the parameter. It is another one in each process,
+// because what is compiled may have content of users in it, who must not be able to
+// write one.
+var placeholderStart = "p" + hex.EncodeToString(binary.BigEndian.AppendUint64(nil, rand.Uint64())) + "h"
+
+const placeholderEnd = "q"
 
 func placeholder(parameter int) string {
 	return placeholderStart + strconv.Itoa(parameter) + placeholderEnd
