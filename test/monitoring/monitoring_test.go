@@ -166,9 +166,9 @@ func TestProblems(t *testing.T) {
 	)
 	served := values{"seldon_notices": {"kind": {"Server", "SeldonRuntime"}, "type": {"Paused"}}}
 	for text, want := range map[string]string{
-		`seldon_notices{type="Paused"}`:                                        "",
-		`seldon_notices{type=~"Blocked|RestartRequired|NotOwned|FieldManagerConflict"}`:      "",
-		`seldon_notices{kind=~"Seldon.*", job=~".*manager.*", type!="Paused"}`: "",
+		`seldon_notices{type="Paused"}`: "",
+		`seldon_notices{type=~"Blocked|RestartRequired|NotOwned|FieldManagerConflict"}`: "",
+		`seldon_notices{kind=~"Seldon.*", job=~".*manager.*", type!="Paused"}`:          "",
 		`nothing`:                                  "there is no metric nothing",
 		`seldon_notices{type="Nothing"}`:           "seldon_notices has no type Nothing, but",
 		`seldon_notices{type!="Nothing"}`:          "seldon_notices has no type Nothing, but",
