@@ -80,7 +80,7 @@ func TestMergeBoundsDepth(t *testing.T) {
 
 func TestMergeBoundsErrors(t *testing.T) {
 	override := map[string]any{}
-	for _, c := range strings.SplitSeq(strings.Repeat("x", maxFieldErrors+10), "") {
+	for c := range strings.SplitSeq(strings.Repeat("x", maxFieldErrors+10), "") {
 		override[strings.Repeat(c, len(override)+1)] = true
 	}
 	_, err := Merge(podKind, nil, override)

@@ -197,6 +197,7 @@ var unseen = map[right]string{
 	{"", "secrets", "watch"}:                                   "held in order to grant it to pods",
 	{"discovery.k8s.io", "endpointslices", "list"}:             "held in order to grant it to pods",
 	{"discovery.k8s.io", "endpointslices", "watch"}:            "held in order to grant it to pods",
+	{"events.k8s.io", "events", "list"}:                        "used only while pods of a StatefulSet are refused",
 	{"mlops.seldon.io", "seldonruntimes/finalizers", "update"}: "asked for by the admission of owner references",
 	{"mlops.seldon.io", "servers/finalizers", "update"}:        "asked for by the admission of owner references",
 }
