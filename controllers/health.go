@@ -19,11 +19,15 @@ type childHealth struct {
 	message string
 }
 
+// serverKind is the only kind of children, beside workloads, whose controller
+// reports on it: one that was created a moment ago is not ready.
+var serverKind = v1alpha1.GroupVersion.WithKind("Server").GroupKind()
+
 // healthOf computes the health of every rendered child.
 func healthOf(outcome composition.Outcome) map[composition.Key]childHealth {
 	children := make(map[composition.Key]childHealth, len(outcome.Children))
 	for key, live := range outcome.Children {
-		health, message := composition.HealthOf(live)
+		health, message := composition.HealthOf(live, serverKind)
 		children[key] = childHealth{key, health, message}
 	}
 	return children
