@@ -72,37 +72,74 @@ type Child struct {
 // Key is the key of the child's object.
 func (c Child) Key() Key { return KeyOf(c.Object) }
 
-// A wave is a group of children that are applied side by side; what a wave needs
-// stands in an earlier one.
+// A wave is a group of children that are applied in parallel; what a wave needs
+// is in an earlier one.
 type wave int
 
 const (
-	waveAccounts wave = iota
-	// waveBindings stands behind the roles that bindings refer to: the API server
-	// looks them up to see whether the operator may grant them.
+	// waveScopes has what others are in, are of, or are limited by.
+	waveScopes wave = iota
+	waveAccounts
+	// waveBindings is after the roles that bindings refer to: the API server looks
+	// them up to see whether the operator may grant them.
 	waveBindings
 	waveConfiguration
 	waveServices
 	waveWorkloads
+	// waveReferrers has what refers to workloads and Services.
+	waveReferrers
 	waveOthers
+	// waveWebhooks is after what answers them: until then they reject everything.
+	waveWebhooks
 )
 
-// waveOf places a kind: accounts and RBAC, configuration, services, workloads,
-// and last everything else, which is to say custom resources.
+// waves of the kinds, in the order of Flux (github.com/fluxcd/pkg, ssa/sort.go),
+// but that claims and NetworkPolicies are before the pods that they are for.
+var waves = map[schema.GroupKind]wave{
+	{Kind: "Namespace"}: waveScopes,
+	{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}: waveScopes,
+	{Group: "scheduling.k8s.io", Kind: "PriorityClass"}:               waveScopes,
+	{Group: "node.k8s.io", Kind: "RuntimeClass"}:                      waveScopes,
+	{Group: "storage.k8s.io", Kind: "StorageClass"}:                   waveScopes,
+	{Group: "networking.k8s.io", Kind: "IngressClass"}:                waveScopes,
+	{Kind: "ResourceQuota"}:                                           waveScopes,
+	{Kind: "LimitRange"}:                                              waveScopes,
+
+	{Kind: "ServiceAccount"}:                                  waveAccounts,
+	{Group: "rbac.authorization.k8s.io", Kind: "Role"}:        waveAccounts,
+	{Group: "rbac.authorization.k8s.io", Kind: "ClusterRole"}: waveAccounts,
+
+	{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}:        waveBindings,
+	{Group: "rbac.authorization.k8s.io", Kind: "ClusterRoleBinding"}: waveBindings,
+
+	{Kind: "ConfigMap"}:                                 waveConfiguration,
+	{Kind: "Secret"}:                                    waveConfiguration,
+	{Kind: "PersistentVolume"}:                          waveConfiguration,
+	{Kind: "PersistentVolumeClaim"}:                     waveConfiguration,
+	{Group: "networking.k8s.io", Kind: "NetworkPolicy"}: waveConfiguration,
+
+	{Kind: "Service"}: waveServices,
+
+	{Group: "apps", Kind: "Deployment"}:  waveWorkloads,
+	{Group: "apps", Kind: "StatefulSet"}: waveWorkloads,
+	{Group: "apps", Kind: "DaemonSet"}:   waveWorkloads,
+	{Group: "apps", Kind: "ReplicaSet"}:  waveWorkloads,
+	{Kind: "Pod"}:                        waveWorkloads,
+	{Group: "batch", Kind: "Job"}:        waveWorkloads,
+	{Group: "batch", Kind: "CronJob"}:    waveWorkloads,
+
+	{Group: "policy", Kind: "PodDisruptionBudget"}:          waveReferrers,
+	{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}: waveReferrers,
+	{Group: "networking.k8s.io", Kind: "Ingress"}:           waveReferrers,
+
+	{Group: "admissionregistration.k8s.io", Kind: "MutatingWebhookConfiguration"}:   waveWebhooks,
+	{Group: "admissionregistration.k8s.io", Kind: "ValidatingWebhookConfiguration"}: waveWebhooks,
+}
+
+// waveOf places a kind; those that the table lacks are custom resources.
 func waveOf(kind schema.GroupKind) wave {
-	switch kind {
-	case schema.GroupKind{Kind: "ServiceAccount"},
-		schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "Role"}:
-		return waveAccounts
-	case schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}:
-		return waveBindings
-	case schema.GroupKind{Kind: "ConfigMap"}, schema.GroupKind{Kind: "Secret"}:
-		return waveConfiguration
-	case schema.GroupKind{Kind: "Service"}:
-		return waveServices
-	}
-	if isWorkload(kind) {
-		return waveWorkloads
+	if wave, found := waves[kind]; found {
+		return wave
 	}
 	return waveOthers
 }

@@ -3,18 +3,43 @@ package composition
 import (
 	"math/rand"
 	"slices"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
 )
 
 func TestWaves(t *testing.T) {
-	order := []schema.GroupKind{
-		{Kind: "ServiceAccount"}, {Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}, {Kind: "ConfigMap"}, {Kind: "Service"}, {Group: "apps", Kind: "StatefulSet"}, {Group: "example.com", Kind: "Shop"},
+	// The kinds of a line are applied in parallel, after those of the lines above.
+	const order = `
+		Namespace CustomResourceDefinition.apiextensions.k8s.io PriorityClass.scheduling.k8s.io StorageClass.storage.k8s.io ResourceQuota LimitRange
+		ServiceAccount Role.rbac.authorization.k8s.io ClusterRole.rbac.authorization.k8s.io
+		RoleBinding.rbac.authorization.k8s.io ClusterRoleBinding.rbac.authorization.k8s.io
+		ConfigMap Secret PersistentVolumeClaim NetworkPolicy.networking.k8s.io
+		Service
+		Deployment.apps StatefulSet.apps DaemonSet.apps Job.batch CronJob.batch
+		PodDisruptionBudget.policy HorizontalPodAutoscaler.autoscaling Ingress.networking.k8s.io
+		Shop.example.com Namespace.example.com Ingress.example.com
+		ValidatingWebhookConfiguration.admissionregistration.k8s.io MutatingWebhookConfiguration.admissionregistration.k8s.io`
+	last := wave(-1)
+	for line := range strings.SplitSeq(strings.TrimSpace(order), "\n") {
+		kinds := strings.Fields(line)
+		current := waveOf(schema.ParseGroupKind(kinds[0]))
+		if current <= last {
+			t.Errorf("%s is not applied after what it needs", kinds[0])
+		}
+		for _, kind := range kinds {
+			if got := waveOf(schema.ParseGroupKind(kind)); got != current {
+				t.Errorf("%s is in wave %d, %s in wave %d", kind, got, kinds[0], current)
+			}
+		}
+		last = current
 	}
-	for i := 1; i < len(order); i++ {
-		if waveOf(order[i-1]) >= waveOf(order[i]) {
-			t.Errorf("%s does not come before %s", order[i-1], order[i])
+	for kind := range waves {
+		version := schema.GroupVersion{Group: kind.Group, Version: "v1"}
+		if kind.Kind != "CustomResourceDefinition" && !scheme.Scheme.Recognizes(version.WithKind(kind.Kind)) {
+			t.Errorf("there is no kind %s", kind)
 		}
 	}
 	for _, same := range [][2]schema.GroupKind{

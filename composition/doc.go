@@ -19,11 +19,11 @@
 //   - Only fields that a layer means are sent, under one constant field manager;
 //     fields, labels and annotations of others survive.
 //
-//   - Children are applied in waves: accounts and roles, role bindings,
-//     configuration, services, workloads, custom resources. Those of a wave are
-//     applied in parallel, up to 8 at a time. A child that the API server rejects
-//     stops only those that refer to it; any other error stops the waves after it
-//     and all pruning.
+//   - Children are applied in waves: namespaces and what limits them, accounts and
+//     roles, role bindings, configuration, services, workloads, what refers to
+//     these, custom resources. Those of a wave are applied in parallel, up to 8 at
+//     a time. A child that the API server rejects stops only those that refer to
+//     it; any other error stops the waves after it and all pruning.
 //
 //   - A child that is not as desired keeps what its live form uses.
 //

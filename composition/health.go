@@ -2,9 +2,11 @@ package composition
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
@@ -22,17 +24,22 @@ const (
 	Missing Health = "Missing"
 )
 
-// HealthOf tells the health of a live object by kstatus' rules, which compare
+// HealthOf computes the health of a live object by kstatus' rules, which compare
 // with spec and observedGeneration: 0 of 0 replicas is ready only if 0 is wanted.
 // message says what is lacking; it is empty for a healthy object.
-func HealthOf(object *unstructured.Unstructured) (health Health, message string) {
+//
+// To kstatus an object with neither observedGeneration nor conditions is healthy:
+// many kinds have no controller that writes them. reporting are the kinds, in
+// addition to workloads, whose controllers do, so that such an object was not
+// observed yet.
+func HealthOf(object *unstructured.Unstructured, reporting ...schema.GroupKind) (health Health, message string) {
 	if object == nil {
 		return Missing, "does not exist"
 	}
 	if object.GetDeletionTimestamp() != nil {
 		return Progressing, "is being deleted"
 	}
-	if expectsObservation(object) && !observed(object) {
+	if !observed(object, reporting) {
 		return Progressing, progress(object, "its controller has not seen it yet")
 	}
 	result, err := status.Compute(object)
@@ -67,29 +74,26 @@ func progress(object *unstructured.Unstructured, message string) string {
 	return fmt.Sprintf("%d of %d replicas are ready", ready, wanted)
 }
 
-// expectsObservation tells the kinds whose controllers write observedGeneration:
-// workloads and, by kstatus' own convention, custom resources.
-func expectsObservation(object *unstructured.Unstructured) bool {
-	gvk := object.GroupVersionKind()
-	return isWorkload(gvk.GroupKind()) || !scheme.Scheme.Recognizes(gvk)
-}
-
-// observed tells whether an object's controller has acted on its newest spec.
-// kstatus takes a status without observedGeneration for a current one; that of an
-// object made a moment ago is empty. A custom resource's controller that does not
-// write it may say it in its conditions, and has spoken once there are any.
-func observed(object *unstructured.Unstructured) bool {
+// observed reports whether an object's controller has acted on its newest spec, as
+// far as it reports that. kstatus takes a status without observedGeneration for a
+// current one, and that of an object created a moment ago is empty. The controller
+// of a custom resource may write observedGeneration in its conditions only.
+func observed(object *unstructured.Unstructured, reporting []schema.GroupKind) bool {
+	kind := object.GroupVersionKind().GroupKind()
 	generation, found, _ := unstructured.NestedInt64(object.Object, "status", "observedGeneration")
-	if found || isWorkload(object.GroupVersionKind().GroupKind()) {
+	if found || isWorkload(kind) {
 		return found && generation >= object.GetGeneration()
+	}
+	if scheme.Scheme.Recognizes(object.GroupVersionKind()) {
+		return true // kstatus has rules of its own for Kubernetes' kinds.
 	}
 	conditions, _, _ := unstructured.NestedFieldNoCopy(object.Object, "status", "conditions")
 	list, _ := conditions.([]any)
 	for _, each := range list {
 		condition, _ := each.(map[string]any)
-		if generation, said := condition["observedGeneration"].(int64); said && generation < object.GetGeneration() {
+		if generation, found := condition["observedGeneration"].(int64); found && generation < object.GetGeneration() {
 			return false
 		}
 	}
-	return len(list) > 0
+	return len(list) > 0 || !slices.Contains(reporting, kind)
 }

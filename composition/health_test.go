@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 func TestHealthOf(t *testing.T) {
@@ -44,6 +45,11 @@ func TestHealthOf(t *testing.T) {
 		"a custom resource, not yet": {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"observedGeneration":3,"conditions":[{"type":"Ready","status":"False","message":"soon"}]}}`, Progressing, "soon"},
 		"one of an older spec":       {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"observedGeneration":2,"conditions":[{"type":"Ready","status":"True"}]}}`, Progressing, "not seen it yet"},
 		"one never observed":         {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":1}}`, Progressing, "not seen it yet"},
+		"one that no one reports on": {`{"apiVersion":"monitoring.coreos.com/v1","kind":"PrometheusRule","metadata":{"generation":1},"spec":{}}`, Healthy, ""},
+		"one of a like name":         {`{"apiVersion":"example.org/v1","kind":"Shop","metadata":{"generation":1}}`, Healthy, ""},
+		"one with another status":    {`{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{"generation":2},"status":{"validationMessages":[]}}`, Healthy, ""},
+		"an older one, unexpectedly": {`{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{"generation":2},"status":{"observedGeneration":1}}`, Progressing, "not seen it yet"},
+		"a builtin with conditions":  {`{"apiVersion":"v1","kind":"Service","metadata":{"generation":2},"spec":{"type":"ClusterIP"},"status":{"conditions":[{"type":"x","status":"True","observedGeneration":1}]}}`, Healthy, ""},
 		"one without conditions":     {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":1},"status":{"observedGeneration":1}}`, Healthy, ""},
 		"one that does not tell":     {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"conditions":[{"type":"Ready","status":"True"}]}}`, Healthy, ""},
 		"one that tells it there":    {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"conditions":[{"type":"Ready","status":"True","observedGeneration":3}]}}`, Healthy, ""},
@@ -55,7 +61,7 @@ func TestHealthOf(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			health, message := HealthOf(&unstructured.Unstructured{Object: decode(t, test.object).(map[string]any)})
+			health, message := HealthOf(&unstructured.Unstructured{Object: decode(t, test.object).(map[string]any)}, schema.GroupKind{Group: "example.com", Kind: "Shop"})
 			if health != test.health || !strings.Contains(message, test.message) || (health == Healthy) != (message == "") {
 				t.Errorf("got %s, %q, want %s, %q", health, message, test.health, test.message)
 			}

@@ -26,6 +26,10 @@ type childHealth struct {
 	rolling bool
 }
 
+// serverKind is the only kind of children, beside workloads, whose controller
+// reports on it: one that was created a moment ago is not ready.
+var serverKind = v1alpha1.GroupVersion.WithKind("Server").GroupKind()
+
 // healthReasons are the reasons of conditions of children, the worst last.
 var healthReasons = []string{reasonReady, reasonProgressing, reasonReplicaFailure, string(composition.Missing), string(composition.Failed)}
 
@@ -33,7 +37,7 @@ var healthReasons = []string{reasonReady, reasonProgressing, reasonReplicaFailur
 func healthOf(children map[composition.Key]*unstructured.Unstructured) map[composition.Key]childHealth {
 	healths := make(map[composition.Key]childHealth, len(children))
 	for key, live := range children {
-		health, message := composition.HealthOf(live)
+		health, message := composition.HealthOf(live, serverKind)
 		child := childHealth{key: key, reason: string(health), message: message}
 		if health == composition.Progressing {
 			child.reason, child.rolling = reasonProgressing, isRolling(live)

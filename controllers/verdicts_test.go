@@ -3,6 +3,8 @@ package controllers
 import (
 	"testing"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/templates"
@@ -29,5 +31,30 @@ func TestLongNamesBecomeAWarning(t *testing.T) {
 	}
 	if !isNotice("NameTooLong") {
 		t.Error("NameTooLong has no Event")
+	}
+}
+
+// A Server that was created a moment ago has no status, which would be healthy for
+// kinds whose controllers write none.
+func TestUnobservedServersAreNotReady(t *testing.T) {
+	for status, want := range map[string]string{
+		"":      reasonProgressing,
+		"empty": reasonProgressing,
+		"older": reasonProgressing,
+		"newer": string(composition.Healthy),
+	} {
+		server := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": "a", "generation": int64(2)}}}
+		server.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Server"))
+		if status != "" {
+			server.Object["status"] = map[string]any{}
+		}
+		if generation := map[string]int64{"older": 1, "newer": 2}[status]; generation > 0 {
+			server.Object["status"] = map[string]any{"observedGeneration": generation, "conditions": []any{map[string]any{"type": "Ready", "status": "True"}}}
+		}
+		key := composition.KeyOf(server)
+		children := healthOf(map[composition.Key]*unstructured.Unstructured{key: server})
+		if got := children[key].reason; got != want {
+			t.Errorf("status %q: got %s, want %s", status, got, want)
+		}
 	}
 }

@@ -17,6 +17,7 @@ type ModelSpec struct {
 	// Requirements are capabilities that a Server must have to serve the model,
 	// all of them. Without any, each Server will do.
 	// +optional
+	// +kubebuilder:validation:MaxItems=1024
 	Requirements []string `json:"requirements,omitempty"`
 
 	// Memory that one replica needs: a quantity of bytes, at least 1 and below
@@ -52,6 +53,7 @@ type ModelSpec struct {
 
 	// Parameters are passed to the inference server in this order.
 	// +optional
+	// +kubebuilder:validation:MaxItems=1024
 	Parameters []ParameterSpec `json:"parameters,omitempty"`
 
 	// Llm ties the model to a Model or Pipeline that serves a language model.

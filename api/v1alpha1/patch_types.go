@@ -12,6 +12,7 @@ type Patch struct {
 	// YAML or JSON; which of the two is told by its form, as Kustomize does. No
 	// schema prunes the text, so `null` and `$patch: delete` remove.
 	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=65536
 	Patch string `json:"patch"`
 }
 

@@ -60,6 +60,7 @@ type PipelineStep struct {
 	// `step.inputs.tensor`.
 	// +optional
 	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:MaxItems=1024
 	Inputs []string `json:"inputs,omitempty"`
 
 	// JoinWindowMs is how long to wait for inputs to join, in milliseconds.
@@ -75,6 +76,7 @@ type PipelineStep struct {
 	// Triggers are steps that must have run, although their output is not used.
 	// +optional
 	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:MaxItems=1024
 	Triggers []string `json:"triggers,omitempty"`
 
 	// InputsJoinType says which inputs to wait for: `inner` for all of them,
@@ -119,11 +121,13 @@ type PipelineInput struct {
 	// like.
 	// +optional
 	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:MaxItems=1024
 	ExternalInputs []string `json:"externalInputs,omitempty"`
 
 	// ExternalTriggers have the same form.
 	// +optional
 	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:MaxItems=1024
 	ExternalTriggers []string `json:"externalTriggers,omitempty"`
 
 	// JoinWindowMs is how long to wait for inputs to join, in milliseconds.
@@ -153,6 +157,7 @@ type PipelineOutput struct {
 	// Steps, or tensors of theirs, as in a step's inputs.
 	// +optional
 	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:MaxItems=1024
 	Steps []string `json:"steps,omitempty"`
 
 	// JoinWindowMs is how long to wait for outputs to join, in milliseconds.

@@ -11,10 +11,13 @@ import (
 // not have; those are for patches.
 type PodSpecFields struct {
 	// +optional
+	// +kubebuilder:validation:MaxItems=1024
 	Volumes []corev1.Volume `json:"volumes,omitempty"`
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	InitContainers []corev1.Container `json:"initContainers,omitempty"`
 	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	Containers []corev1.Container `json:"containers,omitempty"`
 	// +optional
 	RestartPolicy corev1.RestartPolicy `json:"restartPolicy,omitempty"`

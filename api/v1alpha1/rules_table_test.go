@@ -69,6 +69,8 @@ func rulesOfModels() []rule {
 		[]rule{
 			needsSpec(v1alpha1.KindModel, "spec is missing: a Model needs at least spec.storageUri"),
 			dotless(v1alpha1.KindModel),
+			atMostTexts(v1alpha1.KindModel, "spec.requirements", 1024),
+			atMost(v1alpha1.KindModel, "spec.parameters", 1024, fields{"value": "x"}),
 			notEmpty(v1alpha1.KindModel, "spec.storageUri"),
 			{
 				kind: v1alpha1.KindModel, path: "spec", keyword: exclusive, field: "spec.llm", message: exclusive,
@@ -138,6 +140,11 @@ func rulesOfPipelines() []rule {
 			unique(v1alpha1.KindPipeline, "spec.steps", fields{"name": "a"}),
 			notEmpty(v1alpha1.KindPipeline, "spec.steps[0].name"),
 			atMostLong(v1alpha1.KindPipeline, "spec.steps[0].name", 253),
+			atMostTexts(v1alpha1.KindPipeline, "spec.steps[0].inputs", 1024),
+			atMostTexts(v1alpha1.KindPipeline, "spec.steps[0].triggers", 1024),
+			atMostTexts(v1alpha1.KindPipeline, "spec.input.externalInputs", 1024),
+			atMostTexts(v1alpha1.KindPipeline, "spec.input.externalTriggers", 1024),
+			atMostTexts(v1alpha1.KindPipeline, "spec.output.steps", 1024),
 			noEmptyItem("spec.steps[0].inputs"),
 			noEmptyItem("spec.steps[0].triggers"),
 			noEmptyItem("spec.input.externalInputs"),
@@ -202,6 +209,15 @@ func rulesOfExperiments() []rule {
 	)
 }
 
+// patchRules are the rules of patches at path.
+func patchRules(kind, path string) []rule {
+	return []rule{
+		atMost(kind, path, 256, fields{"patch": "x"}),
+		notEmpty(kind, path+"[0].patch"),
+		atMostLong(kind, path+"[0].patch", 65536),
+	}
+}
+
 // serverRules are the rules of a ServerSpec that stands at path.
 func serverRules(kind, path string) []rule {
 	pods := func(field string) []rule {
@@ -222,8 +238,10 @@ func serverRules(kind, path string) []rule {
 	return slices.Concat(
 		[]rule{
 			notEmpty(kind, path+".serverConfig"),
-			notEmpty(kind, path+".patches[0].patch"),
+			atMostTexts(kind, path+".capabilities", 1024),
+			atMostTexts(kind, path+".extraCapabilities", 1024),
 		},
+		patchRules(kind, path+".patches"),
 		inOrder(kind, path),
 		oneOf(kind, path+retention+"whenDeleted", "Keep", "", "Retain", "Delete"),
 		oneOf(kind, path+retention+"whenScaled", "Keep", "", "Retain", "Delete"),
@@ -264,6 +282,8 @@ func configurationRules(kind string) []rule {
 				kind: kind, path: path, keyword: "maxLength", message: "may not be more than 64 bytes",
 				refused: fields{path: strings.Repeat("0", 65)}, accepted: fields{path: strings.Repeat("0", 64)},
 			},
+			atMostTexts(kind, "spec.config.agentConfig.rclone.config", 1024),
+			atMostTexts(kind, "spec.config.agentConfig.rclone.config_secrets", 1024),
 		},
 		between(kind, "spec.config.scalingConfig.servers.scaleDownPackingPercentage", 0, 100),
 		between(kind, "spec.config.scalingConfig.pipelines.maxShardCountMultiplier", 0, int32Max),
@@ -274,6 +294,7 @@ func configurationRules(kind string) []rule {
 func claimRules(kind, path string) []rule {
 	return []rule{
 		notEmpty(kind, path+"[0].name"),
+		atMost(kind, path, 256, fields{"spec": fields{}}),
 		unique(kind, path, fields{"name": "data", "spec": fields{}}),
 	}
 }
@@ -285,8 +306,8 @@ func rulesOfConfigs() []rule {
 			needsSpec(v1alpha1.KindSeldonConfig, "spec is missing: list the components of a runtime in spec.components"),
 			unique(v1alpha1.KindSeldonConfig, "spec.components", fields{"name": "hodometer"}),
 			atMost(v1alpha1.KindSeldonConfig, "spec.components", 256, fields{}),
-			notEmpty(v1alpha1.KindSeldonConfig, "spec.patches[0].patch"),
 		},
+		patchRules(v1alpha1.KindSeldonConfig, "spec.patches"),
 		workloadName(v1alpha1.KindSeldonConfig, "spec.components[0].name", "name", ", as names of Services do"),
 		claimRules(v1alpha1.KindServerConfig, "spec.volumeClaimTemplates"),
 		claimRules(v1alpha1.KindSeldonConfig, "spec.components[0].volumeClaimTemplates"),
@@ -301,7 +322,7 @@ func rulesOfRuntimes() []rule {
 			needsSpec(v1alpha1.KindSeldonRuntime, "spec is missing: a SeldonRuntime needs at least spec.seldonConfig"),
 			notEmpty(v1alpha1.KindSeldonRuntime, "spec.seldonConfig"),
 			notEmpty(v1alpha1.KindSeldonRuntime, "spec.overrides[0].name"),
-			notEmpty(v1alpha1.KindSeldonRuntime, "spec.patches[0].patch"),
+			atMost(v1alpha1.KindSeldonRuntime, "spec.overrides", 256, fields{}),
 			unique(v1alpha1.KindSeldonRuntime, "spec.overrides", fields{"name": "hodometer"}),
 			unique(v1alpha1.KindSeldonRuntime, "spec.servers", fields{"name": "mlserver", "serverConfig": "mlserver"}),
 			atMost(v1alpha1.KindSeldonRuntime, "spec.servers", 256, fields{"serverConfig": "mlserver"}),
@@ -310,6 +331,7 @@ func rulesOfRuntimes() []rule {
 		between(v1alpha1.KindSeldonRuntime, "spec.overrides[0].replicas", 0, v1alpha1.MaxReplicas),
 		oneOf(v1alpha1.KindSeldonRuntime, "spec.overrides[0].serviceType", "ExternalName", "", "ClusterIP", "NodePort", "LoadBalancer"),
 		oneOf(v1alpha1.KindSeldonRuntime, "spec.deletionPolicy", "Orphan", "Retain", "Cascade", "Block"),
+		patchRules(v1alpha1.KindSeldonRuntime, "spec.patches"),
 		serverRules(v1alpha1.KindSeldonRuntime, "spec.servers[0]"),
 		configurationRules(v1alpha1.KindSeldonRuntime),
 	)

@@ -108,11 +108,21 @@ func unique(kind, path string, item fields) rule {
 }
 
 func atMost(kind, path string, items int, item fields) rule {
-	var list []any
-	for i := range items + 1 {
+	return atMostOf(kind, path, items, func(i int) any {
 		next := maps.Clone(item)
 		next["name"] = "x" + strconv.Itoa(i)
-		list = append(list, next)
+		return next
+	})
+}
+
+func atMostTexts(kind, path string, items int) rule {
+	return atMostOf(kind, path, items, func(i int) any { return "x" + strconv.Itoa(i) })
+}
+
+func atMostOf(kind, path string, items int, item func(i int) any) rule {
+	var list []any
+	for i := range items + 1 {
+		list = append(list, item(i))
 	}
 	return rule{
 		kind: kind, path: path, keyword: "maxItems", refused: fields{path: list}, accepted: fields{path: list[:items]},
@@ -314,6 +324,41 @@ func TestEveryRuleIsListed(t *testing.T) {
 	}
 	if len(found) < 100 {
 		t.Errorf("found %d rules only", len(found))
+	}
+}
+
+// TestEveryListIsBounded holds that no list of our own goes without a bound, nor
+// those of containers and volumes that a Server or a runtime may set.
+func TestEveryListIsBounded(t *testing.T) {
+	crds, err := readCRDs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists := 0
+	for _, crd := range crds {
+		check := func(path string, schema *apiextensionsv1.JSONSchemaProps) {
+			if schema.Type != "array" {
+				return
+			}
+			lists++
+			if schema.MaxItems == nil {
+				t.Errorf("%s %s has no bound", crd.Spec.Names.Kind, path)
+			}
+		}
+		walkOwn("", crd.Spec.Versions[0].Schema.OpenAPIV3Schema, func(path string, schema *apiextensionsv1.JSONSchemaProps) {
+			check(path, schema)
+			pod, found := schema.Properties["podSpec"]
+			if !found || crd.Spec.Names.Kind == v1alpha1.KindServerConfig || crd.Spec.Names.Kind == v1alpha1.KindSeldonConfig {
+				return // Those have Kubernetes' own type.
+			}
+			for _, name := range []string{"containers", "initContainers", "volumes"} {
+				list := pod.Properties[name]
+				check(path+".podSpec."+name, &list)
+			}
+		})
+	}
+	if lists < 20 {
+		t.Errorf("found %d lists only", lists)
 	}
 }
 

@@ -20,6 +20,7 @@ type SeldonConfigSpec struct {
 	// runtimes' own patches.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
 	Patches []Patch `json:"patches,omitempty"`
 }
 
@@ -56,6 +57,7 @@ type ComponentDefn struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
 	VolumeClaimTemplates []PersistentVolumeClaim `json:"volumeClaimTemplates,omitempty"`
 }
 

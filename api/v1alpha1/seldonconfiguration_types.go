@@ -150,10 +150,12 @@ type AgentConfiguration struct {
 type RcloneConfiguration struct {
 	// ConfigSecrets are names of Secrets with rclone's configuration.
 	// +optional
+	// +kubebuilder:validation:MaxItems=1024
 	ConfigSecrets []string `json:"config_secrets,omitempty"`
 
 	// Config holds rclone's configuration itself.
 	// +optional
+	// +kubebuilder:validation:MaxItems=1024
 	Config []string `json:"config,omitempty"`
 }
 

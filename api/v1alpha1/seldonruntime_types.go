@@ -15,6 +15,7 @@ type SeldonRuntimeSpec struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
 	Overrides []OverrideSpec `json:"overrides,omitempty"`
 
 	// Config goes before the configuration of the SeldonConfig, key by key.
@@ -38,6 +39,7 @@ type SeldonRuntimeSpec struct {
 	// of the SeldonConfig.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
 	Patches []Patch `json:"patches,omitempty"`
 
 	// DeletionPolicy says what becomes of the Models, Pipelines, Experiments and

@@ -14,11 +14,13 @@ type ServerSpec struct {
 	// Capabilities replace those that the ServerConfig advertises. Models ask for
 	// them in spec.requirements.
 	// +optional
+	// +kubebuilder:validation:MaxItems=1024
 	Capabilities []string `json:"capabilities,omitempty"`
 
 	// ExtraCapabilities are added to those that the ServerConfig advertises, and
 	// ignored if Capabilities are given.
 	// +optional
+	// +kubebuilder:validation:MaxItems=1024
 	ExtraCapabilities []string `json:"extraCapabilities,omitempty"`
 
 	// ImageOverrides has no effect; use podSpec.
@@ -48,6 +50,7 @@ type ServerSpec struct {
 	// Patches change any other field of the children.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
 	Patches []Patch `json:"patches,omitempty"`
 }
 
