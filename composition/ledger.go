@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -39,7 +40,6 @@ func (l *ledger) account(uid types.UID) *account {
 			deleted: map[Key]types.UID{},
 			foreign: map[Key]sighting{},
 			taken:   map[Key]bool{},
-			unnoted: map[Key]bool{},
 		}
 	}
 	return l.owners[uid]
@@ -64,8 +64,9 @@ type account struct {
 	// leftovers are objects outside the cache that the owner controls and that
 	// were not rendered at first contact; nil before that.
 	leftovers map[Key]*unstructured.Unstructured
-	// unnoted are the StatefulSets that are known not to be noted for recreation.
-	unnoted map[Key]bool
+	// backups are the names of the backups of StatefulSets that are recreated; nil
+	// before they were listed.
+	backups sets.Set[string]
 }
 
 // sighting is the identity of an object and when it was read.
@@ -261,9 +262,7 @@ func (a *account) tidy(plan Plan) {
 	unknown := func(key Key) bool { return !known[key] }
 	maps.DeleteFunc(a.marks, func(key Key, _ mark) bool { return unknown(key) })
 	maps.DeleteFunc(a.foreign, func(key Key, _ sighting) bool { return unknown(key) })
-	for _, keys := range []map[Key]bool{a.unnoted, a.taken} {
-		maps.DeleteFunc(keys, func(key Key, _ bool) bool { return unknown(key) })
-	}
+	maps.DeleteFunc(a.taken, func(key Key, _ bool) bool { return unknown(key) })
 }
 
 func markOf(desired digest, live *unstructured.Unstructured, manager string) mark {

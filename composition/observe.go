@@ -60,11 +60,6 @@ func (e *Engine) observe(ctx context.Context, request Request, children []Child)
 	case account.leftovers != nil:
 	case request.NewOwner:
 		account.leftovers = map[Key]*unstructured.Unstructured{}
-		for key := range wanted {
-			if key.Kind == "StatefulSet" {
-				account.unnoted[key] = true
-			}
-		}
 	default:
 		if err := e.contact(ctx, owner, account, wanted, live); err != nil {
 			return observation{}, err

@@ -198,7 +198,7 @@ var _ = Describe("What the cache cannot show", func() {
 		site.settle()
 		site.engine = newEngine()
 		Expect(requests.during(func() { site.mustReconcile() })).To(And(
-			HaveLen(len(kinds)+1), HaveEach(HavePrefix("GET ")), ContainElement(HaveSuffix("/controllerrevisions/depot-recreation"))))
+			HaveLen(len(kinds)+1), HaveEach(HavePrefix("GET ")), ContainElement(HaveSuffix("/controllerrevisions"))))
 		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
 	})
 

@@ -2,6 +2,7 @@ package composition
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -64,6 +65,9 @@ const (
 	InUse Reason = "InUse"
 	// DependencyRejected: the API server rejects a child that this one refers to.
 	DependencyRejected Reason = "DependencyRejected"
+	// RecreationFailed: the StatefulSet was deleted to grow its volume claims, and the
+	// API server does not accept it again.
+	RecreationFailed Reason = "RecreationFailed"
 	// ClaimsGrown: only the volume claims' sizes differ, and they only grow.
 	ClaimsGrown Reason = "ClaimsGrown"
 )
@@ -146,6 +150,10 @@ type Situation struct {
 	marks map[Key]mark
 	// refused are the claims that could not grow a moment ago.
 	refused map[Key]refusal
+	// recreated are the StatefulSets that have a backup.
+	recreated recreations
+	// beforeRecreate: see [Request].
+	beforeRecreate func(context.Context) error
 	// types are the Go types of the children's kinds; nil for the built-in ones.
 	types *runtime.Scheme
 }
@@ -163,6 +171,11 @@ func MakePlan(situation Situation) Plan {
 			plan.Prunes = append(plan.Prunes, decideLeftover(situation, key, live))
 		}
 	}
+	for key, recreation := range situation.recreated {
+		if !rendered[key] && recreation.err != nil {
+			plan.Prunes = append(plan.Prunes, Step{Key: key}.hold(RecreationFailed, recreation.err.Error()))
+		}
+	}
 	slices.SortFunc(plan.Prunes, func(a, b Step) int { return compareReverse(a.Key, b.Key) })
 	return plan
 }
@@ -174,6 +187,9 @@ func decide(s Situation, child Child) Step {
 		if reason, message, held := obstacle(s, step.Key, step.Live); held {
 			return step.hold(reason, message)
 		}
+	}
+	if err := s.recreated[step.Key].err; err != nil {
+		return step.hold(RecreationFailed, err.Error())
 	}
 	if s.Paused {
 		return step.hold(Paused, "")

@@ -35,6 +35,7 @@ const (
 	conditionIgnored              = "Ignored"
 	conditionFieldManagerConflict = "FieldManagerConflict"
 	conditionNotOwned             = "NotOwned"
+	conditionRecreationFailed     = "RecreationFailed"
 	conditionServersReady         = "ServersReady"
 )
 
@@ -134,6 +135,7 @@ var heldConditions = map[composition.Reason]string{
 	composition.Blocked:              v1alpha1.ConditionBlocked,
 	composition.RestartRequired:      v1alpha1.ConditionRestartRequired,
 	composition.NotOwned:             conditionNotOwned,
+	composition.RecreationFailed:     conditionRecreationFailed,
 	composition.FieldManagerConflict: conditionFieldManagerConflict,
 }
 

@@ -1,15 +1,18 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition"
 )
 
 // terminalError is an error that trying again does not mend.
@@ -39,6 +42,28 @@ func failed(object conditioned, err error) (reconcile.Result, error) {
 		return reconcile.Result{}, &terminalError{err}
 	}
 	return reconcile.Result{}, err
+}
+
+// failedUntil is failed, with a time after which to try again although the error is
+// terminal; zero for none.
+func failedUntil(after time.Duration, object conditioned, err error) (reconcile.Result, error) {
+	result, err := failed(object, err)
+	result.RequeueAfter = cmp.Or(result.RequeueAfter, after)
+	return result, err
+}
+
+// recreationWait is when to look again whether a StatefulSet that is recreated does
+// not exist any more, should its deletion's event not come.
+const recreationWait = 5 * time.Second
+
+// withoutInput is the end of a reconcile whose object cannot be rendered. StatefulSets
+// that are being recreated are recreated all the same.
+func (e *environment) withoutInput(ctx context.Context, owner composition.Owner, object conditioned, err error) (reconcile.Result, error) {
+	done, resumeErr := e.engine.Resume(ctx, composition.Request{Owner: owner, NewOwner: !e.veterans.have(owner.UID)}, false)
+	if !done {
+		return failedUntil(recreationWait, object, errors.Join(err, resumeErr))
+	}
+	return failed(object, err)
 }
 
 // otherConditions are the types of object's conditions, less Ready.

@@ -88,7 +88,7 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 	r.relay.Open(runtime.Namespace)
 	input, components, err := r.input(ctx, runtime)
 	if err != nil {
-		return failed(runtime, err)
+		return r.withoutInput(ctx, r.owner(runtime), runtime, err)
 	}
 	revision, err := rolloutDigest(runtime.Spec)
 	if err != nil {
@@ -104,7 +104,7 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 	})
 	r.tellOutcome(runtime, outcome)
 	if err != nil {
-		return failed(runtime, err)
+		return failedUntil(outcome.RequeueAfter, runtime, err)
 	}
 	setConditions(runtime, runtimeVerdicts(runtime, components, outcome), v1alpha1.ConditionSchedulerReachable)
 	return reconcile.Result{RequeueAfter: outcome.RequeueAfter}, nil
@@ -236,6 +236,10 @@ func (r *seldonRuntimeReconciler) delete(ctx context.Context, runtime *v1alpha1.
 				otherConditions(runtime)...)
 			return reconcile.Result{}, nil
 		}
+	} else if done, err := r.engine.Resume(ctx, composition.Request{Owner: r.owner(runtime)}, orphans(runtime)); err != nil {
+		return failed(runtime, err)
+	} else if !done {
+		return reconcile.Result{RequeueAfter: recreationWait}, nil
 	}
 	r.engine.Forget(r.owner(runtime))
 	if older == "" {
