@@ -32,6 +32,7 @@ type Engine struct {
 	Now func() time.Time
 
 	ledger *ledger
+	scans  *scans
 	// typeConverter has the schemas of the kinds in client-go's scheme. They take
 	// some MiB, so it is made when it is first needed.
 	typeConverter func() managedfields.TypeConverter
@@ -50,7 +51,7 @@ func New(engine Engine) (*Engine, error) {
 			return nil, fmt.Errorf("kinds of children: %w", err)
 		}
 	}
-	engine.ledger = newLedger()
+	engine.ledger, engine.scans = newLedger(), &scans{}
 	engine.typeConverter = sync.OnceValue(func() managedfields.TypeConverter {
 		return applyconfigurations.NewTypeConverter(engine.Client.Scheme())
 	})

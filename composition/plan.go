@@ -51,6 +51,9 @@ const (
 	Unrendered Reason = "Unrendered"
 	// Paused: the owner asks for no writes.
 	Paused Reason = "Paused"
+	// PruneDisabled: an annotation keeps the orphan: [Policy.Domain]prune or
+	// kustomize.toolkit.fluxcd.io/prune with the value disabled.
+	PruneDisabled Reason = "PruneDisabled"
 	// Terminating: the object is being deleted and has to go first.
 	Terminating Reason = "Terminating"
 	// NotOwned: an object of that name exists and the owner does not control it.
@@ -280,6 +283,8 @@ func decideLeftover(s Situation, key Key, live *unstructured.Unstructured) Step 
 		step.Action, step.Reason = Retain, Terminating
 	case isClaim(key):
 		step.Action = Retain
+	case s.Policy.pruneDisabled(live):
+		step.Action, step.Reason = Retain, PruneDisabled
 	case s.Paused:
 		return step.hold(Paused, "")
 	}
