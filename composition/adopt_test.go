@@ -208,6 +208,30 @@ var _ = Describe("Adopting what another operator made", func() {
 		Expect(site.mustReconcile().Pruned).To(BeEmpty())
 	})
 
+	It("prunes no orphan that an annotation keeps, labelled or not", func() {
+		site.settle()
+		orphan := func(name string, labels, annotations map[string]string) {
+			service := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}
+			service.Namespace, service.Name, service.Labels, service.Annotations = site.owner.Namespace, name, labels, annotations
+			service.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(site.owner, corev1.SchemeGroupVersion.WithKind("ConfigMap"))}
+			Expect(admin.Create(site.ctx, service)).To(Succeed())
+		}
+		ours := map[string]string{policy.OwnerLabel(): "configmap"}
+		disabled := map[string]string{policy.Domain + "prune": "disabled"}
+		orphan("unlabelled", nil, disabled)
+		orphan("labelled", ours, disabled)
+		orphan("flux", ours, map[string]string{"kustomize.toolkit.fluxcd.io/prune": "disabled"})
+		orphan("enabled", ours, map[string]string{policy.Domain + "prune": "enabled"})
+		site.engine = newEngine()
+		outcome := site.refresh()
+		Expect(outcome.Pruned).To(HaveExactElements(site.key("", "Service", "enabled")))
+		Expect(outcome.Plan.Prunes).To(ContainElements(
+			HaveField("Reason", composition.PruneDisabled), HaveField("Reason", composition.PruneDisabled), HaveField("Reason", composition.PruneDisabled)))
+		for _, name := range []string{"unlabelled", "labelled", "flux"} {
+			Expect(site.exists(&corev1.Service{}, name)).To(BeTrue(), name)
+		}
+	})
+
 	It("is done again when the other operator was back for a while", func() {
 		site.predecessor()
 		site.settle()

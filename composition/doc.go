@@ -50,10 +50,10 @@
 // correctness needs: on a child's own metadata the owner's kind (a label), the
 // last value of a seeded field and the configuration that a workload was made
 // with, as digests; in its managedFields, that it is being adopted; in a
-// ControllerRevision, a StatefulSet that is made anew because its claims grow.
+// ControllerRevision, a StatefulSet that is recreated because its claims grow.
 //
 // What an operator needs besides get, list, watch, create, patch and delete of
 // its kinds of children, where StatefulSets with claim templates are among them:
-// list and patch of PersistentVolumeClaims, and get, create and delete of
+// list and patch of PersistentVolumeClaims, and get, list, create and delete of
 // ControllerRevisions.
 package composition

@@ -32,6 +32,7 @@ type Engine struct {
 	Now func() time.Time
 
 	ledger *ledger
+	scans  *scans
 	// typeConverter has the schemas of the kinds in client-go's scheme. They take
 	// some MiB, so it is made when it is first needed.
 	typeConverter func() managedfields.TypeConverter
@@ -50,7 +51,7 @@ func New(engine Engine) (*Engine, error) {
 			return nil, fmt.Errorf("kinds of children: %w", err)
 		}
 	}
-	engine.ledger = newLedger()
+	engine.ledger, engine.scans = newLedger(), &scans{}
 	engine.typeConverter = sync.OnceValue(func() managedfields.TypeConverter {
 		return applyconfigurations.NewTypeConverter(engine.Client.Scheme())
 	})
@@ -90,6 +91,10 @@ type Request struct {
 	// dashes. Workloads that are adopted may restart their pods as well once it is
 	// another than at the adoption.
 	Revision string
+	// BeforeRecreate is called before a StatefulSet is deleted to be recreated, in
+	// parallel for several. It makes the owner's deletion wait for [Engine.Resume] or
+	// [Engine.Teardown]; an error stops the recreation. nil: the owner waits anyway.
+	BeforeRecreate func(context.Context) error
 	// Configurations of other owners, whose readers among our workloads roll when
 	// they change.
 	Configurations Configurations
@@ -108,6 +113,8 @@ type Outcome struct {
 	// Removed are fields of others that were removed, because the apply
 	// configuration is invalid beside them.
 	Removed []RemovedFields
+	// Recreating: a StatefulSet was deleted to be recreated, and its backup still exists.
+	Recreating bool
 	// Unmatched are the patches that matched no object.
 	Unmatched []Patch
 	// RequeueAfter says when to look again without an event; zero for never.
@@ -150,28 +157,35 @@ func (e *RenderError) Unwrap() error { return e.Err }
 // joined, or those of reading. One that apierrors.IsConflict holds for says that
 // the cache was behind: trying again is all that it takes.
 func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error) {
+	recreated, err := e.resume(ctx, request, false)
+	if err != nil {
+		return Outcome{}, err
+	}
 	rendering, err := Render(e.Templates, request.Input, e.Policy.ownKey)
 	if err == nil {
 		err = e.checkKinds(rendering.Children)
 	}
 	if err != nil {
-		return Outcome{}, &RenderError{err}
+		err = &RenderError{err}
+		if failed := recreated.errors(); failed != nil {
+			err = errors.Join(err, failed)
+		}
+		return Outcome{RequeueAfter: recreated.retryAfter()}, err
 	}
 	seen, err := e.observe(ctx, request, rendering.Children)
 	if err != nil {
 		return Outcome{Unmatched: rendering.Unmatched}, err
 	}
+	recreated.addTo(seen.live)
 	account := e.ledger.account(request.Owner)
 	situation := Situation{
 		Owner: request.Owner, Children: rendering.Children, Live: seen.live, Policy: e.Policy,
 		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts, Revision: request.Revision, marks: account.marks, refused: account.refusals(e.now()), types: e.Client.Scheme(),
-	}
-	if !request.Paused {
-		err = e.finishRecreations(ctx, request.Owner, account, rendering.Children, seen.live)
+		recreated: recreated, beforeRecreate: request.BeforeRecreate,
 	}
 	situation.markRollouts(request.Configurations)
 	var outcome Outcome
-	if err == nil && !request.Paused {
+	if !request.Paused {
 		situation.Adopting, err = e.adoptAll(ctx, request, rendering.Children, seen.live)
 	}
 	if err == nil {
@@ -180,6 +194,11 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error
 		outcome.Children = childrenOf(situation)
 	}
 	outcome.Unmatched = rendering.Unmatched
+	outcome.Recreating = account.backups.Len() > 0
+	err = errors.Join(err, recreated.transient())
+	if outcome.RequeueAfter == 0 {
+		outcome.RequeueAfter = recreated.retryAfter()
+	}
 	if seen.behind && (outcome.RequeueAfter == 0 || outcome.RequeueAfter > cacheLag) {
 		outcome.RequeueAfter = cacheLag
 	}

@@ -56,7 +56,7 @@ func (e *Engine) execute(ctx context.Context, situation Situation, account *acco
 	rejected := sets.New[reference]()
 	for _, steps := range byWave(plan.Steps) {
 		transient := false
-		for i, result := range e.applyWave(ctx, steps, account, rejected) {
+		for i, result := range e.applyWave(ctx, situation, steps, account, rejected) {
 			e.remember(account, result)
 			result.step.warnOfContention(account.marks[result.step.Key], e.now())
 			steps[i] = result.step
@@ -168,7 +168,7 @@ func (s *Step) warnOfContention(m mark, now time.Time) {
 // applyWave executes the steps of a wave in parallel, up to maxParallel. It reads the
 // account and leaves writing to the caller. A step that refers to a rejected child
 // is blocked.
-func (e *Engine) applyWave(ctx context.Context, steps []Step, account *account, rejected sets.Set[reference]) []result {
+func (e *Engine) applyWave(ctx context.Context, situation Situation, steps []Step, account *account, rejected sets.Set[reference]) []result {
 	results := make([]result, len(steps))
 	group := errgroup.Group{}
 	group.SetLimit(maxParallel)
@@ -184,7 +184,7 @@ func (e *Engine) applyWave(ctx context.Context, steps []Step, account *account, 
 		}
 		mark := account.marks[step.Key]
 		group.Go(func() error {
-			results[i] = e.carryOut(ctx, step, mark)
+			results[i] = e.carryOut(ctx, step, mark, situation.beforeRecreate)
 			if err := results[i].err; err != nil {
 				results[i].err = &ChildError{step.Key, err}
 			}
@@ -196,7 +196,7 @@ func (e *Engine) applyWave(ctx context.Context, steps []Step, account *account, 
 }
 
 // carryOut executes one step that writes.
-func (e *Engine) carryOut(ctx context.Context, step Step, mark mark) result {
+func (e *Engine) carryOut(ctx context.Context, step Step, mark mark, before func(context.Context) error) result {
 	var rival string
 	if step.Reason == Drifted {
 		if message, waits := mark.waitsForRemoval(step.Key, e.now()); waits {
@@ -208,7 +208,7 @@ func (e *Engine) carryOut(ctx context.Context, step Step, mark mark) result {
 		}
 	}
 	if step.Action == Recreate {
-		return e.recreate(ctx, step)
+		return e.recreate(ctx, step, before)
 	}
 	if step.Verify {
 		settled, err := e.verify(ctx, step)
@@ -354,7 +354,7 @@ func (e *Engine) remember(account *account, result result) {
 	step, manager := result.step, e.Policy.Manager
 	switch {
 	case step.Action == Recreate:
-		delete(account.unnoted, step.Key)
+		account.backups = sets.New(account.backups.UnsortedList()...).Insert(backupName(step.Key.Name))
 		delete(account.marks, step.Key)
 	case step.Reason == Absent && apierrors.IsConflict(result.err):
 		account.taken[step.Key] = true

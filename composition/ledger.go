@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -54,7 +55,6 @@ func (l *ledger) account(owner Owner) *account {
 			deleted: map[Key]types.UID{},
 			foreign: map[Key]sighting{},
 			taken:   map[Key]bool{},
-			unnoted: map[Key]bool{},
 		}
 	}
 	return l.owners[key]
@@ -80,8 +80,9 @@ type account struct {
 	// leftovers are objects outside the cache that the owner controls and that
 	// were not rendered at first contact; nil before that.
 	leftovers map[Key]*unstructured.Unstructured
-	// unnoted are the StatefulSets that are known not to be noted for recreation.
-	unnoted map[Key]bool
+	// backups are the names of the backups of StatefulSets that are recreated; nil
+	// before they were listed.
+	backups sets.Set[string]
 }
 
 // sighting is the identity of an object and when it was read.
@@ -277,9 +278,7 @@ func (a *account) tidy(plan Plan) {
 	unknown := func(key Key) bool { return !known[key] }
 	maps.DeleteFunc(a.marks, func(key Key, _ mark) bool { return unknown(key) })
 	maps.DeleteFunc(a.foreign, func(key Key, _ sighting) bool { return unknown(key) })
-	for _, keys := range []map[Key]bool{a.unnoted, a.taken} {
-		maps.DeleteFunc(keys, func(key Key, _ bool) bool { return unknown(key) })
-	}
+	maps.DeleteFunc(a.taken, func(key Key, _ bool) bool { return unknown(key) })
 }
 
 func markOf(desired digest, live *unstructured.Unstructured, manager string) mark {

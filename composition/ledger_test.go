@@ -62,14 +62,13 @@ func TestTidy(t *testing.T) {
 	key := KeyOf(live)
 	account.found(key, digest{1}, live, testPolicy.Manager)
 	account.foreign[key] = sighting{}
-	account.unnoted[key] = true
 	account.taken[key] = true
 	account.tidy(Plan{Steps: []Step{{Key: key}}})
-	if len(account.marks)+len(account.foreign)+len(account.unnoted)+len(account.taken) != 4 {
+	if len(account.marks)+len(account.foreign)+len(account.taken) != 3 {
 		t.Error("what a plan speaks of is forgotten")
 	}
 	account.tidy(Plan{})
-	if len(account.marks)+len(account.foreign)+len(account.unnoted)+len(account.taken) != 0 {
+	if len(account.marks)+len(account.foreign)+len(account.taken) != 0 {
 		t.Error("what no plan speaks of is remembered")
 	}
 }
@@ -77,13 +76,13 @@ func TestTidy(t *testing.T) {
 func TestForget(t *testing.T) {
 	ledger := newLedger()
 	owner := Owner{GroupVersionKind: schema.GroupVersionKind{Kind: "Owner"}, Namespace: "team", Name: "owner", UID: "1"}
-	ledger.account(owner).unnoted[Key{}] = true
-	if len(ledger.account(owner).unnoted) != 1 {
+	ledger.account(owner).taken[Key{}] = true
+	if len(ledger.account(owner).taken) != 1 {
 		t.Error("an account is another each time")
 	}
 	other := owner
 	other.UID = "2"
-	if len(ledger.account(other).unnoted) != 0 {
+	if len(ledger.account(other).taken) != 0 {
 		t.Error("an owner is taken for another one of its name")
 	}
 	other.Kind = "Other"

@@ -4,16 +4,15 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -42,6 +41,7 @@ type observation struct {
 // observe finds what is live. It reads the cache, and the API server only for
 // what the cache cannot know.
 func (e *Engine) observe(ctx context.Context, request Request, children []Child) (observation, error) {
+	e.scans.expire(e.now())
 	owner := request.Owner
 	live, err := e.Children(ctx, owner)
 	if err != nil {
@@ -58,11 +58,6 @@ func (e *Engine) observe(ctx context.Context, request Request, children []Child)
 	case account.leftovers != nil:
 	case request.NewOwner:
 		account.leftovers = map[Key]*unstructured.Unstructured{}
-		for key := range wanted {
-			if key.Kind == "StatefulSet" {
-				account.unnoted[key] = true
-			}
-		}
 	default:
 		if err := e.contact(ctx, owner, account, wanted, live); err != nil {
 			return observation{}, err
@@ -107,18 +102,10 @@ func (e *Engine) listOwned(ctx context.Context, owner Owner, kind Kind, live map
 	})
 }
 
-// contactPage bounds what a namespace with very many objects costs in memory.
-const contactPage = 500
-
 // contact finds, once, what the cache cannot show: the objects of our kinds
 // without our label that owner controls, or that have the name of a child. They
 // are leftovers and predecessors from before the engine ran.
 func (e *Engine) contact(ctx context.Context, owner Owner, account *account, wanted map[Key]bool, live map[Key]*unstructured.Unstructured) error {
-	requirement, err := labels.NewRequirement(e.Policy.OwnerLabel(), selection.DoesNotExist, nil)
-	if err != nil {
-		return fmt.Errorf("select objects without label %s: %w", e.Policy.OwnerLabel(), err)
-	}
-	unlabelled := client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*requirement)}
 	leftovers := map[Key]*unstructured.Unstructured{}
 	for _, kind := range e.Kinds {
 		if kind.Unfiltered {
@@ -128,29 +115,24 @@ func (e *Engine) contact(ctx context.Context, owner Owner, account *account, wan
 		if err != nil {
 			return err
 		}
-		list := &metav1.PartialObjectMetadataList{}
-		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-		for more := true; more; more = list.Continue != "" {
-			err := e.Live.List(ctx, list, client.InNamespace(owner.Namespace), unlabelled, client.Limit(contactPage), client.Continue(list.Continue))
-			if err != nil {
-				return fmt.Errorf("list %s objects of %s that are not labelled yet: %w", gvk.Kind, owner.Namespace, err)
-			}
-			for i := range list.Items {
-				key := Key{gvk, list.Items[i].Namespace, list.Items[i].Name}
-				switch {
-				case live[key] != nil:
-				case wanted[key]:
-					account.taken[key] = true
-					object, err := e.getLive(ctx, key)
-					if err != nil {
-						return err
-					}
-					if object != nil {
-						live[key] = object
-					}
-				case owner.controls(&list.Items[i]):
-					leftovers[key] = identity(key, &list.Items[i])
+		unlabelled, err := e.scans.unlabelled(ctx, e, gvk, owner.Namespace)
+		if err != nil {
+			return err
+		}
+		for key, stub := range unlabelled {
+			switch {
+			case live[key] != nil:
+			case wanted[key]:
+				account.taken[key] = true
+				object, err := e.getLive(ctx, key)
+				if err != nil {
+					return err
 				}
+				if object != nil {
+					live[key] = object
+				}
+			case owner.controls(stub):
+				leftovers[key] = stub
 			}
 		}
 	}
@@ -195,6 +177,11 @@ func identity(key Key, object metav1.Object) *unstructured.Unstructured {
 	stub.SetResourceVersion(object.GetResourceVersion())
 	stub.SetOwnerReferences(object.GetOwnerReferences())
 	stub.SetFinalizers(object.GetFinalizers())
+	for name, value := range object.GetAnnotations() {
+		if strings.HasSuffix(name, "/prune") {
+			setField(stub.Object, value, "metadata", "annotations", name)
+		}
+	}
 	stub.SetDeletionTimestamp(object.GetDeletionTimestamp())
 	return stub
 }

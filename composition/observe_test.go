@@ -198,7 +198,7 @@ var _ = Describe("What the cache cannot show", func() {
 		site.settle()
 		site.engine = newEngine()
 		Expect(requests.during(func() { site.mustReconcile() })).To(And(
-			HaveLen(len(kinds)+1), HaveEach(HavePrefix("GET ")), ContainElement(HaveSuffix("/controllerrevisions/depot-recreation"))))
+			HaveLen(len(kinds)+1), HaveEach(HavePrefix("GET ")), ContainElement(HaveSuffix("/controllerrevisions"))))
 		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
 	})
 
@@ -238,6 +238,28 @@ var _ = Describe("What the cache cannot show", func() {
 		service := &corev1.Service{}
 		site.get(service, "shop")
 		Expect(service.Labels).To(HaveKey(policy.OwnerLabel()))
+	})
+
+	It("is listed once for the owners of a namespace, and again later", func() {
+		site := newInstance()
+		lists := func(do func()) int {
+			return len(slices.DeleteFunc(requests.during(do), func(entry string) bool {
+				return entry != "GET /api/v1/namespaces/"+site.owner.Namespace+"/services"
+			}))
+		}
+		other := site.request
+		other.Owner.UID, other.Owner.Name = "another", "another"
+		other.Input.Frames = nil
+		scan := func() {
+			_, err := site.engine.Reconcile(site.ctx, other)
+			Expect(err).NotTo(HaveOccurred())
+		}
+		Expect(lists(func() { site.settle() })).To(Equal(1))
+		Expect(lists(scan)).To(BeZero())
+		later := time.Now().Add(time.Minute)
+		site.engine.Now = func() time.Time { return later }
+		other.Owner.UID = "third"
+		Expect(lists(scan)).To(Equal(1))
 	})
 
 	It("is refused as a kind of child when the engine was not told of it", func() {

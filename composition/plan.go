@@ -2,6 +2,7 @@ package composition
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,6 +51,9 @@ const (
 	Unrendered Reason = "Unrendered"
 	// Paused: the owner asks for no writes.
 	Paused Reason = "Paused"
+	// PruneDisabled: an annotation keeps the orphan: [Policy.Domain]prune or
+	// kustomize.toolkit.fluxcd.io/prune with the value disabled.
+	PruneDisabled Reason = "PruneDisabled"
 	// Terminating: the object is being deleted and has to go first.
 	Terminating Reason = "Terminating"
 	// NotOwned: an object of that name exists and the owner does not control it.
@@ -64,6 +68,9 @@ const (
 	InUse Reason = "InUse"
 	// DependencyRejected: the API server rejects a child that this one refers to.
 	DependencyRejected Reason = "DependencyRejected"
+	// RecreationFailed: the StatefulSet was deleted to grow its volume claims, and the
+	// API server does not accept it again.
+	RecreationFailed Reason = "RecreationFailed"
 	// ClaimsGrown: only the volume claims' sizes differ, and they only grow.
 	ClaimsGrown Reason = "ClaimsGrown"
 )
@@ -146,6 +153,10 @@ type Situation struct {
 	marks map[Key]mark
 	// refused are the claims that could not grow a moment ago.
 	refused map[Key]refusal
+	// recreated are the StatefulSets that have a backup.
+	recreated recreations
+	// beforeRecreate: see [Request].
+	beforeRecreate func(context.Context) error
 	// types are the Go types of the children's kinds; nil for the built-in ones.
 	types *runtime.Scheme
 }
@@ -163,6 +174,11 @@ func MakePlan(situation Situation) Plan {
 			plan.Prunes = append(plan.Prunes, decideLeftover(situation, key, live))
 		}
 	}
+	for key, recreation := range situation.recreated {
+		if !rendered[key] && recreation.err != nil {
+			plan.Prunes = append(plan.Prunes, Step{Key: key}.hold(RecreationFailed, recreation.err.Error()))
+		}
+	}
 	slices.SortFunc(plan.Prunes, func(a, b Step) int { return compareReverse(a.Key, b.Key) })
 	return plan
 }
@@ -174,6 +190,9 @@ func decide(s Situation, child Child) Step {
 		if reason, message, held := obstacle(s, step.Key, step.Live); held {
 			return step.hold(reason, message)
 		}
+	}
+	if err := s.recreated[step.Key].err; err != nil {
+		return step.hold(RecreationFailed, err.Error())
 	}
 	if s.Paused {
 		return step.hold(Paused, "")
@@ -264,6 +283,8 @@ func decideLeftover(s Situation, key Key, live *unstructured.Unstructured) Step 
 		step.Action, step.Reason = Retain, Terminating
 	case isClaim(key):
 		step.Action = Retain
+	case s.Policy.pruneDisabled(live):
+		step.Action, step.Reason = Retain, PruneDisabled
 	case s.Paused:
 		return step.hold(Paused, "")
 	}

@@ -45,6 +45,12 @@ func (p Policy) adoptedAnnotation() string { return p.Domain + "config-adopted" 
 // rollAnnotation is the mark on a pod template that rolls its pods.
 func (p Policy) rollAnnotation() string { return p.Domain + "config-digest" }
 
+// pruneDisabled reports whether an annotation keeps an orphan from being pruned.
+func (p Policy) pruneDisabled(live *unstructured.Unstructured) bool {
+	annotations := live.GetAnnotations()
+	return annotations[p.Domain+"prune"] == "disabled" || annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
+}
+
 // labels are those that children of owner carry.
 func (p Policy) labels(owner Owner) map[string]string {
 	return map[string]string{p.OwnerLabel(): strings.ToLower(owner.Kind)}

@@ -5,72 +5,91 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // A StatefulSet's claim templates are immutable, and growing them does not grow
-// the claims made from them. So claims grow in steps, each of which is taken up
-// again after a stop: ask the API server whether every claim may grow; grow them
-// all; note down the StatefulSet; delete it and leave its pods; when it is gone,
-// make it again as it was, but for the claim templates.
+// the claims made from them. So claims grow in steps, each of which is resumed
+// after a stop: ask the API server whether every claim may grow; grow them all;
+// back up the StatefulSet; delete it and leave its pods; when it does not exist any
+// more, recreate it as it was, but for the claim templates.
 //
 // As it was: with the replicas that an autoscaler has set, and with what others
 // put into its pod template, since its pods would be restarted without. The
-// rendering knows none of that, so it is noted down in the cluster, in a
-// ControllerRevision that the owner controls.
+// rendering knows none of that, so the backup is in the cluster, in a
+// ControllerRevision that the owner controls. Until it is deleted, the pods may have
+// no controller: what is begun is finished before anything else is done for the
+// owner, whether it can be rendered or not, paused or being deleted.
 
-// noteName is the name of the ControllerRevision for a StatefulSet.
-func noteName(set Key) string { return set.Name + "-recreation" }
+// backupName is the name of the ControllerRevision with the backup of a StatefulSet.
+func backupName(set string) string { return set + "-recreate-backup" }
 
-// recreate grows the claims and deletes the StatefulSet. What follows waits until
-// it is gone; see [Engine.finishRecreations].
-func (e *Engine) recreate(ctx context.Context, step Step) result {
+// backupLabel holds the owner's UID.
+func (p Policy) backupLabel() string { return p.Domain + "recreate-backup-for" }
+
+// recreate grows the claims and deletes the StatefulSet. The rest waits until it does
+// not exist any more; see [Engine.resume].
+func (e *Engine) recreate(ctx context.Context, step Step, before func(context.Context) error) result {
 	err := e.growClaims(ctx, step)
 	if mismatch := (*MismatchError)(nil); errors.As(err, &mismatch) {
-		return result{step: step.hold(Blocked, immutableMessage(step.Key, mismatch.Error())), live: step.Live}
+		return result{step: step.hold(Blocked, fmt.Sprintf("%s: %v", step.Key, mismatch)), live: step.Live}
+	}
+	if err == nil && before != nil {
+		err = before(ctx)
 	}
 	if err == nil {
-		err = retry.RetryOnConflict(retry.DefaultRetry, func() error { return e.noteAndDelete(ctx, step) })
+		err = retry.RetryOnConflict(retry.DefaultRetry, func() error { return e.backUpAndDelete(ctx, step) })
 	}
 	return result{step: step, live: step.Live, wrote: err == nil, err: err}
 }
 
-// noteAndDelete notes down the StatefulSet as it is and deletes just that.
-func (e *Engine) noteAndDelete(ctx context.Context, step Step) error {
+// backUpAndDelete backs up the StatefulSet as it is, but for its claim templates, and
+// deletes just that.
+func (e *Engine) backUpAndDelete(ctx context.Context, step Step) error {
 	// Not from the cache, which trims managedFields.
 	live, err := e.getLive(ctx, step.Key)
 	if err != nil || live == nil || live.GetUID() != step.uid() || live.GetDeletionTimestamp() != nil {
 		return err
 	}
-	unstructured.RemoveNestedField(live.Object, "status")
-	content, err := json.Marshal(live)
+	kept := live.DeepCopy()
+	unstructured.RemoveNestedField(kept.Object, "status")
+	if claimsOnlyGrow(step.Object, live) {
+		grown, _, _ := unstructured.NestedFieldCopy(step.Object.Object, claimTemplates...)
+		_ = unstructured.SetNestedField(kept.Object, grown, claimTemplates...)
+	}
+	content, err := json.Marshal(kept)
 	if err != nil {
 		return err
 	}
-	note := &appsv1.ControllerRevision{
+	owner := step.Object.GetOwnerReferences()
+	backup := &appsv1.ControllerRevision{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: step.Key.Namespace, Name: noteName(step.Key),
-			OwnerReferences: step.Object.GetOwnerReferences(),
+			Namespace: step.Key.Namespace, Name: backupName(step.Key.Name), OwnerReferences: owner,
+			Labels: map[string]string{e.Policy.OwnerLabel(): step.Object.GetLabels()[e.Policy.OwnerLabel()], e.Policy.backupLabel(): string(owner[0].UID)},
 		},
 		Data: runtime.RawExtension{Raw: content},
 	}
-	err = e.Client.Create(ctx, note, client.FieldOwner(e.Policy.Manager))
+	err = e.Client.Create(ctx, backup, client.FieldOwner(e.Policy.Manager))
 	if apierrors.IsAlreadyExists(err) {
-		// Of a try that went no further. Its data cannot be changed.
-		if err = e.dropNote(ctx, step.Key); err == nil {
-			err = e.Client.Create(ctx, note, client.FieldOwner(e.Policy.Manager))
+		// Of a try that ended before the deletion. Its data cannot be changed.
+		if err = e.dropBackup(ctx, step.Key.Namespace, backup.Name); err == nil {
+			err = e.Client.Create(ctx, backup, client.FieldOwner(e.Policy.Manager))
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("note down %s: %w", step.Key, err)
+		return fmt.Errorf("back up %s: %w", step.Key, err)
 	}
 	uid, version := live.GetUID(), live.GetResourceVersion()
 	err = e.Client.Delete(ctx, live, client.PropagationPolicy(metav1.DeletePropagationOrphan),
@@ -81,83 +100,172 @@ func (e *Engine) noteAndDelete(ctx context.Context, step Step) error {
 	return nil
 }
 
-// finishRecreations makes the noted StatefulSets among the children again that
-// are gone, and adds them to live.
-func (e *Engine) finishRecreations(ctx context.Context, owner Owner, account *account, children []Child, live map[Key]*unstructured.Unstructured) error {
+// recreation is what became of a StatefulSet that has a backup.
+type recreation struct {
+	// live is the StatefulSet; nil if it does not exist.
+	live *unstructured.Unstructured
+	// err is a [*ChildError] that names the pods and the backup; nil if there is none.
+	err error
+}
+
+// recreations are by the StatefulSet's key.
+type recreations map[Key]recreation
+
+func (r recreations) errors() error {
 	var errs []error
-	for _, child := range children {
-		key := child.Key()
-		_, claims, _ := unstructured.NestedFieldNoCopy(child.Object.Object, claimTemplates...)
-		if !claims || account.unnoted[key] || live[key] != nil && !e.Policy.adoptable(live[key], owner) {
-			continue
-		}
-		again, err := e.finishRecreation(ctx, owner, child, live[key])
-		if err != nil {
-			errs = append(errs, &ChildError{key, fmt.Errorf("make it again: %w", err)})
-			continue
-		}
-		if again != nil {
-			live[key] = again
-		}
-		account.unnoted[key] = again == nil || again.GetDeletionTimestamp() == nil
+	for _, each := range r {
+		errs = append(errs, each.err)
 	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 	return errors.Join(errs...)
 }
 
-// finishRecreation makes one StatefulSet again, if there is a note of it, and
-// gives it back.
-func (e *Engine) finishRecreation(ctx context.Context, owner Owner, child Child, live *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	key := child.Key()
-	note := &appsv1.ControllerRevision{}
-	err := e.Live.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: noteName(key)}, note)
-	if apierrors.IsNotFound(err) || err == nil && !owner.controls(note) {
-		return live, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	noted := &unstructured.Unstructured{}
-	if err := noted.UnmarshalJSON(note.Data.Raw); err != nil {
-		return nil, fmt.Errorf("read ControllerRevision %s: %w", note.Name, err)
-	}
-	if live != nil && live.GetUID() == noted.GetUID() {
-		// Stopped before the deletion, or the cache is behind it.
-		live, err = e.getLive(ctx, key)
-		if err != nil || live != nil && live.GetDeletionTimestamp() != nil {
-			return live, err
-		}
-	}
-	if live == nil {
-		if live, err = e.makeAgain(ctx, child, noted); err != nil {
-			return nil, err
-		}
-	}
-	if live.GetUID() != noted.GetUID() {
-		if live, err = e.handBack(ctx, key, noted); err != nil {
-			return nil, err
-		}
-	}
-	return live, e.dropNote(ctx, key)
+// transient are the errors that trying again may remove.
+func (r recreations) transient() error {
+	passing := maps.Clone(r)
+	maps.DeleteFunc(passing, func(_ Key, each recreation) bool {
+		return isRejection(each.err) || errors.Is(each.err, errNameTaken)
+	})
+	return passing.errors()
 }
 
-// makeAgain makes the noted object with the child's claim templates.
-func (e *Engine) makeAgain(ctx context.Context, child Child, noted *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	object := noted.DeepCopy()
-	if claimsOnlyGrow(child.Object, noted) {
-		grown, _, _ := unstructured.NestedFieldCopy(child.Object.Object, claimTemplates...)
-		_ = unstructured.SetNestedField(object.Object, grown, claimTemplates...)
+// retryAfter is when to try again what failed; zero for never.
+func (r recreations) retryAfter() time.Duration {
+	if r.errors() == nil {
+		return 0
 	}
-	for _, field := range []string{"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"} {
+	return heldRetry
+}
+
+// addTo replaces what the cache shows of the StatefulSets by what is live.
+func (r recreations) addTo(live map[Key]*unstructured.Unstructured) {
+	for key, each := range r {
+		if each.live != nil {
+			live[key] = each.live
+		} else {
+			delete(live, key)
+		}
+	}
+}
+
+// Resume recreates the StatefulSets of request's owner that were deleted to grow their
+// volume claims; of the request, Owner and NewOwner count. [Engine.Reconcile] and [Engine.Teardown] do that first; call Resume for an
+// owner that is not reconciled, because it has no input, or is being deleted, say.
+// With orphans the StatefulSets get no owner. The errors, joined, are [*ChildError]s,
+// or those of reading; try again until there is none. done reports whether no backup
+// is left.
+func (e *Engine) Resume(ctx context.Context, request Request, orphans bool) (done bool, err error) {
+	found, err := e.resume(ctx, request, orphans)
+	if err != nil {
+		return false, err
+	}
+	return len(e.ledger.account(request.Owner).backups) == 0, found.errors()
+}
+
+// resume is [Engine.Resume].
+func (e *Engine) resume(ctx context.Context, request Request, orphans bool) (recreations, error) {
+	owner := request.Owner
+	account := e.ledger.account(owner)
+	if account.backups == nil && !request.NewOwner {
+		list := &appsv1.ControllerRevisionList{}
+		err := e.Live.List(ctx, list, client.InNamespace(owner.Namespace), client.MatchingLabels{e.Policy.backupLabel(): string(owner.UID)})
+		if err != nil {
+			return nil, fmt.Errorf("list backups of StatefulSets: %w", err)
+		}
+		account.backups = sets.New[string]()
+		for i := range list.Items {
+			account.backups.Insert(list.Items[i].Name)
+		}
+	}
+	found := recreations{}
+	for _, name := range sets.List(account.backups) {
+		key, live, done, err := e.recreateFrom(ctx, owner, name, orphans)
+		if err != nil && key == (Key{}) {
+			return nil, err
+		}
+		if done {
+			account.backups.Delete(name)
+		}
+		if key != (Key{}) {
+			found[key] = recreation{live, err}
+		}
+	}
+	return found, nil
+}
+
+// errNameTaken says that somebody else has made a StatefulSet of that name meanwhile.
+var errNameTaken = errors.New("a StatefulSet of that name exists that has another owner")
+
+// recreateFrom recreates one StatefulSet from its backup, and returns what is live.
+// It is done once the backup is deleted. key is empty if there is no backup.
+func (e *Engine) recreateFrom(ctx context.Context, owner Owner, name string, orphans bool) (key Key, live *unstructured.Unstructured, done bool, err error) {
+	backup := &appsv1.ControllerRevision{}
+	err = e.Live.Get(ctx, client.ObjectKey{Namespace: owner.Namespace, Name: name}, backup)
+	if apierrors.IsNotFound(err) || err == nil && !owner.controls(backup) {
+		return Key{}, nil, true, nil
+	}
+	kept := &unstructured.Unstructured{}
+	if err == nil {
+		err = kept.UnmarshalJSON(backup.Data.Raw)
+	}
+	if err != nil {
+		return Key{}, nil, false, fmt.Errorf("read ControllerRevision %s/%s: %w", owner.Namespace, name, err)
+	}
+	key = KeyOf(kept)
+	live, err = e.getLive(ctx, key)
+	if err == nil && live == nil {
+		live, err = e.createFrom(ctx, kept, orphans)
+	}
+	switch {
+	case err != nil:
+	case live.GetDeletionTimestamp() != nil:
+		return key, live, false, nil
+	case live.GetUID() == kept.GetUID(): // stopped before the deletion
+	case !orphans && !owner.controls(live):
+		err = errNameTaken
+	default:
+		live, err = e.handBack(ctx, key, kept)
+	}
+	if err == nil {
+		err = e.dropBackup(ctx, owner.Namespace, name)
+	}
+	if err != nil {
+		return key, nil, false, &ChildError{key, fmt.Errorf(
+			"it was deleted to grow its volume claims and cannot be recreated: %w; its %s run without it; correct the cause, or delete its backup, ControllerRevision %s, to give it up",
+			err, podsOf(kept), name)}
+	}
+	return key, live, true, nil
+}
+
+// podsOf names the pods of a StatefulSet: `pods web-0 to web-2`.
+func podsOf(set *unstructured.Unstructured) string {
+	count, found, _ := unstructured.NestedInt64(set.Object, replicas...)
+	if !found {
+		count = 1
+	}
+	start, _, _ := unstructured.NestedInt64(set.Object, "spec", "ordinals", "start")
+	return fmt.Sprintf("pods %s-%d to %s-%d", set.GetName(), start, set.GetName(), start+max(count, 1)-1)
+}
+
+// createFrom creates a StatefulSet as it was kept. It does not take over one that
+// was made meanwhile: that is a conflict.
+func (e *Engine) createFrom(ctx context.Context, kept *unstructured.Unstructured, orphans bool) (*unstructured.Unstructured, error) {
+	object := kept.DeepCopy()
+	for _, field := range []string{"uid", "generation", "creationTimestamp", "managedFields"} {
 		unstructured.RemoveNestedField(object.Object, "metadata", field)
 	}
-	err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(e.Policy.Manager), client.ForceOwnership)
+	object.SetResourceVersion(noVersion)
+	if orphans {
+		object.SetOwnerReferences(nil)
+	}
+	err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(e.Policy.Manager))
 	return object, err
 }
 
 // handBack gives the fields of an object that was made again to their previous
 // owners. Without it they would be ours, and our next apply would remove those
 // that we do not send.
-func (e *Engine) handBack(ctx context.Context, key Key, noted *unstructured.Unstructured) (again *unstructured.Unstructured, err error) {
+func (e *Engine) handBack(ctx context.Context, key Key, kept *unstructured.Unstructured) (again *unstructured.Unstructured, err error) {
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		live, err := e.getLive(ctx, key)
 		if err != nil {
@@ -167,7 +275,7 @@ func (e *Engine) handBack(ctx context.Context, key Key, noted *unstructured.Unst
 			return fmt.Errorf("%s is gone", key)
 		}
 		entries := slices.DeleteFunc(live.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool { return isApplied(entry, e.Policy.Manager) })
-		for _, entry := range noted.GetManagedFields() {
+		for _, entry := range kept.GetManagedFields() {
 			// As `kubectl scale` is known: its ownership counts as any other's.
 			if entry.Subresource != "status" {
 				entries = append(entries, entry)
@@ -184,11 +292,11 @@ func (e *Engine) handBack(ctx context.Context, key Key, noted *unstructured.Unst
 	return again, err
 }
 
-// dropNote deletes the note of a StatefulSet.
-func (e *Engine) dropNote(ctx context.Context, set Key) error {
-	note := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: set.Namespace, Name: noteName(set)}}
-	if err := e.Client.Delete(ctx, note); err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("delete ControllerRevision %s/%s: %w", note.Namespace, note.Name, err)
+// dropBackup deletes a backup.
+func (e *Engine) dropBackup(ctx context.Context, namespace, name string) error {
+	backup := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	if err := e.Client.Delete(ctx, backup); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete ControllerRevision %s/%s: %w", namespace, name, err)
 	}
 	return nil
 }

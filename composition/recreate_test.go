@@ -1,6 +1,8 @@
 package composition_test
 
 import (
+	"context"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -41,7 +43,9 @@ var _ = Describe("Claims that grow", func() {
 		Expect(admin.List(site.ctx, list, client.InNamespace(site.owner.Namespace))).To(Succeed())
 		var uids []string
 		for _, pod := range list.Items {
-			uids = append(uids, pod.Name+" "+string(pod.UID))
+			if strings.HasPrefix(pod.Name, "depot-") {
+				uids = append(uids, pod.Name+" "+string(pod.UID))
+			}
 		}
 		return uids
 	}
@@ -122,6 +126,134 @@ var _ = Describe("Claims that grow", func() {
 			site.cached()
 		})
 		Expect(site.depot().Annotations).To(HaveKey("example.org/theirs"))
+	})
+
+	Describe("while their StatefulSet does not exist", func() {
+		const backup = "depot-recreate-backup"
+		var before *appsv1.StatefulSet
+		var pods []string
+
+		BeforeEach(func() {
+			before, pods = site.depot(), podUIDs()
+			site.request.Input.Frames[0].Values["size"] = "2Gi"
+			Expect(site.mustReconcile().Recreating).To(BeTrue())
+			Eventually(func() bool { return site.exists(&appsv1.StatefulSet{}, "depot") }).Should(BeFalse())
+			site.engine = newEngine()
+		})
+		recreated := func() {
+			GinkgoHelper()
+			after := site.depot()
+			Expect(after.UID).NotTo(Equal(before.UID))
+			Expect(after.Spec.Template).To(Equal(before.Spec.Template))
+			Expect(after.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests.Storage().String()).To(Equal("2Gi"))
+			Expect(podUIDs()).To(Equal(pods))
+			Expect(site.exists(&appsv1.ControllerRevision{}, backup)).To(BeFalse())
+		}
+		noPods := func() {
+			GinkgoHelper()
+			Eventually(podUIDs).Should(BeEmpty())
+			Expect(site.exists(&appsv1.StatefulSet{}, "depot")).To(BeFalse())
+			Expect(site.exists(&appsv1.ControllerRevision{}, backup)).To(BeFalse())
+		}
+
+		It("get it back when the owner is paused", func() {
+			site.request.Paused = true
+			Expect(site.mustReconcile().Recreating).To(BeFalse())
+			recreated()
+		})
+
+		It("get it back when the owner cannot be rendered", func() {
+			site.request.Input.Frames = append(site.request.Input.Frames, composition.Frame{Template: "no such template"})
+			_, err := site.reconcile()
+			Expect(err).To(MatchError(ContainSubstring("no such template")))
+			recreated()
+		})
+
+		It("get it back when the owner has no input", func() {
+			Expect(site.engine.Resume(site.ctx, site.request, false)).To(BeTrue())
+			recreated()
+			Expect(metav1.IsControlledBy(site.depot(), site.owner)).To(BeTrue())
+		})
+
+		It("get it back without owner when the owner is deleted without its children", func() {
+			Expect(site.engine.Resume(site.ctx, site.request, true)).To(BeTrue())
+			recreated()
+			Expect(site.depot().OwnerReferences).To(BeEmpty())
+		})
+
+		It("are deleted with it when the child is disabled", func() {
+			site.request.Input.Frames[0] = composition.Frame{Template: "kiosk"}
+			Eventually(func() []composition.Key { return site.refresh().Pruned }).Should(ContainElement(site.key("apps", "StatefulSet", "depot")))
+			noPods()
+		})
+
+		It("are deleted with it when the owner is being deleted", func() {
+			Eventually(func() ([]composition.Key, error) { return site.engine.Teardown(site.ctx, site.request.Owner) }).Should(BeEmpty())
+			noPods()
+		})
+
+		It("keep their backup while the API server rejects it, and the rest is applied", func() {
+			quota := &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/statefulsets.apps": quantityOf("0")}}}
+			quota.Namespace, quota.Name = site.owner.Namespace, "none"
+			Expect(admin.Create(site.ctx, quota)).To(Succeed())
+			Eventually(func() corev1.ResourceList { site.get(quota, "none"); return quota.Status.Hard }).ShouldNot(BeEmpty())
+
+			site.request.Input.Frames[0].Values["stock"] = "2"
+			outcome := site.mustReconcile()
+			Expect(outcome.Held()).To(HaveExactElements(And(
+				HaveField("Reason", composition.RecreationFailed),
+				HaveField("Message", And(ContainSubstring("exceeded quota"), ContainSubstring("pods depot-0 to depot-1"), ContainSubstring("ControllerRevision "+backup))))))
+			Expect(outcome.Applied).To(HaveExactElements(HaveField("Kind", "ConfigMap")))
+			Expect(outcome.Recreating).To(BeTrue())
+			Expect(outcome.RequeueAfter).To(BeNumerically(">", 0))
+
+			By("naming it as well while the child is disabled, the owner cannot be rendered or is being deleted")
+			disabled := site.request
+			disabled.Input.Frames = []composition.Frame{{Template: "kiosk"}}
+			outcome, err := site.engine.Reconcile(site.ctx, disabled)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(outcome.Held()).To(HaveExactElements(HaveField("Reason", composition.RecreationFailed)))
+			disabled.Input.Frames = []composition.Frame{{Template: "no such template"}}
+			outcome, err = site.engine.Reconcile(site.ctx, disabled)
+			Expect(err).To(MatchError(And(ContainSubstring("no such template"), ContainSubstring("pods depot-0 to depot-1"))))
+			Expect(outcome.RequeueAfter).To(BeNumerically(">", 0))
+			_, err = site.engine.Teardown(site.ctx, site.request.Owner)
+			Expect(err).To(MatchError(ContainSubstring("pods depot-0 to depot-1")))
+
+			Expect(podUIDs()).To(Equal(pods))
+			Expect(admin.Delete(site.ctx, quota)).To(Succeed())
+			site.request.Input.Frames[0].Values["stock"] = "1"
+			Eventually(func() bool { return site.mustReconcile().Recreating }).Should(BeFalse())
+			recreated()
+		})
+
+		It("do not get one that somebody else has made meanwhile", func() {
+			theirs := &appsv1.StatefulSet{Spec: *before.Spec.DeepCopy()}
+			theirs.Namespace, theirs.Name = before.Namespace, before.Name
+			theirs.Spec.Replicas = new(int32(0))
+			theirs.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "theirs"}}
+			theirs.Spec.Template.Labels = theirs.Spec.Selector.MatchLabels
+			Expect(admin.Create(site.ctx, theirs)).To(Succeed())
+			Expect(site.mustReconcile().Held()).To(HaveExactElements(And(
+				HaveField("Reason", composition.RecreationFailed), HaveField("Message", ContainSubstring("exists that has another owner")))))
+			Expect(site.depot().UID).To(Equal(theirs.UID))
+			Expect(site.depot().OwnerReferences).To(BeEmpty())
+			Expect(*site.depot().Spec.Replicas).To(BeZero())
+
+			Expect(admin.Delete(site.ctx, theirs, client.PropagationPolicy(metav1.DeletePropagationOrphan))).To(Succeed())
+			Eventually(func() bool { return site.mustReconcile().Recreating }).Should(BeFalse())
+			recreated()
+		})
+	})
+
+	It("do not grow before the owner waits for the rest", func() {
+		before := site.depot()
+		site.request.Input.Frames[0].Values["size"] = "2Gi"
+		site.request.BeforeRecreate = func(context.Context) error { return errStopped }
+		_, err := site.reconcile()
+		Expect(err).To(MatchError(errStopped))
+		Expect(site.depot().UID).To(Equal(before.UID))
+		Expect(site.exists(&appsv1.ControllerRevision{}, "depot-recreate-backup")).To(BeFalse())
 	})
 
 	It("are left alone where their class does not let them grow", func() {

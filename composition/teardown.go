@@ -13,12 +13,17 @@ import (
 // again when a child goes, or, for children outside the cache, after a while.
 // remaining are the children that are still there, because a finalizer or an
 // error keeps them or one of a later wave; none when it is done. Volume claims
-// stay.
+// stay. What [Engine.Resume] does comes first.
 func (e *Engine) Teardown(ctx context.Context, owner Owner) (remaining []Key, err error) {
+	recreated, err := e.resume(ctx, Request{Owner: owner}, false)
+	if err = errors.Join(err, recreated.errors()); err != nil {
+		return nil, err
+	}
 	seen, err := e.observe(ctx, Request{Owner: owner}, nil)
 	if err != nil {
 		return nil, err
 	}
+	recreated.addTo(seen.live)
 	for key, object := range seen.live {
 		if owner.controls(object) && !isClaim(key) {
 			remaining = append(remaining, key)

@@ -44,6 +44,7 @@ const (
 	conditionNameTooLong          = "NameTooLong"
 	conditionFieldManagerConflict = "FieldManagerConflict"
 	conditionNotOwned             = "NotOwned"
+	conditionRecreationFailed     = "RecreationFailed"
 	conditionServersReady         = "ServersReady"
 )
 
@@ -143,6 +144,7 @@ var heldConditions = map[composition.Reason]string{
 	composition.Blocked:              v1alpha1.ConditionBlocked,
 	composition.RestartRequired:      v1alpha1.ConditionRestartRequired,
 	composition.NotOwned:             conditionNotOwned,
+	composition.RecreationFailed:     conditionRecreationFailed,
 	composition.FieldManagerConflict: conditionFieldManagerConflict,
 }
 

@@ -9,11 +9,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition"
 )
 
 // finish is the one end of a reconcile of object, which was before when it was read:
 // it classifies the error, sets the conditions that follow from it, writes status,
-// and decides when to reconcile again. Conflicts, and transient errors at first, are
+// and decides when to reconcile again, by result at the latest. Conflicts, and transient errors at first, are
 // retried with a backoff and neither returned nor logged.
 func (e *environment) finish(ctx context.Context, before, object conditioned, result reconcile.Result, err error) (reconcile.Result, error) {
 	class := classify(err)
@@ -39,14 +40,28 @@ func (e *environment) finish(ctx context.Context, before, object conditioned, re
 		e.failures.forget(client.ObjectKeyFromObject(object))
 		return result, nil
 	case class == missingConfig:
-		return reconcile.Result{RequeueAfter: max(0, stalledAfter-age)}, nil
+		return reconcile.Result{RequeueAfter: sooner(result.RequeueAfter, max(0, stalledAfter-age))}, nil
 	case class == invalidInput:
-		return reconcile.Result{}, nil
+		return result, nil
 	case class == conflict:
 		e.meters.conflicts.WithLabelValues(kindOf(object)).Inc()
 		return reconcile.Result{RequeueAfter: e.failures.retry(object)}, nil
 	case class == transient && age < persistsAfter:
 		return reconcile.Result{RequeueAfter: e.failures.retry(object)}, nil
+	}
+	return reconcile.Result{}, err
+}
+
+// recreationWait is when to look again whether a StatefulSet that is recreated does
+// not exist any more, should its deletion's event not come.
+const recreationWait = 5 * time.Second
+
+// withoutInput is the end of a reconcile whose object cannot be rendered because of
+// err. StatefulSets that are being recreated are recreated all the same.
+func (e *environment) withoutInput(ctx context.Context, owner composition.Owner, err error) (reconcile.Result, error) {
+	done, resumeErr := e.engine.Resume(ctx, composition.Request{Owner: owner, NewOwner: !e.veterans.have(owner.UID)}, false)
+	if !done {
+		return reconcile.Result{RequeueAfter: recreationWait}, errors.Join(err, resumeErr)
 	}
 	return reconcile.Result{}, err
 }

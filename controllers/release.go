@@ -41,6 +41,7 @@ func Release(ctx context.Context, to client.Client, namespaces []string, done fu
 		{&v1alpha1.PipelineList{}, scheduler.Pipeline.Finalizer()},
 		{&v1alpha1.ModelList{}, scheduler.Model.Finalizer()},
 		{&v1alpha1.SeldonRuntimeList{}, v1alpha1.SeldonRuntimeFinalizer},
+		{&v1alpha1.ServerList{}, v1alpha1.ServerFinalizer},
 	} {
 		for _, namespace := range namespaces {
 			// What somebody else changes meanwhile is listed again, into an empty list:

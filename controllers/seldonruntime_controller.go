@@ -65,7 +65,7 @@ func (r *seldonRuntimeReconciler) Reconcile(ctx context.Context, request reconci
 	case r.versions.behind(runtime):
 		err = errStale
 	case runtime.DeletionTimestamp != nil:
-		err = r.delete(ctx, runtime)
+		result, err = r.delete(ctx, runtime)
 	default:
 		result, err = r.expand(ctx, runtime)
 		if err != nil {
@@ -95,7 +95,7 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 	r.relay.Open(runtime.Namespace)
 	input, components, err := r.input(ctx, runtime)
 	if err != nil {
-		return reconcile.Result{}, err
+		return r.withoutInput(ctx, r.owner(runtime), err)
 	}
 	revision, err := rolloutDigest(runtime.Spec)
 	if err != nil {
@@ -111,7 +111,7 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 	})
 	r.tellOutcome(runtime, outcome)
 	if err != nil {
-		return reconcile.Result{}, err
+		return reconcile.Result{RequeueAfter: outcome.RequeueAfter}, err
 	}
 	children, after := r.pods.health(ctx, outcome.Children)
 	setConditions(runtime, runtimeVerdicts(runtime, components, children, outcome), v1alpha1.ConditionSchedulerReachable)
@@ -231,31 +231,35 @@ func (r *seldonRuntimeReconciler) keptServiceTypes(ctx context.Context, runtime 
 
 // delete takes the runtime's children away in order, its Servers first, and
 // releases the runtime when they are gone.
-func (r *seldonRuntimeReconciler) delete(ctx context.Context, runtime *v1alpha1.SeldonRuntime) error {
+func (r *seldonRuntimeReconciler) delete(ctx context.Context, runtime *v1alpha1.SeldonRuntime) (reconcile.Result, error) {
 	if !slices.Contains(runtime.Finalizers, v1alpha1.SeldonRuntimeFinalizer) {
-		return nil
+		return reconcile.Result{}, nil
 	}
 	older, err := r.olderRuntime(ctx, runtime)
 	if err != nil {
-		return err
+		return reconcile.Result{}, err
 	}
 	if !collected(runtime) {
 		waiting, err := r.release(ctx, runtime, older != "")
 		if err != nil {
-			return err
+			return reconcile.Result{}, err
 		}
 		if len(waiting) > 0 {
 			runtime.Status.ObservedGeneration = runtime.Generation
 			setConditions(runtime, []verdict{isFalse(v1alpha1.ConditionReady, reasonTerminating, "waiting until these are gone: "+join(waiting))},
 				otherConditions(runtime)...)
-			return nil
+			return reconcile.Result{}, nil
 		}
+	} else if done, err := r.engine.Resume(ctx, composition.Request{Owner: r.owner(runtime)}, orphans(runtime)); err != nil {
+		return reconcile.Result{}, err
+	} else if !done {
+		return reconcile.Result{RequeueAfter: recreationWait}, nil
 	}
-	r.engine.Forget(r.owner(runtime))
+	r.forget(r.owner(runtime))
 	if older == "" {
 		r.relay.Close(runtime.Namespace)
 	}
-	return r.removeFinalizer(ctx, runtime, v1alpha1.SeldonRuntimeFinalizer)
+	return reconcile.Result{}, r.removeFinalizer(ctx, runtime, v1alpha1.SeldonRuntimeFinalizer)
 }
 
 // release does the next step of a deletion, and names what it waits for: first

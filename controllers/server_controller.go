@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -62,15 +63,13 @@ func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 		r.forget(serverOwner(&v1alpha1.Server{ObjectMeta: named(request)}))
 		return reconcile.Result{}, r.forgetSeries(ctx, request.Namespace)
 	}
-	if server.DeletionTimestamp != nil {
-		// The garbage collector takes the children; pods drain by their own hooks.
-		r.forget(serverOwner(server))
-		r.relay.HandServer(request.NamespacedName)
-		return reconcile.Result{}, nil
-	}
 	before := server.DeepCopy()
 	if r.versions.behind(server) {
 		return r.finish(ctx, before, server, reconcile.Result{}, errStale)
+	}
+	if server.DeletionTimestamp != nil {
+		result, err := r.delete(ctx, server)
+		return r.finish(ctx, before, server, result, err)
 	}
 	result, err := r.expand(ctx, server)
 	if err != nil {
@@ -79,12 +78,32 @@ func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 	return r.finish(ctx, before, server, result, err)
 }
 
+// delete leaves the children to the garbage collector, and pods to their own hooks.
+// Only pods whose StatefulSet is being recreated need it back before that.
+func (r *serverReconciler) delete(ctx context.Context, server *v1alpha1.Server) (reconcile.Result, error) {
+	r.relay.HandServer(client.ObjectKeyFromObject(server))
+	if controllerutil.ContainsFinalizer(server, v1alpha1.ServerFinalizer) {
+		done, err := r.engine.Resume(ctx, composition.Request{Owner: serverOwner(server)}, orphans(server))
+		if err != nil {
+			return reconcile.Result{}, err
+		}
+		if !done {
+			return reconcile.Result{RequeueAfter: recreationWait}, nil
+		}
+		if err := r.removeFinalizer(ctx, server, v1alpha1.ServerFinalizer); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	r.forget(serverOwner(server))
+	return reconcile.Result{}, nil
+}
+
 // expand renders and applies the Server, and puts what came of it into its status.
 func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) (reconcile.Result, error) {
 	server.Status.Selector = templates.Selector(server.Name)
 	input, warnings, err := r.input(ctx, server)
 	if err != nil {
-		return reconcile.Result{}, err
+		return r.withoutInput(ctx, serverOwner(server), err)
 	}
 	configurations, err := r.startupConfigurations(ctx, server.Namespace)
 	if err != nil {
@@ -102,10 +121,14 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 		AcceptRestarts: restartsAllowed(server),
 		Revision:       revision,
 		Configurations: configurations,
+		BeforeRecreate: func(ctx context.Context) error { return r.addFinalizer(ctx, server, v1alpha1.ServerFinalizer) },
 	})
 	r.tellOutcome(server, outcome)
+	if err == nil && !outcome.Recreating {
+		err = r.removeFinalizer(ctx, server, v1alpha1.ServerFinalizer)
+	}
 	if err != nil {
-		return reconcile.Result{}, err
+		return reconcile.Result{RequeueAfter: outcome.RequeueAfter}, err
 	}
 	workload := outcome.Children[composition.Key{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}]
 	server.Status.Replicas = observedReplicas(workload)

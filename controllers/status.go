@@ -119,7 +119,7 @@ func isProgress(reason string) bool {
 // isNotice tells the conditions that are there only when something is the matter.
 func isNotice(kind string) bool {
 	return slices.Contains([]string{
-		v1alpha1.ConditionBlocked, v1alpha1.ConditionRestartRequired, conditionNotOwned, conditionFieldManagerConflict,
+		v1alpha1.ConditionBlocked, v1alpha1.ConditionRestartRequired, conditionNotOwned, conditionRecreationFailed, conditionFieldManagerConflict,
 		conditionPatchUnmatched, conditionUnknownOverride, conditionReplicasLimited, conditionFieldsIgnored, conditionNameTooLong,
 	}, kind)
 }

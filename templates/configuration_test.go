@@ -159,6 +159,8 @@ func TestToolsKeysStayBehind(t *testing.T) {
 	for key, want := range map[string]bool{
 		"meta.helm.sh/release-name": true, "helm.sh/chart": true, "app.kubernetes.io/managed-by": true, "app.kubernetes.io/instance": true,
 		"argocd.argoproj.io/tracking-id": true, "kubectl.kubernetes.io/last-applied-configuration": true, "kustomize.toolkit.fluxcd.io/name": true,
+		"k8slens-edit-resource-version": true, "velero.io/restore-name": true, "field.cattle.io/description": true, "pulumi.com/patchForce": true,
+		"objectset.rio.cattle.io/id": true, "fleet.cattle.io/bundle-id": true, "notcattle.io/x": false, "backstage.io/kubernetes-id": false,
 		"app.kubernetes.io/name": false, "team": false, "prometheus.io/scrape": false,
 	} {
 		if got := OwnedByTools(key); got != want {

@@ -30,28 +30,41 @@ const OwnDomain = "mlops.seldon.io/"
 // one rolls the workloads that refer to it.
 var StartupConfigMaps = []string{"seldon-kafka", "seldon-tracing"}
 
-// toolPrefixes and toolKeys are the metadata that Helm, kubectl and GitOps tools
-// keep on what they apply. It says who applied a resource and when, so on a
-// child, let alone a pod, it would be wrong, and would roll pods at each release.
+// toolPrefixes, toolDomains and toolKeys are the metadata that Helm, kubectl, GitOps
+// tools, backups and consoles keep on what they apply or edit. It says who did that
+// and when, so on a child, let alone a pod, it would be wrong, and would restart pods
+// at each release or edit. Not among them is what tools find pods by, such as
+// backstage.io/kubernetes-id.
 var (
 	toolPrefixes = []string{
 		"meta.helm.sh/", "helm.sh/", "kubectl.kubernetes.io/", "config.kubernetes.io/", "config.k8s.io/",
 		"argocd.argoproj.io/", "kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/", "fluxcd.io/",
-		"applyset.kubernetes.io/", "kapp.k14s.io/", "fleet.cattle.io/", "objectset.rio.cattle.io/",
+		"applyset.kubernetes.io/", "cli-utils.sigs.k8s.io/", "kapp.k14s.io/", "pulumi.com/", "crossplane.io/",
+		"velero.io/", "k8slens-",
 	}
-	toolKeys = map[string]bool{
+	// toolDomains include their subdomains: Rancher has field.cattle.io,
+	// fleet.cattle.io, management.cattle.io and more.
+	toolDomains = []string{"cattle.io"}
+	toolKeys    = map[string]bool{
 		"app.kubernetes.io/managed-by": true,
 		"app.kubernetes.io/instance":   true, // Argo CD's tracking label
 	}
 )
 
-// OwnedByTools tells the label and annotation keys of Helm, kubectl and GitOps tools.
+// OwnedByTools reports whether a label or annotation key is one that tools keep for
+// themselves.
 func OwnedByTools(key string) bool {
 	if toolKeys[key] {
 		return true
 	}
 	for _, prefix := range toolPrefixes {
 		if strings.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	prefix, _, _ := strings.Cut(key, "/")
+	for _, domain := range toolDomains {
+		if prefix == domain || strings.HasSuffix(prefix, "."+domain) {
 			return true
 		}
 	}

@@ -9,6 +9,10 @@ const (
 	SeldonRuntimeFinalizer = "seldon.runtime.finalizer"
 )
 
+// ServerFinalizer is on a Server only while its StatefulSet is being recreated, so
+// that its pods get their controller back before the Server is deleted.
+const ServerFinalizer = "mlops.seldon.io/statefulset-recreation"
+
 // Annotations that users set. Keys below mlops.seldon.io/ never propagate to
 // children.
 const (
