@@ -50,6 +50,45 @@ func BenchmarkRuntime(b *testing.B) {
 	})
 }
 
+// BenchmarkHostile renders what a tenant can ask for at most: a Server that was
+// stored with 100,000 replicas, one whose StatefulSet says that it has them, and a
+// runtime with 256 Servers.
+func BenchmarkHostile(b *testing.B) {
+	compiled, err := composition.NewTemplates(templates.Files)
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := serverOf(b, `podSpec: {containers: [{name: a, image: b}]}`, `replicas: 100000`)
+	observed := server
+	observed.ObservedReplicas = 100_000
+	runtime := templates.Runtime{Runtime: sampleRuntime(), Config: defaultConfig(b)}
+	for i := range 256 {
+		runtime.Runtime.Spec.Servers = append(runtime.Runtime.Spec.Servers, v1alpha1.RuntimeServer{
+			Name: fmt.Sprintf("server-%d", i), ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}})
+	}
+	for _, hostile := range []struct {
+		name  string
+		input func() (composition.Input, error)
+	}{
+		{"replicas", func() (composition.Input, error) { input, _, err := server.Input(); return input, err }},
+		{"observed", func() (composition.Input, error) { input, _, err := observed.Input(); return input, err }},
+		{"servers", func() (composition.Input, error) { input, _, err := runtime.Input(); return input, err }},
+	} {
+		b.Run(hostile.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				input, err := hostile.input()
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := composition.Render(compiled, input, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func sampleRuntime() *v1alpha1.SeldonRuntime {
 	runtime := &v1alpha1.SeldonRuntime{Spec: v1alpha1.SeldonRuntimeSpec{SeldonConfig: "default"}}
 	runtime.Namespace, runtime.Name = "team-a", "seldon"

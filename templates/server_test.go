@@ -17,7 +17,7 @@ import (
 )
 
 // serverOf makes a Server `one` and its ServerConfig from the YAML of their specs.
-func serverOf(t *testing.T, config, server string) templates.Server {
+func serverOf(t testing.TB, config, server string) templates.Server {
 	t.Helper()
 	made := templates.Server{
 		Server: &v1alpha1.Server{ObjectMeta: metav1.ObjectMeta{Namespace: "team-a", Name: "one"}},

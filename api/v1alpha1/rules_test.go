@@ -115,8 +115,8 @@ func atMost(kind, path string, items int, item fields) rule {
 	})
 }
 
-func atMostTexts(kind, path string, items int) rule {
-	return atMostOf(kind, path, items, func(i int) any { return "x" + strconv.Itoa(i) })
+func atMostTexts(kind, path string) rule {
+	return atMostOf(kind, path, 1024, func(i int) any { return "x" + strconv.Itoa(i) })
 }
 
 func atMostOf(kind, path string, items int, item func(i int) any) rule {
