@@ -3,7 +3,6 @@ package composition
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -62,10 +61,10 @@ func (p Policy) isOurs(live *unstructured.Unstructured) bool {
 // adoptAll takes over the rendered objects that the owner controls and that
 // another program made, and returns those under adoption, with the owner's revision
 // at the time. It comes before any apply, so that a workload remembers the
-// configuration its pods run with before that changes.
-func (e *Engine) adoptAll(ctx context.Context, request Request, children []Child, live map[Key]*unstructured.Unstructured) (map[Key]string, error) {
-	adopting := map[Key]string{}
-	var errs []error
+// configuration its pods run with before that changes. What could not be taken over
+// is in failed, and is not to be applied.
+func (e *Engine) adoptAll(ctx context.Context, request Request, children []Child, live map[Key]*unstructured.Unstructured) (adopting map[Key]string, failed map[Key]error) {
+	adopting, failed = map[Key]string{}, map[Key]error{}
 	for _, child := range children {
 		key := child.Key()
 		if !e.Policy.adoptable(live[key], request.Owner) {
@@ -74,7 +73,7 @@ func (e *Engine) adoptAll(ctx context.Context, request Request, children []Child
 		if !e.Policy.isOurs(live[key]) {
 			adopted, err := e.takeOver(ctx, request, child)
 			if err != nil {
-				errs = append(errs, &ChildError{key, fmt.Errorf("take over: %w", err)})
+				failed[key] = &ChildError{key, fmt.Errorf("take over: %w", err)}
 				continue
 			}
 			if live[key] = adopted; adopted == nil {
@@ -86,7 +85,7 @@ func (e *Engine) adoptAll(ctx context.Context, request Request, children []Child
 			adopting[key] = revision
 		}
 	}
-	return adopting, errors.Join(errs...)
+	return adopting, failed
 }
 
 // adoptable tells objects that are the owner's and stay.

@@ -184,15 +184,10 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error
 		recreated: recreated, beforeRecreate: request.BeforeRecreate,
 	}
 	situation.markRollouts(request.Configurations)
-	var outcome Outcome
 	if !request.Paused {
-		situation.Adopting, err = e.adoptAll(ctx, request, rendering.Children, seen.live)
+		situation.Adopting, situation.failed = e.adoptAll(ctx, request, rendering.Children, seen.live)
 	}
-	if err == nil {
-		outcome, err = e.execute(ctx, situation, account)
-	} else {
-		outcome.Children = childrenOf(situation)
-	}
+	outcome, err := e.execute(ctx, situation, account)
 	outcome.Unmatched = rendering.Unmatched
 	outcome.Recreating = account.backups.Len() > 0
 	err = errors.Join(err, recreated.transient())
@@ -225,15 +220,6 @@ func (e *Engine) Children(ctx context.Context, owner Owner) (map[Key]*unstructur
 		}
 	}
 	return children, nil
-}
-
-// childrenOf tells what is live of the children of a situation.
-func childrenOf(situation Situation) map[Key]*unstructured.Unstructured {
-	children := make(map[Key]*unstructured.Unstructured, len(situation.Children))
-	for _, child := range situation.Children {
-		children[child.Key()] = situation.Live[child.Key()]
-	}
-	return children
 }
 
 // Forget drops what is remembered of an owner that does not exist any more. Its UID

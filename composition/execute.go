@@ -10,13 +10,12 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/retry"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -170,9 +169,12 @@ func (s *Step) warnOfContention(m mark, now time.Time) {
 // is blocked.
 func (e *Engine) applyWave(ctx context.Context, situation Situation, steps []Step, account *account, rejected sets.Set[reference]) []result {
 	results := make([]result, len(steps))
-	group := errgroup.Group{}
-	group.SetLimit(maxParallel)
+	var pending []int
 	for i, step := range steps {
+		if err := situation.failed[step.Key]; err != nil {
+			results[i] = result{step: step, live: step.Live, err: err}
+			continue
+		}
 		if step.Action != Apply && step.Action != Recreate {
 			results[i] = result{step: step, live: step.Live}
 			continue
@@ -182,17 +184,23 @@ func (e *Engine) applyWave(ctx context.Context, situation Situation, steps []Ste
 			results[i] = result{step: step.hold(DependencyRejected, message), live: step.Live}
 			continue
 		}
-		mark := account.marks[step.Key]
-		group.Go(func() error {
-			results[i] = e.carryOut(ctx, step, mark, situation.beforeRecreate)
-			if err := results[i].err; err != nil {
-				results[i].err = &ChildError{step.Key, err}
-			}
-			return nil
-		})
+		pending = append(pending, i)
 	}
-	_ = group.Wait() // errors are in the results
+	inParallel(ctx, len(pending), func(piece int) {
+		i := pending[piece]
+		step := steps[i]
+		results[i] = e.carryOut(ctx, step, account.marks[step.Key], situation.beforeRecreate)
+		if err := results[i].err; err != nil {
+			results[i].err = &ChildError{step.Key, err}
+		}
+	})
 	return results
+}
+
+// inParallel calls do for each piece, up to maxParallel at a time. All of them are
+// called, also when ctx ends, which their requests see.
+func inParallel(ctx context.Context, pieces int, do func(piece int)) {
+	workqueue.ParallelizeUntil(context.WithoutCancel(ctx), maxParallel, pieces, do)
 }
 
 // carryOut executes one step that writes.

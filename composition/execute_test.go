@@ -29,6 +29,7 @@ type interceptor struct {
 	client.Client
 	apply  func(object *kindAndName, dryRun bool) error
 	delete func(client.Object) error
+	patch  func(client.Object) error
 }
 
 type kindAndName struct{ kind, name string }
@@ -46,6 +47,15 @@ func (i interceptor) Apply(ctx context.Context, object runtime.ApplyConfiguratio
 		}
 	}
 	return i.Client.Apply(ctx, object, options...)
+}
+
+func (i interceptor) Patch(ctx context.Context, object client.Object, patch client.Patch, options ...client.PatchOption) error {
+	if i.patch != nil {
+		if err := i.patch(object); err != nil {
+			return err
+		}
+	}
+	return i.Client.Patch(ctx, object, patch, options...)
 }
 
 func (i interceptor) Delete(ctx context.Context, object client.Object, options ...client.DeleteOption) error {
@@ -179,6 +189,35 @@ var _ = Describe("A plan that is carried out", func() {
 		Expect(outcome.Pruned).To(BeEmpty())
 		site.get(&corev1.ConfigMap{}, "site")
 	})
+
+	DescribeTable("adopts what it can", func(refused error, later bool) {
+		site.predecessor()
+		site.engine.Client = interceptor{Client: writer, patch: func(object client.Object) error {
+			if object.GetObjectKind().GroupVersionKind().Kind == "Service" {
+				return refused
+			}
+			return nil
+		}}
+		outcome, err := site.reconcile()
+		child := &composition.ChildError{}
+		Expect(asChildError(err, &child)).To(BeTrue())
+		Expect(child.Key.Kind).To(Equal("Service"))
+		service := &corev1.Service{}
+		site.get(service, "shop")
+		Expect(service.Labels).NotTo(HaveKey(policy.OwnerLabel()))
+		Expect(outcome.Applied).To(ContainElement(HaveField("Kind", "ConfigMap")))
+		applied := ContainElement(HaveField("Kind", "Deployment"))
+		if !later {
+			applied = Not(applied)
+		}
+		Expect(outcome.Applied).To(applied)
+		site.engine.Client = writer
+		site.cached()
+		site.settle()
+	},
+		Entry("where a child is rejected", apierrors.NewForbidden(schema.GroupResource{}, "shop", fmt.Errorf("not today")), true),
+		Entry("where a request fails, in this wave and those before", apierrors.NewServiceUnavailable("try again"), false),
+	)
 
 	It("counts no correction where a webhook undoes it, and a status is written meanwhile", func() {
 		site.settle()

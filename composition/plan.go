@@ -151,6 +151,8 @@ type Situation struct {
 	Policy Policy
 
 	marks map[Key]mark
+	// failed are the children whose adoption failed.
+	failed map[Key]error
 	// refused are the claims that could not grow a moment ago.
 	refused map[Key]refusal
 	// recreated are the StatefulSets that have a backup.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -71,18 +70,12 @@ func (e *Engine) completeOrphans(ctx context.Context, prunes []Step) error {
 // whether the object still existed, and the error.
 func (e *Engine) deleteWave(ctx context.Context, objects []*unstructured.Unstructured) (deleted []bool, errs []error) {
 	deleted, errs = make([]bool, len(objects)), make([]error, len(objects))
-	group := errgroup.Group{}
-	group.SetLimit(maxParallel)
-	for i, object := range objects {
-		group.Go(func() error {
-			var err error
-			if deleted[i], err = e.delete(ctx, object); err != nil {
-				errs[i] = &ChildError{KeyOf(object), err}
-			}
-			return nil
-		})
-	}
-	_ = group.Wait() // errors are in errs
+	inParallel(ctx, len(objects), func(i int) {
+		var err error
+		if deleted[i], err = e.delete(ctx, objects[i]); err != nil {
+			errs[i] = &ChildError{KeyOf(objects[i]), err}
+		}
+	})
 	return deleted, errs
 }
 
