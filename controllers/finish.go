@@ -31,17 +31,18 @@ func (e *environment) finish(ctx context.Context, before, object conditioned, re
 			if class == noError {
 				age, _ = e.failures.record(object, classify(failed))
 			}
-			class, err = max(class, classify(failed)), errors.Join(err, failed)
+			err = errors.Join(err, failed)
 		}
 	}
+	class = retryClass(err)
 	switch {
 	case class == noError:
 		e.failures.forget(client.ObjectKeyFromObject(object))
 		return result, nil
 	case class == missingConfig:
-		return reconcile.Result{RequeueAfter: max(0, stalledAfter-age)}, nil
+		return reconcile.Result{RequeueAfter: sooner(result.RequeueAfter, max(0, stalledAfter-age))}, nil
 	case class == invalidInput:
-		return reconcile.Result{}, nil
+		return result, nil
 	case class == conflict:
 		e.meters.conflicts.WithLabelValues(kindOf(object)).Inc()
 		return reconcile.Result{RequeueAfter: e.failures.retry(object)}, nil
