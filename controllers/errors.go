@@ -35,7 +35,8 @@ const (
 // than it wrote before.
 var errStale = errors.New("the operator's cache does not show its own last write to this object yet: if this lasts, check that it may watch the kind, and the API server")
 
-// classify is called once for each reconcile, in finish.
+// classify is the class that status reports: that of the input, if that is what is
+// wrong.
 func classify(err error) errorClass {
 	if err == nil {
 		return noError
@@ -49,6 +50,20 @@ func classify(err error) errorClass {
 	worst := conflict
 	for _, each := range flatten(err) {
 		worst = max(worst, classOf(each))
+	}
+	return worst
+}
+
+// retryClass is the class that decides about another attempt. Of errors that were
+// joined, a request that failed is to be retried beside an input that is invalid.
+func retryClass(err error) errorClass {
+	joined, is := err.(interface{ Unwrap() []error })
+	if !is {
+		return classify(err)
+	}
+	worst := noError
+	for _, each := range joined.Unwrap() {
+		worst = max(worst, retryClass(each))
 	}
 	return worst
 }

@@ -32,9 +32,10 @@ func (e *environment) finish(ctx context.Context, before, object conditioned, re
 			if class == noError {
 				age, _ = e.failures.record(object, classify(failed))
 			}
-			class, err = max(class, classify(failed)), errors.Join(err, failed)
+			err = errors.Join(err, failed)
 		}
 	}
+	class = retryClass(err)
 	switch {
 	case class == noError:
 		e.failures.forget(client.ObjectKeyFromObject(object))

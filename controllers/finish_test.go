@@ -68,6 +68,26 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+// Status reports the input that is invalid, and the request that failed is retried.
+func TestRetryClass(t *testing.T) {
+	invalid := &composition.RenderError{Err: errUnknown}
+	for _, test := range []struct {
+		err             error
+		reported, retry errorClass
+	}{
+		{nil, noError, noError},
+		{invalid, invalidInput, invalidInput},
+		{errors.Join(invalid, nil), invalidInput, invalidInput},
+		{errors.Join(missing, throttled), missingConfig, transient},
+		{errors.Join(errors.Join(invalid, conflicts), denied), invalidInput, rejected},
+		{errors.Join(conflicts, throttled), transient, transient},
+	} {
+		if reported, retry := classify(test.err), retryClass(test.err); reported != test.reported || retry != test.retry {
+			t.Errorf("%v: reported as %d, retried as %d; want %d, %d", test.err, reported, retry, test.reported, test.retry)
+		}
+	}
+}
+
 // What each class of errors says, by how long it lasts, and what kstatus, on which
 // Flux and Helm rely, makes of it.
 func TestFailureConditions(t *testing.T) {

@@ -132,7 +132,7 @@ func (i *install) log() string {
 	if err != nil {
 		return err.Error()
 	}
-	return log[max(0, len(log)-1<<14):]
+	return log[max(0, len(log)-1<<16):]
 }
 
 // pods are the names of the operator's pods that are not being deleted.
