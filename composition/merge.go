@@ -42,8 +42,9 @@ const maxDepth = 100
 //     (containerPort and protocol, topologyKey and whenUnsatisfiable). Ports
 //     are known by their name first.
 //   - Items of the base keep their place; new ones follow in the order of the
-//     override. An item that the override lists twice is an error, because the API
-//     server rejects such lists; in the base, the last one counts.
+//     override. An item that the override lists twice, with different content, is an
+//     error: one would be lost. Of environment variables the last one counts, as it
+//     does in a container, and in the base the last one of everything.
 //   - Choosing one member of a union (the source of a volume, value or
 //     valueFrom, the handler of a probe or hook, an update strategy) clears the
 //     others.

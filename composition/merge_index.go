@@ -2,6 +2,7 @@ package composition
 
 import (
 	"container/heap"
+	"reflect"
 	"sort"
 )
 
@@ -207,21 +208,40 @@ func (l *keyedItems) match(override []any) (targets []int, errs fieldErrors) {
 	return targets, append(errs, l.checkRepeated(targets, override)...)
 }
 
-// checkRepeated finds items of an override that mean the same item of the list. The
-// API server rejects such a list, and one of them would be lost.
+// checkRepeated finds items of an override that mean the same item of the list and
+// differ: one of them would be lost. Ports may each give a part of one, and of
+// environment variables the last one counts, as it does in a container.
 func (l *keyedItems) checkRepeated(targets []int, override []any) (errs fieldErrors) {
-	taken := make([]bool, len(l.items))
+	if l.field.lastWins {
+		return nil
+	}
+	first := make([]int, len(l.items)) // position in override, plus one
 	for position, target := range targets {
-		if target < 0 {
-			continue
-		}
-		if taken[target] {
+		switch {
+		case target < 0:
+		case first[target] == 0:
+			first[target] = position + 1
+		case l.differ(override[first[target]-1], override[position]):
 			object, _ := override[position].(map[string]any)
-			errs = append(errs, fieldError{l.field.itemSegment(object, position), "is in this list twice: remove one"})
+			errs = append(errs, fieldError{l.field.itemSegment(object, position), "is in this list twice, with different content: join the two, or remove one"})
 		}
-		taken[target] = true
 	}
 	return errs
+}
+
+// differ reports whether two items that mean the same cannot both be had.
+func (l *keyedItems) differ(a, b any) bool {
+	if !l.field.byName {
+		return !reflect.DeepEqual(a, b)
+	}
+	one, _ := a.(map[string]any)
+	other, _ := b.(map[string]any)
+	for name, value := range one {
+		if again, given := other[name]; given && !reflect.DeepEqual(value, again) {
+			return true
+		}
+	}
+	return false
 }
 
 // claim gives an item the identity that it will have when object has been merged into it.

@@ -46,6 +46,7 @@ type mergeField struct {
 
 	optional bool      // a pointer: {} says something that absence does not
 	keys     []listKey // list whose items merge by these keys
+	lastWins bool      // keyed list in which one layer may give an item more than once
 	byName   bool      // keyed list whose items are known by their name first
 	set      bool      // list of scalars that merge as a set
 	replace  bool      // replaced as a whole, whatever else is said here
@@ -223,6 +224,7 @@ func compileField(goField reflect.StructField, compiled map[reflect.Type]*mergeT
 				field.keys = []listKey{{name: mergeKey}}
 			}
 			field.byName = namedPorts[item]
+			field.lastWins = item == reflect.TypeFor[corev1.EnvVar]()
 		}
 	}
 	return field
