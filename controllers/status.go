@@ -129,7 +129,7 @@ func isProgress(reason string) bool {
 // isNotice tells the conditions that are there only when something is the matter.
 func isNotice(kind string) bool {
 	return slices.Contains([]string{
-		v1alpha1.ConditionBlocked, v1alpha1.ConditionRestartRequired, conditionNotOwned, conditionRecreationFailed, conditionFieldManagerConflict,
+		v1alpha1.ConditionBlocked, v1alpha1.ConditionRestartRequired, conditionNotOwned, conditionRecreationFailed, conditionMetadataPending, conditionFieldManagerConflict,
 		conditionPatchUnmatched, conditionUnknownOverride, conditionReplicasBounded, conditionIgnored,
 	}, kind)
 }
