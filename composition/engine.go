@@ -87,6 +87,9 @@ type Request struct {
 	Paused bool
 	// AcceptRestarts lets workloads that are adopted restart their pods.
 	AcceptRestarts bool
+	// ApplyMetadata sends the owner's labels and annotations to pods at once, although
+	// that restarts them; see [Policy.PropagatedAnnotation].
+	ApplyMetadata bool
 	// Revision identifies what of the owner rolls pods out; letters, digits and
 	// dashes. Workloads that are adopted may restart their pods as well once it is
 	// another than at the adoption.
@@ -180,7 +183,7 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error
 	account := e.ledger.account(request.Owner)
 	situation := Situation{
 		Owner: request.Owner, Children: rendering.Children, Live: seen.live, Policy: e.Policy,
-		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts, Revision: request.Revision, marks: account.marks, refused: account.refusals(e.now()), types: e.Client.Scheme(),
+		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts, ApplyMetadata: request.ApplyMetadata, Revision: request.Revision, marks: account.marks, refused: account.refusals(e.now()), types: e.Client.Scheme(),
 		recreated: recreated, beforeRecreate: request.BeforeRecreate,
 	}
 	situation.markRollouts(request.Configurations)

@@ -68,6 +68,9 @@ const (
 	InUse Reason = "InUse"
 	// DependencyRejected: the API server rejects a child that this one refers to.
 	DependencyRejected Reason = "DependencyRejected"
+	// MetadataPending: labels or annotations of the owner reach the pods with the next
+	// rollout.
+	MetadataPending Reason = "MetadataPending"
 	// RecreationFailed: the StatefulSet was deleted to grow its volume claims, and the
 	// API server does not accept it again.
 	RecreationFailed Reason = "RecreationFailed"
@@ -141,6 +144,8 @@ type Situation struct {
 	Paused bool
 	// AcceptRestarts lets adopted workloads restart their pods.
 	AcceptRestarts bool
+	// ApplyMetadata: see [Request].
+	ApplyMetadata bool
 	// Revision of the owner: see [Request].
 	Revision string
 	// Adopting are the live objects under adoption: their field ownership was
@@ -217,6 +222,9 @@ func decide(s Situation, child Child) Step {
 	}
 	s.Policy.keepImmutable(&step, s.refused[step.Key])
 	s.Policy.carry(&step, s.keepsPods(step.Key))
+	if _, adopting := s.Adopting[step.Key]; !s.ApplyMetadata {
+		s.Policy.keepMetadata(&step, adopting)
+	}
 	step.desired = fingerprintOf(step.Object.Object)
 	step.Rolls = isWorkload(step.Key.GroupKind()) && s.Policy.rollMark(step.Object) != s.Policy.rollMark(step.Live)
 	if step.Action == Recreate {

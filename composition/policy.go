@@ -128,6 +128,13 @@ func (p Policy) carry(step *Step, force bool) {
 	if !isWorkload(step.Key.GroupKind()) {
 		return
 	}
+	if carried := p.carried(step); carried != nil && (force || sameTemplate(carried, step.Live, p.Manager)) {
+		step.Object = carried
+	}
+}
+
+// carried is the object of step with what it would keep; nil if that is nothing.
+func (p Policy) carried(step *Step) *unstructured.Unstructured {
 	metadata := []string{"spec", "template", "metadata"}
 	paths := [][]string{append(slices.Clone(metadata), "name"), append(slices.Clone(metadata), "namespace")}
 	for _, field := range []string{"labels", "annotations"} {
@@ -151,7 +158,5 @@ func (p Policy) carry(step *Step, force bool) {
 		}
 		_ = unstructured.SetNestedField(carried.Object, value, path...)
 	}
-	if carried != nil && (force || sameTemplate(carried, step.Live, p.Manager)) {
-		step.Object = carried
-	}
+	return carried
 }

@@ -44,6 +44,7 @@ const (
 	conditionNameTooLong          = "NameTooLong"
 	conditionFieldManagerConflict = "FieldManagerConflict"
 	conditionNotOwned             = "NotOwned"
+	conditionMetadataPending      = "MetadataPending"
 	conditionRecreationFailed     = "RecreationFailed"
 	conditionServersReady         = "ServersReady"
 )
@@ -159,6 +160,10 @@ func notices(outcome composition.Outcome) []verdict {
 		if messages := byReason[reason]; len(messages) > 0 {
 			verdicts = append(verdicts, isTrue(condition, string(reason), join(messages)))
 		}
+	}
+	if messages := byReason[composition.MetadataPending]; len(messages) > 0 {
+		verdicts = append(verdicts, isTrue(conditionMetadataPending, conditionMetadataPending,
+			join(messages)+"; to restart them now, set the annotation "+v1alpha1.ApplyMetadataAnnotation+": \"true\""))
 	}
 	var unmatched []string
 	for _, patch := range outcome.Unmatched {

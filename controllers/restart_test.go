@@ -62,3 +62,48 @@ var _ = Describe("A configuration that pods read at start", func() {
 		restartsNothing("a ConfigMap without an owner")
 	})
 })
+
+// Labels and annotations reach pods, but a change of these alone restarts none.
+var _ = Describe("Metadata of custom resources", func() {
+	It("reaches pods with the next rollout, or when an annotation says so", func() {
+		namespace := newNamespace()
+		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
+		server := newServer(namespace, "mlserver", "mlserver", func(s *v1alpha1.Server) {
+			s.Labels = map[string]string{"team": "a"}
+			s.Annotations = map[string]string{"mesh/inject": "true"}
+		})
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		template := func() corev1.PodTemplateSpec { return get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Template }
+		before := template()
+		Expect(before.Labels).To(HaveKeyWithValue("team", "a"))
+		Expect(before.Annotations).To(HaveKeyWithValue("mesh/inject", "true"))
+
+		edit(server, func(s *v1alpha1.Server) {
+			s.Labels = map[string]string{"team": "b", "k8slens-edit-resource-version": "v1", "velero.io/restore-name": "x"}
+			s.Annotations = map[string]string{"cost": "1", "field.cattle.io/description": "x", "pulumi.com/patchForce": "true"}
+		})
+		Eventually(condition(server, "MetadataPending")).Should(And(HavePrefix("True"),
+			ContainSubstring("annotations cost, annotations mesh/inject, labels team of their template")))
+		Expect(get(namespace, "mlserver", &appsv1.StatefulSet{}).Labels).To(HaveKeyWithValue("team", "b"))
+		Expect(ready(server)()).To(HavePrefix("True"))
+		Consistently(template).Should(Equal(before))
+
+		By("correcting one that somebody else changed")
+		edit(get(namespace, "mlserver", &appsv1.StatefulSet{}), func(s *appsv1.StatefulSet) { s.Spec.Template.Labels["team"] = "c" })
+		Eventually(func() string { return template().Labels["team"] }).ShouldNot(Equal("c"))
+
+		By("rolling out something else")
+		edit(server, func(s *v1alpha1.Server) { s.Spec.PodSpec = podSpec(`{terminationGracePeriodSeconds: 78}`) })
+		Eventually(condition(server, "MetadataPending")).Should(Equal("none"))
+		Eventually(func() map[string]string { return template().Labels }).Should(Equal(map[string]string{
+			"app.kubernetes.io/name": "seldon-server", "seldon-server-name": "mlserver", "team": "b"}))
+		Expect(template().Annotations).To(Equal(map[string]string{"cost": "1"}))
+
+		By("an annotation")
+		edit(server, func(s *v1alpha1.Server) { delete(s.Annotations, "cost") })
+		Eventually(condition(server, "MetadataPending")).Should(HavePrefix("True"))
+		edit(server, func(s *v1alpha1.Server) { s.Annotations[v1alpha1.ApplyMetadataAnnotation] = "true" })
+		Eventually(func() map[string]string { return template().Annotations }).Should(BeEmpty())
+		Eventually(condition(server, "MetadataPending")).Should(Equal("none"))
+	})
+})

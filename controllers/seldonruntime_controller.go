@@ -107,6 +107,7 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 		NewOwner:       !r.veterans.have(runtime.UID),
 		Paused:         runtime.Annotations[v1alpha1.PausedAnnotation] == "true",
 		AcceptRestarts: restartsAllowed(runtime),
+		ApplyMetadata:  runtime.Annotations[v1alpha1.ApplyMetadataAnnotation] == "true",
 		Revision:       revision,
 	})
 	r.tellOutcome(runtime, outcome)

@@ -119,6 +119,7 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 		NewOwner:       !r.veterans.have(server.UID),
 		Paused:         server.Annotations[v1alpha1.PausedAnnotation] == "true",
 		AcceptRestarts: restartsAllowed(server),
+		ApplyMetadata:  server.Annotations[v1alpha1.ApplyMetadataAnnotation] == "true",
 		Revision:       revision,
 		Configurations: configurations,
 		BeforeRecreate: func(ctx context.Context) error { return r.addFinalizer(ctx, server, v1alpha1.ServerFinalizer) },

@@ -4,6 +4,7 @@ import (
 	"embed"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -29,6 +30,10 @@ const OwnDomain = "mlops.seldon.io/"
 // StartupConfigMaps are those that pods read only when they start. A change of
 // one rolls the workloads that refer to it.
 var StartupConfigMaps = []string{"seldon-kafka", "seldon-tracing"}
+
+// PropagatedKeysAnnotation on a workload lists what of its pods' metadata comes from
+// custom resources.
+const PropagatedKeysAnnotation = OwnDomain + "propagated-keys"
 
 // toolPrefixes, toolDomains and toolKeys are the metadata that Helm, kubectl, GitOps
 // tools, backups and consoles keep on what they apply or edit. It says who did that
@@ -109,8 +114,18 @@ func onWorkload(labels, annotations map[string]any) map[string]any {
 	metadata := func() map[string]any {
 		return map[string]any{"labels": maps.Clone(labels), "annotations": maps.Clone(annotations)}
 	}
+	var keys []string
+	for key := range annotations {
+		keys = append(keys, "annotations:"+key)
+	}
+	for key := range labels {
+		keys = append(keys, "labels:"+key)
+	}
+	slices.Sort(keys)
+	own := metadata()
+	own["annotations"].(map[string]any)[PropagatedKeysAnnotation] = strings.Join(keys, " ")
 	return map[string]any{
-		"metadata": metadata(),
+		"metadata": own,
 		"spec":     map[string]any{"template": map[string]any{"metadata": metadata()}},
 	}
 }

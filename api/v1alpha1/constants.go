@@ -22,6 +22,9 @@ const (
 	// AllowRestartAnnotation on a SeldonRuntime or Server lets the operator
 	// change adopted workloads although their pods restart.
 	AllowRestartAnnotation = "mlops.seldon.io/allow-restart"
+	// ApplyMetadataAnnotation, when "true" on a SeldonRuntime or Server, sends labels and
+	// annotations of custom resources to pods at once, which restarts them.
+	ApplyMetadataAnnotation = "mlops.seldon.io/apply-metadata"
 )
 
 // LastAppliedAnnotation is the existing operator's memory for its three-way
