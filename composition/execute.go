@@ -117,6 +117,9 @@ func retryAfter(plan Plan, account *account, now time.Time) time.Duration {
 	after := time.Duration(0)
 	for _, step := range plan.Steps {
 		waits := account.marks[step.Key].waits(now)
+		if refused := account.marks[step.Key].refused; slices.Contains(step.Warnings, Warning{Blocked, refused.message}) {
+			waits = append(waits, max(time.Second, refused.at.Add(heldRetry).Sub(now)))
+		}
 		switch {
 		case step.Action != Hold || step.Reason == Paused || step.Reason == FieldManagerConflict:
 		case step.Reason == Blocked:

@@ -288,6 +288,7 @@ var _ = Describe("Claims that grow", func() {
 		message := outcome.Held()[0].Message
 		outcome = site.mustReconcile()
 		Expect(outcome.Applied).To(ConsistOf(HaveField("Kind", "ConfigMap"), HaveField("Kind", "StatefulSet")))
+		Expect(outcome.RequeueAfter).To(BeNumerically("~", time.Minute, 2*time.Second), "the class may be changed")
 		Expect(outcome.Held()).To(HaveExactElements(HaveField("Message", message)))
 		site.cached()
 
