@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
@@ -33,7 +34,9 @@ var _ = Describe("A Server whose claims grow", func() {
 		before := get(namespace, "mlserver", &appsv1.StatefulSet{}).UID
 		grow("50Gi")
 		Eventually(func(g Gomega) {
-			g.Expect(get(namespace, "mlserver", &appsv1.StatefulSet{}).UID).NotTo(Equal(before))
+			set := &appsv1.StatefulSet{}
+			g.Expect(admin.Get(lifetime, client.ObjectKeyFromObject(server), set)).To(Succeed())
+			g.Expect(set.UID).NotTo(Equal(before))
 			g.Expect(get(namespace, "mlserver", server).Finalizers).To(BeEmpty())
 		}).Should(Succeed())
 
