@@ -51,7 +51,7 @@ func (e *Engine) execute(ctx context.Context, situation Situation, account *acco
 		outcome.Children[step.Key] = step.Live
 	}
 	var errs []error
-	var unsettled []Step
+	unsettled := situation.recreated.unsettled()
 	rejected := sets.New[reference]()
 	for _, steps := range byWave(plan.Steps) {
 		transient := false

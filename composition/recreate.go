@@ -104,6 +104,8 @@ func (e *Engine) backUpAndDelete(ctx context.Context, step Step) error {
 type recreation struct {
 	// live is the StatefulSet; nil if it does not exist.
 	live *unstructured.Unstructured
+	// kept is the StatefulSet in the backup, which its pods were made from.
+	kept *unstructured.Unstructured
 	// err is a [*ChildError] that names the pods and the backup; nil if there is none.
 	err error
 }
@@ -127,6 +129,17 @@ func (r recreations) transient() error {
 		return isRejection(each.err) || errors.Is(each.err, errNameTaken)
 	})
 	return passing.errors()
+}
+
+// unsettled are the StatefulSets that could not be recreated, as their pods were made.
+func (r recreations) unsettled() []Step {
+	var steps []Step
+	for key, each := range r {
+		if each.err != nil {
+			steps = append(steps, Step{Key: key, Live: each.kept}.hold(RecreationFailed, each.err.Error()))
+		}
+	}
+	return steps
 }
 
 // retryAfter is when to try again what failed; zero for never.
@@ -179,15 +192,15 @@ func (e *Engine) resume(ctx context.Context, request Request, orphans bool) (rec
 	}
 	found := recreations{}
 	for _, name := range sets.List(account.backups) {
-		key, live, done, err := e.recreateFrom(ctx, owner, name, orphans)
-		if err != nil && key == (Key{}) {
+		kept, live, done, err := e.recreateFrom(ctx, owner, name, orphans)
+		if err != nil && kept == nil {
 			return nil, err
 		}
 		if done {
 			account.backups.Delete(name)
 		}
-		if key != (Key{}) {
-			found[key] = recreation{live, err}
+		if kept != nil {
+			found[KeyOf(kept)] = recreation{live, kept, err}
 		}
 	}
 	return found, nil
@@ -196,22 +209,23 @@ func (e *Engine) resume(ctx context.Context, request Request, orphans bool) (rec
 // errNameTaken says that somebody else has made a StatefulSet of that name meanwhile.
 var errNameTaken = errors.New("a StatefulSet of that name exists that has another owner")
 
-// recreateFrom recreates one StatefulSet from its backup, and returns what is live.
-// It is done once the backup is deleted. key is empty if there is no backup.
-func (e *Engine) recreateFrom(ctx context.Context, owner Owner, name string, orphans bool) (key Key, live *unstructured.Unstructured, done bool, err error) {
+// recreateFrom recreates one StatefulSet from its backup, and returns what was kept
+// and what is live. It is done once the backup is deleted. kept is nil if there is no
+// backup.
+func (e *Engine) recreateFrom(ctx context.Context, owner Owner, name string, orphans bool) (kept, live *unstructured.Unstructured, done bool, err error) {
 	backup := &appsv1.ControllerRevision{}
 	err = e.Live.Get(ctx, client.ObjectKey{Namespace: owner.Namespace, Name: name}, backup)
 	if apierrors.IsNotFound(err) || err == nil && !owner.controls(backup) {
-		return Key{}, nil, true, nil
+		return nil, nil, true, nil
 	}
-	kept := &unstructured.Unstructured{}
+	kept = &unstructured.Unstructured{}
 	if err == nil {
 		err = kept.UnmarshalJSON(backup.Data.Raw)
 	}
 	if err != nil {
-		return Key{}, nil, false, fmt.Errorf("read ControllerRevision %s/%s: %w", owner.Namespace, name, err)
+		return nil, nil, false, fmt.Errorf("read ControllerRevision %s/%s: %w", owner.Namespace, name, err)
 	}
-	key = KeyOf(kept)
+	key := KeyOf(kept)
 	live, err = e.getLive(ctx, key)
 	if err == nil && live == nil {
 		live, err = e.createFrom(ctx, kept, orphans)
@@ -219,7 +233,7 @@ func (e *Engine) recreateFrom(ctx context.Context, owner Owner, name string, orp
 	switch {
 	case err != nil:
 	case live.GetDeletionTimestamp() != nil:
-		return key, live, false, nil
+		return kept, live, false, nil
 	case live.GetUID() == kept.GetUID(): // stopped before the deletion
 	case !orphans && !owner.controls(live):
 		err = errNameTaken
@@ -230,11 +244,11 @@ func (e *Engine) recreateFrom(ctx context.Context, owner Owner, name string, orp
 		err = e.dropBackup(ctx, owner.Namespace, name)
 	}
 	if err != nil {
-		return key, nil, false, &ChildError{key, fmt.Errorf(
+		return kept, nil, false, &ChildError{key, fmt.Errorf(
 			"it was deleted to grow its volume claims and cannot be recreated: %w; its %s run without it; correct the cause, or delete its backup, ControllerRevision %s, to give it up",
 			err, podsOf(kept), name)}
 	}
-	return key, live, true, nil
+	return kept, live, true, nil
 }
 
 // podsOf names the pods of a StatefulSet: `pods web-0 to web-2`.

@@ -213,6 +213,8 @@ var _ = Describe("Claims that grow", func() {
 			outcome, err := site.engine.Reconcile(site.ctx, disabled)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(outcome.Held()).To(HaveExactElements(HaveField("Reason", composition.RecreationFailed)))
+			Expect(outcome.Pruned).To(BeEmpty(), "what the pods use")
+			Expect(site.exists(&corev1.ConfigMap{}, "depot")).To(BeTrue())
 			disabled.Input.Frames = []composition.Frame{{Template: "no such template"}}
 			outcome, err = site.engine.Reconcile(site.ctx, disabled)
 			Expect(err).To(MatchError(And(ContainSubstring("no such template"), ContainSubstring("pods depot-0 to depot-1"))))
