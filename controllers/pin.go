@@ -126,8 +126,8 @@ func (e *environment) unpin(ctx context.Context, revisions []appsv1.ControllerRe
 	return nil
 }
 
-// rolloutDigest identifies a spec less its replica fields, which scale and do
-// not roll out.
+// rolloutDigest identifies a spec less the fields that roll nothing out: replicas,
+// which scale, and at its root those that say how the object itself is treated.
 func rolloutDigest(spec any) (string, error) {
 	text, err := json.Marshal(spec)
 	if err != nil {
@@ -138,6 +138,10 @@ func rolloutDigest(spec any) (string, error) {
 		return "", fmt.Errorf("digest of the spec: %w", err)
 	}
 	dropReplicas(content)
+	if root, isMap := content.(map[string]any); isMap {
+		delete(root, "deletionPolicy")
+		delete(root, "disableAutoUpdate")
+	}
 	if text, err = json.Marshal(content); err != nil {
 		return "", fmt.Errorf("digest of the spec: %w", err)
 	}

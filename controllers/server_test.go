@@ -114,6 +114,10 @@ var _ = Describe("A Server", func() {
 		}
 		server := newServer(namespace, "mlserver", "mlserver", replicas(2))
 		Eventually(ready(server)).Should(HavePrefix("True"))
+		other := newNamespace()
+		Eventually(ready(newRuntime(other))).Should(HavePrefix("True"))
+		quiet(other)
+		mark := requests.mark()
 		Expect(apierrors.IsInvalid(scaleTo(server, 100_000))).To(BeTrue())
 		Expect(scaleTo(server, 10_000)).To(Succeed())
 		Eventually(condition(server, "ReplicasLimited")).Should(Equal("True ReplicasLimited spec.replicas: 10000 replicas are requested, and the operator's " +
@@ -125,6 +129,8 @@ var _ = Describe("A Server", func() {
 		Eventually(ready(server)).Should(HavePrefix("True"))
 		Expect(*get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Replicas).To(BeEquivalentTo(2))
 		Expect(namesOf(&corev1.ServiceList{}, namespace)).To(Equal([]string{"mlserver-0", "mlserver-1"}))
+		Expect(requests.since(mark, other)).To(BeEmpty(), "another namespace has no part in it")
+		Expect(len(requests.since(mark, namespace))).To(BeNumerically("<", 30))
 		Expect(scaleTo(server, 1)).To(Succeed())
 		Eventually(condition(server, "ReplicasLimited")).Should(Equal("none"))
 		Eventually(func() int32 { return *get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Replicas }).Should(BeEquivalentTo(1))
