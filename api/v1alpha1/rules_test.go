@@ -160,7 +160,7 @@ func inOrder(kind, path string) []rule {
 	return slices.Concat(
 		replicas,
 		between(kind, path+".minReplicas", 0, v1alpha1.MaxReplicas),
-		between(kind, path+".maxReplicas", int32Min, v1alpha1.MaxReplicas),
+		between(kind, path+".maxReplicas", int32Min, int32Max),
 		[]rule{
 			at("minReplicas", minimum, number(nil, 3, 1), number(nil, 3, 3)),
 			at("minReplicas", minimum, number(nil, 3, 2), number(nil, 3, 0)),

@@ -36,10 +36,11 @@ type ScalingSpec struct {
 	// +kubebuilder:validation:Maximum=10000
 	MinReplicas *int64 `json:"minReplicas,omitempty"`
 
-	// MaxReplicas is the upper bound for scaling. Unset, 0 and less mean no limit.
+	// MaxReplicas is the upper bound for scaling. Unset, 0 and less mean no limit, as
+	// a huge number does.
 	// +optional
 	// +kubebuilder:validation:Minimum=-2147483648
-	// +kubebuilder:validation:Maximum=10000
+	// +kubebuilder:validation:Maximum=2147483647
 	MaxReplicas *int64 `json:"maxReplicas,omitempty"`
 }
 
