@@ -81,7 +81,7 @@ var _ = Describe("Fields that are invalid beside what others set", func() {
 			object, err := admin.Scheme().New(c.kind)
 			Expect(err).NotTo(HaveOccurred())
 			child := object.(client.Object)
-			// Of another manager, and in nobody's way.
+			// Of another manager, and valid beside the desired state.
 			site.patch(child, name, `{"metadata":{"annotations":{"example.org/theirs":"stays"}}}`, client.FieldOwner("bystander"))
 			if c.edit != "" {
 				site.get(child, name)

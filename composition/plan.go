@@ -233,8 +233,8 @@ func decide(s Situation, child Child) Step {
 	return compare(s, step)
 }
 
-// keepsPods reports whether a child is under adoption and nobody has allowed that
-// its pods restart.
+// keepsPods reports whether a child is under adoption and its pods may not restart:
+// the caller does not allow it, and the owner has the revision of the adoption.
 func (s Situation) keepsPods(key Key) bool {
 	revision, adopting := s.Adopting[key]
 	return adopting && !s.AcceptRestarts && revision == s.Revision

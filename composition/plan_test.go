@@ -324,7 +324,7 @@ func violated(bits int, plan Plan) string {
 	case has(claimsGrown):
 		return unless(set.Action == Recreate && set.Reason == ClaimsGrown, "claims do not grow")
 	case has(adopting) && has(restartHeld) && !has(restartsAccepted):
-		return unless(set.Reason == RestartRequired && set.Message == "would restart", "the verdict of the dry-run is forgotten")
+		return unless(set.Reason == RestartRequired && set.Message == "would restart", "the result of the dry-run is not remembered")
 	case has(adopting):
 		return unless(set.Action == Apply && set.Reason == Adopted && set.Verify == !has(restartsAccepted) && set.HoldRestart == set.Verify, "is not adopted with care")
 	}

@@ -162,8 +162,9 @@ func (r recreations) addTo(live map[Key]*unstructured.Unstructured) {
 }
 
 // Resume recreates the StatefulSets of request's owner that were deleted to grow their
-// volume claims; of the request, Owner and NewOwner count. [Engine.Reconcile] and [Engine.Teardown] do that first; call Resume for an
-// owner that is not reconciled, because it has no input, or is being deleted, say.
+// volume claims; of the request, Owner and NewOwner count. [Engine.Reconcile] and
+// [Engine.Teardown] do that first; call Resume for an owner that is not reconciled,
+// because it has no input, or is being deleted, say.
 // With orphans the StatefulSets get no owner. The errors, joined, are [*ChildError]s,
 // or those of reading; try again until there is none. done reports whether no backup
 // is left.
@@ -206,7 +207,8 @@ func (e *Engine) resume(ctx context.Context, request Request, orphans bool) (rec
 	return found, nil
 }
 
-// errNameTaken says that somebody else has made a StatefulSet of that name meanwhile.
+// errNameTaken is the error of a recreation while a StatefulSet of that name, which
+// was created meanwhile, has another owner.
 var errNameTaken = errors.New("a StatefulSet of that name exists that has another owner")
 
 // recreateFrom recreates one StatefulSet from its backup, and returns what was kept

@@ -229,7 +229,7 @@ var _ = Describe("Claims that grow", func() {
 			recreated()
 		})
 
-		It("do not get one that somebody else has made meanwhile", func() {
+		It("are not taken for those of another StatefulSet that was created meanwhile", func() {
 			theirs := &appsv1.StatefulSet{Spec: *before.Spec.DeepCopy()}
 			theirs.Namespace, theirs.Name = before.Namespace, before.Name
 			theirs.Spec.Replicas = new(int32(0))

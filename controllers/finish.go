@@ -14,8 +14,9 @@ import (
 
 // finish is the one end of a reconcile of object, which was before when it was read:
 // it classifies the error, sets the conditions that follow from it, writes status,
-// and decides when to reconcile again, by result at the latest. Conflicts, and transient errors at first, are
-// retried with a backoff and neither returned nor logged.
+// and decides when to reconcile again. After a success, and where only a change of
+// the inputs helps, that is when result has it. Conflicts, and transient errors at
+// first, are retried with a backoff and neither returned nor logged.
 func (e *environment) finish(ctx context.Context, before, object conditioned, result reconcile.Result, err error) (reconcile.Result, error) {
 	class := classify(err)
 	var age time.Duration
