@@ -24,8 +24,6 @@ const (
 	listDeadline = 2 * time.Minute
 	// firstWord is how long a scheduler may take to speak: it does so at once.
 	firstWord = 10 * time.Second
-	// workers is how many calls of a session are on their way side by side.
-	workers = 8
 )
 
 // connection is one connection of a session: five streams, and the work that is
@@ -34,7 +32,7 @@ type connection struct {
 	*session
 	client pb.SchedulerClient
 	// queue of the objects to look at, and how often each failed in a row.
-	queue    workqueue.TypedDelayingInterface[objectKey]
+	queue    *workQueue
 	failures workqueue.TypedRateLimiter[objectKey]
 
 	// open kinds are those that the scheduler has asked for on this connection, and
@@ -49,7 +47,6 @@ func newConnection(s *session, conn *grpc.ClientConn) *connection {
 	return &connection{
 		session: s,
 		client:  pb.NewSchedulerClient(conn),
-		queue:   workqueue.NewTypedDelayingQueue[objectKey](),
 		failures: workqueue.NewTypedItemExponentialFailureRateLimiter[objectKey](
 			200*time.Millisecond, 30*time.Second),
 		open: map[Kind]bool{}, marked: map[Kind]bool{},
@@ -70,6 +67,9 @@ func (c *connection) run(ctx context.Context) error {
 	defer silent.Stop()
 
 	group, ctx := errgroup.WithContext(ctx)
+	c.queue = newWorkQueue(func(key objectKey, p priority) { c.work(ctx, cancel, key, p) })
+	defer c.queue.wait()
+	defer c.queue.close()
 	stream := func(name string, follow func(context.Context) error) {
 		group.Go(func() error {
 			if err := follow(ctx); err != nil {
@@ -92,14 +92,6 @@ func (c *connection) run(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error { return c.resyncs(ctx) })
-	for range workers {
-		group.Go(func() error { return c.work(ctx) })
-	}
-	group.Go(func() error {
-		<-ctx.Done()
-		c.queue.ShutDown()
-		return nil
-	})
 	err := group.Wait()
 	if lost, is := errors.AsType[*lostError](context.Cause(ctx)); is {
 		return lost
@@ -147,33 +139,25 @@ func (c *connection) mark(kind Kind) {
 	}
 }
 
-// work looks at objects, one after the other.
-func (c *connection) work(ctx context.Context) error {
-	for {
-		key, end := c.queue.Get()
-		if end {
-			return nil
+// work looks at one object, and plans when to look at it again.
+func (c *connection) work(ctx context.Context, lose context.CancelCauseFunc, key objectKey, p priority) {
+	again, err := c.drive(ctx, key)
+	switch {
+	case ctx.Err() != nil:
+	case err == nil:
+		c.failures.Forget(key)
+		if again > 0 {
+			c.queue.addAfter(key, p, again)
 		}
-		again, err := c.drive(ctx, key)
-		c.queue.Done(key)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		switch {
-		case err == nil:
-			c.failures.Forget(key)
-			if again > 0 {
-				c.queue.AddAfter(key, again)
+	default:
+		if status.Code(err) == codes.DeadlineExceeded {
+			// Slow, or a connection that is there on one side only.
+			if err := c.probe(ctx); err != nil {
+				lose(err)
+				return
 			}
-		default:
-			if status.Code(err) == codes.DeadlineExceeded {
-				// Slow, or a connection that is there on one side only.
-				if err := c.probe(ctx); err != nil {
-					return err
-				}
-			}
-			c.queue.AddAfter(key, wait.Jitter(c.failures.When(key), 0.5))
 		}
+		c.queue.addAfter(key, p, wait.Jitter(c.failures.When(key), 0.5))
 	}
 }
 

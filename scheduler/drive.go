@@ -271,7 +271,7 @@ func (c *connection) discard(ctx context.Context, kind *relayed, key objectKey) 
 	defer c.mu.Unlock()
 	if it := c.item(key); it.uid != uid {
 		it.has = nil // another one has come meanwhile
-		c.queue.Add(key)
+		c.queue.add(key, priorityChange)
 		return nil
 	}
 	// Remembered, for an experiment is listed long after it was stopped.
@@ -310,7 +310,7 @@ func (c *connection) take(key objectKey, it *item, w word, certain bool) {
 		c.wake(key.kind, c.namespace, key.name)
 	}
 	if work {
-		c.queue.Add(key)
+		c.queue.add(key, priorityChange)
 	}
 }
 
@@ -330,7 +330,7 @@ func (c *connection) hearAnswer(kind *relayed, key objectKey, found *word, begun
 		c.wake(kind.kind, c.namespace, key.name)
 	default:
 		it.has = nil
-		c.queue.Add(key)
+		c.queue.add(key, priorityChange)
 	}
 }
 

@@ -67,7 +67,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		s.mu.Lock()
 		reach, depth := s.reach, 0
 		if s.connection != nil {
-			depth = s.connection.queue.Len()
+			depth = s.connection.queue.depth()
 		}
 		s.mu.Unlock()
 		connected := 0.0

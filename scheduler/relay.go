@@ -216,7 +216,7 @@ func (r *Relay) Hand(kind Kind, object client.Object) Observation {
 	it.handed, it.deleted = true, deleted
 	// One that the session works on has its turn, after a backoff perhaps.
 	if s.connection != nil && (changed || it.state == nil && it.failure == nil) {
-		s.connection.queue.Add(key)
+		s.connection.queue.add(key, priorityOf(deleted))
 	}
 	seen := Observation{Session: true, Reachability: s.reach, BusySince: it.busySince, Unloaded: it.unload == unloaded}
 	if it.state != nil && it.state.Generation == object.GetGeneration() {
@@ -247,7 +247,7 @@ func (r *Relay) HandServer(key types.NamespacedName) ServerObservation {
 	defer s.mu.Unlock()
 	it := s.server(key.Name)
 	if s.connection != nil {
-		s.connection.queue.Add(objectKey{Server, key.Name})
+		s.connection.queue.add(objectKey{Server, key.Name}, priorityServer)
 	}
 	return ServerObservation{State: it.state, Scaling: it.scaling}
 }
@@ -276,7 +276,7 @@ func (r *Relay) Gone(kind Kind, key types.NamespacedName) {
 	gone := objectKey{kind, key.Name}
 	switch {
 	case s.connection != nil:
-		s.connection.queue.Add(gone)
+		s.connection.queue.add(gone, priorityDeletion)
 	case kind == Server:
 		delete(s.servers, key.Name)
 	default:

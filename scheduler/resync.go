@@ -108,7 +108,7 @@ func (c *connection) resyncObjects(ctx context.Context, kind *relayed) error {
 		return err
 	}
 	for _, name := range c.compare(kind, present, listed, begun) {
-		c.queue.Add(objectKey{kind.kind, name})
+		c.queue.add(objectKey{kind.kind, name}, priorityResync)
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func (c *connection) resyncServers(ctx context.Context) error {
 	c.open[Server] = true
 	// What came, changed and went meanwhile. Those that have come are known by now.
 	for name := range c.servers {
-		c.queue.Add(objectKey{Server, name})
+		c.queue.add(objectKey{Server, name}, priorityServer)
 	}
 	return nil
 }
@@ -197,7 +197,7 @@ func (c *connection) hearServer(message *pb.ServerStatusResponse) {
 		// the replicas alone.
 		c.drop("no_metadata")
 		it.told = digest{}
-		c.queue.Add(objectKey{Server, name})
+		c.queue.add(objectKey{Server, name}, priorityServer)
 		return
 	case meta.GetNamespace() != c.namespace:
 		c.drop("other_namespace")
