@@ -88,7 +88,7 @@ func (c *connection) run(ctx context.Context) error {
 	stream("SubscribeServerStatus", c.followServers)
 	for _, kind := range kinds {
 		stream(fmt.Sprintf("Subscribe%sStatus", kind.kind), func(ctx context.Context) error {
-			return kind.subscribe(ctx, c.client, func(w word) { c.hear(kind, w) })
+			return kind.subscribe(ctx, c.client, func(w word) { c.handleEvent(kind, w) })
 		})
 	}
 	group.Go(func() error { return c.resyncs(ctx) })

@@ -127,7 +127,7 @@ func (r *Relay) open(namespace string) bool {
 		log:   r.Log.WithValues("namespace", namespace),
 		hurry: make(chan struct{}, 1),
 		reach: Reachability{Since: time.Now(), Reason: ReasonConnecting, Message: "connecting to " + r.target(namespace)},
-		items: map[objectKey]*item{}, servers: map[string]*server{},
+		items: map[objectKey]*objectState{}, servers: map[string]*server{},
 	}
 	r.sessions[namespace] = s
 	r.running.Go(func() { s.run(ctx) })
@@ -210,15 +210,15 @@ func (r *Relay) Hand(kind Kind, object client.Object) Observation {
 	defer s.mu.Unlock()
 	key := objectKey{kind, object.GetName()}
 	it := s.item(key)
-	changed := it.adopt(object.GetUID(), object.GetGeneration(), time.Now())
+	changed := it.setIncarnation(object.GetUID(), object.GetGeneration(), time.Now())
 	deleted := object.GetDeletionTimestamp() != nil
-	changed = changed || !it.handed || it.deleted != deleted
-	it.handed, it.deleted = true, deleted
+	changed = changed || !it.registered || it.deleting != deleted
+	it.registered, it.deleting = true, deleted
 	// One that the session works on has its turn, after a backoff perhaps.
 	if s.connection != nil && (changed || it.state == nil && it.failure == nil) {
 		s.connection.queue.add(key, priorityOf(deleted))
 	}
-	seen := Observation{Session: true, Reachability: s.reach, BusySince: it.busySince, Unloaded: it.unload == unloaded}
+	seen := Observation{Session: true, Reachability: s.reach, BusySince: it.progressingSince, Unloaded: it.unload == unloadConfirmed}
 	if it.state != nil && it.state.Generation == object.GetGeneration() {
 		seen.State = it.state
 	}
@@ -285,11 +285,11 @@ func (r *Relay) Gone(kind Kind, key types.NamespacedName) {
 	}
 }
 
-// item of an object, under the session's lock.
-func (s *session) item(key objectKey) *item {
+// item returns the state of an object, under the session's lock.
+func (s *session) item(key objectKey) *objectState {
 	it := s.items[key]
 	if it == nil {
-		it = &item{}
+		it = &objectState{}
 		s.items[key] = it
 	}
 	return it

@@ -148,29 +148,29 @@ func (c *connection) compare(kind *relayed, present map[string]incarnation, list
 		names = append(names, name)
 		key := objectKey{kind.kind, name}
 		it := c.item(key)
-		it.adopt(object.uid, object.generation, begun)
-		if it.answered.After(begun) {
+		it.setIncarnation(object.uid, object.generation, begun)
+		if it.lastReplyAt.After(begun) {
 			continue
 		}
 		if it.failure != nil && it.failure.Reason != ReasonInvalidSpec {
 			it.failure = nil
 		}
-		it.has = nil
+		it.remote = nil
 		w, found := listed[name]
 		if !found || !w.ours(c.namespace) {
 			it.state = nil
 			continue
 		}
 		if w.phase == live || w.phase == idle {
-			it.has = &held{w.state.Generation, w.definition, object.confirmed && w.state.Generation == object.generation}
+			it.remote = &remoteObject{w.state.Generation, w.definition, object.confirmed && w.state.Generation == object.generation}
 		}
 		// What came on the stream is newer, or is followed by what is.
-		if early := it.early; early != nil {
-			it.early = nil
-			c.take(key, it, *early, false)
+		if early := it.bufferedEvent; early != nil {
+			it.bufferedEvent = nil
+			c.applyEvent(key, it, *early, false)
 			continue
 		}
-		c.take(key, it, w, true)
+		c.applyEvent(key, it, w, true)
 	}
 	for name, w := range listed {
 		if _, found := present[name]; found || !w.ours(c.namespace) {
@@ -179,9 +179,9 @@ func (c *connection) compare(kind *relayed, present map[string]incarnation, list
 		key := objectKey{kind.kind, name}
 		it, known := c.items[key]
 		// Of an idle one nobody can tell whether it was stopped: once is enough.
-		if w.phase == live || w.phase == idle && (!known || it.unload != unloaded) {
+		if w.phase == live || w.phase == idle && (!known || it.unload != unloadConfirmed) {
 			it = c.item(key)
-			it.has, it.unload = &held{w.state.Generation, w.definition, true}, loaded
+			it.remote, it.unload = &remoteObject{w.state.Generation, w.definition, true}, unloadNotRequested
 			names = append(names, name)
 		}
 	}

@@ -31,7 +31,7 @@ type session struct {
 	// connection that the scheduler has spoken on; nil while there is none.
 	connection *connection
 	reach      Reachability
-	items      map[objectKey]*item
+	items      map[objectKey]*objectState
 	servers    map[string]*server
 }
 
@@ -137,19 +137,19 @@ func (s *session) speaks(c *connection) {
 	wasSilent := s.reach.Silent
 	s.reach.Silent = false
 	for key, it := range s.items {
-		if it.uid == "" && it.unload != unloaded {
+		if it.uid == "" && it.unload != unloadConfirmed {
 			delete(s.items, key)
 			continue
 		}
 		if wasSilent {
 			// Their statuses say that there is no connection.
-			it.busySince = time.Now()
+			it.progressingSince = time.Now()
 			s.wake(key.kind, s.namespace, key.name)
 		}
 		// What a scheduler had before says nothing about what it has now.
-		it.has, it.early, it.sending, it.hint, it.ended = nil, nil, 0, false, false
-		if it.unload == underway {
-			it.unload = asking
+		it.remote, it.bufferedEvent, it.inFlightGeneration, it.recheckAfterUnload, it.terminatedEarly = nil, nil, 0, false, false
+		if it.unload == unloadAcknowledged {
+			it.unload = unloadRequested
 		}
 	}
 	for _, each := range s.servers {
@@ -194,7 +194,7 @@ func (s *session) lost(err error) {
 	s.silence.Reset(s.Silence)
 	for key, it := range s.items {
 		// Their controllers look whether they can go without the scheduler's word.
-		if it.deleted {
+		if it.deleting {
 			s.wake(key.kind, s.namespace, key.name)
 		}
 	}
