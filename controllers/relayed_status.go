@@ -52,7 +52,7 @@ func tell(object conditioned, kind scheduler.Kind, seen scheduler.Observation, n
 			return telling{wait: rest}
 		}
 		return telling{verdicts: stateVerdicts(seen.State), answered: true}
-	case seen.Silent:
+	case seen.Stale:
 		return all(kind, metav1.ConditionUnknown, reasonUnreachable,
 			"there is no connection to the scheduler: see the condition SchedulerReachable of the SeldonRuntime")
 	case seen.Failure == nil && isTold(object, kind):

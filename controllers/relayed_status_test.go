@@ -87,7 +87,7 @@ func TestTell(t *testing.T) {
 				"PipelineReady Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 				"Ready Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 			}},
-		{name: "silence", conditions: conditions(2), seen: session(func(o *scheduler.Observation) { o.Silent = true }), want: []string{
+		{name: "silence", conditions: conditions(2), seen: session(func(o *scheduler.Observation) { o.Stale = true }), want: []string{
 			"ModelsReady Unknown SchedulerUnreachable", "PipelineGwReady Unknown SchedulerUnreachable", "PipelineReady Unknown SchedulerUnreachable",
 			"Ready Unknown SchedulerUnreachable there is no connection to the scheduler: see the condition SchedulerReachable of the SeldonRuntime",
 		}},

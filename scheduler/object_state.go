@@ -79,7 +79,22 @@ type objectState struct {
 	// when it last left a settled state. Zero if it is settled.
 	progressingSince time.Time
 	failure          *Failure
+	// stale: the state has expired, and nothing is known of the object since.
+	stale bool
 }
+
+// reconnected drops what a new connection must not rely on, and reports whether the
+// session has something to do at once.
+func (o *objectState) reconnected() bool {
+	o.remote, o.bufferedEvent, o.inFlightGeneration, o.recheckAfterUnload, o.terminatedEarly = nil, nil, 0, false, false
+	if o.unload == unloadAcknowledged {
+		o.unload = unloadRequested
+	}
+	return o.deleting && o.unload == unloadRequested
+}
+
+// expire gives up the state that the scheduler reported.
+func (o *objectState) expire() { o.state, o.stale = nil, true }
 
 // unloadPhase is how far the taking down of an object is.
 type unloadPhase int
@@ -302,6 +317,7 @@ func (o *objectState) confirmUnload() {
 }
 
 func (o *objectState) setState(state State, now time.Time) (news bool) {
+	o.stale = false
 	if state.Settled {
 		o.progressingSince = time.Time{}
 	} else if o.progressingSince.IsZero() {

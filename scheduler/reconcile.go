@@ -307,7 +307,7 @@ func (c *connection) applyEvent(key objectKey, it *objectState, w word, certain 
 		c.drop(dropped)
 	}
 	if news {
-		c.wake(key.kind, c.namespace, key.name)
+		c.wakeNews(key)
 	}
 	if work {
 		c.queue.add(key, priorityChange)

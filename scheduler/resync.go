@@ -11,46 +11,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// gather is how long a session waits for further markers. The scheduler sends
-// three at a time, in an order of its own.
-const gather = 50 * time.Millisecond
-
-// resyncs compares the kinds that the scheduler asks for with what it has, one at
-// a time: Servers first, and then what is referred to before what refers to it.
-// A marker that comes again starts over. What was sent before a connection broke
-// is listed on the next one, so that work goes on where it stopped.
-func (c *connection) resyncs(ctx context.Context) error {
-	backoff := newBackoff()
-	for {
-		kind := c.nextMarked()
-		if kind == "" {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-c.marking:
-			}
-			if c.isOpen(Server) && !sleep(ctx, gather) {
-				return nil
-			}
-			continue
-		}
-		err := c.resync(ctx, kind)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			c.log.Info("resync failed", "kind", kind, "error", err.Error())
-			c.mark(kind)
-			if !sleep(ctx, backoff.Step()) {
-				return nil
-			}
-			continue
-		}
-		backoff = newBackoff()
-		c.metrics.resyncs.WithLabelValues(c.namespace, string(kind)).Inc()
-	}
-}
-
 // sleep waits, and tells whether ctx goes on.
 func sleep(ctx context.Context, duration time.Duration) bool {
 	select {
@@ -59,36 +19,6 @@ func sleep(ctx context.Context, duration time.Duration) bool {
 	case <-time.After(duration):
 		return true
 	}
-}
-
-// nextMarked takes the next kind to compare, empty if there is none.
-func (c *connection) nextMarked() Kind {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	order := []Kind{Server}
-	for _, kind := range kinds {
-		order = append(order, kind.kind)
-	}
-	for _, kind := range order {
-		if c.marked[kind] {
-			delete(c.marked, kind)
-			return kind
-		}
-	}
-	return ""
-}
-
-func (c *connection) isOpen(kind Kind) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.open[kind]
-}
-
-func (c *connection) resync(ctx context.Context, kind Kind) error {
-	if kind == Server {
-		return c.resyncServers(ctx)
-	}
-	return c.resyncObjects(ctx, kind.relayed())
 }
 
 // resyncObjects finds out what the scheduler has of a kind, and has every object
@@ -142,7 +72,6 @@ func (c *connection) present(ctx context.Context, kind *relayed) (map[string]inc
 func (c *connection) compare(kind *relayed, present map[string]incarnation, listed map[string]word, begun time.Time) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open[kind.kind] = true
 	var names []string
 	for name, object := range present {
 		names = append(names, name)
