@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -50,6 +51,8 @@ type Options struct {
 type Relay struct {
 	Options
 	metrics *metrics
+	// dialContext replaces the network in tests.
+	dialContext func(ctx context.Context, address string) (net.Conn, error)
 	// lifetime of the relay, that all sessions derive theirs from.
 	lifetime context.Context
 	running  sync.WaitGroup
