@@ -52,6 +52,12 @@ type Reachability struct {
 	// Reason in CamelCase and Message of the last failure, or of the first in a row
 	// with the same reason: later ones differ in ports and times.
 	Reason, Message string
+	// Synced reports whether every kind has been compared with what the scheduler has
+	// on this connection and is followed on its stream.
+	Synced bool
+	// SyncReason in CamelCase and SyncMessage describe Synced; both are empty while
+	// nothing is known, and SyncMessage may be. One of several causes is named.
+	SyncReason, SyncMessage string
 }
 
 // Reasons why a scheduler can be reached or not.
@@ -66,6 +72,21 @@ const (
 	ReasonConnectionLost = "ConnectionLost"
 	// ReasonCredentials: certificates cannot be read.
 	ReasonCredentials = "InvalidCredentials"
+)
+
+// Values of [Reachability.SyncReason].
+const (
+	ReasonSynced = "Synced"
+	// ReasonNotConnected: there is no connection, so nothing is known of the scheduler.
+	ReasonNotConnected = "NotConnected"
+	// ReasonWaitingForScheduler: the scheduler has not requested a kind yet.
+	ReasonWaitingForScheduler = "WaitingForScheduler"
+	// ReasonListFailed: the objects of a kind could not be listed.
+	ReasonListFailed = "ListFailed"
+	// ReasonSubscriptionFailed: a status stream could not be opened, or it ended.
+	ReasonSubscriptionFailed = "SubscriptionFailed"
+	// ReasonNotifyFailed: the scheduler did not accept the Servers.
+	ReasonNotifyFailed = "NotifyFailed"
 )
 
 // lostError says why there is no connection.
