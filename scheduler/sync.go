@@ -102,7 +102,7 @@ func (c *connection) resync(ctx context.Context, kind Kind) (time.Duration, erro
 	defer c.mu.Unlock()
 	c.update(kind, func(sync *kindSync) {
 		sync.listError = err
-		sync.compared = sync.compared || err == nil && again == 0
+		sync.compared = sync.compared || sync.requested && err == nil && again == 0
 	})
 	if kind == Server {
 		for _, other := range kinds {
