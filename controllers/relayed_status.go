@@ -19,11 +19,16 @@ const grace = time.Second
 const (
 	// reasonNoRuntime: nothing serves the namespace.
 	reasonNoRuntime = "NoRuntime"
-	// reasonUnreachable: the scheduler has not been heard of for too long.
+	// reasonUnreachable: there has been no stable connection to the scheduler for too
+	// long, and it has reported nothing about the object since.
 	reasonUnreachable = "SchedulerUnreachable"
 	// reasonWaiting: the scheduler has not said anything about the object yet.
 	reasonWaiting = "WaitingForScheduler"
 )
+
+// messageUnreachable does not depend on the outage, so that one outage and the next
+// have the same status.
+const messageUnreachable = "the scheduler could not be reached for too long and has reported nothing about this object since; see the conditions SchedulerReachable and SchedulerSynced of the SeldonRuntime"
 
 // telling is what there is to write about a relayed object.
 type telling struct {
@@ -52,9 +57,12 @@ func tell(object conditioned, kind scheduler.Kind, seen scheduler.Observation, n
 			return telling{wait: rest}
 		}
 		return telling{verdicts: stateVerdicts(seen.State), answered: true}
-	case seen.Silent:
-		return all(kind, metav1.ConditionUnknown, reasonUnreachable,
-			"there is no connection to the scheduler: see the condition SchedulerReachable of the SeldonRuntime")
+	case reportsUnreachable(object) && (seen.Failure == nil || !seen.Connected):
+		// It stays until something is known again: a scheduler that connects and breaks
+		// again and again costs one write.
+		return telling{}
+	case seen.Stale:
+		return all(kind, metav1.ConditionUnknown, reasonUnreachable, messageUnreachable)
 	case seen.Failure == nil && isTold(object, kind):
 		return telling{}
 	}
@@ -90,13 +98,20 @@ func graceOf(seen scheduler.Observation, now time.Time) time.Duration {
 	return max(0, grace-now.Sub(seen.BusySince))
 }
 
+// reportsUnreachable returns whether the status of object reports, for its current
+// generation, that the scheduler is unreachable.
+func reportsUnreachable(object conditioned) bool {
+	ready := find(object.GetConditions(), v1alpha1.ConditionReady)
+	return ready != nil && ready.Reason == reasonUnreachable && ready.ObservedGeneration == object.GetGeneration()
+}
+
 // isTold tells whether the conditions say something about the object's generation
 // that can still be so with a session.
 func isTold(object conditioned, kind scheduler.Kind) bool {
 	for _, each := range kind.Conditions() {
 		found := find(object.GetConditions(), each)
 		// The existing operator writes no generation, and only what is current.
-		if found == nil || found.Reason == reasonNoRuntime || found.Reason == reasonUnreachable || found.ObservedGeneration != object.GetGeneration() && found.ObservedGeneration != 0 {
+		if found == nil || found.Reason == reasonNoRuntime || found.ObservedGeneration != object.GetGeneration() && found.ObservedGeneration != 0 {
 			return false
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
@@ -87,9 +88,9 @@ func TestTell(t *testing.T) {
 				"PipelineReady Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 				"Ready Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 			}},
-		{name: "silence", conditions: conditions(2), seen: session(func(o *scheduler.Observation) { o.Silent = true }), want: []string{
+		{name: "silence", conditions: conditions(2), seen: session(func(o *scheduler.Observation) { o.Stale = true }), want: []string{
 			"ModelsReady Unknown SchedulerUnreachable", "PipelineGwReady Unknown SchedulerUnreachable", "PipelineReady Unknown SchedulerUnreachable",
-			"Ready Unknown SchedulerUnreachable there is no connection to the scheduler: see the condition SchedulerReachable of the SeldonRuntime",
+			"Ready Unknown SchedulerUnreachable " + messageUnreachable,
 		}},
 		{name: "refused", answered: true, seen: session(func(o *scheduler.Observation) {
 			o.Failure = &scheduler.Failure{Terminal: true, Reason: scheduler.ReasonRefused, Message: "step a: 50%"}
@@ -128,6 +129,67 @@ func TestTell(t *testing.T) {
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s:\n%s", test.name, diff)
 		}
+	}
+}
+
+// However often a scheduler connects and breaks, its outage costs one status write per
+// object, and its recovery one more.
+func TestOutageWritesOnce(t *testing.T) {
+	now := time.Now()
+	seen := func(change func(*scheduler.Observation)) scheduler.Observation {
+		observation := scheduler.Observation{Session: true, BusySince: now.Add(-time.Hour)}
+		change(&observation)
+		return observation
+	}
+	failure := func(terminal bool, reason string) *scheduler.Failure {
+		return &scheduler.Failure{Generation: 1, Terminal: terminal, Reason: reason, Message: "boom"}
+	}
+	state := func(status bool) *scheduler.State {
+		return &scheduler.State{Generation: 1, Settled: true, Conditions: []scheduler.Condition{{Type: v1alpha1.ConditionModelReady, True: status, Reason: "R"}}}
+	}
+	silent := seen(func(o *scheduler.Observation) { o.Stale = true })
+	model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Name: "m", Generation: 1}}
+	for i, step := range []struct {
+		name   string
+		seen   scheduler.Observation
+		writes bool
+		want   string
+	}{
+		{"connected", seen(func(o *scheduler.Observation) { o.Connected, o.State = true, state(true) }), true, "True Ready"},
+		{"lost", seen(func(o *scheduler.Observation) { o.State = state(true) }), false, "True Ready"},
+		{"lost for too long", silent, true, "Unknown SchedulerUnreachable"},
+		{"established", silent, false, "Unknown SchedulerUnreachable"},
+		{"a call was answered", seen(func(*scheduler.Observation) {}), false, "Unknown SchedulerUnreachable"},
+		{"a call broke with the connection", seen(func(o *scheduler.Observation) { o.Failure = failure(false, scheduler.ReasonCallFailed) }), false, "Unknown SchedulerUnreachable"},
+		{"lost for too long again", silent, false, "Unknown SchedulerUnreachable"},
+		{"stable", seen(func(o *scheduler.Observation) { o.Connected = true }), false, "Unknown SchedulerUnreachable"},
+		{"a call fails", seen(func(o *scheduler.Observation) {
+			o.Connected, o.Failure = true, failure(false, scheduler.ReasonCallFailed)
+		}), true, "Unknown SchedulerCallFailed"},
+		{"recovered", seen(func(o *scheduler.Observation) { o.Connected, o.State = true, state(true) }), true, "True Ready"},
+		{"lost for too long once more", silent, true, "Unknown SchedulerUnreachable"},
+		{"rejected", seen(func(o *scheduler.Observation) { o.Failure = failure(true, scheduler.ReasonRefused) }), true, "False Refused"},
+	} {
+		before := model.DeepCopy()
+		told := tell(model, scheduler.Model, step.seen, now)
+		if told.wait > 0 {
+			t.Fatalf("%d %s: waits %s", i, step.name, told.wait)
+		}
+		if len(told.verdicts) > 0 {
+			setConditions(model, append(told.verdicts, progress(told.verdicts)...), told.keep...)
+		}
+		if writes := !equality.Semantic.DeepEqual(before, model); writes != step.writes {
+			t.Errorf("%d %s: writes %t:\n%s", i, step.name, writes, cmp.Diff(before.Status, model.Status))
+		}
+		ready := find(model.Status.Conditions, v1alpha1.ConditionReady)
+		if got := string(ready.Status) + " " + ready.Reason; got != step.want {
+			t.Errorf("%d %s: Ready is %s, want %s", i, step.name, got, step.want)
+		}
+	}
+	// A change of the object is reported for its generation, also during an outage.
+	model.Generation = 2
+	if told := tell(model, scheduler.Model, silent, now); len(told.verdicts) == 0 {
+		t.Error("an outage is not reported for a new generation")
 	}
 }
 

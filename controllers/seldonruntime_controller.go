@@ -71,7 +71,7 @@ func (r *seldonRuntimeReconciler) Reconcile(ctx context.Context, request reconci
 		if err != nil {
 			err = errors.Join(err, r.followChildren(ctx, runtime))
 		}
-		r.tellReachability(before, runtime)
+		result.RequeueAfter = sooner(result.RequeueAfter, r.setSchedulerConditions(before, runtime))
 	}
 	return r.finish(ctx, before, runtime, result, err)
 }
@@ -115,7 +115,8 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 		return reconcile.Result{RequeueAfter: outcome.RequeueAfter}, err
 	}
 	children, after := r.pods.health(ctx, outcome.Children)
-	setConditions(runtime, runtimeVerdicts(runtime, components, children, outcome), v1alpha1.ConditionSchedulerReachable)
+	setConditions(runtime, runtimeVerdicts(runtime, components, children, outcome),
+		v1alpha1.ConditionSchedulerReachable, v1alpha1.ConditionSchedulerSynced)
 	runtime.Status.ObservedGeneration = runtime.Generation
 	return reconcile.Result{RequeueAfter: sooner(outcome.RequeueAfter, after)}, nil
 }

@@ -37,8 +37,8 @@ const (
 	ConditionWorkloadReady string = "StatefulSetOrDeploymentReady"
 )
 
-// Conditions of a SeldonRuntime: one for each component known by name, and one
-// for the operator's own connection, which has no say in Ready.
+// Conditions of a SeldonRuntime: one for each component known by name, and two that
+// describe the operator's connection to the scheduler and do not count towards Ready.
 const (
 	ConditionSchedulerReady       string = "SchedulerReady"
 	ConditionDataflowEngineReady  string = "DataflowEngineReady"
@@ -47,6 +47,7 @@ const (
 	ConditionEnvoyReady           string = "EnvoyReady"
 	ConditionHodometerReady       string = "HodometerReady"
 	ConditionSchedulerReachable   string = "SchedulerReachable"
+	ConditionSchedulerSynced      string = "SchedulerSynced"
 )
 
 // Conditions of everything that expands into children (SeldonRuntime, Server).

@@ -2,6 +2,7 @@ package fakescheduler
 
 import (
 	"crypto/tls"
+	"net"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -28,6 +29,8 @@ type Options struct {
 	// Address is host:port or unix:/path. Port 0 is any free one, which then stays
 	// the same over restarts. Default: 127.0.0.1:0.
 	Address string
+	// Listen, if set, opens the listener at each start in place of one at Address.
+	Listen func() (net.Listener, error)
 	// TLS makes it a TLS listener. Default: plaintext.
 	TLS *tls.Config
 

@@ -64,11 +64,11 @@ func (s *Scheduler) up() error {
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
-	on, err := listen(s.ctx, s.address, s.traffic)
+	on, err := s.listen()
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", s.address, err)
 	}
-	if on.Addr().Network() != "unix" {
+	if s.options.Listen == nil && on.Addr().Network() != "unix" {
 		s.address = on.Addr().String()
 	}
 	r := newRun(s, on, s.stored)
@@ -77,6 +77,14 @@ func (s *Scheduler) up() error {
 	s.run, s.last = r, r.world
 	s.unwatch = context.AfterFunc(s.ctx, s.Kill)
 	return nil
+}
+
+func (s *Simulator) listen() (*listener, error) {
+	if s.options.Listen == nil {
+		return listen(s.ctx, s.address, s.traffic)
+	}
+	on, err := s.options.Listen()
+	return &listener{Listener: on, traffic: s.traffic}, err
 }
 
 // down ends the run, if there is one.

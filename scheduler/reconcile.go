@@ -35,60 +35,60 @@ func (c *connection) drive(ctx context.Context, key objectKey) (time.Duration, e
 		return 0, err
 	case err == nil && object.GetDeletionTimestamp() != nil && held:
 		// Somebody waits for it.
-		return c.takeDown(ctx, kind, key, object)
+		return c.ensureUnloaded(ctx, kind, key, object)
 	case !open:
 		return 0, nil
 	case err == nil && object.GetDeletionTimestamp() == nil:
-		return c.keepLoaded(ctx, kind, key, object)
+		return c.ensureLoaded(ctx, kind, key, object)
 	default:
-		return 0, c.discard(ctx, kind, key)
+		return 0, c.unloadOrphan(ctx, kind, key)
 	}
 }
 
-// keepLoaded sends an object that is wanted, if the scheduler lacks it.
-func (c *connection) keepLoaded(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
+// ensureLoaded sends an object that is wanted, if the scheduler lacks it.
+func (c *connection) ensureLoaded(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
 	message, definition, err := kind.translate(object)
-	want := wanted{uid: object.GetUID(), generation: object.GetGeneration(), definition: definition}
-	next, again := nothing, time.Duration(0)
-	c.locked(key, func(it *item) bool {
+	want := desired{uid: object.GetUID(), generation: object.GetGeneration(), definition: definition}
+	next, again := actionNone, time.Duration(0)
+	c.locked(key, func(it *objectState) bool {
 		now := time.Now()
-		it.adopt(want.uid, want.generation, now)
-		if !it.handed {
+		it.setIncarnation(want.uid, want.generation, now)
+		if !it.registered {
 			return false
 		}
-		if it.unload == unloaded {
+		if it.unload == unloadConfirmed {
 			// Another definition was in the way, and is not any more.
-			it.unload = loaded
+			it.unload = unloadNotRequested
 		}
 		if err != nil {
 			return it.fail(Failure{Generation: want.generation, Terminal: true, Reason: ReasonInvalidSpec, Message: err.Error()})
 		}
 		news := it.verify(want, now)
-		next, again = it.next(want, kind.replaces, now)
-		if next == send {
-			it.sending = want.generation
+		next, again = it.decide(want, kind.replaces, now)
+		if next == actionLoad {
+			it.inFlightGeneration = want.generation
 		}
 		return news
 	})
 	switch next {
-	case send:
+	case actionLoad:
 		return c.send(ctx, kind, key, want, func(ctx context.Context) error { return kind.load(ctx, c.client, message) })
-	case takeDown:
+	case actionUnload:
 		return c.unload(ctx, kind, key, object)
-	case ask:
-		return c.ask(ctx, kind, key)
+	case actionPollStatus:
+		return c.pollStatus(ctx, kind, key)
 	default:
 		return again, nil
 	}
 }
 
 // send calls the scheduler to load an object.
-func (c *connection) send(ctx context.Context, kind *relayed, key objectKey, want wanted, load func(context.Context) error) (time.Duration, error) {
+func (c *connection) send(ctx context.Context, kind *relayed, key objectKey, want desired, load func(context.Context) error) (time.Duration, error) {
 	err := c.call(ctx, load)
 	going := false
 	if refused(err) {
 		// It may be for the time of a termination only, which has no code of its own.
-		found, askErr := c.find(ctx, kind, key.name)
+		found, askErr := c.getStatus(ctx, kind, key.name)
 		switch {
 		case askErr != nil:
 			err = askErr
@@ -102,13 +102,13 @@ func (c *connection) send(ctx context.Context, kind *relayed, key objectKey, wan
 		return 0, err
 	}
 	what := classify(err, going)
-	c.locked(key, func(it *item) bool {
+	c.locked(key, func(it *objectState) bool {
 		if it.uid != want.uid {
 			return false // another one has come, and has its own turn
 		}
-		it.sending = 0
+		it.inFlightGeneration = 0
 		if err == nil {
-			it.answered, it.has = time.Now(), &held{want.generation, want.definition, true}
+			it.lastReplyAt, it.remote = time.Now(), &remoteObject{want.generation, want.definition, true}
 			if it.failure != nil && it.failure.Terminal {
 				it.failure = nil
 			}
@@ -126,28 +126,28 @@ func (c *connection) send(ctx context.Context, kind *relayed, key objectKey, wan
 	})
 	switch {
 	case err == nil:
-		return askAfter, nil // should no word come of it
+		return statusPollDelay, nil // should no word come of it
 	case what == classTerminal:
-		return refusedAgain, nil
+		return rejectedRetryInterval, nil
 	default:
 		return 0, err
 	}
 }
 
-// takeDown unloads an object that is being deleted.
-func (c *connection) takeDown(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
-	next, again := nothing, time.Duration(0)
-	c.locked(key, func(it *item) bool {
-		it.adopt(object.GetUID(), object.GetGeneration(), time.Now())
-		it.deleted = true
-		next, again = it.nextDown(time.Now())
+// ensureUnloaded unloads an object that is being deleted.
+func (c *connection) ensureUnloaded(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
+	next, again := actionNone, time.Duration(0)
+	c.locked(key, func(it *objectState) bool {
+		it.setIncarnation(object.GetUID(), object.GetGeneration(), time.Now())
+		it.deleting = true
+		next, again = it.decideDeletion(time.Now())
 		return false
 	})
 	switch next {
-	case takeDown:
+	case actionUnload:
 		return c.unload(ctx, kind, key, object)
-	case ask:
-		return c.ask(ctx, kind, key)
+	case actionPollStatus:
+		return c.pollStatus(ctx, kind, key)
 	default:
 		return again, nil
 	}
@@ -156,9 +156,9 @@ func (c *connection) takeDown(ctx context.Context, kind *relayed, key objectKey,
 // unload calls the scheduler to unload an object.
 func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
 	uid, generation := object.GetUID(), object.GetGeneration()
-	c.locked(key, func(it *item) bool {
+	c.locked(key, func(it *objectState) bool {
 		if it.uid == uid {
-			it.unload = asking
+			it.unload = unloadRequested
 		}
 		return false
 	})
@@ -168,17 +168,17 @@ func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, o
 	asked := time.Now()
 	if refused(err) {
 		// It is not there, or on its way down already.
-		found, askErr := c.find(ctx, kind, key.name)
+		found, askErr := c.getStatus(ctx, kind, key.name)
 		if askErr != nil {
 			return 0, askErr
 		}
 		if found == nil || found.phase != live {
 			err = nil
-			defer c.hearAnswer(kind, key, found, asked)
+			defer c.handleStatusReply(kind, key, found, asked)
 		}
 	}
 	hint := false
-	c.locked(key, func(it *item) bool {
+	c.locked(key, func(it *objectState) bool {
 		if it.uid != uid {
 			return false // another one has come, and has its own turn
 		}
@@ -186,31 +186,31 @@ func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, o
 			return it.fail(Failure{Generation: generation, Reason: ReasonCallFailed, Message: text(err)})
 		}
 		it.failure = nil
-		it.answerUnload(time.Now())
-		hint = it.hint
-		return it.unload == unloaded
+		it.acknowledgeUnload(time.Now())
+		hint = it.recheckAfterUnload
+		return it.unload == unloadConfirmed
 	})
 	if err != nil {
 		return 0, err
 	}
 	if hint {
-		return c.ask(ctx, kind, key)
+		return c.pollStatus(ctx, kind, key)
 	}
-	return askAgain, nil
+	return statusPollInterval, nil
 }
 
-// ask asks for the state of an object, and takes the answer for certain.
-func (c *connection) ask(ctx context.Context, kind *relayed, key objectKey) (time.Duration, error) {
+// pollStatus asks for the state of an object, and takes the answer for certain.
+func (c *connection) pollStatus(ctx context.Context, kind *relayed, key objectKey) (time.Duration, error) {
 	begun := time.Now()
-	found, err := c.find(ctx, kind, key.name)
+	found, err := c.getStatus(ctx, kind, key.name)
 	if err != nil {
 		return 0, err
 	}
-	c.hearAnswer(kind, key, found, begun)
-	again := askAgain
-	c.locked(key, func(it *item) bool {
-		it.answered, it.hint = time.Now(), false
-		if it.unload == unloaded || it.unload == loaded && it.state != nil {
+	c.handleStatusReply(kind, key, found, begun)
+	again := statusPollInterval
+	c.locked(key, func(it *objectState) bool {
+		it.lastReplyAt, it.recheckAfterUnload = time.Now(), false
+		if it.unload == unloadConfirmed || it.unload == unloadNotRequested && it.state != nil {
 			again = 0
 		}
 		return false
@@ -218,8 +218,8 @@ func (c *connection) ask(ctx context.Context, kind *relayed, key objectKey) (tim
 	return again, nil
 }
 
-// find asks for the state of one object; nil if the scheduler does not know it.
-func (c *connection) find(ctx context.Context, kind *relayed, name string) (*word, error) {
+// getStatus asks for the state of one object; nil if the scheduler does not know it.
+func (c *connection) getStatus(ctx context.Context, kind *relayed, name string) (*word, error) {
 	var found *word
 	err := c.call(ctx, func(ctx context.Context) error {
 		return kind.list(ctx, c.client, name, func(w word) { found = &w })
@@ -234,15 +234,15 @@ func (c *connection) find(ctx context.Context, kind *relayed, name string) (*wor
 	}
 }
 
-// discard deals with an object that the cluster does not have, and that the
+// unloadOrphan deals with an object that the cluster does not have, and that the
 // scheduler may have.
-func (c *connection) discard(ctx context.Context, kind *relayed, key objectKey) error {
+func (c *connection) unloadOrphan(ctx context.Context, kind *relayed, key objectKey) error {
 	has, uid, generation := false, types.UID(""), int64(0)
 	c.mu.Lock()
 	if it, known := c.items[key]; known {
 		switch {
-		case it.has != nil && it.unload < underway:
-			has, uid, generation = true, it.uid, it.has.generation
+		case it.remote != nil && it.unload < unloadAcknowledged:
+			has, uid, generation = true, it.uid, it.remote.generation
 		case it.uid != "":
 			delete(c.items, key)
 		}
@@ -270,17 +270,17 @@ func (c *connection) discard(ctx context.Context, kind *relayed, key objectKey) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if it := c.item(key); it.uid != uid {
-		it.has = nil // another one has come meanwhile
-		c.queue.Add(key)
+		it.remote = nil // another one has come meanwhile
+		c.queue.add(key, priorityChange)
 		return nil
 	}
 	// Remembered, for an experiment is listed long after it was stopped.
-	c.items[key] = &item{unload: unloaded}
+	c.items[key] = &objectState{unload: unloadConfirmed}
 	return nil
 }
 
-// hear takes in a word that came on a stream.
-func (c *connection) hear(kind *relayed, w word) {
+// handleEvent takes in a word that came on a stream.
+func (c *connection) handleEvent(kind *relayed, w word) {
 	if !w.addressed {
 		c.drop("no_metadata")
 		return
@@ -297,40 +297,40 @@ func (c *connection) hear(kind *relayed, w word) {
 		c.drop("unknown_object")
 		return
 	}
-	c.take(key, it, w, false)
+	c.applyEvent(key, it, w, false)
 }
 
-// take gives a word to an item, under the session's lock.
-func (c *connection) take(key objectKey, it *item, w word, certain bool) {
-	news, work, dropped := it.hear(w, certain, time.Now())
+// applyEvent gives a word to an item, under the session's lock.
+func (c *connection) applyEvent(key objectKey, it *objectState, w word, certain bool) {
+	news, work, dropped := it.handleEvent(w, certain, time.Now())
 	if dropped != "" {
 		c.drop(dropped)
 	}
 	if news {
-		c.wake(key.kind, c.namespace, key.name)
+		c.wakeNews(key)
 	}
 	if work {
-		c.queue.Add(key)
+		c.queue.add(key, priorityChange)
 	}
 }
 
-// hearAnswer takes in the answer to a question: a word, or nil for an object that
+// handleStatusReply takes in the answer to a question: a word, or nil for an object that
 // the scheduler does not know. A word that came on the stream since the question
 // was asked is newer.
-func (c *connection) hearAnswer(kind *relayed, key objectKey, found *word, begun time.Time) {
+func (c *connection) handleStatusReply(kind *relayed, key objectKey, found *word, begun time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	it := c.item(key)
 	switch {
-	case it.heard.After(begun):
+	case it.lastEventAt.After(begun):
 	case found != nil && found.ours(c.namespace):
-		c.take(key, it, *found, true)
-	case it.unload != loaded:
-		it.setGone()
+		c.applyEvent(key, it, *found, true)
+	case it.unload != unloadNotRequested:
+		it.confirmUnload()
 		c.wake(kind.kind, c.namespace, key.name)
 	default:
-		it.has = nil
-		c.queue.Add(key)
+		it.remote = nil
+		c.queue.add(key, priorityChange)
 	}
 }
 
@@ -343,7 +343,7 @@ func (c *connection) call(ctx context.Context, call func(context.Context) error)
 
 // locked changes an item under the session's lock, and wakes the object's
 // controller if that is news.
-func (c *connection) locked(key objectKey, change func(*item) bool) {
+func (c *connection) locked(key objectKey, change func(*objectState) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if change(c.item(key)) {
