@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
 // pipeline creates a Pipeline of one step and syncs it.
@@ -80,7 +80,7 @@ func TestKindsAreIndependent(t *testing.T) {
 					h.server("mlserver", 1)
 					h.scheduler.FailCalls(method, -1, code)
 					if method == "ServerNotify" {
-						h.scheduler.ConnectAgent(simulator.Agent{Server: "mlserver"})
+						h.scheduler.ConnectAgent(fakescheduler.Agent{Server: "mlserver"})
 						if err := h.scheduler.OpenGate(); err != nil {
 							t.Fatal(err)
 						}
@@ -124,7 +124,7 @@ func TestIdleSession(t *testing.T) {
 		h.scheduler.ResetCounters()
 		h.requests.take(Model)
 		h.settle(24 * time.Hour)
-		for _, method := range simulator.Methods() {
+		for _, method := range fakescheduler.Methods() {
 			calls := h.scheduler.Calls(method)
 			switch method {
 			case "ModelStatus", "PipelineStatus", "ExperimentStatus":
@@ -183,7 +183,7 @@ func TestFlappingScheduler(t *testing.T) {
 				for range 100 {
 					h.scheduler.Kill()
 					h.settle(time.Second)
-					if err := h.scheduler.Restart(simulator.RestartOptions{}); err != nil {
+					if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
 						t.Fatal(err)
 					}
 					before := h.scheduler.Calls("SubscribeControlPlane")
@@ -205,7 +205,7 @@ func TestFlappingScheduler(t *testing.T) {
 						t.Errorf("observed %+v of %s", seen, name)
 					}
 				}
-				if err := h.scheduler.Restart(simulator.RestartOptions{}); err != nil {
+				if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
 					t.Fatal(err)
 				}
 				h.settle(3 * time.Minute)
