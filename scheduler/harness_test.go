@@ -189,6 +189,33 @@ type memoryNetwork struct {
 	dials    int
 	// fails, if set, is the error of a dial.
 	fails error
+	// silent loses what the scheduler sends, as a half-open connection does.
+	silent bool
+}
+
+// memoryConn is the client's end of a connection.
+type memoryConn struct {
+	net.Conn
+	network *memoryNetwork
+}
+
+func (c *memoryConn) Read(buffer []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(buffer)
+		c.network.mu.Lock()
+		silent := c.network.silent
+		c.network.mu.Unlock()
+		if !silent || err != nil {
+			return n, err
+		}
+	}
+}
+
+// set changes the network.
+func (n *memoryNetwork) set(change func(*memoryNetwork)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change(n)
 }
 
 func (n *memoryNetwork) listen() (net.Listener, error) {
@@ -210,7 +237,7 @@ func (n *memoryNetwork) dial(ctx context.Context, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, errors.New("connection refused")
 	}
-	return conn, nil
+	return &memoryConn{conn, n}, nil
 }
 
 // dialled is the number of attempts to connect so far.

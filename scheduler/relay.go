@@ -221,7 +221,7 @@ func (r *Relay) Hand(kind Kind, object client.Object) Observation {
 	it.registered, it.deleting = true, deleted
 	// One that the session works on has its turn, after a backoff perhaps.
 	if s.connection != nil && (changed || it.state == nil && it.failure == nil) {
-		s.connection.queue.add(key, priorityOf(deleted))
+		s.connection.queue.add(key, s.connection.priorityOf(key.kind, deleted))
 	}
 	seen := Observation{Session: true, Connected: s.reach.Connected, Stale: s.stale[kind] || it.stale, BusySince: it.progressingSince, Unloaded: it.unload == unloadConfirmed}
 	if it.state != nil && !s.stale[kind] && it.state.Generation == object.GetGeneration() {

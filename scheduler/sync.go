@@ -170,6 +170,19 @@ func (c *connection) inSync(kind Kind) bool {
 	return sync.compared && sync.listError == nil && sync.streamError == nil
 }
 
+// priorityOf work on an object that was synced, under the session's lock. While its kind
+// is not compared, it is one of many.
+func (c *connection) priorityOf(kind Kind, deleted bool) priority {
+	switch {
+	case deleted:
+		return priorityDeletion
+	case c.syncs[kind].compared:
+		return priorityChange
+	default:
+		return priorityResync
+	}
+}
+
 // wakeNews wakes an object about which there is news, under the session's lock; with
 // low priority while its whole kind is read.
 func (c *connection) wakeNews(key objectKey) {
