@@ -60,7 +60,7 @@ func schedulerConditions(existing []metav1.Condition, reach scheduler.Reachabili
 		synced.status = metav1.ConditionTrue
 	case reach.SyncReason == scheduler.ReasonNotConnected:
 		synced.status = metav1.ConditionUnknown
-	case reach.SyncReason == scheduler.ReasonWaitingForScheduler && meta.IsStatusConditionTrue(existing, v1alpha1.ConditionSchedulerSynced):
+	case (reach.SyncReason == scheduler.ReasonWaitingForScheduler || reach.SyncReason == scheduler.ReasonSyncing) && meta.IsStatusConditionTrue(existing, v1alpha1.ConditionSchedulerSynced):
 		if rest := syncSettlePeriod - now.Sub(reach.Since); rest > 0 {
 			return []verdict{reachable}, rest
 		}

@@ -61,7 +61,7 @@ func tell(object conditioned, kind scheduler.Kind, seen scheduler.Observation, n
 		// It stays until something is known again: a scheduler that connects and breaks
 		// again and again costs one write.
 		return telling{}
-	case seen.Silent:
+	case seen.Stale:
 		return all(kind, metav1.ConditionUnknown, reasonUnreachable, messageUnreachable)
 	case seen.Failure == nil && isTold(object, kind):
 		return telling{}

@@ -88,7 +88,7 @@ func TestTell(t *testing.T) {
 				"PipelineReady Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 				"Ready Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 			}},
-		{name: "silence", conditions: conditions(2), seen: session(func(o *scheduler.Observation) { o.Silent = true }), want: []string{
+		{name: "silence", conditions: conditions(2), seen: session(func(o *scheduler.Observation) { o.Stale = true }), want: []string{
 			"ModelsReady Unknown SchedulerUnreachable", "PipelineGwReady Unknown SchedulerUnreachable", "PipelineReady Unknown SchedulerUnreachable",
 			"Ready Unknown SchedulerUnreachable " + messageUnreachable,
 		}},
@@ -147,7 +147,7 @@ func TestOutageWritesOnce(t *testing.T) {
 	state := func(status bool) *scheduler.State {
 		return &scheduler.State{Generation: 1, Settled: true, Conditions: []scheduler.Condition{{Type: v1alpha1.ConditionModelReady, True: status, Reason: "R"}}}
 	}
-	silent := seen(func(o *scheduler.Observation) { o.Silent = true })
+	silent := seen(func(o *scheduler.Observation) { o.Stale = true })
 	model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Name: "m", Generation: 1}}
 	for i, step := range []struct {
 		name   string
@@ -220,12 +220,11 @@ func TestProgress(t *testing.T) {
 
 func TestUnconfirmedBecause(t *testing.T) {
 	failure := &scheduler.Failure{Message: "boom"}
-	reach := scheduler.Reachability{Connected: true}
 	for want, seen := range map[string]scheduler.Observation{
 		"has no session yet":                                 {},
 		"there is no connection to the scheduler":            {Session: true, Failure: failure},
-		"the call failed and is retried: boom":               {Session: true, Reachability: reach, Failure: failure},
-		"it has not confirmed the unload; see the condition": {Session: true, Reachability: reach},
+		"the call failed and is retried: boom":               {Session: true, Connected: true, Failure: failure},
+		"it has not confirmed the unload; see the condition": {Session: true, Connected: true},
 	} {
 		if got := unconfirmedBecause(seen); !strings.Contains(got, want) {
 			t.Errorf("%q, want %q", got, want)

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -22,158 +22,174 @@ const (
 	notifyDeadline = 30 * time.Second
 	// listDeadline bounds the listing of all objects of a kind.
 	listDeadline = 2 * time.Minute
-	// firstWord is how long a scheduler may take to speak: it does so at once.
-	firstWord = 10 * time.Second
-	// workers is how many calls of a session are on their way side by side.
-	workers = 8
+	// handshakeTimeout is how long a scheduler may take to send the first message: it
+	// does so at once.
+	handshakeTimeout = 10 * time.Second
 )
 
-// connection is one connection of a session: five streams, and the work that is
-// sent. All of it ends when any of it is lost.
+// connection is one set of streams of a session, and the calls that are made
+// meanwhile. It lasts as long as the control-plane stream, by which the scheduler
+// asks for kinds; the other streams are opened again when they end.
 type connection struct {
 	*session
 	client pb.SchedulerClient
 	// queue of the objects to look at, and how often each failed in a row.
-	queue    workqueue.TypedDelayingInterface[objectKey]
+	queue    *workQueue
 	failures workqueue.TypedRateLimiter[objectKey]
 
-	// open kinds are those that the scheduler has asked for on this connection, and
-	// that were compared with what it has; marked are those still to compare. Both
-	// belong to the session's lock.
-	open, marked map[Kind]bool
-	// marking tells that a kind was marked.
-	marking chan struct{}
+	// What follows belongs to the session's lock.
+
+	// establishedAt is when the scheduler sent its first message.
+	establishedAt time.Time
+	syncs         map[Kind]*kindSync
 }
 
 func newConnection(s *session, conn *grpc.ClientConn) *connection {
-	return &connection{
+	c := &connection{
 		session: s,
 		client:  pb.NewSchedulerClient(conn),
-		queue:   workqueue.NewTypedDelayingQueue[objectKey](),
 		failures: workqueue.NewTypedItemExponentialFailureRateLimiter[objectKey](
 			200*time.Millisecond, 30*time.Second),
-		open: map[Kind]bool{}, marked: map[Kind]bool{},
-		marking: make(chan struct{}, 1),
+		syncs: map[Kind]*kindSync{},
 	}
+	for _, kind := range syncedKinds() {
+		c.syncs[kind] = &kindSync{}
+	}
+	return c
 }
 
 // errEnded is the end of a stream that should never end.
 var errEnded = errors.New("the scheduler ended a stream")
 
-// run works on the connection until it is lost, and says why.
-func (c *connection) run(ctx context.Context) error {
+// run works on the connection until it is lost, and says why. It was healthy if
+// every kind came in sync, and it lasted.
+func (c *connection) run(ctx context.Context) (healthy bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	silent := time.AfterFunc(firstWord, func() {
-		cancel(&lostError{ReasonNotAnswering, fmt.Errorf("no word within %s", firstWord)})
+	c.queue = newWorkQueue(func(key objectKey, p priority) { c.work(ctx, cancel, key, p) })
+	var streams sync.WaitGroup
+	defer func() {
+		cancel(nil)
+		c.queue.close()
+		streams.Wait()
+		c.queue.wait()
+	}()
+	silent := time.AfterFunc(handshakeTimeout, func() {
+		cancel(&lostError{ReasonNotAnswering, fmt.Errorf("no message within %s", handshakeTimeout)})
 	})
 	defer silent.Stop()
+	stable := time.AfterFunc(0, func() {})
+	defer func() { stable.Stop() }()
 
-	group, ctx := errgroup.WithContext(ctx)
-	stream := func(name string, follow func(context.Context) error) {
-		group.Go(func() error {
-			if err := follow(ctx); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			return fmt.Errorf("%w: %s", errEnded, name)
-		})
-	}
-	spoke := false
-	stream("SubscribeControlPlane", func(ctx context.Context) error {
-		return c.followControlPlane(ctx, func() {
-			spoke = true
+	established := false
+	stream, err := c.client.SubscribeControlPlane(ctx, &pb.ControlPlaneSubscriptionRequest{SubscriberName: subscriber})
+	err = receive(stream, err, func(message *pb.ControlPlaneResponse) {
+		if !established {
+			established = true
 			silent.Stop()
-		})
+			period := c.onEstablished(c)
+			stable = time.AfterFunc(period, func() { c.onStable(c) })
+			for _, kind := range syncedKinds() {
+				streams.Go(func() { c.follow(ctx, kind) })
+			}
+		}
+		c.handleMarker(message.GetEvent())
 	})
-	stream("SubscribeServerStatus", c.followServers)
-	for _, kind := range kinds {
-		stream(fmt.Sprintf("Subscribe%sStatus", kind.kind), func(ctx context.Context) error {
-			return kind.subscribe(ctx, c.client, func(w word) { c.hear(kind, w) })
-		})
+	if err == nil {
+		err = errEnded
 	}
-	group.Go(func() error { return c.resyncs(ctx) })
-	for range workers {
-		group.Go(func() error { return c.work(ctx) })
-	}
-	group.Go(func() error {
-		<-ctx.Done()
-		c.queue.ShutDown()
-		return nil
-	})
-	err := group.Wait()
 	if lost, is := errors.AsType[*lostError](context.Cause(ctx)); is {
-		return lost
+		return false, lost
 	}
-	return lostBecause(spoke, err)
+	return c.wasHealthy(), lostBecause(established, fmt.Errorf("SubscribeControlPlane: %w", err))
 }
 
-// followControlPlane takes the markers by which the scheduler asks for kinds.
-func (c *connection) followControlPlane(ctx context.Context, spoke func()) error {
-	stream, err := c.client.SubscribeControlPlane(ctx, &pb.ControlPlaneSubscriptionRequest{SubscriberName: subscriber})
-	var steady *time.Timer
-	defer func() {
-		if steady != nil {
-			steady.Stop()
+func (c *connection) wasHealthy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.establishedAt.IsZero() || time.Since(c.establishedAt) < backoffResetAfter {
+		return false
+	}
+	for kind := range c.syncs {
+		if !c.inSync(kind) {
+			return false
 		}
-	}()
-	return receive(stream, err, func(message *pb.ControlPlaneResponse) {
-		if steady == nil {
-			spoke()
-			c.speaks(c)
-			steady = time.AfterFunc(steadyAfter, func() { c.steady(c) })
-		}
-		if message.GetEvent() == pb.ControlPlaneResponse_SEND_SERVERS {
-			c.mark(Server)
+	}
+	return true
+}
+
+// handleMarker takes a marker by which the scheduler asks for a kind.
+func (c *connection) handleMarker(marker pb.ControlPlaneResponse_Event) {
+	if marker == pb.ControlPlaneResponse_SEND_SERVERS {
+		c.mark(Server)
+		return
+	}
+	for _, kind := range kinds {
+		if kind.marker == marker {
+			c.mark(kind.kind)
 			return
 		}
-		for _, kind := range kinds {
-			if kind.marker == message.GetEvent() {
-				c.mark(kind.kind)
+	}
+	c.drop("unknown_marker")
+}
+
+// follow keeps the stream of a kind's events open. When it ends while the connection
+// lasts, it is opened again and the kind is listed, for events may be missing.
+func (c *connection) follow(ctx context.Context, kind Kind) {
+	backoff := newBackoff()
+	for {
+		begun := time.Now()
+		works := time.AfterFunc(stableAfter, func() { c.setStreamError(kind, nil) })
+		err := c.subscribe(ctx, kind)
+		works.Stop()
+		if err == nil {
+			err = errEnded
+		}
+		if time.Since(begun) > backoffResetAfter {
+			backoff = newBackoff()
+		}
+		// The end of the connection ends this stream as well, and is reported once.
+		if !sleep(ctx, backoff.Step()) {
+			return
+		}
+		c.setStreamError(kind, err)
+		c.relist(kind)
+	}
+}
+
+// subscribe follows a kind's events to the end of the stream.
+func (c *connection) subscribe(ctx context.Context, kind Kind) error {
+	if kind == Server {
+		return c.followServers(ctx)
+	}
+	resource := kind.relayed()
+	return resource.subscribe(ctx, c.client, func(w word) { c.handleEvent(resource, w) })
+}
+
+// work looks at one object, or compares one kind, and plans when to look again.
+func (c *connection) work(ctx context.Context, lose context.CancelCauseFunc, key objectKey, p priority) {
+	var again time.Duration
+	var err error
+	if key.name == "" {
+		again, err = c.resync(ctx, key.kind)
+	} else {
+		again, err = c.drive(ctx, key)
+	}
+	switch {
+	case ctx.Err() != nil:
+	case err == nil:
+		c.failures.Forget(key)
+		if again > 0 {
+			c.queue.addAfter(key, p, again)
+		}
+	default:
+		if status.Code(err) == codes.DeadlineExceeded {
+			// Slow, or a connection that is there on one side only.
+			if err := c.probe(ctx); err != nil {
+				lose(err)
 				return
 			}
 		}
-		c.drop("unknown_marker")
-	})
-}
-
-// mark asks for a kind to be compared with what the scheduler has.
-func (c *connection) mark(kind Kind) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.marked[kind] = true
-	select {
-	case c.marking <- struct{}{}:
-	default:
-	}
-}
-
-// work looks at objects, one after the other.
-func (c *connection) work(ctx context.Context) error {
-	for {
-		key, end := c.queue.Get()
-		if end {
-			return nil
-		}
-		again, err := c.drive(ctx, key)
-		c.queue.Done(key)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		switch {
-		case err == nil:
-			c.failures.Forget(key)
-			if again > 0 {
-				c.queue.AddAfter(key, again)
-			}
-		default:
-			if status.Code(err) == codes.DeadlineExceeded {
-				// Slow, or a connection that is there on one side only.
-				if err := c.probe(ctx); err != nil {
-					return err
-				}
-			}
-			c.queue.AddAfter(key, wait.Jitter(c.failures.When(key), 0.5))
-		}
+		c.queue.addAfter(key, p, wait.Jitter(c.failures.When(key), 0.5))
 	}
 }
 

@@ -35,17 +35,21 @@ func (r *Relay) dial(ctx context.Context, namespace string) (*grpc.ClientConn, e
 			return nil, &lostError{ReasonCredentials, err}
 		}
 	}
-	conn, err := grpc.NewClient(r.target(namespace),
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingAfter, Timeout: pingTimeout}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(receiveLimit)),
 		grpc.WithReadBufferSize(bufferSize), grpc.WithWriteBufferSize(bufferSize),
 		// The session reconnects, with a backoff of its own.
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: firstWord}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 500 * time.Millisecond, Multiplier: 2, Jitter: 0.5, MaxDelay: time.Minute}, MinConnectTimeout: 5 * time.Second}),
 		grpc.WithIdleTimeout(0),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithUnaryInterceptor(r.metrics.unary), grpc.WithStreamInterceptor(r.metrics.stream),
-	)
+	}
+	if r.dialContext != nil {
+		options = append(options, grpc.WithContextDialer(r.dialContext))
+	}
+	conn, err := grpc.NewClient(r.target(namespace), options...)
 	if err != nil {
 		return nil, fmt.Errorf("address %s: %w", r.target(namespace), err)
 	}

@@ -15,10 +15,11 @@ import (
 type metrics struct {
 	sessions func() []*session
 
-	calls     *prometheus.HistogramVec
-	resyncs   *prometheus.CounterVec
-	dropped   *prometheus.CounterVec
-	abandoned *prometheus.CounterVec
+	calls        *prometheus.HistogramVec
+	resyncs      *prometheus.CounterVec
+	syncFailures *prometheus.CounterVec
+	dropped      *prometheus.CounterVec
+	abandoned    *prometheus.CounterVec
 }
 
 var (
@@ -26,6 +27,8 @@ var (
 		"Sessions with schedulers, one for each namespace with a SeldonRuntime, by state.", []string{"state"}, nil)
 	connectedMetric = prometheus.NewDesc("seldon_scheduler_connected_seconds",
 		"Time since the session of a namespace connected; 0 while it is not connected.", []string{"namespace"}, nil)
+	syncedMetric = prometheus.NewDesc("seldon_scheduler_synced",
+		"Whether a kind was compared with what the scheduler has, on this connection, and its events arrive.", []string{"namespace", "kind"}, nil)
 	queueMetric = prometheus.NewDesc("seldon_scheduler_queue_depth",
 		"Objects of a namespace that wait to be compared with what its scheduler has.", []string{"namespace"}, nil)
 )
@@ -42,6 +45,8 @@ func newMetrics(sessions func() []*session) *metrics {
 		}, []string{"method", "code"}),
 		resyncs: counter("seldon_scheduler_resyncs_total",
 			"Kinds that were compared with what a scheduler has, at its request.", "namespace", "kind"),
+		syncFailures: counter("seldon_scheduler_sync_failures_total",
+			"Failed listings of kinds, notifications of Servers and streams of events, by reason.", "namespace", "kind", "reason"),
 		dropped: counter("seldon_scheduler_events_dropped_total",
 			"Messages of schedulers that were not used, by reason.", "reason"),
 		abandoned: counter("seldon_scheduler_abandoned_total",
@@ -53,9 +58,11 @@ func newMetrics(sessions func() []*session) *metrics {
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	to <- sessionsMetric
 	to <- connectedMetric
+	to <- syncedMetric
 	to <- queueMetric
 	m.calls.Describe(to)
 	m.resyncs.Describe(to)
+	m.syncFailures.Describe(to)
 	m.dropped.Describe(to)
 	m.abandoned.Describe(to)
 }
@@ -65,11 +72,20 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	states := map[string]float64{"connected": 0, "connecting": 0}
 	for _, s := range m.sessions() {
 		s.mu.Lock()
-		reach, depth := s.reach, 0
+		reach, depth, synced := s.reach, 0, map[Kind]float64{}
+		for _, kind := range syncedKinds() {
+			synced[kind] = 0
+			if s.connection != nil && s.connection.inSync(kind) {
+				synced[kind] = 1
+			}
+		}
 		if s.connection != nil {
-			depth = s.connection.queue.Len()
+			depth = s.connection.queue.depth()
 		}
 		s.mu.Unlock()
+		for kind, value := range synced {
+			to <- prometheus.MustNewConstMetric(syncedMetric, prometheus.GaugeValue, value, s.namespace, string(kind))
+		}
 		connected := 0.0
 		if reach.Connected {
 			connected = time.Since(reach.Since).Seconds()
@@ -85,6 +101,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	m.calls.Collect(to)
 	m.resyncs.Collect(to)
+	m.syncFailures.Collect(to)
 	m.dropped.Collect(to)
 	m.abandoned.Collect(to)
 }
@@ -92,6 +109,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 // forget ends the series of a namespace without a session.
 func (m *metrics) forget(namespace string) {
 	m.resyncs.DeletePartialMatch(prometheus.Labels{"namespace": namespace})
+	m.syncFailures.DeletePartialMatch(prometheus.Labels{"namespace": namespace})
 }
 
 // unary measures calls.

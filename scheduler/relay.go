@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -48,6 +51,8 @@ type Options struct {
 type Relay struct {
 	Options
 	metrics *metrics
+	// dialContext replaces the network in tests.
+	dialContext func(ctx context.Context, address string) (net.Conn, error)
 	// lifetime of the relay, that all sessions derive theirs from.
 	lifetime context.Context
 	running  sync.WaitGroup
@@ -57,13 +62,7 @@ type Relay struct {
 
 	// A lock of its own: objects are woken under a session's lock.
 	queuesMu sync.RWMutex
-	queues   map[Kind][]adder
-}
-
-// adder is the part of a controller's queue that wakes an object.
-type adder interface {
-	Add(request reconcile.Request)
-	AddAfter(request reconcile.Request, after time.Duration)
+	queues   map[Kind][]requestQueue
 }
 
 // New makes a relay whose sessions end with ctx.
@@ -77,7 +76,7 @@ func New(ctx context.Context, options Options) *Relay {
 			options.Address = "seldon-scheduler.{namespace}:9044"
 		}
 	}
-	r := &Relay{Options: options, lifetime: ctx, sessions: map[string]*session{}, queues: map[Kind][]adder{}}
+	r := &Relay{Options: options, lifetime: ctx, sessions: map[string]*session{}, queues: map[Kind][]requestQueue{}}
 	r.metrics = newMetrics(r.sessionsNow)
 	return r
 }
@@ -124,13 +123,16 @@ func (r *Relay) open(namespace string) bool {
 	ctx, end := context.WithCancel(r.lifetime)
 	s := &session{
 		Relay: r, namespace: namespace, end: end,
-		log:   r.Log.WithValues("namespace", namespace),
-		hurry: make(chan struct{}, 1),
-		reach: Reachability{Since: time.Now(), Reason: ReasonConnecting, Message: "connecting to " + r.target(namespace)},
-		items: map[objectKey]*item{}, servers: map[string]*server{},
+		log:         r.Log.WithValues("namespace", namespace),
+		reach:       Reachability{Since: time.Now(), Reason: ReasonConnecting, Message: "connecting to " + r.target(namespace)},
+		staleTimers: map[Kind]*time.Timer{}, stale: map[Kind]bool{},
+		items: map[objectKey]*objectState{}, servers: map[string]*server{},
 	}
 	r.sessions[namespace] = s
-	r.running.Go(func() { s.run(ctx) })
+	r.running.Go(func() {
+		s.run(ctx)
+		r.metrics.forget(namespace)
+	})
 	return true
 }
 
@@ -144,17 +146,13 @@ func (r *Relay) Close(namespace string) {
 		return
 	}
 	s.end()
-	r.metrics.forget(namespace)
 	r.wakeAll(namespace)
 }
 
-// Hurry has a session that is not connected try at once.
+// Hurry has a session that is not connected begin another attempt at once.
 func (r *Relay) Hurry(namespace string) {
 	if s := r.session(namespace); s != nil {
-		select {
-		case s.hurry <- struct{}{}:
-		default:
-		}
+		s.reconnectNow()
 	}
 }
 
@@ -178,7 +176,9 @@ func (r *Relay) Reachability(namespace string) (Reachability, bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.reach, true
+	status := s.reach
+	s.syncStatus(&status)
+	return status, true
 }
 
 // Observation is what is known of an object.
@@ -186,7 +186,12 @@ type Observation struct {
 	// Session says whether the namespace has one, which it has with a runtime. If
 	// not, everything else is zero.
 	Session bool
-	Reachability
+	// Connected says whether the session has a stable connection.
+	Connected bool
+	// Stale: what the scheduler reported about the object has expired, since its kind has
+	// not been in sync for [Options.Silence], and nothing is known yet on a new
+	// connection.
+	Stale bool
 	// State is the scheduler's last word about the object's generation; nil if there
 	// is none yet.
 	State *State
@@ -210,16 +215,16 @@ func (r *Relay) Hand(kind Kind, object client.Object) Observation {
 	defer s.mu.Unlock()
 	key := objectKey{kind, object.GetName()}
 	it := s.item(key)
-	changed := it.adopt(object.GetUID(), object.GetGeneration(), time.Now())
+	changed := it.setIncarnation(object.GetUID(), object.GetGeneration(), time.Now())
 	deleted := object.GetDeletionTimestamp() != nil
-	changed = changed || !it.handed || it.deleted != deleted
-	it.handed, it.deleted = true, deleted
+	changed = changed || !it.registered || it.deleting != deleted
+	it.registered, it.deleting = true, deleted
 	// One that the session works on has its turn, after a backoff perhaps.
 	if s.connection != nil && (changed || it.state == nil && it.failure == nil) {
-		s.connection.queue.Add(key)
+		s.connection.queue.add(key, priorityOf(deleted))
 	}
-	seen := Observation{Session: true, Reachability: s.reach, BusySince: it.busySince, Unloaded: it.unload == unloaded}
-	if it.state != nil && it.state.Generation == object.GetGeneration() {
+	seen := Observation{Session: true, Connected: s.reach.Connected, Stale: s.stale[kind] || it.stale, BusySince: it.progressingSince, Unloaded: it.unload == unloadConfirmed}
+	if it.state != nil && !s.stale[kind] && it.state.Generation == object.GetGeneration() {
 		seen.State = it.state
 	}
 	if it.failure != nil && it.failure.Generation == object.GetGeneration() {
@@ -247,7 +252,7 @@ func (r *Relay) HandServer(key types.NamespacedName) ServerObservation {
 	defer s.mu.Unlock()
 	it := s.server(key.Name)
 	if s.connection != nil {
-		s.connection.queue.Add(objectKey{Server, key.Name})
+		s.connection.queue.add(objectKey{Server, key.Name}, priorityServer)
 	}
 	return ServerObservation{State: it.state, Scaling: it.scaling}
 }
@@ -276,7 +281,7 @@ func (r *Relay) Gone(kind Kind, key types.NamespacedName) {
 	gone := objectKey{kind, key.Name}
 	switch {
 	case s.connection != nil:
-		s.connection.queue.Add(gone)
+		s.connection.queue.add(gone, priorityDeletion)
 	case kind == Server:
 		delete(s.servers, key.Name)
 	default:
@@ -285,11 +290,11 @@ func (r *Relay) Gone(kind Kind, key types.NamespacedName) {
 	}
 }
 
-// item of an object, under the session's lock.
-func (s *session) item(key objectKey) *item {
+// item returns the state of an object, under the session's lock.
+func (s *session) item(key objectKey) *objectState {
 	it := s.items[key]
 	if it == nil {
-		it = &item{}
+		it = &objectState{}
 		s.items[key] = it
 	}
 	return it
@@ -305,10 +310,13 @@ func (s *session) server(name string) *server {
 	return it
 }
 
+// requestQueue is a controller's queue.
+type requestQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
 // Wakes is a source for the controller of a kind: it wakes objects about which there
 // is something new to see.
 func (r *Relay) Wakes(kind Kind) source.Source {
-	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	return source.Func(func(_ context.Context, queue requestQueue) error {
 		r.queuesMu.Lock()
 		defer r.queuesMu.Unlock()
 		r.queues[kind] = append(r.queues[kind], queue)
@@ -318,19 +326,29 @@ func (r *Relay) Wakes(kind Kind) source.Source {
 
 // wake wakes an object. It never waits, and may be called under a session's lock.
 func (r *Relay) wake(kind Kind, namespace, name string) {
-	r.eachQueue(kind, func(queue adder) { queue.Add(request(namespace, name)) })
+	r.enqueue(kind, namespace, name, priorityqueue.AddOpts{})
+}
+
+// wakeLow wakes one of many objects at once, after those about which there is news.
+func (r *Relay) wakeLow(kind Kind, namespace, name string) {
+	r.enqueue(kind, namespace, name, priorityqueue.AddOpts{Priority: new(handler.LowPriority)})
 }
 
 // wakeLater wakes an object after a while, together with what comes meanwhile.
 func (r *Relay) wakeLater(kind Kind, namespace, name string, after time.Duration) {
-	r.eachQueue(kind, func(queue adder) { queue.AddAfter(request(namespace, name), after) })
+	r.enqueue(kind, namespace, name, priorityqueue.AddOpts{After: after})
 }
 
-func (r *Relay) eachQueue(kind Kind, do func(adder)) {
+func (r *Relay) enqueue(kind Kind, namespace, name string, options priorityqueue.AddOpts) {
 	r.queuesMu.RLock()
 	defer r.queuesMu.RUnlock()
 	for _, queue := range r.queues[kind] {
-		do(queue)
+		// A manager may have been told to do without priorities.
+		if prioritized, is := queue.(priorityqueue.PriorityQueue[reconcile.Request]); is {
+			prioritized.AddWithOpts(options, request(namespace, name))
+		} else {
+			queue.AddAfter(request(namespace, name), options.After)
+		}
 	}
 }
 
@@ -341,23 +359,23 @@ func request(namespace, name string) reconcile.Request {
 // wakeAll wakes everything in a namespace that has to do with a scheduler.
 func (r *Relay) wakeAll(namespace string) {
 	for _, kind := range kinds {
-		r.wakeList(namespace, kind.kind, kind.newList())
+		r.listNames(namespace, kind.newList(), func(name string) { r.wakeLow(kind.kind, namespace, name) })
 	}
-	r.wakeList(namespace, Server, &v1alpha1.ServerList{})
+	r.listNames(namespace, &v1alpha1.ServerList{}, func(name string) { r.wakeLow(Server, namespace, name) })
 	r.wakeRuntimes(namespace)
 }
 
 // wakeRuntimes wakes the runtimes of a namespace, whose status tells of the session.
 func (r *Relay) wakeRuntimes(namespace string) {
-	r.wakeList(namespace, SeldonRuntime, &v1alpha1.SeldonRuntimeList{})
+	r.listNames(namespace, &v1alpha1.SeldonRuntimeList{}, func(name string) { r.wake(SeldonRuntime, namespace, name) })
 }
 
-func (r *Relay) wakeList(namespace string, kind Kind, list client.ObjectList) {
+func (r *Relay) listNames(namespace string, list client.ObjectList, each func(name string)) {
 	if err := r.Reader.List(r.lifetime, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return // the cache is closed: the manager is stopping
 	}
 	_ = meta.EachListItem(list, func(item runtime.Object) error {
-		r.wake(kind, namespace, item.(client.Object).GetName())
+		each(item.(client.Object).GetName())
 		return nil
 	})
 }

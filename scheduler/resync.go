@@ -11,46 +11,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// gather is how long a session waits for further markers. The scheduler sends
-// three at a time, in an order of its own.
-const gather = 50 * time.Millisecond
-
-// resyncs compares the kinds that the scheduler asks for with what it has, one at
-// a time: Servers first, and then what is referred to before what refers to it.
-// A marker that comes again starts over. What was sent before a connection broke
-// is listed on the next one, so that work goes on where it stopped.
-func (c *connection) resyncs(ctx context.Context) error {
-	backoff := newBackoff()
-	for {
-		kind := c.nextMarked()
-		if kind == "" {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-c.marking:
-			}
-			if c.isOpen(Server) && !sleep(ctx, gather) {
-				return nil
-			}
-			continue
-		}
-		err := c.resync(ctx, kind)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			c.log.Info("resync failed", "kind", kind, "error", err.Error())
-			c.mark(kind)
-			if !sleep(ctx, backoff.Step()) {
-				return nil
-			}
-			continue
-		}
-		backoff = newBackoff()
-		c.metrics.resyncs.WithLabelValues(c.namespace, string(kind)).Inc()
-	}
-}
-
 // sleep waits, and tells whether ctx goes on.
 func sleep(ctx context.Context, duration time.Duration) bool {
 	select {
@@ -59,36 +19,6 @@ func sleep(ctx context.Context, duration time.Duration) bool {
 	case <-time.After(duration):
 		return true
 	}
-}
-
-// nextMarked takes the next kind to compare, empty if there is none.
-func (c *connection) nextMarked() Kind {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	order := []Kind{Server}
-	for _, kind := range kinds {
-		order = append(order, kind.kind)
-	}
-	for _, kind := range order {
-		if c.marked[kind] {
-			delete(c.marked, kind)
-			return kind
-		}
-	}
-	return ""
-}
-
-func (c *connection) isOpen(kind Kind) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.open[kind]
-}
-
-func (c *connection) resync(ctx context.Context, kind Kind) error {
-	if kind == Server {
-		return c.resyncServers(ctx)
-	}
-	return c.resyncObjects(ctx, kind.relayed())
 }
 
 // resyncObjects finds out what the scheduler has of a kind, and has every object
@@ -108,7 +38,7 @@ func (c *connection) resyncObjects(ctx context.Context, kind *relayed) error {
 		return err
 	}
 	for _, name := range c.compare(kind, present, listed, begun) {
-		c.queue.Add(objectKey{kind.kind, name})
+		c.queue.add(objectKey{kind.kind, name}, priorityResync)
 	}
 	return nil
 }
@@ -142,35 +72,34 @@ func (c *connection) present(ctx context.Context, kind *relayed) (map[string]inc
 func (c *connection) compare(kind *relayed, present map[string]incarnation, listed map[string]word, begun time.Time) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open[kind.kind] = true
 	var names []string
 	for name, object := range present {
 		names = append(names, name)
 		key := objectKey{kind.kind, name}
 		it := c.item(key)
-		it.adopt(object.uid, object.generation, begun)
-		if it.answered.After(begun) {
+		it.setIncarnation(object.uid, object.generation, begun)
+		if it.lastReplyAt.After(begun) {
 			continue
 		}
 		if it.failure != nil && it.failure.Reason != ReasonInvalidSpec {
 			it.failure = nil
 		}
-		it.has = nil
+		it.remote = nil
 		w, found := listed[name]
 		if !found || !w.ours(c.namespace) {
 			it.state = nil
 			continue
 		}
 		if w.phase == live || w.phase == idle {
-			it.has = &held{w.state.Generation, w.definition, object.confirmed && w.state.Generation == object.generation}
+			it.remote = &remoteObject{w.state.Generation, w.definition, object.confirmed && w.state.Generation == object.generation}
 		}
 		// What came on the stream is newer, or is followed by what is.
-		if early := it.early; early != nil {
-			it.early = nil
-			c.take(key, it, *early, false)
+		if early := it.bufferedEvent; early != nil {
+			it.bufferedEvent = nil
+			c.applyEvent(key, it, *early, false)
 			continue
 		}
-		c.take(key, it, w, true)
+		c.applyEvent(key, it, w, true)
 	}
 	for name, w := range listed {
 		if _, found := present[name]; found || !w.ours(c.namespace) {
@@ -179,9 +108,9 @@ func (c *connection) compare(kind *relayed, present map[string]incarnation, list
 		key := objectKey{kind.kind, name}
 		it, known := c.items[key]
 		// Of an idle one nobody can tell whether it was stopped: once is enough.
-		if w.phase == live || w.phase == idle && (!known || it.unload != unloaded) {
+		if w.phase == live || w.phase == idle && (!known || it.unload != unloadConfirmed) {
 			it = c.item(key)
-			it.has, it.unload = &held{w.state.Generation, w.definition, true}, loaded
+			it.remote, it.unload = &remoteObject{w.state.Generation, w.definition, true}, unloadNotRequested
 			names = append(names, name)
 		}
 	}

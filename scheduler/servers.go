@@ -73,10 +73,9 @@ func (c *connection) resyncServers(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open[Server] = true
 	// What came, changed and went meanwhile. Those that have come are known by now.
 	for name := range c.servers {
-		c.queue.Add(objectKey{Server, name})
+		c.queue.add(objectKey{Server, name}, priorityServer)
 	}
 	return nil
 }
@@ -197,7 +196,7 @@ func (c *connection) hearServer(message *pb.ServerStatusResponse) {
 		// the replicas alone.
 		c.drop("no_metadata")
 		it.told = digest{}
-		c.queue.Add(objectKey{Server, name})
+		c.queue.add(objectKey{Server, name}, priorityServer)
 		return
 	case meta.GetNamespace() != c.namespace:
 		c.drop("other_namespace")

@@ -3,60 +3,67 @@ package scheduler
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// session relays one namespace to its scheduler, from the runtime's beginning to
-// its end, over one connection after the other.
+// session relays one namespace to its scheduler, from the runtime's creation to its
+// deletion. It keeps one grpc.ClientConn: grpc-go dials with a backoff, and lengthens
+// the period of its pings there when a scheduler takes them for too many. The session
+// opens the streams, one [connection] after the other.
 type session struct {
 	*Relay
 	namespace string
 	log       logr.Logger
 	end       context.CancelFunc
-	// hurry ends the wait before the next try to connect.
-	hurry chan struct{}
-
-	// silence forgets what the scheduler said once it has not been heard of for too
-	// long.
-	silence *time.Timer
 
 	mu sync.Mutex
-	// connection that the scheduler has spoken on; nil while there is none.
+	// abandon ends the attempt to connect that is under way, or the wait for the next
+	// one.
+	abandon context.CancelCauseFunc
+	// connection on which the scheduler has sent something; nil while there is none.
 	connection *connection
 	reach      Reachability
-	items      map[objectKey]*item
-	servers    map[string]*server
+	// shortLived is the number of connections in a row that were lost before they
+	// counted as healthy.
+	shortLived int
+	// staleTimers run for the kinds that are not in sync, to expire what is known of
+	// them. stale kinds are those that have expired.
+	staleTimers map[Kind]*time.Timer
+	stale       map[Kind]bool
+	items       map[objectKey]*objectState
+	servers     map[string]*server
 }
 
-// objectKey names an object in a session's namespace.
+// objectKey names an object in a session's namespace; without a name it stands for
+// the comparison of the whole kind.
 type objectKey struct {
 	kind Kind
 	name string
 }
 
 // Reachability says whether a session has a connection on which the scheduler
-// speaks.
+// speaks, and whether the scheduler has what the cluster wants.
 type Reachability struct {
 	Connected bool
 	// Since is when it connected, lost its connection, or began.
 	Since time.Time
-	// Silent: it has had no connection for longer than [Options.Silence].
-	Silent bool
-	// Reason in CamelCase and Message of the last failure, or of the first in a row
-	// with the same reason: later ones differ in ports and times.
+	// Reason in CamelCase and Message of the last failure. The same failure has the
+	// same message each time.
 	Reason, Message string
-	// Synced reports whether every kind has been compared with what the scheduler has
-	// on this connection and is followed on its stream.
+
+	// Synced: every kind was compared with what the scheduler has, on this connection,
+	// and its events arrive.
 	Synced bool
-	// SyncReason in CamelCase and SyncMessage describe Synced; both are empty while
-	// nothing is known, and SyncMessage may be. One of several causes is named.
+	// SyncReason in CamelCase, and SyncMessage, which names the kinds that are not
+	// synced, and why.
 	SyncReason, SyncMessage string
 }
 
@@ -74,21 +81,6 @@ const (
 	ReasonCredentials = "InvalidCredentials"
 )
 
-// Values of [Reachability.SyncReason].
-const (
-	ReasonSynced = "Synced"
-	// ReasonNotConnected: there is no connection, so nothing is known of the scheduler.
-	ReasonNotConnected = "NotConnected"
-	// ReasonWaitingForScheduler: the scheduler has not requested a kind yet.
-	ReasonWaitingForScheduler = "WaitingForScheduler"
-	// ReasonListFailed: the objects of a kind could not be listed.
-	ReasonListFailed = "ListFailed"
-	// ReasonSubscriptionFailed: a status stream could not be opened, or it ended.
-	ReasonSubscriptionFailed = "SubscriptionFailed"
-	// ReasonNotifyFailed: the scheduler did not accept the Servers.
-	ReasonNotifyFailed = "NotifyFailed"
-)
-
 // lostError says why there is no connection.
 type lostError struct {
 	reason string
@@ -98,88 +90,126 @@ type lostError struct {
 func (e *lostError) Error() string { return e.err.Error() }
 func (e *lostError) Unwrap() error { return e.err }
 
-// Backoff between connections.
+// errReconnectNow ends an attempt to connect in favour of another one.
+var errReconnectNow = errors.New("the scheduler may be there now")
+
 const (
-	// healthySpell is how long a connection must have lasted for the backoff to
-	// begin anew.
-	healthySpell = 30 * time.Second
-	// steadyAfter is how long the scheduler must have been speaking before it counts
-	// as reachable, so that one that comes and goes is not told each time.
-	steadyAfter = time.Second
+	// backoffResetAfter is how long a connection must have lasted, in sync, for the
+	// backoff to begin again.
+	backoffResetAfter = 30 * time.Second
+	// stableAfter is how long the scheduler must have been speaking before it counts
+	// as reachable. It doubles with every connection in a row that is lost before
+	// backoffResetAfter, up to that: a scheduler that comes and goes is not reported
+	// each time.
+	stableAfter = time.Second
 )
 
+// newBackoff is between attempts: 0.5 s, doubling up to a minute, jitter included.
 func newBackoff() wait.Backoff {
-	return wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 6, Cap: 15 * time.Second}
+	return wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 7, Cap: 40 * time.Second}
 }
 
 // run connects, and connects again, until ctx ends.
 func (s *session) run(ctx context.Context) {
-	s.silence = time.AfterFunc(s.Silence, s.forget)
-	defer s.silence.Stop()
-	backoff := newBackoff()
-	for ctx.Err() == nil {
-		begun := time.Now()
-		err := s.connect(ctx)
-		if ctx.Err() != nil {
+	s.mu.Lock()
+	for _, kind := range syncedKinds() {
+		s.expireLater(kind)
+	}
+	s.mu.Unlock()
+	defer s.stopTimers()
+	var conn *grpc.ClientConn
+	closeConn := func() {
+		if conn == nil {
 			return
 		}
-		s.lost(err)
-		if time.Since(begun) > healthySpell {
-			backoff = newBackoff()
-		}
-		select {
-		case <-ctx.Done():
-		case <-s.hurry:
-			backoff = newBackoff()
-		case <-time.After(backoff.Step()):
-		}
-	}
-}
-
-// connect makes a connection, and works on it until it is lost.
-func (s *session) connect(ctx context.Context) error {
-	conn, err := s.dial(ctx, s.namespace)
-	if err != nil {
-		return err
-	}
-	defer func() {
 		if err := conn.Close(); err != nil {
 			s.log.V(1).Info("close the connection", "error", err.Error())
 		}
-	}()
-	return newConnection(s, conn).run(ctx)
+		conn = nil
+	}
+	defer closeConn()
+	backoff := newBackoff()
+	for ctx.Err() == nil {
+		attempt, abandon := context.WithCancelCause(ctx)
+		s.mu.Lock()
+		s.abandon = abandon
+		s.mu.Unlock()
+		healthy, err := s.connect(attempt, &conn)
+		if ctx.Err() == nil && context.Cause(attempt) == nil {
+			s.onDisconnected(healthy, err)
+			if healthy {
+				backoff = newBackoff()
+			}
+			waitToReconnect(attempt, conn, backoff.Step())
+		}
+		if errors.Is(context.Cause(attempt), errReconnectNow) {
+			closeConn()
+			backoff = newBackoff()
+		} else if lost, is := errors.AsType[*lostError](err); is && lost.reason == ReasonNotAnswering {
+			// It may be there on one side only; grpc-go would go on using it.
+			closeConn()
+		}
+		abandon(nil)
+	}
 }
 
-// speaks is told when the scheduler has spoken on a new connection.
-func (s *session) speaks(c *connection) {
+// connect opens the streams, on a new ClientConn unless there is one, and works on
+// them until they are lost. It reports whether the connection was healthy.
+func (s *session) connect(ctx context.Context, conn **grpc.ClientConn) (healthy bool, err error) {
+	if *conn == nil {
+		if *conn, err = s.dial(ctx, s.namespace); err != nil {
+			return false, err
+		}
+	}
+	return newConnection(s, *conn).run(ctx)
+}
+
+// waitToReconnect returns when it is time for another attempt: after a while, or when
+// grpc-go has connected.
+func waitToReconnect(ctx context.Context, conn *grpc.ClientConn, after time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, after)
+	defer cancel()
+	if conn != nil && conn.GetState() == connectivity.TransientFailure && conn.WaitForStateChange(ctx, connectivity.TransientFailure) {
+		return
+	}
+	<-ctx.Done()
+}
+
+// reconnectNow has a session that is not connected begin another attempt at once, on
+// a new ClientConn: the old one may be dialling an address that is gone.
+func (s *session) reconnectNow() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.connection == nil && s.abandon != nil {
+		s.abandon(errReconnectNow)
+	}
+}
+
+// onEstablished is called when the scheduler has sent something on a new connection.
+// It returns how long that must last for the connection to be stable.
+func (s *session) onEstablished(c *connection) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.connection = c
-	wasSilent := s.reach.Silent
-	s.reach.Silent = false
+	c.establishedAt = time.Now()
 	for key, it := range s.items {
-		if it.uid == "" && it.unload != unloaded {
+		if it.uid == "" && it.unload != unloadConfirmed {
 			delete(s.items, key)
 			continue
 		}
-		if wasSilent {
-			// Their statuses say that there is no connection.
-			it.busySince = time.Now()
-			s.wake(key.kind, s.namespace, key.name)
-		}
 		// What a scheduler had before says nothing about what it has now.
-		it.has, it.early, it.sending, it.hint, it.ended = nil, nil, 0, false, false
-		if it.unload == underway {
-			it.unload = asking
+		if it.reconnected() {
+			c.queue.add(key, priorityDeletion)
 		}
 	}
 	for _, each := range s.servers {
 		each.told = digest{}
 	}
+	return min(stableAfter<<min(s.shortLived, 10), backoffResetAfter)
 }
 
-// steady is told when the scheduler has been speaking for a while.
-func (s *session) steady(c *connection) {
+// onStable is called when the scheduler has been speaking for a while.
+func (s *session) onStable(c *connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.connection != c || s.reach.Connected {
@@ -187,53 +217,109 @@ func (s *session) steady(c *connection) {
 	}
 	s.reach = Reachability{Connected: true, Since: time.Now(), Reason: ReasonConnected, Message: "connected to " + s.target(s.namespace)}
 	s.log.Info("connected", "address", s.target(s.namespace))
+	for _, kind := range syncedKinds() {
+		if c.inSync(kind) {
+			s.refresh(kind)
+		}
+	}
 	s.wakeRuntimes(s.namespace)
 }
 
-// lost is told when a connection has ended, or could not be made.
-func (s *session) lost(err error) {
+// onDisconnected is called when a connection has ended, or could not be made.
+func (s *session) onDisconnected(healthy bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	spoke := s.connection != nil
+	c := s.connection
 	s.connection = nil
 	reason := ReasonUnavailable
 	if lost, is := errors.AsType[*lostError](err); is {
 		reason = lost.reason
 	}
-	if s.reach.Connected || s.reach.Reason != reason {
+	message := s.target(s.namespace) + ": " + text(err)
+	if s.reach.Connected || s.reach.Reason != reason || s.reach.Message != message {
 		before := s.reach
-		s.reach = Reachability{Since: before.Since, Silent: before.Silent, Reason: reason, Message: fmt.Sprintf("%s: %s", s.target(s.namespace), text(err))}
+		s.reach = Reachability{Since: before.Since, Reason: reason, Message: message}
+		log := s.log
 		if before.Connected {
 			s.reach.Since = time.Now()
+		} else if before.Reason == reason {
+			log = log.V(1)
 		}
-		s.log.Info("not connected", "address", s.target(s.namespace), "reason", reason, "error", err.Error())
+		log.Info("not connected", "address", s.target(s.namespace), "reason", reason, "error", err.Error())
 		s.wakeRuntimes(s.namespace)
 	}
-	if !spoke {
+	if c == nil {
 		return
 	}
-	s.silence.Reset(s.Silence)
+	if healthy {
+		s.shortLived = 0
+	} else {
+		s.shortLived++
+	}
+	for _, kind := range syncedKinds() {
+		s.expireLater(kind)
+	}
 	for key, it := range s.items {
 		// Their controllers look whether they can go without the scheduler's word.
-		if it.deleted {
+		if it.deleting {
 			s.wake(key.kind, s.namespace, key.name)
 		}
 	}
 }
 
-// forget gives up what the scheduler said, when there has been no connection for
-// too long.
-func (s *session) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.connection != nil {
+// expireLater gives up what is known of a kind, unless it is in sync before the
+// timeout. It is called under the session's lock; a timer that runs goes on.
+func (s *session) expireLater(kind Kind) {
+	if s.staleTimers[kind] == nil && !s.stale[kind] {
+		s.staleTimers[kind] = time.AfterFunc(s.Silence, func() { s.expireStates(kind) })
+	}
+}
+
+// refresh ends that wait: the kind is in sync on a stable connection. What had
+// expired is read again by the controllers, which need not hurry. It is called under
+// the session's lock.
+func (s *session) refresh(kind Kind) {
+	if timer := s.staleTimers[kind]; timer != nil {
+		timer.Stop()
+		delete(s.staleTimers, kind)
+	}
+	if !s.stale[kind] {
 		return
 	}
-	s.reach.Silent = true
+	s.stale[kind] = false
 	for key, it := range s.items {
-		it.state = nil
-		s.wake(key.kind, s.namespace, key.name)
+		if key.kind == kind && !it.stale {
+			s.wakeLow(key.kind, s.namespace, key.name)
+		}
 	}
+}
+
+// expireStates gives up what the scheduler reported about a kind, when that has not
+// been in sync for too long.
+func (s *session) expireStates(kind Kind) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.staleTimers[kind] == nil {
+		return // it was stopped too late
+	}
+	delete(s.staleTimers, kind)
+	s.stale[kind] = true
+	for key, it := range s.items {
+		if key.kind != kind || s.connection != nil && it.lastEventAt.After(s.connection.establishedAt) {
+			continue
+		}
+		it.expire()
+		s.wakeLow(key.kind, s.namespace, key.name)
+	}
+}
+
+func (s *session) stopTimers() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, timer := range s.staleTimers {
+		timer.Stop()
+	}
+	clear(s.staleTimers)
 }
 
 // lostBecause gives the reason why a connection ended.
