@@ -24,7 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
 // testNamespace is the one that the sessions of tests serve.
@@ -37,23 +37,23 @@ type harness struct {
 	*testing.T
 	relay     *Relay
 	cluster   client.Client
-	scheduler *simulator.Simulator
+	scheduler *fakescheduler.Scheduler
 	network   *memoryNetwork
 	requests  *requestLog
 }
 
 // inBubble runs a test with a harness on the clock of a bubble, without a session yet.
 // Every goroutine has ended when it returns, or the test fails.
-func inBubble(t *testing.T, test func(h *harness), change ...func(*simulator.Options)) {
+func inBubble(t *testing.T, test func(h *harness), change ...func(*fakescheduler.Options)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		network := &memoryNetwork{}
-		options := simulator.Options{Listen: network.listen}
+		options := fakescheduler.Options{Listen: network.listen}
 		for _, each := range change {
 			each(&options)
 		}
-		sim, err := simulator.Start(ctx, options)
+		sim, err := fakescheduler.Start(ctx, options)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -79,7 +79,7 @@ func (s *Scheduler) up() error {
 	return nil
 }
 
-func (s *Simulator) listen() (*listener, error) {
+func (s *Scheduler) listen() (*listener, error) {
 	if s.options.Listen == nil {
 		return listen(s.ctx, s.address, s.traffic)
 	}
