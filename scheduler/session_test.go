@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -169,8 +170,8 @@ func TestRelistRepairs(t *testing.T) {
 }
 
 // A scheduler that speaks and breaks for ever has its objects turn stale after the
-// timeout. Each is enqueued once for that, with low priority, and once when the
-// scheduler is well again.
+// timeout: each is reported once, and once more when the scheduler is well again, with
+// low priority.
 func TestFlappingScheduler(t *testing.T) {
 	for _, life := range []time.Duration{0, 200 * time.Millisecond, 1500 * time.Millisecond, 5 * time.Second} {
 		t.Run(life.String(), func(t *testing.T) {
@@ -182,8 +183,7 @@ func TestFlappingScheduler(t *testing.T) {
 				}
 				h.open()
 				h.settle(time.Minute)
-				h.requests.take(Model)
-				for range 100 {
+				for range 40 {
 					h.scheduler.Kill()
 					h.settle(time.Second)
 					if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
@@ -197,32 +197,24 @@ func TestFlappingScheduler(t *testing.T) {
 				}
 				h.scheduler.Kill()
 				h.settle(2 * time.Minute)
-				stale := map[string]int{}
-				for _, each := range h.requests.take(Model) {
-					if each.priority < 0 {
-						stale[each.name]++
-					}
-				}
+				h.requests.take(Model)
 				for _, name := range models {
-					if seen := h.sync(Model, &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: testNamespace, Name: name}}); !seen.Stale || seen.State != nil {
-						t.Errorf("observed %+v of %s", seen, name)
+					if reports := h.requests.reports(Model, name); !slices.Equal(reports, []string{"Ready", "Unknown"}) {
+						t.Errorf("%s was reported %q", name, reports)
 					}
 				}
 				if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
 					t.Fatal(err)
 				}
 				h.settle(3 * time.Minute)
-				recovered := map[string]int{}
 				for _, each := range h.requests.take(Model) {
-					recovered[each.name]++
 					if each.priority >= 0 {
 						t.Errorf("%s recovers with priority %d", each.name, each.priority)
 					}
 				}
-				t.Log(stale, recovered)
 				for _, name := range models {
-					if seen := h.sync(Model, &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: testNamespace, Name: name}}); !isReady(seen) || seen.Stale {
-						t.Errorf("observed %+v of %s", seen, name)
+					if reports := h.requests.reports(Model, name); !slices.Equal(reports, []string{"Ready", "Unknown", "Ready"}) {
+						t.Errorf("%s was reported %q", name, reports)
 					}
 				}
 			})
@@ -404,9 +396,9 @@ func TestMarkers(t *testing.T) {
 }
 
 // At most 8 calls are made at a time, of each Model one, and a Server is announced in
-// spite of 2,000 loads that hang.
+// spite of 500 loads that hang.
 func TestBacklog(t *testing.T) {
-	const count = 2000
+	const count = 500
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)
 		for _, name := range names("model", count) {

@@ -100,10 +100,9 @@ func (c *connection) resync(ctx context.Context, kind Kind) (time.Duration, erro
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.update(kind, func(sync *kindSync) {
-		sync.listError = err
-		sync.compared = sync.compared || err == nil && again == 0
-	})
+	if err != nil {
+		c.update(kind, func(sync *kindSync) { sync.listError = err })
+	}
 	if kind == Server {
 		for _, other := range kinds {
 			if sync := c.syncs[other.kind]; sync.requested && !sync.compared {
@@ -124,6 +123,12 @@ func (c *connection) compareKind(ctx context.Context, kind Kind) (time.Duration,
 	}
 	c.queue.addAfter(objectKey{kind: kind}, priorityResync, wait.Jitter(relistInterval, relistJitter))
 	return 0, nil
+}
+
+// setCompared says that a kind was compared, before any of its objects is looked at. It
+// is called under the session's lock.
+func (c *connection) setCompared(kind Kind) {
+	c.update(kind, func(sync *kindSync) { sync.compared, sync.listError = true, nil })
 }
 
 // setStreamError says how the stream of a kind's events ended, or with nil that it
