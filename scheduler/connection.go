@@ -65,7 +65,7 @@ func (c *connection) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silent := time.AfterFunc(firstWord, func() {
-		cancel(&lostError{ReasonNotAnswering, fmt.Errorf("no word within %s", firstWord)})
+		cancel(&disconnectError{ReasonNotAnswering, fmt.Errorf("no word within %s", firstWord)})
 	})
 	defer silent.Stop()
 
@@ -78,10 +78,8 @@ func (c *connection) run(ctx context.Context) error {
 			return fmt.Errorf("%w: %s", errEnded, name)
 		})
 	}
-	spoke := false
 	stream("SubscribeControlPlane", func(ctx context.Context) error {
 		return c.followControlPlane(ctx, func() {
-			spoke = true
 			silent.Stop()
 		})
 	})
@@ -101,10 +99,10 @@ func (c *connection) run(ctx context.Context) error {
 		return nil
 	})
 	err := group.Wait()
-	if lost, is := errors.AsType[*lostError](context.Cause(ctx)); is {
+	if lost, is := errors.AsType[*disconnectError](context.Cause(ctx)); is {
 		return lost
 	}
-	return lostBecause(spoke, err)
+	return err
 }
 
 // followControlPlane takes the markers by which the scheduler asks for kinds.
@@ -182,7 +180,7 @@ func (c *connection) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
 	if _, err := c.client.SchedulerStatus(ctx, &pb.SchedulerStatusRequest{SubscriberName: subscriber}); err != nil && !refused(err) {
-		return &lostError{ReasonNotAnswering, fmt.Errorf("SchedulerStatus: %w", err)}
+		return &disconnectError{ReasonNotAnswering, fmt.Errorf("SchedulerStatus: %w", err)}
 	}
 	return nil
 }

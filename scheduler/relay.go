@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -47,7 +48,10 @@ type Options struct {
 // goroutines, and none of them waits for a scheduler.
 type Relay struct {
 	Options
-	metrics *metrics
+	metrics      *metrics
+	certificates certificateCache
+	// dialContext connects to addresses; tests replace it.
+	dialContext func(ctx context.Context, address string) (net.Conn, error)
 	// lifetime of the relay, that all sessions derive theirs from.
 	lifetime context.Context
 	running  sync.WaitGroup
@@ -77,7 +81,8 @@ func New(ctx context.Context, options Options) *Relay {
 			options.Address = "seldon-scheduler.{namespace}:9044"
 		}
 	}
-	r := &Relay{Options: options, lifetime: ctx, sessions: map[string]*session{}, queues: map[Kind][]adder{}}
+	r := &Relay{Options: options, lifetime: ctx, sessions: map[string]*session{}, queues: map[Kind][]adder{}, dialContext: dialAddress}
+	r.certificates.relay = r
 	r.metrics = newMetrics(r.sessionsNow)
 	return r
 }

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
@@ -68,15 +66,6 @@ const (
 	ReasonCredentials = "InvalidCredentials"
 )
 
-// lostError says why there is no connection.
-type lostError struct {
-	reason string
-	err    error
-}
-
-func (e *lostError) Error() string { return e.err.Error() }
-func (e *lostError) Unwrap() error { return e.err }
-
 // Backoff between connections.
 const (
 	// healthySpell is how long a connection must have lasted for the backoff to
@@ -117,7 +106,8 @@ func (s *session) run(ctx context.Context) {
 
 // connect makes a connection, and works on it until it is lost.
 func (s *session) connect(ctx context.Context) error {
-	conn, err := s.dial(ctx, s.namespace)
+	transport := s.newTransport(s.namespace)
+	conn, err := transport.connect()
 	if err != nil {
 		return err
 	}
@@ -126,7 +116,8 @@ func (s *session) connect(ctx context.Context) error {
 			s.log.V(1).Info("close the connection", "error", err.Error())
 		}
 	}()
-	return newConnection(s, conn).run(ctx)
+	reason, message := classifyDisconnect(newConnection(s, conn).run(ctx), transport.lastError())
+	return &disconnectError{reason, errors.New(message)}
 }
 
 // speaks is told when the scheduler has spoken on a new connection.
@@ -176,7 +167,7 @@ func (s *session) lost(err error) {
 	spoke := s.connection != nil
 	s.connection = nil
 	reason := ReasonUnavailable
-	if lost, is := errors.AsType[*lostError](err); is {
+	if lost, is := errors.AsType[*disconnectError](err); is {
 		reason = lost.reason
 	}
 	if s.reach.Connected || s.reach.Reason != reason {
@@ -212,20 +203,5 @@ func (s *session) forget() {
 	for key, it := range s.items {
 		it.state = nil
 		s.wake(key.kind, s.namespace, key.name)
-	}
-}
-
-// lostBecause gives the reason why a connection ended.
-func lostBecause(spoke bool, err error) error {
-	if lost, is := errors.AsType[*lostError](err); is {
-		return lost
-	}
-	switch {
-	case spoke:
-		return &lostError{ReasonConnectionLost, err}
-	case status.Code(err) == codes.DeadlineExceeded:
-		return &lostError{ReasonNotAnswering, err}
-	default:
-		return &lostError{ReasonUnavailable, err}
 	}
 }
