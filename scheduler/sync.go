@@ -125,10 +125,11 @@ func (c *connection) compareKind(ctx context.Context, kind Kind) (time.Duration,
 	return 0, nil
 }
 
-// setCompared says that a kind was compared, before any of its objects is looked at. It
-// is called under the session's lock.
+// setCompared says that a kind was compared, before any of its objects is looked at. A
+// kind that the scheduler has not asked for may be listed too, but stays closed. It is
+// called under the session's lock.
 func (c *connection) setCompared(kind Kind) {
-	c.update(kind, func(sync *kindSync) { sync.compared, sync.listError = true, nil })
+	c.update(kind, func(sync *kindSync) { sync.compared, sync.listError = sync.requested, nil })
 }
 
 // setStreamError says how the stream of a kind's events ended, or with nil that it
