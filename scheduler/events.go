@@ -55,7 +55,7 @@ func (c *connection) follows(key objectKey, it *objectState, news, work bool) {
 		c.wakeNews(key)
 	}
 	if work {
-		c.queue.add(key, priorityOf(it.deleting))
+		c.queue.add(key, c.priorityOf(key.kind, it.deleting))
 	}
 }
 

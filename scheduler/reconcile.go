@@ -215,7 +215,7 @@ func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, o
 		if err == nil {
 			it.acknowledgeUnload(now)
 			if it.recheck {
-				c.queue.add(key, priorityOf(it.deleting))
+				c.queue.add(key, c.priorityOf(key.kind, it.deleting))
 			}
 			return it.unload == unloadConfirmed
 		}
@@ -246,7 +246,7 @@ func (c *connection) pollStatus(ctx context.Context, kind *relayed, key objectKe
 			return false
 		}
 		it.lastReplyAt = time.Now()
-		c.queue.add(key, priorityOf(it.deleting))
+		c.queue.add(key, c.priorityOf(key.kind, it.deleting))
 		return false
 	})
 	return err

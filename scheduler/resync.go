@@ -75,6 +75,7 @@ func (c *connection) present(ctx context.Context, kind *relayed) (map[string]inc
 func (c *connection) compare(kind *relayed, present map[string]incarnation, listed map[string]word, begun time.Time) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.setCompared(kind.kind)
 	var names []string
 	for name, object := range present {
 		key := objectKey{kind.kind, name}
