@@ -71,7 +71,8 @@ type word struct {
 	addressed bool
 	phase     phase
 	state     State
-	// definition of what the scheduler has; zero if the message has none.
+	// definition of what the scheduler has; zero if the message has none, or came on a
+	// stream: only listings are compared, and a digest costs more than all the rest.
 	definition digest
 }
 
@@ -106,9 +107,6 @@ func modelWord(message *pb.ModelStatusResponse) word {
 	}
 	if why := strings.TrimSpace(status.GetModelGwReason()); why != "" {
 		w.state.Model.Gateway += "(" + why + ")"
-	}
-	if definition := version.GetModelDefn(); definition != nil {
-		w.definition = modelDigest(definition)
 	}
 	return w
 }
@@ -180,9 +178,6 @@ func pipelineWord(message *pb.PipelineStatusResponse) word {
 			Reason:  reason(dataflow, pb.PipelineVersionState_PipelineStatus_name),
 			Message: strings.TrimSpace(state.GetReason()),
 		},
-	}
-	if definition := version.GetPipeline(); definition != nil {
-		w.definition = pipelineDigest(definition)
 	}
 	return w
 }

@@ -34,7 +34,7 @@ func (w word) lines() []string {
 func message[M any, P interface {
 	*M
 	proto.Message
-}](t *testing.T, text string) P {
+}](t testing.TB, text string) P {
 	t.Helper()
 	parsed := P(new(M))
 	if err := prototext.Unmarshal([]byte(text), parsed); err != nil {
@@ -170,6 +170,29 @@ func FuzzWords(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Definitions are digested where they are compared, in listings.
+func TestDefinitions(t *testing.T) {
+	model := message[pb.ModelStatusResponse](t, `versions {modelDefn {meta {name: "m"}}}`)
+	pipeline := message[pb.PipelineStatusResponse](t, `versions {pipeline {name: "p"}}`)
+	for _, test := range []struct {
+		name string
+		read word
+		want digest
+	}{
+		{"model on a stream", modelWord(model), digest{}},
+		{"model in a listing", withDefinition(modelWord, modelDefinition)(model), modelDigest(model.Versions[0].ModelDefn)},
+		{"model without a definition", withDefinition(modelWord, modelDefinition)(message[pb.ModelStatusResponse](t, `versions {}`)), digest{}},
+		{"model without a version", withDefinition(modelWord, modelDefinition)(&pb.ModelStatusResponse{}), digest{}},
+		{"pipeline on a stream", pipelineWord(pipeline), digest{}},
+		{"pipeline in a listing", withDefinition(pipelineWord, pipelineDefinition)(pipeline), pipelineDigest(pipeline.Versions[0].Pipeline)},
+		{"pipeline without a version", withDefinition(pipelineWord, pipelineDefinition)(&pb.PipelineStatusResponse{}), digest{}},
+	} {
+		if test.read.definition != test.want {
+			t.Errorf("%s: digest %x, want %x", test.name, test.read.definition, test.want)
+		}
+	}
 }
 
 func TestPipelineDigest(t *testing.T) {
