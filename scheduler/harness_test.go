@@ -172,7 +172,7 @@ func (h *harness) reconcile(kind Kind, name string) {
 			h.relay.Gone(kind, key)
 			return
 		}
-		h.relay.Hand(kind, object)
+		h.requests.observe(kind, name, h.relay.Hand(kind, object))
 	}
 }
 
@@ -189,6 +189,33 @@ type memoryNetwork struct {
 	dials    int
 	// fails, if set, is the error of a dial.
 	fails error
+	// silent loses what the scheduler sends, as a half-open connection does.
+	silent bool
+}
+
+// memoryConn is the client's end of a connection.
+type memoryConn struct {
+	net.Conn
+	network *memoryNetwork
+}
+
+func (c *memoryConn) Read(buffer []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(buffer)
+		c.network.mu.Lock()
+		silent := c.network.silent
+		c.network.mu.Unlock()
+		if !silent || err != nil {
+			return n, err
+		}
+	}
+}
+
+// set changes the network.
+func (n *memoryNetwork) set(change func(*memoryNetwork)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change(n)
 }
 
 func (n *memoryNetwork) listen() (net.Listener, error) {
@@ -210,7 +237,7 @@ func (n *memoryNetwork) dial(ctx context.Context, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, errors.New("connection refused")
 	}
-	return conn, nil
+	return &memoryConn{conn, n}, nil
 }
 
 // dialled is the number of attempts to connect so far.
@@ -224,6 +251,38 @@ func (n *memoryNetwork) dialled() int {
 type requestLog struct {
 	mu   sync.Mutex
 	list []enqueued
+	// reported has what a controller would have written, by kind and name.
+	reported map[objectKey][]string
+}
+
+// observe adds what a controller would write of an observation, if that is news.
+func (l *requestLog) observe(kind Kind, name string, seen Observation) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	status := ""
+	switch {
+	case isReady(seen):
+		status = "Ready"
+	case seen.Stale:
+		status = "Unknown"
+	default:
+		return
+	}
+	key := objectKey{kind, name}
+	if known := l.reported[key]; len(known) > 0 && known[len(known)-1] == status {
+		return
+	}
+	if l.reported == nil {
+		l.reported = map[objectKey][]string{}
+	}
+	l.reported[key] = append(l.reported[key], status)
+}
+
+// reports of an object so far.
+func (l *requestLog) reports(kind Kind, name string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.reported[objectKey{kind, name}])
 }
 
 type enqueued struct {

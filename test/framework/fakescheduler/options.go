@@ -31,6 +31,9 @@ type Options struct {
 	Address string
 	// Listen, if set, opens the listener at each start in place of one at Address.
 	Listen func() (net.Listener, error)
+	// KeepaliveMinTime is how often clients may ping; more often ends the connection
+	// with too_many_pings. Default: 1 minute, as the real one; grpc-go's own is 5.
+	KeepaliveMinTime time.Duration
 	// TLS makes it a TLS listener. Default: plaintext.
 	TLS *tls.Config
 
@@ -125,6 +128,7 @@ type Call struct {
 func (o Options) withDefaults() Options {
 	orDefault(&o.Address, "127.0.0.1:0")
 	orDefault(&o.ReadyTimeout, 5*time.Minute)
+	orDefault(&o.KeepaliveMinTime, shortestPinging)
 	orDefault(&o.DeletedTTL, 24*time.Hour)
 	orDefault(&o.RetryInterval, time.Minute)
 	orDefault(&o.SendTimeout, 30*time.Second)

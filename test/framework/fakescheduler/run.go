@@ -48,7 +48,7 @@ func newRun(s *Scheduler, on *listener, stored volume) *run {
 	}
 	options := []grpc.ServerOption{
 		grpc.MaxConcurrentStreams(mostStreams),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: shortestPinging}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: s.options.KeepaliveMinTime}),
 		grpc.UnaryInterceptor(r.unary),
 		grpc.StreamInterceptor(r.stream),
 		// What Stop waits for, so that nothing of a run outlives it.
