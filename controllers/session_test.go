@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -132,10 +133,12 @@ var _ = Describe("A session", func() {
 			}
 		}
 		write(first)
-		current := first
-		// As schedulers do, it asks for the client's certificate.
+		// As schedulers do, it asks for the client's certificate. Handshakes run on
+		// goroutines of the server.
+		var current atomic.Pointer[tls.Config]
+		current.Store(first.server())
 		sim := newScheduler(namespace, func(o *fakescheduler.Options) {
-			o.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.server(), nil }} //nolint:gosec // the config that it gives has a minimum
+			o.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.Load(), nil }} //nolint:gosec // the config that it gives has a minimum
 		})
 		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &scheduler.TLS{
 			Key: file("tls.key"), Certificate: file("tls.crt"), Authority: file("ca.crt"),
@@ -146,9 +149,10 @@ var _ = Describe("A session", func() {
 
 		By("rotating the authority on the scheduler's side first")
 		sim.Stop()
-		current = second
+		current.Store(second.server())
 		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
-		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(And(HavePrefix("False Unavailable"), ContainSubstring("certificate")))
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(Equal("False TLSHandshakeFailed " + schedulerAddress(namespace) +
+			": the scheduler's certificate is signed by unknown authority: give the operator the CA of that certificate"))
 		write(second)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(30 * time.Second).Should(HavePrefix("True"))
 

@@ -31,8 +31,8 @@ import (
 const testNamespace = "team"
 
 // harness is a relay with a session in front of the simulated scheduler, over an
-// in-memory network and on the clock of a synctest bubble. It has no controllers:
-// sync registers an object as they do.
+// in-memory network and on the clock of a synctest bubble. What the relay enqueues is
+// synced as the controllers do, which write nothing here.
 type harness struct {
 	*testing.T
 	relay     *Relay
@@ -66,13 +66,13 @@ func inBubble(t *testing.T, test func(h *harness), change ...func(*fakescheduler
 		cluster := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.Model{}, &v1alpha1.Pipeline{}, &v1alpha1.Experiment{}).Build()
 		relay := New(ctx, Options{Reader: cluster, Live: cluster, Address: "passthrough:///scheduler", Log: logr.Discard()})
 		relay.dialContext = network.dial
-		requests := &requestLog{}
+		h := &harness{T: t, relay: relay, cluster: cluster, scheduler: sim, network: network, requests: &requestLog{}}
 		for _, kind := range append(syncedKinds(), SeldonRuntime) {
-			relay.queues[kind] = []requestQueue{&kindQueue{kind: kind, log: requests}}
+			relay.queues[kind] = []requestQueue{&kindQueue{kind: kind, harness: h}}
 		}
 		ended := make(chan error)
 		go func() { ended <- relay.Start(ctx) }()
-		test(&harness{T: t, relay: relay, cluster: cluster, scheduler: sim, network: network, requests: requests})
+		test(h)
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -159,6 +159,23 @@ func (h *harness) release(kind Kind, object client.Object) {
 	h.relay.Gone(kind, client.ObjectKeyFromObject(object))
 }
 
+// reconcile does what the controller of a kind does with a request.
+func (h *harness) reconcile(kind Kind, name string) {
+	key := client.ObjectKey{Namespace: testNamespace, Name: name}
+	switch kind {
+	case SeldonRuntime:
+	case Server:
+		h.relay.HandServer(key)
+	default:
+		object := kind.relayed().newObject()
+		if err := h.cluster.Get(h.Context(), key, object); err != nil {
+			h.relay.Gone(kind, key)
+			return
+		}
+		h.requests.observe(kind, name, h.relay.Hand(kind, object))
+	}
+}
+
 // status of the session's connection.
 func (h *harness) status() Reachability {
 	status, _ := h.relay.Reachability(testNamespace)
@@ -172,6 +189,33 @@ type memoryNetwork struct {
 	dials    int
 	// fails, if set, is the error of a dial.
 	fails error
+	// silent loses what the scheduler sends, as a half-open connection does.
+	silent bool
+}
+
+// memoryConn is the client's end of a connection.
+type memoryConn struct {
+	net.Conn
+	network *memoryNetwork
+}
+
+func (c *memoryConn) Read(buffer []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(buffer)
+		c.network.mu.Lock()
+		silent := c.network.silent
+		c.network.mu.Unlock()
+		if !silent || err != nil {
+			return n, err
+		}
+	}
+}
+
+// set changes the network.
+func (n *memoryNetwork) set(change func(*memoryNetwork)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change(n)
 }
 
 func (n *memoryNetwork) listen() (net.Listener, error) {
@@ -193,7 +237,7 @@ func (n *memoryNetwork) dial(ctx context.Context, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, errors.New("connection refused")
 	}
-	return conn, nil
+	return &memoryConn{conn, n}, nil
 }
 
 // dialled is the number of attempts to connect so far.
@@ -207,6 +251,38 @@ func (n *memoryNetwork) dialled() int {
 type requestLog struct {
 	mu   sync.Mutex
 	list []enqueued
+	// reported has what a controller would have written, by kind and name.
+	reported map[objectKey][]string
+}
+
+// observe adds what a controller would write of an observation, if that is news.
+func (l *requestLog) observe(kind Kind, name string, seen Observation) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	status := ""
+	switch {
+	case isReady(seen):
+		status = "Ready"
+	case seen.Stale:
+		status = "Unknown"
+	default:
+		return
+	}
+	key := objectKey{kind, name}
+	if known := l.reported[key]; len(known) > 0 && known[len(known)-1] == status {
+		return
+	}
+	if l.reported == nil {
+		l.reported = map[objectKey][]string{}
+	}
+	l.reported[key] = append(l.reported[key], status)
+}
+
+// reports of an object so far.
+func (l *requestLog) reports(kind Kind, name string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.reported[objectKey{kind, name}])
 }
 
 type enqueued struct {
@@ -232,19 +308,21 @@ func (l *requestLog) take(kind Kind) []enqueued {
 // kindQueue is the end of a controller's queue that the relay uses.
 type kindQueue struct {
 	priorityqueue.PriorityQueue[reconcile.Request]
-	kind Kind
-	log  *requestLog
+	kind    Kind
+	harness *harness
 }
 
 func (q *kindQueue) AddWithOpts(options priorityqueue.AddOpts, requests ...reconcile.Request) {
-	q.log.mu.Lock()
-	defer q.log.mu.Unlock()
+	log := q.harness.requests
+	log.mu.Lock()
+	defer log.mu.Unlock()
 	for _, each := range requests {
 		priority := 0
 		if options.Priority != nil {
 			priority = *options.Priority
 		}
-		q.log.list = append(q.log.list, enqueued{q.kind, each.Name, priority})
+		log.list = append(log.list, enqueued{q.kind, each.Name, priority})
+		go q.harness.reconcile(q.kind, each.Name)
 	}
 }
 

@@ -73,6 +73,7 @@ func (c *connection) resyncServers(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.setCompared(Server)
 	// What came, changed and went meanwhile. Those that have come are known by now.
 	for name := range c.servers {
 		c.queue.add(objectKey{Server, name}, priorityServer)

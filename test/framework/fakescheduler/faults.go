@@ -40,19 +40,23 @@ func newFaults() *faults {
 // methodOf returns an RPC's name without its service.
 func methodOf(fullMethod string) string { return path.Base(fullMethod) }
 
-// mustExist panics if there is no such method: a fault of it would never occur.
-func mustExist(method string) {
+// Methods returns the names of the service's RPCs.
+func Methods() []string {
+	var names []string
 	for _, m := range pb.Scheduler_ServiceDesc.Methods {
-		if m.MethodName == method {
-			return
-		}
+		names = append(names, m.MethodName)
 	}
 	for _, s := range pb.Scheduler_ServiceDesc.Streams {
-		if s.StreamName == method {
-			return
-		}
+		names = append(names, s.StreamName)
 	}
-	panic(fmt.Sprintf("fakescheduler: the scheduler has no RPC %q", method))
+	return names
+}
+
+// mustExist panics if there is no such method: a fault of it would never occur.
+func mustExist(method string) {
+	if !slices.Contains(Methods(), method) {
+		panic(fmt.Sprintf("fakescheduler: the scheduler has no RPC %q", method))
+	}
 }
 
 // next returns the error of the next call, nil if it is not to fail.

@@ -13,11 +13,8 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// The real scheduler's settings of its gRPC server.
-const (
-	maxStreams      = 1_000_000
-	minPingInterval = 60 * time.Second
-)
+// maxStreams is the real scheduler's setting.
+const maxStreams = 1_000_000
 
 // gracePeriod is how long a graceful stop waits for clients.
 const gracePeriod = 5 * time.Second
@@ -46,7 +43,7 @@ func newInstance(s *Scheduler, listener net.Listener, stored persistentState) (*
 	i.ctx, i.end = context.WithCancel(context.Background())
 	options := []grpc.ServerOption{
 		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: s.options.KeepaliveMinTime}),
 		grpc.UnaryInterceptor(i.unary),
 		grpc.StreamInterceptor(i.stream),
 		grpc.StatsHandler(s.calls),

@@ -28,6 +28,10 @@ type Options struct {
 	Address string
 	// Listen, if set, opens the listener at each start in place of one at Address.
 	Listen func() (net.Listener, error)
+	// KeepaliveMinTime is the shortest interval of clients' pings; with a shorter one a
+	// connection ends with too_many_pings. Default: 1 minute, as the real scheduler's;
+	// grpc-go's own default is 5.
+	KeepaliveMinTime time.Duration
 	// TLS makes it a TLS listener. Default: plaintext.
 	TLS *tls.Config
 	// ReadyTimeout is how long after a start the gate opens in any case. Default: 5
@@ -93,6 +97,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ReadyTimeout == 0 {
 		o.ReadyTimeout = 5 * time.Minute
+	}
+	if o.KeepaliveMinTime == 0 {
+		o.KeepaliveMinTime = time.Minute
 	}
 	return o
 }

@@ -53,7 +53,14 @@ func (g *readinessGate) hold(held bool) {
 }
 
 func (g *readinessGate) check() {
-	if g.open || g.held || !g.timedOut && (!g.signalled || g.connected != g.expected) {
+	if !g.held && (g.timedOut || g.signalled && g.connected == g.expected) {
+		g.release()
+	}
+}
+
+// release opens it.
+func (g *readinessGate) release() {
+	if g.open {
 		return
 	}
 	g.open = true

@@ -187,6 +187,11 @@ func (s *Scheduler) holdGate(held bool) {
 	}
 }
 
+// OpenGate opens the gate of this instance, also if it is held. Errors: it is down.
+func (s *Scheduler) OpenGate() error {
+	return s.withState(func(s *state) { s.gate.release() })
+}
+
 // GateOpen is whether the gate is open; it is not while the scheduler is down.
 func (s *Scheduler) GateOpen() bool {
 	open := false
