@@ -136,8 +136,8 @@ func (e *environment) differences() []string {
 	}
 	found := diffClusterAndScheduler(cluster, e.loaded())
 	for _, m := range e.scheduler.Models() {
-		if m.Deleted && m.Live > 0 {
-			found = append(found, fmt.Sprintf("Model %s is deleted, and %d of its replicas live", m.Name, m.Live))
+		if m.Deleted && m.Available > 0 {
+			found = append(found, fmt.Sprintf("Model %s is deleted, and %d of its replicas are available", m.Name, m.Available))
 		}
 	}
 	// Without a connection the rest may be equal by chance.
