@@ -141,7 +141,7 @@ func (e *environment) differences() []string {
 		}
 	}
 	// Without a connection the rest may be equal by chance.
-	if e.scheduler.OpenStreams("SubscribeModelStatus") == 0 {
+	if len(e.scheduler.Subscribers("SubscribeModelStatus")) == 0 {
 		found = append(found, "the operator is not connected")
 	}
 	return append(found, e.runtimeDifferences(ctx)...)
