@@ -50,6 +50,8 @@ type Server struct {
 	Expected int
 	// Available is how many agents are connected.
 	Available int
+	// LoadedModels is what its events report.
+	LoadedModels int
 }
 
 // Models returns the models, deleted ones included, by name. While the scheduler is
@@ -86,7 +88,7 @@ func (s *Scheduler) Experiments() []Experiment {
 // Servers returns the servers, by name.
 func (s *Scheduler) Servers() []Server {
 	return snapshot(s, func(s *state) map[string]*server { return s.servers }, func(name string, srv *server) Server {
-		return Server{Name: name, Generation: srv.meta.GetGeneration(), Expected: int(srv.expected), Available: len(srv.replicas)}
+		return Server{Name: name, Generation: srv.meta.GetGeneration(), Expected: int(srv.expected), Available: len(srv.replicas), LoadedModels: int(srv.message().GetNumLoadedModelReplicas())}
 	})
 }
 
