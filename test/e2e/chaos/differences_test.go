@@ -212,7 +212,7 @@ func (e *environment) loaded() map[object]loaded {
 		if !m.Deleted {
 			found[object{"Model", m.Name}] = loaded{
 				generation: m.Generation, ready: m.State == pb.ModelStatus_ModelAvailable, content: m.Definition.GetModelSpec().GetUri(),
-				version: m.Version, details: fmt.Sprint(m.State, m.Reason),
+				version: m.Version, details: m.State.String(),
 			}
 		}
 	}
