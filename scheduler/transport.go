@@ -122,14 +122,11 @@ func (t *transport) dial(ctx context.Context, address string) (net.Conn, error) 
 }
 
 // dialAddress connects to host:port, resolving the host, or to a socket in the forms
-// that grpc-go gives to dialers: unix:path, unix://path, and an abstract socket with
-// a leading NUL.
+// that grpc-go gives to dialers: unix:path, unix://path, and unix:@name if abstract.
 func dialAddress(ctx context.Context, address string) (net.Conn, error) {
 	network := "tcp"
 	if path, found := strings.CutPrefix(address, "unix:"); found {
 		network, address = "unix", strings.TrimPrefix(path, "//")
-	} else if strings.HasPrefix(address, "\x00") {
-		network = "unix"
 	}
 	// HTTP/2 pings replace TCP's.
 	dialer := net.Dialer{KeepAlive: -1}
