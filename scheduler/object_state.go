@@ -12,14 +12,12 @@ import (
 //
 //	                     requestUnload                 acknowledgeUnload
 //	unloadNotRequested ────────────────▶ unloadRequested ────────────▶ unloadAcknowledged
-//	  ▲  ▲                                │ ▲   ▲                         │ ▲
-//	  │  └───── reconnected, desired ─────┘ │   └─ reported active, or ───┤ │
-//	  │                                     │      reconnected            │ │ active event
-//	  │          reported terminated        │                             │ │ (poll)
-//	  │  ┌──────────────────────────────────┤      ended or absent        ▼ │
-//	  │  │                                  └─ reported active ── unloadConfirmed
-//	  │  └───────────────────────────────────────────────────────────▶ │
-//	  └──────────────────────── desired, so loaded again ──────────────┘
+//	  ▲  ▲                                │ │ ▲ ▲                          │ │
+//	  │  └──── reconnected, desired ──────┘ │ │ └─ reported active, or ────┘ │
+//	  │                                     │ │    reconnected               │
+//	  │                 reported terminated │ │ active        ended or not   │
+//	  │                                     ▼ │ again         listed         │
+//	  └─── desired, so loaded again ─── unloadConfirmed ◀────────────────────┘
 //
 // "Reported" is a reply to a status call, or a listing: it is certain, where an event
 // may be late. What leads from unloadAcknowledged to unloadConfirmed:
@@ -61,8 +59,8 @@ type objectState struct {
 	// connection; nil is nothing.
 	remote *remoteObject
 
-	// sentGeneration was last sent on this connection, 0 for none. It is in flight until
-	// the call is answered.
+	// sentGeneration was last sent on this connection and did not fail for certain, 0 for
+	// none. It is in flight until the call is answered.
 	sentGeneration int64
 	inFlight       bool
 	// accepted loads of the generation in a row, the last one at acceptedAt.
@@ -212,7 +210,7 @@ func (o *objectState) handleEventWhileUnloading(w word, now time.Time) (news, wo
 			return false, false, "early"
 		}
 		// It is late, or a load was carried out after its deadline.
-		o.unload, o.recheck = unloadAcknowledged, true
+		o.unload = unloadRequested
 		return false, true, ""
 	case terminating:
 		// What another definition does on its way out is not the object's status, and
@@ -276,8 +274,9 @@ func (o *objectState) handleRemote(w word, trusted bool, now time.Time) (news, w
 	if o.remote != nil && o.remote.generation == generation {
 		verified = verified || o.remote.verified
 	} else {
-		// The scheduler did not have this generation when it was sent.
-		verified = verified || generation == o.sentGeneration
+		// The scheduler did not have this generation when it was sent. Where it reports
+		// definitions, they decide.
+		verified = verified || generation == o.sentGeneration && w.definition == digest{}
 	}
 	event := &w
 	if early := o.bufferedEvent; early != nil && early.state.Generation == generation && (early.phase == live || early.phase == idle) {
@@ -362,6 +361,9 @@ func (o *objectState) acceptLoad(want desired, now time.Time) {
 // uncertain, the scheduler may have carried it out.
 func (o *objectState) failLoad(failure Failure, uncertain bool) (news bool) {
 	o.inFlight, o.recheck = false, uncertain
+	if !uncertain {
+		o.sentGeneration = 0
+	}
 	return o.fail(failure)
 }
 

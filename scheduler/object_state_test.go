@@ -83,7 +83,7 @@ func TestHandleEvent(t *testing.T) {
 		{"active, which may be late", objectState{deleting: true, unload: unloadAcknowledged, remote: &verified}, report(live, 2), false, false, "early",
 			func(o objectState) bool { return o.unload == unloadAcknowledged }},
 		{"active, after it was confirmed", objectState{deleting: true, unload: unloadConfirmed}, report(live, 2), false, true, "",
-			func(o objectState) bool { return o.unload == unloadAcknowledged && o.recheck }},
+			func(o objectState) bool { return o.unload == unloadRequested }},
 	} {
 		object := test.object
 		news, work, dropped := object.handleEvent(test.event, now)
@@ -166,6 +166,8 @@ func TestHandleReply(t *testing.T) {
 			func(o objectState) bool { return o.remote.verified }},
 		{"a load that was not answered has been carried out", objectState{generation: 2, sentGeneration: 2, recheck: true, remote: &remoteObject{1, aDefinition, true}}, report(live, 2), false, true, false,
 			func(o objectState) bool { return o.remote.verified && o.state.Generation == 2 && !o.recheck }},
+		{"a load that was not answered may be another's, by its definition", objectState{generation: 2, sentGeneration: 2, recheck: true}, defined(report(live, 2), anotherDefinition), false, false, true,
+			func(o objectState) bool { return !o.remote.verified && !o.recheck }},
 		{"a load that was not answered may be of an earlier incarnation", objectState{generation: 2, sentGeneration: 2, recheck: true, remote: &remoteObject{2, aDefinition, false}}, report(live, 2), false, false, true,
 			func(o objectState) bool { return !o.remote.verified }},
 		{"an earlier load was carried out late", objectState{generation: 2, sentGeneration: 2, recheck: true, remote: &remoteObject{2, aDefinition, true}, state: &State{Generation: 2}}, report(live, 1), false, false, true,
