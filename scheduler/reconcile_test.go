@@ -388,7 +388,7 @@ func TestOnlyListingsProveAbsence(t *testing.T) {
 				}})
 				h.open()
 				models := map[string]*v1alpha1.Model{}
-				for _, name := range names("model", 200) {
+				for _, name := range names("model", 30) {
 					models[name] = h.model(name)
 					states[name] = modelStatus(name, 1, modelAvailable)
 					scheduler.events <- states[name]
@@ -412,7 +412,7 @@ func TestOnlyListingsProveAbsence(t *testing.T) {
 						t.Fatalf("observed %+v after it was not listed", seen)
 					}
 				}
-				if n := scheduler.called("list") - lists; n > 40 {
+				if n := scheduler.called("list") - lists; n > 12 {
 					t.Errorf("%d listings", n)
 				}
 			})
