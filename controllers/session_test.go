@@ -27,6 +27,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/controllers"
 	"github.com/seldon-operator/seldon-operator/scheduler"
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
+	"github.com/seldon-operator/seldon-operator/test/framework/faultproxy"
 )
 
 var _ = Describe("A session", func() {
@@ -91,13 +92,16 @@ var _ = Describe("A session", func() {
 	})
 
 	It("gives up a connection on which nobody answers", func() {
-		sim := newScheduler(namespace)
+		newScheduler(namespace, func(o *fakescheduler.Options) { o.Address += ".behind" })
+		proxy, err := faultproxy.Listen(lifetime, schedulerAddress(namespace), schedulerAddress(namespace)+".behind")
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(proxy.Close)
 		runtime := newRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
-		sim.Freeze()
+		proxy.Freeze()
 		newModel(namespace, "iris")
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(40 * time.Second).Should(HavePrefix("False NotAnswering"))
-		sim.Thaw()
+		proxy.Open()
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(40 * time.Second).Should(HavePrefix("True"))
 		Eventually(ready(&v1alpha1.Model{ObjectMeta: objectMeta(namespace, "iris")})).Should(HavePrefix("True"))
 	})

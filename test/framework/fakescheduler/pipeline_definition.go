@@ -10,25 +10,25 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// normalisePipeline checks a pipeline and returns what the scheduler keeps and
-// tells of it: steps sorted by name, references with their suffix, and without
+// normalisePipeline validates a pipeline and returns what the scheduler stores and
+// publishes: steps sorted by name, references with their suffix, and without
 // dataflowSpec, allowCycles and maxStepRevisits.
 func normalisePipeline(asked *pb.Pipeline) (*pb.Pipeline, error) {
 	p := proto.CloneOf(asked)
 	name := p.GetName()
 	if !validName.MatchString(name) {
-		return nil, refuse("pipeline name %q is invalid", name)
+		return nil, failedPrecondition("pipeline name %q is invalid", name)
 	}
 	if len(p.GetSteps()) == 0 {
-		return nil, refuse("pipeline %s has no steps", name)
+		return nil, failedPrecondition("pipeline %s has no steps", name)
 	}
 	steps := map[string]*pb.PipelineStep{}
 	for _, step := range p.GetSteps() {
 		if step.GetName() == name {
-			return nil, refuse("pipeline %s has a step of its own name", name)
+			return nil, failedPrecondition("pipeline %s has a step of its own name", name)
 		}
 		if steps[step.GetName()] != nil {
-			return nil, refuse("pipeline %s has step %s twice", name, step.GetName())
+			return nil, failedPrecondition("pipeline %s has step %s twice", name, step.GetName())
 		}
 		steps[step.GetName()] = step
 	}
@@ -41,7 +41,7 @@ func normalisePipeline(asked *pb.Pipeline) (*pb.Pipeline, error) {
 		return nil, err
 	}
 	if !p.GetAllowCycles() && cyclic(steps) {
-		return nil, refuse("pipeline %s has a cycle", name)
+		return nil, failedPrecondition("pipeline %s has a cycle", name)
 	}
 	slices.SortFunc(p.Steps, func(a, b *pb.PipelineStep) int { return cmp.Compare(a.GetName(), b.GetName()) })
 	p.DataflowSpec, p.AllowCycles, p.MaxStepRevisits = nil, false, 0
@@ -59,16 +59,16 @@ func normaliseStep(pipeline string, step *pb.PipelineStep, steps map[string]*pb.
 				references[i] = suffixed(reference, "outputs")
 			}
 			if !wellFormed(references[i]) {
-				return refuse("pipeline %s step %s has the malformed input or trigger %q", pipeline, step.GetName(), reference)
+				return failedPrecondition("pipeline %s step %s has the malformed input or trigger %q", pipeline, step.GetName(), reference)
 			}
 			if from != pipeline && steps[from] == nil {
-				return refuse("pipeline %s step %s refers to the unknown step %s", pipeline, step.GetName(), from)
+				return failedPrecondition("pipeline %s step %s refers to the unknown step %s", pipeline, step.GetName(), from)
 			}
 		}
 	}
 	for _, trigger := range step.GetTriggers() {
 		if slices.Contains(step.GetInputs(), trigger) {
-			return refuse("pipeline %s step %s has %s as input and as trigger", pipeline, step.GetName(), trigger)
+			return failedPrecondition("pipeline %s step %s has %s as input and as trigger", pipeline, step.GetName(), trigger)
 		}
 	}
 	return nil
@@ -81,7 +81,7 @@ func normaliseEnds(p *pb.Pipeline, steps map[string]*pb.PipelineStep) error {
 			p.Output.Steps[i] = suffixed(reference, "outputs")
 			from, _ := cutName(reference)
 			if !wellFormed(p.Output.Steps[i]) || steps[from] == nil {
-				return refuse("pipeline %s has the malformed or unknown output %q", p.GetName(), reference)
+				return failedPrecondition("pipeline %s has the malformed or unknown output %q", p.GetName(), reference)
 			}
 		}
 	}
@@ -89,13 +89,13 @@ func normaliseEnds(p *pb.Pipeline, steps map[string]*pb.PipelineStep) error {
 		return nil
 	}
 	if len(p.Input.ExternalInputs) == 0 {
-		return refuse("pipeline %s has an input without external inputs", p.GetName())
+		return failedPrecondition("pipeline %s has an input without external inputs", p.GetName())
 	}
 	for _, references := range [][]string{p.Input.ExternalInputs, p.Input.ExternalTriggers} {
 		for i, reference := range references {
 			var ok bool
 			if references[i], ok = normaliseExternal(reference); !ok {
-				return refuse("pipeline %s has the malformed external input or trigger %q", p.GetName(), reference)
+				return failedPrecondition("pipeline %s has the malformed external input or trigger %q", p.GetName(), reference)
 			}
 		}
 	}
