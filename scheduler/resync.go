@@ -118,10 +118,6 @@ func (c *connection) compare(kind *relayed, present map[string]incarnation, list
 		if early := it.bufferedEvent; it.remote == nil && early != nil && it.lastEventAt.After(begun) {
 			it.remote = &remoteObject{early.state.Generation, early.definition, true}
 		}
-		if it.remote == nil && it.uid == "" {
-			delete(c.items, key)
-			continue
-		}
 		names = append(names, key.name)
 	}
 	return names
