@@ -196,6 +196,16 @@ func (n *memoryNetwork) dial(ctx context.Context, _ string) (net.Conn, error) {
 	return conn, nil
 }
 
+// refuse makes dials fail, or not.
+func (n *memoryNetwork) refuse(refuse bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.fails = nil
+	if refuse {
+		n.fails = errors.New("connection refused")
+	}
+}
+
 // dialled is the number of attempts to connect so far.
 func (n *memoryNetwork) dialled() int {
 	n.mu.Lock()

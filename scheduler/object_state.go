@@ -57,7 +57,10 @@ type objectState struct {
 
 	// inFlightGeneration is the generation of a call to load it that is on its way, else 0.
 	inFlightGeneration int64
-	unload             unloadPhase
+	// reloadRequestedAt is when it was requested that the object is loaded although the
+	// scheduler has it, so that it is placed again. Zero if it was not.
+	reloadRequestedAt time.Time
+	unload            unloadPhase
 	// terminatedEarly: a word that the object is gone came before the answer to our call to
 	// unload it, and can be about nothing else.
 	terminatedEarly bool
@@ -187,6 +190,8 @@ func (o *objectState) decide(want desired, replaces bool, now time.Time) (action
 		return actionUnload, 0
 	case o.unload == unloadAcknowledged:
 		return o.await(statusPollInterval, now)
+	case !o.reloadRequestedAt.IsZero():
+		return actionLoad, 0
 	case o.upToDate(want):
 		if o.state != nil && o.state.Generation == want.generation {
 			return actionNone, 0

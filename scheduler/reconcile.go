@@ -24,7 +24,7 @@ func (c *connection) drive(ctx context.Context, key objectKey) (time.Duration, e
 		if !open {
 			return 0, nil // its turn comes when the scheduler asks for the kind
 		}
-		return 0, c.driveServer(ctx, key.name)
+		return c.reconcileServer(ctx, key.name)
 	}
 	kind := key.kind.relayed()
 	object := kind.newObject()
@@ -84,6 +84,7 @@ func (c *connection) ensureLoaded(ctx context.Context, kind *relayed, key object
 
 // send calls the scheduler to load an object.
 func (c *connection) send(ctx context.Context, kind *relayed, key objectKey, want desired, load func(context.Context) error) (time.Duration, error) {
+	begun := time.Now()
 	err := c.call(ctx, load)
 	going := false
 	if refused(err) {
@@ -109,6 +110,9 @@ func (c *connection) send(ctx context.Context, kind *relayed, key objectKey, wan
 		it.inFlightGeneration = 0
 		if err == nil {
 			it.lastReplyAt, it.remote = time.Now(), &remoteObject{want.generation, want.definition, true}
+			if !it.reloadRequestedAt.After(begun) {
+				it.reloadRequestedAt = time.Time{}
+			}
 			if it.failure != nil && it.failure.Terminal {
 				it.failure = nil
 			}

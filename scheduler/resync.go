@@ -93,6 +93,11 @@ func (c *connection) compare(kind *relayed, present map[string]incarnation, list
 		if w.phase == live || w.phase == idle {
 			it.remote = &remoteObject{w.state.Generation, w.definition, object.confirmed && w.state.Generation == object.generation}
 		}
+		if w.state.scheduleFailed() {
+			// The scheduler places a Model when it is loaded, and a replica may have come
+			// since.
+			it.reloadRequestedAt = begun
+		}
 		// What came on the stream is newer, or is followed by what is.
 		if early := it.bufferedEvent; early != nil {
 			it.bufferedEvent = nil
