@@ -23,7 +23,7 @@ PACKAGES ?= ./...
 TESTFLAGS ?=
 TEST := go test -p 2 -timeout 60m
 # Those of the packages that the operator is made of run with the race detector.
-RACE := ./api/... ./composition/... ./templates/... ./controllers/... ./scheduler/...
+RACE := ./api/... ./composition/... ./templates/... ./controllers/... ./scheduler/... ./test/framework/fakescheduler/...
 
 BIN := $(CURDIR)/bin
 CONTROLLER_GEN := $(BIN)/controller-gen
@@ -120,8 +120,8 @@ bench: controlplane ## Print the figures: budgets of requests, and all benchmark
 demo: controlplane ## Show the operator at work, on a local control plane (ARGS=--once ends by itself).
 	@# With -v the go command names what it compiles: the first time that is much.
 	@GOFLAGS="$$(go env GOFLAGS) -v" $(MAKE) --no-print-directory build
-	@CGO_ENABLED=0 go build -v -trimpath -o $(BIN)/ ./cmd/schedulersim ./cmd/demo
-	@exec $(BIN)/demo --manager $(BIN)/manager --schedulersim $(BIN)/schedulersim $(ARGS)
+	@CGO_ENABLED=0 go build -v -trimpath -o $(BIN)/ ./cmd/fakescheduler ./cmd/demo
+	@exec $(BIN)/demo --manager $(BIN)/manager --scheduler-binary $(BIN)/fakescheduler $(ARGS)
 
 ##@ Build
 

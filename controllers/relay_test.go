@@ -21,7 +21,7 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/controllers"
-	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
 // one runtime with a Server mlserver of one replica.
@@ -89,7 +89,7 @@ func refuse(namespace, resource, expression string, probe func() error) (allow f
 }
 
 // served names what a scheduler has and has not been told to take down.
-func served(sim *simulator.Simulator) func() []string {
+func served(sim *fakescheduler.Scheduler) func() []string {
 	return func() []string {
 		names := []string{}
 		for _, each := range sim.Models() {
@@ -112,7 +112,7 @@ func served(sim *simulator.Simulator) func() []string {
 }
 
 // mutations are the calls that a scheduler got beyond questions and subscriptions.
-func mutations(sim *simulator.Simulator) int {
+func mutations(sim *fakescheduler.Scheduler) int {
 	total := 0
 	for _, method := range []string{"LoadModel", "UnloadModel", "LoadPipeline", "UnloadPipeline", "StartExperiment", "StopExperiment"} {
 		total += sim.Calls(method)
@@ -184,7 +184,7 @@ var _ = Describe("The relay", func() {
 		Expect(aboutModels(requests.since(mark, namespace))).To(HaveLen(1), "the new generation, and no number again")
 
 		By("deleting what serves it")
-		sim.ConnectAgent(simulator.Agent{Server: "mlserver"})
+		sim.ConnectAgent(fakescheduler.Agent{Server: "mlserver"})
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
 		Eventually(ready(model)).Should(HavePrefix("False NoRuntime"))
@@ -254,7 +254,7 @@ var _ = Describe("The relay", func() {
 		Consistently(func() []string { return aboutModels(requests.since(mark, namespace)) }).WithTimeout(2*silence).
 			Should(HaveLen(1), "the status, once")
 
-		Expect(sim.Restart(simulator.RestartOptions{})).To(Succeed())
+		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 	})
@@ -276,7 +276,7 @@ var _ = Describe("The relay", func() {
 			Expect(time.Since(deleted)).To(BeNumerically(">", deletionDeadline-2*time.Second))
 			Eventually(eventReasons(object)).Should(ContainElement("MayRemain"))
 		}
-		Expect(sim.Restart(simulator.RestartOptions{})).To(Succeed())
+		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
 		Eventually(served(sim)).Should(BeEmpty(), "what no custom resource asks for")
 	})
 
@@ -359,7 +359,7 @@ var _ = Describe("The relay", func() {
 	})
 
 	It("loads a name again that has just been deleted", func() {
-		sim := newScheduler(namespace, func(o *simulator.Options) { o.Delays.AgentUnload = time.Second })
+		sim := newScheduler(namespace, func(o *fakescheduler.Options) { o.Delays.AgentUnload = time.Second })
 		newRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
@@ -372,7 +372,7 @@ var _ = Describe("The relay", func() {
 	})
 
 	It("waits for a predecessor that is still being taken down", func() {
-		sim := newScheduler(namespace, func(o *simulator.Options) { o.Delays.AgentUnload = 3 * time.Second })
+		sim := newScheduler(namespace, func(o *fakescheduler.Options) { o.Delays.AgentUnload = 3 * time.Second })
 		newRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
@@ -399,7 +399,7 @@ var _ = Describe("The relay", func() {
 		Expect(pipeline.Generation).To(BeEquivalentTo(1))
 		// What its status says by then is ours, and not the scheduler's word.
 		Eventually(ready(pipeline)).Should(HavePrefix("Unknown WaitingForScheduler"))
-		Expect(sim.Restart(simulator.RestartOptions{})).To(Succeed())
+		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
 		Eventually(func() string {
 			for _, each := range sim.Pipelines() {
 				if each.Name == "chain" && !each.Deleted {
@@ -449,7 +449,7 @@ var _ = Describe("The relay", func() {
 	})
 
 	It("tells the scheduler when a Server goes", func() {
-		sim := newScheduler(namespace, func(o *simulator.Options) { o.Agents = simulator.AgentsManual })
+		sim := newScheduler(namespace, func(o *fakescheduler.Options) { o.Agents = fakescheduler.AgentsManual })
 		newRuntime(namespace)
 		server := newServer(namespace, "own", "mlserver")
 		expected := func() []int {

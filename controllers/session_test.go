@@ -25,7 +25,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/controllers"
 	"github.com/seldon-operator/seldon-operator/scheduler"
-	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
 var _ = Describe("A session", func() {
@@ -130,7 +130,7 @@ var _ = Describe("A session", func() {
 		write(first)
 		current := first
 		// As schedulers do, it asks for the client's certificate.
-		sim := newScheduler(namespace, func(o *simulator.Options) {
+		sim := newScheduler(namespace, func(o *fakescheduler.Options) {
 			o.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.server(), nil }} //nolint:gosec // the config that it gives has a minimum
 		})
 		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &scheduler.TLS{
@@ -143,7 +143,7 @@ var _ = Describe("A session", func() {
 		By("rotating the authority on the scheduler's side first")
 		sim.Stop()
 		current = second
-		Expect(sim.Restart(simulator.RestartOptions{})).To(Succeed())
+		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(And(HavePrefix("False Unavailable"), ContainSubstring("certificate")))
 		write(second)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(30 * time.Second).Should(HavePrefix("True"))

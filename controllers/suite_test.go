@@ -33,8 +33,8 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/controllers"
-	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
 	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
 // The controllers' tests run the whole operator, in this process, on a real
@@ -185,13 +185,13 @@ func schedulerAddress(namespace string) string {
 }
 
 // newScheduler starts the simulated scheduler of a namespace, which acts at once.
-func newScheduler(namespace string, change ...func(*simulator.Options)) *simulator.Simulator {
+func newScheduler(namespace string, change ...func(*fakescheduler.Options)) *fakescheduler.Scheduler {
 	GinkgoHelper()
-	options := simulator.Options{Address: schedulerAddress(namespace)}
+	options := fakescheduler.Options{Address: schedulerAddress(namespace)}
 	for _, change := range change {
 		change(&options)
 	}
-	started, err := simulator.Start(lifetime, options)
+	started, err := fakescheduler.Start(lifetime, options)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(started.Stop)
 	return started

@@ -24,36 +24,36 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
 // testNamespace is the one that the sessions of tests serve.
 const testNamespace = "team"
 
 // harness is a relay with a session in front of the simulated scheduler, over an
-// in-memory network and on the clock of a synctest bubble. It has no controllers:
-// sync registers an object as they do.
+// in-memory network and on the clock of a synctest bubble. What the relay enqueues is
+// synced as the controllers do, which write nothing here.
 type harness struct {
 	*testing.T
 	relay     *Relay
 	cluster   client.Client
-	scheduler *simulator.Simulator
+	scheduler *fakescheduler.Scheduler
 	network   *memoryNetwork
 	requests  *requestLog
 }
 
 // inBubble runs a test with a harness on the clock of a bubble, without a session yet.
 // Every goroutine has ended when it returns, or the test fails.
-func inBubble(t *testing.T, test func(h *harness), change ...func(*simulator.Options)) {
+func inBubble(t *testing.T, test func(h *harness), change ...func(*fakescheduler.Options)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		network := &memoryNetwork{}
-		options := simulator.Options{Listen: network.listen}
+		options := fakescheduler.Options{Listen: network.listen}
 		for _, each := range change {
 			each(&options)
 		}
-		sim, err := simulator.Start(ctx, options)
+		sim, err := fakescheduler.Start(ctx, options)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,13 +66,13 @@ func inBubble(t *testing.T, test func(h *harness), change ...func(*simulator.Opt
 		cluster := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.Model{}, &v1alpha1.Pipeline{}, &v1alpha1.Experiment{}).Build()
 		relay := New(ctx, Options{Reader: cluster, Live: cluster, Address: "passthrough:///scheduler", Log: logr.Discard()})
 		relay.dialContext = network.dial
-		requests := &requestLog{}
+		h := &harness{T: t, relay: relay, cluster: cluster, scheduler: sim, network: network, requests: &requestLog{}}
 		for _, kind := range append(syncedKinds(), SeldonRuntime) {
-			relay.queues[kind] = []requestQueue{&kindQueue{kind: kind, log: requests}}
+			relay.queues[kind] = []requestQueue{&kindQueue{kind: kind, harness: h}}
 		}
 		ended := make(chan error)
 		go func() { ended <- relay.Start(ctx) }()
-		test(&harness{T: t, relay: relay, cluster: cluster, scheduler: sim, network: network, requests: requests})
+		test(h)
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -159,6 +159,23 @@ func (h *harness) release(kind Kind, object client.Object) {
 	h.relay.Gone(kind, client.ObjectKeyFromObject(object))
 }
 
+// reconcile does what the controller of a kind does with a request.
+func (h *harness) reconcile(kind Kind, name string) {
+	key := client.ObjectKey{Namespace: testNamespace, Name: name}
+	switch kind {
+	case SeldonRuntime:
+	case Server:
+		h.relay.HandServer(key)
+	default:
+		object := kind.relayed().newObject()
+		if err := h.cluster.Get(h.Context(), key, object); err != nil {
+			h.relay.Gone(kind, key)
+			return
+		}
+		h.relay.Hand(kind, object)
+	}
+}
+
 // status of the session's connection.
 func (h *harness) status() Reachability {
 	status, _ := h.relay.Reachability(testNamespace)
@@ -242,19 +259,21 @@ func (l *requestLog) take(kind Kind) []enqueued {
 // kindQueue is the end of a controller's queue that the relay uses.
 type kindQueue struct {
 	priorityqueue.PriorityQueue[reconcile.Request]
-	kind Kind
-	log  *requestLog
+	kind    Kind
+	harness *harness
 }
 
 func (q *kindQueue) AddWithOpts(options priorityqueue.AddOpts, requests ...reconcile.Request) {
-	q.log.mu.Lock()
-	defer q.log.mu.Unlock()
+	log := q.harness.requests
+	log.mu.Lock()
+	defer log.mu.Unlock()
 	for _, each := range requests {
 		priority := 0
 		if options.Priority != nil {
 			priority = *options.Priority
 		}
-		q.log.list = append(q.log.list, enqueued{q.kind, each.Name, priority})
+		log.list = append(log.list, enqueued{q.kind, each.Name, priority})
+		go q.harness.reconcile(q.kind, each.Name)
 	}
 }
 

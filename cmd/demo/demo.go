@@ -62,7 +62,7 @@ func newDemo(flags settings, screen screen) (*demo, error) {
 	if _, err := os.Stat(flags.manager); err != nil {
 		return nil, fmt.Errorf("find the operator: %w; build it with `make build`", err)
 	}
-	if _, err := os.Stat(flags.schedulersim); err != nil {
+	if _, err := os.Stat(flags.schedulerBinary); err != nil {
 		return nil, fmt.Errorf("find the simulated scheduler: %w; `make demo` builds it", err)
 	}
 	sample, err := readManifests(flags.sample)

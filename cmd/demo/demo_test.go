@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 
 // buildPrograms builds them once.
 var buildPrograms = sync.OnceValue(func() error {
-	output, err := exec.Command("go", "build", "-o", built, "../manager", "../schedulersim").CombinedOutput()
+	output, err := exec.Command("go", "build", "-o", built, "../manager", "../fakescheduler").CombinedOutput()
 	if err != nil {
 		return errors.Join(err, errors.New(string(output)))
 	}
@@ -77,7 +77,7 @@ func start(t *testing.T, arguments ...string) *demonstration {
 	g.Expect(err).NotTo(HaveOccurred())
 	d := &demonstration{temporary: t.TempDir()}
 	d.command = exec.Command(program, append([]string{
-		"--manager", filepath.Join(built, "manager"), "--schedulersim", filepath.Join(built, "schedulersim"),
+		"--manager", filepath.Join(built, "manager"), "--scheduler-binary", filepath.Join(built, "fakescheduler"),
 	}, arguments...)...)
 	d.command.Dir = filepath.Join("..", "..")
 	d.command.Env = append(os.Environ(), asProgram+"=true", "TMPDIR="+d.temporary)
@@ -144,7 +144,7 @@ func TestOnceShowsEverythingAndEnds(t *testing.T) {
 	d := start(t, "--once")
 	if _, err := os.Stat("/proc/self/environ"); err == nil {
 		d.until(t, "✓ Create Models")
-		g.Expect(d.processes(t)).To(ContainElements(ContainSubstring("/manager "), ContainSubstring("/schedulersim "), ContainSubstring("/etcd ")),
+		g.Expect(d.processes(t)).To(ContainElements(ContainSubstring("/manager "), ContainSubstring("/fakescheduler "), ContainSubstring("/etcd ")),
 			"what must not run at the end is found while it runs")
 	}
 	g.Expect(d.status(t)).To(Equal(exitReady))
@@ -248,7 +248,7 @@ func TestOnceFailsWhenTheSchedulerEnds(t *testing.T) {
 	g := NewWithT(t)
 	program, err := exec.LookPath("false")
 	g.Expect(err).NotTo(HaveOccurred())
-	d := start(t, "--once", "--schedulersim", program)
+	d := start(t, "--once", "--scheduler-binary", program)
 	g.Expect(d.status(t)).To(Equal(exitFailed))
 	g.Expect(d.written()).To(And(
 		ContainSubstring("demo: the scheduler ended by itself: exit status 1"), ContainSubstring("The scheduler's log is empty"),
@@ -257,8 +257,8 @@ func TestOnceFailsWhenTheSchedulerEnds(t *testing.T) {
 
 func TestMissingProgramsAreTold(t *testing.T) {
 	for flag, complaint := range map[string]string{
-		"--manager":      "^demo: find the operator: .*bin/none.*make build",
-		"--schedulersim": "^demo: find the simulated scheduler: .*bin/none.*make demo",
+		"--manager":          "^demo: find the operator: .*bin/none.*make build",
+		"--scheduler-binary": "^demo: find the simulated scheduler: .*bin/none.*make demo",
 	} {
 		t.Run(flag, func(t *testing.T) {
 			g := NewWithT(t)

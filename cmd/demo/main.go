@@ -26,11 +26,11 @@ const (
 
 // settings are the flags.
 type settings struct {
-	once         bool
-	timeout      time.Duration
-	sample       string
-	manager      string
-	schedulersim string
+	once            bool
+	timeout         time.Duration
+	sample          string
+	manager         string
+	schedulerBinary string
 }
 
 func main() {
@@ -62,7 +62,7 @@ func parse(arguments []string, usage io.Writer) (settings, error) {
 	set.DurationVar(&flags.timeout, "timeout", 3*time.Minute, "how long --once waits at each stage")
 	set.StringVar(&flags.sample, "runtime", "config/samples/mlops_v1alpha1_seldonruntime.yaml", "`file` with the SeldonRuntime to show")
 	set.StringVar(&flags.manager, "manager", "bin/manager", "the operator's program")
-	set.StringVar(&flags.schedulersim, "schedulersim", "bin/schedulersim", "the simulated scheduler's program")
+	set.StringVar(&flags.schedulerBinary, "scheduler-binary", "bin/fakescheduler", "the simulated scheduler's program")
 	if err := set.Parse(arguments); err != nil {
 		return settings{}, err
 	}

@@ -58,10 +58,10 @@ func TestParse(t *testing.T) {
 	usage := &bytes.Buffer{}
 	g.Expect(parse(nil, usage)).To(Equal(settings{
 		timeout: 3 * time.Minute, sample: "config/samples/mlops_v1alpha1_seldonruntime.yaml",
-		manager: "bin/manager", schedulersim: "bin/schedulersim",
+		manager: "bin/manager", schedulerBinary: "bin/fakescheduler",
 	}))
-	g.Expect(parse([]string{"--once", "--timeout=1s", "--runtime=r", "--manager=m", "--schedulersim=s"}, usage)).To(Equal(settings{
-		once: true, timeout: time.Second, sample: "r", manager: "m", schedulersim: "s",
+	g.Expect(parse([]string{"--once", "--timeout=1s", "--runtime=r", "--manager=m", "--scheduler-binary=s"}, usage)).To(Equal(settings{
+		once: true, timeout: time.Second, sample: "r", manager: "m", schedulerBinary: "s",
 	}))
 	g.Expect(usage.String()).To(BeEmpty())
 

@@ -49,7 +49,7 @@ var delays = []string{
 // startScheduler starts the scheduler, the first time on a new volume.
 func (d *demo) startScheduler(context.Context) (note string, err error) {
 	d.scheduler, err = d.launch(program{
-		name: "scheduler", path: d.flags.schedulersim, directory: d.directory, log: d.schedulerLog(),
+		name: "scheduler", path: d.flags.schedulerBinary, directory: d.directory, log: d.schedulerLog(),
 		arguments: append([]string{
 			"--listen=" + schedulerAddress(userNamespace), "--verbose", "--state=" + filepath.Join(d.directory, "scheduler.volume"),
 		}, delays...),

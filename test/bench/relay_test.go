@@ -20,8 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
 	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 	"github.com/seldon-operator/seldon-operator/test/process"
 )
 
@@ -76,9 +76,9 @@ func newRelayBench(b *testing.B, namespaces int) *relayBench {
 }
 
 // scheduler starts the scheduler of a namespace, and its runtime with one Server.
-func (b *relayBench) scheduler(namespace string) *simulator.Simulator {
+func (b *relayBench) scheduler(namespace string) *fakescheduler.Scheduler {
 	b.Helper()
-	sim, err := simulator.Start(b.Context(), simulator.Options{Address: "unix:" + filepath.Join(b.folder, namespace)})
+	sim, err := fakescheduler.Start(b.Context(), fakescheduler.Options{Address: "unix:" + filepath.Join(b.folder, namespace)})
 	check(b.B, err)
 	b.Cleanup(sim.Stop)
 	b.runtime(namespace)
@@ -256,7 +256,7 @@ func BenchmarkIsolation(b *testing.B) {
 		healthy := probe("healthy")
 
 		dead := team(namespaces)
-		hole, err := simulator.NewBlackHole(b.Context(), "unix:"+filepath.Join(bench.folder, dead))
+		hole, err := fakescheduler.NewBlackHole(b.Context(), "unix:"+filepath.Join(bench.folder, dead))
 		check(b, err)
 		bench.runtime(dead)
 		bench.create(dead, waiting)
@@ -291,8 +291,8 @@ func BenchmarkResync(b *testing.B) {
 		}
 		for _, restart := range []struct {
 			name    string
-			options simulator.RestartOptions
-		}{{"lost", simulator.RestartOptions{LoseVolume: true, LoseAgents: true}}, {"kept", simulator.RestartOptions{}}} {
+			options fakescheduler.RestartOptions
+		}{{"lost", fakescheduler.RestartOptions{LoseVolume: true, LoseAgents: true}}, {"kept", fakescheduler.RestartOptions{}}} {
 			time.Sleep(5 * time.Second)
 			sim.ResetCounters()
 			before, begun := bench.written("models"), time.Now()

@@ -26,7 +26,7 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/scheduler"
-	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
 // existingManager is the field manager of the existing operator.
@@ -45,7 +45,7 @@ type existing struct {
 	// flags of Helm go with each step of the migration.
 	flags []string
 
-	scheduler *simulator.Simulator
+	scheduler *fakescheduler.Scheduler
 	// children are what it made of the runtime and the Server, and running are
 	// their pods. Leftovers are none of them.
 	children []*unstructured.Unstructured

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 	"github.com/seldon-operator/seldon-operator/test/status"
 )
 
@@ -75,7 +75,7 @@ func (i installation) upgrade(release, chart string, further ...string) {
 
 // install installs everything, with a Model, and returns the scheduler once it is
 // ready.
-func (i installation) install(ofCRDs ...string) *simulator.Simulator {
+func (i installation) install(ofCRDs ...string) *fakescheduler.Scheduler {
 	GinkgoHelper()
 	i.helm("upgrade", crds, append([]string{chartOf(crds), "--install"}, ofCRDs...)...)
 	untilServed()
@@ -124,9 +124,9 @@ func (i installation) log() string {
 	return log[max(0, len(log)-1<<13):]
 }
 
-func startScheduler(namespace string) *simulator.Simulator {
+func startScheduler(namespace string) *fakescheduler.Scheduler {
 	GinkgoHelper()
-	started, err := simulator.Start(lifetime, simulator.Options{Address: schedulerAddress(namespace)})
+	started, err := fakescheduler.Start(lifetime, fakescheduler.Options{Address: schedulerAddress(namespace)})
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(started.Stop)
 	return started

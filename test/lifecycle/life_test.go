@@ -14,12 +14,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
-	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
 // Both modes live the same life.
 var _ = DescribeTableSubtree("An installation", Ordered, func(i installation) {
-	var scheduler *simulator.Simulator
+	var scheduler *fakescheduler.Scheduler
 	BeforeAll(func() {
 		DeferCleanup(i.remove)
 		scheduler = i.install()

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 	"github.com/seldon-operator/seldon-operator/test/status"
 )
 
@@ -33,9 +33,9 @@ func run(input string, arguments ...string) {
 
 // newScheduler starts the simulated scheduler of a namespace. TLS is nil for plain
 // text.
-func newScheduler(namespace string, tls *tls.Config) *simulator.Simulator {
+func newScheduler(namespace string, tls *tls.Config) *fakescheduler.Scheduler {
 	GinkgoHelper()
-	started, err := simulator.Start(lifetime, simulator.Options{Address: schedulerAddress(namespace), TLS: tls})
+	started, err := fakescheduler.Start(lifetime, fakescheduler.Options{Address: schedulerAddress(namespace), TLS: tls})
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(started.Stop)
 	return started
@@ -213,7 +213,7 @@ func (i *install) live() {
 	mark := len(requestsOf(i.namespace))
 	remove(experiment)
 	Eventually(func() bool { return usedSince(i.namespace, mark)[right{"", "namespaces", "get"}] }).Should(BeTrue(), "it asks whether the namespace goes")
-	Expect(scheduler.Restart(simulator.RestartOptions{})).To(Succeed())
+	Expect(scheduler.Restart(fakescheduler.RestartOptions{})).To(Succeed())
 	untilGone(experiment)
 	remove(pipeline)
 	untilGone(pipeline)
@@ -231,7 +231,7 @@ func (i *install) live() {
 		untilGone(each)
 	}
 	mark = len(requestsOf(i.namespace))
-	Expect(scheduler.Restart(simulator.RestartOptions{})).To(Succeed())
+	Expect(scheduler.Restart(fakescheduler.RestartOptions{})).To(Succeed())
 	for _, resource := range []string{"models", "pipelines", "experiments"} {
 		Eventually(func() bool { return usedSince(i.namespace, mark)[right{"mlops.seldon.io", resource, "get"}] }).Should(BeTrue(), resource)
 	}

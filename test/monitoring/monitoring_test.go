@@ -252,7 +252,7 @@ func startOperator(t *testing.T) operator {
 
 	folder := t.TempDir()
 	// Before a free port is chosen: building takes long enough for it to be taken.
-	for _, name := range []string{"schedulersim", "manager"} {
+	for _, name := range []string{"fakescheduler", "manager"} {
 		_, err := process.Build(ctx, folder, name)
 		g.Expect(err).NotTo(HaveOccurred())
 	}
@@ -268,7 +268,7 @@ func startOperator(t *testing.T) operator {
 		})
 	}
 	socket := "unix:" + filepath.Join(folder, "s")
-	start("schedulersim", nil, "--listen", socket)
+	start("fakescheduler", nil, "--listen", socket)
 	create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 	for file, config := range map[string]client.Object{"seldonconfigs/default": &v1alpha1.SeldonConfig{}, "serverconfigs/mlserver": &v1alpha1.ServerConfig{}} {
 		text, err := os.ReadFile(filepath.Join(root, "config", file+".yaml"))

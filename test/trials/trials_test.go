@@ -83,7 +83,7 @@ var _ = BeforeSuite(func() {
 		return path
 	}
 	address := "unix:" + filepath.Join(folder, "s")
-	scheduler, err = process.New(lifetime, filepath.Join(folder, "scheduler.log"), program("schedulersim"), nil,
+	scheduler, err = process.New(lifetime, filepath.Join(folder, "scheduler.log"), program("fakescheduler"), nil,
 		"--verbose", "--listen", address, "--state", filepath.Join(folder, "state"),
 		"--agent-load-delay=50ms", "--agent-unload-delay=50ms", "--worker-delay=20ms")
 	Expect(err).NotTo(HaveOccurred())
