@@ -10,7 +10,7 @@ import (
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
 // forgets makes the scheduler report a Server as it does when it knows it by its agents
@@ -21,7 +21,7 @@ func (h *harness) forgets(name string) {
 		Type: pb.ServerStatusResponse_StatusUpdate, ServerName: name, ExpectedReplicas: -1,
 	})
 	if err != nil {
-		h.Fatal(err)
+		h.Error(err)
 	}
 }
 
@@ -62,9 +62,9 @@ func TestForgottenServer(t *testing.T) {
 		h.forgets("mlserver")
 		h.settle(0)
 		calls.expect(t, "forgotten again", "mlserver=1")
-	}, calls.record, func(options *simulator.Options) {
+	}, calls.record, func(options *fakescheduler.Options) {
 		record := options.OnCall
-		options.OnCall = func(call simulator.Call) {
+		options.OnCall = func(call fakescheduler.Call) {
 			record(call)
 			if _, now := loses.Load("loses"); now && call.Method == "ServerNotify" {
 				h, _ := loses.Load("scheduler")
@@ -97,7 +97,7 @@ func TestServerForgottenDuringNotification(t *testing.T) {
 func TestServerReportedBeforeItIsSynced(t *testing.T) {
 	calls := &notifications{}
 	inBubble(t, func(h *harness) {
-		h.scheduler.ConnectAgent(simulator.Agent{Server: "mlserver"})
+		h.scheduler.ConnectAgent(fakescheduler.Agent{Server: "mlserver"})
 		h.server("mlserver", 1)
 		h.open()
 		h.model("iris")
@@ -141,7 +141,7 @@ func TestServerReportedBeforeItIsSynced(t *testing.T) {
 func TestLoadedModelsOfANewGeneration(t *testing.T) {
 	calls := &notifications{}
 	inBubble(t, func(h *harness) {
-		h.scheduler.ConnectAgent(simulator.Agent{Server: "mlserver"})
+		h.scheduler.ConnectAgent(fakescheduler.Agent{Server: "mlserver"})
 		server := h.server("mlserver", 1)
 		h.open()
 		h.model("iris")

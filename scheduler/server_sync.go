@@ -49,7 +49,7 @@ func (c *connection) resyncServers(ctx context.Context) (time.Duration, error) {
 		c.log.Info("the first notification leaves out Servers without a workload", "servers", missing)
 	}
 	err = c.notify(ctx, request)
-	if refused(err) && len(request.Servers) > 0 {
+	if rejectsServer(err) && len(request.Servers) > 0 {
 		if request.Servers, err = c.acceptedServers(ctx, request.Servers); err == nil {
 			err = c.notify(ctx, request)
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -82,7 +84,7 @@ func (s *server) finishNotify(message *pb.ServerNotify, alone bool, err error) (
 	s.notifiedAt = time.Now()
 	if err != nil {
 		s.unconfirmed = true
-		if alone && refused(err) {
+		if alone && rejectsServer(err) {
 			s.lastNotified, s.retries, s.rejection = digestOf(message), max(1, s.retries), text(err)
 		}
 		return false, false
@@ -182,7 +184,7 @@ func (c *connection) reconcileDeletedServer(ctx context.Context, name string, ge
 // notifyOne notifies the scheduler of one Server. A rejection is logged and retried.
 func (c *connection) notifyOne(ctx context.Context, message *pb.ServerNotify) (time.Duration, error) {
 	err := c.notify(ctx, &pb.ServerNotifyRequest{Servers: []*pb.ServerNotify{message}})
-	if !refused(err) {
+	if !rejectsServer(err) {
 		return 0, err
 	}
 	c.metrics.syncFailures.WithLabelValues(c.namespace, string(Server), ReasonNotifyFailed).Inc()
@@ -247,6 +249,17 @@ func (s *State) scheduleFailed() bool {
 	return s.Model != nil && slices.ContainsFunc(s.Conditions, func(condition Condition) bool {
 		return condition.Reason == pb.ModelStatus_ScheduleFailed.String()
 	})
+}
+
+// rejectsServer reports whether an error of ServerNotify may be about one Server, and
+// not about the call.
+func rejectsServer(err error) bool {
+	switch status.Code(err) {
+	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange, codes.AlreadyExists, codes.NotFound:
+		return true
+	default:
+		return false
+	}
 }
 
 // rejectedServers describes the Servers that the scheduler rejects, under the

@@ -15,7 +15,7 @@ import (
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler/simulator"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
 // notifications records the calls of ServerNotify.
@@ -26,10 +26,10 @@ type notifications struct {
 }
 
 // record is an option of the scheduler. Agents connect only when a test says so.
-func (n *notifications) record(options *simulator.Options) {
+func (n *notifications) record(options *fakescheduler.Options) {
 	n.begun = time.Now()
-	options.Agents = simulator.AgentsManual
-	options.OnCall = func(call simulator.Call) {
+	options.Agents = fakescheduler.AgentsManual
+	options.OnCall = func(call fakescheduler.Call) {
 		request, is := call.Request.(*pb.ServerNotifyRequest)
 		if !is {
 			return
@@ -131,7 +131,7 @@ func TestRecreatedServerKeepsItsModelsAvailable(t *testing.T) {
 			}
 		}, nil},
 		"before the event about the notification of 0 arrives": {func(h *harness, _ *notifications, server *v1alpha1.Server) {
-			h.scheduler.SetDelays(simulator.Delays{Send: 5 * time.Second})
+			h.scheduler.SetDelays(fakescheduler.Delays{Send: 5 * time.Second})
 			h.removeServer(server)
 			h.settle(serverDeletionDelay + time.Second)
 			recreate(h)
@@ -191,7 +191,7 @@ func TestRecreatedServerKeepsItsModelsAvailable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			calls := &notifications{}
 			inBubble(t, func(h *harness) {
-				h.scheduler.ConnectAgent(simulator.Agent{Server: "mlserver"})
+				h.scheduler.ConnectAgent(fakescheduler.Agent{Server: "mlserver"})
 				server := h.server("mlserver", 1)
 				h.open()
 				model := h.model("iris")
@@ -231,7 +231,7 @@ func TestDeletedServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			calls := &notifications{}
 			inBubble(t, func(h *harness) {
-				h.scheduler.ConnectAgent(simulator.Agent{Server: "mlserver"})
+				h.scheduler.ConnectAgent(fakescheduler.Agent{Server: "mlserver"})
 				server := h.server("mlserver", 1)
 				h.open()
 				model := h.model("iris")
