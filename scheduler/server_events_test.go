@@ -50,6 +50,9 @@ func TestForgottenServer(t *testing.T) {
 		calls.take()
 		h.settle(time.Hour)
 		calls.expect(t, "remembered", []string{}...)
+		h.forgets("mlserver")
+		h.settle(0)
+		calls.expect(t, "forgotten much later", "mlserver=1")
 
 		err := h.scheduler.InjectServerStatus(&pb.ServerStatusResponse{
 			Type: pb.ServerStatusResponse_StatusUpdate, ServerName: "mlserver", ExpectedReplicas: 1,

@@ -56,6 +56,7 @@ func TestFirstSyncWaitsForWorkloads(t *testing.T) {
 		"but not of a Server that is being deleted": {
 			missing: func(h *harness) {
 				server := h.bareServer("b", func(s *v1alpha1.Server) { s.Finalizers = []string{v1alpha1.ServerFinalizer} })
+				h.workload("b", 2)
 				if err := h.cluster.Delete(h.Context(), server); err != nil {
 					h.Fatal(err)
 				}
@@ -86,6 +87,9 @@ func TestFirstSyncWaitsForWorkloads(t *testing.T) {
 					h.settle(time.Millisecond)
 				}
 				calls.expect(t, "after", test.first)
+				h.relay.HandServer(client.ObjectKey{Namespace: testNamespace, Name: "a"})
+				h.settle(time.Second)
+				calls.expect(t, "later", []string{}...)
 			}, calls.record)
 		})
 	}
@@ -119,7 +123,12 @@ func TestRejectedServer(t *testing.T) {
 		h.server("c", 3)
 		// The whole notification, and that of a.
 		h.scheduler.FailCalls("ServerNotify", 2, codes.InvalidArgument)
+		h.scheduler.DelayCalls("ServerNotify", time.Second)
 		h.open()
+		if status := h.status(); strings.Contains(status.SyncMessage, "Server b") {
+			t.Errorf("status %+v before it is known which Server is rejected", status)
+		}
+		h.settle(4 * time.Second)
 		got := calls.take()
 		want := []string{"first:a=1,b=2,c=3 InvalidArgument", "a=1 InvalidArgument", "b=2", "c=3", "first:b=2,c=3"}
 		if len(got) < len(want) || !slices.Equal(got[:len(want)], want) {

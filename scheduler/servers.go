@@ -218,7 +218,7 @@ func (c *connection) notify(ctx context.Context, request *pb.ServerNotifyRequest
 			c.wakeLater(Server, c.namespace, message.Name, loadedWait)
 		}
 	}
-	if reload && c.syncs[Model].compared {
+	if reload {
 		c.reloadModels(restored)
 	}
 	if now := c.rejectedServers(); now != rejected {
