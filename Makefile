@@ -110,6 +110,20 @@ test: c-compiler controlplane $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run 
 	if [ -n "$$rest" ]; then echo 'Without:'; $(strip $(TEST) $(TESTFLAGS)) $$rest || status=$$?; fi; \
 	exit $$status
 
+# How many rounds make chaos draws, and the seed: a new one, which is printed, unless
+# it is set.
+ROUNDS ?= 100
+SEED ?=
+.PHONY: chaos
+chaos: controlplane ## Fail operator, scheduler and network at random (ROUNDS=500; SEED=7 repeats).
+	@CHAOS_ROUNDS='$(ROUNDS)' CHAOS_SEED='$(SEED)' go test -count 1 -timeout 0 -v -run '^TestChaos$$' ./test/e2e/chaos
+
+# How long each target is fuzzed.
+FUZZTIME ?= 60s
+.PHONY: fuzz
+fuzz: ## Fuzz every target for FUZZTIME=60s (PACKAGES=./composition narrows it).
+	@FUZZTIME='$(FUZZTIME)' hack/fuzz.sh $(PACKAGES)
+
 .PHONY: bench
 bench: controlplane ## Print the figures: budgets of requests, and all benchmarks.
 	@# With -bench, even for none, the go command shows what a package prints.

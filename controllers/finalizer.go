@@ -34,10 +34,6 @@ func (e *environment) patchFinalizers(ctx context.Context, before, object client
 	if err := e.client.Patch(ctx, object, patch, client.FieldOwner(metadataManager)); err != nil {
 		return fmt.Errorf("write finalizers: %w", err)
 	}
-	if object.GetDeletionTimestamp() != nil && len(object.GetFinalizers()) == 0 {
-		e.versions.forget(client.ObjectKeyFromObject(object)) // it does not exist any more
-		return nil
-	}
 	e.versions.wrote(object)
 	return nil
 }

@@ -266,18 +266,36 @@ var _ = Describe("The relay", func() {
 		experiment := newExperiment(namespace, "iris")
 		Eventually(served(sim)).Should(HaveLen(2))
 		sim.Kill()
-		deleted := time.Now()
+		mark, deleted := requests.mark(), time.Now()
 		for _, object := range []client.Object{experiment, pipeline} {
 			Expect(admin.Delete(lifetime, object)).To(Succeed())
 		}
-		Eventually(ready(pipeline)).Should(HavePrefix("False Terminating waiting for the scheduler"))
+		Eventually(ready(pipeline)).Should(Equal("False Terminating waiting for the scheduler to unload it: " +
+			"there is no connection to the scheduler; see the condition SchedulerReachable of the SeldonRuntime"))
 		for _, object := range []client.Object{experiment, pipeline} {
 			Eventually(gone(object)).Should(BeTrue())
 			Expect(time.Since(deleted)).To(BeNumerically(">", deletionDeadline-2*time.Second))
 			Eventually(eventReasons(object)).Should(ContainElement("MayRemain"))
 		}
+		Expect(slices.DeleteFunc(writes(requests.since(mark, namespace)), func(entry string) bool { return !strings.Contains(entry, "/pipelines/") })).
+			To(HaveLen(2), "the status, and the finalizer")
 		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
 		Eventually(served(sim)).Should(BeEmpty(), "what no custom resource asks for")
+	})
+
+	It("reports once why a deletion waits for a scheduler that rejects the unload", func() {
+		sim := newScheduler(namespace)
+		newRuntime(namespace, withServer)
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		sim.FailCalls("UnloadModel", -1, codes.Internal)
+		mark := requests.mark()
+		Expect(admin.Delete(lifetime, model)).To(Succeed())
+		Eventually(ready(model)).Should(HavePrefix("False Terminating waiting for the scheduler to unload it: the call failed and is retried: "))
+		Eventually(eventReasons(model)).Should(ContainElement("ModelNotReady"))
+		sim.FailCalls("UnloadModel", 0, codes.Internal)
+		Eventually(gone(model)).Should(BeTrue())
+		Expect(aboutModels(requests.since(mark, namespace))).To(HaveLen(2), "the status, and the finalizer")
 	})
 
 	It("releases what is deleted when its time is over, also if no session ever began", func() {
@@ -563,7 +581,24 @@ var _ = Describe("The relay", func() {
 			Eventually(gone(model)).Should(BeTrue())
 		}
 		down := aboutModels(requests.since(mark, namespace))
-		Expect(len(down)).To(BeNumerically("<=", 2*len(models)), strings.Join(down, "\n"))
+		Expect(down).To(HaveLen(len(models)), "the finalizers, and no status: %s", strings.Join(down, "\n"))
+		for _, model := range models {
+			Expect(eventReasons(model)()).To(Equal([]string{"ModelReady"}))
+		}
+	})
+
+	It("writes nothing about a deletion that takes a few seconds", func() {
+		sim := newScheduler(namespace, func(o *fakescheduler.Options) { o.Delays.AgentUnload = deletionDeadline/2 - time.Second })
+		newRuntime(namespace, withServer)
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Eventually(eventReasons(model)).Should(ContainElement("ModelReady"))
+		mark, events := requests.mark(), eventReasons(model)()
+		Expect(admin.Delete(lifetime, model)).To(Succeed())
+		Eventually(gone(model)).Should(BeTrue())
+		Expect(sim.Calls("UnloadModel")).To(Equal(1))
+		Expect(aboutModels(requests.since(mark, namespace))).To(HaveLen(1), "the finalizer")
+		Expect(eventReasons(model)()).To(Equal(events))
 	})
 })
 

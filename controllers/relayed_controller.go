@@ -139,16 +139,34 @@ func (r *relayedReconciler[T]) release(ctx context.Context, object T) (reconcile
 		}
 		return reconcile.Result{}, r.removeFinalizer(ctx, object, r.kind.Finalizer())
 	}
-	// The time of the deletion is that of the whole second before it.
-	if rest := grace + time.Second - time.Since(object.GetDeletionTimestamp().Time); rest > 0 {
-		return reconcile.Result{RequeueAfter: rest}, nil
+	if rest := min(deletionReportedAfter, r.DeletionDeadline/2) - time.Since(object.GetDeletionTimestamp().Time); rest > 0 {
+		return reconcile.Result{RequeueAfter: min(rest, leave.wait)}, nil
 	}
-	message := "waiting for the scheduler to unload it"
-	if seen.Failure != nil {
-		message += ": " + seen.Failure.Message
+	// Once: the cause may alternate while a scheduler connects and breaks.
+	if ready := find(object.GetConditions(), v1alpha1.ConditionReady); ready == nil || ready.Reason != reasonTerminating {
+		setConditions(object, []verdict{isFalse(v1alpha1.ConditionReady, reasonTerminating,
+			"waiting for the scheduler to unload it: "+unconfirmedBecause(seen))}, otherConditions(object)...)
 	}
-	setConditions(object, []verdict{isFalse(v1alpha1.ConditionReady, reasonTerminating, message)}, otherConditions(object)...)
 	return reconcile.Result{RequeueAfter: leave.wait}, nil
+}
+
+// deletionReportedAfter is the age at which a deletion that waits for the scheduler is
+// in the object's status, or half of the deadline if that is less. A deletion takes
+// seconds at most when nothing is wrong, and costs no status write then.
+const deletionReportedAfter = 30 * time.Second
+
+// unconfirmedBecause describes why the scheduler has not confirmed an unload.
+func unconfirmedBecause(seen scheduler.Observation) string {
+	switch {
+	case !seen.Session:
+		return "the SeldonRuntime of the namespace has no session yet; see its condition Ready"
+	case !seen.Connected:
+		return "there is no connection to the scheduler; see the condition SchedulerReachable of the SeldonRuntime"
+	case seen.Failure != nil:
+		return "the call failed and is retried: " + seen.Failure.Message
+	default:
+		return "it has not confirmed the unload; see the condition SchedulerSynced of the SeldonRuntime, and the scheduler's log"
+	}
 }
 
 // leaving says whether a deleted object goes.
@@ -187,8 +205,8 @@ func (r *relayedReconciler[T]) leave(ctx context.Context, object T, seen schedul
 	rest := r.DeletionDeadline - time.Since(object.GetDeletionTimestamp().Time)
 	if rest <= 0 {
 		return leaving{now: true, reason: "DeadlineExceeded", message: fmt.Sprintf(
-			"released %s after its deletion, although the scheduler has not said that it is unloaded: it may remain there until the operator next lists what the scheduler has",
-			r.DeletionDeadline)}, nil
+			"released %s after its deletion, although the scheduler has not confirmed that it is unloaded: %s. It may remain there until the operator next lists what the scheduler has",
+			r.DeletionDeadline, unconfirmedBecause(seen))}, nil
 	}
 	if seen.Connected {
 		return leaving{wait: rest}, nil

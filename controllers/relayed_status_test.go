@@ -217,3 +217,17 @@ func TestProgress(t *testing.T) {
 		}
 	}
 }
+
+func TestUnconfirmedBecause(t *testing.T) {
+	failure := &scheduler.Failure{Message: "boom"}
+	for want, seen := range map[string]scheduler.Observation{
+		"has no session yet":                                 {},
+		"there is no connection to the scheduler":            {Session: true, Failure: failure},
+		"the call failed and is retried: boom":               {Session: true, Connected: true, Failure: failure},
+		"it has not confirmed the unload; see the condition": {Session: true, Connected: true},
+	} {
+		if got := unconfirmedBecause(seen); !strings.Contains(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

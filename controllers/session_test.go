@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -26,6 +27,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/controllers"
 	"github.com/seldon-operator/seldon-operator/scheduler"
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
+	"github.com/seldon-operator/seldon-operator/test/framework/faultproxy"
 )
 
 var _ = Describe("A session", func() {
@@ -90,13 +92,16 @@ var _ = Describe("A session", func() {
 	})
 
 	It("gives up a connection on which nobody answers", func() {
-		sim := newScheduler(namespace)
+		newScheduler(namespace, func(o *fakescheduler.Options) { o.Address += ".behind" })
+		proxy, err := faultproxy.Listen(lifetime, schedulerAddress(namespace), schedulerAddress(namespace)+".behind")
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(proxy.Close)
 		runtime := newRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
-		sim.Freeze()
+		proxy.Freeze()
 		newModel(namespace, "iris")
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(40 * time.Second).Should(HavePrefix("False NotAnswering"))
-		sim.Thaw()
+		proxy.Open()
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(40 * time.Second).Should(HavePrefix("True"))
 		Eventually(ready(&v1alpha1.Model{ObjectMeta: objectMeta(namespace, "iris")})).Should(HavePrefix("True"))
 	})
@@ -128,10 +133,12 @@ var _ = Describe("A session", func() {
 			}
 		}
 		write(first)
-		current := first
-		// As schedulers do, it asks for the client's certificate.
+		// As schedulers do, it asks for the client's certificate. Handshakes run on
+		// goroutines of the server.
+		var current atomic.Pointer[tls.Config]
+		current.Store(first.server())
 		sim := newScheduler(namespace, func(o *fakescheduler.Options) {
-			o.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.server(), nil }} //nolint:gosec // the config that it gives has a minimum
+			o.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.Load(), nil }} //nolint:gosec // the config that it gives has a minimum
 		})
 		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &scheduler.TLS{
 			Key: file("tls.key"), Certificate: file("tls.crt"), Authority: file("ca.crt"),
@@ -142,9 +149,10 @@ var _ = Describe("A session", func() {
 
 		By("rotating the authority on the scheduler's side first")
 		sim.Stop()
-		current = second
+		current.Store(second.server())
 		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
-		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(And(HavePrefix("False Unavailable"), ContainSubstring("certificate")))
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(Equal("False TLSHandshakeFailed " + schedulerAddress(namespace) +
+			": the scheduler's certificate is signed by unknown authority: give the operator the CA of that certificate"))
 		write(second)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(30 * time.Second).Should(HavePrefix("True"))
 

@@ -20,6 +20,9 @@ type versions struct {
 type version struct {
 	uid     types.UID
 	written string
+	// deleted: the write removed the last finalizer of a deleted object, which does not
+	// exist any more, whatever the cache still has.
+	deleted bool
 }
 
 func newVersions() *versions { return &versions{written: map[types.NamespacedName]version{}} }
@@ -28,7 +31,10 @@ func newVersions() *versions { return &versions{written: map[types.NamespacedNam
 func (v *versions) wrote(object client.Object) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.written[client.ObjectKeyFromObject(object)] = version{object.GetUID(), object.GetResourceVersion()}
+	v.written[client.ObjectKeyFromObject(object)] = version{
+		uid: object.GetUID(), written: object.GetResourceVersion(),
+		deleted: object.GetDeletionTimestamp() != nil && len(object.GetFinalizers()) == 0,
+	}
 }
 
 // forget an object that does not exist any more.
@@ -49,7 +55,7 @@ func (v *versions) behind(object client.Object) bool {
 		return false
 	}
 	order, err := resourceversion.CompareResourceVersion(object.GetResourceVersion(), last.written)
-	if last.uid == object.GetUID() && err == nil && order < 0 {
+	if last.uid == object.GetUID() && (last.deleted || err == nil && order < 0) {
 		return true
 	}
 	delete(v.written, key)

@@ -11,17 +11,20 @@ import (
 type class int
 
 const (
-	// classRetry: the scheduler did not take the call; the same may pass later.
+	// classRetry: the call may not have reached the scheduler; the same may succeed later.
 	classRetry class = iota
-	// classTerminal: the scheduler refuses what was sent, and will until that changes.
+	// classTerminal: the scheduler rejects what was sent, and will until that changes.
 	classTerminal
-	// classWait: the object is still being taken down; the same will pass after that.
+	// classWait: the object is still being unloaded; the same will succeed after that.
 	classWait
+	// classDenied: the call is not permitted, or unknown to what answers. That has
+	// nothing to do with the object, and lasts until the installation is changed.
+	classDenied
 )
 
 // classify is the one place that decides about errors of calls. terminating says
-// that the scheduler, asked about the object after it refused the call, has it on
-// its way down: the scheduler has one code for all that it refuses.
+// that the scheduler, asked about the object after it rejected the call, is unloading
+// it: the scheduler has one code for all that it rejects.
 func classify(err error, terminating bool) class {
 	switch status.Code(err) {
 	case codes.FailedPrecondition:
@@ -29,20 +32,24 @@ func classify(err error, terminating bool) class {
 			return classWait
 		}
 		return classTerminal
-	case codes.InvalidArgument, codes.Unimplemented, codes.OutOfRange, codes.AlreadyExists, codes.NotFound,
-		codes.PermissionDenied, codes.Unauthenticated:
+	case codes.InvalidArgument, codes.OutOfRange, codes.AlreadyExists:
 		return classTerminal
+	case codes.Unimplemented, codes.NotFound, codes.PermissionDenied, codes.Unauthenticated:
+		return classDenied
 	default:
 		return classRetry
 	}
 }
 
-// refused tells an answer of the scheduler that has to do with what it was asked,
-// and not with its being there.
-func refused(err error) bool { return err != nil && classify(err, false) == classTerminal }
+// refused reports whether something answered the call with an error that lasts: it can
+// be reached.
+func refused(err error) bool { return err != nil && classify(err, false) != classRetry }
+
+// rejected reports whether the scheduler rejected the call because of what it is about.
+func rejected(err error) bool { return err != nil && classify(err, false) == classTerminal }
 
 // text of an error as the scheduler gave it, without gRPC's preamble and without
-// which of several calls got it first: it stands in statuses.
+// which of several calls got it first: it stands in statuses, as [cleanText] has it.
 func text(err error) string {
 	if errors.Is(err, errEnded) {
 		return errEnded.Error()
@@ -52,7 +59,7 @@ func text(err error) string {
 		GRPCStatus() *status.Status
 	}](err)
 	if is && answer.GRPCStatus().Message() != "" {
-		return answer.GRPCStatus().Message()
+		return cleanText(answer.GRPCStatus().Message())
 	}
-	return err.Error()
+	return cleanText(err.Error())
 }

@@ -75,7 +75,7 @@ func (c *connection) run(ctx context.Context) (healthy bool, err error) {
 		c.queue.wait()
 	}()
 	silent := time.AfterFunc(handshakeTimeout, func() {
-		cancel(&lostError{ReasonNotAnswering, fmt.Errorf("no message within %s", handshakeTimeout)})
+		cancel(&disconnectError{ReasonNotAnswering, errors.New("the scheduler accepts the stream and sends nothing: check its log")})
 	})
 	defer silent.Stop()
 	stable := time.AfterFunc(0, func() {})
@@ -98,10 +98,10 @@ func (c *connection) run(ctx context.Context) (healthy bool, err error) {
 	if err == nil {
 		err = errEnded
 	}
-	if lost, is := errors.AsType[*lostError](context.Cause(ctx)); is {
+	if lost, is := errors.AsType[*disconnectError](context.Cause(ctx)); is {
 		return false, lost
 	}
-	return c.wasHealthy(), lostBecause(established, fmt.Errorf("SubscribeControlPlane: %w", err))
+	return c.wasHealthy(), err
 }
 
 func (c *connection) wasHealthy() bool {
@@ -199,7 +199,7 @@ func (c *connection) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
 	if _, err := c.client.SchedulerStatus(ctx, &pb.SchedulerStatusRequest{SubscriberName: subscriber}); err != nil && !refused(err) {
-		return &lostError{ReasonNotAnswering, fmt.Errorf("SchedulerStatus: %w", err)}
+		return &disconnectError{ReasonNotAnswering, fmt.Errorf("the scheduler answers neither a call nor SchedulerStatus: %s", text(err))}
 	}
 	return nil
 }

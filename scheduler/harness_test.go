@@ -57,13 +57,7 @@ func inBubble(t *testing.T, test func(h *harness), change ...func(*fakescheduler
 		if err != nil {
 			t.Fatal(err)
 		}
-		scheme := runtime.NewScheme()
-		for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, appsv1.AddToScheme, corev1.AddToScheme} {
-			if err := add(scheme); err != nil {
-				t.Fatal(err)
-			}
-		}
-		cluster := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.Model{}, &v1alpha1.Pipeline{}, &v1alpha1.Experiment{}).Build()
+		cluster := fake.NewClientBuilder().WithScheme(newScheme(t)).WithStatusSubresource(&v1alpha1.Model{}, &v1alpha1.Pipeline{}, &v1alpha1.Experiment{}).Build()
 		relay := New(ctx, Options{Reader: cluster, Live: cluster, Address: "passthrough:///scheduler", Log: logr.Discard()})
 		relay.dialContext = network.dial
 		h := &harness{T: t, relay: relay, cluster: cluster, scheduler: sim, network: network, requests: &requestLog{}}
@@ -79,6 +73,16 @@ func inBubble(t *testing.T, test func(h *harness), change ...func(*fakescheduler
 		}
 		sim.Stop()
 	})
+}
+
+func newScheme(t testing.TB) *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, appsv1.AddToScheme, corev1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return scheme
 }
 
 // open opens the session, and waits until it has nothing to do for now.
@@ -172,7 +176,7 @@ func (h *harness) reconcile(kind Kind, name string) {
 			h.relay.Gone(kind, key)
 			return
 		}
-		h.relay.Hand(kind, object)
+		h.requests.observe(kind, name, h.relay.Hand(kind, object))
 	}
 }
 
@@ -189,6 +193,33 @@ type memoryNetwork struct {
 	dials    int
 	// fails, if set, is the error of a dial.
 	fails error
+	// silent loses what the scheduler sends, as a half-open connection does.
+	silent bool
+}
+
+// memoryConn is the client's end of a connection.
+type memoryConn struct {
+	net.Conn
+	network *memoryNetwork
+}
+
+func (c *memoryConn) Read(buffer []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(buffer)
+		c.network.mu.Lock()
+		silent := c.network.silent
+		c.network.mu.Unlock()
+		if !silent || err != nil {
+			return n, err
+		}
+	}
+}
+
+// set changes the network.
+func (n *memoryNetwork) set(change func(*memoryNetwork)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change(n)
 }
 
 func (n *memoryNetwork) listen() (net.Listener, error) {
@@ -210,17 +241,7 @@ func (n *memoryNetwork) dial(ctx context.Context, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, errors.New("connection refused")
 	}
-	return conn, nil
-}
-
-// refuse makes dials fail, or not.
-func (n *memoryNetwork) refuse(refuse bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.fails = nil
-	if refuse {
-		n.fails = errors.New("connection refused")
-	}
+	return &memoryConn{conn, n}, nil
 }
 
 // dialled is the number of attempts to connect so far.
@@ -234,6 +255,38 @@ func (n *memoryNetwork) dialled() int {
 type requestLog struct {
 	mu   sync.Mutex
 	list []enqueued
+	// reported has what a controller would have written, by kind and name.
+	reported map[objectKey][]string
+}
+
+// observe adds what a controller would write of an observation, if that is news.
+func (l *requestLog) observe(kind Kind, name string, seen Observation) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	status := ""
+	switch {
+	case isReady(seen):
+		status = "Ready"
+	case seen.Stale:
+		status = "Unknown"
+	default:
+		return
+	}
+	key := objectKey{kind, name}
+	if known := l.reported[key]; len(known) > 0 && known[len(known)-1] == status {
+		return
+	}
+	if l.reported == nil {
+		l.reported = map[objectKey][]string{}
+	}
+	l.reported[key] = append(l.reported[key], status)
+}
+
+// reports of an object so far.
+func (l *requestLog) reports(kind Kind, name string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.reported[objectKey{kind, name}])
 }
 
 type enqueued struct {

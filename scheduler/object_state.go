@@ -4,142 +4,117 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// What a session knows of one object, and what follows from it. Everything here
-// is decided from values; the calls are in reconcile.go.
-
-// Times of a dialogue about one object.
-const (
-	// statusPollDelay is how long a session waits for a word on its streams after a call
-	// was answered. The scheduler says nothing when a call changes nothing.
-	statusPollDelay = 500 * time.Millisecond
-	// statusPollInterval is how often it asks about an object that is being taken down, in
-	// case that a word got lost.
-	statusPollInterval = 5 * time.Second
-	// rejectedRetryInterval is how often it sends what the scheduler refuses: what was in the
-	// way, such as another experiment with the same default, may have gone.
-	rejectedRetryInterval = time.Minute
-)
-
-// desired is what a custom resource wants.
-type desired struct {
-	uid        types.UID
-	generation int64
-	definition digest
-}
+// The state of one object, and how calls, events and replies change it. Everything
+// here is computed from values: decide.go chooses the next call, reconcile.go makes it.
+//
+//	                     requestUnload                 acknowledgeUnload
+//	unloadNotRequested ────────────────▶ unloadRequested ────────────▶ unloadAcknowledged
+//	  ▲  ▲                                │ │ ▲ ▲                          │ │
+//	  │  └──── reconnected, desired ──────┘ │ │ └─ reported active, or ────┘ │
+//	  │                                     │ │    reconnected               │
+//	  │                 reported terminated │ │ active        ended or not   │
+//	  │                                     ▼ │ again         listed         │
+//	  └─── desired, so loaded again ─── unloadConfirmed ◀────────────────────┘
+//
+// "Reported" is a reply to a status call, or a listing: it is certain, where an event
+// may be late. What leads from unloadAcknowledged to unloadConfirmed:
+//
+//	              | event of its generation | other event | reply       | complete listing
+//	 terminated   | confirmed               | poll        | confirmed   | confirmed
+//	 inactive     | confirmed               | poll        | confirmed   | confirmed
+//	 terminating  | -                       | -           | -           | -
+//	 active       | -                       | -           | unload again| unload again
+//	 not found    |                         |             | list        | confirmed
+//
+// In unloadRequested, only a terminated object that is reported is confirmed: an
+// experiment that is inactive may never have been stopped.
 
 // remoteObject is what the scheduler has of an object.
 type remoteObject struct {
 	generation int64
 	definition digest
 	// verified: it is of this incarnation. It was sent on this connection, or has the
-	// definition that is wanted, or the object's status spoke of this generation when
-	// it was listed. What else is listed may be of an earlier one, which counted its
-	// generations from 1 as well.
+	// desired definition, or the object's status reported this generation when it was
+	// listed. Others may be of an earlier incarnation, whose generations began at 1 as
+	// well.
 	verified bool
 }
 
-// objectState is what a session knows of one object.
+// objectState is what a session knows of one object. It belongs to the session's lock.
 type objectState struct {
-	// uid of the incarnation that this is about. The wire has none.
+	// uid of the incarnation; the scheduler has none. It is empty for an object that
+	// only the scheduler has.
 	uid types.UID
-	// generation that was handed over last.
+	// generation that was synced last.
 	generation int64
-	// registered: its controller has handed this incarnation over, so that it does not
-	// go without us. The cache may show it earlier.
+	// registered: the object's controller has synced this incarnation, and so its
+	// finalizer is set. The cache may show it earlier.
 	registered bool
-	// deleting: the object is being deleted, and its controller waits for our word.
+	// deleting: the object is being deleted, and its controller waits for the unload.
 	deleting bool
-	// remote is what the scheduler has, by its answers and listings on this connection;
-	// nil is nothing.
+	// remote is what the scheduler has, by its answers, replies and listings on this
+	// connection; nil is nothing.
 	remote *remoteObject
 
-	// inFlightGeneration is the generation of a call to load it that is on its way, else 0.
-	inFlightGeneration int64
-	// reloadRequestedAt is when it was requested that the object is loaded although the
-	// scheduler has it, so that it is placed again. Zero if it was not.
-	reloadRequestedAt time.Time
-	unload            unloadPhase
-	// terminatedEarly: a word that the object is gone came before the answer to our call to
-	// unload it, and can be about nothing else.
+	// sentGeneration was last sent on this connection and did not fail for certain, 0 for
+	// none. It is in flight until the call is answered.
+	sentGeneration int64
+	inFlight       bool
+	// accepted loads of the generation in a row, the last one at acceptedAt.
+	accepted   int
+	acceptedAt time.Time
+	// reload: the object is to be loaded although the scheduler has it, so that it is
+	// placed again; reloading, while that is in flight.
+	reload, reloading bool
+
+	unload unloadPhase
+	// terminatedEarly: an event that the object is terminated came before the answer to
+	// the call to unload it, and can be about nothing else.
 	terminatedEarly bool
-	// recheckAfterUnload is a word that came before the answer to our call, and may speak of an
-	// earlier incarnation: the session asks after the answer.
-	recheckAfterUnload bool
-	// lastEventAt is when the last word came on a stream. It is newer than an answer to a
-	// question that was asked before.
+
+	// recheck: an event contradicts what is known, or a call may have been carried out
+	// although it was not answered. The reply to a status call decides.
+	recheck bool
+	// polls since the last event about the object.
+	polls int
+	// lastEventAt is when the last event about the object came. Replies to what was
+	// asked before are older.
 	lastEventAt time.Time
-	// bufferedEvent is the last word from before it was known whether it is about this
+	// lastReplyAt is when the scheduler last answered a call about it.
+	lastReplyAt time.Time
+	// bufferedEvent came last while it was not known whether it is about this
 	// incarnation.
 	bufferedEvent *word
-	// lastReplyAt is when the scheduler last answered a call or a question.
-	lastReplyAt time.Time
 
-	// state is the scheduler's last word about the incarnation; nil if there is none.
+	// state that the scheduler reported of the incarnation; nil if there is none.
 	state *State
-	// progressingSince is when the scheduler began to work on it: with a new generation, or
-	// when it last left a settled state. Zero if it is settled.
-	progressingSince time.Time
-	failure          *Failure
 	// stale: the state has expired, and nothing is known of the object since.
 	stale bool
+	// progressingSince is when the scheduler began to work on it: with a new generation,
+	// or when it last left a settled state. Zero if it is settled.
+	progressingSince time.Time
+	failure          *Failure
 }
 
-// reconnected drops what a new connection must not rely on, and reports whether the
-// session has something to do at once.
-func (o *objectState) reconnected() bool {
-	o.remote, o.bufferedEvent, o.inFlightGeneration, o.recheckAfterUnload, o.terminatedEarly = nil, nil, 0, false, false
-	if o.unload == unloadAcknowledged {
-		o.unload = unloadRequested
-	}
-	return o.deleting && o.unload == unloadRequested
-}
-
-// expire gives up the state that the scheduler reported.
-func (o *objectState) expire() { o.state, o.stale = nil, true }
-
-// unloadPhase is how far the taking down of an object is.
+// unloadPhase is how far the unloading of an object is.
 type unloadPhase int
 
 const (
 	unloadNotRequested unloadPhase = iota
-	// unloadRequested: a call to unload it is on its way, or was.
+	// unloadRequested: a call to unload it is in flight, or was.
 	unloadRequested
-	// unloadAcknowledged: the scheduler has answered it.
+	// unloadAcknowledged: the scheduler has answered it on this connection.
 	unloadAcknowledged
-	// unloadConfirmed: the scheduler has said that the object is gone.
+	// unloadConfirmed: the scheduler has reported that it does not have the object.
 	unloadConfirmed
 )
 
-// Failure is an error of a call about an object.
-type Failure struct {
-	// Generation of the object that was sent.
-	Generation int64
-	// Terminal: the object has to change, or what it refers to.
-	Terminal bool
-	Reason   string // in CamelCase
-	Message  string
-	// at is when the scheduler said so.
-	at time.Time
-}
-
-// Reasons of failures.
-const (
-	// ReasonInvalidSpec: the object cannot be told to the scheduler.
-	ReasonInvalidSpec = "InvalidSpec"
-	// ReasonRefused: the scheduler refuses it.
-	ReasonRefused = "Refused"
-	// ReasonTerminating: the scheduler is taking down an earlier one of that name.
-	ReasonTerminating = "TerminatingPredecessor"
-	// ReasonCallFailed: the scheduler did not take the call; it is tried again.
-	ReasonCallFailed = "SchedulerCallFailed"
-)
-
-// setIncarnation makes the state one of the incarnation and generation given. A word about
-// an earlier incarnation is none about this one, but the scheduler still has what
-// it has.
-// It tells whether that is another one than before.
+// setIncarnation makes the state one of the incarnation and generation given, and
+// reports whether that is another one than before. The scheduler still has what it had
+// of an earlier incarnation.
 func (o *objectState) setIncarnation(uid types.UID, generation int64, now time.Time) (changed bool) {
 	changed = o.uid != uid || o.generation != generation
 	if o.uid != uid {
@@ -152,6 +127,7 @@ func (o *objectState) setIncarnation(uid types.UID, generation int64, now time.T
 	if o.generation != generation {
 		o.generation = generation
 		o.failure = nil
+		o.accepted, o.polls = 0, 0
 		if o.progressingSince.IsZero() {
 			o.progressingSince = now
 		}
@@ -159,84 +135,200 @@ func (o *objectState) setIncarnation(uid types.UID, generation int64, now time.T
 	return changed
 }
 
-// action is what to do next about an object.
-type action int
-
-const (
-	// actionNone: nothing to do until something changes.
-	actionNone action = iota
-	// actionLoad sends the object to the scheduler.
-	actionLoad
-	// actionUnload asks the scheduler to unload it.
-	actionUnload
-	// actionPollStatus asks for its state.
-	actionPollStatus
-)
-
-// decide decides about an object that is to be loaded. With nothing it may say to
-// look again after a while.
-func (o *objectState) decide(want desired, replaces bool, now time.Time) (action, time.Duration) {
-	if o.failure != nil && o.failure.Terminal {
-		if o.failure.Reason == ReasonInvalidSpec {
-			return actionNone, 0
-		}
-		if rest := rejectedRetryInterval - now.Sub(o.failure.at); rest > 0 {
-			return actionNone, rest
-		}
-	}
-	switch {
-	case o.unload == unloadRequested:
-		// Another definition has to go first, or an unload was interrupted.
-		return actionUnload, 0
-	case o.unload == unloadAcknowledged:
-		return o.await(statusPollInterval, now)
-	case !o.reloadRequestedAt.IsZero():
-		return actionLoad, 0
-	case o.upToDate(want):
-		if o.state != nil && o.state.Generation == want.generation {
-			return actionNone, 0
-		}
-		return o.await(statusPollDelay, now)
-	case replaces && o.remote != nil && o.remote.generation == want.generation:
-		return actionUnload, 0
-	default:
-		return actionLoad, 0
-	}
+// isAt reports whether an object from the cache is the incarnation that its controller
+// has synced, at the same generation or a later one. The controller's own turn follows
+// if it is not.
+func (o *objectState) isAt(object client.Object) bool {
+	return o.registered && o.uid == object.GetUID() && o.generation <= object.GetGeneration()
 }
 
-// decideDeletion decides about an object that is to be unloaded.
-func (o *objectState) decideDeletion(now time.Time) (action, time.Duration) {
+// reconnected drops what a new connection must not rely on, and reports whether the
+// session has something to do at once, before the kind is compared.
+func (o *objectState) reconnected() bool {
+	o.remote, o.bufferedEvent = nil, nil
+	o.sentGeneration, o.inFlight, o.accepted = 0, false, 0
+	o.recheck, o.terminatedEarly, o.polls = false, false, 0
+	if o.failure != nil {
+		o.failure.retryAt, o.failure.attempts = time.Time{}, 0
+	}
 	switch {
 	case o.unload == unloadConfirmed:
-		return actionNone, 0
-	case o.unload != unloadAcknowledged:
-		return actionUnload, 0
-	case o.recheckAfterUnload:
-		return actionPollStatus, 0
+	case o.deleting && o.unload == unloadAcknowledged:
+		o.unload = unloadRequested
+	case !o.deleting:
+		o.unload = unloadNotRequested
+	}
+	return o.deleting && o.unload != unloadConfirmed
+}
+
+// expire gives up the state that the scheduler reported.
+func (o *objectState) expire() { o.state, o.stale = nil, true }
+
+// newerThan reports whether the scheduler answered, or sent an event about the object,
+// after a status was asked for.
+func (o *objectState) newerThan(begun time.Time) bool {
+	return o.lastReplyAt.After(begun) || o.lastEventAt.After(begun)
+}
+
+// handleEvent takes an event of the object's kind that came on a stream. It reports
+// whether its controller has news to read, whether the session has something to do,
+// and why the event was dropped, if it was.
+func (o *objectState) handleEvent(w word, now time.Time) (news, work bool, dropped string) {
+	if o.unload != unloadNotRequested {
+		return o.handleEventWhileUnloading(w, now)
+	}
+	generation := w.state.Generation
+	ended := w.phase == terminating || w.phase == gone
+	current := o.remote != nil && o.remote.verified && o.remote.generation == generation ||
+		o.inFlight && o.sentGeneration == generation
+	switch {
+	case current && !ended:
+		o.lastEventAt, o.polls = now, 0
+		return o.setState(w.state, now), false, ""
+	case o.inFlight:
+		// About what the call is about to replace.
+		return false, false, "generation"
+	case o.remote != nil && !o.remote.verified:
+		o.bufferedEvent = &w
+		return false, false, ""
+	case ended && (o.remote == nil || generation < o.remote.generation):
+		// Of a pipeline, each earlier version ends with a generation of its own.
+		return false, false, "generation"
+	case o.remote == nil:
+		o.bufferedEvent = &w
+	case !current:
+		dropped = "generation"
+	}
+	// Another client unloaded it, or a call was carried out after its deadline.
+	o.recheck = true
+	return false, true, dropped
+}
+
+// handleEventWhileUnloading takes an event while the object is being unloaded.
+func (o *objectState) handleEventWhileUnloading(w word, now time.Time) (news, work bool, dropped string) {
+	o.lastEventAt, o.polls = now, 0
+	switch w.phase {
+	case live:
+		if o.unload != unloadConfirmed {
+			return false, false, "early"
+		}
+		// It is late, or a load was carried out after its deadline.
+		o.unload = unloadRequested
+		return false, true, ""
+	case terminating:
+		// What another definition does on its way out is not the object's status, and
+		// progress of a deletion is no news.
+		return o.deleting && o.setState(w.state, now) && w.state.Settled, false, ""
+	}
+	// Of a pipeline, each earlier version ends with a generation of its own.
+	current := o.remote != nil && w.state.Generation >= o.remote.generation
+	switch {
+	case o.unload == unloadConfirmed:
+		return false, false, ""
+	case o.unload == unloadAcknowledged && current:
+		o.confirmUnload()
+		return true, true, ""
+	case w.phase == gone && o.remote != nil && w.state.Generation > o.remote.generation && w.state.Generation == o.generation:
+		// The deletion of a custom resource increments the generation, and a Model's is
+		// sent with the call.
+		o.terminatedEarly = true
+		return false, false, ""
 	default:
-		return o.await(statusPollInterval, now)
+		o.recheck = true
+		return false, o.unload == unloadAcknowledged, "early"
 	}
 }
 
-// await asks once patience has passed since the last answer.
-func (o *objectState) await(patience time.Duration, now time.Time) (action, time.Duration) {
-	if rest := patience - now.Sub(o.lastReplyAt); rest > 0 {
-		return actionNone, rest
+// handleReply takes the state that a status call or a listing reported, unless it is
+// older than what is known (newerThan). With trusted, an object of the generation is of
+// this incarnation. The results are those of handleEvent.
+func (o *objectState) handleReply(w word, trusted bool, now time.Time) (news, work bool) {
+	o.recheck = false
+	ended := w.phase == terminating || w.phase == gone
+	switch {
+	case o.unload == unloadNotRequested && ended:
+		return o.handleAbsence(true)
+	case o.unload == unloadNotRequested:
+		return o.handleRemote(w, trusted, now)
+	case w.phase == live:
+		if o.unload == unloadRequested {
+			return false, false
+		}
+		// It was loaded again, or the unload was forgotten.
+		o.unload = unloadRequested
+		return false, true
+	case o.unload == unloadConfirmed:
+		return false, false
+	case w.phase == terminating:
+		return o.deleting && o.setState(w.state, now) && w.state.Settled, false
+	case w.phase == gone || o.unload == unloadAcknowledged:
+		o.confirmUnload()
+		return true, true
+	default:
+		return false, false
 	}
-	return actionPollStatus, 0
 }
 
-// upToDate tells whether the scheduler has what is wanted. Definitions decide and
-// not generations alone, for an object that was made anew counts from 1 again.
-// Where the scheduler tells no definition, or gives it back in other words, it has
-// to be trusted.
-func (o *objectState) upToDate(want desired) bool {
-	return o.remote != nil && o.remote.generation == want.generation &&
-		(o.remote.definition == want.definition || o.remote.verified)
+// handleRemote takes what the scheduler reports to have of an object that is not being
+// unloaded.
+func (o *objectState) handleRemote(w word, trusted bool, now time.Time) (news, work bool) {
+	generation := w.state.Generation
+	verified := trusted && generation == o.generation
+	if o.remote != nil && o.remote.generation == generation {
+		verified = verified || o.remote.verified
+	} else {
+		// The scheduler did not have this generation when it was sent. Where it reports
+		// definitions, they decide.
+		verified = verified || generation == o.sentGeneration && w.definition == digest{}
+	}
+	event := &w
+	if early := o.bufferedEvent; early != nil && early.state.Generation == generation && (early.phase == live || early.phase == idle) {
+		event = early // it is newer, or is followed by one that is
+	}
+	o.remote, o.bufferedEvent = &remoteObject{generation, w.definition, verified}, nil
+	if o.inFlight {
+		return false, false
+	}
+	if o.state != nil && o.state.Generation != generation {
+		o.state = nil
+	}
+	if !verified {
+		o.bufferedEvent = event
+		return false, true
+	}
+	return o.setState(event.state, now), generation != o.generation
 }
 
-// verify trusts what the scheduler has if it is what is wanted, and then takes in
-// the word about it that came before. It tells whether that is news.
+// handleAbsence takes the report that the scheduler does not have the object; complete
+// if it comes from a listing, or for an object that ends: the error of a status call
+// may have other causes, and does not confirm an unload. The results are those of
+// handleEvent.
+func (o *objectState) handleAbsence(complete bool) (news, work bool) {
+	o.recheck = false
+	switch {
+	case o.unload == unloadNotRequested:
+		o.remote, o.bufferedEvent = nil, nil
+		if o.inFlight {
+			return false, false
+		}
+		o.state = nil
+		if o.accepted > 1 {
+			news = o.fail(Failure{
+				Generation: o.generation, Reason: ReasonCallFailed,
+				Message: "the scheduler accepted the object several times, and reports each time that it does not have it",
+			})
+		}
+		return news, true
+	case o.unload == unloadAcknowledged && complete:
+		o.confirmUnload()
+		return true, true
+	default:
+		return false, false
+	}
+}
+
+// verify marks what the scheduler has as this incarnation's if it is what is desired,
+// and then takes the event that was buffered. It reports whether that is news.
 func (o *objectState) verify(want desired, now time.Time) (news bool) {
 	if o.remote == nil || o.remote.verified || !o.upToDate(want) {
 		return false
@@ -247,82 +339,78 @@ func (o *objectState) verify(want desired, now time.Time) (news bool) {
 	if early == nil || o.unload != unloadNotRequested {
 		return false
 	}
-	news, _, _ = o.handleEvent(*early, true, now)
+	news, _, _ = o.handleEvent(*early, now)
 	return news
 }
 
-// handleEvent takes in a word of the scheduler about the object, on a stream or, as an
-// answer to a question, for certain. It tells whether the object's controller
-// has something new to see, and whether the session has something to do.
-func (o *objectState) handleEvent(w word, certain bool, now time.Time) (news, work bool, dropped string) {
-	if !certain {
-		o.lastEventAt = now
-	}
-	if o.unload != unloadNotRequested {
-		return o.handleEventWhileUnloading(w, certain, now)
-	}
-	about := w.state.Generation == o.inFlightGeneration || o.remote != nil && w.state.Generation == o.remote.generation
-	switch {
-	case o.inFlightGeneration == 0 && (o.remote == nil || !o.remote.verified):
-		o.bufferedEvent = &w
-		return false, false, ""
-	case !about:
-		return false, false, "generation"
-	case w.phase == terminating || w.phase == gone:
-		if o.inFlightGeneration != 0 {
-			// Of what the call is about to replace.
-			return false, false, "generation"
-		}
-		// Somebody took down what a custom resource wants.
-		o.remote, o.state = nil, nil
-		return false, true, ""
-	}
-	return o.setState(w.state, now), false, ""
+// startLoad records that a call to load a generation is sent.
+func (o *objectState) startLoad(generation int64) {
+	o.sentGeneration, o.inFlight = generation, true
+	o.reload, o.reloading = false, o.reload
 }
 
-// handleEventWhileUnloading takes in a word about an object that is being unloaded.
-func (o *objectState) handleEventWhileUnloading(w word, certain bool, now time.Time) (news, work bool, dropped string) {
-	if w.phase != gone && w.phase != idle {
-		if certain && w.phase == live && o.unload == unloadAcknowledged {
-			// It came back, or the call was forgotten.
-			o.unload = unloadRequested
-			return false, true, ""
-		}
-		// What another definition does that has to go first is nobody's status.
-		return o.deleting && o.setState(w.state, now), false, ""
+// acceptLoad records that the scheduler has accepted the load.
+func (o *objectState) acceptLoad(want desired, now time.Time) {
+	if now.Sub(o.acceptedAt) > loadsForgottenAfter {
+		o.accepted = 0
 	}
-	// Of a pipeline, earlier versions end as well, each with its own generation.
-	about := o.remote == nil || w.state.Generation >= o.remote.generation
-	switch {
-	case certain || o.unload == unloadAcknowledged && about:
-		o.confirmUnload()
-		return true, true, ""
-	case w.phase == gone && o.remote != nil && w.state.Generation > o.remote.generation && w.state.Generation == o.generation:
-		// The deletion of a custom resource makes a generation, which a model gets
-		// with the call.
-		o.terminatedEarly = true
-		return false, false, ""
-	default:
-		o.recheckAfterUnload = true
-		return false, o.unload == unloadAcknowledged, "early"
+	o.accepted, o.acceptedAt = o.accepted+1, now
+	o.inFlight, o.recheck, o.stale, o.polls = false, false, false, 0
+	o.lastReplyAt = now
+	o.remote, o.bufferedEvent = &remoteObject{want.generation, want.definition, true}, nil
+	if o.failure != nil && o.failure.Terminal {
+		o.failure = nil
 	}
 }
 
-// acknowledgeUnload says that the scheduler has answered the call to unload the object.
+// failLoad records that the load failed, and reports whether that is news. With
+// uncertain, the scheduler may have carried it out.
+func (o *objectState) failLoad(failure Failure, uncertain bool) (news bool) {
+	o.inFlight, o.recheck = false, uncertain
+	o.reload = o.reload || o.reloading
+	if !uncertain {
+		o.sentGeneration = 0
+	}
+	return o.fail(failure)
+}
+
+// failPoll records that a status call failed. A load that waits for it is sent instead.
+func (o *objectState) failPoll() {
+	if o.unload == unloadNotRequested && (o.remote == nil || o.remote.generation != o.generation) {
+		o.recheck = false
+	}
+}
+
+// requestUnload records that a call to unload the object is sent.
+func (o *objectState) requestUnload() {
+	if o.unload == unloadNotRequested {
+		o.polls, o.recheck = 0, false
+	}
+	o.unload, o.inFlight = unloadRequested, false
+}
+
+// acknowledgeUnload records that the scheduler has answered the call to unload the
+// object.
 func (o *objectState) acknowledgeUnload(now time.Time) {
-	o.unload, o.lastReplyAt = unloadAcknowledged, now
+	o.lastReplyAt, o.failure = now, nil
+	if o.unload != unloadRequested {
+		return // a listing has confirmed it meanwhile
+	}
+	o.unload = unloadAcknowledged
 	if o.terminatedEarly {
 		o.confirmUnload()
 	}
 }
 
-// confirmUnload says that the scheduler has the object no more.
+// confirmUnload records that the scheduler does not have the object.
 func (o *objectState) confirmUnload() {
-	o.unload, o.remote, o.state, o.recheckAfterUnload, o.terminatedEarly = unloadConfirmed, nil, nil, false, false
+	o.unload, o.remote, o.state, o.bufferedEvent = unloadConfirmed, nil, nil, nil
+	o.sentGeneration, o.recheck, o.terminatedEarly = 0, false, false
 }
 
+// setState takes a state that is about this incarnation, and reports whether it is news.
 func (o *objectState) setState(state State, now time.Time) (news bool) {
-	o.stale = false
+	news, o.stale = o.stale, false
 	if state.Settled {
 		o.progressingSince = time.Time{}
 	} else if o.progressingSince.IsZero() {
@@ -331,15 +419,21 @@ func (o *objectState) setState(state State, now time.Time) (news bool) {
 	if o.failure != nil && o.failure.Generation == state.Generation {
 		o.failure = nil
 	} else if o.state.equal(&state) {
-		return false
+		return news
 	}
 	o.state = &state
 	return true
 }
 
-// fail remembers an error, and tells whether it is news.
-func (o *objectState) fail(failure Failure) bool {
-	known := o.failure != nil && o.failure.Reason == failure.Reason && o.failure.Generation == failure.Generation
-	o.failure = &failure
-	return !known
+// fail records an error, and reports whether it is news.
+func (o *objectState) fail(failure Failure) (news bool) {
+	news = o.stale
+	if before := o.failure; before != nil && before.Reason == failure.Reason && before.Generation == failure.Generation {
+		failure.attempts = before.attempts
+	} else {
+		news = true
+	}
+	failure.attempts++
+	o.failure, o.stale = &failure, false
+	return news
 }

@@ -1,146 +1,186 @@
 package scheduler
 
 import (
-	"errors"
-	"fmt"
 	"testing"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-var (
-	aDefinition       = digest{1}
-	anotherDefinition = digest{2}
-)
-
-func TestDecide(t *testing.T) {
-	now := time.Now()
-	state := &State{Generation: 2}
-	want := desired{generation: 2, definition: aDefinition}
-	for _, test := range []struct {
-		name     string
-		item     objectState
-		want     desired
-		replaces bool
-		action   action
-		again    time.Duration
-	}{
-		{"nothing known", objectState{}, want, false, actionLoad, 0},
-		{"an older generation", objectState{remote: &remoteObject{1, aDefinition, true}}, want, true, actionLoad, 0},
-		{"another definition of a model", objectState{remote: &remoteObject{2, anotherDefinition, false}}, want, false, actionLoad, 0},
-		{"another definition of a pipeline", objectState{remote: &remoteObject{2, anotherDefinition, false}}, want, true, actionUnload, 0},
-		{"another definition, trusted", objectState{remote: &remoteObject{2, anotherDefinition, true}, state: state}, want, true, actionNone, 0},
-		{"up to date", objectState{remote: &remoteObject{2, aDefinition, true}, state: state}, want, true, actionNone, 0},
-		{"no word yet", objectState{remote: &remoteObject{2, aDefinition, true}, lastReplyAt: now.Add(-100 * time.Millisecond)}, want, true, actionNone, statusPollDelay - 100*time.Millisecond},
-		{"no word for too long", objectState{remote: &remoteObject{2, aDefinition, true}, state: &State{Generation: 1}, lastReplyAt: now.Add(-statusPollDelay)}, want, true, actionPollStatus, 0},
-		{"refused", objectState{failure: &Failure{Terminal: true, at: now}}, want, true, actionNone, rejectedRetryInterval},
-		{"refused a while ago", objectState{failure: &Failure{Terminal: true, at: now.Add(-rejectedRetryInterval)}}, want, true, actionLoad, 0},
-		{"invalid", objectState{failure: &Failure{Terminal: true, Reason: ReasonInvalidSpec}}, want, true, actionNone, 0},
-		{"a call failed", objectState{failure: &Failure{}}, want, true, actionLoad, 0},
-		{"another one is going", objectState{unload: unloadAcknowledged, lastReplyAt: now}, want, true, actionNone, statusPollInterval},
-	} {
-		if action, again := test.item.decide(test.want, test.replaces, now); action != test.action || again != test.again {
-			t.Errorf("%s: action %d after %s, want %d after %s", test.name, action, again, test.action, test.again)
-		}
-	}
+func report(phase phase, generation int64) word {
+	return word{phase: phase, addressed: true, state: State{Generation: generation}}
 }
 
-func TestDecideDeletion(t *testing.T) {
-	now := time.Now()
-	for _, test := range []struct {
-		name   string
-		item   objectState
-		action action
-		again  time.Duration
-	}{
-		{"not asked", objectState{remote: &remoteObject{1, aDefinition, true}}, actionUnload, 0},
-		{"not there", objectState{}, actionUnload, 0},
-		{"asked, and no answer", objectState{unload: unloadRequested}, actionUnload, 0},
-		{"answered", objectState{unload: unloadAcknowledged, lastReplyAt: now}, actionNone, statusPollInterval},
-		{"answered, and a word came before", objectState{unload: unloadAcknowledged, lastReplyAt: now, recheckAfterUnload: true}, actionPollStatus, 0},
-		{"answered long ago", objectState{unload: unloadAcknowledged, lastReplyAt: now.Add(-statusPollInterval)}, actionPollStatus, 0},
-		{"gone", objectState{unload: unloadConfirmed}, actionNone, 0},
-	} {
-		if action, again := test.item.decideDeletion(now); action != test.action || again != test.again {
-			t.Errorf("%s: action %d after %s, want %d after %s", test.name, action, again, test.action, test.again)
-		}
-	}
-}
-
-// The words about an object, and what an item makes of them.
+// The events about an object, and how they change its state.
 func TestHandleEvent(t *testing.T) {
 	now := time.Now()
-	event := func(phase phase, generation int64) word {
-		return word{phase: phase, state: State{Generation: generation}}
-	}
+	verified, listed := remoteObject{2, aDefinition, true}, remoteObject{2, aDefinition, false}
 	for _, test := range []struct {
 		name       string
-		item       objectState
-		word       word
-		certain    bool
+		object     objectState
+		event      word
 		news, work bool
 		dropped    string
 		check      func(objectState) bool
 	}{
-		{"its generation", objectState{remote: &remoteObject{2, aDefinition, true}}, event(live, 2), false, true, false, "",
-			func(i objectState) bool { return i.state.Generation == 2 && !i.progressingSince.IsZero() }},
-		{"the same again", objectState{remote: &remoteObject{2, aDefinition, true}, state: &State{Generation: 2}}, event(live, 2), false, false, false, "", nil},
-		{"an old generation", objectState{remote: &remoteObject{2, aDefinition, true}}, event(live, 1), false, false, false, "generation",
-			func(i objectState) bool { return i.state == nil }},
-		{"before the answer to the call", objectState{inFlightGeneration: 2}, event(live, 2), false, true, false, "",
-			func(i objectState) bool { return i.state != nil }},
-		{"of a predecessor that the call replaces", objectState{inFlightGeneration: 2}, event(gone, 2), false, false, false, "generation",
-			func(i objectState) bool { return i.state == nil }},
-		{"of what may be an earlier incarnation", objectState{remote: &remoteObject{2, aDefinition, false}}, event(live, 2), true, false, false, "",
-			func(i objectState) bool { return i.bufferedEvent != nil && i.state == nil }},
-		{"before it is known what the scheduler has", objectState{}, event(live, 2), false, false, false, "",
-			func(i objectState) bool { return i.bufferedEvent != nil && i.state == nil }},
-		{"somebody takes it down", objectState{remote: &remoteObject{2, aDefinition, true}, state: &State{Generation: 2}}, event(terminating, 2), false, false, true, "",
-			func(i objectState) bool { return i.remote == nil && i.state == nil }},
-		{"an experiment does not run", objectState{remote: &remoteObject{2, aDefinition, true}}, event(idle, 2), false, true, false, "",
-			func(i objectState) bool { return i.remote != nil }},
-		{"a word ends a failure of its generation", objectState{remote: &remoteObject{2, aDefinition, true}, failure: &Failure{Generation: 2}}, event(live, 2), false, true, false, "",
-			func(i objectState) bool { return i.failure == nil }},
-		{"a word of what runs leaves the failure of what does not", objectState{remote: &remoteObject{1, aDefinition, true}, failure: &Failure{Generation: 2}}, event(live, 1), false, true, false, "",
-			func(i objectState) bool { return i.failure != nil }},
+		{"its generation", objectState{remote: &verified}, report(live, 2), true, false, "",
+			func(o objectState) bool { return o.state.Generation == 2 && !o.progressingSince.IsZero() }},
+		{"the same again", objectState{remote: &verified, state: &State{Generation: 2}, polls: 3}, report(live, 2), false, false, "",
+			func(o objectState) bool { return o.lastEventAt.Equal(now) && o.polls == 0 }},
+		{"an older generation", objectState{remote: &verified}, report(live, 1), false, true, "generation",
+			func(o objectState) bool { return o.state == nil && o.recheck }},
+		{"a newer generation", objectState{remote: &verified}, report(live, 3), false, true, "generation",
+			func(o objectState) bool { return o.state == nil && o.recheck }},
+		{"an older version of a Pipeline ends", objectState{remote: &verified}, report(gone, 1), false, false, "generation",
+			func(o objectState) bool { return !o.recheck }},
+		{"before the answer to the call", objectState{sentGeneration: 2, inFlight: true}, report(live, 2), true, false, "",
+			func(o objectState) bool { return o.state != nil }},
+		{"of the object that the call replaces", objectState{sentGeneration: 2, inFlight: true}, report(gone, 2), false, false, "generation",
+			func(o objectState) bool { return o.state == nil && !o.recheck }},
+		{"of what may be an earlier incarnation", objectState{remote: &listed}, report(live, 2), false, false, "",
+			func(o objectState) bool { return o.bufferedEvent != nil && o.state == nil }},
+		{"of a load that was not answered", objectState{sentGeneration: 2}, report(live, 2), false, true, "",
+			func(o objectState) bool { return o.bufferedEvent != nil && o.state == nil && o.recheck }},
+		{"something ends that the scheduler does not have", objectState{}, report(gone, 2), false, false, "generation",
+			func(o objectState) bool { return !o.recheck }},
+		{"another client unloads it", objectState{remote: &verified, state: &State{Generation: 2}}, report(terminating, 2), false, true, "",
+			func(o objectState) bool { return o.recheck }},
+		{"an Experiment is inactive", objectState{remote: &verified}, report(idle, 2), true, false, "",
+			func(o objectState) bool { return o.remote != nil }},
+		{"ends a failure of its generation", objectState{remote: &verified, failure: &Failure{Generation: 2}}, report(live, 2), true, false, "",
+			func(o objectState) bool { return o.failure == nil }},
+		{"of what is loaded leaves the failure of what is not", objectState{remote: &remoteObject{1, aDefinition, true}, failure: &Failure{Generation: 2}}, report(live, 1), true, false, "",
+			func(o objectState) bool { return o.failure != nil }},
+		{"the same state after it had expired", objectState{remote: &verified, state: &State{Generation: 2}, progressingSince: now, stale: true}, report(live, 2), true, false, "",
+			func(o objectState) bool { return !o.stale }},
 
-		{"gone, after the answer", objectState{unload: unloadAcknowledged, remote: &remoteObject{2, aDefinition, true}}, event(gone, 3), false, true, true, "",
-			func(i objectState) bool { return i.unload == unloadConfirmed }},
-		{"gone, before the answer, by the generation of the deletion", objectState{unload: unloadRequested, generation: 3, remote: &remoteObject{2, aDefinition, true}}, event(gone, 3), false, false, false, "",
-			func(i objectState) bool { i.acknowledgeUnload(now); return i.unload == unloadConfirmed }},
-		{"gone, before the answer, perhaps a predecessor", objectState{unload: unloadRequested, generation: 3, remote: &remoteObject{2, aDefinition, true}}, event(gone, 2), false, false, false, "early",
-			func(i objectState) bool {
-				i.acknowledgeUnload(now)
-				return i.unload == unloadAcknowledged && i.recheckAfterUnload
+		{"terminated, after the answer", objectState{unload: unloadAcknowledged, remote: &verified}, report(gone, 3), true, true, "",
+			func(o objectState) bool { return o.unload == unloadConfirmed }},
+		{"terminated, after the answer, and nothing known of what the scheduler has", objectState{unload: unloadAcknowledged}, report(gone, 3), false, true, "early",
+			func(o objectState) bool { return o.unload == unloadAcknowledged && o.recheck }},
+		{"terminated, before the answer, with the generation of the deletion", objectState{unload: unloadRequested, generation: 3, remote: &verified}, report(gone, 3), false, false, "",
+			func(o objectState) bool { o.acknowledgeUnload(now); return o.unload == unloadConfirmed }},
+		{"terminated, before the answer, perhaps an earlier incarnation", objectState{unload: unloadRequested, generation: 3, remote: &verified}, report(gone, 2), false, false, "early",
+			func(o objectState) bool {
+				o.acknowledgeUnload(now)
+				return o.unload == unloadAcknowledged && o.recheck
 			}},
-		{"an earlier version is gone", objectState{unload: unloadAcknowledged, remote: &remoteObject{2, aDefinition, true}}, event(gone, 1), false, false, true, "early",
-			func(i objectState) bool { return i.unload == unloadAcknowledged }},
-		{"stopped, after the answer", objectState{unload: unloadAcknowledged, remote: &remoteObject{2, aDefinition, true}}, event(idle, 2), false, true, true, "",
-			func(i objectState) bool { return i.unload == unloadConfirmed }},
-		{"on its way", objectState{deleting: true, unload: unloadAcknowledged, remote: &remoteObject{2, aDefinition, true}}, event(terminating, 2), false, true, false, "",
-			func(i objectState) bool { return i.unload == unloadAcknowledged }},
-		{"another definition on its way", objectState{unload: unloadAcknowledged, remote: &remoteObject{2, aDefinition, false}}, event(terminating, 2), false, false, false, "",
-			func(i objectState) bool { return i.state == nil }},
-		{"live on a stream, which may be late", objectState{deleting: true, unload: unloadAcknowledged, remote: &remoteObject{2, aDefinition, true}}, event(live, 2), false, true, false, "",
-			func(i objectState) bool { return i.unload == unloadAcknowledged }},
-		{"live for certain", objectState{unload: unloadAcknowledged, remote: &remoteObject{2, aDefinition, true}}, event(live, 2), true, false, true, "",
-			func(i objectState) bool { return i.unload == unloadRequested }},
-		{"gone for certain", objectState{unload: unloadAcknowledged, remote: &remoteObject{2, aDefinition, true}}, event(gone, 1), true, true, true, "",
-			func(i objectState) bool { return i.unload == unloadConfirmed }},
+		{"inactive, before the answer", objectState{unload: unloadRequested, generation: 3, remote: &verified}, report(idle, 2), false, false, "early",
+			func(o objectState) bool { return o.unload == unloadRequested }},
+		{"an older version is terminated", objectState{unload: unloadAcknowledged, remote: &verified}, report(gone, 1), false, true, "early",
+			func(o objectState) bool { return o.unload == unloadAcknowledged }},
+		{"inactive, after the answer", objectState{unload: unloadAcknowledged, remote: &verified}, report(idle, 2), true, true, "",
+			func(o objectState) bool { return o.unload == unloadConfirmed }},
+		{"terminating is no news", objectState{deleting: true, unload: unloadAcknowledged, remote: &verified, polls: 3}, report(terminating, 2), false, false, "",
+			func(o objectState) bool {
+				return o.unload == unloadAcknowledged && o.lastEventAt.Equal(now) && o.polls == 0
+			}},
+		{"its termination fails", objectState{deleting: true, unload: unloadAcknowledged, remote: &verified},
+			word{phase: terminating, state: State{Generation: 2, Settled: true}}, true, false, "",
+			func(o objectState) bool { return o.unload == unloadAcknowledged && o.state != nil }},
+		{"another definition is terminating", objectState{unload: unloadAcknowledged, remote: &listed}, report(terminating, 2), false, false, "",
+			func(o objectState) bool { return o.state == nil }},
+		{"active, which may be late", objectState{deleting: true, unload: unloadAcknowledged, remote: &verified}, report(live, 2), false, false, "early",
+			func(o objectState) bool { return o.unload == unloadAcknowledged }},
+		{"active, after it was confirmed", objectState{deleting: true, unload: unloadConfirmed}, report(live, 2), false, true, "",
+			func(o objectState) bool { return o.unload == unloadRequested }},
 	} {
-		it := test.item
-		news, work, dropped := it.handleEvent(test.word, test.certain, now)
+		object := test.object
+		news, work, dropped := object.handleEvent(test.event, now)
 		if news != test.news || work != test.work || dropped != test.dropped {
 			t.Errorf("%s: news %t, work %t, dropped %q; want %t, %t, %q", test.name, news, work, dropped, test.news, test.work, test.dropped)
 		}
-		if test.check != nil && !test.check(it) {
-			t.Errorf("%s: %+v", test.name, it)
+		if !test.check(object) {
+			t.Errorf("%s: %+v", test.name, object)
+		}
+	}
+}
+
+// What the scheduler reports for certain while an object is being unloaded: an
+// Experiment that is inactive is unloaded only if its stop was acknowledged on this
+// connection.
+func TestHandleReplyWhileUnloading(t *testing.T) {
+	for phase, want := range map[phase][3]unloadPhase{
+		live:        {unloadRequested, unloadRequested, unloadRequested},
+		idle:        {unloadRequested, unloadConfirmed, unloadConfirmed},
+		terminating: {unloadRequested, unloadAcknowledged, unloadConfirmed},
+		gone:        {unloadConfirmed, unloadConfirmed, unloadConfirmed},
+	} {
+		for i, before := range []unloadPhase{unloadRequested, unloadAcknowledged, unloadConfirmed} {
+			object := objectState{deleting: true, unload: before, recheck: true}
+			news, work := object.handleReply(report(phase, 1), true, time.Now())
+			if object.unload != want[i] || object.recheck {
+				t.Errorf("phase %d in unload phase %d: %+v", phase, before, object)
+			}
+			if changed := object.unload != before; work != changed || news != (changed && object.unload == unloadConfirmed) {
+				t.Errorf("phase %d in unload phase %d: news %t, work %t", phase, before, news, work)
+			}
+		}
+	}
+}
+
+// Only a complete listing confirms that an object does not exist, and only after its
+// unload was acknowledged.
+func TestHandleAbsence(t *testing.T) {
+	for _, complete := range []bool{false, true} {
+		for _, before := range []unloadPhase{unloadNotRequested, unloadRequested, unloadAcknowledged, unloadConfirmed} {
+			object := objectState{unload: before, remote: &remoteObject{1, aDefinition, true}, state: &State{}}
+			news, work := object.handleAbsence(complete)
+			confirmed := complete && before == unloadAcknowledged
+			if (object.unload == unloadConfirmed) != (confirmed || before == unloadConfirmed) || news != confirmed || work != (confirmed || before == unloadNotRequested) {
+				t.Errorf("unload phase %d, complete %t: news %t, work %t, %+v", before, complete, news, work, object)
+			}
+			if before == unloadNotRequested && (object.remote != nil || object.state != nil) {
+				t.Errorf("complete %t: it is kept: %+v", complete, object)
+			}
+		}
+	}
+}
+
+// What the scheduler reports to have of an object that is desired.
+func TestHandleReply(t *testing.T) {
+	now := time.Now()
+	defined := func(w word, definition digest) word {
+		w.definition = definition
+		return w
+	}
+	early := report(live, 2)
+	early.state.Settled = true
+	for _, test := range []struct {
+		name       string
+		object     objectState
+		reply      word
+		trusted    bool
+		news, work bool
+		check      func(objectState) bool
+	}{
+		{"of the first listing", objectState{generation: 2}, defined(report(live, 2), aDefinition), false, false, true,
+			func(o objectState) bool {
+				return *o.remote == remoteObject{2, aDefinition, false} && o.state == nil && o.bufferedEvent != nil
+			}},
+		{"that the status has reported before", objectState{generation: 2}, report(live, 2), true, true, false,
+			func(o objectState) bool { return o.remote.verified && o.state != nil }},
+		{"of an older generation than the status has reported", objectState{generation: 2}, report(live, 1), true, false, true,
+			func(o objectState) bool { return !o.remote.verified }},
+		{"what was sent, in another form", objectState{generation: 2, remote: &remoteObject{2, aDefinition, true}}, defined(report(live, 2), anotherDefinition), false, true, false,
+			func(o objectState) bool { return o.remote.verified }},
+		{"a load that was not answered has been carried out", objectState{generation: 2, sentGeneration: 2, recheck: true, remote: &remoteObject{1, aDefinition, true}}, report(live, 2), false, true, false,
+			func(o objectState) bool { return o.remote.verified && o.state.Generation == 2 && !o.recheck }},
+		{"a load that was not answered may be another's, by its definition", objectState{generation: 2, sentGeneration: 2, recheck: true}, defined(report(live, 2), anotherDefinition), false, false, true,
+			func(o objectState) bool { return !o.remote.verified && !o.recheck }},
+		{"a load that was not answered may be of an earlier incarnation", objectState{generation: 2, sentGeneration: 2, recheck: true, remote: &remoteObject{2, aDefinition, false}}, report(live, 2), false, false, true,
+			func(o objectState) bool { return !o.remote.verified }},
+		{"an earlier load was carried out late", objectState{generation: 2, sentGeneration: 2, recheck: true, remote: &remoteObject{2, aDefinition, true}, state: &State{Generation: 2}}, report(live, 1), false, false, true,
+			func(o objectState) bool { return o.remote.generation == 1 && !o.remote.verified && o.state == nil }},
+		{"another client unloaded it", objectState{generation: 2, recheck: true, remote: &remoteObject{2, aDefinition, true}, state: &State{Generation: 2}}, report(terminating, 2), false, false, true,
+			func(o objectState) bool { return o.remote == nil && o.state == nil && !o.recheck }},
+		{"an event came before", objectState{generation: 2, bufferedEvent: &early}, report(live, 2), true, true, false,
+			func(o objectState) bool { return o.state.Settled && o.bufferedEvent == nil }},
+	} {
+		object := test.object
+		news, work := object.handleReply(test.reply, test.trusted, now)
+		if news != test.news || work != test.work || !test.check(object) {
+			t.Errorf("%s: news %t, work %t: %+v", test.name, news, work, object)
 		}
 	}
 }
@@ -149,96 +189,94 @@ func TestSetIncarnation(t *testing.T) {
 	now := time.Now()
 	remote := &remoteObject{1, aDefinition, true}
 	for _, test := range []struct {
-		name  string
-		item  objectState
-		uid   types.UID
-		check func(objectState) bool
+		name   string
+		object objectState
+		uid    types.UID
+		check  func(objectState) bool
 	}{
-		{"another incarnation knows nothing but what the scheduler has, which may be the earlier one", objectState{uid: "a", generation: 1, remote: remote, state: &State{}, failure: &Failure{}}, "b",
-			func(i objectState) bool {
-				return *i.remote == remoteObject{1, aDefinition, false} && i.state == nil && i.failure == nil
+		{"another incarnation keeps only what the scheduler has, which may be the earlier one", objectState{uid: "a", generation: 1, remote: remote, state: &State{}, failure: &Failure{}, sentGeneration: 1}, "b",
+			func(o objectState) bool {
+				return *o.remote == remoteObject{1, aDefinition, false} && o.state == nil && o.failure == nil && o.sentGeneration == 0
 			}},
 		{"of one that was unloaded, nothing", objectState{uid: "a", remote: remote, unload: unloadAcknowledged}, "b",
-			func(i objectState) bool { return i.remote == nil && i.unload == unloadNotRequested }},
-		{"another generation tries again what was refused", objectState{uid: "a", generation: 1, failure: &Failure{Terminal: true}}, "a",
-			func(i objectState) bool { return i.failure == nil && i.progressingSince.Equal(now) }},
+			func(o objectState) bool { return o.remote == nil && o.unload == unloadNotRequested }},
+		{"another generation tries again what was rejected", objectState{uid: "a", generation: 1, failure: &Failure{Terminal: true}, accepted: 3, polls: 3}, "a",
+			func(o objectState) bool {
+				return o.failure == nil && o.progressingSince.Equal(now) && o.accepted == 0 && o.polls == 0
+			}},
 		{"the same generation changes nothing", objectState{uid: "a", generation: 2, failure: &Failure{Terminal: true}}, "a",
-			func(i objectState) bool { return i.failure != nil && i.progressingSince.IsZero() }},
+			func(o objectState) bool { return o.failure != nil && o.progressingSince.IsZero() }},
 	} {
-		it := test.item
-		if changed := it.setIncarnation(test.uid, 2, now); changed != (test.item.uid != test.uid || test.item.generation != 2) {
+		object := test.object
+		if changed := object.setIncarnation(test.uid, 2, now); changed != (test.object.uid != test.uid || test.object.generation != 2) {
 			t.Errorf("%s: changed %t", test.name, changed)
 		}
-		if !test.check(it) {
-			t.Errorf("%s: %+v", test.name, it)
+		if !test.check(object) {
+			t.Errorf("%s: %+v", test.name, object)
 		}
 	}
 }
 
-func TestClassify(t *testing.T) {
-	for code, want := range map[codes.Code]class{
-		codes.FailedPrecondition: classTerminal, codes.Unimplemented: classTerminal, codes.InvalidArgument: classTerminal,
-		codes.PermissionDenied: classTerminal, codes.Unauthenticated: classTerminal, codes.NotFound: classTerminal,
-		codes.Unavailable: classRetry, codes.DeadlineExceeded: classRetry, codes.Canceled: classRetry, codes.Internal: classRetry,
-		codes.Unknown: classRetry, codes.ResourceExhausted: classRetry, codes.Aborted: classRetry,
+// What a new connection relies on, and which objects have their turn at once.
+func TestReconnected(t *testing.T) {
+	for _, test := range []struct {
+		deleting bool
+		unload   unloadPhase
+		want     unloadPhase
+		work     bool
+	}{
+		{false, unloadNotRequested, unloadNotRequested, false},
+		{false, unloadRequested, unloadNotRequested, false},
+		{false, unloadAcknowledged, unloadNotRequested, false},
+		{true, unloadNotRequested, unloadNotRequested, true},
+		{true, unloadRequested, unloadRequested, true},
+		{true, unloadAcknowledged, unloadRequested, true},
+		{true, unloadConfirmed, unloadConfirmed, false},
 	} {
-		if got := classify(status.Error(code, ""), false); got != want {
-			t.Errorf("%s: class %d, want %d", code, got, want)
+		object := objectState{
+			deleting: test.deleting, unload: test.unload, remote: &remoteObject{}, bufferedEvent: &word{}, sentGeneration: 2, inFlight: true,
+			recheck: true, terminatedEarly: true, state: &State{}, failure: &Failure{},
 		}
-	}
-	if got := classify(status.Error(codes.FailedPrecondition, ""), true); got != classWait {
-		t.Errorf("while terminating: class %d", got)
-	}
-	if got := classify(errors.New("no answer"), false); got != classRetry {
-		t.Errorf("an error that is not gRPC's: class %d", got)
-	}
-	if got := classify(fmt.Errorf("wrapped: %w", status.Error(codes.FailedPrecondition, "")), false); got != classTerminal {
-		t.Errorf("a wrapped error: class %d", got)
-	}
-	if got := text(fmt.Errorf("wrapped: %w", status.Error(codes.Internal, "100%"))); got != "100%" {
-		t.Errorf("text %q", got)
-	}
-	if got := text(fmt.Errorf("%w: one of five", errEnded)); got != errEnded.Error() {
-		t.Errorf("text %q", got)
+		work := object.reconnected()
+		if work != test.work || object.unload != test.want {
+			t.Errorf("%+v: work %t, unload phase %d", test, work, object.unload)
+		}
+		if object.remote != nil || object.bufferedEvent != nil || object.sentGeneration != 0 || object.inFlight || object.recheck || object.terminatedEarly {
+			t.Errorf("%+v: it relies on what it knew before: %+v", test, object)
+		}
+		if object.state == nil || object.failure == nil {
+			t.Errorf("%+v: what the status shows is lost: %+v", test, object)
+		}
 	}
 }
 
 func TestVerify(t *testing.T) {
 	now := time.Now()
 	want := desired{generation: 2, definition: aDefinition}
-	early := word{phase: live, state: State{Generation: 2}}
-	it := objectState{remote: &remoteObject{2, anotherDefinition, false}, bufferedEvent: &early}
-	if it.verify(want, now) || it.remote.verified || it.state != nil {
-		t.Errorf("another definition is trusted: %+v", it)
+	early := report(live, 2)
+	object := objectState{remote: &remoteObject{2, anotherDefinition, false}, bufferedEvent: &early}
+	if object.verify(want, now) || object.remote.verified || object.state != nil {
+		t.Errorf("another definition is verified: %+v", object)
 	}
-	it.remote.definition = aDefinition
-	if !it.verify(want, now) || !it.remote.verified || it.state == nil {
-		t.Errorf("the definition that is wanted is not trusted, or its word is lost: %+v", it)
+	object.remote.definition = aDefinition
+	if !object.verify(want, now) || !object.remote.verified || object.state == nil {
+		t.Errorf("the desired definition is not verified, or its event is lost: %+v", object)
 	}
 }
 
-// Whether a status holds the scheduler's word about its generation.
-func TestConfirmed(t *testing.T) {
-	for _, test := range []struct {
-		name             string
-		observed, spoken int64
-		reason           string
-		want             bool
-	}{
-		{"of its generation", 2, 2, "Ready", true},
-		{"of an older one", 1, 2, "WaitingForScheduler", false},
-		{"only ours", 0, 2, "NoRuntime", false},
-		{"the existing operator's", 0, 0, "", true},
-		{"refused", 2, 2, ReasonRefused, false},
-		{"none", 0, 0, "none", false},
-	} {
-		model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Generation: 2}}
-		model.Status.ObservedGeneration = test.observed
-		if test.reason != "none" {
-			model.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: test.reason, ObservedGeneration: test.spoken}}
-		}
-		if got := confirmed(model); got != test.want {
-			t.Errorf("%s: confirmed %t", test.name, got)
-		}
+// A failure is news once per reason and generation, and when nothing was known before.
+func TestFailIsNewsOnce(t *testing.T) {
+	object := objectState{}
+	failure := Failure{Generation: 1, Reason: ReasonRefused}
+	if !object.fail(failure) || object.fail(failure) {
+		t.Error("it is not news exactly once")
+	}
+	object.expire()
+	if !object.fail(failure) || object.stale {
+		t.Errorf("it is no news after the state had expired: %+v", object)
+	}
+	failure.Generation = 2
+	if !object.fail(failure) || object.failure.attempts != 1 {
+		t.Errorf("that of another generation is no news: %+v", object)
 	}
 }

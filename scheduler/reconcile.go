@@ -11,15 +11,31 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// drive brings the scheduler one step closer to what an object wants, and says
-// when to look again: after a while if it gives one, after a backoff on an error.
+// drive brings the scheduler one step closer to what an object's custom resource asks
+// for, and returns when to do so again: after a while, if it is not zero, or after the
+// queue's backoff on an error.
 func (c *connection) drive(ctx context.Context, key objectKey) (time.Duration, error) {
-	open := c.isOpen(key.kind)
+	again, err := c.reconcileObject(ctx, key)
+	if again > 0 && key.kind != Server {
+		again = wait.Jitter(again, retryJitter)
+	}
+	return again, err
+}
+
+func (c *connection) reconcileObject(ctx context.Context, key objectKey) (time.Duration, error) {
+	c.mu.Lock()
+	open := c.syncs[key.kind].compared
+	known := types.UID("")
+	if it := c.items[key]; it != nil {
+		known = it.uid
+	}
+	c.mu.Unlock()
 	if key.kind == Server {
 		if !open {
 			return 0, nil // its turn comes when the scheduler asks for the kind
@@ -34,30 +50,34 @@ func (c *connection) drive(ctx context.Context, key objectKey) (time.Duration, e
 	case client.IgnoreNotFound(err) != nil:
 		return 0, err
 	case err == nil && object.GetDeletionTimestamp() != nil && held:
-		// Somebody waits for it.
+		// Its controller waits, and the scheduler need not have asked for the kind.
 		return c.ensureUnloaded(ctx, kind, key, object)
+	case err != nil && !open:
+		// What the scheduler has of it, the comparison of the kind finds.
+		c.forget(key, known)
+		return 0, nil
 	case !open:
 		return 0, nil
 	case err == nil && object.GetDeletionTimestamp() == nil:
 		return c.ensureLoaded(ctx, kind, key, object)
 	default:
-		return 0, c.unloadOrphan(ctx, kind, key)
+		return 0, c.unloadOrphan(ctx, kind, key, known)
 	}
 }
 
-// ensureLoaded sends an object that is wanted, if the scheduler lacks it.
+// ensureLoaded sends an object that is desired, if the scheduler does not have it.
 func (c *connection) ensureLoaded(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
 	message, definition, err := kind.translate(object)
 	want := desired{uid: object.GetUID(), generation: object.GetGeneration(), definition: definition}
 	next, again := actionNone, time.Duration(0)
 	c.locked(key, func(it *objectState) bool {
-		now := time.Now()
-		it.setIncarnation(want.uid, want.generation, now)
-		if !it.registered {
+		if !it.isAt(object) {
 			return false
 		}
+		now := time.Now()
+		it.setIncarnation(want.uid, want.generation, now)
 		if it.unload == unloadConfirmed {
-			// Another definition was in the way, and is not any more.
+			// Another definition had to be unloaded first.
 			it.unload = unloadNotRequested
 		}
 		if err != nil {
@@ -66,92 +86,93 @@ func (c *connection) ensureLoaded(ctx context.Context, kind *relayed, key object
 		news := it.verify(want, now)
 		next, again = it.decide(want, kind.replaces, now)
 		if next == actionLoad {
-			it.inFlightGeneration = want.generation
+			it.startLoad(want.generation)
 		}
 		return news
 	})
 	switch next {
 	case actionLoad:
-		return c.send(ctx, kind, key, want, func(ctx context.Context) error { return kind.load(ctx, c.client, message) })
+		return c.load(ctx, kind, key, want, func(ctx context.Context) error { return kind.load(ctx, c.client, message) })
 	case actionUnload:
 		return c.unload(ctx, kind, key, object)
 	case actionPollStatus:
-		return c.pollStatus(ctx, kind, key)
+		return 0, c.pollStatus(ctx, kind, key)
 	default:
 		return again, nil
 	}
 }
 
-// send calls the scheduler to load an object.
-func (c *connection) send(ctx context.Context, kind *relayed, key objectKey, want desired, load func(context.Context) error) (time.Duration, error) {
-	begun := time.Now()
-	err := c.call(ctx, load)
-	going := false
-	if refused(err) {
+// load calls the scheduler to load an object.
+func (c *connection) load(ctx context.Context, kind *relayed, key objectKey, want desired, send func(context.Context) error) (time.Duration, error) {
+	err := c.call(ctx, send)
+	isTerminating := false
+	if rejected(err) {
 		// It may be for the time of a termination only, which has no code of its own.
-		found, askErr := c.getStatus(ctx, kind, key.name)
+		found, pollErr := c.getStatus(ctx, kind, key.name)
 		switch {
-		case askErr != nil:
-			err = askErr
+		case pollErr != nil && !refused(pollErr):
+			err = pollErr
 		case found != nil && found.phase == gone:
-			err = c.call(ctx, load) // it may have ended in between
+			err = c.call(ctx, send) // it may have ended in between
 		case found != nil:
-			going = found.phase == terminating
+			isTerminating = found.phase == terminating
 		}
 	}
 	if ctx.Err() != nil {
 		return 0, err
 	}
-	what := classify(err, going)
+	again := statusPollDelay // should no event come of it
 	c.locked(key, func(it *objectState) bool {
+		now := time.Now()
 		if it.uid != want.uid {
-			return false // another one has come, and has its own turn
+			return false // another incarnation has its own turn
 		}
-		it.inFlightGeneration = 0
 		if err == nil {
-			it.lastReplyAt, it.remote = time.Now(), &remoteObject{want.generation, want.definition, true}
-			if !it.reloadRequestedAt.After(begun) {
-				it.reloadRequestedAt = time.Time{}
-			}
-			if it.failure != nil && it.failure.Terminal {
-				it.failure = nil
+			it.acceptLoad(want, now)
+			if it.settled() {
+				again = 0
 			}
 			return false
 		}
-		failure := Failure{Generation: want.generation, Reason: ReasonCallFailed, Message: text(err), at: time.Now()}
-		switch what {
+		failure := Failure{Generation: want.generation, Reason: ReasonCallFailed, Message: text(err)}
+		class := classify(err, isTerminating)
+		switch class {
 		case classTerminal:
 			failure.Terminal, failure.Reason = true, ReasonRefused
 		case classWait:
 			failure.Reason = ReasonTerminating
-		case classRetry:
+		case classRetry, classDenied:
 		}
-		return it.fail(failure)
+		news := it.failLoad(failure, status.Code(err) == codes.DeadlineExceeded)
+		switch class {
+		case classTerminal:
+			again, err = it.retryLater(rejectedRetryInterval, now), nil
+		case classDenied:
+			again, err = it.retryLater(deniedRetryInterval, now), nil
+		case classRetry, classWait:
+		}
+		return news
 	})
-	switch {
-	case err == nil:
-		return statusPollDelay, nil // should no word come of it
-	case what == classTerminal:
-		return rejectedRetryInterval, nil
-	default:
-		return 0, err
-	}
+	return again, err
 }
 
 // ensureUnloaded unloads an object that is being deleted.
 func (c *connection) ensureUnloaded(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
 	next, again := actionNone, time.Duration(0)
 	c.locked(key, func(it *objectState) bool {
-		it.setIncarnation(object.GetUID(), object.GetGeneration(), time.Now())
-		it.deleting = true
-		next, again = it.decideDeletion(time.Now())
+		if it.isAt(object) {
+			now := time.Now()
+			it.setIncarnation(object.GetUID(), object.GetGeneration(), now)
+			it.deleting = true
+			next, again = it.decideDeletion(now)
+		}
 		return false
 	})
 	switch next {
 	case actionUnload:
 		return c.unload(ctx, kind, key, object)
 	case actionPollStatus:
-		return c.pollStatus(ctx, kind, key)
+		return 0, c.pollStatus(ctx, kind, key)
 	default:
 		return again, nil
 	}
@@ -162,179 +183,148 @@ func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, o
 	uid, generation := object.GetUID(), object.GetGeneration()
 	c.locked(key, func(it *objectState) bool {
 		if it.uid == uid {
-			it.unload = unloadRequested
+			it.requestUnload()
 		}
 		return false
 	})
 	err := c.call(ctx, func(ctx context.Context) error {
 		return kind.unload(ctx, c.client, client.ObjectKey{Namespace: c.namespace, Name: key.name}, generation)
 	})
-	asked := time.Now()
-	if refused(err) {
-		// It is not there, or on its way down already.
-		found, askErr := c.getStatus(ctx, kind, key.name)
-		if askErr != nil {
-			return 0, askErr
-		}
-		if found == nil || found.phase != live {
+	replied := time.Now()
+	reply := func() {}
+	if rejected(err) || status.Code(err) == codes.NotFound {
+		// The scheduler does not have it, or is unloading it already.
+		found, pollErr := c.getStatus(ctx, kind, key.name)
+		switch {
+		case pollErr != nil && !refused(pollErr):
+			err = pollErr
+		case found == nil || found.phase == terminating || found.phase == gone:
 			err = nil
-			defer c.handleStatusReply(kind, key, found, asked)
+			reply = func() { c.handleStatusReply(kind, key, found, replied) }
 		}
 	}
-	hint := false
-	c.locked(key, func(it *objectState) bool {
-		if it.uid != uid {
-			return false // another one has come, and has its own turn
-		}
-		if err != nil {
-			return it.fail(Failure{Generation: generation, Reason: ReasonCallFailed, Message: text(err)})
-		}
-		it.failure = nil
-		it.acknowledgeUnload(time.Now())
-		hint = it.recheckAfterUnload
-		return it.unload == unloadConfirmed
-	})
-	if err != nil {
+	if ctx.Err() != nil {
 		return 0, err
 	}
-	if hint {
-		return c.pollStatus(ctx, kind, key)
-	}
-	return statusPollInterval, nil
-}
-
-// pollStatus asks for the state of an object, and takes the answer for certain.
-func (c *connection) pollStatus(ctx context.Context, kind *relayed, key objectKey) (time.Duration, error) {
-	begun := time.Now()
-	found, err := c.getStatus(ctx, kind, key.name)
-	if err != nil {
-		return 0, err
-	}
-	c.handleStatusReply(kind, key, found, begun)
 	again := statusPollInterval
 	c.locked(key, func(it *objectState) bool {
-		it.lastReplyAt, it.recheckAfterUnload = time.Now(), false
-		if it.unload == unloadConfirmed || it.unload == unloadNotRequested && it.state != nil {
-			again = 0
+		now := time.Now()
+		if it.uid != uid {
+			return false // another incarnation has its own turn
 		}
-		return false
+		if err == nil {
+			it.acknowledgeUnload(now)
+			if it.recheck {
+				c.queue.add(key, c.priorityOf(key.kind, it.deleting))
+			}
+			return it.unload == unloadConfirmed
+		}
+		news := it.fail(Failure{Generation: generation, Reason: ReasonCallFailed, Message: text(err)})
+		if class := classify(err, false); class == classTerminal || class == classDenied {
+			again, err = it.retryLater(deniedRetryInterval, now), nil
+		}
+		return news
 	})
-	return again, nil
+	reply()
+	return again, err
 }
 
-// getStatus asks for the state of one object; nil if the scheduler does not know it.
+// pollStatus asks for the state of an object, and then has it decided on again.
+func (c *connection) pollStatus(ctx context.Context, kind *relayed, key objectKey) error {
+	begun := time.Now()
+	found, err := c.getStatus(ctx, kind, key.name)
+	if err == nil {
+		c.handleStatusReply(kind, key, found, begun)
+	}
+	c.locked(key, func(it *objectState) bool {
+		it.polls++
+		if err != nil {
+			it.failPoll()
+			if refused(err) && it.unload == unloadAcknowledged {
+				c.requestListing(kind.kind)
+			}
+			return false
+		}
+		it.lastReplyAt = time.Now()
+		c.queue.add(key, c.priorityOf(key.kind, it.deleting))
+		return false
+	})
+	return err
+}
+
+// getStatus asks for the state of one object; nil if the scheduler does not report it,
+// which does not prove that it does not have it.
 func (c *connection) getStatus(ctx context.Context, kind *relayed, name string) (*word, error) {
 	var found *word
 	err := c.call(ctx, func(ctx context.Context) error {
-		return kind.list(ctx, c.client, name, func(w word) { found = &w })
+		return kind.list(ctx, c.client, name, func(w word) {
+			// A scheduler may report others as well.
+			if w.name == name && (found == nil || w.ours(c.namespace)) {
+				found = &w
+			}
+		})
 	})
-	switch status.Code(err) {
-	case codes.OK:
+	switch {
+	case err == nil:
 		return found, nil
-	case codes.FailedPrecondition, codes.NotFound:
+	case rejected(err) || status.Code(err) == codes.NotFound:
 		return nil, nil
 	default:
-		return nil, fmt.Errorf("ask for the state: %w", err)
+		return nil, fmt.Errorf("status of %s %s: %w", kind.kind, name, err)
 	}
 }
 
-// unloadOrphan deals with an object that the cluster does not have, and that the
-// scheduler may have.
-func (c *connection) unloadOrphan(ctx context.Context, kind *relayed, key objectKey) error {
-	has, uid, generation := false, types.UID(""), int64(0)
-	c.mu.Lock()
-	if it, known := c.items[key]; known {
-		switch {
-		case it.remote != nil && it.unload < unloadAcknowledged:
-			has, uid, generation = true, it.uid, it.remote.generation
-		case it.uid != "":
-			delete(c.items, key)
+// unloadOrphan unloads what the scheduler has of an object that does not exist in the
+// cluster, and forgets it. known is the UID of its last incarnation.
+func (c *connection) unloadOrphan(ctx context.Context, kind *relayed, key objectKey, known types.UID) error {
+	var remote *remoteObject
+	c.locked(key, func(it *objectState) bool {
+		if it.uid == known && it.unload < unloadAcknowledged {
+			remote = it.remote
 		}
-	}
-	c.mu.Unlock()
-	if !has {
+		return false
+	})
+	if remote == nil {
+		c.forget(key, known)
 		return nil
 	}
-	// Taking down what somebody uses would be bad: the cache does not decide alone.
+	// The cache may be late.
 	object := kind.newObject()
 	err := c.Live.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: key.name}, object)
-	if err == nil && (object.GetDeletionTimestamp() == nil || slices.Contains(object.GetFinalizers(), kind.finalizer)) {
-		return nil // the cache will tell of it
-	}
-	if client.IgnoreNotFound(err) != nil {
+	switch {
+	case client.IgnoreNotFound(err) != nil:
 		return err
+	case err == nil && (object.GetDeletionTimestamp() == nil || slices.Contains(object.GetFinalizers(), kind.finalizer)):
+		return nil // its controller syncs it
 	}
 	err = c.call(ctx, func(ctx context.Context) error {
-		return kind.unload(ctx, c.client, client.ObjectKey{Namespace: c.namespace, Name: key.name}, generation)
+		return kind.unload(ctx, c.client, client.ObjectKey{Namespace: c.namespace, Name: key.name}, remote.generation)
 	})
-	if err != nil && !refused(err) {
+	if err != nil && !rejected(err) && status.Code(err) != codes.NotFound {
 		return err
 	}
-	c.log.Info("unloaded what no custom resource asks for", "kind", key.kind, "name", key.name)
+	c.log.Info("unloaded an object that has no custom resource", "kind", key.kind, "name", key.name)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if it := c.item(key); it.uid != uid {
-		it.remote = nil // another one has come meanwhile
+	switch it := c.items[key]; {
+	case it == nil:
+	case it.uid == known && it.remote == remote:
+		delete(c.items, key)
+	case it.uid != known:
+		// It was created again meanwhile.
+		it.remote = nil
 		c.queue.add(key, priorityChange)
-		return nil
 	}
-	// Remembered, for an experiment is listed long after it was stopped.
-	c.items[key] = &objectState{unload: unloadConfirmed}
 	return nil
 }
 
-// handleEvent takes in a word that came on a stream.
-func (c *connection) handleEvent(kind *relayed, w word) {
-	if !w.addressed {
-		c.drop("no_metadata")
-		return
-	}
-	if w.namespace != c.namespace {
-		c.drop("other_namespace")
-		return
-	}
+// forget removes the state of an object that does not exist in the cluster, unless it
+// was created again.
+func (c *connection) forget(key objectKey, known types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := objectKey{kind.kind, w.name}
-	it, known := c.items[key]
-	if !known || it.uid == "" {
-		c.drop("unknown_object")
-		return
-	}
-	c.applyEvent(key, it, w, false)
-}
-
-// applyEvent gives a word to an item, under the session's lock.
-func (c *connection) applyEvent(key objectKey, it *objectState, w word, certain bool) {
-	news, work, dropped := it.handleEvent(w, certain, time.Now())
-	if dropped != "" {
-		c.drop(dropped)
-	}
-	if news {
-		c.wakeNews(key)
-	}
-	if work {
-		c.queue.add(key, priorityChange)
-	}
-}
-
-// handleStatusReply takes in the answer to a question: a word, or nil for an object that
-// the scheduler does not know. A word that came on the stream since the question
-// was asked is newer.
-func (c *connection) handleStatusReply(kind *relayed, key objectKey, found *word, begun time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	it := c.item(key)
-	switch {
-	case it.lastEventAt.After(begun):
-	case found != nil && found.ours(c.namespace):
-		c.applyEvent(key, it, *found, true)
-	case it.unload != unloadNotRequested:
-		it.confirmUnload()
-		c.wake(kind.kind, c.namespace, key.name)
-	default:
-		it.remote = nil
-		c.queue.add(key, priorityChange)
+	if it := c.items[key]; it != nil && it.uid == known {
+		delete(c.items, key)
 	}
 }
 
@@ -345,13 +335,13 @@ func (c *connection) call(ctx context.Context, call func(context.Context) error)
 	return call(ctx)
 }
 
-// locked changes an item under the session's lock, and wakes the object's
-// controller if that is news.
+// locked changes the state of an object under the session's lock, unless it was
+// forgotten, and wakes the object's controller if that is news.
 func (c *connection) locked(key objectKey, change func(*objectState) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if change(c.item(key)) {
-		c.wake(key.kind, c.namespace, key.name)
+	if it := c.items[key]; it != nil && change(it) {
+		c.wakeNews(key)
 	}
 }
 

@@ -50,8 +50,9 @@ type Options struct {
 // goroutines, and none of them waits for a scheduler.
 type Relay struct {
 	Options
-	metrics *metrics
-	// dialContext replaces the network in tests.
+	metrics      *metrics
+	certificates certificateCache
+	// dialContext connects to addresses; tests replace it.
 	dialContext func(ctx context.Context, address string) (net.Conn, error)
 	// lifetime of the relay, that all sessions derive theirs from.
 	lifetime context.Context
@@ -76,7 +77,8 @@ func New(ctx context.Context, options Options) *Relay {
 			options.Address = "seldon-scheduler.{namespace}:9044"
 		}
 	}
-	r := &Relay{Options: options, lifetime: ctx, sessions: map[string]*session{}, queues: map[Kind][]requestQueue{}}
+	r := &Relay{Options: options, lifetime: ctx, sessions: map[string]*session{}, queues: map[Kind][]requestQueue{}, dialContext: dialAddress}
+	r.certificates.relay = r
 	r.metrics = newMetrics(r.sessionsNow)
 	return r
 }
@@ -221,7 +223,7 @@ func (r *Relay) Hand(kind Kind, object client.Object) Observation {
 	it.registered, it.deleting = true, deleted
 	// One that the session works on has its turn, after a backoff perhaps.
 	if s.connection != nil && (changed || it.state == nil && it.failure == nil) {
-		s.connection.queue.add(key, priorityOf(deleted))
+		s.connection.queue.add(key, s.connection.priorityOf(key.kind, deleted))
 	}
 	seen := Observation{Session: true, Connected: s.reach.Connected, Stale: s.stale[kind] || it.stale, BusySince: it.progressingSince, Unloaded: it.unload == unloadConfirmed}
 	if it.state != nil && !s.stale[kind] && it.state.Generation == object.GetGeneration() {

@@ -28,9 +28,11 @@ func (c *connection) resyncObjects(ctx context.Context, kind *relayed) error {
 	listed := map[string]word{}
 	listing, cancel := context.WithTimeout(ctx, listDeadline)
 	defer cancel()
-	// A scheduler that cannot list is told everything.
 	err := kind.list(listing, c.client, "", func(w word) { listed[w.name] = w })
-	if err != nil && !refused(err) {
+	if refused(err) {
+		// Everything is sent to a scheduler that cannot list.
+		listed = nil
+	} else if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
 	present, err := c.present(ctx, kind)
@@ -66,58 +68,61 @@ func (c *connection) present(ctx context.Context, kind *relayed) (map[string]inc
 	return present, err
 }
 
-// compare takes in what the scheduler listed, opens the kind, and names what has to
-// be looked at: what the cluster has, and what only the scheduler has of ours.
-// begun is when the listing was asked for: what was answered later is newer.
+// compare takes what the scheduler listed, and returns the names of the objects to
+// reconcile: those of which it does not have what is desired, as far as is known here,
+// and those that only the scheduler has. listed is nil if the scheduler cannot list.
+// begun is when the listing was asked for: events and replies since then are newer.
 func (c *connection) compare(kind *relayed, present map[string]incarnation, listed map[string]word, begun time.Time) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.setCompared(kind.kind)
 	var names []string
 	for name, object := range present {
-		names = append(names, name)
 		key := objectKey{kind.kind, name}
 		it := c.item(key)
-		it.setIncarnation(object.uid, object.generation, begun)
-		if it.lastReplyAt.After(begun) {
-			continue
+		if !it.registered {
+			// Otherwise its controller has synced it, maybe a newer incarnation.
+			it.setIncarnation(object.uid, object.generation, begun)
 		}
-		if it.failure != nil && it.failure.Reason != ReasonInvalidSpec {
-			it.failure = nil
+		if !it.newerThan(begun) {
+			news := false
+			if w, found := listed[name]; found && w.ours(c.namespace) {
+				news, _ = it.handleReply(w, object.confirmed && it.uid == object.uid, time.Now())
+				// The scheduler places a Model when it is loaded, and a Server may be usable since.
+				it.reload = it.reload || w.state.scheduleFailed()
+			} else {
+				news, _ = it.handleAbsence(listed != nil)
+			}
+			if news {
+				c.wakeNews(key)
+			}
 		}
-		it.remote = nil
-		w, found := listed[name]
-		if !found || !w.ours(c.namespace) {
-			it.state = nil
-			continue
-		}
-		if w.phase == live || w.phase == idle {
-			it.remote = &remoteObject{w.state.Generation, w.definition, object.confirmed && w.state.Generation == object.generation}
-		}
-		if w.state.scheduleFailed() {
-			// The scheduler places a Model when it is loaded, and a replica may have come
-			// since.
-			it.reloadRequestedAt = begun
-		}
-		// What came on the stream is newer, or is followed by what is.
-		if early := it.bufferedEvent; early != nil {
-			it.bufferedEvent = nil
-			c.applyEvent(key, it, *early, false)
-			continue
-		}
-		c.applyEvent(key, it, w, true)
-	}
-	for name, w := range listed {
-		if _, found := present[name]; found || !w.ours(c.namespace) {
-			continue
-		}
-		key := objectKey{kind.kind, name}
-		it, known := c.items[key]
-		// Of an idle one nobody can tell whether it was stopped: once is enough.
-		if w.phase == live || w.phase == idle && (!known || it.unload != unloadConfirmed) {
-			it = c.item(key)
-			it.remote, it.unload = &remoteObject{w.state.Generation, w.definition, true}, unloadNotRequested
+		if !it.settled() {
 			names = append(names, name)
 		}
+	}
+	for name, w := range listed {
+		// An experiment that is inactive may have been stopped: it is not stopped again,
+		// which would prolong how long the scheduler remembers it. An event reports it if
+		// it becomes active.
+		if _, found := present[name]; found || !w.ours(c.namespace) || w.phase != live {
+			continue
+		}
+		it := c.item(objectKey{kind.kind, name})
+		it.remote, it.unload = &remoteObject{w.state.Generation, w.definition, true}, unloadNotRequested
+	}
+	for key, it := range c.items {
+		if _, found := present[key.name]; found || key.kind != kind.kind {
+			continue
+		}
+		if early := it.bufferedEvent; it.remote == nil && early != nil && it.lastEventAt.After(begun) {
+			it.remote = &remoteObject{early.state.Generation, early.definition, true}
+		}
+		if it.remote == nil && it.uid == "" {
+			delete(c.items, key)
+			continue
+		}
+		names = append(names, key.name)
 	}
 	return names
 }

@@ -59,6 +59,7 @@ func (c *connection) resyncServers(ctx context.Context) (time.Duration, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.setCompared(Server)
 	// Servers that were created, changed or deleted meanwhile.
 	for name := range c.servers {
 		c.queue.add(objectKey{Server, name}, priorityServer)

@@ -156,7 +156,7 @@ func TestRejectedServerIsReported(t *testing.T) {
 		if n := len(calls.take()); n < 7 || n > 9 {
 			t.Errorf("%d notifications in 2 minutes, want them up to 30 seconds apart", n)
 		}
-		if status := h.status(); status.Synced || status.SyncReason != ReasonNotifyFailed || !strings.Contains(status.SyncMessage, "Server b: ServerNotify is made to fail") {
+		if status := h.status(); status.Synced || status.SyncReason != ReasonNotifyFailed || !strings.Contains(status.SyncMessage, "Server b: ServerNotify fails on request") {
 			t.Errorf("status %+v", status)
 		}
 		if n := len(h.requests.take(SeldonRuntime)); n != 1 {

@@ -238,7 +238,7 @@ func (c *connection) notify(ctx context.Context, request *pb.ServerNotifyRequest
 func (c *connection) reloadModels(restored map[string]bool) {
 	for key, it := range c.items {
 		if key.kind == Model && it.state != nil && it.state.Model != nil && (restored[it.state.Model.Server] || it.state.scheduleFailed()) {
-			it.reloadRequestedAt = time.Now()
+			it.reload = true
 			c.queue.add(key, priorityResync)
 		}
 	}

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -131,7 +132,7 @@ func TestRecreatedServerKeepsItsModelsAvailable(t *testing.T) {
 			}
 		}, nil},
 		"before the event about the notification of 0 arrives": {func(h *harness, _ *notifications, server *v1alpha1.Server) {
-			h.scheduler.SetDelays(fakescheduler.Delays{Send: 5 * time.Second})
+			h.scheduler.DelayCalls("SubscribeModelStatus", 5*time.Second)
 			h.removeServer(server)
 			h.settle(serverDeletionDelay + time.Second)
 			recreate(h)
@@ -169,12 +170,10 @@ func TestRecreatedServerKeepsItsModelsAvailable(t *testing.T) {
 		"while there is no connection": {func(h *harness, _ *notifications, server *v1alpha1.Server) {
 			h.removeServer(server)
 			h.settle(time.Minute)
-			h.network.refuse(true)
-			h.scheduler.Freeze()
+			h.network.set(func(n *memoryNetwork) { n.silent, n.fails = true, errors.New("connection refused") })
 			h.settle(time.Minute)
 			recreate(h)
-			h.network.refuse(false)
-			h.scheduler.Thaw()
+			h.network.set(func(n *memoryNetwork) { n.silent, n.fails = false, nil })
 			h.settle(time.Minute)
 		}, []string{"mlserver=0", "first:mlserver=1"}},
 		"after an operator that was stopped had notified of 0, with no connection since": {func(h *harness, _ *notifications, server *v1alpha1.Server) {

@@ -8,9 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
@@ -81,15 +79,6 @@ const (
 	ReasonCredentials = "InvalidCredentials"
 )
 
-// lostError says why there is no connection.
-type lostError struct {
-	reason string
-	err    error
-}
-
-func (e *lostError) Error() string { return e.err.Error() }
-func (e *lostError) Unwrap() error { return e.err }
-
 // errReconnectNow ends an attempt to connect in favour of another one.
 var errReconnectNow = errors.New("the scheduler may be there now")
 
@@ -117,6 +106,7 @@ func (s *session) run(ctx context.Context) {
 	}
 	s.mu.Unlock()
 	defer s.stopTimers()
+	transport := s.newTransport(s.namespace)
 	var conn *grpc.ClientConn
 	closeConn := func() {
 		if conn == nil {
@@ -134,9 +124,9 @@ func (s *session) run(ctx context.Context) {
 		s.mu.Lock()
 		s.abandon = abandon
 		s.mu.Unlock()
-		healthy, err := s.connect(attempt, &conn)
+		healthy, lost := s.connect(attempt, transport, &conn)
 		if ctx.Err() == nil && context.Cause(attempt) == nil {
-			s.onDisconnected(healthy, err)
+			s.onDisconnected(healthy, lost)
 			if healthy {
 				backoff = newBackoff()
 			}
@@ -145,7 +135,7 @@ func (s *session) run(ctx context.Context) {
 		if errors.Is(context.Cause(attempt), errReconnectNow) {
 			closeConn()
 			backoff = newBackoff()
-		} else if lost, is := errors.AsType[*lostError](err); is && lost.reason == ReasonNotAnswering {
+		} else if lost.reason == ReasonNotAnswering {
 			// It may be there on one side only; grpc-go would go on using it.
 			closeConn()
 		}
@@ -155,13 +145,16 @@ func (s *session) run(ctx context.Context) {
 
 // connect opens the streams, on a new ClientConn unless there is one, and works on
 // them until they are lost. It reports whether the connection was healthy.
-func (s *session) connect(ctx context.Context, conn **grpc.ClientConn) (healthy bool, err error) {
+func (s *session) connect(ctx context.Context, transport *transport, conn **grpc.ClientConn) (healthy bool, lost *disconnectError) {
+	var err error
 	if *conn == nil {
-		if *conn, err = s.dial(ctx, s.namespace); err != nil {
-			return false, err
-		}
+		*conn, err = transport.connect()
 	}
-	return newConnection(s, *conn).run(ctx)
+	if err == nil {
+		healthy, err = newConnection(s, *conn).run(ctx)
+	}
+	reason, message := classifyDisconnect(err, transport.lastError())
+	return healthy, &disconnectError{reason, errors.New(message)}
 }
 
 // waitToReconnect returns when it is time for another attempt: after a while, or when
@@ -226,26 +219,22 @@ func (s *session) onStable(c *connection) {
 }
 
 // onDisconnected is called when a connection has ended, or could not be made.
-func (s *session) onDisconnected(healthy bool, err error) {
+func (s *session) onDisconnected(healthy bool, lost *disconnectError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.connection
 	s.connection = nil
-	reason := ReasonUnavailable
-	if lost, is := errors.AsType[*lostError](err); is {
-		reason = lost.reason
-	}
-	message := s.target(s.namespace) + ": " + text(err)
-	if s.reach.Connected || s.reach.Reason != reason || s.reach.Message != message {
+	message := s.target(s.namespace) + ": " + lost.Error()
+	if s.reach.Connected || s.reach.Reason != lost.reason || s.reach.Message != message {
 		before := s.reach
-		s.reach = Reachability{Since: before.Since, Reason: reason, Message: message}
+		s.reach = Reachability{Since: before.Since, Reason: lost.reason, Message: message}
 		log := s.log
 		if before.Connected {
 			s.reach.Since = time.Now()
-		} else if before.Reason == reason {
+		} else if before.Reason == lost.reason {
 			log = log.V(1)
 		}
-		log.Info("not connected", "address", s.target(s.namespace), "reason", reason, "error", err.Error())
+		log.Info("not connected", "address", s.target(s.namespace), "reason", lost.reason, "error", lost.Error())
 		s.wakeRuntimes(s.namespace)
 	}
 	if c == nil {
@@ -320,19 +309,4 @@ func (s *session) stopTimers() {
 		timer.Stop()
 	}
 	clear(s.staleTimers)
-}
-
-// lostBecause gives the reason why a connection ended.
-func lostBecause(spoke bool, err error) error {
-	if lost, is := errors.AsType[*lostError](err); is {
-		return lost
-	}
-	switch {
-	case spoke:
-		return &lostError{ReasonConnectionLost, err}
-	case status.Code(err) == codes.DeadlineExceeded:
-		return &lostError{ReasonNotAnswering, err}
-	default:
-		return &lostError{ReasonUnavailable, err}
-	}
 }

@@ -1,6 +1,9 @@
 package scheduler
 
 import (
+	"context"
+	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
@@ -166,8 +170,8 @@ func TestRelistRepairs(t *testing.T) {
 }
 
 // A scheduler that speaks and breaks for ever has its objects turn stale after the
-// timeout. Each is enqueued once for that, with low priority, and once when the
-// scheduler is well again.
+// timeout: each is reported once, and once more when the scheduler is well again, with
+// low priority.
 func TestFlappingScheduler(t *testing.T) {
 	for _, life := range []time.Duration{0, 200 * time.Millisecond, 1500 * time.Millisecond, 5 * time.Second} {
 		t.Run(life.String(), func(t *testing.T) {
@@ -179,8 +183,7 @@ func TestFlappingScheduler(t *testing.T) {
 				}
 				h.open()
 				h.settle(time.Minute)
-				h.requests.take(Model)
-				for range 100 {
+				for range 40 {
 					h.scheduler.Kill()
 					h.settle(time.Second)
 					if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
@@ -194,35 +197,267 @@ func TestFlappingScheduler(t *testing.T) {
 				}
 				h.scheduler.Kill()
 				h.settle(2 * time.Minute)
-				stale := map[string]int{}
-				for _, each := range h.requests.take(Model) {
-					if each.priority < 0 {
-						stale[each.name]++
-					}
-				}
+				h.requests.take(Model)
 				for _, name := range models {
-					if seen := h.sync(Model, &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: testNamespace, Name: name}}); !seen.Stale || seen.State != nil {
-						t.Errorf("observed %+v of %s", seen, name)
+					if reports := h.requests.reports(Model, name); !slices.Equal(reports, []string{"Ready", "Unknown"}) {
+						t.Errorf("%s was reported %q", name, reports)
 					}
 				}
 				if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
 					t.Fatal(err)
 				}
 				h.settle(3 * time.Minute)
-				recovered := map[string]int{}
 				for _, each := range h.requests.take(Model) {
-					recovered[each.name]++
 					if each.priority >= 0 {
 						t.Errorf("%s recovers with priority %d", each.name, each.priority)
 					}
 				}
-				t.Log(stale, recovered)
 				for _, name := range models {
-					if seen := h.sync(Model, &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: testNamespace, Name: name}}); !isReady(seen) || seen.Stale {
-						t.Errorf("observed %+v of %s", seen, name)
+					if reports := h.requests.reports(Model, name); !slices.Equal(reports, []string{"Ready", "Unknown", "Ready"}) {
+						t.Errorf("%s was reported %q", name, reports)
 					}
 				}
 			})
 		})
 	}
+}
+
+// A scheduler whose gRPC server takes pings for abuse when they come more often than
+// every 5 minutes, which is its default, ends the connection some times, and then the
+// pings are rare enough.
+func TestTooManyPings(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		h.open()
+		h.settle(24 * time.Hour)
+		if dials := h.network.dialled(); dials < 2 || dials > 5 {
+			t.Errorf("%d dials in a day, want a few", dials)
+		}
+		h.settle(time.Minute)
+		if conn := h.status(); !conn.Connected || !conn.Synced {
+			t.Errorf("status %+v", conn)
+		}
+	}, func(options *fakescheduler.Options) { options.KeepaliveMinTime = 5 * time.Minute })
+}
+
+// A session without a scheduler dials with a backoff up to a minute, and is connected
+// within 5 seconds of the moment when the scheduler's workload turns ready.
+func TestReconnect(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		h.scheduler.Kill()
+		h.open()
+		h.settle(10 * time.Minute)
+		before := h.network.dialled()
+		h.settle(time.Hour)
+		if dials := h.network.dialled() - before; dials < 30 || dials > 150 {
+			t.Errorf("%d dials in an hour", dials)
+		}
+		for range 10 {
+			if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			h.relay.Hurry(testNamespace)
+			h.settle(5 * time.Second)
+			if conn := h.status(); !conn.Connected || !conn.Synced {
+				t.Errorf("status %+v", conn)
+			}
+			h.settle(time.Minute)
+			h.scheduler.Kill()
+			h.settle(time.Hour)
+			if conn := h.status(); conn.Connected {
+				t.Errorf("status %+v", conn)
+			}
+		}
+	})
+}
+
+// A session that hangs in an attempt, as at the address of a pod that is gone, begins
+// another one at once when the scheduler's workload turns ready.
+func TestReconnectFromHangingDial(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		hang := true
+		dial := h.relay.dialContext
+		h.relay.dialContext = func(ctx context.Context, address string) (net.Conn, error) {
+			if hang {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return dial(ctx, address)
+		}
+		h.open()
+		h.settle(10 * time.Minute)
+		hang = false
+		h.relay.Hurry(testNamespace)
+		h.settle(5 * time.Second)
+		if conn := h.status(); !conn.Connected {
+			t.Errorf("status %+v", conn)
+		}
+	})
+}
+
+// A connection that is there on one side only is found by pings, when nothing else is
+// sent, and given up.
+func TestHalfOpenConnection(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		h.open()
+		h.settle(time.Hour)
+		h.network.set(func(n *memoryNetwork) { n.silent = true })
+		h.settle(pingAfter + pingTimeout + time.Second)
+		if conn := h.status(); conn.Connected {
+			t.Errorf("status %+v", conn)
+		}
+		h.settle(5 * time.Minute)
+		if conn := h.status(); conn.Reason != ReasonNotAnswering && conn.Reason != ReasonUnavailable {
+			t.Errorf("status %+v", conn)
+		}
+		h.network.set(func(n *memoryNetwork) { n.silent = false })
+		h.settle(2 * time.Minute)
+		if conn := h.status(); !conn.Connected || !conn.Synced {
+			t.Errorf("status %+v", conn)
+		}
+	})
+}
+
+// A scheduler that keeps its readiness gate closed after a restart does not serve what
+// it had: objects turn stale after the timeout. One that is deleted meanwhile is
+// unloaded nevertheless.
+func TestClosedGate(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		kept, deleted := h.model("kept"), h.model("deleted")
+		h.open()
+		h.settle(time.Minute)
+		h.scheduler.HoldGate()
+		if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		h.settle(30 * time.Second)
+		if seen := h.sync(Model, kept); !isReady(seen) {
+			t.Errorf("observed %+v half a minute after the restart", seen)
+		}
+		h.delete(Model, deleted)
+		h.settle(40 * time.Second)
+		if seen := h.sync(Model, kept); !seen.Stale {
+			t.Errorf("observed %+v", seen)
+		}
+		if conn := h.status(); !conn.Connected || conn.SyncReason != ReasonWaitingForScheduler {
+			t.Errorf("status %+v", conn)
+		}
+		if h.scheduler.Calls("UnloadModel") == 0 {
+			t.Error("the deleted Model is not unloaded")
+		}
+		h.scheduler.ReleaseGate()
+		if err := h.scheduler.OpenGate(); err != nil {
+			t.Fatal(err)
+		}
+		h.settle(time.Minute)
+		if seen := h.sync(Model, kept); !isReady(seen) || seen.Stale {
+			t.Errorf("observed %+v after the gate opened", seen)
+		}
+		if seen := h.sync(Model, deleted); !seen.Unloaded {
+			t.Errorf("observed %+v of the deleted Model", seen)
+		}
+	})
+}
+
+// Markers that come twice, in any order, or are not known, cost a listing each and
+// change nothing.
+func TestMarkers(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		model := h.model("iris")
+		h.open()
+		h.settle(time.Minute)
+		h.scheduler.ResetCounters()
+		for _, marker := range []pb.ControlPlaneResponse_Event{
+			pb.ControlPlaneResponse_SEND_PIPELINES, pb.ControlPlaneResponse_SEND_MODELS, pb.ControlPlaneResponse_SEND_SERVERS,
+			pb.ControlPlaneResponse_SEND_MODELS, 77, pb.ControlPlaneResponse_SEND_EXPERIMENTS,
+		} {
+			if err := h.scheduler.InjectControlPlane(marker); err != nil {
+				t.Fatal(err)
+			}
+			h.settle(time.Second)
+		}
+		if calls := h.scheduler.Calls("ModelStatus"); calls != 2 {
+			t.Errorf("%d listings of Models, want 2", calls)
+		}
+		if calls := h.scheduler.Calls("LoadModel") + h.scheduler.Calls("UnloadModel"); calls != 0 {
+			t.Errorf("%d calls about Models", calls)
+		}
+		if calls := h.scheduler.Calls("ServerNotify"); calls != 1 {
+			t.Errorf("%d notifications, want 1", calls)
+		}
+		if seen := h.sync(Model, model); !isReady(seen) {
+			t.Errorf("observed %+v", seen)
+		}
+	})
+}
+
+// At most 8 calls are made at a time, of each Model one, and a Server is announced in
+// spite of 500 loads that hang.
+func TestBacklog(t *testing.T) {
+	const count = 500
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		for _, name := range names("model", count) {
+			h.model(name)
+		}
+		release := h.scheduler.HangCalls("LoadModel")
+		h.open()
+		h.settle(5 * time.Second)
+		notified := h.scheduler.Calls("ServerNotify")
+		h.server("triton", 2)
+		h.settle(time.Second)
+		if h.scheduler.Calls("ServerNotify") == notified {
+			t.Error("the Server waits behind the Models")
+		}
+		release()
+		h.settle(time.Minute)
+		if most := h.scheduler.MostConcurrentCalls(); most > maxConcurrentCalls {
+			t.Errorf("%d calls at a time", most)
+		}
+		for key, calls := range h.scheduler.CallsBy() {
+			if key.Method == "LoadModel" && calls > 1 {
+				t.Errorf("%s was loaded %d times", key.Name, calls)
+			}
+		}
+		if calls := h.scheduler.Calls("LoadModel"); calls != count {
+			t.Errorf("%d loads, want %d", calls, count)
+		}
+	})
+}
+
+// One stream that the scheduler ends is opened again, and its kind alone is listed.
+func TestStreamEnds(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		model := h.model("iris")
+		h.open()
+		h.settle(time.Minute)
+		h.scheduler.ResetCounters()
+		// More than the client takes: its stream ends, and so do the next ones until the
+		// subscription succeeds.
+		huge := &pb.ModelStatusResponse{ModelName: strings.Repeat("x", receiveLimit+1)}
+		if err := h.scheduler.InjectModelStatus(huge); err != nil {
+			t.Fatal(err)
+		}
+		h.settle(5 * time.Second)
+		for method, want := range map[string]int{
+			"SubscribeModelStatus": 1, "ModelStatus": 1, "SubscribeControlPlane": 0, "SubscribePipelineStatus": 0, "PipelineStatus": 0, "ServerNotify": 0,
+		} {
+			if calls := h.scheduler.Calls(method); calls != want {
+				t.Errorf("%d calls of %s, want %d", calls, method, want)
+			}
+		}
+		if conn := h.status(); !conn.Connected || !conn.Synced {
+			t.Errorf("status %+v", conn)
+		}
+		h.delete(Model, model)
+		h.settle(time.Second)
+		if seen := h.sync(Model, model); !seen.Unloaded {
+			t.Errorf("observed %+v", seen)
+		}
+	})
 }

@@ -100,10 +100,9 @@ func (c *connection) resync(ctx context.Context, kind Kind) (time.Duration, erro
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.update(kind, func(sync *kindSync) {
-		sync.listError = err
-		sync.compared = sync.compared || err == nil && again == 0
-	})
+	if err != nil {
+		c.update(kind, func(sync *kindSync) { sync.listError = err })
+	}
 	if kind == Server {
 		for _, other := range kinds {
 			if sync := c.syncs[other.kind]; sync.requested && !sync.compared {
@@ -124,6 +123,13 @@ func (c *connection) compareKind(ctx context.Context, kind Kind) (time.Duration,
 	}
 	c.queue.addAfter(objectKey{kind: kind}, priorityResync, wait.Jitter(relistInterval, relistJitter))
 	return 0, nil
+}
+
+// setCompared says that a kind was compared, before any of its objects is looked at. A
+// kind that the scheduler has not asked for may be listed too, but stays closed. It is
+// called under the session's lock.
+func (c *connection) setCompared(kind Kind) {
+	c.update(kind, func(sync *kindSync) { sync.compared, sync.listError = sync.requested, nil })
 }
 
 // setStreamError says how the stream of a kind's events ended, or with nil that it
@@ -168,6 +174,19 @@ func (c *connection) update(kind Kind, change func(*kindSync)) {
 func (c *connection) inSync(kind Kind) bool {
 	sync := c.syncs[kind]
 	return sync.compared && sync.listError == nil && sync.streamError == nil
+}
+
+// priorityOf work on an object that was synced, under the session's lock. While its kind
+// is not compared, it is one of many.
+func (c *connection) priorityOf(kind Kind, deleted bool) priority {
+	switch {
+	case deleted:
+		return priorityDeletion
+	case c.syncs[kind].compared:
+		return priorityChange
+	default:
+		return priorityResync
+	}
 }
 
 // wakeNews wakes an object about which there is news, under the session's lock; with

@@ -1,21 +1,17 @@
 package scheduler
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
-	"google.golang.org/grpc/credentials"
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TLS says where the operator's certificates are. They are read for each
-// connection, so that new ones, of the authority too, need no restart.
+// TLS is where the operator's certificates are. All sessions share what was read of
+// them; it is at most 10 seconds old when a connection is made, so that new ones, of
+// the authority too, need no restart. If they cannot be read any more, those known
+// are used for as long as the operator's certificate is valid.
 type TLS struct {
 	// Key, Certificate and Authority are files, or with Secret its keys.
 	Key, Certificate, Authority string
@@ -72,65 +68,4 @@ func TLSFromEnvironment(getenv func(string) string, namespace string) (*TLS, err
 		missing = append(missing, errors.New("POD_NAMESPACE is not set: Secrets with certificates are looked up there"))
 	}
 	return t, errors.Join(missing...)
-}
-
-// credentials reads the certificates.
-func (t *TLS) credentials(ctx context.Context, secrets client.Reader) (credentials.TransportCredentials, error) {
-	own, err := t.source(ctx, secrets, t.Secret)
-	if err != nil {
-		return nil, err
-	}
-	key, err := own(t.Key)
-	if err != nil {
-		return nil, err
-	}
-	certificate, err := own(t.Certificate)
-	if err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(certificate, key)
-	if err != nil {
-		return nil, fmt.Errorf("certificate %s with key %s: %w", t.Certificate, t.Key, err)
-	}
-	authority, err := t.authority(ctx, secrets, own)
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(authority) {
-		return nil, errors.New("the authority that schedulers are checked by has no certificate in PEM")
-	}
-	return credentials.NewTLS(&tls.Config{
-		Certificates: []tls.Certificate{pair}, RootCAs: roots, MinVersion: tls.VersionTLS12,
-	}), nil
-}
-
-// authority is what the scheduler's certificate is checked by.
-func (t *TLS) authority(ctx context.Context, secrets client.Reader, own func(string) ([]byte, error)) ([]byte, error) {
-	if t.ServerAuthority == "" {
-		return own(t.Authority)
-	}
-	theirs, err := t.source(ctx, secrets, t.ServerSecret)
-	if err != nil {
-		return nil, err
-	}
-	return theirs(t.ServerAuthority)
-}
-
-// source reads from a Secret, by its name alone, or from files if it has none.
-func (t *TLS) source(ctx context.Context, secrets client.Reader, key client.ObjectKey) (func(name string) ([]byte, error), error) {
-	if key.Name == "" {
-		return os.ReadFile, nil
-	}
-	secret := &corev1.Secret{}
-	if err := secrets.Get(ctx, key, secret); err != nil {
-		return nil, fmt.Errorf("read the certificates: %w", err)
-	}
-	return func(name string) ([]byte, error) {
-		content, found := secret.Data[name]
-		if !found {
-			return nil, fmt.Errorf("Secret %s has no key %s", key, name) //nolint:staticcheck // a kind's name
-		}
-		return content, nil
-	}, nil
 }

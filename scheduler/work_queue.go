@@ -21,20 +21,12 @@ const (
 	priorityServer
 )
 
-// priorityOf an object that is being deleted, or is not.
-func priorityOf(deleted bool) priority {
-	if deleted {
-		return priorityDeletion
-	}
-	return priorityChange
-}
-
 const (
 	// maxConcurrentCalls of a session.
 	maxConcurrentCalls = 8
-	// maxConcurrentResyncs of those may be of the lowest priority, so that a backlog
-	// of calls that time out does not occupy all of them.
-	maxConcurrentResyncs = maxConcurrentCalls - 2
+	// maxConcurrentLoads of those may be for neither Servers nor deletions, so that a
+	// backlog of loads that time out does not occupy all of them.
+	maxConcurrentLoads = maxConcurrentCalls - 2
 )
 
 // workQueue runs the work on the objects of one connection: an object's never twice
@@ -51,9 +43,9 @@ type workQueue struct {
 	queued  map[objectKey]*work
 	running map[objectKey]*work
 	delayed map[objectKey]*delayedWork
-	// active goroutines, and how many of them do work of the lowest priority.
-	active, resyncs int
-	sequence        uint64
+	// active goroutines, and how many of them are for neither Servers nor deletions.
+	active, loads int
+	sequence      uint64
 }
 
 // work on one object.
@@ -66,6 +58,8 @@ type work struct {
 	again         bool
 	againPriority priority
 }
+
+func (w *work) isLoad() bool { return w.priority < priorityDeletion }
 
 type delayedWork struct {
 	timer *time.Timer
@@ -144,14 +138,14 @@ func (q *workQueue) start() {
 
 // next takes what is to be done next; nil if there is nothing that may run now.
 func (q *workQueue) next() *work {
-	if len(q.waiting) == 0 || q.waiting[0].priority == priorityResync && q.resyncs >= maxConcurrentResyncs {
+	if len(q.waiting) == 0 || q.waiting[0].isLoad() && q.loads >= maxConcurrentLoads {
 		return nil
 	}
 	item := heap.Pop(&q.waiting).(*work)
 	delete(q.queued, item.key)
 	q.running[item.key] = item
-	if item.priority == priorityResync {
-		q.resyncs++
+	if item.isLoad() {
+		q.loads++
 	}
 	return item
 }
@@ -168,8 +162,8 @@ func (q *workQueue) done(item *work) *work {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.running, item.key)
-	if item.priority == priorityResync {
-		q.resyncs--
+	if item.isLoad() {
+		q.loads--
 	}
 	if item.again && !q.closed {
 		q.push(item.key, item.againPriority)
@@ -178,7 +172,7 @@ func (q *workQueue) done(item *work) *work {
 	if next == nil {
 		q.active--
 	}
-	// The end of one of the lowest priority may let another of those run.
+	// The end of a load may let another one run.
 	q.start()
 	return next
 }

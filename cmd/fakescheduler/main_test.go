@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -113,27 +112,14 @@ func TestUsage(t *testing.T) {
 		status    int
 		says      string
 	}{
-		{"--help", exitStopped, "-ready-timeout"},
-		{"--agents=some", exitUsage, "must be automatic or none"},
+		{"--help", exitStopped, "-agent-load-delay"},
 		{"more", exitUsage, `unknown argument "more"`},
 		{"--worker-delay=long", exitUsage, "worker-delay"},
-		{"--tls-cert=a", exitUsage, "--tls-key"},
-		{"--tls-cert=a --tls-key=b", exitUsage, "load the certificate"},
 		{"--listen=256.0.0.1:0", exitFailed, "listen on"},
 	} {
 		log := &strings.Builder{}
 		if status := run(t.Context(), strings.Fields(row.arguments), log); status != row.status || !strings.Contains(log.String(), row.says) {
 			t.Errorf("%s: status %d, said %q", row.arguments, status, log)
 		}
-	}
-}
-
-func TestFlags(t *testing.T) {
-	o, err := parse([]string{"--model-gateways=0", "--agents=none", "--worker-delay=2s", "--pipeline-gateways=3"}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if o.ModelGateways >= 0 || o.PipelineGateways != 3 || o.Delays.DataflowEngine != 2*time.Second || o.OnCall != nil {
-		t.Errorf("options %+v", o)
 	}
 }

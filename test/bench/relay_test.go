@@ -22,6 +22,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/test/controlplane"
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
+	"github.com/seldon-operator/seldon-operator/test/framework/faultproxy"
 	"github.com/seldon-operator/seldon-operator/test/process"
 )
 
@@ -256,8 +257,9 @@ func BenchmarkIsolation(b *testing.B) {
 		healthy := probe("healthy")
 
 		dead := team(namespaces)
-		hole, err := fakescheduler.NewBlackHole(b.Context(), "unix:"+filepath.Join(bench.folder, dead))
+		hole, err := faultproxy.Listen(b.Context(), "unix:"+filepath.Join(bench.folder, dead), "unix:"+filepath.Join(bench.folder, team(0)))
 		check(b, err)
+		hole.Freeze()
 		bench.runtime(dead)
 		bench.create(dead, waiting)
 		time.Sleep(5 * time.Second)

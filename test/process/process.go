@@ -71,6 +71,14 @@ func (p *Process) Pid() int {
 	return p.command.Process.Pid
 }
 
+// Signal sends it a signal that it survives, such as SIGSTOP. Errors: it does not run.
+func (p *Process) Signal(signal os.Signal) error {
+	if p.command == nil {
+		return os.ErrProcessDone
+	}
+	return p.command.Process.Signal(signal)
+}
+
 // Kill kills it, and waits until it is gone.
 func (p *Process) Kill() *os.ProcessState { return p.end(os.Kill) }
 

@@ -1,28 +1,25 @@
-// Package fakescheduler is a stand-in for the scheduler of one namespace and for
-// what works behind it: agents of model servers, model gateways, pipeline
-// gateways and dataflow engines. It serves the whole Scheduler service over a
-// real socket and behaves as the real one does towards its clients, down to
-// what it ignores silently and what it repeats.
+// Package fakescheduler is a fake of the scheduler of one namespace, and of what
+// works for it: agents of model servers, gateways and dataflow engines. It serves
+// the RPCs that the operator uses on a socket or an in-memory listener, and behaves
+// towards its clients as the real scheduler does; the package conformance compares
+// both.
 //
-// In: RPCs, and what a test orders through the methods of [Scheduler]: agents
-// that come and go, failures, faults on the wire, events made up. Out: answers,
-// events to subscribers, counters of what was received, and the state as values.
+// Tests control it through the methods of [Scheduler]: agents that connect and
+// disconnect, failures, faults of RPCs, events of their own. They observe counts of
+// calls, and the state as values.
 //
-// How it is built: the states of gate, models, pipelines, experiments and servers
-// are plain data with transitions on them (gate.go, model.go, schedule.go,
-// duty.go, pipeline.go, experiment.go, server.go), which know no gRPC. One mutex
-// guards all of it. What the real scheduler does in the background is a task in a
-// queue ([loop]), run one after another by one goroutine under that mutex. An
-// event says only which item changed: its status is read when the event is
-// handled, so quick transitions may collapse into repeats. Each subscriber has a
-// queue without bound, which the goroutine of its stream drains: one that reads
-// slowly holds nobody up.
+// States of models, pipelines, experiments and servers are plain data with
+// transitions, which do not know gRPC. One mutex guards all of them. What the real
+// scheduler does in the background is a task of the [eventLoop]. An event says only
+// which object changed, and its status is read when the event is handled, so that
+// quick transitions may collapse into repeated messages. Each subscriber has a queue
+// without bound: a slow one delays no other.
 //
-// What always holds: the events of one item come in the order of its states;
-// messages are never changed once they are stored or queued; when Stop or Kill
-// returns, no goroutine and no timer is left.
+// The events of an object are in the order of its states. Messages are never changed
+// once they are stored or queued. When Stop or Kill returns, no goroutine is left. It
+// runs in a bubble of testing/synctest if it listens in memory.
 //
-// Left out: Envoy and Kafka (only the time they take), draining of agents, the
-// explainer's own capability check, packing of servers, the sharding of models and
-// pipelines over gateways (one owns all), the health service.
+// Not part of it: Envoy and Kafka (only the time that they take), gateways and
+// dataflow engines as clients, memory and capabilities of servers, draining, the
+// packing of servers, the health service.
 package fakescheduler

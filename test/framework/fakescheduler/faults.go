@@ -14,43 +14,53 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// faults are what is to go wrong with RPCs, by method. They outlive restarts.
+// faults is what is to fail in RPCs, by method.
 type faults struct {
-	mu     sync.Mutex
-	before map[string]*failing
-	after  map[string]*failing
-	delays map[string]time.Duration
-	hangs  map[string]chan struct{}
+	mu sync.Mutex
+	// before and after are the errors of the next calls, instead of their effect and
+	// after it.
+	before, after map[string]*errorOfCalls
+	delays        map[string]time.Duration
+	hangs         map[string]chan struct{}
 }
 
-// failing is an error for the next calls; negative is all of them.
-type failing struct {
+// errorOfCalls is an error of the next calls; negative is all of them.
+type errorOfCalls struct {
 	times int
 	code  codes.Code
 }
 
 func newFaults() *faults {
 	return &faults{
-		before: map[string]*failing{},
-		after:  map[string]*failing{},
-		delays: map[string]time.Duration{},
-		hangs:  map[string]chan struct{}{},
+		before: map[string]*errorOfCalls{}, after: map[string]*errorOfCalls{},
+		delays: map[string]time.Duration{}, hangs: map[string]chan struct{}{},
 	}
 }
 
-// methodOf is the name of an RPC without its service.
+// methodOf returns an RPC's name without its service.
 func methodOf(fullMethod string) string { return path.Base(fullMethod) }
 
-// mustKnow panics on a method that does not exist: a fault on it would be none.
-func mustKnow(method string) {
-	if slices.Contains(Methods(), method) {
-		return
+// Methods returns the names of the service's RPCs.
+func Methods() []string {
+	var names []string
+	for _, m := range pb.Scheduler_ServiceDesc.Methods {
+		names = append(names, m.MethodName)
 	}
-	panic(fmt.Sprintf("fakescheduler: the scheduler has no RPC %q", method))
+	for _, s := range pb.Scheduler_ServiceDesc.Streams {
+		names = append(names, s.StreamName)
+	}
+	return names
 }
 
-// take is the error of the next call, if it is to fail.
-func (f *faults) take(from map[string]*failing, method string) error {
+// mustExist panics if there is no such method: a fault of it would never occur.
+func mustExist(method string) {
+	if !slices.Contains(Methods(), method) {
+		panic(fmt.Sprintf("fakescheduler: the scheduler has no RPC %q", method))
+	}
+}
+
+// next returns the error of the next call, nil if it is not to fail.
+func (f *faults) next(from map[string]*errorOfCalls, method string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	next := from[method]
@@ -60,77 +70,80 @@ func (f *faults) take(from map[string]*failing, method string) error {
 	if next.times--; next.times == 0 {
 		delete(from, method)
 	}
-	return status.Errorf(next.code, "%s is made to fail", method)
+	return status.Errorf(next.code, "%s fails on request", method)
 }
 
-func (f *faults) set(in map[string]*failing, method string, times int, code codes.Code) {
-	mustKnow(method)
+func (f *faults) set(in map[string]*errorOfCalls, method string, times int, code codes.Code) {
+	mustExist(method)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(in, method)
 	if times != 0 {
-		in[method] = &failing{times: times, code: code}
+		in[method] = &errorOfCalls{times, code}
 	}
 }
 
-// obstruct hangs, delays and fails a call before it has any effect.
-func (f *faults) obstruct(ctx context.Context, ending <-chan struct{}, method string, delay time.Duration) error {
+// apply hangs, delays and fails a call before it has any effect.
+func (f *faults) apply(ctx context.Context, method string) error {
 	f.mu.Lock()
 	hang := f.hangs[method]
-	delay += f.delays[method]
 	f.mu.Unlock()
 	if hang != nil {
-		if err := pause(ctx, ending, hang); err != nil {
-			return err
+		select {
+		case <-hang:
+		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
 		}
 	}
-	if delay > 0 {
-		timer := time.NewTimer(delay)
-		defer timer.Stop()
-		if err := pause(ctx, ending, timer.C); err != nil {
-			return err
-		}
+	if err := f.delay(ctx, method); err != nil {
+		return err
 	}
-	return f.take(f.before, method)
+	return f.next(f.before, method)
 }
 
-// pause waits for an event, unless the call or the run ends before.
-func pause[T any](ctx context.Context, ending <-chan struct{}, event <-chan T) error {
+func (f *faults) delay(ctx context.Context, method string) error {
+	f.mu.Lock()
+	delay := f.delays[method]
+	f.mu.Unlock()
+	if delay == 0 {
+		return nil
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
 	select {
-	case <-event:
+	case <-timer.C:
 		return nil
 	case <-ctx.Done():
 		return status.FromContextError(ctx.Err()).Err()
-	case <-ending:
-		return status.Error(codes.Unavailable, "the scheduler is stopping")
 	}
 }
 
-// FailCalls makes the next calls of a method fail with a code, without effect. A
-// negative number is all of them, 0 ends it. The method is the RPC's name, such as
-// "LoadModel"; an unknown one panics, here and in the methods below.
+// FailCalls fails the next calls of a method with a code, without effect. A negative
+// number fails all of them, 0 ends it. The method is the RPC's name, such as
+// "LoadModel"; this and the methods below panic if there is no such method.
 func (s *Scheduler) FailCalls(method string, times int, code codes.Code) {
 	s.faults.set(s.faults.before, method, times, code)
 }
 
-// LoseAnswers lets the next unary calls of a method have their effect and then
-// fail with a code, as if the answer had got lost.
+// LoseAnswers fails the next unary calls of a method with a code after they had
+// their effect, as if the answer had been lost.
 func (s *Scheduler) LoseAnswers(method string, times int, code codes.Code) {
 	s.faults.set(s.faults.after, method, times, code)
 }
 
-// DelayCalls delays every call of a method before its effect; 0 ends it.
+// DelayCalls delays every call of a method before its effect, and every message of
+// its streams; 0 ends it.
 func (s *Scheduler) DelayCalls(method string, delay time.Duration) {
-	mustKnow(method)
+	mustExist(method)
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
 	s.faults.delays[method] = delay
 }
 
-// HangCalls makes calls of a method hang before their effect until release is
+// HangCalls makes the calls of a method hang before their effect until release is
 // called, their context ends or the scheduler stops. Release may be called again.
 func (s *Scheduler) HangCalls(method string) (release func()) {
-	mustKnow(method)
+	mustExist(method)
 	hang := make(chan struct{})
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
@@ -145,65 +158,89 @@ func (s *Scheduler) HangCalls(method string) (release func()) {
 	})
 }
 
-// EndStreams ends all streams that are open, with EOF.
-func (s *Scheduler) EndStreams() {
-	if r := s.current(); r != nil {
-		r.endStreams()
+// EndStreams ends the open streams of these methods, of all without one, with EOF.
+func (s *Scheduler) EndStreams(methods ...string) {
+	for _, method := range methods {
+		mustExist(method)
+	}
+	s.calls.mu.Lock()
+	defer s.calls.mu.Unlock()
+	for o := range s.calls.streams {
+		if len(methods) == 0 || slices.Contains(methods, o.method) {
+			o.end()
+		}
 	}
 }
 
-// RefuseConnections closes the next connections as soon as they are accepted. For
-// connections that the system refuses, see Kill.
-func (s *Scheduler) RefuseConnections(times int) {
-	s.traffic.mu.Lock()
-	defer s.traffic.mu.Unlock()
-	s.traffic.refuse = times
-}
-
-// Freeze makes every connection half-open: it stays, new ones are accepted, and
-// nothing is read or written any more, until Thaw.
-func (s *Scheduler) Freeze() { s.traffic.freeze() }
-
-// Thaw ends Freeze; what was held back goes on.
-func (s *Scheduler) Thaw() { s.traffic.thaw() }
-
-// FailModel makes agents fail to load a model so many times; negative is always, 0
-// ends it.
+// FailModel makes agents fail the next loads of a model. A negative number fails all
+// of them, 0 ends it, as in the methods below.
 func (s *Scheduler) FailModel(name string, times int) { s.fail(failLoad, name, times) }
 
-// FailModelUnload makes agents fail to unload a model.
+// FailModelUnload makes agents fail the next unloads of a model.
 func (s *Scheduler) FailModelUnload(name string, times int) { s.fail(failUnload, name, times) }
 
-// FailModelGateway makes model gateways fail at a model, creating or deleting.
-func (s *Scheduler) FailModelGateway(name string, times int) {
-	s.fail(string(modelGateways), name, times)
-}
-
-// FailPipelineGateway makes pipeline gateways fail at a pipeline.
+// FailPipelineGateway makes the pipeline gateway fail to create or delete a pipeline.
+// It tries again after a minute.
 func (s *Scheduler) FailPipelineGateway(name string, times int) {
-	s.fail(string(pipelineGateways), name, times)
+	s.fail(failPipelineGateway, name, times)
 }
 
-// FailDataflowEngine makes dataflow engines fail at a pipeline.
-func (s *Scheduler) FailDataflowEngine(name string, times int) {
-	s.fail(string(dataflowEngines), name, times)
-}
-
-func (s *Scheduler) fail(what, item string, times int) {
+func (s *Scheduler) fail(operation, name string, times int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fleet.failures[failure{what, item}] = times
+	s.actors.failures[failure{operation, name}] = times
 }
 
-// Methods are the names of the service's RPCs, sorted.
-func Methods() []string {
-	var names []string
-	for _, m := range pb.Scheduler_ServiceDesc.Methods {
-		names = append(names, m.MethodName)
+// The Inject methods send a message to all subscribers of its kind: with fields that
+// are missing, values that do not exist, other namespaces, old generations, repeats.
+// The message must not be changed any more. Errors: the scheduler is down.
+
+// InjectModelStatus sends a message to the subscribers of models.
+func (s *Scheduler) InjectModelStatus(message *pb.ModelStatusResponse) error {
+	return s.withState(func(s *state) { s.modelEvents.send(message) })
+}
+
+// InjectPipelineStatus sends a message to the subscribers of pipelines.
+func (s *Scheduler) InjectPipelineStatus(message *pb.PipelineStatusResponse) error {
+	return s.withState(func(s *state) { s.pipelineEvents.send(message) })
+}
+
+// InjectExperimentStatus sends a message to the subscribers of experiments.
+func (s *Scheduler) InjectExperimentStatus(message *pb.ExperimentStatusResponse) error {
+	return s.withState(func(s *state) { s.experimentEvents.send(message) })
+}
+
+// InjectServerStatus sends a message to the subscribers of servers.
+func (s *Scheduler) InjectServerStatus(message *pb.ServerStatusResponse) error {
+	return s.withState(func(s *state) { s.serverEvents.send(message) })
+}
+
+// InjectControlPlane sends a marker to the control plane's streams that are past the
+// gate.
+func (s *Scheduler) InjectControlPlane(event pb.ControlPlaneResponse_Event) error {
+	return s.withState(func(s *state) { s.markers.send(&pb.ControlPlaneResponse{Event: event}) })
+}
+
+// RequestScaling sends a scaling request for a server, with the metadata that it was
+// notified with, or without any if it is unknown. Any number is sent, also -1. Errors:
+// the scheduler is down.
+func (s *Scheduler) RequestScaling(server string, replicas int32) error {
+	return s.withState(func(s *state) { s.requestScaling(s.known(server), replicas) })
+}
+
+// RequestScalingAt does so with another generation.
+func (s *Scheduler) RequestScalingAt(server string, replicas int32, generation int64) error {
+	return s.withState(func(s *state) {
+		at := *s.known(server)
+		at.meta = &pb.KubernetesMeta{Namespace: at.meta.GetNamespace(), Generation: generation}
+		s.requestScaling(&at, replicas)
+	})
+}
+
+// known returns a server, without metadata if it is unknown.
+func (s *state) known(name string) *server {
+	if srv := s.servers[name]; srv != nil {
+		return srv
 	}
-	for _, s := range pb.Scheduler_ServiceDesc.Streams {
-		names = append(names, s.StreamName)
-	}
-	slices.Sort(names)
-	return names
+	return &server{name: name}
 }

@@ -1,7 +1,7 @@
 package fakescheduler
 
 import (
-	"maps"
+	"cmp"
 	"regexp"
 	"slices"
 	"time"
@@ -13,17 +13,17 @@ import (
 )
 
 // model is all versions of a model, oldest first, at least one. Deleted ones stay
-// until the run ends or the name is loaded again.
+// until the instance stops or the name is loaded again.
 //
 //	load, unknown or deleted and inactive ► version max(1, generation)
-//	load, deleted and not yet inactive ───► refused
-//	load, modelSpec differs ──────────────► one version more
+//	load, deleted and not yet inactive ───► rejected
+//	load, modelSpec differs ──────────────► another version
 //	load, only deployment or meta differ ─► the latest version, changed in place
-//	load, nothing differs ────────────────► nothing; it is scheduled all the same
-//	unload ───────────────────────────────► deleted; every version on its way down
+//	load, nothing differs ────────────────► no change, but it is scheduled
+//	unload ───────────────────────────────► deleted; every version is unloaded
 //
-// The state of a version follows from those of its replicas (see derive), but for
-// ScheduleFailed, which scheduling sets.
+// The state of a version follows from those of its replicas (see derive), except for
+// those that scheduling sets: ScheduleFailed, and ModelCreate with no replica desired.
 type model struct {
 	name     string
 	versions []*modelVersion
@@ -42,15 +42,15 @@ type modelVersion struct {
 	available   uint32
 	unavailable uint32
 	since       time.Time
-	// gateway is the model gateways' part.
-	gateway duty
+	// gateway is the model gateways' part. Only that of the latest version counts.
+	gateway workerTask
 }
 
 type modelReplica struct {
 	state  pb.ModelReplicaStatus_ModelReplicaState
 	reason string
 	since  time.Time
-	// routing is whether Envoy is at it.
+	// routing is whether Envoy is about to change it.
 	routing bool
 }
 
@@ -59,22 +59,35 @@ var validName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 
 func (m *model) latest() *modelVersion { return m.versions[len(m.versions)-1] }
 
-func (m *model) version(number uint32) *modelVersion {
-	for _, v := range m.versions {
-		if v.number == number {
-			return v
-		}
+// addVersion adds a version, unless there is one of that number.
+func (m *model) addVersion(number uint32, defn *pb.Model) *modelVersion {
+	at, known := slices.BinarySearchFunc(m.versions, number, func(v *modelVersion, number uint32) int {
+		return cmp.Compare(v.number, number)
+	})
+	if !known {
+		v := &modelVersion{number: number, defn: defn, replicas: map[int]*modelReplica{}, since: time.Now()}
+		m.versions = slices.Insert(m.versions, at, v)
 	}
-	return nil
+	return m.versions[at]
 }
 
-// inactive is whether no replica of any version is alive.
+// inactive is whether no replica of any version holds a place on a server.
 func (m *model) inactive() bool {
-	return !slices.ContainsFunc(m.versions, (*modelVersion).live)
+	return !slices.ContainsFunc(m.versions, func(v *modelVersion) bool { return v.count(alive) > 0 })
 }
 
-func newModelVersion(number uint32, defn *pb.Model) *modelVersion {
-	return &modelVersion{number: number, defn: defn, replicas: map[int]*modelReplica{}, since: time.Now()}
+// lacksReplicas is whether it is scheduled again when a replica connects or
+// disconnects.
+func (m *model) lacksReplicas() bool {
+	v := m.latest()
+	switch v.state {
+	case pb.ModelStatus_ModelFailed, pb.ModelStatus_ScheduleFailed:
+		return !m.deleted
+	case pb.ModelStatus_ModelAvailable, pb.ModelStatus_ModelProgressing:
+		return !m.deleted && int(v.available) < v.desired()
+	default:
+		return false
+	}
 }
 
 // alive is whether a replica holds a place on a server.
@@ -93,7 +106,12 @@ func serving(state pb.ModelReplicaStatus_ModelReplicaState) bool {
 	return state == pb.ModelReplicaStatus_Loaded || state == pb.ModelReplicaStatus_Available
 }
 
-// staying is whether a replica is or is coming up, and not on its way down.
+// loaded is whether a server counts a replica as loaded.
+func loaded(state pb.ModelReplicaStatus_ModelReplicaState) bool {
+	return serving(state) || state == pb.ModelReplicaStatus_LoadedUnavailable
+}
+
+// staying is whether a replica is loaded or being loaded.
 func staying(state pb.ModelReplicaStatus_ModelReplicaState) bool {
 	switch state {
 	case pb.ModelReplicaStatus_LoadRequested, pb.ModelReplicaStatus_Loading, pb.ModelReplicaStatus_Loaded,
@@ -115,17 +133,11 @@ func (v *modelVersion) count(is func(pb.ModelReplicaStatus_ModelReplicaState) bo
 	return n
 }
 
-func (v *modelVersion) live() bool   { return v.count(alive) > 0 }
 func (v *modelVersion) desired() int { return int(v.defn.GetDeploymentSpec().GetReplicas()) }
 func (v *modelVersion) atLeast() int { return int(v.defn.GetDeploymentSpec().GetMinReplicas()) }
 
-// set changes the state of a replica.
-func (v *modelVersion) set(index int, state pb.ModelReplicaStatus_ModelReplicaState, reason string) {
-	v.replicas[index] = &modelReplica{state: state, reason: reason, since: time.Now()}
-}
-
-// derive is the state of a version from those of its replicas. ended is for a
-// deleted model or an older version; before is whether an older version is available.
+// derive sets the state of a version from those of its replicas. ended is for a
+// deleted model or an older version; before is whether an older version serves.
 func (v *modelVersion) derive(ended, before bool) {
 	counts := map[pb.ModelReplicaStatus_ModelReplicaState]int{}
 	var failed *modelReplica
@@ -141,7 +153,7 @@ func (v *modelVersion) derive(ended, before bool) {
 	switch {
 	case ended && counts[pb.ModelReplicaStatus_UnloadFailed] > 0:
 		state = pb.ModelStatus_ModelTerminateFailed
-	case ended && v.live():
+	case ended && v.count(alive) > 0:
 		state = pb.ModelStatus_ModelTerminating
 	case ended:
 		state = pb.ModelStatus_ModelTerminated
@@ -178,6 +190,10 @@ func (m *model) derive(v *modelVersion) {
 func (m *model) message(versions ...*modelVersion) *pb.ModelStatusResponse {
 	message := &pb.ModelStatusResponse{ModelName: m.name, Deleted: m.deleted}
 	for _, v := range versions {
+		gateway := v.gateway
+		if v != m.latest() {
+			gateway = workerTask{phase: phaseTerminated}
+		}
 		replicas := make(map[int32]*pb.ModelReplicaStatus, len(v.replicas))
 		for index, r := range v.replicas {
 			replicas[int32(index)] = &pb.ModelReplicaStatus{
@@ -193,7 +209,7 @@ func (m *model) message(versions ...*modelVersion) *pb.ModelStatusResponse {
 				State: v.state, Reason: v.reason,
 				AvailableReplicas: v.available, UnavailableReplicas: v.unavailable,
 				LastChangeTimestamp: timestamppb.New(v.since),
-				ModelGwState:        v.gateway.phase.modelState(), ModelGwReason: v.gateway.reason,
+				ModelGwState:        gateway.phase.modelState(), ModelGwReason: gateway.reason,
 			},
 			ModelDefn: v.defn,
 		})
@@ -202,38 +218,26 @@ func (m *model) message(versions ...*modelVersion) *pb.ModelStatusResponse {
 }
 
 // loadModel stores a model; it is scheduled later.
-func (w *world) loadModel(defn *pb.Model) error {
+func (s *state) loadModel(defn *pb.Model) error {
 	name := defn.GetMeta().GetName()
 	if !validName.MatchString(name) {
-		return refuse("model name %q is invalid", name)
+		return failedPrecondition("model name %q is invalid", name)
 	}
-	m := w.models[name]
+	m := s.models[name]
 	switch {
 	case m == nil || m.deleted && m.inactive():
-		number := uint32(max(1, defn.GetMeta().GetKubernetesMeta().GetGeneration()))
-		w.models[name] = &model{name: name, versions: []*modelVersion{newModelVersion(number, defn)}}
+		m = &model{name: name}
+		m.addVersion(uint32(max(1, defn.GetMeta().GetKubernetesMeta().GetGeneration())), defn)
+		s.models[name] = m
 	case m.deleted:
-		return refuse("model %s is still being unloaded", name)
-	case !sameSpec(m.latest().defn.GetModelSpec(), defn.GetModelSpec()):
-		m.versions = append(m.versions, newModelVersion(m.latest().number+1, defn))
+		return failedPrecondition("model %s is still being unloaded", name)
+	case !proto.Equal(m.latest().defn.GetModelSpec(), defn.GetModelSpec()):
+		m.addVersion(m.latest().number+1, defn)
 	default:
 		m.latest().amend(defn)
 	}
-	w.scheduleLater(name)
+	s.scheduleLater(name)
 	return nil
-}
-
-// sameSpec compares but for what agents add.
-func sameSpec(a, b *pb.ModelSpec) bool {
-	if a.GetModelRuntimeInfo() == nil && b.GetModelRuntimeInfo() == nil {
-		return proto.Equal(a, b)
-	}
-	plain := func(spec *pb.ModelSpec) *pb.ModelSpec {
-		spec = proto.CloneOf(spec)
-		spec.ModelRuntimeInfo = nil
-		return spec
-	}
-	return proto.Equal(plain(a), plain(b))
 }
 
 // amend takes over what may change within a version.
@@ -259,11 +263,11 @@ func withMeta(defn *pb.Model, meta *pb.KubernetesMeta) *pb.Model {
 	return defn
 }
 
-// unloadModel marks a model as deleted; it is taken down later.
-func (w *world) unloadModel(name string, meta *pb.KubernetesMeta) error {
-	m := w.models[name]
+// unloadModel marks a model as deleted; it is unloaded later.
+func (s *state) unloadModel(name string, meta *pb.KubernetesMeta) error {
+	m := s.models[name]
 	if m == nil {
-		return refuse("model %s is unknown", name)
+		return failedPrecondition("model %s is unknown", name)
 	}
 	m.deleted = true
 	latest := m.latest()
@@ -274,97 +278,28 @@ func (w *world) unloadModel(name string, meta *pb.KubernetesMeta) error {
 	for _, v := range m.versions {
 		m.derive(v)
 	}
-	w.scheduleLater(name)
+	s.scheduleLater(name)
 	return nil
 }
 
-// modelEvent has an event of a version handled later, as the version is then.
-func (w *world) modelEvent(m *model, v *modelVersion) {
-	w.loop.post(func() { w.handleModel(m, v) })
+// modelEvent handles an event of a version later, with the status that it has then.
+func (s *state) modelEvent(m *model, v *modelVersion) {
+	s.loop.post(func() { s.handleModel(m, v) })
 }
 
-// handleModel tells everyone about a version of a model.
-func (w *world) handleModel(m *model, v *modelVersion) {
-	if w.models[m.name] != m {
+// handleModel publishes the status of a version, and begins what follows from it.
+func (s *state) handleModel(m *model, v *modelVersion) {
+	if s.models[m.name] != m {
 		return
 	}
-	w.serverChanged(v.server)
+	s.serverChanged(v.server)
 	if v == m.latest() {
-		w.modelEvents.publish(func() *pb.ModelStatusResponse { return m.message(v) })
-		w.driveModel(m, v)
+		s.modelEvents.publish(func() *pb.ModelStatusResponse { return m.message(v) })
+		s.advance(&v.gateway, failure{}, func() { s.modelEvent(m, v) })
 	}
 	if m.latest().state == pb.ModelStatus_ModelAvailable {
-		w.retire(m)
+		s.unloadOlder(m)
 	}
-	w.advance(m, v)
-	w.told(itemKey{pb.ResourceType_MODEL, m.name})
-}
-
-// driveModel asks a model gateway for what the latest version needs.
-func (w *world) driveModel(m *model, v *modelVersion) {
-	c := w.crews[modelGateways]
-	op, changed := v.gateway.handle(c.present(), modelGateways.none())
-	if changed {
-		w.modelEvent(m, v)
-	}
-	w.askModelGateway(m, v, op)
-}
-
-func (w *world) askModelGateway(m *model, v *modelVersion, op operation) {
-	if op == operationNone {
-		return
-	}
-	tick := w.nextTick()
-	v.gateway.tick = tick
-	w.assign(w.crews[modelGateways], task{
-		item: m.name,
-		send: func(to any) {
-			message := m.message(v)
-			message.Timestamp = tick
-			message.KeepTopics = !v.defn.GetDataflowSpec().GetCleanTopicsOnDelete()
-			message.Operation = pb.ModelStatusResponse_ModelCreate
-			if op == operationDelete {
-				message.Operation = pb.ModelStatusResponse_ModelDelete
-			}
-			push(to, message)
-		},
-	}, func(ok bool) { w.modelAnswer(m, v, tick, ok, "refused by the gateway") })
-}
-
-// modelAnswer is a gateway's.
-func (w *world) modelAnswer(m *model, v *modelVersion, tick uint64, ok bool, why string) {
-	if v.gateway.answer(tick, ok, why) {
-		w.modelEvent(m, v)
-	}
-}
-
-// rebalanceModels shares models out anew when gateways come or go.
-func (w *world) rebalanceModels() {
-	present := w.crews[modelGateways].present()
-	w.driveModels(func(d *duty) (operation, bool) { return d.rebalance(present, modelGateways.none()) })
-}
-
-// retryModels tries again what gateways failed to create. What they failed to
-// delete is never tried again.
-func (w *world) retryModels() {
-	present := w.crews[modelGateways].present()
-	w.driveModels(func(d *duty) (operation, bool) {
-		if d.ending() {
-			return operationNone, false
-		}
-		return d.retry(present)
-	})
-}
-
-// driveModels applies a transition to the gateways' part of all models.
-func (w *world) driveModels(change func(*duty) (operation, bool)) {
-	for _, name := range slices.Sorted(maps.Keys(w.models)) {
-		m := w.models[name]
-		v := m.latest()
-		op, changed := change(&v.gateway)
-		if changed {
-			w.modelEvent(m, v)
-		}
-		w.askModelGateway(m, v, op)
-	}
+	s.advanceReplicas(m, v)
+	s.changed(pb.ResourceType_MODEL, m.name)
 }

@@ -6,139 +6,102 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
 )
 
-// AgentMode says who makes agents connect.
+// AgentMode selects how agents connect.
 type AgentMode int
 
 const (
-	// AgentsAutomatic makes a ServerNotify act like a workload: as many agents of
-	// the server connect as it expects, up to 1000, and superfluous ones disconnect.
+	// AgentsAutomatic connects as many agents of a server as a ServerNotify expects,
+	// at most 1000, and disconnects those that are too many, as a workload would.
+	// Expecting 0 disconnects none: a Server can be deleted while its pods stay.
 	AgentsAutomatic AgentMode = iota
 	// AgentsManual leaves it to ConnectAgent and DisconnectAgent.
 	AgentsManual
 )
 
-// None is zero gateways or engines in Options, where 0 stands for the default.
-const None = -1
-
-// Options say how a scheduler behaves. The zero value is useful: it listens on a
-// free port of 127.0.0.1 and answers at once.
+// Options configure a scheduler. With the zero value it listens on a free port of
+// 127.0.0.1 and does everything at once.
 type Options struct {
-	// Address is host:port or unix:/path. Port 0 is any free one, which then stays
-	// the same over restarts. Default: 127.0.0.1:0.
+	// Address is host:port or unix:PATH. Port 0 is a free port, which stays the same
+	// over restarts. Default: 127.0.0.1:0.
 	Address string
 	// Listen, if set, opens the listener at each start in place of one at Address.
 	Listen func() (net.Listener, error)
+	// KeepaliveMinTime is the shortest interval of clients' pings; with a shorter one a
+	// connection ends with too_many_pings. Default: 1 minute, as the real scheduler's;
+	// grpc-go's own default is 5.
+	KeepaliveMinTime time.Duration
 	// TLS makes it a TLS listener. Default: plaintext.
 	TLS *tls.Config
-
-	// ReadyTimeout opens the gate when nothing else did. Default: 5 minutes.
+	// ReadyTimeout is how long after a start the gate opens in any case. Default: 5
+	// minutes.
 	ReadyTimeout time.Duration
-	// HoldGate keeps the gate closed, whatever happens, until ReleaseGate or OpenGate.
-	HoldGate bool
-
-	// Agents says who makes agents connect. Default: automatic.
+	// Agents selects how agents connect. Default: AgentsAutomatic.
 	Agents AgentMode
-	// AgentCapabilities are those of automatic agents. Nil: any requirement is met.
-	AgentCapabilities []string
-	// AgentMemory is that of automatic agents, in bytes. 0: without bound.
-	AgentMemory uint64
-
-	// ModelGateways, PipelineGateways and DataflowEngines are how many of them
-	// connect at start. 0 is the default, 1; None is zero.
-	ModelGateways, PipelineGateways, DataflowEngines int
-
 	// Delays slow the parts down. Default: none.
 	Delays Delays
-
-	// DeletedTTL is how long deleted pipelines and experiments are remembered and
-	// listed. Deleted models are until the next start. Default: 24 hours.
-	DeletedTTL time.Duration
-	// RetryInterval is between retries of what gateways and engines failed to do,
-	// of which there are up to 10. Default: 1 minute.
-	RetryInterval time.Duration
-	// SendTimeout ends a stream whose client does not take a message for so long;
-	// the client then sees EOF. Default: 30 seconds.
-	SendTimeout time.Duration
-	// NoServerAutoscaling keeps it from sending scaling requests by itself.
-	NoServerAutoscaling bool
-
-	// StateFile is the volume: pipelines, experiments and what agents have loaded
-	// are kept there, and read at start. Default: they are kept in memory, and so
+	// StateFile stands for the scheduler's volume: pipelines and experiments are
+	// written to it, and read at the start. Default: they are kept in memory, and
 	// survive Restart but not the process.
 	StateFile string
-
-	// OnCall, if set, is told every RPC: a unary one when it ends, a stream when it
-	// opens and when it ends. It is called from many goroutines.
+	// OnCall, if set, is called for every RPC: for a unary one when it ends, for a
+	// stream when it opens and when it ends. Calls are concurrent.
 	OnCall func(Call)
-	// OnError, if set, is told when the state file cannot be written. It must not
-	// call the scheduler.
-	OnError func(error)
 }
 
-// Delays are how long the parts take. Zero is at once, yet never inside the RPC
-// that causes the work.
+// Delays are how long the parts of a scheduler take. Zero is at once, yet never
+// within the RPC that causes the work.
 type Delays struct {
-	// AgentConnect is from the start, or from a ServerNotify, to the connection of
-	// an automatic agent.
+	// AgentConnect is from a start or a ServerNotify to the connection of an agent.
 	AgentConnect time.Duration
 	// AgentLoad and AgentUnload are an agent's for one model.
 	AgentLoad, AgentUnload time.Duration
-	// Envoy is between a model being loaded and available, or an experiment started
-	// and active. The real one batches for 250 ms.
+	// Envoy is between a model being loaded and available, and an experiment being
+	// started and active. The real scheduler collects changes for 250 ms.
 	Envoy time.Duration
-	// ServerStatus is how long events of one server are collected into one message.
-	// The real one takes 250 ms.
+	// ServerStatus is how long the events of a server are collected into one message.
+	// The real scheduler takes 250 ms.
 	ServerStatus time.Duration
-	// ModelGateway, PipelineGateway and DataflowEngine are from being asked to the
-	// answer.
-	ModelGateway, PipelineGateway, DataflowEngine time.Duration
-	// Reconnect is from the start to the connection of gateways and engines.
+	// Gateways is how long gateways and dataflow engines take for an operation.
+	Gateways time.Duration
+	// Reconnect is from a start to the connection of gateways and dataflow engines.
 	Reconnect time.Duration
-	// Answer is added to every unary RPC, before its effect.
-	Answer time.Duration
-	// Send is added before every message on a stream.
-	Send time.Duration
 }
 
-// Call is one RPC, as OnCall is told it.
+// Call is one RPC, for OnCall.
 type Call struct {
-	// Method is the RPC's name without its service, such as LoadModel.
-	Method string
-	// Name and Generation are those of the resource that it is about; the name is
-	// the subscriber's for subscriptions, and empty for a ServerNotify of several.
-	Name       string
-	Generation int64
-	// Request is what was received. It must not be changed.
-	Request proto.Message
-	// Opened is set on the first of the two calls for a stream.
+	CallKey
+	// Request of a unary RPC, nil for a stream. It must not be changed.
+	Request any
+	// Opened is set in the first of the two calls for a stream.
 	Opened bool
-	// Code is the answer's, and OK in the call for a stream that opens.
+	// Code is the answer's, and OK in the first call for a stream.
 	Code codes.Code
-	// Duration is how long it took.
+	// Duration is how long the RPC took so far.
 	Duration time.Duration
 }
 
-// withDefaults fills in what is not set.
-func (o Options) withDefaults() Options {
-	orDefault(&o.Address, "127.0.0.1:0")
-	orDefault(&o.ReadyTimeout, 5*time.Minute)
-	orDefault(&o.DeletedTTL, 24*time.Hour)
-	orDefault(&o.RetryInterval, time.Minute)
-	orDefault(&o.SendTimeout, 30*time.Second)
-	for _, number := range []*int{&o.ModelGateways, &o.PipelineGateways, &o.DataflowEngines} {
-		orDefault(number, 1)
-		*number = max(*number, 0)
-	}
-	return o
+// CallKey is what calls are counted by.
+type CallKey struct {
+	// Method is the RPC's name without its service, such as LoadModel.
+	Method string
+	// Name and Generation are those of the object that the RPC is about, and the name
+	// of the subscriber for subscriptions. A ServerNotify counts for each of its servers.
+	Name       string
+	Generation int64
 }
 
-// orDefault sets a field that has its zero value.
-func orDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
+// withDefaults sets what is not set.
+func (o Options) withDefaults() Options {
+	if o.Address == "" {
+		o.Address = "127.0.0.1:0"
 	}
+	if o.ReadyTimeout == 0 {
+		o.ReadyTimeout = 5 * time.Minute
+	}
+	if o.KeepaliveMinTime == 0 {
+		o.KeepaliveMinTime = time.Minute
+	}
+	return o
 }

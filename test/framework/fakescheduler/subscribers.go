@@ -1,26 +1,27 @@
 package fakescheduler
 
 import (
-	"maps"
 	"slices"
 	"sync"
 )
 
-// queue holds what one subscriber is still to be sent. It has no bound, so that
-// nobody who adds to it ever waits.
+// queue has the messages that a subscriber has yet to be sent. It has no bound.
 type queue[T any] struct {
-	mu    sync.Mutex
-	items []*T
-	// wake has a value when there may be items.
+	mu       sync.Mutex
+	messages []*T
+	// wake has a value when there may be messages.
 	wake chan struct{}
 }
 
-func newQueue[T any]() *queue[T] { return &queue[T]{wake: make(chan struct{}, 1)} }
+func newQueue[T any](messages ...*T) *queue[T] {
+	q := &queue[T]{wake: make(chan struct{}, 1)}
+	q.push(messages...)
+	return q
+}
 
-// push adds messages, which must not be changed any more.
 func (q *queue[T]) push(messages ...*T) {
 	q.mu.Lock()
-	q.items = append(q.items, messages...)
+	q.messages = append(q.messages, messages...)
 	q.mu.Unlock()
 	select {
 	case q.wake <- struct{}{}:
@@ -28,23 +29,15 @@ func (q *queue[T]) push(messages ...*T) {
 	}
 }
 
-// take returns all that is queued.
 func (q *queue[T]) take() []*T {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	taken := q.items
-	q.items = nil
+	taken := q.messages
+	q.messages = nil
 	return taken
 }
 
-// push adds to a queue whose type only its owner knows.
-func push[T any](to any, message *T) {
-	if q, ok := to.(*queue[T]); ok {
-		q.push(message)
-	}
-}
-
-// topic is the subscribers to one kind of event. All get everything.
+// topic is the subscribers to one kind of event.
 type topic[T any] struct {
 	queues []*queue[T]
 }
@@ -52,12 +45,10 @@ type topic[T any] struct {
 func (t *topic[T]) add(q *queue[T]) { t.queues = append(t.queues, q) }
 
 func (t *topic[T]) remove(q *queue[T]) {
-	if at := slices.Index(t.queues, q); at >= 0 {
-		t.queues = slices.Delete(t.queues, at, at+1)
-	}
+	t.queues = slices.DeleteFunc(t.queues, func(each *queue[T]) bool { return each == q })
 }
 
-// publish sends a message that is built only if somebody wants it.
+// publish sends a message, which is built only if there are subscribers.
 func (t *topic[T]) publish(build func() *T) {
 	if len(t.queues) > 0 {
 		t.send(build())
@@ -68,9 +59,4 @@ func (t *topic[T]) send(message *T) {
 	for _, q := range t.queues {
 		q.push(message)
 	}
-}
-
-// shuffled are the values of a map in an order that differs each time.
-func shuffled[V any](items map[string]V) []V {
-	return slices.Collect(maps.Values(items))
 }

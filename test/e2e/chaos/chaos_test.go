@@ -1,0 +1,136 @@
+package chaos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+)
+
+const (
+	// settleTimeout is how long the two may take to agree. A half-open connection is
+	// found by pings after 95 s at the latest; calls have deadlines of 30 s at most,
+	// and pauses between connections are up to 90 s.
+	settleTimeout = 4 * time.Minute
+	// effectTimeout is how long a fault may take to have an effect.
+	effectTimeout = 20 * time.Second
+	// defaultRounds of a new seed, without CHAOS_ROUNDS.
+	defaultRounds = 10
+)
+
+// run is some rounds of a seed.
+type run struct {
+	seed   uint64
+	rounds int
+}
+
+// kept are runs that failed once, up to the round that did, and what they found.
+// They are run before a new seed.
+var kept = []run{
+	// The seed of all runs, before seeds were drawn.
+	{20261124, 4},
+}
+
+// runs are the kept ones and a new one, or the one of CHAOS_SEED and CHAOS_ROUNDS.
+func runs(t *testing.T) []run {
+	t.Helper()
+	number := func(variable string, otherwise uint64) uint64 {
+		value, set := os.LookupEnv(variable)
+		if !set || value == "" {
+			return otherwise
+		}
+		n, err := strconv.ParseUint(value, 10, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", variable, err)
+		}
+		return n
+	}
+	drawn := run{number("CHAOS_SEED", rand.Uint64()), int(number("CHAOS_ROUNDS", defaultRounds))}
+	if os.Getenv("CHAOS_SEED") != "" {
+		return []run{drawn}
+	}
+	return append(kept, drawn)
+}
+
+func TestChaos(t *testing.T) {
+	e := newEnvironment(t)
+	total, began := 0, time.Now()
+	for _, each := range runs(t) {
+		if !t.Run(fmt.Sprintf("seed %d", each.seed), each.test(e)) {
+			t.Log(e.logTails())
+			return
+		}
+		total += each.rounds
+	}
+	fmt.Printf("chaos: %d rounds in %s, nothing differs\n", total, time.Since(began).Round(time.Second))
+}
+
+func (each run) test(e *environment) func(t *testing.T) {
+	return func(t *testing.T) {
+		before := e.WithT
+		e.WithT = NewWithT(t)
+		defer func() { e.WithT = before }()
+		fmt.Printf("chaos: %d rounds of seed %d\n", each.rounds, each.seed)
+		e.settle()
+		p := newPlanner(each.seed)
+		for range each.rounds {
+			r := p.round()
+			began, failed := time.Now(), true
+			defer func() {
+				if failed {
+					t.Log(r)
+					t.Logf("to reproduce it: make chaos SEED=%d ROUNDS=%d", each.seed, r.number)
+				}
+			}()
+			e.round(r)
+			failed = false
+			fmt.Printf("chaos: seed %d, round %d of %d: %s: %.1fs\n", each.seed, r.number, each.rounds, r.fault.name, time.Since(began).Seconds())
+		}
+		// The next run begins with nothing.
+		for o := range p.world {
+			e.apply(mutation{verb: remove, object: o})
+		}
+		e.settle()
+	}
+}
+
+// round is one round, at whose begin and end nothing is left to do.
+func (e *environment) round(r round) {
+	restarts := e.restarts
+	e.applyAll(r.before)
+	if r.fault.settled {
+		e.settle()
+	}
+	time.Sleep(r.pause)
+	f := r.fault.new(e, r, rand.New(rand.NewPCG(r.dice, 0)))
+	call(f.begin)
+	e.applyAll(r.during)
+	call(f.strike)
+	time.Sleep(r.window)
+	call(f.repair)
+	e.applyAll(r.after)
+	e.settle()
+	call(f.effect)
+	e.expectNoNewVersions(restarts)
+}
+
+func call(step func()) {
+	if step != nil {
+		step()
+	}
+}
+
+func (e *environment) applyAll(mutations []mutation) {
+	for _, m := range mutations {
+		e.apply(m)
+	}
+}
+
+// settle waits until cluster and scheduler agree.
+func (e *environment) settle() {
+	e.Eventually(e.differences).WithTimeout(settleTimeout).WithPolling(100 * time.Millisecond).Should(BeEmpty())
+}

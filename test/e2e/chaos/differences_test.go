@@ -1,0 +1,264 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+)
+
+// desired is an object in the cluster.
+type desired struct {
+	generation, observed int64
+	// ready is the status of the condition Ready, or empty.
+	ready metav1.ConditionStatus
+	// unknown are the types of conditions that are Unknown.
+	unknown  []string
+	deleting bool
+	content  string
+	uid      types.UID
+}
+
+// loaded is an object in the scheduler that it was not requested to unload.
+type loaded struct {
+	generation int64
+	ready      bool
+	content    string
+	// version is that of a Model.
+	version uint32
+	details string
+}
+
+// diffClusterAndScheduler returns in what the two differ once everything has
+// settled.
+func diffClusterAndScheduler(cluster map[object]desired, scheduler map[object]loaded) []string {
+	var found []string
+	differ := func(o object, format string, arguments ...any) {
+		found = append(found, o.String()+" "+fmt.Sprintf(format, arguments...))
+	}
+	for o, want := range cluster {
+		has, exists := scheduler[o]
+		switch {
+		case want.deleting:
+			differ(o, "is still being deleted")
+			continue
+		case !exists:
+			differ(o, "is not in the scheduler")
+			continue
+		case has.generation != want.generation:
+			differ(o, "has generation %d, and %d in the scheduler", want.generation, has.generation)
+		case has.content != want.content:
+			differ(o, "is %q, and %q in the scheduler", want.content, has.content)
+		}
+		if want.observed != want.generation {
+			differ(o, "has generation %d, and its status %d", want.generation, want.observed)
+		}
+		if (want.ready == metav1.ConditionTrue) != has.ready {
+			differ(o, "has Ready %q, and is ready in the scheduler: %t (%s)", want.ready, has.ready, has.details)
+		}
+		for _, each := range want.unknown {
+			differ(o, "has %s Unknown", each)
+		}
+	}
+	for o := range scheduler {
+		if _, exists := cluster[o]; !exists {
+			differ(o, "is orphaned in the scheduler")
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+func TestDiff(t *testing.T) {
+	o := object{"Model", "m"}
+	settled := desired{generation: 2, observed: 2, ready: metav1.ConditionTrue, content: "a"}
+	has := loaded{generation: 2, ready: true, content: "a"}
+	for name, row := range map[string]struct {
+		cluster   func(*desired)
+		scheduler func(*loaded)
+		want      []string
+	}{
+		"nothing":           {},
+		"both are unready":  {func(d *desired) { d.ready = metav1.ConditionFalse }, func(l *loaded) { l.ready = false }, nil},
+		"an older load":     {nil, func(l *loaded) { l.generation = 1 }, []string{"Model m has generation 2, and 1 in the scheduler"}},
+		"another of a name": {nil, func(l *loaded) { l.content = "b" }, []string{`Model m is "a", and "b" in the scheduler`}},
+		"an old status":     {func(d *desired) { d.observed = 1 }, nil, []string{"Model m has generation 2, and its status 1"}},
+		"a wrong Ready": {func(d *desired) { d.ready = metav1.ConditionFalse }, nil,
+			[]string{`Model m has Ready "False", and is ready in the scheduler: true ()`}},
+		"no Ready":         {func(d *desired) { d.ready = "" }, nil, []string{`Model m has Ready "", and is ready in the scheduler: true ()`}},
+		"Unknown":          {func(d *desired) { d.unknown = []string{"ModelReady"} }, nil, []string{"Model m has ModelReady Unknown"}},
+		"a long goodbye":   {func(d *desired) { d.deleting = true }, nil, []string{"Model m is still being deleted"}},
+		"one was lost":     {nil, func(l *loaded) { *l = loaded{generation: -1} }, []string{"Model m is not in the scheduler"}},
+		"one was orphaned": {func(d *desired) { *d = desired{generation: -1} }, nil, []string{"Model m is orphaned in the scheduler"}},
+	} {
+		cluster, scheduler := map[object]desired{o: settled}, map[object]loaded{o: has}
+		if row.cluster != nil {
+			changed := settled
+			row.cluster(&changed)
+			cluster[o] = changed
+		}
+		if row.scheduler != nil {
+			changed := has
+			row.scheduler(&changed)
+			scheduler[o] = changed
+		}
+		if cluster[o].generation < 0 {
+			delete(cluster, o)
+		}
+		if scheduler[o].generation < 0 {
+			delete(scheduler, o)
+		}
+		if got := diffClusterAndScheduler(cluster, scheduler); !slices.Equal(got, row.want) {
+			t.Errorf("%s: got %q, want %q", name, got, row.want)
+		}
+	}
+}
+
+// differences are those of now, and what else is not as it is when everything has
+// settled.
+func (e *environment) differences() []string {
+	ctx, cancel := context.WithTimeout(e.ctx, 10*time.Second)
+	defer cancel()
+	cluster, err := e.desired(ctx)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	found := diffClusterAndScheduler(cluster, e.loaded())
+	for _, m := range e.scheduler.Models() {
+		if m.Deleted && m.Available > 0 {
+			found = append(found, fmt.Sprintf("Model %s is deleted, and %d of its replicas are available", m.Name, m.Available))
+		}
+	}
+	// Without a connection the rest may be equal by chance.
+	if len(e.scheduler.Subscribers("SubscribeModelStatus")) == 0 {
+		found = append(found, "the operator is not connected")
+	}
+	return append(found, e.runtimeDifferences(ctx)...)
+}
+
+// runtimeDifferences are those of the SeldonRuntime and of its Server.
+func (e *environment) runtimeDifferences(ctx context.Context) []string {
+	seldonRuntime, server := &v1alpha1.SeldonRuntime{}, &v1alpha1.Server{}
+	if err := e.user.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "seldon"}, seldonRuntime); err != nil {
+		return []string{err.Error()}
+	}
+	if err := e.user.Get(ctx, client.ObjectKey{Namespace: namespace, Name: serverName}, server); err != nil {
+		return []string{err.Error()}
+	}
+	var found []string
+	if !meta.IsStatusConditionTrue(seldonRuntime.Status.Conditions, v1alpha1.ConditionSchedulerReachable) {
+		found = append(found, "the SeldonRuntime's SchedulerReachable is not True")
+	}
+	for _, s := range e.scheduler.Servers() {
+		if int64(s.LoadedModels) != server.Status.LoadedModelReplicas {
+			found = append(found, fmt.Sprintf("Server %s has %d loaded models, and %d in the scheduler", s.Name, server.Status.LoadedModelReplicas, s.LoadedModels))
+		}
+		if s.Expected != 1 {
+			found = append(found, fmt.Sprintf("Server %s has %d replicas in the scheduler", s.Name, s.Expected))
+		}
+	}
+	return found
+}
+
+// desired returns the objects in the cluster.
+func (e *environment) desired(ctx context.Context) (map[object]desired, error) {
+	found := map[object]desired{}
+	for kind, list := range map[string]client.ObjectList{
+		"Model": &v1alpha1.ModelList{}, "Pipeline": &v1alpha1.PipelineList{}, "Experiment": &v1alpha1.ExperimentList{},
+	} {
+		if err := e.user.List(ctx, list, client.InNamespace(namespace)); err != nil {
+			return nil, err
+		}
+		err := meta.EachListItem(list, func(item runtime.Object) error {
+			live := item.(resource)
+			want := desired{
+				generation: live.GetGeneration(), observed: live.GetObservedGeneration(),
+				deleting: live.GetDeletionTimestamp() != nil, content: content(live), uid: live.GetUID(),
+			}
+			for _, each := range live.GetConditions() {
+				if each.Type == v1alpha1.ConditionReady {
+					want.ready = each.Status
+				}
+				if each.Status == metav1.ConditionUnknown {
+					want.unknown = append(want.unknown, each.Type)
+				}
+			}
+			found[object{kind, live.GetName()}] = want
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// loaded returns what the scheduler has and was not requested to unload, active or
+// not. What it still lists because it remembers what it unloaded is not in it.
+func (e *environment) loaded() map[object]loaded {
+	found := map[object]loaded{}
+	for _, m := range e.scheduler.Models() {
+		if !m.Deleted {
+			found[object{"Model", m.Name}] = loaded{
+				generation: m.Generation, ready: m.State == pb.ModelStatus_ModelAvailable, content: m.Definition.GetModelSpec().GetUri(),
+				version: m.Version, details: fmt.Sprint(m.State, m.Reason),
+			}
+		}
+	}
+	for _, p := range e.scheduler.Pipelines() {
+		if !p.Deleted {
+			found[object{"Pipeline", p.Name}] = loaded{
+				generation: p.Generation, content: pipelineContent(p.Definition),
+				ready:   p.ModelsReady && p.State == pb.PipelineVersionState_PipelineReady && p.GatewayState == pb.PipelineVersionState_PipelineReady,
+				details: fmt.Sprintf("%s, gateway %s, models ready %t", p.State, p.GatewayState, p.ModelsReady),
+			}
+		}
+	}
+	for _, x := range e.scheduler.Experiments() {
+		if !x.Deleted {
+			found[object{"Experiment", x.Name}] = loaded{
+				generation: x.Generation, content: experimentContent(x.Definition), ready: x.Active && x.CandidatesReady && x.MirrorReady,
+				details: fmt.Sprintf("active %t, candidates ready %t", x.Active, x.CandidatesReady),
+			}
+		}
+	}
+	return found
+}
+
+// modelGeneration identifies what a Model was at a time.
+type modelGeneration struct {
+	uid        types.UID
+	generation int64
+}
+
+// expectNoNewVersions fails the test if a Model that did not change got a new version
+// since the last call, unless the scheduler has restarted meanwhile: it may number
+// versions anew then.
+func (e *environment) expectNoNewVersions(restarts int) {
+	cluster, err := e.desired(e.ctx)
+	e.Expect(err).NotTo(HaveOccurred())
+	has := e.loaded()
+	now := map[modelGeneration]uint32{}
+	for o, each := range cluster {
+		if o.kind != "Model" {
+			continue
+		}
+		key := modelGeneration{each.uid, each.generation}
+		now[key] = has[o].version
+		if before, known := e.versions[key]; known && restarts == e.restarts {
+			e.Expect(now[key]).To(Equal(before), "%s was not changed, and its version was", o)
+		}
+	}
+	e.versions = now
+}

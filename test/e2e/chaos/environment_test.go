@@ -1,0 +1,212 @@
+package chaos
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/yaml"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
+	"github.com/seldon-operator/seldon-operator/test/framework/faultproxy"
+	"github.com/seldon-operator/seldon-operator/test/process"
+)
+
+const (
+	operatorNamespace = "seldon-system"
+	namespace         = "team"
+	serverName        = "mlserver"
+)
+
+// environment is a cluster with an operator and a scheduler, which all rounds share.
+type environment struct {
+	// WithT is of the test that runs now.
+	*WithT
+	ctx       context.Context
+	user      client.Client
+	operator  *process.Process
+	scheduler *fakescheduler.Scheduler
+	// direct is the scheduler's address past the proxy.
+	direct string
+	// proxy is between operator and scheduler.
+	proxy *faultproxy.Proxy
+	// restarts counts the starts of the scheduler.
+	restarts int
+	// versions are those of Models after the last round.
+	versions map[modelGeneration]uint32
+	logs     []string
+}
+
+func newEnvironment(t *testing.T) *environment {
+	t.Helper()
+	// The controllers' clients log, and nobody reads it.
+	log.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
+	e := &environment{WithT: NewWithT(t), ctx: t.Context()}
+	folder := t.TempDir()
+	program := make(chan string, 1)
+	go func() {
+		path, err := process.Build(t.Context(), folder, "manager")
+		if err != nil {
+			t.Error(err)
+		}
+		program <- path
+	}()
+	cluster, err := controlplane.Start(t.Context(), controlplane.Options{CRDs: []string{filepath.Join("..", "..", "..", "config", "crd", "bases")}})
+	e.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() {
+		if err := cluster.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	scheme := runtime.NewScheme()
+	e.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
+	e.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	e.user, err = client.New(cluster.Config(), client.Options{Scheme: scheme})
+	e.Expect(err).NotTo(HaveOccurred())
+
+	e.direct = filepath.Join(folder, "s")
+	calls, err := os.Create(filepath.Join(folder, "scheduler.log"))
+	e.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { _ = calls.Close() })
+	e.scheduler, err = fakescheduler.Start(t.Context(), fakescheduler.Options{
+		Address: "unix:" + e.direct,
+		Delays: fakescheduler.Delays{
+			AgentLoad: 50 * time.Millisecond, AgentUnload: 50 * time.Millisecond,
+			ModelGateway: 20 * time.Millisecond, PipelineGateway: 20 * time.Millisecond, DataflowEngine: 20 * time.Millisecond,
+		},
+		OnCall: func(c fakescheduler.Call) { logCall(calls, c) },
+	})
+	e.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(e.scheduler.Kill)
+	e.proxy, err = faultproxy.Listen(t.Context(), "127.0.0.1:0", "unix:"+e.direct)
+	e.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(e.proxy.Close)
+
+	for _, name := range []string{operatorNamespace, namespace} {
+		e.Expect(e.user.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
+	}
+	e.createFrom(filepath.Join("seldonconfigs", "default.yaml"), &v1alpha1.SeldonConfig{})
+	e.createFrom(filepath.Join("serverconfigs", "mlserver.yaml"), &v1alpha1.ServerConfig{})
+	e.logs = []string{filepath.Join(folder, "operator.log"), calls.Name()}
+	e.operator, err = process.New(t.Context(), e.logs[0], <-program,
+		[]string{"KUBECONFIG=" + cluster.KubeconfigPath(), "POD_NAMESPACE=" + operatorNamespace},
+		"--namespace="+namespace, "--metrics-bind-address=0", "--health-probe-bind-address=0", "--scheduler-address", e.proxy.Address())
+	e.Expect(err).NotTo(HaveOccurred())
+	e.startOperator()
+	t.Cleanup(func() { e.operator.Kill() })
+	e.Expect(e.user.Create(t.Context(), &v1alpha1.SeldonRuntime{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "seldon"},
+		Spec: v1alpha1.SeldonRuntimeSpec{SeldonConfig: "default", Servers: []v1alpha1.RuntimeServer{
+			{Name: serverName, ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}},
+		}},
+	})).To(Succeed())
+	return e
+}
+
+func (e *environment) createFrom(file string, object client.Object) {
+	content, err := os.ReadFile(filepath.Join("..", "..", "..", "config", file))
+	e.Expect(err).NotTo(HaveOccurred())
+	e.Expect(yaml.Unmarshal(content, object)).To(Succeed())
+	object.SetNamespace(operatorNamespace)
+	e.Expect(e.user.Create(e.ctx, object)).To(Succeed())
+}
+
+func logCall(to *os.File, c fakescheduler.Call) {
+	words := []string{time.Now().Format(time.StampMilli), c.Method, c.Name, c.Code.String()}
+	if c.Opened {
+		words = append(words, "opened")
+	}
+	// One write a line: calls come from many goroutines.
+	_, _ = to.WriteString(strings.Join(words, " ") + "\n")
+}
+
+// logTails returns the last lines of the processes.
+func (e *environment) logTails() string {
+	var tails strings.Builder
+	for _, name := range e.logs {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			content = []byte(err.Error())
+		}
+		tails.WriteString(filepath.Base(name) + ":\n" + string(content[max(0, len(content)-1<<15):]) + "\n")
+	}
+	return tails.String()
+}
+
+func (e *environment) killOperator() {
+	state := e.operator.Kill()
+	e.Expect(state).NotTo(BeNil(), "the operator was not running")
+	status := state.Sys().(syscall.WaitStatus)
+	e.Expect(status.Signaled() && status.Signal() == syscall.SIGKILL).To(BeTrue(), "the operator had ended by itself: %s", state)
+}
+
+func (e *environment) startOperator() { e.Expect(e.operator.Start()).To(Succeed()) }
+
+func (e *environment) killScheduler() {
+	e.scheduler.Kill()
+	e.expectSchedulerDown()
+}
+
+func (e *environment) expectSchedulerDown() {
+	_, err := net.Dial("unix", e.direct)
+	e.Expect(err).To(HaveOccurred(), "the scheduler takes connections")
+	e.restarts++
+}
+
+func (e *environment) startScheduler(options fakescheduler.RestartOptions) {
+	e.Expect(e.scheduler.Restart(options)).To(Succeed())
+}
+
+// cut breaks the network, in which there is a connection.
+func (e *environment) cut() {
+	ended := e.proxy.Stats().Ended
+	e.proxy.Cut()
+	e.Expect(e.proxy.Stats().Ended).To(BeNumerically(">", ended), "ended connections")
+}
+
+// apply does what a user does.
+func (e *environment) apply(m mutation) {
+	wanted := m.manifest()
+	switch m.verb {
+	case create:
+		// One of that name may be on its way out.
+		e.Eventually(func() error {
+			err := e.user.Create(e.ctx, wanted.DeepCopyObject().(client.Object))
+			if err != nil && !apierrors.IsAlreadyExists(err) {
+				return StopTrying("create").Wrap(err)
+			}
+			return err
+		}).WithTimeout(settleTimeout).Should(Succeed(), m.String())
+	case update:
+		live := e.get(m.object)
+		changed := live.DeepCopyObject().(client.Object)
+		copySpec(changed, wanted)
+		e.Expect(e.user.Patch(e.ctx, changed, client.MergeFrom(live))).To(Succeed(), m.String())
+		e.Expect(changed.GetGeneration()).To(BeNumerically(">", live.GetGeneration()), m.String())
+	case remove:
+		e.Expect(e.user.Delete(e.ctx, wanted)).To(Succeed(), m.String())
+	}
+}
+
+// get returns an object that exists.
+func (e *environment) get(o object) resource {
+	live := mutation{object: o}.manifest()
+	e.Expect(e.user.Get(e.ctx, client.ObjectKeyFromObject(live), live)).To(Succeed(), o.String())
+	return live
+}
