@@ -93,7 +93,7 @@ func (i *instance) unary(
 	c.mu.Lock()
 	c.unary--
 	c.mu.Unlock()
-	i.scheduler.report(method, keys, false, err, begun)
+	i.scheduler.report(Call{CallKey: CallKey{Method: method}, Request: request}, keys, err, begun)
 	return response, err
 }
 
@@ -131,7 +131,7 @@ func (i *instance) stream(
 	delete(c.streams, o)
 	c.mu.Unlock()
 	if counted {
-		i.scheduler.report(o.method, o.keys, false, err, o.begun)
+		i.scheduler.report(Call{CallKey: CallKey{Method: o.method}}, o.keys, err, o.begun)
 	}
 	return err
 }
@@ -147,7 +147,7 @@ func (o *openStream) RecvMsg(message any) error {
 	s.calls.count(o.method, o.keys)
 	s.calls.streams[o] = struct{}{}
 	s.calls.mu.Unlock()
-	s.report(o.method, o.keys, true, nil, o.begun)
+	s.report(Call{CallKey: CallKey{Method: o.method}, Opened: true}, o.keys, nil, o.begun)
 	return s.faults.apply(o.ctx, o.method)
 }
 
@@ -160,11 +160,11 @@ func (o *openStream) SendMsg(message any) error {
 }
 
 // report calls OnCall.
-func (s *Scheduler) report(method string, keys []CallKey, opened bool, err error, begun time.Time) {
+func (s *Scheduler) report(call Call, keys []CallKey, err error, begun time.Time) {
 	if s.options.OnCall == nil {
 		return
 	}
-	call := Call{CallKey: CallKey{Method: method}, Opened: opened, Code: status.Code(err), Duration: time.Since(begun)}
+	call.Code, call.Duration = status.Code(err), time.Since(begun)
 	if len(keys) == 1 {
 		call.CallKey = keys[0]
 	}

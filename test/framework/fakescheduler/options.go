@@ -72,6 +72,8 @@ type Delays struct {
 // Call is one RPC, for OnCall.
 type Call struct {
 	CallKey
+	// Request of a unary RPC, nil for a stream. It must not be changed.
+	Request any
 	// Opened is set in the first of the two calls for a stream.
 	Opened bool
 	// Code is the answer's, and OK in the first call for a stream.
