@@ -40,6 +40,7 @@ func TestHealthInArgoCD(t *testing.T) {
 		"without a scheduler":      {fmt.Sprintf(model, fmt.Sprintf(ready, "Unknown", "SchedulerUnreachable")), "Progressing SchedulerUnreachable: m"},
 		"on its way":               {fmt.Sprintf(model, fmt.Sprintf(ready, "False", "ModelProgressing")), "Progressing ModelProgressing: m"},
 		"failed":                   {fmt.Sprintf(model, fmt.Sprintf(ready, "False", "ModelFailed")), "Degraded ModelFailed: m"},
+		"with 0 replicas":          {fmt.Sprintf(model, fmt.Sprintf(ready, "False", "ModelScaledDown")), "Suspended ModelScaledDown: m"},
 		"failed, after another":    {fmt.Sprintf(model, "{type: Other, status: \"True\"}, "+fmt.Sprintf(ready, "False", "ModelFailed")), "Degraded ModelFailed: m"},
 		"paused, whatever else is": {fmt.Sprintf(model, fmt.Sprintf(ready, "False", "Blocked")+", {type: Paused, status: \"True\", message: p}"), "Suspended p"},
 	} {

@@ -49,7 +49,7 @@ func refused(err error) bool { return err != nil && classify(err, false) != clas
 func rejected(err error) bool { return err != nil && classify(err, false) == classTerminal }
 
 // text of an error as the scheduler gave it, without gRPC's preamble and without
-// which of several calls got it first: it stands in statuses.
+// which of several calls got it first: it stands in statuses, as [cleanText] has it.
 func text(err error) string {
 	if errors.Is(err, errEnded) {
 		return errEnded.Error()
@@ -59,7 +59,7 @@ func text(err error) string {
 		GRPCStatus() *status.Status
 	}](err)
 	if is && answer.GRPCStatus().Message() != "" {
-		return answer.GRPCStatus().Message()
+		return cleanText(answer.GRPCStatus().Message())
 	}
-	return err.Error()
+	return cleanText(err.Error())
 }

@@ -25,6 +25,32 @@ func digestOf(message proto.Message) digest {
 	return digest(sum[:16])
 }
 
+// withDefinition returns a reader of messages that also digests the definition of what
+// the scheduler has.
+func withDefinition[M any](read func(*M) word, definition func(*M) digest) func(*M) word {
+	return func(message *M) word {
+		w := read(message)
+		w.definition = definition(message)
+		return w
+	}
+}
+
+// modelDefinition digests the newest version of a model; zero if there is none.
+func modelDefinition(message *pb.ModelStatusResponse) digest {
+	if versions := message.GetVersions(); len(versions) > 0 && versions[0].GetModelDefn() != nil {
+		return modelDigest(versions[0].GetModelDefn())
+	}
+	return digest{}
+}
+
+// pipelineDefinition digests the only version of a pipeline; zero if there is none.
+func pipelineDefinition(message *pb.PipelineStatusResponse) digest {
+	if versions := message.GetVersions(); len(versions) == 1 && versions[0].GetPipeline() != nil {
+		return pipelineDigest(versions[0].GetPipeline())
+	}
+	return digest{}
+}
+
 // modelDigest leaves out whose it is, and what servers add when they report it.
 func modelDigest(model *pb.Model) digest {
 	model = proto.CloneOf(model)

@@ -57,13 +57,7 @@ func inBubble(t *testing.T, test func(h *harness), change ...func(*fakescheduler
 		if err != nil {
 			t.Fatal(err)
 		}
-		scheme := runtime.NewScheme()
-		for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, appsv1.AddToScheme, corev1.AddToScheme} {
-			if err := add(scheme); err != nil {
-				t.Fatal(err)
-			}
-		}
-		cluster := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.Model{}, &v1alpha1.Pipeline{}, &v1alpha1.Experiment{}).Build()
+		cluster := fake.NewClientBuilder().WithScheme(newScheme(t)).WithStatusSubresource(&v1alpha1.Model{}, &v1alpha1.Pipeline{}, &v1alpha1.Experiment{}).Build()
 		relay := New(ctx, Options{Reader: cluster, Live: cluster, Address: "passthrough:///scheduler", Log: logr.Discard()})
 		relay.dialContext = network.dial
 		h := &harness{T: t, relay: relay, cluster: cluster, scheduler: sim, network: network, requests: &requestLog{}}
@@ -79,6 +73,16 @@ func inBubble(t *testing.T, test func(h *harness), change ...func(*fakescheduler
 		}
 		sim.Stop()
 	})
+}
+
+func newScheme(t testing.TB) *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, appsv1.AddToScheme, corev1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return scheme
 }
 
 // open opens the session, and waits until it has nothing to do for now.

@@ -80,7 +80,7 @@ var kinds = []*relayed{
 				request.Model = &pb.ModelReference{Name: name}
 			}
 			stream, err := from.ModelStatus(ctx, request)
-			return words(stream, err, modelWord, each)
+			return words(stream, err, withDefinition(modelWord, modelDefinition), each)
 		},
 		subscribe: func(ctx context.Context, to pb.SchedulerClient, each func(word)) error {
 			stream, err := to.SubscribeModelStatus(ctx, &pb.ModelSubscriptionRequest{SubscriberName: subscriber})
@@ -106,7 +106,7 @@ var kinds = []*relayed{
 		},
 		list: func(ctx context.Context, from pb.SchedulerClient, name string, each func(word)) error {
 			stream, err := from.PipelineStatus(ctx, &pb.PipelineStatusRequest{SubscriberName: subscriber, Name: optional(name)})
-			return words(stream, err, pipelineWord, each)
+			return words(stream, err, withDefinition(pipelineWord, pipelineDefinition), each)
 		},
 		subscribe: func(ctx context.Context, to pb.SchedulerClient, each func(word)) error {
 			stream, err := to.SubscribePipelineStatus(ctx, &pb.PipelineSubscriptionRequest{SubscriberName: subscriber})

@@ -53,6 +53,9 @@ type objectState struct {
 	// registered: the object's controller has synced this incarnation, and so its
 	// finalizer is set. The cache may show it earlier.
 	registered bool
+	// mayRemain: the custom resource is gone, and the unload was not confirmed. An
+	// experiment of which that is known is stopped even if it is listed as inactive.
+	mayRemain bool
 	// deleting: the object is being deleted, and its controller waits for the unload.
 	deleting bool
 	// remote is what the scheduler has, by its answers, replies and listings on this

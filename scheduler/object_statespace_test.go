@@ -24,20 +24,18 @@ type spaceState struct {
 	unloading, acknowledged bool
 }
 
-// spaceKey identifies what makes a difference to an object.
+// spaceKey identifies what makes a difference to an object, but waits.
 type spaceKey struct {
 	uid                                 byte
 	generation                          int64
 	registered, deleting, known         bool
 	remote                              remoteObject
 	sent                                int64
-	inFlight, accepted                  bool
+	inFlight                            bool
 	unload                              unloadPhase
-	terminatedEarly, recheck, polled    bool
-	buffered                            bool
-	bufferedPhase                       phase
+	terminatedEarly, recheck            bool
+	buffered, bufferedEnd               bool
 	bufferedGeneration, stateGeneration int64
-	failed, rejected                    bool
 	compared, unloading, acknowledged   bool
 }
 
@@ -45,21 +43,18 @@ func (s *spaceState) key() spaceKey {
 	o := &s.object
 	key := spaceKey{
 		uid: o.uid[0], generation: o.generation, registered: o.registered, deleting: o.deleting, known: o.remote != nil,
-		sent: o.sentGeneration, inFlight: o.inFlight, accepted: o.accepted > 0, unload: o.unload,
-		terminatedEarly: o.terminatedEarly, recheck: o.recheck, polled: o.polls > 0, buffered: o.bufferedEvent != nil,
+		sent: o.sentGeneration, inFlight: o.inFlight, unload: o.unload,
+		terminatedEarly: o.terminatedEarly, recheck: o.recheck, buffered: o.bufferedEvent != nil,
 		compared: s.compared, unloading: s.unloading, acknowledged: s.acknowledged,
 	}
 	if o.remote != nil {
 		key.remote = *o.remote
 	}
 	if o.bufferedEvent != nil {
-		key.bufferedPhase, key.bufferedGeneration = o.bufferedEvent.phase, o.bufferedEvent.state.Generation
+		key.bufferedEnd, key.bufferedGeneration = o.bufferedEvent.phase >= terminating, o.bufferedEvent.state.Generation
 	}
 	if o.state != nil {
 		key.stateGeneration = o.state.Generation
-	}
-	if o.failure != nil {
-		key.failed, key.rejected = true, o.failure.Terminal
 	}
 	return key
 }

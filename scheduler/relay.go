@@ -286,6 +286,8 @@ func (r *Relay) Gone(kind Kind, key types.NamespacedName) {
 		s.connection.queue.add(gone, priorityDeletion)
 	case kind == Server:
 		delete(s.servers, key.Name)
+	case kind == Experiment && s.items[gone] != nil && s.items[gone].unload != unloadConfirmed:
+		s.items[gone] = &objectState{mayRemain: true}
 	default:
 		// What the scheduler still has of it, the next connection finds.
 		delete(s.items, gone)

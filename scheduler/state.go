@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+
+	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
@@ -26,14 +30,54 @@ type Condition struct {
 	Type    string
 	True    bool
 	Reason  string // in CamelCase
-	Message string // free text, may be empty
+	Message string // free text of [maxText] bytes at most on one line, may be empty
+}
+
+// maxText is the number of bytes that are kept of a text of the scheduler, which may send
+// as much as a gRPC message takes.
+const maxText = 1024
+
+// cleanText returns a text of the scheduler as a status may have it: on one line, without
+// control characters, and not longer than [maxText].
+func cleanText(text string) string {
+	const more = " …"
+	text = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text))
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText-len(more)], "") + more
+	}
+	return text
+}
+
+// ReadState returns what a ModelStatusResponse, PipelineStatusResponse or
+// ExperimentStatusResponse reports about its object, within the bounds of a status
+// whatever the message contains; nil if it reports nothing, and for any other message.
+func ReadState(message proto.Message) *State {
+	var read word
+	switch message := message.(type) {
+	case *pb.ModelStatusResponse:
+		read = modelWord(message)
+	case *pb.PipelineStatusResponse:
+		read = pipelineWord(message)
+	case *pb.ExperimentStatusResponse:
+		read = experimentWord(message)
+	}
+	if len(read.state.Conditions) == 0 {
+		return nil
+	}
+	return &read.state
 }
 
 // ModelState is what a Model's status has beside conditions.
 type ModelState struct {
-	// Replicas that the scheduler counts, available or not, and those that serve.
+	// Replicas that the scheduler counts, available or not, and those that serve, each
+	// from 0 to [math.MaxInt32].
 	Replicas, AvailableReplicas int64
-	// Server that it runs on, empty if none.
+	// Server that it runs on, empty if none; a valid value of a label.
 	Server string
 	// Gateway is its state in the model gateway, with the reason in parentheses.
 	Gateway string
@@ -71,12 +115,15 @@ type word struct {
 	addressed bool
 	phase     phase
 	state     State
-	// definition of what the scheduler has; zero if the message has none.
+	// definition of what the scheduler has; zero if the message has none, or came on a
+	// stream: only listings are compared, and a digest costs more than all the rest.
 	definition digest
 }
 
+// address sets which object the message is about. A name that no object can have is of
+// what was loaded without Kubernetes.
 func (w *word) address(meta *pb.KubernetesMeta) {
-	w.addressed = meta != nil && meta.Namespace != "" && meta.Generation > 0
+	w.addressed = meta != nil && meta.Namespace != "" && meta.Generation > 0 && len(validation.IsDNS1123Subdomain(w.name)) == 0
 	w.namespace, w.state.Generation = meta.GetNamespace(), meta.GetGeneration()
 }
 
@@ -92,25 +139,51 @@ func modelWord(message *pb.ModelStatusResponse) word {
 	state, gateway := status.GetState(), status.GetModelGwState()
 	w.phase = modelPhase(message.GetDeleted(), state, gateway)
 	w.state.Settled = !modelIsBusy(state) && !modelIsBusy(gateway)
-	w.state.Conditions = []Condition{{
+	ready := Condition{
 		Type:    v1alpha1.ConditionModelReady,
 		True:    state == pb.ModelStatus_ModelAvailable,
 		Reason:  reason(state, pb.ModelStatus_ModelState_name),
-		Message: strings.TrimSpace(status.GetReason()),
-	}}
+		Message: cleanText(status.GetReason()),
+	}
+	if w.phase == live && isScaledDown(version) {
+		w.state.Settled = true
+		ready.True, ready.Reason = false, pb.ModelStatus_ModelScaledDown.String()
+		if ready.Message == "" {
+			ready.Message = "spec.replicas is 0; set it above 0 for the Model to be served"
+		}
+	}
+	w.state.Conditions = []Condition{ready}
 	w.state.Model = &ModelState{
-		Replicas:          int64(status.GetAvailableReplicas()) + int64(status.GetUnavailableReplicas()),
-		AvailableReplicas: int64(status.GetAvailableReplicas()),
-		Server:            version.GetServerName(),
+		Replicas:          replicaCount(status.GetAvailableReplicas() + status.GetUnavailableReplicas()),
+		AvailableReplicas: replicaCount(status.GetAvailableReplicas()),
 		Gateway:           reason(gateway, pb.ModelStatus_ModelState_name),
 	}
-	if why := strings.TrimSpace(status.GetModelGwReason()); why != "" {
+	if server := version.GetServerName(); len(validation.IsValidLabelValue(server)) == 0 {
+		w.state.Model.Server = server
+	}
+	if why := cleanText(status.GetModelGwReason()); why != "" {
 		w.state.Model.Gateway += "(" + why + ")"
 	}
-	if definition := version.GetModelDefn(); definition != nil {
-		w.definition = modelDigest(definition)
-	}
 	return w
+}
+
+// replicaCount returns a number of replicas that a status may have, 0 to
+// [math.MaxInt32]. The scheduler computes differences without a sign: one above that
+// is a negative number, and the sum of it and another is right after it wraps.
+func replicaCount(count uint32) int64 { return max(0, int64(int32(count))) }
+
+// isScaledDown returns whether a version of a Model is to have no replica, has none and
+// has not failed. The scheduler has several states for that, and sends no event for
+// some: ModelScaledDown, ModelStateUnknown until it has looked at the Model, ModelCreate.
+func isScaledDown(version *pb.ModelVersionStatus) bool {
+	deployment, status := version.GetModelDefn().GetDeploymentSpec(), version.GetState()
+	switch status.GetState() {
+	case pb.ModelStatus_ModelScaledDown:
+		return true
+	case pb.ModelStatus_ModelFailed, pb.ModelStatus_ScheduleFailed:
+		return false
+	}
+	return deployment != nil && deployment.GetReplicas() == 0 && deployment.GetMinReplicas() == 0 && status.GetAvailableReplicas() == 0
 }
 
 func modelPhase(deleted bool, state, gateway pb.ModelStatus_ModelState) phase {
@@ -173,16 +246,13 @@ func pipelineWord(message *pb.PipelineStatusResponse) word {
 		{
 			Type: v1alpha1.ConditionPipelineGwReady, True: ready(gateway),
 			Reason:  reason(gateway, pb.PipelineVersionState_PipelineStatus_name),
-			Message: strings.TrimSpace(state.GetPipelineGwReason()),
+			Message: cleanText(state.GetPipelineGwReason()),
 		},
 		{
 			Type: v1alpha1.ConditionPipelineReady, True: ready(dataflow),
 			Reason:  reason(dataflow, pb.PipelineVersionState_PipelineStatus_name),
-			Message: strings.TrimSpace(state.GetReason()),
+			Message: cleanText(state.GetReason()),
 		},
-	}
-	if definition := version.GetPipeline(); definition != nil {
-		w.definition = pipelineDigest(definition)
 	}
 	return w
 }
@@ -220,7 +290,7 @@ func experimentWord(message *pb.ExperimentStatusResponse) word {
 		part(v1alpha1.ConditionExperimentReady, message.GetActive(), "ExperimentActive", "ExperimentInactive", ""),
 		part(v1alpha1.ConditionMirrorReady, message.GetMirrorReady(), "MirrorReady", "MirrorNotReady", "the mirror is not ready"),
 	}
-	w.state.Conditions[1].Message = strings.TrimSpace(message.GetStatusDescription())
+	w.state.Conditions[1].Message = cleanText(message.GetStatusDescription())
 	return w
 }
 

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
 
@@ -34,7 +36,7 @@ func (w word) lines() []string {
 func message[M any, P interface {
 	*M
 	proto.Message
-}](t *testing.T, text string) P {
+}](t testing.TB, text string) P {
 	t.Helper()
 	parsed := P(new(M))
 	if err := prototext.Unmarshal([]byte(text), parsed); err != nil {
@@ -56,7 +58,7 @@ func TestModelWord(t *testing.T) {
 		{`versions {` + meta + `state {state: ScheduleFailed reason: "100% of %d full" modelGwState: ModelCreate}}`,
 			[]string{"live", "-ModelReady ScheduleFailed 100% of %d full", " ModelCreate"}},
 		{`versions {` + meta + `state {state: ModelScaledDown modelGwState: ModelAvailable}}`,
-			[]string{"live settled", "-ModelReady ModelScaledDown", " ModelAvailable"}},
+			[]string{"live settled", "-ModelReady ModelScaledDown spec.replicas is 0; set it above 0 for the Model to be served", " ModelAvailable"}},
 		{`versions {` + meta + `state {state: 77 modelGwState: -1}}`,
 			[]string{"live settled", "-ModelReady State77", " State4294967295"}},
 		{`versions {` + meta + `}`,
@@ -70,18 +72,13 @@ func TestModelWord(t *testing.T) {
 		{`deleted: true versions {` + meta + `state {state: ScheduleFailed modelGwState: ModelTerminated}}`,
 			[]string{"gone settled", "-ModelReady ScheduleFailed", " ModelTerminated"}},
 	} {
-		w := modelWord(message[pb.ModelStatusResponse](t, test.message))
+		w := modelWord(message[pb.ModelStatusResponse](t, `modelName: "m" `+test.message))
 		if diff := cmp.Diff(test.want, w.lines()); diff != "" {
 			t.Errorf("%s:\n%s", test.message, diff)
 		}
 		if !w.ours("ns") || w.ours("other") || w.state.Generation != 2 {
 			t.Errorf("%s: is about %s, generation %d", test.message, w.namespace, w.state.Generation)
 		}
-	}
-	// The sum of two numbers that just fit does not.
-	w := modelWord(message[pb.ModelStatusResponse](t, `versions {state {availableReplicas: 4294967295 unavailableReplicas: 4294967295}}`))
-	if w.state.Model.Replicas != 2*math.MaxUint32 {
-		t.Errorf("%d replicas", w.state.Model.Replicas)
 	}
 }
 
@@ -112,7 +109,7 @@ func TestPipelineWord(t *testing.T) {
 		}
 	}
 	for _, text := range []string{``, `versions {` + meta + `} versions {` + meta + `}`, `versions {}`, `versions {pipeline {kubernetesMeta {namespace: "ns"}}}`} {
-		if w := pipelineWord(message[pb.PipelineStatusResponse](t, text)); w.addressed {
+		if w := pipelineWord(message[pb.PipelineStatusResponse](t, `pipelineName: "p" `+text)); w.addressed {
 			t.Errorf("%q says which object it is about", text)
 		}
 	}
@@ -136,40 +133,114 @@ func TestExperimentWord(t *testing.T) {
 	}
 }
 
-// Whatever a scheduler sends, reading it does not panic, and makes conditions that
-// the API server takes.
-func FuzzWords(f *testing.F) {
-	for _, seed := range []proto.Message{
-		message[pb.ModelStatusResponse](&testing.T{}, `modelName: "m" versions {kubernetesMeta {namespace: "ns" generation: 1} state {state: ModelAvailable} modelDefn {meta {name: "m"}}}`),
-		message[pb.PipelineStatusResponse](&testing.T{}, `pipelineName: "p" versions {pipeline {name: "p" steps {name: "a" inputs: "p"}} state {status: PipelineReady}}`),
-		message[pb.ExperimentStatusResponse](&testing.T{}, `experimentName: "e" active: true`),
-		message[pb.ServerStatusResponse](&testing.T{}, `serverName: "s" expectedReplicas: -1 type: ScalingRequest`),
+func TestCleanText(t *testing.T) {
+	long := strings.Repeat("ä", maxText)
+	for text, want := range map[string]string{
+		"":                            "",
+		" a\tb\r\n\x00\x1b[31m\u0085": "a b    [31m",
+		"100% of %d":                  "100% of %d",
+		long[:maxText]:                long[:maxText],
+		long:                          long[:maxText-len(" …")] + " …",
+		"a" + long:                    "a" + long[:maxText-len(" …")-2] + " …",
 	} {
-		encoded, err := proto.Marshal(seed)
-		if err != nil {
-			f.Fatal(err)
+		if got := cleanText(text); got != want || len(got) > maxText {
+			t.Errorf("%.40q: %.40q of %d bytes", text, got, len(got))
 		}
-		f.Add(encoded)
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var words []word
-		if m := (&pb.ModelStatusResponse{}); proto.Unmarshal(data, m) == nil {
-			words = append(words, modelWord(m))
+	if got := text(status.Error(codes.Internal, "a\n"+long)); len(got) > maxText || !strings.HasPrefix(got, "a ä") {
+		t.Errorf("error as %d bytes: %.40q", len(got), got)
+	}
+}
+
+func TestReplicas(t *testing.T) {
+	for _, test := range []struct{ available, unavailable, wantReplicas, wantAvailable uint32 }{
+		{0, 0, 0, 0},
+		{2, 1, 3, 2},
+		{2, math.MaxUint32, 1, 2}, // one more available than desired
+		{0, math.MaxUint32, 0, 0},
+		{math.MaxUint32, math.MaxUint32, 0, 0},
+		{math.MaxInt32, 0, math.MaxInt32, math.MaxInt32},
+		{math.MaxInt32, 1, 0, math.MaxInt32},
+		{math.MaxInt32 + 1, 0, 0, 0},
+	} {
+		message := &pb.ModelStatusResponse{Versions: []*pb.ModelVersionStatus{{State: &pb.ModelStatus{
+			AvailableReplicas: test.available, UnavailableReplicas: test.unavailable,
+		}}}}
+		got := ReadState(message).Model
+		if got.Replicas != int64(test.wantReplicas) || got.AvailableReplicas != int64(test.wantAvailable) {
+			t.Errorf("%d available and %d not: %d replicas, %d available", test.available, test.unavailable, got.Replicas, got.AvailableReplicas)
 		}
-		if m := (&pb.PipelineStatusResponse{}); proto.Unmarshal(data, m) == nil {
-			words = append(words, pipelineWord(m))
+	}
+}
+
+// Whatever state a scheduler has for a Model of 0 replicas, it is scaled down, and
+// nothing more is awaited.
+func TestScaledDown(t *testing.T) {
+	const wanted, none = `modelDefn {deploymentSpec {replicas: 1}} `, `modelDefn {deploymentSpec {maxReplicas: 4294967295}} `
+	for _, test := range []struct{ version, want string }{
+		{none, "ModelScaledDown settled"},
+		{none + `state {modelGwState: ModelCreate}`, "ModelScaledDown settled"},
+		{none + `state {state: ModelCreate modelGwState: ModelCreate}`, "ModelScaledDown settled"},
+		{none + `state {state: ModelScaledDown modelGwState: ModelProgressing}`, "ModelScaledDown settled"},
+		{none + `state {state: ModelProgressing}`, "ModelScaledDown settled"},
+		{none + `state {state: ModelAvailable}`, "ModelScaledDown settled"},
+		{`state {state: ModelScaledDown}`, "ModelScaledDown settled"},
+		{none + `state {state: ModelProgressing availableReplicas: 1}`, "ModelProgressing"},
+		{none + `state {state: ScheduleFailed modelGwState: ModelAvailable}`, "ScheduleFailed settled"},
+		{none + `state {state: ModelFailed modelGwState: ModelAvailable}`, "ModelFailed settled"},
+		{none + `state {state: ModelTerminating}`, "ModelTerminating"},
+		{`modelDefn {deploymentSpec {minReplicas: 1}}`, "ModelStateUnknown"},
+		{wanted, "ModelStateUnknown"},
+		{wanted + `state {state: ModelCreate}`, "ModelCreate"},
+		{`modelDefn {}`, "ModelStateUnknown"},
+		{``, "ModelStateUnknown"},
+	} {
+		state := ReadState(message[pb.ModelStatusResponse](t, `versions {`+test.version+`}`))
+		got := state.Conditions[0].Reason
+		if state.Settled {
+			got += " settled"
 		}
-		if m := (&pb.ExperimentStatusResponse{}); proto.Unmarshal(data, m) == nil {
-			words = append(words, experimentWord(m))
+		if got != test.want || state.Conditions[0].True {
+			t.Errorf("%s: %s, ready %t; want %s", test.version, got, state.Conditions[0].True, test.want)
 		}
-		for _, w := range words {
-			for _, each := range w.state.Conditions {
-				if each.Type == "" || each.Reason == "" || strings.ContainsAny(each.Reason, " -%") {
-					t.Errorf("condition %+v", each)
-				}
+	}
+}
+
+// Only what Kubernetes can have loaded is about a custom resource.
+func TestOrigin(t *testing.T) {
+	for name, want := range map[string]bool{
+		"iris": true, "iris-2.v1": true, "": false, "Iris": false, "a/b": false, "..": false, strings.Repeat("x", 254): false,
+	} {
+		for generation, valid := range map[int64]bool{1: true, math.MaxInt64: true, 0: false, -1: false, math.MinInt64: false} {
+			w := experimentWord(&pb.ExperimentStatusResponse{ExperimentName: name, KubernetesMeta: &pb.KubernetesMeta{Namespace: "ns", Generation: generation}})
+			if w.ours("ns") != (want && valid) {
+				t.Errorf("%.20q at generation %d is ours: %t", name, generation, w.ours("ns"))
 			}
 		}
-	})
+	}
+}
+
+// Definitions are digested where they are compared, in listings.
+func TestDefinitions(t *testing.T) {
+	model := message[pb.ModelStatusResponse](t, `versions {modelDefn {meta {name: "m"}}}`)
+	pipeline := message[pb.PipelineStatusResponse](t, `versions {pipeline {name: "p"}}`)
+	for _, test := range []struct {
+		name string
+		read word
+		want digest
+	}{
+		{"model on a stream", modelWord(model), digest{}},
+		{"model in a listing", withDefinition(modelWord, modelDefinition)(model), modelDigest(model.Versions[0].ModelDefn)},
+		{"model without a definition", withDefinition(modelWord, modelDefinition)(message[pb.ModelStatusResponse](t, `versions {}`)), digest{}},
+		{"model without a version", withDefinition(modelWord, modelDefinition)(&pb.ModelStatusResponse{}), digest{}},
+		{"pipeline on a stream", pipelineWord(pipeline), digest{}},
+		{"pipeline in a listing", withDefinition(pipelineWord, pipelineDefinition)(pipeline), pipelineDigest(pipeline.Versions[0].Pipeline)},
+		{"pipeline without a version", withDefinition(pipelineWord, pipelineDefinition)(&pb.PipelineStatusResponse{}), digest{}},
+	} {
+		if test.read.definition != test.want {
+			t.Errorf("%s: digest %x, want %x", test.name, test.read.definition, test.want)
+		}
+	}
 }
 
 func TestPipelineDigest(t *testing.T) {

@@ -136,12 +136,12 @@ func (e *environment) differences() []string {
 	}
 	found := diffClusterAndScheduler(cluster, e.loaded())
 	for _, m := range e.scheduler.Models() {
-		if m.Deleted && m.Live > 0 {
-			found = append(found, fmt.Sprintf("Model %s is deleted, and %d of its replicas live", m.Name, m.Live))
+		if m.Deleted && m.Available > 0 {
+			found = append(found, fmt.Sprintf("Model %s is deleted, and %d of its replicas are available", m.Name, m.Available))
 		}
 	}
 	// Without a connection the rest may be equal by chance.
-	if e.scheduler.OpenStreams("SubscribeModelStatus") == 0 {
+	if len(e.scheduler.Subscribers("SubscribeModelStatus")) == 0 {
 		found = append(found, "the operator is not connected")
 	}
 	return append(found, e.runtimeDifferences(ctx)...)
@@ -212,7 +212,7 @@ func (e *environment) loaded() map[object]loaded {
 		if !m.Deleted {
 			found[object{"Model", m.Name}] = loaded{
 				generation: m.Generation, ready: m.State == pb.ModelStatus_ModelAvailable, content: m.Definition.GetModelSpec().GetUri(),
-				version: m.Version, details: fmt.Sprint(m.State, m.Reason),
+				version: m.Version, details: m.State.String(),
 			}
 		}
 	}

@@ -295,10 +295,10 @@ func TestInjectedEvents(t *testing.T) {
 }
 
 func TestHeldGate(t *testing.T) {
-	inBubble(t, fakescheduler.Options{ReadyTimeout: time.Second}, func(h harness) {
+	inBubble(t, fakescheduler.Options{}, func(h harness) {
 		h.HoldGate()
 		h.notify(0)
-		time.Sleep(time.Minute)
+		time.Sleep(10 * time.Minute)
 		if h.GateOpen() {
 			h.Error("a held gate is open")
 		}
@@ -310,7 +310,7 @@ func TestHeldGate(t *testing.T) {
 		if err := h.Restart(fakescheduler.RestartOptions{}); err != nil {
 			h.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(10 * time.Minute)
 		if h.GateOpen() {
 			h.Error("the gate is not held over a restart")
 		}
