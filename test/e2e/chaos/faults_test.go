@@ -233,7 +233,7 @@ func streamsEnd(e *environment, _ round, dice *rand.Rand) fault {
 	opened := 0
 	return fault{
 		begin: func() {
-			e.Expect(e.scheduler.OpenStreams(stream)).To(Equal(1), "open streams")
+			e.Expect(e.scheduler.Subscribers(stream)).To(HaveLen(1), "open streams")
 			opened = e.scheduler.Calls(stream)
 			if method != "" {
 				e.scheduler.FailCalls(method, times, code)
