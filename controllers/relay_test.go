@@ -232,6 +232,7 @@ var _ = Describe("The relay", func() {
 		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
 		Eventually(gone(runtime)).Should(BeTrue())
 		Eventually(ready(model)).Should(HavePrefix("False NoRuntime"))
+		sim.DisconnectAgent("mlserver", 0) // with its pod
 
 		newRuntime(namespace, withServer)
 		Eventually(ready(model)).Should(HavePrefix("True"))
