@@ -126,6 +126,11 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// streams are the RPCs that the operator is always subscribed to.
+var streams = []string{
+	"SubscribeModelStatus", "SubscribePipelineStatus", "SubscribeExperimentStatus", "SubscribeServerStatus", "SubscribeControlPlane",
+}
+
 // differences are those of now, and what else is not as it is when everything has
 // settled.
 func (e *environment) differences() []string {
@@ -142,8 +147,10 @@ func (e *environment) differences() []string {
 		}
 	}
 	// Without a connection the rest may be equal by chance.
-	if len(e.scheduler.Subscribers("SubscribeModelStatus")) == 0 {
-		found = append(found, "the operator is not connected")
+	for _, stream := range streams {
+		if len(e.scheduler.Subscribers(stream)) == 0 {
+			found = append(found, "the operator has no stream of "+stream)
+		}
 	}
 	return append(found, e.serverDifferences(ctx)...)
 }
@@ -226,20 +233,31 @@ func (e *environment) loaded() map[object]loaded {
 			}
 		}
 	}
+	// What the scheduler says of Pipelines and Experiments whose Models are not
+	// available.
+	available := func(model string) bool { return found[object{"Model", model}].ready }
 	for _, p := range e.scheduler.Pipelines() {
+		modelsReady := true
+		for _, step := range p.Definition.GetSteps() {
+			modelsReady = modelsReady && available(step.GetName())
+		}
 		if !p.Deleted {
 			found[object{"Pipeline", p.Name}] = loaded{
 				generation: p.Generation, content: pipelineContent(p.Definition),
-				ready:   p.ModelsReady && p.State == pb.PipelineVersionState_PipelineReady && p.GatewayState == pb.PipelineVersionState_PipelineReady,
-				details: fmt.Sprintf("%s, gateway %s, models ready %t", p.State, p.GatewayState, p.ModelsReady),
+				ready:   modelsReady && p.State == pb.PipelineVersionState_PipelineReady && p.GatewayState == pb.PipelineVersionState_PipelineReady,
+				details: fmt.Sprintf("%s, gateway %s, models ready %t", p.State, p.GatewayState, modelsReady),
 			}
 		}
 	}
 	for _, x := range e.scheduler.Experiments() {
+		candidatesReady := true
+		for _, candidate := range x.Definition.GetCandidates() {
+			candidatesReady = candidatesReady && available(candidate.GetName())
+		}
 		if !x.Deleted {
 			found[object{"Experiment", x.Name}] = loaded{
-				generation: x.Generation, content: experimentContent(x.Definition), ready: x.Active && x.CandidatesReady && x.MirrorReady,
-				details: fmt.Sprintf("active %t, candidates ready %t", x.Active, x.CandidatesReady),
+				generation: x.Definition.GetKubernetesMeta().GetGeneration(), content: experimentContent(x.Definition), ready: x.Active && candidatesReady,
+				details: fmt.Sprintf("active %t, candidates ready %t", x.Active, candidatesReady),
 			}
 		}
 	}

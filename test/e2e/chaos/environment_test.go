@@ -94,7 +94,7 @@ func newEnvironment(t *testing.T) *environment {
 		Address: "unix:" + e.direct,
 		Delays: fakescheduler.Delays{
 			AgentLoad: 50 * time.Millisecond, AgentUnload: 50 * time.Millisecond,
-			ModelGateway: 20 * time.Millisecond, PipelineGateway: 20 * time.Millisecond, DataflowEngine: 20 * time.Millisecond,
+			Gateways: 20 * time.Millisecond,
 		},
 		OnCall: func(c fakescheduler.Call) { logCall(calls, c) },
 	})
