@@ -233,31 +233,20 @@ func (e *environment) loaded() map[object]loaded {
 			}
 		}
 	}
-	// What the scheduler says of Pipelines and Experiments whose Models are not
-	// available.
-	available := func(model string) bool { return found[object{"Model", model}].ready }
 	for _, p := range e.scheduler.Pipelines() {
-		modelsReady := true
-		for _, step := range p.Definition.GetSteps() {
-			modelsReady = modelsReady && available(step.GetName())
-		}
 		if !p.Deleted {
 			found[object{"Pipeline", p.Name}] = loaded{
 				generation: p.Generation, content: pipelineContent(p.Definition),
-				ready:   modelsReady && p.State == pb.PipelineVersionState_PipelineReady && p.GatewayState == pb.PipelineVersionState_PipelineReady,
-				details: fmt.Sprintf("%s, gateway %s, models ready %t", p.State, p.GatewayState, modelsReady),
+				ready:   p.ModelsReady && p.State == pb.PipelineVersionState_PipelineReady && p.GatewayState == pb.PipelineVersionState_PipelineReady,
+				details: fmt.Sprintf("%s, gateway %s, models ready %t", p.State, p.GatewayState, p.ModelsReady),
 			}
 		}
 	}
 	for _, x := range e.scheduler.Experiments() {
-		candidatesReady := true
-		for _, candidate := range x.Definition.GetCandidates() {
-			candidatesReady = candidatesReady && available(candidate.GetName())
-		}
 		if !x.Deleted {
 			found[object{"Experiment", x.Name}] = loaded{
-				generation: x.Definition.GetKubernetesMeta().GetGeneration(), content: experimentContent(x.Definition), ready: x.Active && candidatesReady,
-				details: fmt.Sprintf("active %t, candidates ready %t", x.Active, candidatesReady),
+				generation: x.Generation, content: experimentContent(x.Definition), ready: x.Active && x.CandidatesReady && x.MirrorReady,
+				details: fmt.Sprintf("active %t, candidates ready %t", x.Active, x.CandidatesReady),
 			}
 		}
 	}

@@ -232,6 +232,16 @@ func (s *Scheduler) Subscribers(method string) map[string]int {
 	return found
 }
 
+// OpenStreams returns how many streams of a method are open. It panics if there is no
+// such method.
+func (s *Scheduler) OpenStreams(method string) int {
+	open := 0
+	for _, n := range s.Subscribers(method) {
+		open += n
+	}
+	return open
+}
+
 // Connections returns how many connections were accepted since the last
 // ResetCounters, and how many are open.
 func (s *Scheduler) Connections() (accepted, open int) {

@@ -13,9 +13,12 @@ type Model struct {
 	Generation int64
 	Version    uint32
 	State      pb.ModelStatus_ModelState
+	Reason     string
 	Server     string
 	Available  uint32
 	Deleted    bool
+	// Live is how many replicas of all versions hold a place on a server.
+	Live int
 	// Definition must not be changed.
 	Definition *pb.Model
 }
@@ -27,16 +30,21 @@ type Pipeline struct {
 	Version      uint32
 	State        pb.PipelineVersionState_PipelineStatus
 	GatewayState pb.PipelineVersionState_PipelineStatus
-	Deleted      bool
+	// ModelsReady is whether the models of all steps are available.
+	ModelsReady bool
+	Deleted     bool
 	// Definition is normalised, as it is published. It must not be changed.
 	Definition *pb.Pipeline
 }
 
 // Experiment is the state of an experiment.
 type Experiment struct {
-	Name    string
-	Active  bool
-	Deleted bool
+	Name            string
+	Generation      int64
+	Active          bool
+	CandidatesReady bool
+	MirrorReady     bool
+	Deleted         bool
 	// Definition must not be changed.
 	Definition *pb.Experiment
 }
@@ -50,7 +58,7 @@ type Server struct {
 	Expected int
 	// Available is how many agents are connected.
 	Available int
-	// LoadedModels is what its events report.
+	// LoadedModels is how many replicas of models are loaded on it.
 	LoadedModels int
 }
 
@@ -58,10 +66,13 @@ type Server struct {
 // down, this and the methods below return what there was before.
 func (s *Scheduler) Models() []Model {
 	return snapshot(s, func(s *state) map[string]*model { return s.models }, func(name string, m *model) Model {
-		v := m.latest()
+		v, live := m.latest(), 0
+		for _, each := range m.versions {
+			live += each.count(alive)
+		}
 		return Model{
 			Name: name, Generation: v.defn.GetMeta().GetKubernetesMeta().GetGeneration(), Version: v.number,
-			State: v.state, Server: v.server, Available: v.available, Deleted: m.deleted, Definition: v.defn,
+			State: v.state, Reason: v.reason, Server: v.server, Available: v.available, Deleted: m.deleted, Live: live, Definition: v.defn,
 		}
 	})
 }
@@ -73,7 +84,7 @@ func (s *Scheduler) Pipelines() []Pipeline {
 		return Pipeline{
 			Name: name, Generation: v.defn.GetKubernetesMeta().GetGeneration(), Version: v.defn.GetVersion(),
 			State: v.engine.phase.pipelineStatus(), GatewayState: v.gateway.phase.pipelineStatus(),
-			Deleted: p.deleted, Definition: v.defn,
+			ModelsReady: v.modelsReady, Deleted: p.deleted, Definition: v.defn,
 		}
 	})
 }
@@ -81,14 +92,22 @@ func (s *Scheduler) Pipelines() []Pipeline {
 // Experiments returns the experiments, deleted ones included, by name.
 func (s *Scheduler) Experiments() []Experiment {
 	return snapshot(s, func(s *state) map[string]*experiment { return s.experiments }, func(name string, e *experiment) Experiment {
-		return Experiment{Name: name, Active: e.active, Deleted: e.deleted, Definition: e.defn}
+		message := s.last.experimentMessage(e)
+		return Experiment{
+			Name: name, Generation: message.GetKubernetesMeta().GetGeneration(), Active: e.active,
+			CandidatesReady: message.GetCandidatesReady(), MirrorReady: message.GetMirrorReady(),
+			Deleted: e.deleted, Definition: e.defn,
+		}
 	})
 }
 
 // Servers returns the servers, by name.
 func (s *Scheduler) Servers() []Server {
 	return snapshot(s, func(s *state) map[string]*server { return s.servers }, func(name string, srv *server) Server {
-		return Server{Name: name, Generation: srv.meta.GetGeneration(), Expected: int(srv.expected), Available: len(srv.replicas), LoadedModels: int(srv.message().GetNumLoadedModelReplicas())}
+		return Server{
+			Name: name, Generation: srv.meta.GetGeneration(), Expected: int(srv.expected),
+			Available: len(srv.replicas), LoadedModels: int(srv.message().GetNumLoadedModelReplicas()),
+		}
 	})
 }
 

@@ -129,10 +129,11 @@ func TestAnyScheduler(t *testing.T) { run(t, anyScheduler) }
 func TestAnySchedulerWithoutGateways(t *testing.T) {
 	var scenarios []scenario
 	for _, s := range anyScheduler {
+		s.needs = needsDelays
 		s.options = fakescheduler.Options{Delays: fakescheduler.Delays{Reconnect: 24 * time.Hour}}
 		scenarios = append(scenarios, s)
 	}
-	run(t, scenarios)
+	runWithControls(t, scenarios)
 }
 
 // rejection is an RPC, and the code of its answer.
