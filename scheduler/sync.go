@@ -65,6 +65,7 @@ func (c *connection) mark(kind Kind) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.syncs[kind].requested = true
+	c.firstSync.due = c.firstSync.due || kind == Server
 	servers := c.syncs[Server]
 	if kind == Server || !servers.requested || servers.compared || servers.listError != nil || c.firstSync.waiting {
 		c.enqueueResync(kind)
