@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -274,6 +275,88 @@ func TestLateCache(t *testing.T) {
 			t.Errorf("%d unloads of an object that does not exist", n)
 		}
 	})
+}
+
+// A reply or a listing that was asked for before an event came is older than that.
+func TestReplyOlderThanEvent(t *testing.T) {
+	for _, listed := range []bool{false, true} {
+		inBubble(t, func(h *harness) {
+			var deleted, ended atomic.Bool
+			scheduler := h.script(&scripted{})
+			scheduler.status = func(name string) ([]*pb.ModelStatusResponse, error) {
+				switch state := modelStatus("iris", 1, modelAvailable); {
+				case ended.Load():
+					return []*pb.ModelStatusResponse{modelStatus("iris", 1, modelTerminated)}, nil
+				case deleted.Load() && (name == "") == listed:
+					time.Sleep(time.Second)
+					ended.Store(true)
+					scheduler.events <- modelStatus("iris", 2, modelTerminated)
+					time.Sleep(time.Second)
+					return []*pb.ModelStatusResponse{state}, nil
+				case deleted.Load():
+					return []*pb.ModelStatusResponse{modelStatus("iris", 1, modelTerminating)}, nil
+				default:
+					return []*pb.ModelStatusResponse{state}, nil
+				}
+			}
+			model := h.model("iris")
+			h.open()
+			h.sync(Model, model)
+			h.settle(time.Minute)
+			deleted.Store(true)
+			h.delete(Model, model)
+			h.settle(2 * time.Hour)
+			if seen := h.sync(Model, model); !seen.Unloaded || scheduler.called("unload") != 1 {
+				t.Errorf("listed %t: observed %+v after %d unloads", listed, seen, scheduler.called("unload"))
+			}
+		})
+	}
+}
+
+// An object that is created again, and synced, between a read of the cache and what the
+// session does with it is not lost.
+func TestRecreatedSinceRead(t *testing.T) {
+	for _, listed := range []bool{false, true} {
+		inBubble(t, func(h *harness) {
+			scheduler := h.script(&scripted{closed: !listed, status: inStates(nil)})
+			model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Name: "iris", Finalizers: []string{v1alpha1.ModelFinalizer}}}
+			recreate := sync.OnceFunc(func() {
+				model.SetResourceVersion("")
+				h.delete(Model, model)
+				h.release(Model, model)
+				h.model("iris")
+			})
+			read := func(is bool) {
+				if is && h.relay.session(testNamespace) != nil && h.remembered() > 0 {
+					recreate()
+				}
+			}
+			h.relay.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
+				Get: func(ctx context.Context, from client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+					defer read(!listed)
+					return from.Get(ctx, key, object, options...)
+				},
+				List: func(ctx context.Context, from client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+					if _, is := list.(*v1alpha1.ModelList); is {
+						defer read(listed)
+					}
+					return from.List(ctx, list, options...)
+				},
+			})
+			h.create(model)
+			h.relay.Open(testNamespace)
+			h.sync(Model, model)
+			h.settle(2 * time.Second)
+			if !listed {
+				scheduler = h.script(&scripted{status: inStates(nil)})
+				h.relay.session(testNamespace).abandon(errReconnectNow)
+			}
+			h.settle(2 * time.Hour)
+			if scheduler.called("load") == 0 {
+				t.Errorf("listed %t: it is not loaded", listed)
+			}
+		})
+	}
 }
 
 // A scheduler that cannot list gets all objects, and confirms no unload by that.
