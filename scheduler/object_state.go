@@ -53,6 +53,9 @@ type objectState struct {
 	// registered: the object's controller has synced this incarnation, and so its
 	// finalizer is set. The cache may show it earlier.
 	registered bool
+	// mayRemain: the custom resource is gone, and the unload was not confirmed. An
+	// experiment of which that is known is stopped even if it is listed as inactive.
+	mayRemain bool
 	// deleting: the object is being deleted, and its controller waits for the unload.
 	deleting bool
 	// remote is what the scheduler has, by its answers, replies and listings on this
@@ -250,20 +253,21 @@ func (o *objectState) handleReply(w word, trusted bool, now time.Time) (news, wo
 		return o.handleAbsence(true)
 	case o.unload == unloadNotRequested:
 		return o.handleRemote(w, trusted, now)
-	case w.phase == live:
-		if o.unload == unloadRequested {
-			return false, false
-		}
-		// It was loaded again, or the unload was forgotten.
-		o.unload = unloadRequested
-		return false, true
-	case o.unload == unloadConfirmed:
+	case o.unload == unloadConfirmed && w.phase != live:
 		return false, false
-	case w.phase == terminating:
-		return o.deleting && o.setState(w.state, now) && w.state.Settled, false
-	case w.phase == gone || o.unload == unloadAcknowledged:
+	case w.phase == gone || w.phase == idle && o.unload == unloadAcknowledged:
 		o.confirmUnload()
 		return true, true
+	}
+	o.remote = &remoteObject{w.state.Generation, w.definition, false}
+	switch w.phase {
+	case live:
+		// It was loaded again, or the unload was forgotten.
+		changed := o.unload != unloadRequested
+		o.unload = unloadRequested
+		return false, changed
+	case terminating:
+		return o.deleting && o.setState(w.state, now) && w.state.Settled, false
 	default:
 		return false, false
 	}

@@ -287,8 +287,7 @@ func (r *Relay) Gone(kind Kind, key types.NamespacedName) {
 	case kind == Server:
 		delete(s.servers, key.Name)
 	default:
-		// What the scheduler still has of it, the next connection finds.
-		delete(s.items, gone)
+		s.forgetBeforeListing(gone)
 	}
 }
 

@@ -105,10 +105,12 @@ func (c *connection) compare(kind *relayed, present map[string]incarnation, list
 		// An experiment that is inactive may have been stopped: it is not stopped again,
 		// which would prolong how long the scheduler remembers it. An event reports it if
 		// it becomes active.
-		if _, found := present[name]; found || !w.ours(c.namespace) || w.phase != live {
+		key := objectKey{kind.kind, name}
+		remains := w.phase == live || w.phase == idle && c.items[key] != nil && c.items[key].mayRemain
+		if _, found := present[name]; found || !w.ours(c.namespace) || !remains {
 			continue
 		}
-		it := c.item(objectKey{kind.kind, name})
+		it := c.item(key)
 		it.remote, it.unload = &remoteObject{w.state.Generation, w.definition, true}, unloadNotRequested
 	}
 	for key, it := range c.items {
@@ -117,10 +119,6 @@ func (c *connection) compare(kind *relayed, present map[string]incarnation, list
 		}
 		if early := it.bufferedEvent; it.remote == nil && early != nil && it.lastEventAt.After(begun) {
 			it.remote = &remoteObject{early.state.Generation, early.definition, true}
-		}
-		if it.remote == nil && it.uid == "" {
-			delete(c.items, key)
-			continue
 		}
 		names = append(names, key.name)
 	}

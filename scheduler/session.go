@@ -186,7 +186,7 @@ func (s *session) onEstablished(c *connection) time.Duration {
 	s.connection = c
 	c.establishedAt = time.Now()
 	for key, it := range s.items {
-		if it.uid == "" && it.unload != unloadConfirmed {
+		if it.uid == "" && it.unload != unloadConfirmed && !it.mayRemain {
 			delete(s.items, key)
 			continue
 		}

@@ -177,11 +177,8 @@ func replicaCount(count uint32) int64 { return max(0, int64(int32(count))) }
 // some: ModelScaledDown, ModelStateUnknown until it has looked at the Model, ModelCreate.
 func isScaledDown(version *pb.ModelVersionStatus) bool {
 	deployment, status := version.GetModelDefn().GetDeploymentSpec(), version.GetState()
-	switch status.GetState() {
-	case pb.ModelStatus_ModelScaledDown:
-		return true
-	case pb.ModelStatus_ModelFailed, pb.ModelStatus_ScheduleFailed:
-		return false
+	if state := status.GetState(); state == pb.ModelStatus_ModelScaledDown || state == pb.ModelStatus_ModelFailed || state == pb.ModelStatus_ScheduleFailed {
+		return state == pb.ModelStatus_ModelScaledDown
 	}
 	return deployment != nil && deployment.GetReplicas() == 0 && deployment.GetMinReplicas() == 0 && status.GetAvailableReplicas() == 0
 }

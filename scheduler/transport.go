@@ -122,14 +122,11 @@ func (t *transport) dial(ctx context.Context, address string) (net.Conn, error) 
 }
 
 // dialAddress connects to host:port, resolving the host, or to a socket in the forms
-// that grpc-go gives to dialers: unix:path, unix://path, and an abstract socket with
-// a leading NUL.
+// that grpc-go gives to dialers: unix:path, unix://path, and unix:@name if abstract.
 func dialAddress(ctx context.Context, address string) (net.Conn, error) {
 	network := "tcp"
 	if path, found := strings.CutPrefix(address, "unix:"); found {
 		network, address = "unix", strings.TrimPrefix(path, "//")
-	} else if strings.HasPrefix(address, "\x00") {
-		network = "unix"
 	}
 	// HTTP/2 pings replace TCP's.
 	dialer := net.Dialer{KeepAlive: -1}
@@ -188,7 +185,7 @@ func (c *observedConn) Read(buffer []byte) (int, error) {
 	n, err := c.Conn.Read(buffer)
 	switch {
 	case n > 0 && !c.answered.Swap(true):
-		if failure := c.transport.answer(c, buffer[:n]); failure != nil {
+		if failure := c.transport.answer(buffer[:n]); failure != nil {
 			return 0, failure
 		}
 	case err != nil && !c.answered.Load():
@@ -216,13 +213,10 @@ func (c *observedConn) Close() error {
 
 // answer checks the first bytes from a server, which are the header of a SETTINGS
 // frame in HTTP/2. If they are, it clears the last error, else it sets and returns it.
-func (t *transport) answer(conn *observedConn, first []byte) error {
+func (t *transport) answer(first []byte) error {
 	const frameType, settings = 3, 0x4 // offset and value in the header
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.conn != conn {
-		return nil
-	}
 	switch {
 	case bytes.HasPrefix(first, []byte{0x15, 0x03}): // a TLS alert
 		t.err = &disconnectError{ReasonTLSHandshakeFailed, errors.New("the server requires TLS: " + adviseTLS)}
@@ -234,7 +228,8 @@ func (t *transport) answer(conn *observedConn, first []byte) error {
 	return t.err
 }
 
-// lose sets the last error after the end of the newest connection.
+// lose sets the last error after the end of the newest connection; one that a server
+// drains ends later than its successor begins.
 func (t *transport) lose(conn *observedConn, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -324,12 +325,17 @@ func TestDisconnectReasons(t *testing.T) {
 	}
 }
 
-// slowConn delays writes, so that a server's rejection of what was written before is
-// there first.
+// slowConn delays reads more than writes, so that a write fails, because the server
+// has closed the connection, before its last message is read.
 type slowConn struct{ net.Conn }
 
+func (c slowConn) Read(buffer []byte) (int, error) {
+	time.Sleep(50 * time.Millisecond)
+	return c.Conn.Read(buffer)
+}
+
 func (c slowConn) Write(content []byte) (int, error) {
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(5 * time.Millisecond)
 	return c.Conn.Write(content)
 }
 
@@ -475,6 +481,112 @@ func TestLatestError(t *testing.T) {
 		}
 		if _, err := stream.Recv(); err == nil || transport.lastError() != nil {
 			t.Errorf("closing leaves %v", transport.lastError())
+		}
+	})
+}
+
+// What happens to a connection that is no longer the newest, or that is closed by the
+// session, is no failure.
+func TestNoErrorOfOldConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		listeners := make(chan *bufconn.Listener, 2)
+		start := func() *grpc.Server {
+			listener, server := bufconn.Listen(1<<16), grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+				<-stream.Context().Done()
+				return nil
+			}))
+			go func() { _ = server.Serve(listener) }()
+			t.Cleanup(server.Stop)
+			listeners <- listener
+			return server
+		}
+		old := start()
+		start()
+		relay := New(t.Context(), Options{Log: logr.Discard()})
+		relay.dialContext = func(ctx context.Context, _ string) (net.Conn, error) {
+			select {
+			case listener := <-listeners:
+				return listener.DialContext(ctx)
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		transport := relay.newTransport("team")
+		conn, err := transport.connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pb.NewSchedulerClient(conn).SubscribeControlPlane(t.Context(), &pb.ControlPlaneSubscriptionRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		go old.GracefulStop() // it waits for the stream
+		synctest.Wait()
+		conn.Connect()
+		synctest.Wait()
+		if len(listeners) != 0 || transport.lastError() != nil {
+			t.Fatalf("not connected to the other server: %v", transport.lastError())
+		}
+		old.Stop()
+		synctest.Wait()
+		if err := transport.lastError(); err != nil {
+			t.Error("the end of the old connection:", err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+
+		conn, err = transport.connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Connect()
+		synctest.Wait()
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if err := transport.lastError(); err != nil {
+			t.Error("the end of an attempt:", err)
+		}
+	})
+}
+
+// lossyConn drops what is written once it is broken.
+type lossyConn struct {
+	net.Conn
+	broken *atomic.Bool
+}
+
+func (c lossyConn) Write(content []byte) (int, error) {
+	if c.broken.Load() {
+		return len(content), nil
+	}
+	return c.Conn.Write(content)
+}
+
+// A half-open connection is noticed by a ping.
+func TestNoAnswerToPings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		listener, broken := bufconn.Listen(1<<16), new(atomic.Bool)
+		serveGRPC(t, listener, func(stream grpc.ServerStream) error {
+			broken.Store(true)
+			<-stream.Context().Done()
+			return nil
+		})
+		relay := New(t.Context(), Options{Log: logr.Discard()})
+		relay.dialContext = func(ctx context.Context, _ string) (net.Conn, error) {
+			conn, err := listener.DialContext(ctx)
+			return lossyConn{conn, broken}, err
+		}
+		transport := relay.newTransport("team")
+		begin := time.Now()
+		err := subscribe(t, mustConnect(t, transport))
+		if took := time.Since(begin); took != 95*time.Second {
+			t.Errorf("noticed after %s", took)
+		}
+		if reason, message := classifyDisconnect(err, transport.lastError()); reason != ReasonConnectionLost || !strings.HasPrefix(message, "no answer to an HTTP/2 ping") {
+			t.Errorf("%s: %s", reason, message)
 		}
 	})
 }

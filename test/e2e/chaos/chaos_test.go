@@ -18,6 +18,8 @@ const (
 	settleTimeout = 4 * time.Minute
 	// effectTimeout is how long a fault may take to have an effect.
 	effectTimeout = 20 * time.Second
+	// notable is what is printed.
+	notable = 10 * time.Second
 	// defaultRounds of a new seed, without CHAOS_ROUNDS.
 	defaultRounds = 10
 )
@@ -95,6 +97,7 @@ func (each run) test(e *environment) func(t *testing.T) {
 			e.apply(mutation{verb: remove, object: o})
 		}
 		e.settle()
+		e.Eventually(e.notReachable).WithTimeout(settleTimeout).WithPolling(100 * time.Millisecond).Should(BeEmpty())
 	}
 }
 
@@ -113,6 +116,7 @@ func (e *environment) round(r round) {
 	time.Sleep(r.window)
 	call(f.repair)
 	e.applyAll(r.after)
+	e.awaitReadiness()
 	e.settle()
 	call(f.effect)
 	e.expectNoNewVersions(restarts)
@@ -130,7 +134,17 @@ func (e *environment) applyAll(mutations []mutation) {
 	}
 }
 
-// settle waits until cluster and scheduler agree.
+// settle waits until cluster and scheduler agree, and prints what took long.
 func (e *environment) settle() {
-	e.Eventually(e.differences).WithTimeout(settleTimeout).WithPolling(100 * time.Millisecond).Should(BeEmpty())
+	began, last := time.Now(), ""
+	e.Eventually(func() []string {
+		found := e.differences()
+		if len(found) > 0 {
+			last = found[0]
+		}
+		return found
+	}).WithTimeout(settleTimeout).WithPolling(100 * time.Millisecond).Should(BeEmpty())
+	if took := time.Since(began); took > notable {
+		fmt.Printf("chaos: settled after %.1fs, at last that %s\n", took.Seconds(), last)
+	}
 }
