@@ -34,12 +34,12 @@ var _ = Describe("The relay of Servers", func() {
 	// orphaned StatefulSet do.
 	DescribeTable("keeps Models available on a Server that is recreated", func(recreatedLate bool) {
 		scheduler := newScheduler(namespace, func(o *fakescheduler.Options) { o.Agents = fakescheduler.AgentsManual })
-		scheduler.ConnectAgent(fakescheduler.Agent{Server: "own"})
 		newRuntime(namespace)
 		server := newServer(namespace, "own", "mlserver")
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		scheduler.ConnectAgent(fakescheduler.Agent{Server: "own"})
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
-		Eventually(ready(server)).Should(HavePrefix("True"))
 
 		Expect(admin.Delete(lifetime, server, client.PropagationPolicy(metav1.DeletePropagationOrphan))).To(Succeed())
 		Eventually(exists(namespace, "own", &v1alpha1.Server{})).Should(BeFalse())
