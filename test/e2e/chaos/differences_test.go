@@ -126,6 +126,11 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// streams are the RPCs that the operator is always subscribed to.
+var streams = []string{
+	"SubscribeModelStatus", "SubscribePipelineStatus", "SubscribeExperimentStatus", "SubscribeServerStatus", "SubscribeControlPlane",
+}
+
 // differences are those of now, and what else is not as it is when everything has
 // settled.
 func (e *environment) differences() []string {
@@ -142,8 +147,10 @@ func (e *environment) differences() []string {
 		}
 	}
 	// Without a connection the rest may be equal by chance.
-	if len(e.scheduler.Subscribers("SubscribeModelStatus")) == 0 {
-		found = append(found, "the operator is not connected")
+	for _, stream := range streams {
+		if len(e.scheduler.Subscribers(stream)) == 0 {
+			found = append(found, "the operator has no stream of "+stream)
+		}
 	}
 	return append(found, e.serverDifferences(ctx)...)
 }
