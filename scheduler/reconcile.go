@@ -22,7 +22,7 @@ import (
 // queue's backoff on an error.
 func (c *connection) drive(ctx context.Context, key objectKey) (time.Duration, error) {
 	again, err := c.reconcileObject(ctx, key)
-	if again > 0 {
+	if again > 0 && key.kind != Server {
 		again = wait.Jitter(again, retryJitter)
 	}
 	return again, err
@@ -40,7 +40,7 @@ func (c *connection) reconcileObject(ctx context.Context, key objectKey) (time.D
 		if !open {
 			return 0, nil // its turn comes when the scheduler asks for the kind
 		}
-		return 0, c.driveServer(ctx, key.name)
+		return c.reconcileServer(ctx, key.name)
 	}
 	kind := key.kind.relayed()
 	object := kind.newObject()
@@ -54,7 +54,11 @@ func (c *connection) reconcileObject(ctx context.Context, key objectKey) (time.D
 		return c.ensureUnloaded(ctx, kind, key, object)
 	case err != nil && !open:
 		// What the scheduler has of it, the comparison of the kind finds.
-		c.forget(key, known)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if it := c.items[key]; it != nil && it.uid == known {
+			c.forgetBeforeListing(key)
+		}
 		return 0, nil
 	case !open:
 		return 0, nil
@@ -316,6 +320,19 @@ func (c *connection) unloadOrphan(ctx context.Context, kind *relayed, key object
 		c.queue.add(key, priorityChange)
 	}
 	return nil
+}
+
+// forgetBeforeListing removes the state of an object that does not exist in the cluster,
+// under the session's lock, while the next listing has yet to show what the scheduler
+// has of it. Of an Experiment whose stop was not confirmed a mark is kept until then:
+// the scheduler does not report whether one that is inactive was stopped.
+func (s *session) forgetBeforeListing(key objectKey) {
+	it := s.items[key]
+	if it != nil && key.kind == Experiment && (it.mayRemain || it.uid != "" && it.unload != unloadConfirmed) {
+		s.items[key] = &objectState{mayRemain: true}
+		return
+	}
+	delete(s.items, key)
 }
 
 // forget removes the state of an object that does not exist in the cluster, unless it

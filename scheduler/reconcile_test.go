@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"sync/atomic"
@@ -9,8 +10,11 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
@@ -22,16 +26,6 @@ const (
 	modelTerminating = pb.ModelStatus_ModelTerminating
 	modelTerminated  = pb.ModelStatus_ModelTerminated
 )
-
-// experiment creates an Experiment on a Model and syncs it.
-func (h *harness) experiment(name, model string) *v1alpha1.Experiment {
-	h.Helper()
-	experiment := &v1alpha1.Experiment{ObjectMeta: metav1.ObjectMeta{Name: name, Finalizers: []string{v1alpha1.ExperimentFinalizer}}}
-	experiment.Spec.Candidates = []v1alpha1.ExperimentCandidate{{Name: model, Weight: 100}}
-	h.create(experiment)
-	h.sync(Experiment, experiment)
-	return experiment
-}
 
 // update increments an object's generation, as a change of its spec does, and syncs it.
 func (h *harness) update(kind Kind, object client.Object) {
@@ -119,6 +113,42 @@ func TestStoppedExperimentIsStoppedOnce(t *testing.T) {
 			t.Errorf("after it became active, it was stopped %d times in all", calls)
 		}
 	})
+}
+
+// An Experiment that is released while it cannot be stopped is stopped later, although
+// it is listed as inactive: before its kind is compared, and after that.
+func TestReleasedWhileStopFails(t *testing.T) {
+	for _, closed := range []bool{false, true} {
+		inBubble(t, func(h *harness) {
+			h.open()
+			experiment := h.experiment("split", "missing")
+			h.settle(time.Second)
+			h.scheduler.FailCalls("StopExperiment", -1, codes.Unavailable)
+			if closed {
+				h.server("mlserver", 1)
+				h.scheduler.HoldGate()
+			}
+			h.delete(Experiment, experiment)
+			if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			h.relay.Hurry(testNamespace)
+			h.settle(time.Minute)
+			h.release(Experiment, experiment)
+			h.settle(time.Minute)
+			h.scheduler.FailCalls("StopExperiment", 0, codes.Unavailable)
+			if closed {
+				h.scheduler.ReleaseGate()
+				if err := h.scheduler.OpenGate(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h.settle(time.Minute)
+			if experiments := h.scheduler.Experiments(); !experiments[0].Deleted || h.remembered() != 0 {
+				t.Errorf("closed %t: the scheduler has %+v, %d objects are remembered", closed, experiments, h.remembered())
+			}
+		})
+	}
 }
 
 // A load that timed out, and that the scheduler carried out, is not sent again: the
@@ -215,20 +245,106 @@ func TestLateLoad(t *testing.T) {
 		if n := scheduler.called("unload") - unloads; n != 1 || h.remembered() != 0 {
 			t.Errorf("an object that was loaded after its deletion is unloaded %d times, %d objects are remembered", n, h.remembered())
 		}
+	})
+}
 
-		// Only an object that the API server does not have is unloaded.
-		hidden := h.model("hidden")
+// An object that the cache does not have yet, and the API server has, is not unloaded.
+func TestLateCache(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		scheduler := h.script(&scripted{status: inStates(nil)})
+		h.relay.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
+			Get: func(ctx context.Context, from client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+				return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+			},
+		})
+		h.open()
+		model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Name: "iris"}}
+		h.create(model)
+		scheduler.events <- modelStatus("iris", 1, modelAvailable)
 		h.settle(time.Minute)
-		s := h.relay.session(testNamespace)
-		s.mu.Lock()
-		delete(s.items, objectKey{Model, "hidden"})
-		s.mu.Unlock()
-		scheduler.events <- modelStatus("hidden", 1, modelAvailable)
-		h.settle(time.Minute)
-		if scheduler.called("unload hidden") != 0 {
-			t.Error("an object that the API server has is unloaded")
+		if n := scheduler.called("unload"); n != 0 {
+			t.Errorf("%d unloads of an object that exists", n)
 		}
-		h.sync(Model, hidden)
+		if err := h.cluster.Delete(h.Context(), model); err != nil {
+			t.Fatal(err)
+		}
+		scheduler.events <- modelStatus("iris", 1, modelAvailable)
+		h.settle(time.Minute)
+		if n := scheduler.called("unload"); n != 1 {
+			t.Errorf("%d unloads of an object that does not exist", n)
+		}
+	})
+}
+
+// A scheduler that cannot list gets all objects, and confirms no unload by that.
+func TestSchedulerThatCannotList(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		scheduler := h.script(&scripted{status: func(name string) ([]*pb.ModelStatusResponse, error) {
+			if name == "" {
+				return nil, status.Error(codes.Unimplemented, "")
+			}
+			return nil, errUnknownModel
+		}})
+		h.open()
+		h.model("kept")
+		deleted := h.model("deleted")
+		scheduler.events <- modelStatus("kept", 1, modelAvailable)
+		h.settle(time.Second)
+		h.delete(Model, deleted)
+		h.settle(10 * time.Minute)
+		if seen := h.sync(Model, deleted); seen.Unloaded {
+			t.Errorf("observed %+v", seen)
+		}
+		if scheduler.called("load kept") == 0 || scheduler.called("unload deleted") == 0 {
+			t.Error("it does not get all objects")
+		}
+		if lists := scheduler.called("list"); lists > 30 {
+			t.Errorf("%d listings in 10 minutes", lists)
+		}
+		scheduler.events <- modelStatus("deleted", 2, modelTerminated)
+		h.settle(time.Second)
+		if seen := h.sync(Model, deleted); !seen.Unloaded {
+			t.Errorf("observed %+v after the event", seen)
+		}
+	})
+}
+
+// A listing that shows nothing new has no object reconciled.
+func TestListingReconcilesWhatDiffers(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		states := map[string]*pb.ModelStatusResponse{}
+		scheduler := h.script(&scripted{status: inStates(states)})
+		var reads atomic.Int64
+		h.relay.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
+			Get: func(ctx context.Context, from client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+				reads.Add(1)
+				return from.Get(ctx, key, object, options...)
+			},
+		})
+		h.open()
+		for _, name := range names("model", 100) {
+			h.model(name)
+			states[name] = modelStatus(name, 1, modelAvailable)
+			scheduler.events <- states[name]
+		}
+		h.settle(time.Minute)
+		delete(states, "model-7")
+		scheduler.load = func(name string) error {
+			states[name] = modelStatus(name, 1, modelAvailable)
+			scheduler.events <- states[name]
+			return nil
+		}
+		before, lists, loads := reads.Load(), scheduler.called("list"), scheduler.called("load")
+		h.settle(2 * time.Hour)
+		if n := scheduler.called("list") - lists; n == 0 {
+			t.Fatal("nothing is listed")
+		}
+		if n := scheduler.called("load") - loads; n != 1 || scheduler.called("load model-7") != 2 {
+			t.Errorf("%d loads", n)
+		}
+		if n := reads.Load() - before; n > 10 {
+			t.Errorf("%d objects are read", n)
+		}
 	})
 }
 
@@ -388,7 +504,7 @@ func TestOnlyListingsProveAbsence(t *testing.T) {
 				}})
 				h.open()
 				models := map[string]*v1alpha1.Model{}
-				for _, name := range names("model", 200) {
+				for _, name := range names("model", 30) {
 					models[name] = h.model(name)
 					states[name] = modelStatus(name, 1, modelAvailable)
 					scheduler.events <- states[name]
@@ -412,7 +528,7 @@ func TestOnlyListingsProveAbsence(t *testing.T) {
 						t.Fatalf("observed %+v after it was not listed", seen)
 					}
 				}
-				if n := scheduler.called("list") - lists; n > 40 {
+				if n := scheduler.called("list") - lists; n > 12 {
 					t.Errorf("%d listings", n)
 				}
 			})

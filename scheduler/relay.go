@@ -254,7 +254,7 @@ func (r *Relay) HandServer(key types.NamespacedName) ServerObservation {
 	defer s.mu.Unlock()
 	it := s.server(key.Name)
 	if s.connection != nil {
-		s.connection.queue.add(objectKey{Server, key.Name}, priorityServer)
+		s.connection.enqueueServer(key.Name)
 	}
 	return ServerObservation{State: it.state, Scaling: it.scaling}
 }
@@ -286,11 +286,8 @@ func (r *Relay) Gone(kind Kind, key types.NamespacedName) {
 		s.connection.queue.add(gone, priorityDeletion)
 	case kind == Server:
 		delete(s.servers, key.Name)
-	case kind == Experiment && s.items[gone] != nil && s.items[gone].unload != unloadConfirmed:
-		s.items[gone] = &objectState{mayRemain: true}
 	default:
-		// What the scheduler still has of it, the next connection finds.
-		delete(s.items, gone)
+		s.forgetBeforeListing(gone)
 	}
 }
 

@@ -88,6 +88,8 @@ func (c *connection) compare(kind *relayed, present map[string]incarnation, list
 			news := false
 			if w, found := listed[name]; found && w.ours(c.namespace) {
 				news, _ = it.handleReply(w, object.confirmed && it.uid == object.uid, time.Now())
+				// The scheduler places a Model when it is loaded, and a Server may be usable since.
+				it.reload = it.reload || w.state.scheduleFailed()
 			} else {
 				news, _ = it.handleAbsence(listed != nil)
 			}
@@ -117,10 +119,6 @@ func (c *connection) compare(kind *relayed, present map[string]incarnation, list
 		}
 		if early := it.bufferedEvent; it.remote == nil && early != nil && it.lastEventAt.After(begun) {
 			it.remote = &remoteObject{early.state.Generation, early.definition, true}
-		}
-		if it.remote == nil && it.uid == "" {
-			delete(c.items, key)
-			continue
 		}
 		names = append(names, key.name)
 	}

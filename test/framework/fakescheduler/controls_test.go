@@ -28,15 +28,14 @@ type harness struct {
 	client pb.SchedulerClient
 }
 
-func inBubble(t *testing.T, options fakescheduler.Options, test func(h harness)) {
+func inBubble(t *testing.T, test func(h harness)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		var listener *bufconn.Listener
-		options.Listen = func() (net.Listener, error) {
+		fake, err := fakescheduler.Start(t.Context(), fakescheduler.Options{Listen: func() (net.Listener, error) {
 			listener = bufconn.Listen(1 << 16)
 			return listener, nil
-		}
-		fake, err := fakescheduler.Start(t.Context(), options)
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +85,7 @@ func (h harness) subscribe(ctx context.Context) grpc.ServerStreamingClient[pb.Mo
 
 // A session's whole life in a bubble.
 func TestRunsInABubble(t *testing.T) {
-	inBubble(t, fakescheduler.Options{}, func(h harness) {
+	inBubble(t, func(h harness) {
 		stream := h.subscribe(h.Context())
 		h.notify(1)
 		h.load("m")
@@ -111,7 +110,7 @@ func TestRunsInABubble(t *testing.T) {
 }
 
 func TestKillBreaksStreamsAndCalls(t *testing.T) {
-	inBubble(t, fakescheduler.Options{}, func(h harness) {
+	inBubble(t, func(h harness) {
 		h.notify(0)
 		stream := h.subscribe(h.Context())
 		h.HangCalls("SchedulerStatus")
@@ -135,7 +134,7 @@ func TestKillBreaksStreamsAndCalls(t *testing.T) {
 }
 
 func TestCallsFail(t *testing.T) {
-	inBubble(t, fakescheduler.Options{}, func(h harness) {
+	inBubble(t, func(h harness) {
 		h.FailCalls("SchedulerStatus", 2, codes.Unavailable)
 		for _, want := range []codes.Code{codes.Unavailable, codes.Unavailable, codes.OK} {
 			if got := h.call(h.Context()); got != want {
@@ -163,7 +162,7 @@ func TestCallsFail(t *testing.T) {
 }
 
 func TestCallsAreSlowOrHang(t *testing.T) {
-	inBubble(t, fakescheduler.Options{}, func(h harness) {
+	inBubble(t, func(h harness) {
 		release := h.HangCalls("SchedulerStatus")
 		ctx, cancel := context.WithTimeout(h.Context(), time.Second)
 		defer cancel()
@@ -202,7 +201,7 @@ func TestCallsAreSlowOrHang(t *testing.T) {
 }
 
 func TestStreamsEnd(t *testing.T) {
-	inBubble(t, fakescheduler.Options{}, func(h harness) {
+	inBubble(t, func(h harness) {
 		h.notify(0)
 		models := h.subscribe(h.Context())
 		servers, err := h.client.SubscribeServerStatus(h.Context(), &pb.ServerSubscriptionRequest{SubscriberName: "test"})
@@ -228,7 +227,7 @@ func TestStreamsEnd(t *testing.T) {
 }
 
 func TestCounts(t *testing.T) {
-	inBubble(t, fakescheduler.Options{}, func(h harness) {
+	inBubble(t, func(h harness) {
 		h.notify(0)
 		h.load("m")
 		h.load("m")
@@ -257,7 +256,7 @@ func TestCounts(t *testing.T) {
 }
 
 func TestInjectedEvents(t *testing.T) {
-	inBubble(t, fakescheduler.Options{}, func(h harness) {
+	inBubble(t, func(h harness) {
 		h.notify(1)
 		models := h.subscribe(h.Context())
 		markers, err := h.client.SubscribeControlPlane(h.Context(), &pb.ControlPlaneSubscriptionRequest{SubscriberName: "test"})
@@ -295,10 +294,10 @@ func TestInjectedEvents(t *testing.T) {
 }
 
 func TestHeldGate(t *testing.T) {
-	inBubble(t, fakescheduler.Options{ReadyTimeout: time.Second}, func(h harness) {
+	inBubble(t, func(h harness) {
 		h.HoldGate()
 		h.notify(0)
-		time.Sleep(time.Minute)
+		time.Sleep(10 * time.Minute)
 		if h.GateOpen() {
 			h.Error("a held gate is open")
 		}
@@ -310,7 +309,7 @@ func TestHeldGate(t *testing.T) {
 		if err := h.Restart(fakescheduler.RestartOptions{}); err != nil {
 			h.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(10 * time.Minute)
 		if h.GateOpen() {
 			h.Error("the gate is not held over a restart")
 		}

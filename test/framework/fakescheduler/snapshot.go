@@ -13,12 +13,9 @@ type Model struct {
 	Generation int64
 	Version    uint32
 	State      pb.ModelStatus_ModelState
-	Reason     string
 	Server     string
 	Available  uint32
 	Deleted    bool
-	// Live is how many replicas of all versions hold a place on a server.
-	Live int
 	// Definition must not be changed.
 	Definition *pb.Model
 }
@@ -66,13 +63,10 @@ type Server struct {
 // down, this and the methods below return what there was before.
 func (s *Scheduler) Models() []Model {
 	return snapshot(s, func(s *state) map[string]*model { return s.models }, func(name string, m *model) Model {
-		v, live := m.latest(), 0
-		for _, each := range m.versions {
-			live += each.count(alive)
-		}
+		v := m.latest()
 		return Model{
 			Name: name, Generation: v.defn.GetMeta().GetKubernetesMeta().GetGeneration(), Version: v.number,
-			State: v.state, Reason: v.reason, Server: v.server, Available: v.available, Deleted: m.deleted, Live: live, Definition: v.defn,
+			State: v.state, Server: v.server, Available: v.available, Deleted: m.deleted, Definition: v.defn,
 		}
 	})
 }
