@@ -129,6 +129,12 @@ func TestModels(t *testing.T) {
 			c.load("m", 2)
 			c.inOrder(c.modelStates(), "v1 g2 Available A1 U0 deleted=false")
 		}},
+		{"no replicas, scheduled again when an agent connects", needsAgents, fakescheduler.Options{}, func(c *client) {
+			c.open(0).load("m", 1, replicas(0))
+			c.inOrder(c.modelStates(), "v1 g1 ScheduleFailed A0 U0 deleted=false")
+			c.fake.ConnectAgent(fakescheduler.Agent{Server: c.name("s")})
+			c.inOrder(c.modelStates(), "v1 g1 ScaledDown A0 U0 deleted=false")
+		}},
 		{"13: the agent disconnects, and connects again", needsAgents, fakescheduler.Options{}, func(c *client) {
 			c.open(1).load("m", 1)
 			c.modelEvents()
