@@ -203,6 +203,10 @@ func TestGate(t *testing.T) {
 				c.Errorf("markers are %v", c.markers)
 			}
 		}},
+		{"2: the gate opens when no replicas are expected, whatever is connected", needsAgents, fakescheduler.Options{Agents: fakescheduler.AgentsManual}, func(c *client) {
+			c.fake.ConnectAgent(fakescheduler.Agent{Server: c.name("s")})
+			c.open(0)
+		}},
 		{"the gate opens with as many agents as are expected", needsAgents, fakescheduler.Options{Agents: fakescheduler.AgentsManual}, func(c *client) {
 			c.subscribe()
 			for _, replica := range []int{0, 1, 2} {
