@@ -124,6 +124,12 @@ FUZZTIME ?= 60s
 fuzz: ## Fuzz every target for FUZZTIME=60s (PACKAGES=./composition narrows it).
 	@FUZZTIME='$(FUZZTIME)' hack/fuzz.sh $(PACKAGES)
 
+# host:port of a scheduler without TLS, such as a port-forwarded one; default: the fake.
+SCHEDULER ?=
+.PHONY: conformance
+conformance: ## Compare a scheduler with what the operator expects (SCHEDULER=host:9004).
+	@SCHEDULER='$(SCHEDULER)' go test -count 1 -v $(TESTFLAGS) ./test/framework/fakescheduler/conformance
+
 .PHONY: bench
 bench: controlplane ## Print the figures: budgets of requests, and all benchmarks.
 	@# With -bench, even for none, the go command shows what a package prints.

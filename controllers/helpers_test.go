@@ -13,10 +13,13 @@ import (
 	"github.com/seldon-operator/seldon-operator/controllers"
 )
 
-func newModel(namespace, name string) *v1alpha1.Model {
+func newModel(namespace, name string, change ...func(*v1alpha1.Model)) *v1alpha1.Model {
 	GinkgoHelper()
 	model := &v1alpha1.Model{ObjectMeta: objectMeta(namespace, name), Spec: v1alpha1.ModelSpec{
 		InferenceArtifactSpec: v1alpha1.InferenceArtifactSpec{StorageURI: "gs://models/one"}}}
+	for _, change := range change {
+		change(model)
+	}
 	Expect(admin.Create(lifetime, model)).To(Succeed())
 	return model
 }

@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -231,6 +232,7 @@ var _ = Describe("The relay", func() {
 		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
 		Eventually(gone(runtime)).Should(BeTrue())
 		Eventually(ready(model)).Should(HavePrefix("False NoRuntime"))
+		sim.DisconnectAgent("mlserver", 0) // with its pod
 
 		newRuntime(namespace, withServer)
 		Eventually(ready(model)).Should(HavePrefix("True"))
@@ -245,8 +247,14 @@ var _ = Describe("The relay", func() {
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerSynced)).Should(HavePrefix("True Synced"))
+		quiet(namespace)
+
+		runtimeMark := requests.mark()
 		sim.Kill()
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(2 * time.Second).Should(HavePrefix("False ConnectionLost"))
+		Expect(condition(runtime, v1alpha1.ConditionSchedulerSynced)()).To(HavePrefix("Unknown NotConnected"))
+		Expect(writes(requests.since(runtimeMark, namespace))).To(HaveLen(1), "both conditions at once")
 		Expect(ready(runtime)()).To(HavePrefix("True"), "it has no say in Ready")
 		Expect(ready(model)()).To(HavePrefix("True"))
 		mark := requests.mark()
@@ -257,6 +265,20 @@ var _ = Describe("The relay", func() {
 		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerSynced)).Should(HavePrefix("True Synced"))
+		Expect(aboutModels(requests.since(mark, namespace))).To(HaveLen(2), "the outage, and the recovery")
+	})
+
+	It("reports a kind that cannot be listed, and serves the others", func() {
+		sim := newScheduler(namespace)
+		sim.FailCalls("PipelineStatus", -1, codes.Internal)
+		runtime := newRuntime(namespace, withServer)
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerSynced)).Should(HavePrefix("False ListFailed Pipeline: "))
+		Eventually(ready(runtime)).Should(HavePrefix("True"), "it does not count towards Ready")
+		sim.FailCalls("PipelineStatus", 0, codes.Internal)
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerSynced)).Should(HavePrefix("True Synced"))
 	})
 
 	It("releases what is deleted while the scheduler is out of reach, and unloads it later", func() {
@@ -525,6 +547,73 @@ var _ = Describe("The relay", func() {
 		// One that does make sense is taken, per cent sign and all.
 		Expect(sim.InjectModelStatus(failed(namespace, model.Generation))).To(Succeed())
 		Eventually(ready(model)).Should(Equal("False ModelFailed 100%s"))
+	})
+
+	It("writes whatever numbers and texts a scheduler reports", func() {
+		sim := newScheduler(namespace)
+		newRuntime(namespace, withServer)
+		model, server := newModel(namespace, "iris"), &v1alpha1.Server{ObjectMeta: objectMeta(namespace, "mlserver")}
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		quiet(namespace)
+		long := strings.Repeat("x\x00ä", 64<<10)
+		for i, test := range []struct{ available, unavailable, wantReplicas, wantAvailable uint32 }{
+			{2, math.MaxUint32, 1, 2}, {math.MaxUint32, 2, 1, 0}, {math.MaxInt32, 0, math.MaxInt32, math.MaxInt32}, {1 << 31, 1 << 31, 0, 0},
+		} {
+			Expect(sim.InjectModelStatus(&pb.ModelStatusResponse{ModelName: "iris", Versions: []*pb.ModelVersionStatus{{
+				Version: math.MaxUint32, ServerName: long, KubernetesMeta: &pb.KubernetesMeta{Namespace: namespace, Generation: model.Generation},
+				State: &pb.ModelStatus{
+					State: 1000 + pb.ModelStatus_ModelState(i), Reason: long, ModelGwState: math.MinInt32, ModelGwReason: long,
+					AvailableReplicas: test.available, UnavailableReplicas: test.unavailable,
+				},
+			}}})).To(Succeed())
+			Eventually(ready(model)).Should(HavePrefix(fmt.Sprintf("False State%d x ä", 1000+i)))
+			Expect(model.Status.Replicas).To(BeEquivalentTo(test.wantReplicas))
+			Expect(model.Status.AvailableReplicas).To(BeEquivalentTo(test.wantAvailable))
+			Expect(model.Status.Selector).To(Equal("server="))
+		}
+		report := func(kind pb.ServerStatusResponse_Type, expected, loaded int32, generation int64) {
+			Expect(sim.InjectServerStatus(&pb.ServerStatusResponse{
+				ServerName: "mlserver", Type: kind, ExpectedReplicas: expected, NumLoadedModelReplicas: loaded,
+				KubernetesMeta: &pb.KubernetesMeta{Namespace: namespace, Generation: generation},
+			})).To(Succeed())
+		}
+		loaded := func() int64 { return get(namespace, "mlserver", server).Status.LoadedModelReplicas }
+		for _, extreme := range []int32{math.MaxInt32, math.MinInt32} {
+			report(pb.ServerStatusResponse_StatusUpdate, math.MaxInt32, extreme, server.Generation)
+			Eventually(loaded).Should(BeEquivalentTo(max(0, extreme)))
+		}
+		report(pb.ServerStatusResponse_ScalingRequest, math.MaxInt32, 0, math.MaxInt64)
+		Eventually(eventReasons(server)).Should(ContainElement("ScalingRefused"))
+		report(pb.ServerStatusResponse_ScalingRequest, math.MinInt32, 0, math.MinInt64)
+		Consistently(func() *int64 { return get(namespace, "mlserver", server).Spec.Replicas }).Should(BeNil())
+		for _, object := range []client.Object{model, server} {
+			Expect(eventReasons(object)()).NotTo(ContainElement("StatusRefused"))
+		}
+	})
+
+	It("reports a Model of 0 replicas as scaled down, once", func() {
+		sim := newScheduler(namespace)
+		newRuntime(namespace, withServer)
+		model := newModel(namespace, "iris", func(m *v1alpha1.Model) { m.Spec.Replicas = new(int64(0)) })
+		Eventually(ready(model)).Should(HavePrefix("False ModelScaledDown"))
+		Expect(condition(model, "Reconciling")()).To(Equal("none"))
+		Expect(model.Status.ObservedGeneration).To(Equal(model.Generation))
+		quiet(namespace)
+		mark, asked := requests.mark(), sim.Calls("ModelStatus")
+		for _, state := range []pb.ModelStatus_ModelState{pb.ModelStatus_ModelStateUnknown, pb.ModelStatus_ModelCreate, pb.ModelStatus_ModelScaledDown} {
+			Expect(sim.InjectModelStatus(&pb.ModelStatusResponse{ModelName: "iris", Versions: []*pb.ModelVersionStatus{{
+				Version: 1, KubernetesMeta: &pb.KubernetesMeta{Namespace: namespace, Generation: model.Generation},
+				State:     &pb.ModelStatus{State: state, ModelGwState: pb.ModelStatus_ModelCreate},
+				ModelDefn: &pb.Model{Meta: &pb.MetaData{Name: "iris"}, DeploymentSpec: &pb.DeploymentSpec{MaxReplicas: math.MaxUint32}},
+			}}})).To(Succeed())
+		}
+		quiet(namespace)
+		Expect(len(aboutModels(requests.since(mark, namespace)))).To(BeNumerically("<=", 1), "the state in the gateway")
+		Expect(sim.Calls("ModelStatus")).To(Equal(asked), "nothing more is asked for")
+		Expect(ready(model)()).To(HavePrefix("False ModelScaledDown"))
+		edit(model, func(m *v1alpha1.Model) { m.Spec.Replicas = new(int64(1)) })
+		Eventually(ready(model)).Should(HavePrefix("True"))
 	})
 
 	It("gets over calls that fail", func() {

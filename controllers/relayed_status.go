@@ -19,8 +19,8 @@ const grace = time.Second
 const (
 	// reasonNoRuntime: nothing serves the namespace.
 	reasonNoRuntime = "NoRuntime"
-	// reasonUnreachable: there has been no stable connection to the scheduler for too
-	// long, and it has reported nothing about the object since.
+	// reasonUnreachable: there was no stable connection to the scheduler, or the kind was
+	// not in sync, for too long, and it has reported nothing about the object since.
 	reasonUnreachable = "SchedulerUnreachable"
 	// reasonWaiting: the scheduler has not said anything about the object yet.
 	reasonWaiting = "WaitingForScheduler"
@@ -28,7 +28,7 @@ const (
 
 // messageUnreachable does not depend on the outage, so that one outage and the next
 // have the same status.
-const messageUnreachable = "the scheduler could not be reached for too long and has reported nothing about this object since; see the conditions SchedulerReachable and SchedulerSynced of the SeldonRuntime"
+const messageUnreachable = "for too long, the scheduler could not be reached or objects of this kind could not be synchronized with it, and it has reported nothing about this one since; see the conditions SchedulerReachable and SchedulerSynced of the SeldonRuntime"
 
 // telling is what there is to write about a relayed object.
 type telling struct {

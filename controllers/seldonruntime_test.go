@@ -234,7 +234,8 @@ var _ = Describe("A SeldonRuntime", func() {
 	It("is the only one of its namespace; the younger one waits", func() {
 		older := newRuntime(namespace)
 		Eventually(ready(older)).Should(HavePrefix("True"))
-		time.Sleep(1100 * time.Millisecond) // creation times have seconds
+		// Creation times have seconds.
+		Eventually(time.Now).Should(BeTemporally(">", older.CreationTimestamp.Add(time.Second)))
 		younger := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) { r.Name = "another" })
 		Eventually(ready(younger)).Should(HavePrefix("False DuplicateRuntime SeldonRuntime seldon is the older one"))
 		Expect(admin.Delete(lifetime, older)).To(Succeed())

@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/yaml"
 
@@ -57,7 +58,9 @@ func TestControllers(t *testing.T) {
 	RegisterFailHandler(Fail)
 	SetDefaultEventuallyTimeout(20 * time.Second)
 	SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
-	SetDefaultConsistentlyDuration(time.Second)
+	// Longer than the operator waits for more of a kind before it writes, which is a
+	// second.
+	SetDefaultConsistentlyDuration(1500 * time.Millisecond)
 	RunSpecs(t, "Controllers")
 }
 
@@ -331,15 +334,37 @@ func writes(entries []string) []string {
 	})
 }
 
-// quiet waits until the operator has sent nothing to a namespace for a while.
+// quiet waits until the operator reconciles nothing and has sent nothing to a
+// namespace for 2 seconds: it waits for a second before it looks at progress.
 func quiet(namespace string) {
 	GinkgoHelper()
 	last := -1
 	Eventually(func() bool {
 		now := len(requests.since(0, namespace))
+		if activeWorkers() > 0 {
+			now = -1 // what it writes at last may take long
+		}
 		defer func() { last = now }()
-		return now == last
-	}).WithPolling(2 * time.Second).Should(BeTrue()) // progress of children waits for a second
+		return now >= 0 && now == last
+	}).WithPolling(2 * time.Second).Should(BeTrue())
+}
+
+// activeWorkers returns how many reconciles are running, of all controllers.
+func activeWorkers() float64 {
+	GinkgoHelper()
+	families, err := metrics.Registry.Gather()
+	Expect(err).NotTo(HaveOccurred())
+	found, count := false, 0.0
+	for _, family := range families {
+		if family.GetName() == "controller_runtime_active_workers" {
+			found = true
+			for _, metric := range family.GetMetric() {
+				count += metric.GetGauge().GetValue()
+			}
+		}
+	}
+	Expect(found).To(BeTrue(), "there is no such metric")
+	return count
 }
 
 func names(list client.ObjectList) []string {

@@ -42,6 +42,7 @@ type connection struct {
 	// establishedAt is when the scheduler sent its first message.
 	establishedAt time.Time
 	syncs         map[Kind]*kindSync
+	firstSync     firstSync
 }
 
 func newConnection(s *session, conn *grpc.ClientConn) *connection {

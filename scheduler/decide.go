@@ -114,7 +114,7 @@ func (o *objectState) decide(want desired, replaces bool, now time.Time) (action
 		return o.poll(statusPollDelay, now)
 	case o.retryTime().After(now):
 		return actionNone, o.retryTime().Sub(now)
-	case o.upToDate(want):
+	case o.upToDate(want) && !o.reload:
 		if o.state != nil && o.state.Generation == want.generation {
 			return actionNone, 0
 		}
@@ -212,7 +212,7 @@ func (o *objectState) upToDate(want desired) bool {
 // settled reports whether nothing is to be done until something changes, as far as the
 // definition that is desired is not needed to know that.
 func (o *objectState) settled() bool {
-	return o.registered && !o.deleting && o.unload == unloadNotRequested && o.failure == nil && !o.recheck && !o.inFlight &&
+	return o.registered && !o.deleting && o.unload == unloadNotRequested && o.failure == nil && !o.recheck && !o.inFlight && !o.reload &&
 		o.remote != nil && o.remote.verified && o.remote.generation == o.generation &&
 		o.state != nil && o.state.Generation == o.generation
 }

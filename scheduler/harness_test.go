@@ -134,6 +134,16 @@ func (h *harness) model(name string) *v1alpha1.Model {
 	return model
 }
 
+// experiment creates an Experiment of one candidate and syncs it.
+func (h *harness) experiment(name, candidate string) *v1alpha1.Experiment {
+	h.Helper()
+	experiment := &v1alpha1.Experiment{ObjectMeta: metav1.ObjectMeta{Name: name, Finalizers: []string{v1alpha1.ExperimentFinalizer}}}
+	experiment.Spec.Candidates = []v1alpha1.ExperimentCandidate{{Name: candidate, Weight: 100}}
+	h.create(experiment)
+	h.sync(Experiment, experiment)
+	return experiment
+}
+
 // sync does what the controller of a kind does: it reads the object, and returns what
 // the session observes of it.
 func (h *harness) sync(kind Kind, object client.Object) Observation {

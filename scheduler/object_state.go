@@ -69,6 +69,9 @@ type objectState struct {
 	// accepted loads of the generation in a row, the last one at acceptedAt.
 	accepted   int
 	acceptedAt time.Time
+	// reload: the object is to be loaded although the scheduler has it, so that it is
+	// placed again; reloading, while that is in flight.
+	reload, reloading bool
 
 	unload unloadPhase
 	// terminatedEarly: an event that the object is terminated came before the answer to
@@ -345,7 +348,10 @@ func (o *objectState) verify(want desired, now time.Time) (news bool) {
 }
 
 // startLoad records that a call to load a generation is sent.
-func (o *objectState) startLoad(generation int64) { o.sentGeneration, o.inFlight = generation, true }
+func (o *objectState) startLoad(generation int64) {
+	o.sentGeneration, o.inFlight = generation, true
+	o.reload, o.reloading = false, o.reload
+}
 
 // acceptLoad records that the scheduler has accepted the load.
 func (o *objectState) acceptLoad(want desired, now time.Time) {
@@ -365,6 +371,7 @@ func (o *objectState) acceptLoad(want desired, now time.Time) {
 // uncertain, the scheduler may have carried it out.
 func (o *objectState) failLoad(failure Failure, uncertain bool) (news bool) {
 	o.inFlight, o.recheck = false, uncertain
+	o.reload = o.reload || o.reloading
 	if !uncertain {
 		o.sentGeneration = 0
 	}

@@ -22,7 +22,7 @@ import (
 // queue's backoff on an error.
 func (c *connection) drive(ctx context.Context, key objectKey) (time.Duration, error) {
 	again, err := c.reconcileObject(ctx, key)
-	if again > 0 {
+	if again > 0 && key.kind != Server {
 		again = wait.Jitter(again, retryJitter)
 	}
 	return again, err
@@ -40,7 +40,7 @@ func (c *connection) reconcileObject(ctx context.Context, key objectKey) (time.D
 		if !open {
 			return 0, nil // its turn comes when the scheduler asks for the kind
 		}
-		return 0, c.driveServer(ctx, key.name)
+		return c.reconcileServer(ctx, key.name)
 	}
 	kind := key.kind.relayed()
 	object := kind.newObject()

@@ -254,7 +254,7 @@ func (r *Relay) HandServer(key types.NamespacedName) ServerObservation {
 	defer s.mu.Unlock()
 	it := s.server(key.Name)
 	if s.connection != nil {
-		s.connection.queue.add(objectKey{Server, key.Name}, priorityServer)
+		s.connection.enqueueServer(key.Name)
 	}
 	return ServerObservation{State: it.state, Scaling: it.scaling}
 }

@@ -196,7 +196,7 @@ func (s *session) onEstablished(c *connection) time.Duration {
 		}
 	}
 	for _, each := range s.servers {
-		each.told = digest{}
+		each.reset()
 	}
 	return min(stableAfter<<min(s.shortLived, 10), backoffResetAfter)
 }

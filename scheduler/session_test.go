@@ -462,16 +462,6 @@ func TestStreamEnds(t *testing.T) {
 	})
 }
 
-// experiment creates an Experiment of one candidate and syncs it.
-func (h *harness) experiment(name, candidate string) *v1alpha1.Experiment {
-	h.Helper()
-	experiment := &v1alpha1.Experiment{ObjectMeta: metav1.ObjectMeta{Name: name, Finalizers: []string{v1alpha1.ExperimentFinalizer}}}
-	experiment.Spec.Candidates = []v1alpha1.ExperimentCandidate{{Name: candidate, Weight: 100}}
-	h.create(experiment)
-	h.sync(Experiment, experiment)
-	return experiment
-}
-
 // An Experiment that is released while there is no connection, and is listed as
 // inactive afterwards, is stopped once: the session knows that it was not.
 func TestReleasedInactiveExperiment(t *testing.T) {

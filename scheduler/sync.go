@@ -65,8 +65,9 @@ func (c *connection) mark(kind Kind) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.syncs[kind].requested = true
+	c.firstSync.due = c.firstSync.due || kind == Server
 	servers := c.syncs[Server]
-	if kind == Server || !servers.requested || servers.compared || servers.listError != nil {
+	if kind == Server || !servers.requested || servers.compared || servers.listError != nil || c.firstSync.waiting {
 		c.enqueueResync(kind)
 	}
 }
@@ -116,7 +117,7 @@ func (c *connection) resync(ctx context.Context, kind Kind) (time.Duration, erro
 // compareKind compares a kind. A duration means that it has yet to be done, then.
 func (c *connection) compareKind(ctx context.Context, kind Kind) (time.Duration, error) {
 	if kind == Server {
-		return 0, c.resyncServers(ctx)
+		return c.resyncServers(ctx)
 	}
 	if err := c.resyncObjects(ctx, kind.relayed()); err != nil {
 		return 0, err
@@ -241,6 +242,10 @@ func (s *session) syncStatus(status *Reachability) {
 			status.SyncReason = reason
 		}
 		problems = append(problems, message)
+	}
+	if rejected := s.rejectedServers(); rejected != "" {
+		status.SyncReason = ReasonNotifyFailed
+		problems = append(problems, rejected)
 	}
 	if problems == nil {
 		status.Synced, status.SyncReason = true, ReasonSynced

@@ -47,8 +47,13 @@ func TestComponentsFit(t *testing.T) {
 			t.Run(overlay+" with "+name, func(t *testing.T) {
 				plain := build(t, filepath.Join(config, overlay))
 				with := build(t, layer(t, []string{filepath.Join(config, overlay)}, components))
-				if with.Size() < plain.Size() {
-					t.Errorf("the components remove objects: %d are left of %d", with.Size(), plain.Size())
+				if !has(overlay, name) && manifests(t, with) == manifests(t, plain) {
+					t.Error("the components change nothing")
+				}
+				for _, r := range plain.Resources() {
+					if _, err := with.GetByCurrentId(r.CurId()); err != nil {
+						t.Errorf("the components remove an object: %v", err)
+					}
 				}
 				for _, r := range with.Resources() {
 					if !r.GetGvk().IsClusterScoped() && r.GetNamespace() != namespace {
@@ -58,6 +63,15 @@ func TestComponentsFit(t *testing.T) {
 			})
 		}
 	}
+}
+
+func manifests(t *testing.T, resources resmap.ResMap) string {
+	t.Helper()
+	content, err := resources.AsYaml()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
 }
 
 // TestApply applies each overlay, then with all components, with kubectl's own
@@ -334,8 +348,7 @@ func layer(t *testing.T, resources, components []string) string {
 		k.Resources = append(k.Resources, relative(t, folder, path))
 	}
 	for _, component := range components {
-		// config/default has this one.
-		if component == "metrics" && filepath.Base(resources[0]) == "default" {
+		if has(filepath.Base(resources[0]), component) {
 			continue
 		}
 		k.Components = append(k.Components, relative(t, folder, filepath.Join(config, "components", component)))
@@ -349,6 +362,9 @@ func layer(t *testing.T, resources, components []string) string {
 	}
 	return folder
 }
+
+// has is whether an overlay has a component already.
+func has(overlay, component string) bool { return overlay == "default" && component == "metrics" }
 
 // relative is the path from a folder, which is absolute, as Kustomize wants it.
 func relative(t *testing.T, folder, path string) string {

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
@@ -125,6 +126,11 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// streams are the RPCs that the operator is always subscribed to.
+var streams = []string{
+	"SubscribeModelStatus", "SubscribePipelineStatus", "SubscribeExperimentStatus", "SubscribeServerStatus", "SubscribeControlPlane",
+}
+
 // differences are those of now, and what else is not as it is when everything has
 // settled.
 func (e *environment) differences() []string {
@@ -141,25 +147,20 @@ func (e *environment) differences() []string {
 		}
 	}
 	// Without a connection the rest may be equal by chance.
-	if len(e.scheduler.Subscribers("SubscribeModelStatus")) == 0 {
-		found = append(found, "the operator is not connected")
+	for _, stream := range streams {
+		if len(e.scheduler.Subscribers(stream)) == 0 {
+			found = append(found, "the operator has no stream of "+stream)
+		}
 	}
-	return append(found, e.runtimeDifferences(ctx)...)
+	return append(found, e.serverDifferences(ctx)...)
 }
 
-// runtimeDifferences are those of the SeldonRuntime and of its Server.
-func (e *environment) runtimeDifferences(ctx context.Context) []string {
-	seldonRuntime, server := &v1alpha1.SeldonRuntime{}, &v1alpha1.Server{}
-	if err := e.user.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "seldon"}, seldonRuntime); err != nil {
-		return []string{err.Error()}
-	}
+func (e *environment) serverDifferences(ctx context.Context) []string {
+	server := &v1alpha1.Server{}
 	if err := e.user.Get(ctx, client.ObjectKey{Namespace: namespace, Name: serverName}, server); err != nil {
 		return []string{err.Error()}
 	}
 	var found []string
-	if !meta.IsStatusConditionTrue(seldonRuntime.Status.Conditions, v1alpha1.ConditionSchedulerReachable) {
-		found = append(found, "the SeldonRuntime's SchedulerReachable is not True")
-	}
 	for _, s := range e.scheduler.Servers() {
 		if int64(s.LoadedModels) != server.Status.LoadedModelReplicas {
 			found = append(found, fmt.Sprintf("Server %s has %d loaded models, and %d in the scheduler", s.Name, server.Status.LoadedModelReplicas, s.LoadedModels))
@@ -169,6 +170,22 @@ func (e *environment) runtimeDifferences(ctx context.Context) []string {
 		}
 	}
 	return found
+}
+
+// notReachable returns conditions of the SeldonRuntime about its scheduler that are
+// not True. A connection has to last for some time until they are, the longer the more
+// were lost before.
+func (e *environment) notReachable() ([]metav1.Condition, error) {
+	seldonRuntime := &v1alpha1.SeldonRuntime{}
+	err := e.user.Get(e.ctx, client.ObjectKey{Namespace: namespace, Name: "seldon"}, seldonRuntime)
+	var found []metav1.Condition
+	for _, kind := range []string{v1alpha1.ConditionSchedulerReachable, v1alpha1.ConditionSchedulerSynced} {
+		condition := meta.FindStatusCondition(seldonRuntime.Status.Conditions, kind)
+		if condition == nil || condition.Status != metav1.ConditionTrue {
+			found = append(found, ptr.Deref(condition, metav1.Condition{Type: kind}))
+		}
+	}
+	return found, err
 }
 
 // desired returns the objects in the cluster.

@@ -32,6 +32,10 @@ const (
 	operatorNamespace = "seldon-system"
 	namespace         = "team"
 	serverName        = "mlserver"
+	schedulerPod      = "seldon-scheduler-0"
+	// unreadyPeriod is how long that is not ready after a restart. What takes less
+	// than a second is not reported in conditions.
+	unreadyPeriod = 1500 * time.Millisecond
 )
 
 // environment is a cluster with an operator and a scheduler, which all rounds share.
@@ -46,8 +50,10 @@ type environment struct {
 	direct string
 	// proxy is between operator and scheduler.
 	proxy *faultproxy.Proxy
-	// restarts counts the starts of the scheduler.
+	// restarts counts the ends of the scheduler.
 	restarts int
+	// unreadySince is when the scheduler's pod turned unready, or zero.
+	unreadySince time.Time
 	// versions are those of Models after the last round.
 	versions map[modelGeneration]uint32
 	logs     []string
@@ -87,8 +93,7 @@ func newEnvironment(t *testing.T) *environment {
 	e.scheduler, err = fakescheduler.Start(t.Context(), fakescheduler.Options{
 		Address: "unix:" + e.direct,
 		Delays: fakescheduler.Delays{
-			AgentLoad: 50 * time.Millisecond, AgentUnload: 50 * time.Millisecond,
-			ModelGateway: 20 * time.Millisecond, PipelineGateway: 20 * time.Millisecond, DataflowEngine: 20 * time.Millisecond,
+			AgentLoad: 50 * time.Millisecond, AgentUnload: 50 * time.Millisecond, Gateways: 20 * time.Millisecond,
 		},
 		OnCall: func(c fakescheduler.Call) { logCall(calls, c) },
 	})
@@ -116,6 +121,11 @@ func newEnvironment(t *testing.T) *environment {
 			{Name: serverName, ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}},
 		}},
 	})).To(Succeed())
+	e.Eventually(func() (corev1.PodPhase, error) {
+		pod := &corev1.Pod{}
+		err := e.user.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: schedulerPod}, pod)
+		return pod.Status.Phase, err
+	}).WithTimeout(effectTimeout).Should(Equal(corev1.PodRunning))
 	return e
 }
 
@@ -167,10 +177,35 @@ func (e *environment) expectSchedulerDown() {
 	_, err := net.Dial("unix", e.direct)
 	e.Expect(err).To(HaveOccurred(), "the scheduler takes connections")
 	e.restarts++
+	e.unreadySince = time.Now()
+	e.setSchedulerReady(corev1.ConditionFalse)
 }
 
 func (e *environment) startScheduler(options fakescheduler.RestartOptions) {
 	e.Expect(e.scheduler.Restart(options)).To(Succeed())
+}
+
+// awaitReadiness makes the scheduler's pod ready again if it is not, as its kubelet
+// does some time after the restart: the operator reconnects then, if it has not.
+func (e *environment) awaitReadiness() {
+	if !e.unreadySince.IsZero() {
+		time.Sleep(time.Until(e.unreadySince.Add(unreadyPeriod)))
+		e.setSchedulerReady(corev1.ConditionTrue)
+		e.unreadySince = time.Time{}
+	}
+}
+
+// setSchedulerReady makes the scheduler's pod ready or not.
+func (e *environment) setSchedulerReady(status corev1.ConditionStatus) {
+	pod := &corev1.Pod{}
+	e.Expect(e.user.Get(e.ctx, client.ObjectKey{Namespace: namespace, Name: schedulerPod}, pod)).To(Succeed())
+	before := pod.DeepCopy()
+	for i := range pod.Status.Conditions {
+		if kind := pod.Status.Conditions[i].Type; kind == corev1.PodReady || kind == corev1.ContainersReady {
+			pod.Status.Conditions[i].Status = status
+		}
+	}
+	e.Expect(e.user.Status().Patch(e.ctx, pod, client.StrategicMergeFrom(before))).To(Succeed())
 }
 
 // cut breaks the network, in which there is a connection.

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"time"
 
@@ -222,23 +223,26 @@ func failing(e *environment, method string, times int, code codes.Code, set func
 	}
 }
 
-// streamsEnd, and what the operator then calls may fail.
+// streamsEnd: one of them, or all, and what the operator then calls may fail.
 func streamsEnd(e *environment, _ round, dice *rand.Rand) fault {
-	next := []string{
-		"", "SubscribeModelStatus", "SubscribePipelineStatus", "SubscribeExperimentStatus", "SubscribeServerStatus",
-		"SubscribeControlPlane", "ModelStatus", "PipelineStatus", "ExperimentStatus", "ServerNotify",
+	ended := streams
+	if dice.IntN(2) == 0 {
+		at := dice.IntN(len(streams))
+		ended = streams[at : at+1]
 	}
+	next := slices.Concat(ended, []string{"", "ModelStatus", "PipelineStatus", "ExperimentStatus", "ServerNotify"})
 	method, times, code := next[dice.IntN(len(next))], 1+dice.IntN(2), retriable[dice.IntN(len(retriable))]
-	const stream = "SubscribeModelStatus"
-	opened := 0
+	opened := map[string]int{}
 	return fault{
 		begin: func() {
-			e.Expect(e.scheduler.OpenStreams(stream)).To(Equal(1), "open streams")
-			opened = e.scheduler.Calls(stream)
+			for _, stream := range ended {
+				e.Expect(e.scheduler.Subscribers(stream)).To(HaveLen(1), "open streams of "+stream)
+				opened[stream] = e.scheduler.Calls(stream)
+			}
 			if method != "" {
 				e.scheduler.FailCalls(method, times, code)
 			}
-			e.scheduler.EndStreams()
+			e.scheduler.EndStreams(ended...)
 		},
 		repair: func() {
 			if method != "" {
@@ -246,7 +250,10 @@ func streamsEnd(e *environment, _ round, dice *rand.Rand) fault {
 			}
 		},
 		effect: func() {
-			e.Expect(e.scheduler.Calls(stream)).To(BeNumerically(">", opened), "the stream was not opened again")
+			for _, stream := range ended {
+				e.Eventually(func() int { return e.scheduler.Calls(stream) }).WithTimeout(settleTimeout).
+					Should(BeNumerically(">", opened[stream]), "calls of "+stream)
+			}
 		},
 	}
 }

@@ -8,8 +8,6 @@ import (
 // have loaded, and what is to fail.
 type externalActors struct {
 	agents map[replicaKey]*agent
-	// targets is how many agents of a server automatic mode keeps connected.
-	targets map[string]int
 	// failures is how many operations are still to fail; negative is all of them.
 	failures map[failure]int
 	// holdGate keeps the gate of every instance closed.
@@ -17,7 +15,7 @@ type externalActors struct {
 }
 
 func newExternalActors() *externalActors {
-	return &externalActors{agents: map[replicaKey]*agent{}, targets: map[string]int{}, failures: map[failure]int{}}
+	return &externalActors{agents: map[replicaKey]*agent{}, failures: map[failure]int{}}
 }
 
 // replicaKey identifies a replica of a server.
@@ -102,38 +100,22 @@ func (s *state) command(at replicaKey, key versionKey, load *pb.Model, done func
 // mostAgents is the most that a server gets in automatic mode.
 const mostAgents = 1000
 
-// scaleAgents connects and disconnects agents, so that a server has n of them.
+// scaleAgents connects and disconnects agents, so that a server has n of them. New ones
+// have nothing loaded.
 func (s *state) scaleAgents(server string, n int) {
-	n = min(n, mostAgents)
-	s.actors.targets[server] = n
-	for index := range n {
-		s.scaleAgent(replicaKey{server, index}, true)
-	}
-	for key := range s.actors.agents {
-		if key.server == server && key.index >= n {
-			s.scaleAgent(key, false)
-		}
-	}
-}
-
-// scaleAgent connects an agent with nothing loaded, or disconnects it, unless the
-// server was scaled differently in the meantime.
-func (s *state) scaleAgent(key replicaKey, wanted bool) {
-	if a := s.actors.agents[key]; wanted == (a != nil && a.connected) {
-		return
-	}
-	s.loop.afterFunc(s.options.Delays.AgentConnect, func() {
-		a := s.actors.agents[key]
-		connected := a != nil && a.connected
-		switch target := s.actors.targets[key.server]; {
-		case wanted && !connected && key.index < target:
+	for index := range min(n, mostAgents) {
+		key := replicaKey{server, index}
+		if a := s.actors.agents[key]; a == nil || !a.connected {
 			s.actors.agents[key] = &agent{connected: true, loaded: map[versionKey]*pb.Model{}}
 			s.connectAgent(key)
-		case !wanted && connected && key.index >= target:
+		}
+	}
+	for key, a := range s.actors.agents {
+		if key.server == server && key.index >= n && a.connected {
 			a.connected = false
 			s.disconnectAgent(key)
 		}
-	})
+	}
 }
 
 // connectAgent adds a replica to a server, with what the agent has loaded.
@@ -201,12 +183,6 @@ func (s *state) disconnectAgent(key replicaKey) {
 	}
 	s.countReplicas()
 	s.retrySchedules(affected)
-}
-
-// hasReplica is whether a replica is connected.
-func (s *state) hasReplica(key replicaKey) bool {
-	srv := s.servers[key.server]
-	return srv != nil && srv.replicas[key.index] != nil
 }
 
 // countReplicas updates the gate.

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
@@ -93,7 +94,7 @@ func (i *instance) unary(
 	c.mu.Lock()
 	c.unary--
 	c.mu.Unlock()
-	i.scheduler.report(method, keys, false, err, begun)
+	i.scheduler.report(method, keys, request, false, err, begun)
 	return response, err
 }
 
@@ -104,6 +105,7 @@ type openStream struct {
 	instance *instance
 	method   string
 	begun    time.Time
+	request  any
 	keys     []CallKey
 	ctx      context.Context
 	// end ends the stream with EOF.
@@ -131,7 +133,7 @@ func (i *instance) stream(
 	delete(c.streams, o)
 	c.mu.Unlock()
 	if counted {
-		i.scheduler.report(o.method, o.keys, false, err, o.begun)
+		i.scheduler.report(o.method, o.keys, o.request, false, err, o.begun)
 	}
 	return err
 }
@@ -141,13 +143,13 @@ func (o *openStream) RecvMsg(message any) error {
 	if err := o.ServerStream.RecvMsg(message); err != nil {
 		return err
 	}
-	o.keys = keysOf(o.method, message)
+	o.request, o.keys = message, keysOf(o.method, message)
 	s := o.instance.scheduler
 	s.calls.mu.Lock()
 	s.calls.count(o.method, o.keys)
 	s.calls.streams[o] = struct{}{}
 	s.calls.mu.Unlock()
-	s.report(o.method, o.keys, true, nil, o.begun)
+	s.report(o.method, o.keys, message, true, nil, o.begun)
 	return s.faults.apply(o.ctx, o.method)
 }
 
@@ -160,11 +162,12 @@ func (o *openStream) SendMsg(message any) error {
 }
 
 // report calls OnCall.
-func (s *Scheduler) report(method string, keys []CallKey, opened bool, err error, begun time.Time) {
+func (s *Scheduler) report(method string, keys []CallKey, request any, opened bool, err error, begun time.Time) {
 	if s.options.OnCall == nil {
 		return
 	}
 	call := Call{CallKey: CallKey{Method: method}, Opened: opened, Code: status.Code(err), Duration: time.Since(begun)}
+	call.Request, _ = request.(proto.Message)
 	if len(keys) == 1 {
 		call.CallKey = keys[0]
 	}

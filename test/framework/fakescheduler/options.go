@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 )
 
 // AgentMode selects how agents connect.
@@ -34,9 +35,6 @@ type Options struct {
 	KeepaliveMinTime time.Duration
 	// TLS makes it a TLS listener. Default: plaintext.
 	TLS *tls.Config
-	// ReadyTimeout is how long after a start the gate opens in any case. Default: 5
-	// minutes.
-	ReadyTimeout time.Duration
 	// Agents selects how agents connect. Default: AgentsAutomatic.
 	Agents AgentMode
 	// Delays slow the parts down. Default: none.
@@ -53,8 +51,6 @@ type Options struct {
 // Delays are how long the parts of a scheduler take. Zero is at once, yet never
 // within the RPC that causes the work.
 type Delays struct {
-	// AgentConnect is from a start or a ServerNotify to the connection of an agent.
-	AgentConnect time.Duration
 	// AgentLoad and AgentUnload are an agent's for one model.
 	AgentLoad, AgentUnload time.Duration
 	// Envoy is between a model being loaded and available, and an experiment being
@@ -72,6 +68,8 @@ type Delays struct {
 // Call is one RPC, for OnCall.
 type Call struct {
 	CallKey
+	// Request is what was received. It must not be changed.
+	Request proto.Message
 	// Opened is set in the first of the two calls for a stream.
 	Opened bool
 	// Code is the answer's, and OK in the first call for a stream.
@@ -94,9 +92,6 @@ type CallKey struct {
 func (o Options) withDefaults() Options {
 	if o.Address == "" {
 		o.Address = "127.0.0.1:0"
-	}
-	if o.ReadyTimeout == 0 {
-		o.ReadyTimeout = 5 * time.Minute
 	}
 	if o.KeepaliveMinTime == 0 {
 		o.KeepaliveMinTime = time.Minute

@@ -1,5 +1,10 @@
 package fakescheduler
 
+import "time"
+
+// readyTimeout is how long after a start the gate opens in any case.
+const readyTimeout = 5 * time.Minute
+
 // readinessGate is closed until the servers' replicas that are expected have
 // connected, then open for the rest of the instance's life.
 //

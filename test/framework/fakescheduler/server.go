@@ -39,7 +39,7 @@ type serverReplica struct {
 
 // takes is whether a model may be placed on the server.
 func (srv *server) takes(spec *pb.ModelSpec) bool {
-	return srv.expected != 0 && len(srv.replicas) > 0 && (spec.Server == nil || spec.GetServer() == srv.name)
+	return srv.expected != 0 && len(srv.replicas) > 0 && (spec.GetServer() == "" || spec.GetServer() == srv.name)
 }
 
 func (srv *server) placed() int32 {

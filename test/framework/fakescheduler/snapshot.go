@@ -27,16 +27,21 @@ type Pipeline struct {
 	Version      uint32
 	State        pb.PipelineVersionState_PipelineStatus
 	GatewayState pb.PipelineVersionState_PipelineStatus
-	Deleted      bool
+	// ModelsReady is whether the models of all steps are available.
+	ModelsReady bool
+	Deleted     bool
 	// Definition is normalised, as it is published. It must not be changed.
 	Definition *pb.Pipeline
 }
 
 // Experiment is the state of an experiment.
 type Experiment struct {
-	Name    string
-	Active  bool
-	Deleted bool
+	Name            string
+	Generation      int64
+	Active          bool
+	CandidatesReady bool
+	MirrorReady     bool
+	Deleted         bool
 	// Definition must not be changed.
 	Definition *pb.Experiment
 }
@@ -50,7 +55,7 @@ type Server struct {
 	Expected int
 	// Available is how many agents are connected.
 	Available int
-	// LoadedModels is what its events report.
+	// LoadedModels is how many replicas of models are loaded on it.
 	LoadedModels int
 }
 
@@ -73,7 +78,7 @@ func (s *Scheduler) Pipelines() []Pipeline {
 		return Pipeline{
 			Name: name, Generation: v.defn.GetKubernetesMeta().GetGeneration(), Version: v.defn.GetVersion(),
 			State: v.engine.phase.pipelineStatus(), GatewayState: v.gateway.phase.pipelineStatus(),
-			Deleted: p.deleted, Definition: v.defn,
+			ModelsReady: v.modelsReady, Deleted: p.deleted, Definition: v.defn,
 		}
 	})
 }
@@ -81,14 +86,22 @@ func (s *Scheduler) Pipelines() []Pipeline {
 // Experiments returns the experiments, deleted ones included, by name.
 func (s *Scheduler) Experiments() []Experiment {
 	return snapshot(s, func(s *state) map[string]*experiment { return s.experiments }, func(name string, e *experiment) Experiment {
-		return Experiment{Name: name, Active: e.active, Deleted: e.deleted, Definition: e.defn}
+		message := s.last.experimentMessage(e)
+		return Experiment{
+			Name: name, Generation: message.GetKubernetesMeta().GetGeneration(), Active: e.active,
+			CandidatesReady: message.GetCandidatesReady(), MirrorReady: message.GetMirrorReady(),
+			Deleted: e.deleted, Definition: e.defn,
+		}
 	})
 }
 
 // Servers returns the servers, by name.
 func (s *Scheduler) Servers() []Server {
 	return snapshot(s, func(s *state) map[string]*server { return s.servers }, func(name string, srv *server) Server {
-		return Server{Name: name, Generation: srv.meta.GetGeneration(), Expected: int(srv.expected), Available: len(srv.replicas), LoadedModels: int(srv.message().GetNumLoadedModelReplicas())}
+		return Server{
+			Name: name, Generation: srv.meta.GetGeneration(), Expected: int(srv.expected),
+			Available: len(srv.replicas), LoadedModels: int(srv.message().GetNumLoadedModelReplicas()),
+		}
 	})
 }
 

@@ -42,16 +42,14 @@ func newState(o Options, l *eventLoop, a *externalActors) *state {
 
 // start begins the life of an instance, after restore.
 func (s *state) start() {
-	s.loop.afterFunc(s.options.ReadyTimeout, s.gate.timeout)
+	s.loop.afterFunc(readyTimeout, s.gate.timeout)
 	for _, e := range s.experiments {
 		s.activate(e)
 	}
 	for key, a := range s.actors.agents {
-		s.loop.afterFunc(s.options.Delays.AgentConnect, func() {
-			if a.connected && !s.hasReplica(key) {
-				s.connectAgent(key)
-			}
-		})
+		if a.connected {
+			s.connectAgent(key)
+		}
 	}
 	if s.options.Delays.Reconnect == 0 {
 		s.connectWorkers()

@@ -33,10 +33,10 @@ const noWorker = "no worker available"
 //	create ── event handled, none connected ─────► create, with a reason
 //	failed ── retried ───────────────────────────► creating
 //	any but terminated ── workers connect ───────► creating or terminating (Rebalance)
-//	any ── terminate ────────────────────────────► terminate
 //	terminate ── event handled, workers ─────────► terminating ── answer ► terminated | terminateFailed
 //	terminate ── event handled, none connected ──► terminated
 //	terminateFailed ── retried ──────────────────► terminating
+//	any ── end requested ────────────────────────► terminate
 type workerTask struct {
 	phase  phase
 	reason string

@@ -36,9 +36,9 @@ var anyScheduler = []scenario{
 		}
 		c.load("m", 3)
 		c.exactly(c.modelStates(), "v3 g3 ScheduleFailed A0 U1 deleted=false")
-		c.unload("m", 4)
+		c.unload(4)
 		c.inOrder(c.modelStates(), "v3 g4 Terminated A0 U0 deleted=true")
-		c.unload("m", 4)
+		c.unload(4)
 		c.inOrder(c.modelStates(), "v3 g4 Terminated A0 U0 deleted=true")
 		c.load("m", 7)
 		c.inOrder(c.modelStates(), "v7 g7 ScheduleFailed A0 U1 deleted=false")
@@ -129,10 +129,11 @@ func TestAnyScheduler(t *testing.T) { run(t, anyScheduler) }
 func TestAnySchedulerWithoutGateways(t *testing.T) {
 	var scenarios []scenario
 	for _, s := range anyScheduler {
+		s.needs = needsDelays
 		s.options = fakescheduler.Options{Delays: fakescheduler.Delays{Reconnect: 24 * time.Hour}}
 		scenarios = append(scenarios, s)
 	}
-	run(t, scenarios)
+	runWithControls(t, scenarios)
 }
 
 // rejection is an RPC, and the code of its answer.

@@ -103,10 +103,8 @@ func connect(t *testing.T, address string, fake *fakescheduler.Scheduler, option
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = connection.Close() })
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
 	return &client{
-		T: t, ctx: ctx, rpc: pb.NewSchedulerClient(connection), fake: fake,
+		T: t, ctx: t.Context(), rpc: pb.NewSchedulerClient(connection), fake: fake,
 		prefix: "conformance-" + strings.ToLower(rand.Text()[:8]) + "-", ends: map[string]error{},
 	}
 }

@@ -80,7 +80,7 @@ func TestModels(t *testing.T) {
 		{"9, 10: unload, and load in the meantime", needsDelays, fakescheduler.Options{Delays: fakescheduler.Delays{AgentUnload: 10 * time.Second}}, func(c *client) {
 			c.open(1).load("m", 1)
 			c.modelEvents()
-			c.unload("m", 2)
+			c.unload(2)
 			c.settle()
 			c.rejected(c.rpc.LoadModel(c.ctx, &pb.LoadModelRequest{Model: c.model("m", 3)}))
 			time.Sleep(10 * time.Second)
@@ -165,9 +165,9 @@ func TestModels(t *testing.T) {
 			c.load("m", 2, otherArtifact)
 			c.inOrder(c.modelStates(), "v2 g2 Available A1 U0 deleted=false")
 			c.fake.FailModelUnload(c.name("m"), 1)
-			c.unload("m", 3)
+			c.unload(3)
 			c.inOrder(c.modelStates(), "v2 g3 TerminateFailed A0 U0 deleted=true")
-			c.unload("m", 3)
+			c.unload(3)
 			c.inOrder(c.modelStates(), "v2 g3 Terminated A0 U0 deleted=true")
 		}},
 	})

@@ -56,9 +56,10 @@ func (c *client) unloadRequest(short string, generation int64) *pb.UnloadModelRe
 	return &pb.UnloadModelRequest{Model: &pb.ModelReference{Name: c.name(short)}, KubernetesMeta: meta(generation)}
 }
 
-func (c *client) unload(short string, generation int64) {
+// unload unloads the model "m".
+func (c *client) unload(generation int64) {
 	c.Helper()
-	c.must(c.rpc.UnloadModel(c.ctx, c.unloadRequest(short, generation)))
+	c.must(c.rpc.UnloadModel(c.ctx, c.unloadRequest("m", generation)))
 }
 
 // modelStatus returns the versions of a model.

@@ -1,0 +1,79 @@
+package controllers_test
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/controllers"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
+)
+
+var _ = Describe("The relay of Servers", func() {
+	var namespace string
+	BeforeEach(func() { namespace = newNamespace() })
+
+	expected := func(scheduler *fakescheduler.Scheduler, name string) func() int {
+		return func() int {
+			for _, each := range scheduler.Servers() {
+				if each.Name == name {
+					return each.Expected
+				}
+			}
+			return -1
+		}
+	}
+
+	// The agents of the test stay connected while the Server is recreated, as those of an
+	// orphaned StatefulSet do.
+	DescribeTable("keeps Models available on a Server that is recreated", func(recreatedLate bool) {
+		scheduler := newScheduler(namespace, func(o *fakescheduler.Options) { o.Agents = fakescheduler.AgentsManual })
+		newRuntime(namespace)
+		server := newServer(namespace, "own", "mlserver")
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		scheduler.ConnectAgent(fakescheduler.Agent{Server: "own"})
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("True"))
+
+		Expect(admin.Delete(lifetime, server, client.PropagationPolicy(metav1.DeletePropagationOrphan))).To(Succeed())
+		Eventually(exists(namespace, "own", &v1alpha1.Server{})).Should(BeFalse())
+		if recreatedLate {
+			Eventually(ready(model)).Should(HavePrefix("False ScheduleFailed"))
+			Expect(expected(scheduler, "own")()).To(BeZero())
+		}
+		again := newServer(namespace, "own", "mlserver")
+		Eventually(ready(again)).Should(HavePrefix("True"))
+		Eventually(expected(scheduler, "own")).Should(Equal(1))
+		Eventually(ready(model)).Should(HavePrefix("True"))
+		if !recreatedLate {
+			Consistently(expected(scheduler, "own"), 11*time.Second).Should(Equal(1))
+			Expect(eventReasons(model)()).NotTo(ContainElement("ModelNotReady"))
+		}
+		Eventually(func() int64 { return get(namespace, "own", again).Status.LoadedModelReplicas }).Should(BeEquivalentTo(1))
+	},
+		Entry("within seconds", false),
+		Entry("after the scheduler was notified of 0 replicas", true),
+	)
+
+	It("scales Servers that run as Deployments", Serial, func() {
+		restartOperator(controllers.Options{Namespace: operatorNamespace, UseDeploymentsForServers: true})
+		DeferCleanup(func() { restartOperator(controllers.Options{Namespace: operatorNamespace}) })
+		scheduler := newScheduler(namespace)
+		newRuntime(namespace)
+		server := newServer(namespace, "own", newServerConfig(func(c *v1alpha1.ServerConfig) {
+			c.Spec.VolumeClaimTemplates = nil
+			c.Spec.PodSpec.Volumes = append(c.Spec.PodSpec.Volumes, corev1.Volume{Name: "mlserver-models", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+		}).Name, func(s *v1alpha1.Server) { s.Spec.MaxReplicas = new(int64(3)) })
+		Eventually(expected(scheduler, "own")).Should(Equal(1))
+		Expect(scheduler.RequestScaling("own", 3)).To(Succeed())
+		Eventually(func() int32 { return *get(namespace, "own", &appsv1.Deployment{}).Spec.Replicas }).Should(BeEquivalentTo(3))
+		Eventually(expected(scheduler, "own")).Should(Equal(3))
+		Eventually(eventReasons(server)).Should(ContainElement("Scaled"))
+	})
+})
