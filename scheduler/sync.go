@@ -44,6 +44,8 @@ const (
 type kindSync struct {
 	// requested by the scheduler.
 	requested bool
+	// afterServers: it is compared when the first attempt for Servers has ended.
+	afterServers bool
 	// compared at least once, so that its objects may be sent.
 	compared bool
 	// listError of the last comparison, streamError of the last stream; nil for none.
@@ -69,6 +71,8 @@ func (c *connection) mark(kind Kind) {
 	servers := c.syncs[Server]
 	if kind == Server || !servers.requested || servers.compared || servers.listError != nil || c.firstSync.waiting {
 		c.enqueueResync(kind)
+	} else {
+		c.syncs[kind].afterServers = true
 	}
 }
 
@@ -106,7 +110,8 @@ func (c *connection) resync(ctx context.Context, kind Kind) (time.Duration, erro
 	}
 	if kind == Server {
 		for _, other := range kinds {
-			if sync := c.syncs[other.kind]; sync.requested && !sync.compared {
+			if sync := c.syncs[other.kind]; sync.afterServers {
+				sync.afterServers = false
 				c.enqueueResync(other.kind)
 			}
 		}
