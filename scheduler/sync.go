@@ -200,12 +200,6 @@ func (c *connection) wakeNews(key objectKey) {
 	}
 }
 
-func (c *connection) isOpen(kind Kind) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.syncs[kind].compared
-}
-
 // problem says why a kind is not in sync: a reason in CamelCase and a sentence; both
 // are empty if it is.
 func (k *kindSync) problem(kind Kind) (reason, message string) {
