@@ -8,18 +8,18 @@ import (
 
 // What to do next about one object. The first line that applies counts:
 //
-//	desired, and              | next                 deleted, and        | next
-//	------------------------- | -----------------    ------------------- | ------
-//	invalid spec              | none                 unload confirmed    | none
-//	unload call was made      | unload               unload acknowledged | poll
-//	unload acknowledged       | poll                 otherwise           | unload
-//	to be checked again       | poll
-//	rejected, or call failed  | none until the retry
-//	up to date, with a state  | none
-//	up to date, without       | poll
-//	other definition of a     | unload
-//	pipeline's generation     |
-//	otherwise                 | load
+//	desired                                          deleted
+//	------------------------------------------------ -------------------------------------
+//	invalid spec              none                   unload confirmed     none
+//	unload is requested       unload again           is acknowledged      poll
+//	unload is acknowledged    poll                   otherwise            unload
+//	to be checked again       poll
+//	rejected, or call failed  none until the retry
+//	up to date, with a state  none
+//	up to date, without       poll
+//	other definition of a     unload
+//	pipeline's generation
+//	otherwise                 load
 //
 // Polls, loads and retries wait longer each time.
 
