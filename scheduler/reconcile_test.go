@@ -219,11 +219,12 @@ func TestLateLoad(t *testing.T) {
 			t.Errorf("observed %+v", seen)
 		}
 
-		load := func(string) error {
-			states.put(modelStatus("iris", 2, modelAvailable))
-			return nil
-		}
-		scheduler.change(func() { scheduler.load = load })
+		scheduler.change(func() {
+			scheduler.load = func(string) error {
+				states.put(modelStatus("iris", 2, modelAvailable))
+				return nil
+			}
+		})
 		scheduler.events <- states.put(modelStatus("iris", 1, modelAvailable))
 		h.settle(time.Second)
 		if n := scheduler.called("load") - loads; n != 1 {
@@ -252,7 +253,7 @@ func TestLateCache(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		scheduler := h.script(&scripted{status: newStates().answer})
 		h.relay.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
-			Get: func(ctx context.Context, from client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+			Get: func(_ context.Context, _ client.WithWatch, key client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
 				return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
 			},
 		})
@@ -409,11 +410,12 @@ func TestListingReconcilesWhatDiffers(t *testing.T) {
 		}
 		h.settle(time.Minute)
 		states.remove("model-7")
-		load := func(name string) error {
-			scheduler.events <- states.put(modelStatus(name, 1, modelAvailable))
-			return nil
-		}
-		scheduler.change(func() { scheduler.load = load })
+		scheduler.change(func() {
+			scheduler.load = func(name string) error {
+				scheduler.events <- states.put(modelStatus(name, 1, modelAvailable))
+				return nil
+			}
+		})
 		before, lists, loads := reads.Load(), scheduler.called("list"), scheduler.called("load")
 		h.settle(2 * time.Hour)
 		if n := scheduler.called("list") - lists; n == 0 {
