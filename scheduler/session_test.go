@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -492,4 +493,107 @@ func TestReleasedInactiveExperiment(t *testing.T) {
 			t.Errorf("%d objects are remembered", n)
 		}
 	})
+}
+
+// The latest error is reported, also when its reason is that of the one before; the
+// same error enqueues nothing.
+func TestLatestErrorIsReported(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.create(&v1alpha1.SeldonRuntime{ObjectMeta: metav1.ObjectMeta{Name: "seldon"}})
+		h.network.set(func(n *memoryNetwork) { n.fails = errors.New("no route to host") })
+		h.open()
+		h.settle(time.Minute)
+		h.requests.take(SeldonRuntime)
+		h.settle(time.Hour)
+		if enqueued := h.requests.take(SeldonRuntime); len(enqueued) != 0 {
+			t.Errorf("%d requests for an hour of the same error", len(enqueued))
+		}
+		h.network.set(func(n *memoryNetwork) { n.fails = errors.New("connection refused") })
+		h.settle(2 * time.Minute)
+		if conn := h.status(); conn.Reason != ReasonUnavailable || !strings.Contains(conn.Message, "connection refused") {
+			t.Errorf("status %+v", conn)
+		}
+		if enqueued := h.requests.take(SeldonRuntime); len(enqueued) != 1 {
+			t.Errorf("%d requests for another error", len(enqueued))
+		}
+	})
+}
+
+// A listing that hangs to its deadline is reported, and delays no other kind.
+func TestHangingListing(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		release := h.scheduler.HangCalls("ModelStatus")
+		h.open()
+		pipeline := h.pipeline("chain")
+		h.settle(10 * time.Second)
+		if seen := h.sync(Pipeline, pipeline); seen.State == nil {
+			t.Errorf("observed %+v of a pipeline", seen)
+		}
+		h.settle(listDeadline)
+		if conn := h.status(); !conn.Connected || conn.SyncReason != ReasonListFailed {
+			t.Errorf("status %+v", conn)
+		}
+		release()
+		h.settle(2 * listDeadline)
+		if conn := h.status(); !conn.Synced {
+			t.Errorf("status %+v", conn)
+		}
+	})
+}
+
+// Sessions that end leave no goroutine behind, whether they were connected or not.
+func TestClosedSessionsLeaveNothing(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		before, _ := goroutinesOfClients()
+		for i := range 10 {
+			h.model(names("model", 10)[i])
+			h.open()
+			if i%2 == 1 {
+				h.scheduler.Kill()
+				h.settle(time.Minute)
+			}
+			h.relay.Close(testNamespace)
+			h.settle(time.Millisecond)
+			if count, stacks := goroutinesOfClients(); count != before {
+				t.Fatalf("%d goroutines more after %d sessions:\n%s", count-before, i+1, stacks)
+			}
+			if i%2 == 1 {
+				if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+}
+
+// A scheduler that refuses the control-plane stream is asked again with a backoff, and
+// the reason is reported.
+func TestRefusedControlPlane(t *testing.T) {
+	for code, reason := range map[codes.Code]string{
+		codes.Unavailable: ReasonUnavailable, codes.PermissionDenied: ReasonPermissionDenied, codes.Unimplemented: ReasonUnimplemented,
+		codes.ResourceExhausted: ReasonConnectionLost,
+	} {
+		inBubble(t, func(h *harness) {
+			h.server("mlserver", 1)
+			h.scheduler.FailCalls("SubscribeControlPlane", -1, code)
+			h.open()
+			h.settle(time.Hour)
+			if conn := h.status(); conn.Connected || conn.Reason != reason {
+				t.Errorf("%s: status %+v", code, conn)
+			}
+			if calls := h.scheduler.Calls("SubscribeControlPlane"); calls < 30 || calls > 120 {
+				t.Errorf("%s: %d calls in an hour", code, calls)
+			}
+			if dials := h.network.dialled(); dials > 2 {
+				t.Errorf("%s: %d dials: the connection is kept", code, dials)
+			}
+			h.scheduler.FailCalls("SubscribeControlPlane", 0, codes.OK)
+			h.settle(3 * time.Minute)
+			if conn := h.status(); !conn.Connected || !conn.Synced {
+				t.Errorf("%s: status afterwards %+v", code, conn)
+			}
+		})
+	}
 }
