@@ -19,10 +19,10 @@ var _ = Describe("The relay of Servers", func() {
 	var namespace string
 	BeforeEach(func() { namespace = newNamespace() })
 
-	expected := func(scheduler *fakescheduler.Scheduler, name string) func() int {
+	expected := func(scheduler *fakescheduler.Scheduler) func() int {
 		return func() int {
 			for _, each := range scheduler.Servers() {
-				if each.Name == name {
+				if each.Name == "own" {
 					return each.Expected
 				}
 			}
@@ -34,25 +34,25 @@ var _ = Describe("The relay of Servers", func() {
 	// orphaned StatefulSet do.
 	DescribeTable("keeps Models available on a Server that is recreated", func(recreatedLate bool) {
 		scheduler := newScheduler(namespace, func(o *fakescheduler.Options) { o.Agents = fakescheduler.AgentsManual })
-		scheduler.ConnectAgent(fakescheduler.Agent{Server: "own"})
 		newRuntime(namespace)
 		server := newServer(namespace, "own", "mlserver")
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		scheduler.ConnectAgent(fakescheduler.Agent{Server: "own"})
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
-		Eventually(ready(server)).Should(HavePrefix("True"))
 
 		Expect(admin.Delete(lifetime, server, client.PropagationPolicy(metav1.DeletePropagationOrphan))).To(Succeed())
 		Eventually(exists(namespace, "own", &v1alpha1.Server{})).Should(BeFalse())
 		if recreatedLate {
 			Eventually(ready(model)).Should(HavePrefix("False ScheduleFailed"))
-			Expect(expected(scheduler, "own")()).To(BeZero())
+			Expect(expected(scheduler)()).To(BeZero())
 		}
 		again := newServer(namespace, "own", "mlserver")
 		Eventually(ready(again)).Should(HavePrefix("True"))
-		Eventually(expected(scheduler, "own")).Should(Equal(1))
+		Eventually(expected(scheduler)).Should(Equal(1))
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		if !recreatedLate {
-			Consistently(expected(scheduler, "own"), 11*time.Second).Should(Equal(1))
+			Consistently(expected(scheduler), 11*time.Second).Should(Equal(1))
 			Expect(eventReasons(model)()).NotTo(ContainElement("ModelNotReady"))
 		}
 		Eventually(func() int64 { return get(namespace, "own", again).Status.LoadedModelReplicas }).Should(BeEquivalentTo(1))
@@ -70,10 +70,10 @@ var _ = Describe("The relay of Servers", func() {
 			c.Spec.VolumeClaimTemplates = nil
 			c.Spec.PodSpec.Volumes = append(c.Spec.PodSpec.Volumes, corev1.Volume{Name: "mlserver-models", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 		}).Name, func(s *v1alpha1.Server) { s.Spec.MaxReplicas = new(int64(3)) })
-		Eventually(expected(scheduler, "own")).Should(Equal(1))
+		Eventually(expected(scheduler)).Should(Equal(1))
 		Expect(scheduler.RequestScaling("own", 3)).To(Succeed())
 		Eventually(func() int32 { return *get(namespace, "own", &appsv1.Deployment{}).Spec.Replicas }).Should(BeEquivalentTo(3))
-		Eventually(expected(scheduler, "own")).Should(Equal(3))
+		Eventually(expected(scheduler)).Should(Equal(3))
 		Eventually(eventReasons(server)).Should(ContainElement("Scaled"))
 	})
 })

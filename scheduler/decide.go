@@ -11,8 +11,8 @@ import (
 //	desired                                          deleted
 //	------------------------------------------------ -------------------------------------
 //	invalid spec              none                   unload confirmed     none
-//	unload requested          unload                 unload acknowledged  poll
-//	unload acknowledged       poll                   otherwise            unload
+//	unload is requested       unload again           is acknowledged      poll
+//	unload is acknowledged    poll                   otherwise            unload
 //	to be checked again       poll
 //	rejected, or call failed  none until the retry
 //	up to date, with a state  none

@@ -83,10 +83,11 @@ func TestDecideDeletion(t *testing.T) {
 func TestRetryLater(t *testing.T) {
 	now := time.Now()
 	object := objectState{}
-	for attempt, want := range []time.Duration{1, 2, 4, 8, 10, 10} {
+	for attempt, minutes := range []int{1, 2, 4, 8, 10, 10} {
+		want := time.Duration(minutes) * time.Minute
 		object.fail(Failure{Reason: ReasonRefused})
-		if got := object.retryLater(time.Minute, now); got != want*time.Minute || !object.retryTime().Equal(now.Add(got)) {
-			t.Errorf("attempt %d: after %s, want %s", attempt, got, want*time.Minute)
+		if got := object.retryLater(time.Minute, now); got != want || !object.retryTime().Equal(now.Add(got)) {
+			t.Errorf("attempt %d: after %s, want %s", attempt, got, want)
 		}
 	}
 	object.reconnected()

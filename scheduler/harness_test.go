@@ -155,12 +155,12 @@ func (h *harness) sync(kind Kind, object client.Object) Observation {
 }
 
 // delete deletes an object, which keeps its finalizer, and syncs it.
-func (h *harness) delete(kind Kind, object client.Object) Observation {
+func (h *harness) delete(kind Kind, object client.Object) {
 	h.Helper()
 	if err := h.cluster.Delete(h.Context(), object); err != nil {
 		h.Fatal(err)
 	}
-	return h.sync(kind, object)
+	h.sync(kind, object)
 }
 
 // release removes an object's finalizer, as its controller does once it is unloaded.
@@ -273,7 +273,7 @@ type requestLog struct {
 func (l *requestLog) observe(kind Kind, name string, seen Observation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	status := ""
+	var status string
 	switch {
 	case isReady(seen):
 		status = "Ready"

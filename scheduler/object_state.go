@@ -222,6 +222,7 @@ func (o *objectState) handleEventWhileUnloading(w word, now time.Time) (news, wo
 		// What another definition does on its way out is not the object's status, and
 		// progress of a deletion is no news.
 		return o.deleting && o.setState(w.state, now) && w.state.Settled, false, ""
+	case idle, gone:
 	}
 	// Of a pipeline, each earlier version ends with a generation of its own.
 	current := o.remote != nil && w.state.Generation >= o.remote.generation

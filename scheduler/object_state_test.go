@@ -250,6 +250,14 @@ func TestReconnected(t *testing.T) {
 	}
 }
 
+// The answer to an unload that a listing has confirmed meanwhile changes nothing.
+func TestAcknowledgeConfirmedUnload(t *testing.T) {
+	object := objectState{deleting: true, unload: unloadConfirmed}
+	if object.acknowledgeUnload(time.Now()); object.unload != unloadConfirmed {
+		t.Errorf("%+v", object)
+	}
+}
+
 func TestVerify(t *testing.T) {
 	now := time.Now()
 	want := desired{generation: 2, definition: aDefinition}

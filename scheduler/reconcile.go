@@ -263,7 +263,7 @@ func (c *connection) getStatus(ctx context.Context, kind *relayed, name string) 
 	err := c.call(ctx, func(ctx context.Context) error {
 		return kind.list(ctx, c.client, name, func(w word) {
 			// A scheduler may report others as well.
-			if w.name == name && (found == nil || w.ours(c.namespace)) {
+			if w.name == name {
 				found = &w
 			}
 		})

@@ -3,7 +3,7 @@ package scheduler
 import (
 	"context"
 	"errors"
-	"maps"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,14 +27,14 @@ const (
 	modelTerminated  = pb.ModelStatus_ModelTerminated
 )
 
-// update increments an object's generation, as a change of its spec does, and syncs it.
-func (h *harness) update(kind Kind, object client.Object) {
+// update increments a Model's generation, as a change of its spec does, and syncs it.
+func (h *harness) update(model *v1alpha1.Model) {
 	h.Helper()
-	object.SetGeneration(object.GetGeneration() + 1)
-	if err := h.cluster.Update(h.Context(), object); err != nil {
+	model.Generation++
+	if err := h.cluster.Update(h.Context(), model); err != nil {
 		h.Fatal(err)
 	}
-	h.sync(kind, object)
+	h.sync(Model, model)
 }
 
 // remembered is the number of objects that the session has a state of.
@@ -164,7 +164,7 @@ func TestLoadThatTimesOut(t *testing.T) {
 			t.Errorf("observed %+v", seen)
 		}
 		h.scheduler.LoseAnswers("LoadModel", 1, codes.DeadlineExceeded)
-		h.update(Model, model)
+		h.update(model)
 		h.settle(time.Minute)
 		if seen := h.sync(Model, model); !isReady(seen) || seen.Failure != nil {
 			t.Errorf("observed %+v after a change", seen)
@@ -174,14 +174,14 @@ func TestLoadThatTimesOut(t *testing.T) {
 		}
 
 		h.scheduler.FailCalls("LoadModel", 1, codes.DeadlineExceeded)
-		h.update(Model, model)
+		h.update(model)
 		h.settle(time.Minute)
 		if models := h.scheduler.Models(); models[0].Generation != 3 {
 			t.Errorf("one that was not carried out is lost: %+v", models)
 		}
 		h.scheduler.FailCalls("ModelStatus", -1, codes.DeadlineExceeded)
 		h.scheduler.FailCalls("LoadModel", 1, codes.DeadlineExceeded)
-		h.update(Model, model)
+		h.update(model)
 		h.settle(time.Minute)
 		if models := h.scheduler.Models(); models[0].Generation != 4 {
 			t.Errorf("one that was not carried out is lost without status calls: %+v", models)
@@ -193,14 +193,14 @@ func TestLoadThatTimesOut(t *testing.T) {
 // or an object that was unloaded. Its events tell; they cost one poll each at most.
 func TestLateLoad(t *testing.T) {
 	inBubble(t, func(h *harness) {
-		states := map[string]*pb.ModelStatusResponse{}
-		scheduler := h.script(&scripted{status: inStates(states)})
+		states := newStates()
+		scheduler := h.script(&scripted{status: states.answer})
 		h.open()
 		model := h.model("iris")
-		states["iris"] = modelStatus("iris", 1, modelAvailable)
+		states.put(modelStatus("iris", 1, modelAvailable))
 		h.settle(time.Minute)
-		h.update(Model, model)
-		states["iris"] = modelStatus("iris", 2, modelAvailable)
+		h.update(model)
+		states.put(modelStatus("iris", 2, modelAvailable))
 		h.settle(time.Minute)
 		loads, polls := scheduler.called("load"), scheduler.called("poll")
 
@@ -219,20 +219,19 @@ func TestLateLoad(t *testing.T) {
 			t.Errorf("observed %+v", seen)
 		}
 
-		scheduler.load = func(string) error {
-			states["iris"] = modelStatus("iris", 2, modelAvailable)
+		load := func(string) error {
+			states.put(modelStatus("iris", 2, modelAvailable))
 			return nil
 		}
-		states["iris"] = modelStatus("iris", 1, modelAvailable)
-		scheduler.events <- states["iris"]
+		scheduler.change(func() { scheduler.load = load })
+		scheduler.events <- states.put(modelStatus("iris", 1, modelAvailable))
 		h.settle(time.Second)
 		if n := scheduler.called("load") - loads; n != 1 {
 			t.Errorf("%d loads after the scheduler has fallen back to an older generation", n)
 		}
 
 		h.delete(Model, model)
-		states["iris"] = modelStatus("iris", 2, modelTerminated)
-		scheduler.events <- states["iris"]
+		scheduler.events <- states.put(modelStatus("iris", 2, modelTerminated))
 		h.settle(10 * time.Second)
 		h.release(Model, model)
 		h.settle(10 * time.Second)
@@ -251,7 +250,7 @@ func TestLateLoad(t *testing.T) {
 // An object that the cache does not have yet, and the API server has, is not unloaded.
 func TestLateCache(t *testing.T) {
 	inBubble(t, func(h *harness) {
-		scheduler := h.script(&scripted{status: inStates(nil)})
+		scheduler := h.script(&scripted{status: newStates().answer})
 		h.relay.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
 			Get: func(ctx context.Context, from client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
 				return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
@@ -274,6 +273,88 @@ func TestLateCache(t *testing.T) {
 			t.Errorf("%d unloads of an object that does not exist", n)
 		}
 	})
+}
+
+// A reply or a listing that was asked for before an event came is older than that.
+func TestReplyOlderThanEvent(t *testing.T) {
+	for _, listed := range []bool{false, true} {
+		inBubble(t, func(h *harness) {
+			var deleted, ended atomic.Bool
+			scheduler := h.script(&scripted{})
+			scheduler.status = func(name string) ([]*pb.ModelStatusResponse, error) {
+				switch state := modelStatus("iris", 1, modelAvailable); {
+				case ended.Load():
+					return []*pb.ModelStatusResponse{modelStatus("iris", 1, modelTerminated)}, nil
+				case deleted.Load() && (name == "") == listed:
+					time.Sleep(time.Second)
+					ended.Store(true)
+					scheduler.events <- modelStatus("iris", 2, modelTerminated)
+					time.Sleep(time.Second)
+					return []*pb.ModelStatusResponse{state}, nil
+				case deleted.Load():
+					return []*pb.ModelStatusResponse{modelStatus("iris", 1, modelTerminating)}, nil
+				default:
+					return []*pb.ModelStatusResponse{state}, nil
+				}
+			}
+			model := h.model("iris")
+			h.open()
+			h.sync(Model, model)
+			h.settle(time.Minute)
+			deleted.Store(true)
+			h.delete(Model, model)
+			h.settle(2 * time.Hour)
+			if seen := h.sync(Model, model); !seen.Unloaded || scheduler.called("unload") != 1 {
+				t.Errorf("listed %t: observed %+v after %d unloads", listed, seen, scheduler.called("unload"))
+			}
+		})
+	}
+}
+
+// An object that is created again, and synced, between a read of the cache and what the
+// session does with it is not lost.
+func TestRecreatedSinceRead(t *testing.T) {
+	for _, listed := range []bool{false, true} {
+		inBubble(t, func(h *harness) {
+			scheduler := h.script(&scripted{closed: !listed, status: newStates().answer})
+			model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Name: "iris", Finalizers: []string{v1alpha1.ModelFinalizer}}}
+			recreate := sync.OnceFunc(func() {
+				model.SetResourceVersion("")
+				h.delete(Model, model)
+				h.release(Model, model)
+				h.model("iris")
+			})
+			read := func(is bool) {
+				if is && h.relay.session(testNamespace) != nil && h.remembered() > 0 {
+					recreate()
+				}
+			}
+			h.relay.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
+				Get: func(ctx context.Context, from client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+					defer read(!listed)
+					return from.Get(ctx, key, object, options...)
+				},
+				List: func(ctx context.Context, from client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+					if _, is := list.(*v1alpha1.ModelList); is {
+						defer read(listed)
+					}
+					return from.List(ctx, list, options...)
+				},
+			})
+			h.create(model)
+			h.relay.Open(testNamespace)
+			h.sync(Model, model)
+			h.settle(2 * time.Second)
+			if !listed {
+				scheduler = h.script(&scripted{status: newStates().answer})
+				h.relay.session(testNamespace).abandon(errReconnectNow)
+			}
+			h.settle(2 * time.Hour)
+			if scheduler.called("load") == 0 {
+				t.Errorf("listed %t: it is not loaded", listed)
+			}
+		})
+	}
 }
 
 // A scheduler that cannot list gets all objects, and confirms no unload by that.
@@ -312,8 +393,8 @@ func TestSchedulerThatCannotList(t *testing.T) {
 // A listing that shows nothing new has no object reconciled.
 func TestListingReconcilesWhatDiffers(t *testing.T) {
 	inBubble(t, func(h *harness) {
-		states := map[string]*pb.ModelStatusResponse{}
-		scheduler := h.script(&scripted{status: inStates(states)})
+		states := newStates()
+		scheduler := h.script(&scripted{status: states.answer})
 		var reads atomic.Int64
 		h.relay.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
 			Get: func(ctx context.Context, from client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
@@ -324,16 +405,15 @@ func TestListingReconcilesWhatDiffers(t *testing.T) {
 		h.open()
 		for _, name := range names("model", 100) {
 			h.model(name)
-			states[name] = modelStatus(name, 1, modelAvailable)
-			scheduler.events <- states[name]
+			scheduler.events <- states.put(modelStatus(name, 1, modelAvailable))
 		}
 		h.settle(time.Minute)
-		delete(states, "model-7")
-		scheduler.load = func(name string) error {
-			states[name] = modelStatus(name, 1, modelAvailable)
-			scheduler.events <- states[name]
+		states.remove("model-7")
+		load := func(name string) error {
+			scheduler.events <- states.put(modelStatus(name, 1, modelAvailable))
 			return nil
 		}
+		scheduler.change(func() { scheduler.load = load })
 		before, lists, loads := reads.Load(), scheduler.called("list"), scheduler.called("load")
 		h.settle(2 * time.Hour)
 		if n := scheduler.called("list") - lists; n == 0 {
@@ -354,9 +434,9 @@ func TestPollsBackOff(t *testing.T) {
 	for name, answer := range map[string]func(string) ([]*pb.ModelStatusResponse, error){
 		"fails":               func(string) ([]*pb.ModelStatusResponse, error) { return nil, status.Error(codes.Unavailable, "") },
 		"cannot be decoded":   func(string) ([]*pb.ModelStatusResponse, error) { return nil, status.Error(codes.Internal, "") },
-		"is another's":        inStates(map[string]*pb.ModelStatusResponse{"iris": modelStatus("iris", 7, modelAvailable)}),
-		"has no origin":       inStates(map[string]*pb.ModelStatusResponse{"iris": {ModelName: "iris"}}),
-		"is that it is there": inStates(map[string]*pb.ModelStatusResponse{"iris": modelStatus("iris", 1, modelTerminating)}),
+		"is another's":        newStates(modelStatus("iris", 7, modelAvailable)).answer,
+		"has no origin":       newStates(&pb.ModelStatusResponse{ModelName: "iris"}).answer,
+		"is that it is there": newStates(modelStatus("iris", 1, modelTerminating)).answer,
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(h *harness) {
@@ -372,12 +452,13 @@ func TestPollsBackOff(t *testing.T) {
 				if calls := scheduler.called("load") + scheduler.called("poll"); calls < 10 || calls > 60 {
 					t.Errorf("%d loads and %d polls in 10 minutes", scheduler.called("load"), scheduler.called("poll"))
 				}
-				scheduler.status = func(name string) ([]*pb.ModelStatusResponse, error) {
+				terminating := func(name string) ([]*pb.ModelStatusResponse, error) {
 					if name == "" {
 						return []*pb.ModelStatusResponse{modelStatus("iris", 1, modelTerminating)}, nil
 					}
 					return answer(name)
 				}
+				scheduler.change(func() { scheduler.status = terminating })
 				polls, unloads := scheduler.called("poll"), scheduler.called("unload")
 				h.delete(Model, model)
 				h.settle(10 * time.Minute)
@@ -397,7 +478,7 @@ func TestPollsBackOff(t *testing.T) {
 
 func TestNoPollsWhileEventsCome(t *testing.T) {
 	inBubble(t, func(h *harness) {
-		scheduler := h.script(&scripted{status: inStates(nil)})
+		scheduler := h.script(&scripted{status: newStates().answer})
 		h.open()
 		model := h.model("iris")
 		h.settle(10 * time.Millisecond)
@@ -424,8 +505,8 @@ func TestNoPollsWhileEventsCome(t *testing.T) {
 // gets it again with a backoff, and the failure is reported.
 func TestAcceptedAndUnknown(t *testing.T) {
 	inBubble(t, func(h *harness) {
-		states := map[string]*pb.ModelStatusResponse{}
-		scheduler := h.script(&scripted{status: inStates(states)})
+		states := newStates()
+		scheduler := h.script(&scripted{status: states.answer})
 		h.open()
 		model := h.model("iris")
 		h.settle(10 * time.Minute)
@@ -435,7 +516,7 @@ func TestAcceptedAndUnknown(t *testing.T) {
 		if seen := h.sync(Model, model); seen.Failure == nil || seen.Failure.Terminal || seen.Failure.Reason != ReasonCallFailed {
 			t.Errorf("observed %+v", seen)
 		}
-		states["iris"] = modelStatus("iris", 1, modelAvailable)
+		states.put(modelStatus("iris", 1, modelAvailable))
 		h.settle(2 * time.Minute)
 		if seen := h.sync(Model, model); !isReady(seen) || seen.Failure != nil {
 			t.Errorf("observed %+v once it is there", seen)
@@ -446,11 +527,11 @@ func TestAcceptedAndUnknown(t *testing.T) {
 // A scheduler that ends what it accepts, and reports so, gets it again with a backoff.
 func TestAcceptedAndEnded(t *testing.T) {
 	inBubble(t, func(h *harness) {
-		states := map[string]*pb.ModelStatusResponse{"iris": modelStatus("iris", 1, modelTerminated)}
-		scheduler := h.script(&scripted{status: inStates(states)})
+		states := newStates(modelStatus("iris", 1, modelTerminated))
+		scheduler := h.script(&scripted{status: states.answer})
 		scheduler.load = func(string) error {
 			scheduler.events <- modelStatus("iris", 1, modelAvailable)
-			scheduler.events <- states["iris"]
+			scheduler.events <- modelStatus("iris", 1, modelTerminated)
 			return nil
 		}
 		h.open()
@@ -466,11 +547,11 @@ func TestAcceptedAndEnded(t *testing.T) {
 // name counts.
 func TestNameFilterIgnored(t *testing.T) {
 	inBubble(t, func(h *harness) {
-		states := map[string]*pb.ModelStatusResponse{"iris": modelStatus("iris", 1, modelTerminating)}
+		states := newStates(modelStatus("iris", 1, modelTerminating))
 		for _, name := range names("ended", 20) {
-			states[name] = modelStatus(name, 1, modelTerminated)
+			states.put(modelStatus(name, 1, modelTerminated))
 		}
-		all := inStates(states)
+		all := states.answer
 		h.script(&scripted{status: func(string) ([]*pb.ModelStatusResponse, error) { return all("") }})
 		h.open()
 		model := h.model("iris")
@@ -480,7 +561,7 @@ func TestNameFilterIgnored(t *testing.T) {
 		if seen := h.sync(Model, model); seen.Unloaded {
 			t.Errorf("observed %+v", seen)
 		}
-		states["iris"] = modelStatus("iris", 1, modelTerminated)
+		states.put(modelStatus("iris", 1, modelTerminated))
 		h.settle(2 * time.Minute)
 		if seen := h.sync(Model, model); !seen.Unloaded {
 			t.Errorf("observed %+v after it was terminated", seen)
@@ -494,8 +575,8 @@ func TestOnlyListingsProveAbsence(t *testing.T) {
 	for _, code := range []codes.Code{codes.OK, codes.FailedPrecondition, codes.NotFound, codes.InvalidArgument, codes.PermissionDenied, codes.Unimplemented} {
 		t.Run(code.String(), func(t *testing.T) {
 			inBubble(t, func(h *harness) {
-				states := map[string]*pb.ModelStatusResponse{}
-				all := inStates(states)
+				states := newStates()
+				all := states.answer
 				scheduler := h.script(&scripted{status: func(name string) ([]*pb.ModelStatusResponse, error) {
 					if name == "" {
 						return all("")
@@ -506,12 +587,11 @@ func TestOnlyListingsProveAbsence(t *testing.T) {
 				models := map[string]*v1alpha1.Model{}
 				for _, name := range names("model", 30) {
 					models[name] = h.model(name)
-					states[name] = modelStatus(name, 1, modelAvailable)
-					scheduler.events <- states[name]
+					scheduler.events <- states.put(modelStatus(name, 1, modelAvailable))
 				}
 				h.settle(time.Minute)
 				for name, model := range models {
-					states[name] = modelStatus(name, 2, modelTerminating)
+					states.put(modelStatus(name, 2, modelTerminating))
 					h.delete(Model, model)
 				}
 				h.settle(20 * time.Second)
@@ -520,7 +600,7 @@ func TestOnlyListingsProveAbsence(t *testing.T) {
 						t.Fatalf("observed %+v while the scheduler lists it", seen)
 					}
 				}
-				clear(states)
+				states.remove(names("model", 30)...)
 				lists := scheduler.called("list")
 				h.settle(2 * time.Minute)
 				for _, model := range models {
@@ -541,7 +621,7 @@ func TestOnlyListingsProveAbsence(t *testing.T) {
 func TestUnknownObjectsAreUnloaded(t *testing.T) {
 	for _, closed := range []bool{false, true} {
 		inBubble(t, func(h *harness) {
-			scheduler := h.script(&scripted{closed: closed, status: inStates(nil), unload: func(string) error { return errUnknownModel }})
+			scheduler := h.script(&scripted{closed: closed, status: newStates().answer, unload: func(string) error { return errUnknownModel }})
 			h.open()
 			kept := h.model("kept")
 			models := map[string]*v1alpha1.Model{}
@@ -578,15 +658,13 @@ func TestUnknownObjectsAreUnloaded(t *testing.T) {
 // the way, or while there was no connection, nor of those that only the scheduler had.
 func TestNothingIsRemembered(t *testing.T) {
 	inBubble(t, func(h *harness) {
-		states := map[string]*pb.ModelStatusResponse{}
+		states := newStates()
 		for _, name := range names("orphan", 50) {
-			states[name] = modelStatus(name, 1, modelAvailable)
+			states.put(modelStatus(name, 1, modelAvailable))
 		}
-		var closed atomic.Bool
-		closed.Store(true)
-		scheduler := h.script(&scripted{closed: true, status: inStates(states)})
+		scheduler := h.script(&scripted{closed: true, status: states.answer})
 		h.open()
-		for _, orphan := range states {
+		for _, orphan := range states.byName {
 			scheduler.events <- orphan
 		}
 		for _, name := range names("model", 50) {
@@ -598,21 +676,18 @@ func TestNothingIsRemembered(t *testing.T) {
 			h.release(Model, model)
 		}
 		h.settle(time.Minute)
-		scheduler.mu.Lock()
-		unloads := maps.Clone(scheduler.calls)
-		scheduler.mu.Unlock()
-		if n := len(h.relay.session(testNamespace).items); n > 50 {
+		if n := h.remembered(); n > 50 {
 			t.Errorf("%d objects are remembered before the kind is compared", n)
 		}
-		if unloads["unload orphan-0"] != 0 {
+		if scheduler.called("unload orphan-0") != 0 {
 			t.Error("an orphan is unloaded before the kind is compared")
 		}
 
-		open := h.script(&scripted{status: inStates(states)})
+		open := h.script(&scripted{status: states.answer})
 		h.relay.Close(testNamespace)
 		h.open()
 		h.settle(time.Minute)
-		for name := range states {
+		for name := range states.byName {
 			if n := open.called("unload " + name); n != 1 {
 				t.Errorf("%s is unloaded %d times", name, n)
 			}
@@ -638,7 +713,7 @@ func TestFailedLoadsBackOff(t *testing.T) {
 		t.Run(code.String(), func(t *testing.T) {
 			inBubble(t, func(h *harness) {
 				failure := status.Error(code, "no: "+code.String())
-				scheduler := h.script(&scripted{status: inStates(nil), load: func(string) error { return failure }})
+				scheduler := h.script(&scripted{status: newStates().answer, load: func(string) error { return failure }})
 				h.open()
 				model := h.model("iris")
 				h.settle(time.Hour)
@@ -654,7 +729,7 @@ func TestFailedLoadsBackOff(t *testing.T) {
 				}
 				// A change is sent at once.
 				loads := scheduler.called("load")
-				h.update(Model, model)
+				h.update(model)
 				h.settle(100 * time.Millisecond)
 				if n := scheduler.called("load") - loads; n < 1 {
 					t.Error("a change waits")
@@ -667,7 +742,7 @@ func TestFailedLoadsBackOff(t *testing.T) {
 // Loads that are rejected at the same time are not sent again at the same time.
 func TestRetriesAreSpread(t *testing.T) {
 	inBubble(t, func(h *harness) {
-		scheduler := h.script(&scripted{status: inStates(nil), load: func(string) error { return status.Error(codes.InvalidArgument, "") }})
+		scheduler := h.script(&scripted{status: newStates().answer, load: func(string) error { return status.Error(codes.InvalidArgument, "") }})
 		h.open()
 		for _, name := range names("model", 1000) {
 			h.model(name)
@@ -710,7 +785,7 @@ func TestOversizedStatus(t *testing.T) {
 func TestDeletionAfterReconnect(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		scheduler := h.script(&scripted{
-			status: inStates(map[string]*pb.ModelStatusResponse{"iris": modelStatus("iris", 1, modelAvailable)}),
+			status: newStates(modelStatus("iris", 1, modelAvailable)).answer,
 			unload: func(string) error { return status.Error(codes.Unavailable, "") },
 		})
 		h.open()

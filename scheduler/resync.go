@@ -85,7 +85,7 @@ func (c *connection) compare(kind *relayed, present map[string]incarnation, list
 			it.setIncarnation(object.uid, object.generation, begun)
 		}
 		if !it.newerThan(begun) {
-			news := false
+			var news bool
 			if w, found := listed[name]; found && w.ours(c.namespace) {
 				news, _ = it.handleReply(w, object.confirmed && it.uid == object.uid, time.Now())
 				// The scheduler places a Model when it is loaded, and a Server may be usable since.

@@ -2,6 +2,8 @@ package scheduler
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"testing/synctest"
 	"time"
@@ -45,6 +47,13 @@ func (h *harness) script(s *scripted) *scripted {
 	return s
 }
 
+// change changes what it answers while it runs.
+func (s *scripted) change(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
 // modelStatus is the status of a Model of the test's namespace.
 func modelStatus(name string, generation int64, state pb.ModelStatus_ModelState) *pb.ModelStatusResponse {
 	gateway := pb.ModelStatus_ModelAvailable
@@ -78,8 +87,11 @@ func (s *scripted) called(method string) int {
 func (s *scripted) LoadModel(_ context.Context, request *pb.LoadModelRequest) (*pb.LoadModelResponse, error) {
 	name := request.GetModel().GetMeta().GetName()
 	s.count("load", name)
-	if s.load != nil {
-		return &pb.LoadModelResponse{}, s.load(name)
+	s.mu.Lock()
+	load := s.load
+	s.mu.Unlock()
+	if load != nil {
+		return &pb.LoadModelResponse{}, load(name)
 	}
 	return &pb.LoadModelResponse{}, nil
 }
@@ -100,7 +112,10 @@ func (s *scripted) ModelStatus(request *pb.ModelStatusRequest, stream grpc.Serve
 	} else {
 		s.count("poll", name)
 	}
-	all, err := s.status(name)
+	s.mu.Lock()
+	status := s.status
+	s.mu.Unlock()
+	all, err := status(name)
 	for _, each := range all {
 		if err := stream.Send(each); err != nil {
 			return err
@@ -165,19 +180,46 @@ func (s *scripted) SubscribeServerStatus(_ *pb.ServerSubscriptionRequest, stream
 	return nil
 }
 
-// inStates answers with the states of Models, as the real scheduler does.
-func inStates(states map[string]*pb.ModelStatusResponse) func(string) ([]*pb.ModelStatusResponse, error) {
-	return func(name string) ([]*pb.ModelStatusResponse, error) {
-		if name != "" {
-			if state := states[name]; state != nil {
-				return []*pb.ModelStatusResponse{state}, nil
-			}
-			return nil, errUnknownModel
-		}
-		var all []*pb.ModelStatusResponse
-		for _, each := range states {
-			all = append(all, each)
-		}
-		return all, nil
+// modelStates are the Models of a scripted scheduler. Its methods are safe for
+// concurrent use.
+type modelStates struct {
+	mu     sync.Mutex
+	byName map[string]*pb.ModelStatusResponse
+}
+
+func newStates(all ...*pb.ModelStatusResponse) *modelStates {
+	states := &modelStates{byName: map[string]*pb.ModelStatusResponse{}}
+	for _, each := range all {
+		states.put(each)
 	}
+	return states
+}
+
+// put sets the state of a Model, and returns it for use as an event.
+func (s *modelStates) put(state *pb.ModelStatusResponse) *pb.ModelStatusResponse {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.byName[state.GetModelName()] = state
+	return state
+}
+
+func (s *modelStates) remove(names ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range names {
+		delete(s.byName, name)
+	}
+}
+
+// answer answers a status call as the real scheduler does.
+func (s *modelStates) answer(name string) ([]*pb.ModelStatusResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name == "" {
+		return slices.Collect(maps.Values(s.byName)), nil
+	}
+	if state := s.byName[name]; state != nil {
+		return []*pb.ModelStatusResponse{state}, nil
+	}
+	return nil, errUnknownModel
 }

@@ -13,12 +13,12 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
-// forgets makes the scheduler report a Server as it does when it knows it by its agents
+// forgets makes the scheduler report the Server mlserver as it does when it knows it by its agents
 // alone.
-func (h *harness) forgets(name string) {
+func (h *harness) forgets() {
 	h.Helper()
 	err := h.scheduler.InjectServerStatus(&pb.ServerStatusResponse{
-		Type: pb.ServerStatusResponse_StatusUpdate, ServerName: name, ExpectedReplicas: -1,
+		Type: pb.ServerStatusResponse_StatusUpdate, ServerName: "mlserver", ExpectedReplicas: -1,
 	})
 	if err != nil {
 		h.Error(err)
@@ -35,12 +35,12 @@ func TestForgottenServer(t *testing.T) {
 		h.server("mlserver", 1)
 		h.open()
 		calls.expect(t, "first", "first:mlserver=1")
-		h.forgets("mlserver")
+		h.forgets()
 		h.settle(0)
 		calls.expect(t, "forgotten", "mlserver=1")
 
 		loses.Store("loses", true)
-		h.forgets("mlserver")
+		h.forgets()
 		h.settle(10 * time.Minute)
 		if n := len(calls.take()); n < 20 || n > 30 {
 			t.Errorf("%d notifications in 10 minutes, want one in 30 seconds", n)
@@ -50,7 +50,7 @@ func TestForgottenServer(t *testing.T) {
 		calls.take()
 		h.settle(time.Hour)
 		calls.expect(t, "remembered", []string{}...)
-		h.forgets("mlserver")
+		h.forgets()
 		h.settle(0)
 		calls.expect(t, "forgotten much later", "mlserver=1")
 
@@ -62,7 +62,7 @@ func TestForgottenServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.settle(0)
-		h.forgets("mlserver")
+		h.forgets()
 		h.settle(0)
 		calls.expect(t, "forgotten again", "mlserver=1")
 	}, calls.record, func(options *fakescheduler.Options) {
@@ -71,7 +71,7 @@ func TestForgottenServer(t *testing.T) {
 			record(call)
 			if _, now := loses.Load("loses"); now && call.Method == "ServerNotify" {
 				h, _ := loses.Load("scheduler")
-				go h.(*harness).forgets("mlserver")
+				go h.(*harness).forgets()
 			}
 		}
 	})
@@ -85,9 +85,9 @@ func TestServerForgottenDuringNotification(t *testing.T) {
 		h.open()
 		calls.take()
 		release := h.scheduler.HangCalls("ServerNotify")
-		h.forgets("mlserver")
+		h.forgets()
 		h.settle(time.Second)
-		h.forgets("mlserver")
+		h.forgets()
 		h.settle(time.Second)
 		release()
 		h.settle(2 * time.Second)

@@ -22,7 +22,9 @@ const firstSyncTimeout = 10 * time.Second
 type firstSync struct {
 	// requestedAt is when the scheduler first requested the Servers.
 	requestedAt time.Time
-	// waiting for the workloads of Servers.
+	// due: the scheduler has requested it, and it was not sent since.
+	due bool
+	// waiting for the workloads of Servers: other kinds do not wait for it.
 	waiting bool
 }
 
@@ -30,7 +32,7 @@ type firstSync struct {
 // notification if it may be that Server that it waits for.
 func (c *connection) enqueueServer(name string) {
 	c.queue.add(objectKey{Server, name}, priorityServer)
-	if c.firstSync.waiting {
+	if c.firstSync.due {
 		c.enqueueResync(Server)
 	}
 }
@@ -38,6 +40,12 @@ func (c *connection) enqueueServer(name string) {
 // resyncServers notifies the scheduler of all Servers at once. It returns when to call
 // it again, if a Server that exists may get a workload soon; 0 when it has done so.
 func (c *connection) resyncServers(ctx context.Context) (time.Duration, error) {
+	c.mu.Lock()
+	due := c.firstSync.due
+	c.mu.Unlock()
+	if !due {
+		return 0, nil
+	}
 	request, missing, err := c.firstSyncRequest(ctx)
 	if err != nil {
 		return 0, err
@@ -54,11 +62,12 @@ func (c *connection) resyncServers(ctx context.Context) (time.Duration, error) {
 			err = c.notify(ctx, request)
 		}
 	}
-	if err != nil {
-		return 0, err
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err != nil {
+		c.firstSync.due = true
+		return 0, err
+	}
 	c.setCompared(Server)
 	// Servers that were created, changed or deleted meanwhile.
 	for name := range c.servers {
@@ -67,7 +76,8 @@ func (c *connection) resyncServers(ctx context.Context) (time.Duration, error) {
 	return 0, nil
 }
 
-// firstSyncRest is how long the first notification still waits.
+// firstSyncRest is how long the first notification still waits. With 0, it is about to
+// be sent.
 func (c *connection) firstSyncRest(missing bool) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -76,6 +86,7 @@ func (c *connection) firstSyncRest(missing bool) time.Duration {
 	}
 	rest := firstSyncTimeout - time.Since(c.firstSync.requestedAt)
 	c.firstSync.waiting = missing && rest > 0
+	c.firstSync.due = c.firstSync.waiting
 	if !c.firstSync.waiting {
 		return 0
 	}

@@ -1,8 +1,10 @@
 package scheduler
 
 import (
+	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
@@ -93,6 +96,26 @@ func TestFirstSyncWaitsForWorkloads(t *testing.T) {
 			}, calls.record)
 		})
 	}
+}
+
+// A workload may be created after the session looked for it, and before it waits.
+func TestFirstSyncMissesNoWorkload(t *testing.T) {
+	calls := &notifications{}
+	inBubble(t, func(h *harness) {
+		h.bareServer("a")
+		arrives := sync.OnceFunc(func() { h.workload("a", 1) })
+		h.relay.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
+			Get: func(ctx context.Context, from client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+				err := from.Get(ctx, key, object, options...)
+				if _, is := object.(*appsv1.StatefulSet); is {
+					arrives()
+				}
+				return err
+			},
+		})
+		h.open()
+		calls.expect(t, "first", "first:a=1")
+	}, calls.record)
 }
 
 // A scheduler that runs already asks for the other kinds at once. These do not wait.

@@ -148,9 +148,7 @@ func modelWord(message *pb.ModelStatusResponse) word {
 	if w.phase == live && isScaledDown(version) {
 		w.state.Settled = true
 		ready.True, ready.Reason = false, pb.ModelStatus_ModelScaledDown.String()
-		if ready.Message == "" {
-			ready.Message = "spec.replicas is 0; set it above 0 for the Model to be served"
-		}
+		ready.Message = "spec.replicas is 0; set it above 0 for the Model to be served"
 	}
 	w.state.Conditions = []Condition{ready}
 	w.state.Model = &ModelState{
@@ -172,15 +170,14 @@ func modelWord(message *pb.ModelStatusResponse) word {
 // is a negative number, and the sum of it and another is right after it wraps.
 func replicaCount(count uint32) int64 { return max(0, int64(int32(count))) }
 
-// isScaledDown returns whether a version of a Model is to have no replica, has none and
-// has not failed. The scheduler has several states for that, and sends no event for
-// some: ModelScaledDown, ModelStateUnknown until it has looked at the Model, ModelCreate.
+// isScaledDown returns whether a version of a Model is to have no replica, and has none.
+// The scheduler has several states for that, and sends no event for some:
+// ModelScaledDown, ModelStateUnknown until it has looked at the Model, ModelCreate, or
+// ScheduleFailed from when there was no Server.
 func isScaledDown(version *pb.ModelVersionStatus) bool {
 	deployment, status := version.GetModelDefn().GetDeploymentSpec(), version.GetState()
-	if state := status.GetState(); state == pb.ModelStatus_ModelScaledDown || state == pb.ModelStatus_ModelFailed || state == pb.ModelStatus_ScheduleFailed {
-		return state == pb.ModelStatus_ModelScaledDown
-	}
-	return deployment != nil && deployment.GetReplicas() == 0 && deployment.GetMinReplicas() == 0 && status.GetAvailableReplicas() == 0
+	return status.GetState() == pb.ModelStatus_ModelScaledDown ||
+		deployment != nil && deployment.GetReplicas() == 0 && deployment.GetMinReplicas() == 0 && status.GetAvailableReplicas() == 0
 }
 
 func modelPhase(deleted bool, state, gateway pb.ModelStatus_ModelState) phase {

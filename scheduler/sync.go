@@ -44,6 +44,8 @@ const (
 type kindSync struct {
 	// requested by the scheduler.
 	requested bool
+	// afterServers: it is compared when the first attempt for Servers has ended.
+	afterServers bool
 	// compared at least once, so that its objects may be sent.
 	compared bool
 	// listError of the last comparison, streamError of the last stream; nil for none.
@@ -65,9 +67,12 @@ func (c *connection) mark(kind Kind) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.syncs[kind].requested = true
+	c.firstSync.due = c.firstSync.due || kind == Server
 	servers := c.syncs[Server]
 	if kind == Server || !servers.requested || servers.compared || servers.listError != nil || c.firstSync.waiting {
 		c.enqueueResync(kind)
+	} else {
+		c.syncs[kind].afterServers = true
 	}
 }
 
@@ -105,7 +110,8 @@ func (c *connection) resync(ctx context.Context, kind Kind) (time.Duration, erro
 	}
 	if kind == Server {
 		for _, other := range kinds {
-			if sync := c.syncs[other.kind]; sync.requested && !sync.compared {
+			if sync := c.syncs[other.kind]; sync.afterServers {
+				sync.afterServers = false
 				c.enqueueResync(other.kind)
 			}
 		}
@@ -197,12 +203,6 @@ func (c *connection) wakeNews(key objectKey) {
 	} else {
 		c.wakeLow(key.kind, c.namespace, key.name)
 	}
-}
-
-func (c *connection) isOpen(kind Kind) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.syncs[kind].compared
 }
 
 // problem says why a kind is not in sync: a reason in CamelCase and a sentence; both

@@ -115,8 +115,8 @@ func TestOneAtATime(t *testing.T) {
 	})
 }
 
-// Of several delays the shortest counts, and an object that is looked at at once is not
-// looked at again after a delay of before. What is delayed when the queue is closed
+// Of several delays the shortest counts, and an object that is added without one is not
+// looked at again after an earlier delay. What is delayed when the queue is closed
 // never runs.
 func TestDelays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

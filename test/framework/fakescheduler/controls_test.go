@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -344,4 +345,27 @@ func TestStateFile(t *testing.T) {
 		}
 		fake.Stop()
 	}
+}
+
+// Messages that a client cannot take need no control of their own: one beyond its
+// limit, and one with bytes that are no valid name.
+func TestMessagesThatClientsReject(t *testing.T) {
+	inBubble(t, func(h harness) {
+		h.notify(0)
+		undecodable := &pb.ModelStatusResponse{}
+		undecodable.ProtoReflect().SetUnknown([]byte{1<<3 | 2, 1, 0xff})
+		for want, message := range map[codes.Code]*pb.ModelStatusResponse{
+			codes.ResourceExhausted: {ModelName: strings.Repeat("x", 17<<20)},
+			codes.Internal:          undecodable,
+		} {
+			stream := h.subscribe(h.Context())
+			synctest.Wait()
+			if err := h.InjectModelStatus(message); err != nil {
+				h.Fatal(err)
+			}
+			if _, err := stream.Recv(); status.Code(err) != want {
+				h.Errorf("got %v, want %s", err, want)
+			}
+		}
+	})
 }

@@ -14,7 +14,7 @@ const readyTimeout = 5 * time.Minute
 //	closed ── held ── timeout, signal, replicas ───────► closed
 //
 // Later signals are ignored. The number of replicas must be equal to the expected
-// one: more of them do not open the gate either.
+// one: more of them do not open the gate either, unless none is expected.
 type readinessGate struct {
 	open      bool
 	held      bool
@@ -58,7 +58,7 @@ func (g *readinessGate) hold(held bool) {
 }
 
 func (g *readinessGate) check() {
-	if !g.held && (g.timedOut || g.signalled && g.connected == g.expected) {
+	if !g.held && (g.timedOut || g.signalled && (g.expected == 0 || g.connected == g.expected)) {
 		g.release()
 	}
 }

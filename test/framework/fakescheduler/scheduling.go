@@ -104,7 +104,7 @@ func (s *state) place(m *model, v *modelVersion, srv *server) {
 		// A model that moves gets a new version.
 		v = m.addVersion(v.number+1, v.defn)
 	}
-	if v.desired() == 0 && v.count(alive) == 0 {
+	if v.desired() == 0 && v.count(alive) == 0 && v.state != pb.ModelStatus_ScheduleFailed {
 		v.state = pb.ModelStatus_ModelCreate
 		return
 	}

@@ -129,6 +129,12 @@ func TestModels(t *testing.T) {
 			c.load("m", 2)
 			c.inOrder(c.modelStates(), "v1 g2 Available A1 U0 deleted=false")
 		}},
+		{"no replicas, scheduled again when an agent connects", needsAgents, fakescheduler.Options{}, func(c *client) {
+			c.open(0).load("m", 1, replicas(0))
+			c.inOrder(c.modelStates(), "v1 g1 ScheduleFailed A0 U0 deleted=false")
+			c.fake.ConnectAgent(fakescheduler.Agent{Server: c.name("s")})
+			c.inOrder(c.modelStates(), "v1 g1 ScaledDown A0 U0 deleted=false")
+		}},
 		{"13: the agent disconnects, and connects again", needsAgents, fakescheduler.Options{}, func(c *client) {
 			c.open(1).load("m", 1)
 			c.modelEvents()
@@ -196,6 +202,10 @@ func TestGate(t *testing.T) {
 			if len(c.markers) != 4 {
 				c.Errorf("markers are %v", c.markers)
 			}
+		}},
+		{"2: the gate opens when no replicas are expected, whatever is connected", needsAgents, fakescheduler.Options{Agents: fakescheduler.AgentsManual}, func(c *client) {
+			c.fake.ConnectAgent(fakescheduler.Agent{Server: c.name("s")})
+			c.open(0)
 		}},
 		{"the gate opens with as many agents as are expected", needsAgents, fakescheduler.Options{Agents: fakescheduler.AgentsManual}, func(c *client) {
 			c.subscribe()
