@@ -93,7 +93,7 @@ func newEnvironment(t *testing.T) *environment {
 	e.scheduler, err = fakescheduler.Start(t.Context(), fakescheduler.Options{
 		Address: "unix:" + e.direct,
 		Delays: fakescheduler.Delays{
-			AgentLoad: 50 * time.Millisecond, AgentUnload: 50 * time.Millisecond, Gateways: 20 * time.Millisecond,
+			AgentLoad: 50 * time.Millisecond, AgentUnload: 50 * time.Millisecond, Envoy: 100 * time.Millisecond, Gateways: 20 * time.Millisecond,
 		},
 		OnCall: func(c fakescheduler.Call) { logCall(calls, c) },
 	})
