@@ -34,6 +34,7 @@ type spaceKey struct {
 	inFlight                            bool
 	unload                              unloadPhase
 	terminatedEarly, recheck            bool
+	reload, reloading                   bool
 	buffered, bufferedEnd               bool
 	bufferedGeneration, stateGeneration int64
 	compared, unloading, acknowledged   bool
@@ -44,7 +45,7 @@ func (s *spaceState) key() spaceKey {
 	key := spaceKey{
 		uid: o.uid[0], generation: o.generation, registered: o.registered, deleting: o.deleting, known: o.remote != nil,
 		sent: o.sentGeneration, inFlight: o.inFlight, unload: o.unload,
-		terminatedEarly: o.terminatedEarly, recheck: o.recheck, buffered: o.bufferedEvent != nil,
+		terminatedEarly: o.terminatedEarly, recheck: o.recheck, reload: o.reload, reloading: o.inFlight && o.reloading, buffered: o.bufferedEvent != nil,
 		compared: s.compared, unloading: s.unloading, acknowledged: s.acknowledged,
 	}
 	if o.remote != nil {
@@ -152,6 +153,13 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 			}
 			s.object.deleting = true
 			s.object.setIncarnation(s.object.uid, min(s.object.generation+1, spaceGenerations), now)
+			return true
+		}},
+		{"its Server can be used again", false, func(s *spaceState) bool {
+			if replaces || s.object.state == nil {
+				return false // Models are placed, Pipelines are not
+			}
+			s.object.reload = true
 			return true
 		}},
 		{"it is created again", false, func(s *spaceState) bool {
