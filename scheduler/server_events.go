@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/grpc"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
@@ -13,6 +15,13 @@ import (
 // loadedWait is how long changes of the number of loaded models are collected: models
 // load by the thousand.
 const loadedWait = time.Second
+
+const (
+	// serverListDelay is how long after a notification the Servers are listed.
+	serverListDelay = time.Second
+	// serverListRetry is how long after a failed listing of Servers the next one is.
+	serverListRetry = 30 * time.Second
+)
 
 // ServerState is what the scheduler reported about a Server.
 type ServerState struct {
@@ -35,8 +44,26 @@ type ScalingRequest struct {
 // followServers handles the scheduler's events about Servers until the stream ends.
 func (c *connection) followServers(ctx context.Context) error {
 	stream, err := c.client.SubscribeServerStatus(ctx, &pb.ServerSubscriptionRequest{SubscriberName: subscriber})
+	return c.receiveServers(ctx, stream, err, false)
+}
+
+// listServers has the scheduler report what it has of all Servers, and returns when to
+// do so again. It sends no event when it is notified of a Server, nor between what it
+// reports when a stream begins and the stream's first event.
+func (c *connection) listServers(ctx context.Context) time.Duration {
+	listing, cancel := context.WithTimeout(ctx, listDeadline)
+	defer cancel()
+	stream, err := c.client.ServerStatus(listing, &pb.ServerStatusRequest{SubscriberName: subscriber})
+	if err := c.receiveServers(listing, stream, err, true); err != nil && !refused(err) {
+		c.log.V(1).Info("list Servers", "error", err.Error())
+		return wait.Jitter(serverListRetry, retryJitter)
+	}
+	return wait.Jitter(relistInterval, relistJitter)
+}
+
+func (c *connection) receiveServers(ctx context.Context, stream grpc.ServerStreamingClient[pb.ServerStatusResponse], err error, listed bool) error {
 	return receive(stream, err, func(message *pb.ServerStatusResponse) {
-		if why := c.handleServerEvent(message, c.hasServer(ctx, message.GetServerName())); why != "" {
+		if why := c.handleServerEvent(message, c.hasServer(ctx, message.GetServerName()), listed); why != "" {
 			c.drop(why)
 		}
 	})
@@ -53,8 +80,9 @@ func (c *connection) hasServer(ctx context.Context, name string) bool {
 }
 
 // handleServerEvent records an event about a Server, and returns why it was dropped,
-// empty if it was not. exists is the answer of hasServer.
-func (c *connection) handleServerEvent(message *pb.ServerStatusResponse, exists bool) (dropped string) {
+// empty if it was not. exists is the answer of hasServer; listed events are part of a
+// listing.
+func (c *connection) handleServerEvent(message *pb.ServerStatusResponse, exists, listed bool) (dropped string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	name, meta := message.GetServerName(), message.GetKubernetesMeta()
@@ -77,7 +105,9 @@ func (c *connection) handleServerEvent(message *pb.ServerStatusResponse, exists 
 	}
 	switch message.GetType() {
 	case pb.ServerStatusResponse_StatusUpdate:
-		it.retries = 0
+		if !listed {
+			it.retries = 0 // a listing follows each notification
+		}
 		state := ServerState{Generation: meta.GetGeneration(), LoadedModels: max(0, int64(message.GetNumLoadedModelReplicas()))}
 		if it.state == nil || *it.state != state {
 			it.state = &state

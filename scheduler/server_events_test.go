@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
@@ -199,4 +200,44 @@ func TestNumbersOfServers(t *testing.T) {
 			h.relay.ScalingDone(key, seen.Scaling)
 		}
 	}, calls.record)
+}
+
+// The scheduler sends no event when it is notified of a Server, whose models its agents
+// may have loaded before: it is asked.
+func TestLoadedModelsAfterRestart(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		server := h.server("mlserver", 1)
+		h.model("one")
+		h.model("two")
+		h.open()
+		h.settle(time.Minute)
+		h.relay.Close(testNamespace)
+		h.scheduler.FailCalls("SubscribeServerStatus", -1, codes.Unavailable)
+		if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		h.open()
+		h.settle(5 * time.Second)
+		seen := h.relay.HandServer(client.ObjectKeyFromObject(server))
+		if seen.State == nil || seen.State.LoadedModels != 2 {
+			t.Errorf("observed %+v", seen.State)
+		}
+	})
+}
+
+// An event that is lost is repaired by the next listing.
+func TestLostServerEvent(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		server := h.server("mlserver", 1)
+		h.model("one")
+		s := h.open()
+		h.settle(time.Minute)
+		s.mu.Lock()
+		s.servers["mlserver"].state.LoadedModels = 7
+		s.mu.Unlock()
+		h.settle(73 * time.Minute)
+		if seen := h.relay.HandServer(client.ObjectKeyFromObject(server)); seen.State == nil || seen.State.LoadedModels != 1 {
+			t.Errorf("observed %+v", seen.State)
+		}
+	})
 }

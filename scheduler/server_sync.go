@@ -37,14 +37,15 @@ func (c *connection) enqueueServer(name string) {
 	}
 }
 
-// resyncServers notifies the scheduler of all Servers at once. It returns when to call
-// it again, if a Server that exists may get a workload soon; 0 when it has done so.
+// resyncServers notifies the scheduler of all Servers at once, if it requested that, and
+// else lists what it has of them. It returns when to call it again; 0 when it has
+// notified the scheduler, after which a listing is planned.
 func (c *connection) resyncServers(ctx context.Context) (time.Duration, error) {
 	c.mu.Lock()
 	due := c.firstSync.due
 	c.mu.Unlock()
 	if !due {
-		return 0, nil
+		return c.listServers(ctx), nil
 	}
 	request, missing, err := c.firstSyncRequest(ctx)
 	if err != nil {

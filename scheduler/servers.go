@@ -228,6 +228,7 @@ func (c *connection) notify(ctx context.Context, request *pb.ServerNotifyRequest
 	if err != nil {
 		return fmt.Errorf("ServerNotify: %w", err)
 	}
+	c.queue.addAfter(objectKey{kind: Server}, priorityServer, serverListDelay)
 	return nil
 }
 

@@ -132,7 +132,7 @@ func TestIdleSession(t *testing.T) {
 		for _, method := range fakescheduler.Methods() {
 			calls := h.scheduler.Calls(method)
 			switch method {
-			case "ModelStatus", "PipelineStatus", "ExperimentStatus":
+			case "ServerStatus", "ModelStatus", "PipelineStatus", "ExperimentStatus":
 				if calls < 20 || calls > 30 {
 					t.Errorf("%d calls of %s in a day", calls, method)
 				}
