@@ -834,3 +834,23 @@ func TestRecreatedObjectIsNotLost(t *testing.T) {
 		}
 	})
 }
+
+// A change that is made while the load of the generation before it is in flight does
+// not wait because that is rejected.
+func TestChangeDuringLoad(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		scheduler := h.script(&scripted{status: newStates().answer, load: func(string) error {
+			time.Sleep(2 * time.Second)
+			return status.Error(codes.InvalidArgument, "no")
+		}})
+		h.open()
+		model := h.model("iris")
+		h.settle(time.Second)
+		h.update(model)
+		scheduler.change(func() { scheduler.load = nil })
+		h.settle(2 * time.Second)
+		if loads := scheduler.called("load"); loads < 2 {
+			t.Errorf("%d loads of two generations", loads)
+		}
+	})
+}
