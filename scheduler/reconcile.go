@@ -217,7 +217,7 @@ func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, o
 			return false // another incarnation has its own turn
 		}
 		if err == nil {
-			it.acknowledgeUnload(now)
+			it.acknowledgeUnload(replied)
 			if it.recheck {
 				c.queue.add(key, c.priorityOf(key.kind, it.deleting))
 			}

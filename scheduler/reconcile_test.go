@@ -854,3 +854,24 @@ func TestChangeDuringLoad(t *testing.T) {
 		}
 	})
 }
+
+// An unload that the scheduler rejects, since the object has ended, is confirmed by the
+// state that it then reports, and not by a poll seconds later.
+func TestUnloadOfWhatHasEnded(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		states := newStates()
+		scheduler := h.script(&scripted{unload: func(string) error { return errUnknownModel }, status: func(name string) ([]*pb.ModelStatusResponse, error) {
+			time.Sleep(time.Millisecond)
+			return states.answer(name)
+		}})
+		h.open()
+		model := h.model("iris")
+		h.settle(time.Second)
+		states.put(modelStatus("iris", 1, pb.ModelStatus_ModelTerminated))
+		h.delete(Model, model)
+		h.settle(100 * time.Millisecond)
+		if seen := h.sync(Model, model); !seen.Unloaded || scheduler.called("unload") != 1 {
+			t.Errorf("observed %+v", seen)
+		}
+	})
+}
