@@ -875,3 +875,34 @@ func TestUnloadOfWhatHasEnded(t *testing.T) {
 		}
 	})
 }
+
+// A Pipeline that is recreated while the load of the earlier one is in flight replaces
+// it, which the scheduler has at the same generation.
+func TestRecreatedDuringLoad(t *testing.T) {
+	for _, code := range []codes.Code{codes.OK, codes.DeadlineExceeded} {
+		t.Run(code.String(), func(t *testing.T) {
+			inBubble(t, func(h *harness) {
+				h.server("mlserver", 1)
+				h.open()
+				release := h.scheduler.HangCalls("LoadPipeline")
+				if code != codes.OK {
+					h.scheduler.LoseAnswers("LoadPipeline", 1, code)
+				}
+				pipeline := h.pipeline("chain")
+				h.settle(time.Second)
+				h.delete(Pipeline, pipeline)
+				h.release(Pipeline, pipeline)
+				recreated := &v1alpha1.Pipeline{ObjectMeta: metav1.ObjectMeta{Name: "chain", Finalizers: []string{v1alpha1.PipelineFinalizer}}}
+				recreated.Spec.Steps = []v1alpha1.PipelineStep{{Name: "other"}}
+				h.create(recreated)
+				h.sync(Pipeline, recreated)
+				release()
+				h.settle(time.Minute)
+				all := h.scheduler.Pipelines()
+				if len(all) != 1 || all[0].Definition.GetSteps()[0].GetName() != "other" {
+					t.Errorf("the scheduler has %v", all)
+				}
+			})
+		})
+	}
+}
