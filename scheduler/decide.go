@@ -179,9 +179,10 @@ func (o *objectState) nextLoadAt() time.Time {
 	return o.acceptedAt.Add(exponential(statusPollDelay, o.accepted-1, backoffLimit))
 }
 
-// retryTime is when to try again what failed; zero for at once.
+// retryTime is when to try again what failed; zero for at once. The failure may be of an
+// earlier generation, whose call was in flight when the object changed.
 func (o *objectState) retryTime() time.Time {
-	if o.failure == nil {
+	if o.failure == nil || o.failure.Generation != o.generation {
 		return time.Time{}
 	}
 	return o.failure.retryAt

@@ -368,6 +368,15 @@ func (o *objectState) acceptLoad(want desired, now time.Time) {
 	}
 }
 
+// answerEarlierLoad records the answer to a call to load an earlier incarnation: the
+// scheduler has that if it accepted the call, and may have it if that is uncertain.
+func (o *objectState) answerEarlierLoad(sent desired, accepted, uncertain bool) {
+	if accepted {
+		o.remote = &remoteObject{generation: sent.generation, definition: sent.definition}
+	}
+	o.recheck = o.recheck || uncertain
+}
+
 // failLoad records that the load failed, and reports whether that is news. With
 // uncertain, the scheduler may have carried it out.
 func (o *objectState) failLoad(failure Failure, uncertain bool) (news bool) {

@@ -129,7 +129,9 @@ func (c *connection) load(ctx context.Context, kind *relayed, key objectKey, wan
 	c.locked(key, func(it *objectState) bool {
 		now := time.Now()
 		if it.uid != want.uid {
-			return false // another incarnation has its own turn
+			// Another incarnation has its own turn.
+			it.answerEarlierLoad(want, err == nil, status.Code(err) == codes.DeadlineExceeded)
+			return false
 		}
 		if err == nil {
 			it.acceptLoad(want, now)
@@ -217,7 +219,7 @@ func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, o
 			return false // another incarnation has its own turn
 		}
 		if err == nil {
-			it.acknowledgeUnload(now)
+			it.acknowledgeUnload(replied)
 			if it.recheck {
 				c.queue.add(key, c.priorityOf(key.kind, it.deleting))
 			}

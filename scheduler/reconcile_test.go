@@ -834,3 +834,75 @@ func TestRecreatedObjectIsNotLost(t *testing.T) {
 		}
 	})
 }
+
+// A change that is made while the load of the generation before it is in flight does
+// not wait because that is rejected.
+func TestChangeDuringLoad(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		scheduler := h.script(&scripted{status: newStates().answer, load: func(string) error {
+			time.Sleep(2 * time.Second)
+			return status.Error(codes.InvalidArgument, "no")
+		}})
+		h.open()
+		model := h.model("iris")
+		h.settle(time.Second)
+		h.update(model)
+		scheduler.change(func() { scheduler.load = nil })
+		h.settle(2 * time.Second)
+		if loads := scheduler.called("load"); loads < 2 {
+			t.Errorf("%d loads of two generations", loads)
+		}
+	})
+}
+
+// An unload that the scheduler rejects, since the object has ended, is confirmed by the
+// state that it then reports, and not by a poll seconds later.
+func TestUnloadOfWhatHasEnded(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		states := newStates()
+		scheduler := h.script(&scripted{unload: func(string) error { return errUnknownModel }, status: func(name string) ([]*pb.ModelStatusResponse, error) {
+			time.Sleep(time.Millisecond)
+			return states.answer(name)
+		}})
+		h.open()
+		model := h.model("iris")
+		h.settle(time.Second)
+		states.put(modelStatus("iris", 1, pb.ModelStatus_ModelTerminated))
+		h.delete(Model, model)
+		h.settle(100 * time.Millisecond)
+		if seen := h.sync(Model, model); !seen.Unloaded || scheduler.called("unload") != 1 {
+			t.Errorf("observed %+v", seen)
+		}
+	})
+}
+
+// A Pipeline that is recreated while the load of the earlier one is in flight replaces
+// it, which the scheduler has at the same generation.
+func TestRecreatedDuringLoad(t *testing.T) {
+	for _, code := range []codes.Code{codes.OK, codes.DeadlineExceeded} {
+		t.Run(code.String(), func(t *testing.T) {
+			inBubble(t, func(h *harness) {
+				h.server("mlserver", 1)
+				h.open()
+				release := h.scheduler.HangCalls("LoadPipeline")
+				if code != codes.OK {
+					h.scheduler.LoseAnswers("LoadPipeline", 1, code)
+				}
+				pipeline := h.pipeline("chain")
+				h.settle(time.Second)
+				h.delete(Pipeline, pipeline)
+				h.release(Pipeline, pipeline)
+				recreated := &v1alpha1.Pipeline{ObjectMeta: metav1.ObjectMeta{Name: "chain", Finalizers: []string{v1alpha1.PipelineFinalizer}}}
+				recreated.Spec.Steps = []v1alpha1.PipelineStep{{Name: "other"}}
+				h.create(recreated)
+				h.sync(Pipeline, recreated)
+				release()
+				h.settle(time.Minute)
+				all := h.scheduler.Pipelines()
+				if len(all) != 1 || all[0].Definition.GetSteps()[0].GetName() != "other" {
+					t.Errorf("the scheduler has %v", all)
+				}
+			})
+		})
+	}
+}
