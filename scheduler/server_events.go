@@ -77,7 +77,9 @@ func (c *connection) handleServerEvent(message *pb.ServerStatusResponse, exists 
 	}
 	switch message.GetType() {
 	case pb.ServerStatusResponse_StatusUpdate:
-		it.retries = 0
+		if it.rejection == "" {
+			it.retries = 0
+		}
 		state := ServerState{Generation: meta.GetGeneration(), LoadedModels: max(0, int64(message.GetNumLoadedModelReplicas()))}
 		if it.state == nil || *it.state != state {
 			it.state = &state
