@@ -25,6 +25,9 @@ const (
 	// handshakeTimeout is how long a scheduler may take to send the first message: it
 	// does so at once.
 	handshakeTimeout = 10 * time.Second
+	// streamEndDelay is how long the connection must last after the end of a stream for
+	// that to be reported. It is the shortest backoff of [newBackoff].
+	streamEndDelay = 500 * time.Millisecond
 )
 
 // connection is one set of streams of a session, and the calls that are made
@@ -149,10 +152,13 @@ func (c *connection) follow(ctx context.Context, kind Kind) {
 			backoff = newBackoff()
 		}
 		// The end of the connection ends this stream as well, and is reported once.
-		if !sleep(ctx, backoff.Step()) {
+		if !sleep(ctx, streamEndDelay) {
 			return
 		}
 		c.setStreamError(kind, err)
+		if !sleep(ctx, backoff.Step()-streamEndDelay) {
+			return
+		}
 		c.relist(kind)
 	}
 }

@@ -97,7 +97,7 @@ type objectState struct {
 	// stale: the state has expired, and nothing is known of the object since.
 	stale bool
 	// progressingSince is when the scheduler began to work on it: with a new generation,
-	// or when it last left a settled state. Zero if it is settled.
+	// or when it last left a settled state. Zero if it is settled, or was rejected.
 	progressingSince time.Time
 	failure          *Failure
 }
@@ -449,5 +449,8 @@ func (o *objectState) fail(failure Failure) (news bool) {
 	}
 	failure.attempts++
 	o.failure, o.stale = &failure, false
+	if failure.Terminal {
+		o.progressingSince = time.Time{}
+	}
 	return news
 }

@@ -906,3 +906,23 @@ func TestRecreatedDuringLoad(t *testing.T) {
 		})
 	}
 }
+
+// An object that is changed after a rejection is busy since the change, and not since
+// it was first sent.
+func TestBusyAfterRejection(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		scheduler := h.script(&scripted{status: newStates().answer, load: func(string) error { return status.Error(codes.InvalidArgument, "no") }})
+		h.open()
+		model := h.model("iris")
+		h.settle(10 * time.Second)
+		if seen := h.sync(Model, model); !seen.BusySince.IsZero() {
+			t.Errorf("busy for %s after a rejection", time.Since(seen.BusySince))
+		}
+		scheduler.change(func() { scheduler.load = nil })
+		h.update(model)
+		h.settle(100 * time.Millisecond)
+		if seen := h.sync(Model, model); seen.BusySince.IsZero() || time.Since(seen.BusySince) > time.Second {
+			t.Errorf("busy since %s", seen.BusySince)
+		}
+	})
+}

@@ -105,7 +105,7 @@ func (c *connection) handleServerEvent(message *pb.ServerStatusResponse, exists,
 	}
 	switch message.GetType() {
 	case pb.ServerStatusResponse_StatusUpdate:
-		if !listed {
+		if !listed && it.rejection == "" {
 			it.retries = 0 // a listing follows each notification
 		}
 		state := ServerState{Generation: meta.GetGeneration(), LoadedModels: max(0, int64(message.GetNumLoadedModelReplicas()))}

@@ -241,3 +241,33 @@ func TestLostServerEvent(t *testing.T) {
 		}
 	})
 }
+
+// A Server whose change the scheduler rejects is notified ever more slowly, although
+// events tell of what the scheduler has.
+func TestRejectedServerWithEvents(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		server := h.server("mlserver", 1)
+		h.open()
+		h.scheduler.FailCalls("ServerNotify", -1, codes.InvalidArgument)
+		server.Generation++
+		if err := h.cluster.Update(h.Context(), server); err != nil {
+			t.Fatal(err)
+		}
+		h.relay.HandServer(client.ObjectKeyFromObject(server))
+		h.settle(time.Minute)
+		before := h.scheduler.Calls("ServerNotify")
+		for loaded := range int32(600) {
+			err := h.scheduler.InjectServerStatus(&pb.ServerStatusResponse{
+				Type: pb.ServerStatusResponse_StatusUpdate, ServerName: "mlserver", ExpectedReplicas: 1, NumLoadedModelReplicas: loaded,
+				KubernetesMeta: &pb.KubernetesMeta{Namespace: testNamespace, Generation: 1},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.settle(time.Second)
+		}
+		if n := h.scheduler.Calls("ServerNotify") - before; n < 15 || n > 25 {
+			t.Errorf("%d notifications in 10 minutes, want one in 30 seconds", n)
+		}
+	})
+}

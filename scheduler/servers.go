@@ -44,7 +44,7 @@ type server struct {
 	// unconfirmed: the scheduler does not have what it was notified of last, or may not.
 	// It rejected the notification, the call failed, or it reported the Server without
 	// it. retries counts the equal notifications that followed, since the last event
-	// with a number of replicas.
+	// with a number of replicas if they are not rejected.
 	unconfirmed bool
 	retries     int
 	// rejection is the scheduler's error about the last notification, empty if accepted.

@@ -597,3 +597,29 @@ func TestRefusedControlPlane(t *testing.T) {
 		})
 	}
 }
+
+// A kind whose stream of events has ended is not in sync until there is one again, which
+// may be after a backoff of a minute.
+func TestStreamEndsAgain(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		h.open()
+		ended := 0
+		for range 600 {
+			streams := len(h.scheduler.Subscribers("SubscribeModelStatus"))
+			h.settle(time.Second)
+			if len(h.scheduler.Subscribers("SubscribeModelStatus")) > 0 {
+				if streams > 0 {
+					h.scheduler.EndStreams("SubscribeModelStatus")
+				}
+				continue
+			}
+			if ended++; streams == 0 && h.status().Synced {
+				t.Fatalf("in sync without a stream: %+v", h.status())
+			}
+		}
+		if ended < 400 {
+			t.Errorf("without a stream for %d of 600 s, so the backoff does not grow", ended)
+		}
+	})
+}
