@@ -141,7 +141,7 @@ func waitUntilItWorks() {
 		server := &v1alpha1.Server{}
 		g.Expect(admin.Get(lifetime, client.ObjectKey{Namespace: probe.Namespace, Name: "probe"}, server)).To(Succeed())
 		g.Expect(server.Status.ObservedGeneration).To(Equal(server.Generation))
-	}).Should(Succeed())
+	}).WithTimeout(time.Minute).Should(Succeed()) // there may be much of the specs before
 	Expect(admin.Delete(lifetime, probe)).To(Succeed())
 }
 
