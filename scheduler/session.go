@@ -293,8 +293,12 @@ func (s *session) expireStates(kind Kind) {
 	}
 	delete(s.staleTimers, kind)
 	s.stale[kind] = true
+	since := time.Now().Add(-s.Silence)
+	if s.connection != nil && s.connection.establishedAt.After(since) {
+		since = s.connection.establishedAt
+	}
 	for key, it := range s.items {
-		if key.kind != kind || s.connection != nil && it.lastEventAt.After(s.connection.establishedAt) {
+		if key.kind != kind || s.connection != nil && it.lastEventAt.After(since) {
 			continue
 		}
 		it.expire()
