@@ -645,3 +645,20 @@ func TestStatesExpireOnAConnection(t *testing.T) {
 		}
 	})
 }
+
+// A scheduler that refuses a kind, and is restarted now and then, does not come and go.
+func TestLongConnectionsAreHealthy(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		h.scheduler.FailCalls("SubscribeModelStatus", -1, codes.PermissionDenied)
+		h.open()
+		for i := range 8 {
+			h.settle(time.Hour)
+			h.scheduler.EndStreams("SubscribeControlPlane")
+			h.settle(3 * time.Second)
+			if !h.status().Connected {
+				t.Fatalf("after %d connections of an hour: %+v", i+1, h.status())
+			}
+		}
+	})
+}
