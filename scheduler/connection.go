@@ -65,8 +65,8 @@ func newConnection(s *session, conn *grpc.ClientConn) *connection {
 // errEnded is the end of a stream that should never end.
 var errEnded = errors.New("the scheduler ended a stream")
 
-// run works on the connection until it is lost, and says why. It was healthy if
-// every kind came in sync, and it lasted.
+// run works on the connection until it is lost, and says why. It was healthy if it
+// lasted.
 func (c *connection) run(ctx context.Context) (healthy bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	c.queue = newWorkQueue(func(key objectKey, p priority) { c.work(ctx, cancel, key, p) })
@@ -102,7 +102,7 @@ func (c *connection) run(ctx context.Context) (healthy bool, err error) {
 		err = errEnded
 	}
 	if lost, is := errors.AsType[*disconnectError](context.Cause(ctx)); is {
-		return false, lost
+		return c.wasHealthy(), lost
 	}
 	return c.wasHealthy(), err
 }
@@ -110,15 +110,7 @@ func (c *connection) run(ctx context.Context) (healthy bool, err error) {
 func (c *connection) wasHealthy() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.establishedAt.IsZero() || time.Since(c.establishedAt) < backoffResetAfter {
-		return false
-	}
-	for kind := range c.syncs {
-		if !c.inSync(kind) {
-			return false
-		}
-	}
-	return true
+	return !c.establishedAt.IsZero() && time.Since(c.establishedAt) >= backoffResetAfter
 }
 
 // handleMarker takes a marker by which the scheduler asks for a kind.

@@ -83,8 +83,8 @@ const (
 var errReconnectNow = errors.New("the scheduler may be there now")
 
 const (
-	// backoffResetAfter is how long a connection must have lasted, in sync, for the
-	// backoff to begin again.
+	// backoffResetAfter is how long a connection must have lasted for the backoff to
+	// begin again.
 	backoffResetAfter = 30 * time.Second
 	// stableAfter is how long the scheduler must have been speaking before it counts
 	// as reachable. It doubles with every connection in a row that is lost before
@@ -293,8 +293,12 @@ func (s *session) expireStates(kind Kind) {
 	}
 	delete(s.staleTimers, kind)
 	s.stale[kind] = true
+	since := time.Now().Add(-s.Silence)
+	if s.connection != nil && s.connection.establishedAt.After(since) {
+		since = s.connection.establishedAt
+	}
 	for key, it := range s.items {
-		if key.kind != kind || s.connection != nil && it.lastEventAt.After(s.connection.establishedAt) {
+		if key.kind != kind || s.connection != nil && it.lastEventAt.After(since) {
 			continue
 		}
 		it.expire()

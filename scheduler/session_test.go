@@ -623,3 +623,42 @@ func TestStreamEndsAgain(t *testing.T) {
 		}
 	})
 }
+
+// What the scheduler reported on this connection expires as well, when its kind is not
+// in sync any more.
+func TestStatesExpireOnAConnection(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		h.open()
+		h.model("iris")
+		h.settle(time.Minute)
+		h.scheduler.FailCalls("SubscribeModelStatus", -1, codes.PermissionDenied)
+		h.scheduler.EndStreams("SubscribeModelStatus")
+		h.settle(h.relay.Silence + 5*time.Second)
+		if reports := h.requests.reports(Model, "iris"); !slices.Equal(reports, []string{"Ready", "Unknown"}) {
+			t.Errorf("reported %q", reports)
+		}
+		h.scheduler.FailCalls("SubscribeModelStatus", 0, codes.OK)
+		h.settle(2 * time.Minute)
+		if reports := h.requests.reports(Model, "iris"); !slices.Equal(reports, []string{"Ready", "Unknown", "Ready"}) {
+			t.Errorf("reported %q afterwards", reports)
+		}
+	})
+}
+
+// A scheduler that refuses a kind, and is restarted now and then, does not come and go.
+func TestLongConnectionsAreHealthy(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		h.scheduler.FailCalls("SubscribeModelStatus", -1, codes.PermissionDenied)
+		h.open()
+		for i := range 8 {
+			h.settle(time.Hour)
+			h.scheduler.EndStreams("SubscribeControlPlane")
+			h.settle(3 * time.Second)
+			if !h.status().Connected {
+				t.Fatalf("after %d connections of an hour: %+v", i+1, h.status())
+			}
+		}
+	})
+}
