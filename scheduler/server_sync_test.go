@@ -223,3 +223,26 @@ func TestServerOfADeployment(t *testing.T) {
 		calls.expect(t, "scaled", "mlserver=5")
 	}, calls.record)
 }
+
+// A Server that was rejected and then cannot be notified, for its spec contradicts
+// itself, is not reported as rejected on the next connection.
+func TestRejectionEndsWithTheConnection(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("a", 1)
+		h.open()
+		h.scheduler.FailCalls("ServerNotify", -1, codes.InvalidArgument)
+		server := h.server("b", 2)
+		h.settle(time.Minute)
+		server.Spec.MinReplicas, server.Spec.MaxReplicas = new(int64(5)), new(int64(2))
+		server.Generation++
+		if err := h.cluster.Update(h.Context(), server); err != nil {
+			t.Fatal(err)
+		}
+		h.scheduler.FailCalls("ServerNotify", 0, codes.OK)
+		h.scheduler.EndStreams("SubscribeControlPlane")
+		h.settle(time.Minute)
+		if status := h.status(); !status.Synced {
+			t.Errorf("status %+v", status)
+		}
+	})
+}

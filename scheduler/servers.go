@@ -61,7 +61,7 @@ type server struct {
 
 // reset forgets what was sent on an earlier connection.
 func (s *server) reset() {
-	s.lastNotified, s.unconfirmed, s.retries, s.zero = digest{}, false, 0, false
+	s.lastNotified, s.unconfirmed, s.retries, s.rejection, s.zero = digest{}, false, 0, "", false
 }
 
 // startNotify records that a notification is about to be sent. An event that the

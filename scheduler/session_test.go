@@ -148,6 +148,9 @@ func TestIdleSession(t *testing.T) {
 		if dials := h.network.dialled(); dials != 1 {
 			t.Errorf("%d dials", dials)
 		}
+		if depth := h.relay.session(testNamespace).connection.queue.depth(); depth != 0 {
+			t.Errorf("%d objects wait", depth)
+		}
 	})
 }
 

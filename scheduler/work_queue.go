@@ -177,11 +177,18 @@ func (q *workQueue) done(item *work) *work {
 	return next
 }
 
-// depth is the number of objects that wait, those that wait for a delay included.
+// depth is the number of objects that wait, those that wait for a delay included. A kind
+// that waits for its next comparison is none.
 func (q *workQueue) depth() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting) + len(q.delayed)
+	depth := len(q.waiting)
+	for key := range q.delayed {
+		if key.name != "" {
+			depth++
+		}
+	}
+	return depth
 }
 
 // close drops what waits. What runs ends by its context; wait for it with
