@@ -225,8 +225,10 @@ func (r *Relay) Hand(kind Kind, object client.Object) Observation {
 	if s.connection != nil && (changed || it.state == nil && it.failure == nil) {
 		s.connection.queue.add(key, s.connection.priorityOf(key.kind, deleted))
 	}
-	seen := Observation{Session: true, Connected: s.reach.Connected, Stale: s.stale[kind] || it.stale, BusySince: it.progressingSince, Unloaded: it.unload == unloadConfirmed}
-	if it.state != nil && !s.stale[kind] && it.state.Generation == object.GetGeneration() {
+	// Of a kind that is not in sync, what is reported on a stable connection counts.
+	expired := s.stale[kind] && !s.reach.Connected
+	seen := Observation{Session: true, Connected: s.reach.Connected, Stale: expired || it.stale, BusySince: it.progressingSince, Unloaded: it.unload == unloadConfirmed}
+	if it.state != nil && !expired && it.state.Generation == object.GetGeneration() {
 		seen.State = it.state
 	}
 	if it.failure != nil && it.failure.Generation == object.GetGeneration() {

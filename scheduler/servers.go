@@ -28,6 +28,9 @@ const (
 	// Models of the Server, and places them again only when an agent connects. The
 	// agents of a Server that is recreated may stay connected.
 	serverDeletionDelay = 10 * time.Second
+	// serverMemory is how long a deleted Server is remembered after the scheduler has
+	// accepted 0 replicas.
+	serverMemory = 10 * time.Minute
 	// maxServerRetryInterval bounds the time between equal notifications.
 	maxServerRetryInterval = 30 * time.Second
 	// maxServersInMessage bounds the Servers that a message names.
@@ -140,6 +143,10 @@ func (c *connection) reconcileServer(ctx context.Context, name string) (time.Dur
 	due, rest := false, time.Duration(0)
 	if message != nil {
 		due, rest = it.due(message)
+	} else if it.rejection != "" {
+		// Nothing more is sent about it.
+		it.lastNotified, it.rejection, it.retries = digest{}, "", 0
+		c.wakeRuntimes(c.namespace)
 	}
 	c.mu.Unlock()
 	if !due {
@@ -164,6 +171,12 @@ func (c *connection) reconcileDeletedServer(ctx context.Context, name string, ge
 		return 0, nil
 	}
 	due, rest := it.due(message)
+	if absent && !due && !it.unconfirmed {
+		// A Server that is created again soon has its Models loaded again.
+		if rest = serverMemory - time.Since(it.notifiedAt); rest <= 0 {
+			delete(c.servers, name)
+		}
+	}
 	if due {
 		if it.deletedSince.IsZero() {
 			it.deletedSince = time.Now()

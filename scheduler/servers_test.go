@@ -251,3 +251,43 @@ func TestDeletedServer(t *testing.T) {
 		})
 	}
 }
+
+// A Server that is gone is forgotten in the end.
+func TestNoServerIsRemembered(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.open()
+		for i := range 50 {
+			server := h.server(fmt.Sprintf("s%d", i), 1)
+			h.settle(time.Second)
+			h.removeServer(server)
+			h.settle(20 * time.Second)
+		}
+		h.settle(24 * time.Hour)
+		if n := len(h.relay.session(testNamespace).servers); n != 0 {
+			t.Errorf("%d servers are remembered", n)
+		}
+	})
+}
+
+// A Server that was rejected, and then has a spec that contradicts itself, is no problem
+// of the scheduler any more.
+func TestRejectionEndsWithTheMessage(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		h.open()
+		h.scheduler.FailCalls("ServerNotify", -1, codes.InvalidArgument)
+		server := h.server("b", 2)
+		h.settle(time.Minute)
+		server.Spec.MinReplicas, server.Spec.MaxReplicas = new(int64(5)), new(int64(2))
+		server.Generation++
+		if err := h.cluster.Update(h.Context(), server); err != nil {
+			t.Fatal(err)
+		}
+		h.scheduler.FailCalls("ServerNotify", 0, codes.OK)
+		h.relay.HandServer(client.ObjectKeyFromObject(server))
+		h.settle(time.Hour)
+		if conn := h.status(); !conn.Connected || !conn.Synced {
+			t.Errorf("status %+v", conn)
+		}
+	})
+}

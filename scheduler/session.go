@@ -292,17 +292,17 @@ func (s *session) expireStates(kind Kind) {
 		return // it was stopped too late
 	}
 	delete(s.staleTimers, kind)
-	s.stale[kind] = true
-	since := time.Now().Add(-s.Silence)
-	if s.connection != nil && s.connection.establishedAt.After(since) {
-		since = s.connection.establishedAt
+	if c := s.connection; c != nil && s.reach.Connected && c.syncs[kind].compared && c.syncs[kind].listError == nil {
+		// Only its stream fails, and each attempt to open that lists the kind.
+		s.expireLater(kind)
+		return
 	}
+	s.stale[kind] = true
 	for key, it := range s.items {
-		if key.kind != kind || s.connection != nil && it.lastEventAt.After(since) {
-			continue
+		if key.kind == kind {
+			it.expire()
+			s.wakeLow(key.kind, s.namespace, key.name)
 		}
-		it.expire()
-		s.wakeLow(key.kind, s.namespace, key.name)
 	}
 }
 
