@@ -61,7 +61,7 @@ func TestPipelineGatewayThatFails(t *testing.T) {
 		h.server("mlserver", 1)
 		h.open()
 		h.scheduler.FailPipelineGateway("chain", 1)
-		pipeline := h.pipeline("chain")
+		pipeline := h.pipeline()
 		h.settle(time.Second)
 		seen := h.sync(Pipeline, pipeline)
 		if is, reason := conditionOf(h.T, seen, v1alpha1.ConditionPipelineGwReady); is {

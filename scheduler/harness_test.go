@@ -292,11 +292,11 @@ func (l *requestLog) observe(kind Kind, name string, seen Observation) {
 	l.reported[key] = append(l.reported[key], status)
 }
 
-// reports of an object so far.
-func (l *requestLog) reports(kind Kind, name string) []string {
+// reports of a Model so far.
+func (l *requestLog) reports(name string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Clone(l.reported[objectKey{kind, name}])
+	return slices.Clone(l.reported[objectKey{Model, name}])
 }
 
 type enqueued struct {

@@ -360,7 +360,10 @@ func (o *objectState) acceptLoad(want desired, now time.Time) {
 		o.accepted = 0
 	}
 	o.accepted, o.acceptedAt = o.accepted+1, now
-	o.inFlight, o.recheck, o.stale, o.polls = false, false, false, 0
+	o.inFlight, o.stale, o.polls = false, false, 0
+	// An earlier call may have been carried out, and its last event have come before this
+	// one, which then changes nothing and causes no event.
+	o.recheck = o.bufferedEvent != nil && o.bufferedEvent.state.Generation == want.generation
 	o.lastReplyAt = now
 	o.remote, o.bufferedEvent = &remoteObject{want.generation, want.definition, true}, nil
 	if o.failure != nil && o.failure.Terminal {

@@ -288,3 +288,16 @@ func TestFailIsNewsOnce(t *testing.T) {
 		t.Errorf("that of another generation is no news: %+v", object)
 	}
 }
+
+// The answer to a load that was sent before may come after the last event about it.
+func TestAcceptRepeatedLoad(t *testing.T) {
+	now := time.Now()
+	want := desired{generation: 2, definition: aDefinition}
+	object := objectState{registered: true, generation: 2, remote: &remoteObject{generation: 1}, state: &State{Generation: 2}}
+	object.handleEvent(report(live, 2), now)
+	object.startLoad(2)
+	object.acceptLoad(want, now)
+	if next, _ := object.decide(want, false, now.Add(time.Hour)); next != actionPollStatus {
+		t.Errorf("%+v", object)
+	}
+}

@@ -130,7 +130,7 @@ func (c *connection) load(ctx context.Context, kind *relayed, key objectKey, wan
 		now := time.Now()
 		if it.uid != want.uid {
 			// Another incarnation has its own turn.
-			it.answerEarlierLoad(want, err == nil, status.Code(err) == codes.DeadlineExceeded)
+			it.answerEarlierLoad(want, err == nil, err != nil && classify(err, false) == classRetry)
 			return false
 		}
 		if err == nil {
@@ -149,7 +149,8 @@ func (c *connection) load(ctx context.Context, kind *relayed, key objectKey, wan
 			failure.Reason = ReasonTerminating
 		case classRetry, classDenied:
 		}
-		news := it.failLoad(failure, status.Code(err) == codes.DeadlineExceeded)
+		// Every answer may have been lost on its way.
+		news := it.failLoad(failure, class == classRetry)
 		switch class {
 		case classTerminal:
 			again, err = it.retryLater(rejectedRetryInterval, now), nil

@@ -710,7 +710,7 @@ func TestFailedLoadsBackOff(t *testing.T) {
 	}{
 		codes.PermissionDenied: {false, 10, 20}, codes.Unauthenticated: {false, 10, 20}, codes.NotFound: {false, 10, 20}, codes.Unimplemented: {false, 10, 20},
 		codes.FailedPrecondition: {true, 5, 10}, codes.InvalidArgument: {true, 5, 10},
-		codes.Unavailable: {false, 60, 140},
+		codes.Unavailable: {false, 40, 140},
 	} {
 		t.Run(code.String(), func(t *testing.T) {
 			inBubble(t, func(h *harness) {
@@ -888,7 +888,7 @@ func TestRecreatedDuringLoad(t *testing.T) {
 				if code != codes.OK {
 					h.scheduler.LoseAnswers("LoadPipeline", 1, code)
 				}
-				pipeline := h.pipeline("chain")
+				pipeline := h.pipeline()
 				h.settle(time.Second)
 				h.delete(Pipeline, pipeline)
 				h.release(Pipeline, pipeline)

@@ -18,10 +18,10 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
-// pipeline creates a Pipeline of one step and syncs it.
-func (h *harness) pipeline(name string) *v1alpha1.Pipeline {
+// pipeline creates the Pipeline chain, of one step, and syncs it.
+func (h *harness) pipeline() *v1alpha1.Pipeline {
 	h.Helper()
-	pipeline := &v1alpha1.Pipeline{ObjectMeta: metav1.ObjectMeta{Name: name, Finalizers: []string{v1alpha1.PipelineFinalizer}}}
+	pipeline := &v1alpha1.Pipeline{ObjectMeta: metav1.ObjectMeta{Name: "chain", Finalizers: []string{v1alpha1.PipelineFinalizer}}}
 	pipeline.Spec.Steps = []v1alpha1.PipelineStep{{Name: "step"}}
 	h.create(pipeline)
 	h.sync(Pipeline, pipeline)
@@ -91,7 +91,7 @@ func TestKindsAreIndependent(t *testing.T) {
 						}
 					}
 					h.open()
-					pipeline := h.pipeline("chain")
+					pipeline := h.pipeline()
 					h.settle(10 * time.Second)
 					if seen := h.sync(Pipeline, pipeline); seen.State == nil {
 						t.Errorf("observed %+v of a pipeline", seen)
@@ -203,7 +203,7 @@ func TestFlappingScheduler(t *testing.T) {
 				h.settle(2 * time.Minute)
 				h.requests.take(Model)
 				for _, name := range models {
-					if reports := h.requests.reports(Model, name); !slices.Equal(reports, []string{"Ready", "Unknown"}) {
+					if reports := h.requests.reports(name); !slices.Equal(reports, []string{"Ready", "Unknown"}) {
 						t.Errorf("%s was reported %q", name, reports)
 					}
 				}
@@ -217,7 +217,7 @@ func TestFlappingScheduler(t *testing.T) {
 					}
 				}
 				for _, name := range models {
-					if reports := h.requests.reports(Model, name); !slices.Equal(reports, []string{"Ready", "Unknown", "Ready"}) {
+					if reports := h.requests.reports(name); !slices.Equal(reports, []string{"Ready", "Unknown", "Ready"}) {
 						t.Errorf("%s was reported %q", name, reports)
 					}
 				}
@@ -528,7 +528,7 @@ func TestHangingListing(t *testing.T) {
 		h.server("mlserver", 1)
 		release := h.scheduler.HangCalls("ModelStatus")
 		h.open()
-		pipeline := h.pipeline("chain")
+		pipeline := h.pipeline()
 		h.settle(10 * time.Second)
 		if seen := h.sync(Pipeline, pipeline); seen.State == nil {
 			t.Errorf("observed %+v of a pipeline", seen)
@@ -638,18 +638,18 @@ func TestStatesExpireOnAConnection(t *testing.T) {
 		h.scheduler.FailCalls("SubscribeModelStatus", -1, codes.PermissionDenied)
 		h.scheduler.EndStreams("SubscribeModelStatus")
 		h.settle(10 * time.Minute)
-		if reports := h.requests.reports(Model, "iris"); !slices.Equal(reports, []string{"Ready"}) {
+		if reports := h.requests.reports("iris"); !slices.Equal(reports, []string{"Ready"}) {
 			t.Errorf("reported %q without a stream", reports)
 		}
 		h.scheduler.FailCalls("ModelStatus", -1, codes.Unavailable)
 		h.settle(3 * h.relay.Silence)
-		if reports := h.requests.reports(Model, "iris"); !slices.Equal(reports, []string{"Ready", "Unknown"}) {
+		if reports := h.requests.reports("iris"); !slices.Equal(reports, []string{"Ready", "Unknown"}) {
 			t.Errorf("reported %q", reports)
 		}
 		h.scheduler.FailCalls("SubscribeModelStatus", 0, codes.OK)
 		h.scheduler.FailCalls("ModelStatus", 0, codes.OK)
 		h.settle(2 * time.Minute)
-		if reports := h.requests.reports(Model, "iris"); !slices.Equal(reports, []string{"Ready", "Unknown", "Ready"}) {
+		if reports := h.requests.reports("iris"); !slices.Equal(reports, []string{"Ready", "Unknown", "Ready"}) {
 			t.Errorf("reported %q afterwards", reports)
 		}
 	})
