@@ -236,7 +236,8 @@ var _ = Describe("The relay", func() {
 
 		newRuntime(namespace, withServer)
 		Eventually(ready(model)).Should(HavePrefix("True"))
-		Expect(sim.Calls("LoadModel")).To(BeNumerically("<=", 2), "the scheduler still has it, and is asked once to place it again")
+		Expect(sim.Models()).To(HaveLen(1))
+		Expect(sim.Models()[0].Version).To(BeEquivalentTo(1), "the scheduler still has it")
 	})
 
 	It("tells at once of a scheduler out of reach, and after a while what that means", func() {
