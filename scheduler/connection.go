@@ -81,8 +81,12 @@ func (c *connection) run(ctx context.Context) (healthy bool, err error) {
 		cancel(&disconnectError{ReasonNotAnswering, errors.New("the scheduler accepts the stream and sends nothing: check its log")})
 	})
 	defer silent.Stop()
-	stable := time.AfterFunc(0, func() {})
-	defer func() { stable.Stop() }()
+	var stable *time.Timer
+	defer func() {
+		if stable != nil {
+			stable.Stop()
+		}
+	}()
 
 	established := false
 	stream, err := c.client.SubscribeControlPlane(ctx, &pb.ControlPlaneSubscriptionRequest{SubscriberName: subscriber})

@@ -271,3 +271,20 @@ func TestRejectedServerWithEvents(t *testing.T) {
 		}
 	})
 }
+
+// Servers are listed when their stream ends, and not notified: events may be missing.
+func TestServersAreListedWhenTheirStreamEnds(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		h.open()
+		h.settle(time.Minute)
+		h.scheduler.ResetCounters()
+		h.scheduler.EndStreams("SubscribeServerStatus")
+		h.settle(5 * time.Second)
+		for method, want := range map[string]int{"SubscribeServerStatus": 1, "ServerStatus": 1, "ServerNotify": 0, "ModelStatus": 0} {
+			if calls := h.scheduler.Calls(method); calls != want {
+				t.Errorf("%d calls of %s, want %d", calls, method, want)
+			}
+		}
+	})
+}

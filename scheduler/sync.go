@@ -76,12 +76,11 @@ func (c *connection) mark(kind Kind) {
 	}
 }
 
-// relist has a kind compared again, if it was before. Servers are announced and not
-// listed: they need no more than their stream.
+// relist has a kind listed again, if it was compared before.
 func (c *connection) relist(kind Kind) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if kind != Server && c.syncs[kind].compared {
+	if c.syncs[kind].compared {
 		c.enqueueResync(kind)
 	}
 }
@@ -119,7 +118,7 @@ func (c *connection) resync(ctx context.Context, kind Kind) (time.Duration, erro
 	return again, err
 }
 
-// compareKind compares a kind. A duration means that it has yet to be done, then.
+// compareKind compares a kind. It returns when to do so again, unless that is planned.
 func (c *connection) compareKind(ctx context.Context, kind Kind) (time.Duration, error) {
 	if kind == Server {
 		return c.resyncServers(ctx)
