@@ -116,12 +116,12 @@ func (e *Engine) takeOver(ctx context.Context, request Request, child Child) (ta
 			return err
 		}
 		annotations := map[string]string{}
-		origin := e.Policy.originAnnotation()
+		origin := e.Policy.hashAtCreationAnnotation()
 		if value := child.Object.GetAnnotations()[origin]; value != "" && live.GetAnnotations()[origin] == "" {
 			annotations[origin] = value
 		}
 		if child.RollReaders {
-			annotations[e.Policy.adoptedAnnotation()] = e.Policy.configurationOf(live).Now
+			annotations[e.Policy.hashAtAdoptionAnnotation()] = e.Policy.configurationOf(live).Now
 		}
 		patch, err := metadataPatch(live, e.Policy.labels(owner), annotations)
 		if err != nil {

@@ -301,7 +301,7 @@ var _ = Describe("Adopting what another operator made", func() {
 				g.Expect(site.deployment().Status.ObservedGeneration).To(Equal(site.deployment().Generation))
 			}).Should(Succeed())
 			Expect(sets()).To(HaveLen(2))
-			Expect(site.deployment().Spec.Template.Annotations).To(HaveKey(policy.Domain + "config-digest"))
+			Expect(site.deployment().Spec.Template.Annotations).To(HaveKey(policy.Domain + "config-hash"))
 		}
 
 		It("holds the readers until their restart is accepted, and then rolls them exactly once", func() {

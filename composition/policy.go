@@ -27,23 +27,27 @@ type Policy struct {
 
 // OwnerLabel is the label that every child carries; its value is the owner's
 // kind in lower case. Caches of children select by it.
-func (p Policy) OwnerLabel() string { return p.Domain + "composed-by" }
+func (p Policy) OwnerLabel() string { return p.Domain + "owner-kind" }
 
 // ownKey tells the keys of metadata that are the engine's.
 func (p Policy) ownKey(key string) bool { return strings.HasPrefix(key, p.Domain) }
 
-// seedAnnotation remembers on a child the value that a seeded field was last
-// given, so that only another wanted value is sent again.
-func (p Policy) seedAnnotation() string { return p.Domain + "seeded" }
+// initialValueHashAnnotation is the key of the annotation on a child with the hash of the
+// last value that was sent for its initial-only field. The field is sent again only when
+// its desired value has another hash.
+func (p Policy) initialValueHashAnnotation() string { return p.Domain + "initial-value-hash" }
 
-// originAnnotation remembers on a workload the configuration it was made with.
-func (p Policy) originAnnotation() string { return p.Domain + "config-origin" }
+// hashAtCreationAnnotation is the key of the annotation on a workload with the hash of the
+// configuration that it was created or adopted with.
+func (p Policy) hashAtCreationAnnotation() string { return p.Domain + "config-hash-at-creation" }
 
-// adoptedAnnotation remembers on a configuration that was adopted what it was then.
-func (p Policy) adoptedAnnotation() string { return p.Domain + "config-adopted" }
+// hashAtAdoptionAnnotation is the key of the annotation on an adopted ConfigMap or Secret
+// with the hash of its content at adoption.
+func (p Policy) hashAtAdoptionAnnotation() string { return p.Domain + "config-hash-at-adoption" }
 
-// rollAnnotation is the mark on a pod template that rolls its pods.
-func (p Policy) rollAnnotation() string { return p.Domain + "config-digest" }
+// configHashAnnotation is the key of the annotation on a pod template with the hash of the
+// configuration that its pods read at start. A new value causes a rolling restart.
+func (p Policy) configHashAnnotation() string { return p.Domain + "config-hash" }
 
 // pruneDisabled reports whether an annotation keeps an orphan from being pruned.
 func (p Policy) pruneDisabled(live *unstructured.Unstructured) bool {
@@ -102,8 +106,8 @@ func (p Policy) seed(step *Step, field []string) {
 		return
 	}
 	wanted := digestOf(value).String()
-	setField(step.Object.Object, wanted, "metadata", "annotations", p.seedAnnotation())
-	if step.Live != nil && step.Live.GetAnnotations()[p.seedAnnotation()] == wanted && !owns(step.Live, p.Manager, field...) {
+	setField(step.Object.Object, wanted, "metadata", "annotations", p.initialValueHashAnnotation())
+	if step.Live != nil && step.Live.GetAnnotations()[p.initialValueHashAnnotation()] == wanted && !owns(step.Live, p.Manager, field...) {
 		removeField(step.Object.Object, field...)
 	}
 }

@@ -53,7 +53,7 @@ func (p Policy) configurationOf(object *unstructured.Unstructured) Configuration
 	if binary != nil {
 		contents = []any{contents, binary}
 	}
-	return Configuration{Now: digestOf(contents).String(), Adopted: object.GetAnnotations()[p.adoptedAnnotation()]}
+	return Configuration{Now: digestOf(contents).String(), Adopted: object.GetAnnotations()[p.hashAtAdoptionAnnotation()]}
 }
 
 // rendered are the configurations among children whose readers roll. One whose name
@@ -116,7 +116,7 @@ func (s Situation) markRollouts(others Configurations) {
 		today, complete := wanted.digest(names)
 		var origin, mark string
 		if live != nil {
-			origin, mark = live.GetAnnotations()[s.Policy.originAnnotation()], s.Policy.rollMark(live)
+			origin, mark = live.GetAnnotations()[s.Policy.hashAtCreationAnnotation()], s.Policy.rollMark(live)
 		}
 		switch {
 		case !complete:
@@ -137,17 +137,17 @@ func (s Situation) markRollouts(others Configurations) {
 			}
 		}
 		if origin != "" {
-			setField(child.Object.Object, origin, "metadata", "annotations", s.Policy.originAnnotation())
+			setField(child.Object.Object, origin, "metadata", "annotations", s.Policy.hashAtCreationAnnotation())
 		}
 		if mark != "" {
-			setField(child.Object.Object, mark, "spec", "template", "metadata", "annotations", s.Policy.rollAnnotation())
+			setField(child.Object.Object, mark, "spec", "template", "metadata", "annotations", s.Policy.configHashAnnotation())
 		}
 	}
 }
 
 // rollMark is the mark on a workload's pod template; empty for none.
 func (p Policy) rollMark(workload *unstructured.Unstructured) string {
-	mark, _, _ := unstructured.NestedString(workload.Object, "spec", "template", "metadata", "annotations", p.rollAnnotation())
+	mark, _, _ := unstructured.NestedString(workload.Object, "spec", "template", "metadata", "annotations", p.configHashAnnotation())
 	return mark
 }
 

@@ -87,19 +87,19 @@ func TestMarkRollouts(t *testing.T) {
 	// theirs was adopted with the data given, and is now another.
 	theirs := func(adopted string) Configurations {
 		object := config("theirs")
-		object.SetAnnotations(map[string]string{testPolicy.adoptedAnnotation(): configuration(adopted).Now})
+		object.SetAnnotations(map[string]string{testPolicy.hashAtAdoptionAnnotation(): configuration(adopted).Now})
 		return Configurations{name: testPolicy.configurationOf(object)}
 	}
 	absent := Configurations{name: {}}
 	liveWeb := func(origin string) *unstructured.Unstructured {
 		live := web(t)
 		if origin != "" {
-			setField(live.Object, origin, "metadata", "annotations", testPolicy.originAnnotation())
+			setField(live.Object, origin, "metadata", "annotations", testPolicy.hashAtCreationAnnotation())
 		}
 		return live
 	}
 	marked := func(live *unstructured.Unstructured, mark string) *unstructured.Unstructured {
-		setField(live.Object, mark, "spec", "template", "metadata", "annotations", testPolicy.rollAnnotation())
+		setField(live.Object, mark, "spec", "template", "metadata", "annotations", testPolicy.configHashAnnotation())
 		return live
 	}
 	type lives = []*unstructured.Unstructured
@@ -143,7 +143,7 @@ func TestMarkRollouts(t *testing.T) {
 				s.Live[KeyOf(live)] = live
 			}
 			s.markRollouts(test.others)
-			if got := workload.GetAnnotations()[testPolicy.originAnnotation()]; got != test.origin {
+			if got := workload.GetAnnotations()[testPolicy.hashAtCreationAnnotation()]; got != test.origin {
 				t.Errorf("origin is %q, want %q", got, test.origin)
 			}
 			if got := testPolicy.rollMark(workload); got != test.mark {

@@ -23,16 +23,16 @@ const (
 	// `replacements` copy to where they belong.
 	parametersFile = "parameters.yaml"
 
-	// policyPrefix marks the annotations by which a template talks to the engine.
-	// They are read when the template is compiled and never reach the cluster.
-	policyPrefix = "composition/"
-	// rollReadersPolicy on a ConfigMap or Secret: pods read it only when they
-	// start, so a change of its content rolls the workloads that refer to it.
-	rollReadersPolicy = policyPrefix + "roll-readers"
-	// seedPolicy on any object: a field, as a dotted path, that is sent when the
-	// object is made and when the value wanted for it changes, and is left to
-	// others in between.
-	seedPolicy = policyPrefix + "seed"
+	// directivePrefix is the prefix of the annotations that a template sets for the
+	// engine. They are read when the template is compiled and never reach the cluster.
+	directivePrefix = "composition.seldon-operator.dev/"
+	// restartOnChangeDirective on a ConfigMap or Secret: pods read it only when they
+	// start, so a change of its content restarts the workloads that refer to it.
+	restartOnChangeDirective = directivePrefix + "restart-on-change"
+	// initialOnlyFieldsDirective on any object holds the dotted path of a field that is
+	// sent when the object is created and when its desired value changes. In between,
+	// other field managers may set it.
+	initialOnlyFieldsDirective = directivePrefix + "initial-only-fields"
 )
 
 // Frame is one use of a template: a Kustomize folder, the Kustomize Components
@@ -202,13 +202,13 @@ func (t *Templates) compile(template string, components []string) (*variant, err
 	for _, object := range objects {
 		annotations := object.GetAnnotations()
 		compiled := compiledObject{
-			rollReaders: annotations[rollReadersPolicy] == "true",
-			seed:        annotations[seedPolicy],
+			rollReaders: annotations[restartOnChangeDirective] == "true",
+			seed:        annotations[initialOnlyFieldsDirective],
 		}
 		if err := checkSeed(object.GroupVersionKind(), compiled.seed); err != nil {
-			return nil, fmt.Errorf("%s %s: annotation %s: %w", object.GetKind(), object.GetName(), seedPolicy, err)
+			return nil, fmt.Errorf("%s %s: annotation %s: %w", object.GetKind(), object.GetName(), initialOnlyFieldsDirective, err)
 		}
-		dropPolicies(object)
+		stripDirectives(object)
 		compiled.content, err = compileNode(object.Object, len(names))
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
@@ -340,10 +340,10 @@ func withValues(content []byte, values map[string]string) ([]byte, error) {
 	return yaml.Marshal(file)
 }
 
-func dropPolicies(object *unstructured.Unstructured) {
+func stripDirectives(object *unstructured.Unstructured) {
 	annotations := object.GetAnnotations()
 	for key := range annotations {
-		if strings.HasPrefix(key, policyPrefix) {
+		if strings.HasPrefix(key, directivePrefix) {
 			delete(annotations, key)
 		}
 	}

@@ -50,7 +50,7 @@ func TestBindEqualsKustomize(t *testing.T) {
 			bound = append(bound, child.Object)
 		}
 		for _, object := range objects {
-			dropPolicies(object)
+			stripDirectives(object)
 		}
 		if diff := cmp.Diff(objects, bound); diff != "" {
 			t.Fatalf("name %q, namespace %q: kustomize (-) and bind (+) differ:\n%s", name, namespace, diff)

@@ -46,7 +46,7 @@ var _ = Describe("Adoption", Serial, func() {
 
 		By("making the children its own")
 		gateway := get(namespace, "seldon-modelgateway", &appsv1.Deployment{})
-		Expect(gateway.Labels).To(HaveKey("mlops.seldon.io/composed-by"))
+		Expect(gateway.Labels).To(HaveKey("mlops.seldon.io/owner-kind"))
 		Expect(gateway.Annotations).NotTo(HaveKey(v1alpha1.LastAppliedAnnotation))
 		Expect(*gateway.Spec.Replicas).To(BeEquivalentTo(1))
 		for _, entry := range gateway.ManagedFields {
@@ -93,7 +93,7 @@ var _ = Describe("Adoption", Serial, func() {
 		Eventually(condition(server, "ReplicasLimited")).Should(HavePrefix("True"))
 		Eventually(ready(server)).Should(HavePrefix("True"))
 		set := get(namespace, server.Name, &appsv1.StatefulSet{})
-		Expect(set.Labels).To(HaveKey("mlops.seldon.io/composed-by"))
+		Expect(set.Labels).To(HaveKey("mlops.seldon.io/owner-kind"))
 		Expect(set.Spec.Replicas).To(Equal(replicas))
 		Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(before))
 	})

@@ -204,7 +204,7 @@ func (r *seldonRuntimeReconciler) keptServiceTypes(ctx context.Context, runtime 
 		key := client.ObjectKey{Namespace: runtime.Namespace, Name: name}
 		err := r.client.Get(ctx, key, service)
 		if err == nil {
-			if kind := service.Annotations[templates.KeptServiceTypeAnnotation]; kind != "" {
+			if kind := service.Annotations[templates.AdoptedServiceTypeAnnotation]; kind != "" {
 				kept[name] = corev1.ServiceType(kind)
 			}
 			continue
@@ -222,7 +222,7 @@ func (r *seldonRuntimeReconciler) keptServiceTypes(ctx context.Context, runtime 
 		if err == nil && metav1.IsControlledBy(service, runtime) {
 			if kept[name] = service.Spec.Type; service.Labels[policy.OwnerLabel()] != "" {
 				// Adopted, and the cache does not show it yet.
-				kept[name] = corev1.ServiceType(service.Annotations[templates.KeptServiceTypeAnnotation])
+				kept[name] = corev1.ServiceType(service.Annotations[templates.AdoptedServiceTypeAnnotation])
 			}
 			continue
 		}

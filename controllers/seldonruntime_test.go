@@ -154,7 +154,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Entry("an account, from a tenant", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "ServiceAccount", Name: "seldon-server"},
 			Patch: `metadata: {annotations: {cloud: role}}`}, "InvalidPatch", "ServiceAccount"),
 		Entry("the operator's own keys", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "Deployment", Name: "seldon-envoy"},
-			Patch: `metadata: {labels: {mlops.seldon.io/composed-by: me}}`}, "InvalidPatch", "mlops.seldon.io/composed-by"),
+			Patch: `metadata: {labels: {mlops.seldon.io/owner-kind: me}}`}, "InvalidPatch", "mlops.seldon.io/owner-kind"),
 	)
 
 	It("applies patches, those of the SeldonConfig first, and tells one that matches nothing", func() {
@@ -460,7 +460,7 @@ containers:
 		Eventually(prefix).Should(ContainSubstring("newest"))
 		pins := &appsv1.ControllerRevisionList{}
 		Eventually(func() int {
-			Expect(admin.List(lifetime, pins, client.InNamespace(namespace), client.HasLabels{"mlops.seldon.io/pin-of"})).To(Succeed())
+			Expect(admin.List(lifetime, pins, client.InNamespace(namespace), client.HasLabels{"mlops.seldon.io/pinned-config-for"})).To(Succeed())
 			return len(pins.Items)
 		}).Should(BeZero())
 	})

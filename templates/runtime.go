@@ -40,9 +40,9 @@ type RuntimeComponents struct {
 	Bounds []Bound
 }
 
-// KeptServiceTypeAnnotation on a Service holds the type that it had when it was
-// adopted.
-const KeptServiceTypeAnnotation = OwnDomain + "kept-service-type"
+// AdoptedServiceTypeAnnotation is the key of the annotation on a Service that holds the
+// type that the Service had when it was adopted.
+const AdoptedServiceTypeAnnotation = OwnDomain + "adopted-service-type"
 
 // accounts are the components of the template that make a ServiceAccount, by
 // its name. Each is there if a component's pods run under it.
@@ -311,7 +311,7 @@ func (b *runtimeBuild) serviceType(component, service string, fallback corev1.Se
 	}
 	b.overlays = append(b.overlays, composition.Overlay{
 		Path: "adopted Service", Kind: corev1.SchemeGroupVersion.WithKind("Service"), Name: service,
-		Content: map[string]any{"metadata": map[string]any{"annotations": map[string]any{KeptServiceTypeAnnotation: string(kept)}}},
+		Content: map[string]any{"metadata": map[string]any{"annotations": map[string]any{AdoptedServiceTypeAnnotation: string(kept)}}},
 	})
 	if wanted == corev1.ServiceTypeLoadBalancer {
 		return string(kept)

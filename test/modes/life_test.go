@@ -42,7 +42,7 @@ func newScheduler(namespace string, tls *tls.Config) *fakescheduler.Scheduler {
 }
 
 // ownerLabel is on every child.
-const ownerLabel = "mlops.seldon.io/composed-by"
+const ownerLabel = "mlops.seldon.io/owner-kind"
 
 // ready tells an object's condition Ready.
 func ready(object status.Object) func() string {
