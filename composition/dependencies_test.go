@@ -59,7 +59,7 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 	pod := live.Object["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)
 	pod["imagePullSecrets"] = []any{map[string]any{"name": "app-pull"}}
 	role := KeyOf(orphansOf("app")[1])
-	for _, reason := range []Reason{NotOwned, Terminating, RestartRequired, FieldManagerConflict, Blocked, DependencyRejected, Absent, Drifted, Changed} {
+	for _, reason := range []Reason{OwnershipConflict, Terminating, RestartRequired, FieldManagerConflict, ImmutableFieldChanged, DependencyRejected, Absent, Drifted, Changed} {
 		for _, exists := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s exists=%v", reason, exists), func(t *testing.T) {
 				step := Step{Key: KeyOf(live), Action: Hold, Reason: reason}
@@ -96,7 +96,7 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 
 	t.Run("a binding keeps its role and account", func(t *testing.T) {
 		orphans := orphansOf("app")
-		unsettled := Step{Key: KeyOf(orphans[2]), Live: orphans[2], Action: Hold, Reason: NotOwned}
+		unsettled := Step{Key: KeyOf(orphans[2]), Live: orphans[2], Action: Hold, Reason: OwnershipConflict}
 		prunes := []Step{{Key: role, Live: orphans[1], Action: Delete}, {Key: KeyOf(orphans[0]), Live: orphans[0], Action: Delete}}
 		for _, prune := range retainInUse([]Step{unsettled}, prunes) {
 			if prune.Action != Retain {

@@ -196,7 +196,7 @@ var _ = Describe("An instance", func() {
 		Expect(admin.Create(site.ctx, foreign)).To(Succeed())
 		outcome := site.mustReconcile()
 		Expect(outcome.Held()).To(HaveLen(1))
-		Expect(outcome.Held()[0].Reason).To(Equal(composition.NotOwned))
+		Expect(outcome.Held()[0].Reason).To(Equal(composition.OwnershipConflict))
 		Expect(outcome.Held()[0].Message).To(ContainSubstring("Service " + site.owner.Namespace + "/shop exists"))
 		version := foreign.ResourceVersion
 		site.get(foreign, "shop")

@@ -117,12 +117,12 @@ func retryAfter(plan Plan, account *account, now time.Time) time.Duration {
 	after := time.Duration(0)
 	for _, step := range plan.Steps {
 		waits := account.marks[step.Key].waits(now)
-		if refused := account.marks[step.Key].refused; slices.Contains(step.Warnings, Warning{Blocked, refused.message}) {
+		if refused := account.marks[step.Key].refused; slices.Contains(step.Warnings, Warning{ImmutableFieldChanged, refused.message}) {
 			waits = append(waits, max(time.Second, refused.at.Add(heldRetry).Sub(now)))
 		}
 		switch {
 		case step.Action != Hold || step.Reason == Paused || step.Reason == FieldManagerConflict:
-		case step.Reason == Blocked:
+		case step.Reason == ImmutableFieldChanged:
 			waits = append(waits, time.Second) // what else has changed is applied then
 		default:
 			waits = append(waits, heldRetry)
@@ -384,7 +384,7 @@ func (e *Engine) remember(account *account, result result) {
 		account.applied(step.Key, step.desired, result, manager, e.now())
 	case step.Action == Hold && step.Reason == RestartRequired:
 		account.held(step.Key, step.desired, result.live, manager, step.Message)
-	case step.Action == Hold && step.Reason == Blocked:
+	case step.Action == Hold && step.Reason == ImmutableFieldChanged:
 		account.blocked(step.Key, claimsDigest(step.Object), step.Message, e.now())
 	case step.Action == Hold && step.Reason == FieldManagerConflict && result.field != "":
 		mark := account.marks[step.Key]

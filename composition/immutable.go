@@ -105,7 +105,7 @@ func (p Policy) keepImmutable(step *Step, refused refusal) {
 		field := mismatch.field
 		if slices.Equal(field, claimTemplates) && claimsOnlyGrow(step.Object, step.Live) {
 			if refused.claims == claimsDigest(step.Object) {
-				step.warn(Blocked, refused.message)
+				step.warn(ImmutableFieldChanged, refused.message)
 			} else {
 				grown = true
 			}
@@ -122,7 +122,7 @@ func (p Policy) keepImmutable(step *Step, refused refusal) {
 		}
 	}
 	if len(messages) > 0 {
-		step.warn(Blocked, immutableMessage(step.Key, messages...))
+		step.warn(ImmutableFieldChanged, immutableMessage(step.Key, messages...))
 	}
 	if grown {
 		step.Action, step.Reason = Recreate, ClaimsGrown

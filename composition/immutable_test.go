@@ -21,7 +21,7 @@ var _ = Describe("Fields that nobody may change", func() {
 		GinkgoHelper()
 		outcome := site.refresh()
 		Expect(outcome.Held()).To(HaveExactElements(And(
-			HaveField("Reason", composition.Blocked), HaveField("Message", message))))
+			HaveField("Reason", composition.ImmutableFieldChanged), HaveField("Message", message))))
 		for _, applied := range outcome.Applied {
 			Expect(applied.Kind).To(Equal(kind))
 		}

@@ -179,7 +179,7 @@ var _ = Describe("What the cache cannot show", func() {
 		version := foreign.ResourceVersion
 		_, err := site.reconcile()
 		Expect(apierrors.IsConflict(err)).To(BeTrue(), "%v", err)
-		Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.NotOwned)))
+		Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.OwnershipConflict)))
 		site.get(foreign, "shop")
 		Expect(foreign.ResourceVersion).To(Equal(version))
 		site.deployment() // the rest goes on

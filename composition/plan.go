@@ -56,10 +56,10 @@ const (
 	PruneDisabled Reason = "PruneDisabled"
 	// Terminating: the object is being deleted and has to go first.
 	Terminating Reason = "Terminating"
-	// NotOwned: an object of that name exists and the owner does not control it.
-	NotOwned Reason = "NotOwned"
-	// Blocked: an immutable field differs.
-	Blocked Reason = "Blocked"
+	// OwnershipConflict: an object of that name exists and the owner does not control it.
+	OwnershipConflict Reason = "OwnershipConflict"
+	// ImmutableFieldChanged: an immutable field differs.
+	ImmutableFieldChanged Reason = "ImmutableFieldChanged"
 	// RestartRequired: adopting the workload would restart its pods.
 	RestartRequired Reason = "RestartRequired"
 	// FieldManagerConflict: another manager undoes our corrections again and again.
@@ -244,7 +244,7 @@ func (s Situation) keepsPods(key Key) bool {
 func obstacle(s Situation, key Key, live *unstructured.Unstructured) (Reason, string, bool) {
 	switch {
 	case !s.Policy.mayWrite(live, s.Owner):
-		return NotOwned, fmt.Sprintf("%s exists and is not controlled by %s %s; delete it or rename it", key, s.Owner.Kind, s.Owner.Name), true
+		return OwnershipConflict, fmt.Sprintf("%s exists and is not controlled by %s %s; delete it or rename it", key, s.Owner.Kind, s.Owner.Name), true
 	case live.GetDeletionTimestamp() != nil:
 		return Terminating, fmt.Sprintf("%s is being deleted", key), true
 	}
@@ -288,7 +288,7 @@ func decideLeftover(s Situation, key Key, live *unstructured.Unstructured) Step 
 	step := Step{Key: key, Live: live, Action: Delete, Reason: Unrendered}
 	switch {
 	case !s.Owner.controls(live):
-		step.Action, step.Reason = Retain, NotOwned
+		step.Action, step.Reason = Retain, OwnershipConflict
 	case live.GetDeletionTimestamp() != nil:
 		step.Action, step.Reason = Retain, Terminating
 	case isClaim(key):

@@ -307,13 +307,13 @@ func violated(bits int, plan Plan) string {
 	case has(absent):
 		return unless(has(paused) || set.Action == Apply && set.Reason == Absent && !set.Verify, "an absent object is not simply made")
 	case has(foreign):
-		return unless(set.Reason == NotOwned, "an object of another is not told")
+		return unless(set.Reason == OwnershipConflict, "an object of another is not told")
 	case has(deleting):
 		return unless(set.Reason == Terminating, "a deletion is not waited for")
 	case has(paused):
 		return unless(set.Reason == Paused, "is not held for the pause")
 	case has(blocked):
-		if len(set.Warnings) != 1 || set.Warnings[0].Reason != Blocked || !strings.Contains(set.Warnings[0].Message, `spec.serviceName is immutable and keeps its live value "other"; desired is "set"`) {
+		if len(set.Warnings) != 1 || set.Warnings[0].Reason != ImmutableFieldChanged || !strings.Contains(set.Warnings[0].Message, `spec.serviceName is immutable and keeps its live value "other"; desired is "set"`) {
 			return "an immutable field is not reported"
 		}
 		if name, _, _ := unstructured.NestedString(set.Object.Object, "spec", "serviceName"); name != "other" {

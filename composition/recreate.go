@@ -44,7 +44,7 @@ func (p Policy) backupLabel() string { return p.Domain + "recreate-backup-for" }
 func (e *Engine) recreate(ctx context.Context, step Step, before func(context.Context) error) result {
 	err := e.growClaims(ctx, step)
 	if mismatch := (*MismatchError)(nil); errors.As(err, &mismatch) {
-		return result{step: step.hold(Blocked, immutableMessage(step.Key, mismatch.Error())), live: step.Live}
+		return result{step: step.hold(ImmutableFieldChanged, immutableMessage(step.Key, mismatch.Error())), live: step.Live}
 	}
 	if err == nil && before != nil {
 		err = before(ctx)

@@ -277,7 +277,7 @@ var _ = Describe("Claims that grow", func() {
 		site.request.Input.Frames[0].Values["size"] = "2Gi"
 		outcome := site.mustReconcile()
 		Expect(outcome.Held()).To(HaveExactElements(And(
-			HaveField("Reason", composition.Blocked),
+			HaveField("Reason", composition.ImmutableFieldChanged),
 			HaveField("Message", And(
 				ContainSubstring("StatefulSet "+site.owner.Namespace+"/depot: spec.volumeClaimTemplates is immutable and keeps its live value 1Gi; desired is 2Gi"),
 				ContainSubstring("PersistentVolumeClaim shelf-depot-1 cannot grow"))))))
@@ -307,7 +307,7 @@ var _ = Describe("Claims that grow", func() {
 	It("never shrink", func() {
 		site.request.Input.Frames[0].Values["size"] = "512Mi"
 		outcome := site.mustReconcile()
-		Expect(outcome.Held()).To(HaveExactElements(HaveField("Reason", composition.Blocked)))
+		Expect(outcome.Held()).To(HaveExactElements(HaveField("Reason", composition.ImmutableFieldChanged)))
 		Expect(outcome.Held()[0].Message).To(ContainSubstring(
 			`spec.volumeClaimTemplates[0].spec.resources.requests.storage is immutable and keeps its live value "1Gi"; desired is "512Mi"`))
 	})

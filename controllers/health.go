@@ -152,14 +152,14 @@ func readiness(object conditioned, children []childHealth, outcome composition.O
 func stalled(outcome composition.Outcome) []verdict {
 	var messages []string
 	for _, step := range outcome.Held() {
-		if step.Reason == composition.Blocked {
+		if step.Reason == composition.ImmutableFieldChanged {
 			messages = append(messages, step.Message)
 		}
 	}
 	if len(messages) == 0 {
 		return nil
 	}
-	return []verdict{isTrue(conditionStalled, string(composition.Blocked), join(messages))}
+	return []verdict{isTrue(conditionStalled, string(composition.ImmutableFieldChanged), join(messages))}
 }
 
 // lostReplicas returns whether object, some of whose children are not ready, was

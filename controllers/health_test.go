@@ -126,9 +126,9 @@ func TestSummaryIsDeterministic(t *testing.T) {
 	}
 }
 
-// Blocked children stall their owner; what waits for consent or for another object
+// Children with a changed immutable field stall their owner; what waits for consent or for another object
 // does not.
-func TestStalledByBlockedChildren(t *testing.T) {
+func TestStalledByImmutableField(t *testing.T) {
 	for reason := range heldConditions {
 		outcome := composition.Outcome{Plan: composition.Plan{Steps: []composition.Step{{Action: composition.Hold, Reason: reason, Message: "m"}}}}
 		var got []string
@@ -136,7 +136,7 @@ func TestStalledByBlockedChildren(t *testing.T) {
 			got = append(got, each.kind)
 		}
 		want := []string{"Ready"}
-		if reason == composition.Blocked {
+		if reason == composition.ImmutableFieldChanged {
 			want = append(want, conditionStalled)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -324,7 +324,7 @@ func runtimeVerdicts(runtime *v1alpha1.SeldonRuntime, components templates.Runti
 		verdicts = append(verdicts, summary(conditionServersReady, servers, nil))
 	}
 	if len(components.UnknownOverrides) > 0 {
-		verdicts = append(verdicts, isTrue(conditionUnknownOverride, conditionUnknownOverride, join(components.UnknownOverrides)))
+		verdicts = append(verdicts, isTrue(conditionOverrideTargetNotFound, conditionOverrideTargetNotFound, join(components.UnknownOverrides)))
 	}
 	if len(components.Bounds) > 0 {
 		var messages []string

@@ -131,9 +131,9 @@ var _ = Describe("A SeldonRuntime", func() {
 	It("tells an override that names no component", func() {
 		runtime := newRuntime(namespace, override("seldon-envoi", func(*v1alpha1.OverrideSpec) {}))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		Expect(condition(runtime, "UnknownOverride")()).To(And(
+		Expect(condition(runtime, "OverrideTargetNotFound")()).To(And(
 			HavePrefix("True"), ContainSubstring(`spec.overrides[0].name`), ContainSubstring(`no component "seldon-envoi"; it has seldon-scheduler,`)))
-		Eventually(eventReasons(runtime)).Should(ContainElement("UnknownOverride"))
+		Eventually(eventReasons(runtime)).Should(ContainElement("OverrideTargetNotFound"))
 	})
 
 	DescribeTable("tells what is wrong with a patch", func(patch v1alpha1.Patch, reason, message string) {
@@ -175,7 +175,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Expect(get(namespace, "seldon-mesh", &corev1.Service{}).Annotations).To(And(HaveKeyWithValue("cloud", "b"), HaveKeyWithValue("size", "s")))
 		Expect(get(namespace, "seldon-server", &corev1.ServiceAccount{}).Annotations).To(HaveKeyWithValue("cloud", "role"))
 		Expect(get(namespace, "seldon-envoy", &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Lifecycle).To(BeNil())
-		Expect(condition(runtime, "PatchUnmatched")()).To(ContainSubstring("spec.patches[2]"))
+		Expect(condition(runtime, "PatchTargetNotFound")()).To(ContainSubstring("spec.patches[2]"))
 	})
 
 	It("tells what the API server refuses", func() {
@@ -306,7 +306,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		runtime := newRuntime(namespace, override("nobody", func(*v1alpha1.OverrideSpec) {}))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Eventually(eventReasons(runtime)).Should(ContainElement("RuntimeReady"))
-		Consistently(eventReasons(runtime)).Should(ConsistOf("UnknownOverride", "RuntimeReady"))
+		Consistently(eventReasons(runtime)).Should(ConsistOf("OverrideTargetNotFound", "RuntimeReady"))
 	})
 
 	It("writes nothing while paused but ends its deletion", func() {

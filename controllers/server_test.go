@@ -153,16 +153,16 @@ var _ = Describe("A Server", func() {
 		edit(config, func(c *v1alpha1.ServerConfig) {
 			c.Spec.VolumeClaimTemplates[0].Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
 		})
-		Eventually(ready(server)).Should(And(HavePrefix("False Blocked"), ContainSubstring(
+		Eventually(ready(server)).Should(And(HavePrefix("False ImmutableFieldChanged"), ContainSubstring(
 			`spec.volumeClaimTemplates[0].spec.accessModes[0] is immutable and keeps its live value "ReadWriteOnce"; desired is "ReadWriteMany"`)))
-		Eventually(eventReasons(server)).Should(ContainElement("Blocked"))
+		Eventually(eventReasons(server)).Should(ContainElement("ImmutableFieldChanged"))
 		edit(server, func(s *v1alpha1.Server) { replicas(2)(s) })
 		Eventually(func() int32 { return get(namespace, "mlserver", &appsv1.StatefulSet{}).Status.ReadyReplicas }).Should(Equal(int32(2)))
 		edit(config, func(c *v1alpha1.ServerConfig) {
 			c.Spec.VolumeClaimTemplates[0].Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
 		})
 		Eventually(ready(server)).Should(HavePrefix("True"))
-		Expect(condition(server, v1alpha1.ConditionBlocked)()).To(Equal("none"))
+		Expect(condition(server, v1alpha1.ConditionImmutableFieldChanged)()).To(Equal("none"))
 	})
 
 	It("grows its claims around its pods", func() {

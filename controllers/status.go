@@ -119,8 +119,8 @@ func isProgress(reason string) bool {
 // isNotice tells the conditions that are there only when something is the matter.
 func isNotice(kind string) bool {
 	return slices.Contains([]string{
-		v1alpha1.ConditionBlocked, v1alpha1.ConditionRestartRequired, conditionNotOwned, conditionRecreationFailed, conditionFieldManagerConflict,
-		conditionPatchUnmatched, conditionUnknownOverride, conditionReplicasLimited, conditionFieldsIgnored, conditionNameTooLong,
+		v1alpha1.ConditionImmutableFieldChanged, v1alpha1.ConditionRestartRequired, conditionOwnershipConflict, conditionRecreationFailed, conditionFieldManagerConflict,
+		conditionPatchTargetNotFound, conditionOverrideTargetNotFound, conditionReplicasLimited, conditionFieldsIgnored, conditionNameTooLong,
 	}, kind)
 }
 

@@ -90,7 +90,7 @@ type values map[string]map[string][]string
 
 // rare are values that no operator serves while all is well, by metric and label.
 var rare = values{
-	"seldon_notices": {"type": {v1alpha1.ConditionBlocked, v1alpha1.ConditionRestartRequired, string(composition.NotOwned), string(composition.RecreationFailed), string(composition.FieldManagerConflict)}},
+	"seldon_notices": {"type": {v1alpha1.ConditionImmutableFieldChanged, v1alpha1.ConditionRestartRequired, string(composition.OwnershipConflict), string(composition.RecreationFailed), string(composition.FieldManagerConflict)}},
 	// Told when the stream ends.
 	"seldon_scheduler_rpc_duration_seconds_bucket": {"method": {path.Base(pb.Scheduler_SubscribeModelStatus_FullMethodName)}},
 }
@@ -167,8 +167,8 @@ func TestProblems(t *testing.T) {
 	served := values{"seldon_notices": {"kind": {"Server", "SeldonRuntime"}, "type": {"Paused"}}}
 	for text, want := range map[string]string{
 		`seldon_notices{type="Paused"}`: "",
-		`seldon_notices{type=~"Blocked|RestartRequired|NotOwned|RecreationFailed|FieldManagerConflict"}`: "",
-		`seldon_notices{kind=~"Seldon.*", job=~".*manager.*", type!="Paused"}`:                           "",
+		`seldon_notices{type=~"ImmutableFieldChanged|RestartRequired|OwnershipConflict|RecreationFailed|FieldManagerConflict"}`: "",
+		`seldon_notices{kind=~"Seldon.*", job=~".*manager.*", type!="Paused"}`:                                                  "",
 		`nothing`:                                  "there is no metric nothing",
 		`seldon_notices{type="Nothing"}`:           "seldon_notices has no type Nothing, but",
 		`seldon_notices{type!="Nothing"}`:          "seldon_notices has no type Nothing, but",
