@@ -93,10 +93,10 @@ func TestTell(t *testing.T) {
 			"Ready Unknown SchedulerUnreachable " + messageUnreachable,
 		}},
 		{name: "refused", answered: true, seen: session(func(o *scheduler.Observation) {
-			o.Failure = &scheduler.Failure{Terminal: true, Reason: scheduler.ReasonRefused, Message: "step a: 50%"}
+			o.Failure = &scheduler.Failure{Terminal: true, Reason: scheduler.ReasonRejected, Message: "step a: 50%"}
 		}), want: []string{
 			"ModelsReady Unknown WaitingForScheduler", "PipelineGwReady Unknown WaitingForScheduler",
-			"PipelineReady False Refused step a: 50%", "Ready False Refused step a: 50%",
+			"PipelineReady False Rejected step a: 50%", "Ready False Rejected step a: 50%",
 		}},
 		{name: "a call fails", conditions: conditions(2), keep: []string{"ModelsReady", "PipelineGwReady"},
 			seen: session(func(o *scheduler.Observation) {
@@ -168,7 +168,7 @@ func TestOutageWritesOnce(t *testing.T) {
 		}), true, "Unknown SchedulerCallFailed"},
 		{"recovered", seen(func(o *scheduler.Observation) { o.Connected, o.State = true, state(true) }), true, "True Ready"},
 		{"lost for too long once more", silent, true, "Unknown SchedulerUnreachable"},
-		{"rejected", seen(func(o *scheduler.Observation) { o.Failure = failure(true, scheduler.ReasonRefused) }), true, "False Refused"},
+		{"rejected", seen(func(o *scheduler.Observation) { o.Failure = failure(true, scheduler.ReasonRejected) }), true, "False Rejected"},
 	} {
 		before := model.DeepCopy()
 		told := tell(model, scheduler.Model, step.seen, now)
