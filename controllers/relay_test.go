@@ -701,5 +701,5 @@ func aboutModels(entries []string) []string {
 // process.
 func abandoned(kind, reason string) float64 {
 	GinkgoHelper()
-	return measured("seldon_scheduler_abandoned_total", map[string]string{"kind": kind, "reason": reason})()
+	return measured("seldon_operator_scheduler_unconfirmed_releases_total", map[string]string{"kind": kind, "reason": reason})()
 }
