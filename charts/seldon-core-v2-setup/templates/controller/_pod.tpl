@@ -34,7 +34,7 @@ resources:
 {{- end }}
 
 {{- /*
-The operator's image. Values in use with the existing operator may say that one's default, or its release: then
+The operator's image. Values in use with the upstream operator may say that one's default, or its release: then
 this operator's own is meant, from the same registry.
 */}}
 {{- define "seldon.operator.image" -}}
@@ -45,13 +45,13 @@ this operator's own is meant, from the same registry.
 {{- include "seldon.image" (list . $image) }}
 {{- end }}
 
-{{- /* What of controller.image is the existing operator's; empty if nothing is. Its releases are all of version 2. */}}
+{{- /* What of controller.image is the upstream operator's; empty if nothing is. Its releases are all of version 2. */}}
 {{- define "seldon.operator.namesAnother" -}}
 {{- $image := .Values.controller.image }}
 {{- if eq $image.repository "seldonio/seldonv2-controller" -}}
 controller.image.repository {{ $image.repository }}
 {{- else if eq (base $image.repository) "seldonv2-controller" }}
-{{- fail (printf "controller.image.repository %s is the existing operator's image, which does not run from this chart: name the one that holds this operator's, or leave repository and tag out" $image.repository) }}
+{{- fail (printf "controller.image.repository %s is the upstream operator's image, which does not run from this chart: name the one that holds this operator's, or leave repository and tag out" $image.repository) }}
 {{- else if and (eq $image.repository "seldon-operator/seldon-operator") (regexMatch "^2[.][0-9]+[.][0-9]+" (toString $image.tag)) (semverCompare "<2.0.0-0" .Chart.AppVersion) -}}
 controller.image.tag {{ $image.tag }}
 {{- end }}
