@@ -18,7 +18,7 @@ import (
 func ModelMessage(model *v1alpha1.Model) (*pb.Model, error) {
 	spec := &model.Spec
 	if spec.Explainer != nil && spec.Llm != nil {
-		return nil, fmt.Errorf("spec.llm: explainer and llm exclude each other; remove one of them")
+		return nil, fmt.Errorf("spec.llm: explainer and llm are mutually exclusive; remove one of them")
 	}
 	replicas, minReplicas, maxReplicas, err := spec.Bounds()
 	if err != nil {

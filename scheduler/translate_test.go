@@ -118,7 +118,7 @@ func TestMessageErrors(t *testing.T) {
 		message func(t *testing.T, object string) (proto.Message, error)
 		want    string
 	}{
-		{`{spec: {explainer: {}, llm: {}}}`, model, "spec.llm: explainer and llm exclude each other; remove one of them"},
+		{`{spec: {explainer: {}, llm: {}}}`, model, "spec.llm: explainer and llm are mutually exclusive; remove one of them"},
 		{`{spec: {replicas: 1, minReplicas: 4}}`, model, "spec: invalid scaling: replicas 1 is below minReplicas 4"},
 		{`{spec: {memory: -1M}}`, model, `spec.memory: memory "-1M" is negative`},
 		{`{spec: {artifactVersion: -1}}`, model, "spec.artifactVersion: -1 is not between 0 and 4294967295"},

@@ -14,22 +14,22 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// zeros says things that a Go struct forgets.
+// zeros sets fields to zero values, which a Go struct does not distinguish from unset fields.
 const zeros = `{"hostNetwork":false,"nodeName":"","nodeSelector":{},"priority":0,"containers":[{"name":"a",` +
 	`"args":[],"command":null,"env":[{"name":"EMPTY","value":""}],"image":"","stdin":false,` +
 	`"resources":{"limits":{"memory":"1.5Gi"}},"ports":[]}],"terminationGracePeriodSeconds":0,"tolerations":[],"volumes":[]}`
 
-// keeper is a type that keeps its JSON.
-type keeper interface {
+// rawType is a type that keeps the JSON that it was decoded from.
+type rawType interface {
 	json.Marshaler
 	json.Unmarshaler
 	Raw() (map[string]any, error)
 }
 
-var keepers = map[string]func() keeper{
-	"PodSpec":                   func() keeper { return &v1alpha1.PodSpec{} },
-	"CorePodSpec":               func() keeper { return &v1alpha1.CorePodSpec{} },
-	"PersistentVolumeClaimSpec": func() keeper { return &v1alpha1.PersistentVolumeClaimSpec{} },
+var rawTypes = map[string]func() rawType{
+	"PodSpec":                   func() rawType { return &v1alpha1.PodSpec{} },
+	"CorePodSpec":               func() rawType { return &v1alpha1.CorePodSpec{} },
+	"PersistentVolumeClaimSpec": func() rawType { return &v1alpha1.PersistentVolumeClaimSpec{} },
 }
 
 func mustDecode(t *testing.T, data string, into any) {
@@ -39,25 +39,25 @@ func mustDecode(t *testing.T, data string, into any) {
 	}
 }
 
-func TestKeptJSONComesBack(t *testing.T) {
-	for name, fresh := range keepers {
+func TestRawJSONRoundTrip(t *testing.T) {
+	for name, fresh := range rawTypes {
 		data := zeros
 		if name == "PersistentVolumeClaimSpec" {
 			data = `{"accessModes":[],"resources":{"requests":{"storage":"1.5Gi"}},"storageClassName":"","volumeName":""}`
 		}
 		value := fresh()
 		mustDecode(t, data, value)
-		comesBack(t, value, data)
+		checkRoundTrip(t, value, data)
 	}
 	var container v1alpha1.Container
 	mustDecode(t, `{"name":"","args":[]}`, &container)
 	if got := mustMarshal(t, container); got != `{"name":"","args":[]}` {
-		t.Errorf("container comes back as %s", got)
+		t.Errorf("container is encoded as %s", got)
 	}
 }
 
-// comesBack checks that value gives back the JSON that it was decoded from.
-func comesBack(t *testing.T, value keeper, data string) {
+// checkRoundTrip checks that value is encoded as the JSON that it was decoded from.
+func checkRoundTrip(t *testing.T, value rawType, data string) {
 	t.Helper()
 	raw, err := value.Raw()
 	if err != nil {
@@ -93,8 +93,8 @@ func TestKeptJSONIsCopied(t *testing.T) {
 	// Decoders reuse their buffers.
 	copy(data, strings.Repeat(" ", len(data)))
 	deep := spec.DeepCopy()
-	comesBack(t, &spec, zeros)
-	comesBack(t, deep, zeros)
+	checkRoundTrip(t, &spec, zeros)
+	checkRoundTrip(t, deep, zeros)
 }
 
 func TestFieldsAreDecodedToo(t *testing.T) {
@@ -124,7 +124,7 @@ func TestChangedFieldsWin(t *testing.T) {
 		t.Errorf("encoded as %s", data)
 	}
 	spec.Containers[0].Image = ""
-	comesBack(t, &spec, zeros)
+	checkRoundTrip(t, &spec, zeros)
 }
 
 func TestMadeInGo(t *testing.T) {
@@ -146,21 +146,21 @@ func TestDecodingAgainForgets(t *testing.T) {
 	var spec v1alpha1.PodSpec
 	mustDecode(t, zeros, &spec)
 	mustDecode(t, `{"nodeName":"n"}`, &spec)
-	comesBack(t, &spec, `{"nodeName":"n"}`)
+	checkRoundTrip(t, &spec, `{"nodeName":"n"}`)
 	if spec.Containers != nil {
 		t.Error("containers of the earlier value are left")
 	}
 	var config v1alpha1.ServerConfigSpec
 	mustDecode(t, `{"podSpec":null}`, &config)
 	if got := mustMarshal(t, config); got != `{"podSpec":{"containers":null}}` {
-		t.Errorf("a null pod spec comes back as %s", got)
+		t.Errorf("a null pod spec is encoded as %s", got)
 	}
 }
 
-// TestMisfitsDecode holds that what does not fit a type neither fails a decoding
-// nor goes unnoticed.
-func TestMisfitsDecode(t *testing.T) {
-	for name, fresh := range keepers {
+// TestUndecodableFields checks that JSON which cannot be decoded into the fields does not
+// fail decoding, and that Raw returns the error.
+func TestUndecodableFields(t *testing.T) {
+	for name, fresh := range rawTypes {
 		data, complaint := `{"containers":[{"name":"a","ports":[{"containerPort":3000000000}]}]}`, "containerPort"
 		if name == "PersistentVolumeClaimSpec" {
 			data, complaint = `{"resources":{"requests":{"storage":"1e1.5"}}}`, "quantities must match"
@@ -168,13 +168,13 @@ func TestMisfitsDecode(t *testing.T) {
 		value := fresh()
 		mustDecode(t, data, value)
 		if _, err := value.Raw(); err == nil || !strings.Contains(err.Error(), complaint) {
-			t.Errorf("%s: raw of a misfit: %v", name, err)
+			t.Errorf("%s: raw of undecodable JSON: %v", name, err)
 		}
 		if got := mustMarshal(t, value); got != data {
-			t.Errorf("%s: a misfit comes back as %s", name, got)
+			t.Errorf("%s: undecodable JSON is encoded as %s", name, got)
 		}
 	}
-	for name, fresh := range keepers {
+	for name, fresh := range rawTypes {
 		for _, data := range []string{`[]`, `"a"`, `7`} {
 			if err := json.Unmarshal([]byte(data), fresh()); err == nil {
 				t.Errorf("%s decodes %s", name, data)
@@ -183,15 +183,15 @@ func TestMisfitsDecode(t *testing.T) {
 	}
 }
 
-// TestSemanticEquality compares as controllers do, which panics at unexported
-// fields that nobody cared for.
+// TestSemanticEquality compares objects as controllers do, with a function that panics at
+// unexported fields without a function of their type.
 func TestSemanticEquality(t *testing.T) {
 	decode := func(podSpec string) *v1alpha1.Server {
 		var server v1alpha1.Server
 		mustDecode(t, `{"spec":{"serverConfig":"a","podSpec":`+podSpec+`,"imageOverrides":{"agent":{"name":"a"}}}}`, &server)
 		return &server
 	}
-	const misfit = `{"priority":1e30}`
+	const undecodable = `{"priority":1e30}`
 	for _, test := range []struct {
 		a, b  string
 		equal bool
@@ -199,8 +199,8 @@ func TestSemanticEquality(t *testing.T) {
 		{`{"nodeName":"n","hostNetwork":false}`, `{"hostNetwork":false,"nodeName":"n"}`, true},
 		{`{"hostNetwork":false}`, `{}`, false},
 		{`{"nodeName":"n"}`, `{"nodeName":"m"}`, false},
-		{misfit, misfit, true},
-		{misfit, `{}`, false},
+		{undecodable, undecodable, true},
+		{undecodable, `{}`, false},
 		{`null`, `{}`, false},
 		{`null`, `null`, true},
 	} {
@@ -211,7 +211,7 @@ func TestSemanticEquality(t *testing.T) {
 	changed := decode(`{"nodeName":"n"}`)
 	changed.Spec.PodSpec.NodeName = "m"
 	if equality.Semantic.DeepEqual(changed, decode(`{"nodeName":"n"}`)) {
-		t.Error("a changed field makes no difference")
+		t.Error("a changed field is equal")
 	}
 	for _, kind := range []string{v1alpha1.KindServerConfig, v1alpha1.KindSeldonConfig, v1alpha1.KindServer} {
 		object, err := complete(kind)
@@ -238,10 +238,10 @@ func TestIntOrString(t *testing.T) {
 		var value v1alpha1.IntOrString
 		mustDecode(t, data, &value)
 		if got := mustMarshal(t, value); got != data {
-			t.Errorf("%s comes back as %s", data, got)
+			t.Errorf("%s is encoded as %s", data, got)
 		}
 		if got, want := value.String(), strings.Trim(data, `"`); got != want {
-			t.Errorf("text of %s is %s", data, got)
+			t.Errorf("string of %s is %s", data, got)
 		}
 	}
 	value := v1alpha1.FromInt(7)
@@ -256,8 +256,8 @@ func TestIntOrString(t *testing.T) {
 	}
 }
 
-// FuzzPodSpec decodes any JSON object: it must come back as it was, or be
-// reported by Raw and still come back.
+// FuzzPodSpec decodes any JSON object: it must be encoded unchanged, also if Raw returns an
+// error.
 func FuzzPodSpec(f *testing.F) {
 	f.Add([]byte(zeros))
 	f.Add([]byte(`{}`))
@@ -269,7 +269,7 @@ func FuzzPodSpec(f *testing.F) {
 		if utiljson.Unmarshal(data, &want) != nil || want == nil {
 			return // no JSON object
 		}
-		for name, fresh := range keepers {
+		for name, fresh := range rawTypes {
 			value := fresh()
 			if err := json.Unmarshal(data, value); err != nil {
 				t.Fatalf("%s: decode: %v", name, err)
