@@ -21,7 +21,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
@@ -77,10 +77,10 @@ type Options struct {
 	// MaxReplicasPerServer is the greatest number of replicas that a Server may ask
 	// for; 0 means [templates.DefaultMaxReplicas].
 	MaxReplicasPerServer int64
-	// SchedulerAddress of a namespace's scheduler; see [scheduler.Options].
+	// SchedulerAddress of a namespace's scheduler; see [relay.Options].
 	SchedulerAddress string
 	// TLS towards schedulers; nil is plain text.
-	TLS *scheduler.TLS
+	TLS *relay.TLS
 	// Silence is how long schedulers may be out of reach before nothing is known of
 	// what they serve; 0 means 60 seconds.
 	Silence time.Duration
@@ -132,7 +132,7 @@ type environment struct {
 	client     client.Client // reads the cache
 	live       client.Reader
 	engine     *composition.Engine
-	relay      *scheduler.Relay
+	relay      *relay.Relay
 	events     events.EventRecorder
 	meters     *meters
 	namespaces *namespaces
@@ -155,8 +155,8 @@ func newEnvironment(ctx context.Context, mgr manager.Manager, options Options) e
 		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
 		events: mgr.GetEventRecorder("seldon-operator"), veterans: newVeterans(),
 		namespaces: newNamespaces(mgr.GetAPIReader()), pods: newPodFailures(mgr.GetAPIReader()), meters: newMeters(mgr.GetClient(), metrics.Registry),
-		relay: scheduler.New(ctx, scheduler.Options{
-			Reader: mgr.GetClient(), Live: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("scheduler"),
+		relay: relay.New(ctx, relay.Options{
+			Reader: mgr.GetClient(), Live: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("relay"),
 			Address: options.SchedulerAddress, TLS: options.TLS, Silence: options.Silence,
 			UseDeployments: options.UseDeploymentsForServers, Registry: metrics.Registry,
 		}),
@@ -220,15 +220,15 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 func setupRelayed(mgr manager.Manager, shared environment) error {
 	return errors.Join(
 		(&relayedReconciler[*v1alpha1.Model]{
-			environment: shared.forOneKind(), kind: scheduler.Model, fill: fillModel,
+			environment: shared.forOneKind(), kind: relay.Model, fill: fillModel,
 			new: func() *v1alpha1.Model { return &v1alpha1.Model{} },
 		}).setup(mgr),
 		(&relayedReconciler[*v1alpha1.Pipeline]{
-			environment: shared.forOneKind(), kind: scheduler.Pipeline,
+			environment: shared.forOneKind(), kind: relay.Pipeline,
 			new: func() *v1alpha1.Pipeline { return &v1alpha1.Pipeline{} },
 		}).setup(mgr),
 		(&relayedReconciler[*v1alpha1.Experiment]{
-			environment: shared.forOneKind(), kind: scheduler.Experiment,
+			environment: shared.forOneKind(), kind: relay.Experiment,
 			new: func() *v1alpha1.Experiment { return &v1alpha1.Experiment{} },
 		}).setup(mgr),
 	)

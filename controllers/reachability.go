@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 )
 
 // syncSettlePeriod is how long a runtime keeps SchedulerSynced=True after a new
@@ -44,8 +44,8 @@ func (r *seldonRuntimeReconciler) setSchedulerConditions(before, runtime *v1alph
 // schedulerConditions computes SchedulerReachable and SchedulerSynced from the state of
 // a session, and when to compute them again, 0 for not at all. One that is not returned
 // stays as it is in existing: a session that has just been created knows less.
-func schedulerConditions(existing []metav1.Condition, reach scheduler.Reachability, now time.Time) ([]verdict, time.Duration) {
-	if reach.Reason == scheduler.ReasonConnecting && find(existing, v1alpha1.ConditionSchedulerReachable) != nil {
+func schedulerConditions(existing []metav1.Condition, reach relay.Reachability, now time.Time) ([]verdict, time.Duration) {
+	if reach.Reason == relay.ReasonConnecting && find(existing, v1alpha1.ConditionSchedulerReachable) != nil {
 		return nil, 0
 	}
 	reachable := verdict{v1alpha1.ConditionSchedulerReachable, metav1.ConditionFalse, reach.Reason, reach.Message}
@@ -58,9 +58,9 @@ func schedulerConditions(existing []metav1.Condition, reach scheduler.Reachabili
 		return []verdict{reachable}, 0
 	case reach.Synced:
 		synced.status = metav1.ConditionTrue
-	case reach.SyncReason == scheduler.ReasonNotConnected:
+	case reach.SyncReason == relay.ReasonNotConnected:
 		synced.status = metav1.ConditionUnknown
-	case (reach.SyncReason == scheduler.ReasonWaitingForScheduler || reach.SyncReason == scheduler.ReasonSyncing) && meta.IsStatusConditionTrue(existing, v1alpha1.ConditionSchedulerSynced):
+	case (reach.SyncReason == relay.ReasonWaitingForScheduler || reach.SyncReason == relay.ReasonSyncing) && meta.IsStatusConditionTrue(existing, v1alpha1.ConditionSchedulerSynced):
 		if rest := syncSettlePeriod - now.Sub(reach.Since); rest > 0 {
 			return []verdict{reachable}, rest
 		}

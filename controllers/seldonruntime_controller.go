@@ -19,7 +19,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
@@ -45,7 +45,7 @@ func (r *seldonRuntimeReconciler) setup(ctx context.Context, mgr manager.Manager
 		Watches(&v1alpha1.Pipeline{}, r.gathered(runtimes), builder.WithPredicates(comesOrGoes)).
 		Watches(&v1alpha1.Experiment{}, r.gathered(runtimes), builder.WithPredicates(goes)).
 		Watches(&v1alpha1.Server{}, r.neighbours(runtimes), builder.WithPredicates(goes))
-	build = build.WatchesRawSource(r.relay.Wakes(scheduler.SeldonRuntime))
+	build = build.WatchesRawSource(r.relay.Wakes(relay.SeldonRuntime))
 	return owns(build, mgr, &v1alpha1.SeldonRuntime{}, kinds()).WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)
 }
 

@@ -23,7 +23,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
@@ -48,7 +48,7 @@ func (r *serverReconciler) setup(ctx context.Context, mgr manager.Manager) error
 		For(&v1alpha1.Server{}, builder.WithPredicates(r.veterans.noted(), desiredChanged)).
 		Watches(&v1alpha1.ServerConfig{}, r.referrers(servers)).
 		Watches(&corev1.ConfigMap{}, r.neighbours(servers), builder.WithPredicates(readAtStart)).
-		WatchesRawSource(r.relay.Wakes(scheduler.Server))
+		WatchesRawSource(r.relay.Wakes(relay.Server))
 	return owns(build, mgr, &v1alpha1.Server{}, serverKinds()).WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)
 }
 
@@ -59,7 +59,7 @@ func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 		if client.IgnoreNotFound(err) != nil {
 			return reconcile.Result{}, err
 		}
-		r.relay.Gone(scheduler.Server, request.NamespacedName)
+		r.relay.Gone(relay.Server, request.NamespacedName)
 		r.forget(serverOwner(&v1alpha1.Server{ObjectMeta: named(request)}))
 		return reconcile.Result{}, r.forgetSeries(ctx, request.Namespace)
 	}

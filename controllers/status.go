@@ -16,7 +16,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 )
 
 // conditioned is an object of ours with a status.
@@ -113,7 +113,7 @@ func (e *environment) tellChanges(before []metav1.Condition, object conditioned)
 
 // isProgress tells the reasons of not being ready that pass by themselves.
 func isProgress(reason string) bool {
-	return reason == reasonProgressing || scheduler.IsProgress(reason)
+	return reason == reasonProgressing || relay.IsProgress(reason)
 }
 
 // isNotice tells the conditions that are there only when something is the matter.

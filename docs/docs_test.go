@@ -253,8 +253,8 @@ func TestReasonsAreExplained(t *testing.T) {
 			return strings.HasPrefix(name, "condition") || strings.HasPrefix(name, "reason")
 		}},
 		{"conditions-and-events.md", "../controllers/relayed_status.go", func(name, _ string) bool { return strings.HasPrefix(name, "reason") }},
-		{"conditions-and-events.md", "../scheduler/decide.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
-		{"conditions-and-events.md", "../scheduler/session.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
+		{"conditions-and-events.md", "../relay/decide.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
+		{"conditions-and-events.md", "../relay/session.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
 		{"engine.md", "../composition/plan.go", func(_, kind string) bool {
 			return kind == "Action" || kind == "Reason"
 		}},

@@ -13,7 +13,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 )
 
 // nodeOf is an object's own node, without children.
@@ -42,7 +42,7 @@ func passes(object *unstructured.Unstructured, reason string) bool {
 	if !isRelayed(object) {
 		return reason == "Progressing"
 	}
-	return !strings.Contains(reason, "Failed") && !slices.Contains([]string{scheduler.ReasonRefused, scheduler.ReasonInvalidSpec, "NoRuntime"}, reason)
+	return !strings.Contains(reason, "Failed") && !slices.Contains([]string{relay.ReasonRefused, relay.ReasonInvalidSpec, "NoRuntime"}, reason)
 }
 
 // conditionsOf are the conditions of an object of ours.
@@ -115,7 +115,7 @@ func reachability(object *unstructured.Unstructured) *node {
 	case condition == nil:
 	case condition.Status == metav1.ConditionTrue:
 		n.own, n.detail = ready, condition.Message
-	case condition.Reason == scheduler.ReasonConnecting:
+	case condition.Reason == relay.ReasonConnecting:
 		n.detail = condition.Message
 	default:
 		n.own, n.detail = failed, why(condition)

@@ -42,7 +42,7 @@ func TestEveryPackageKeepsToItsRoom(t *testing.T) {
 }
 
 func TestViolations(t *testing.T) {
-	const api, relay, engine, library = Module + "/api/v1alpha1", Module + "/api/scheduler", Module + "/composition", "github.com/acme/library"
+	const api, wire, engine, library = Module + "/api/v1alpha1", Module + "/api/scheduler", Module + "/composition", "github.com/acme/library"
 	for _, test := range []struct {
 		name     string
 		of       string
@@ -52,8 +52,8 @@ func TestViolations(t *testing.T) {
 	}{
 		{"the engine knows none of us", "composition", []string{"context", "k8s.io/api/core/v1", "sigs.k8s.io/kustomize/api/krusty", api},
 			nil, []string{"composition (room composition) must not import " + api}},
-		{"nor does any part of it", "composition/internal/merge", []string{engine, relay},
-			nil, []string{"composition/internal/merge (room composition) must not import " + relay}},
+		{"nor does any part of it", "composition/internal/merge", []string{engine, wire},
+			nil, []string{"composition/internal/merge (room composition) must not import " + wire}},
 		{"nor other libraries", "composition", []string{library}, nil, []string{"composition (room composition) must not import " + library}},
 		{"nor do its tests", "composition", nil, []string{"github.com/onsi/gomega", Module + "/test/controlplane", api},
 			[]string{"a test of composition (room composition) must not import " + api}},
@@ -61,16 +61,16 @@ func TestViolations(t *testing.T) {
 			[]string{"composition (room composition) must not import " + Module + "/test/controlplane"}},
 		{"types know Kubernetes' API alone", "api/v1alpha1", []string{"encoding/json", "k8s.io/apimachinery/pkg/runtime", "k8s.io/client-go/rest"},
 			nil, []string{"api/v1alpha1 (room api/v1alpha1) must not import k8s.io/client-go/rest"}},
-		{"types do not know the wire", "api/v1alpha1", []string{relay}, nil, []string{"api/v1alpha1 (room api/v1alpha1) must not import " + relay}},
+		{"types do not know the wire", "api/v1alpha1", []string{wire}, nil, []string{"api/v1alpha1 (room api/v1alpha1) must not import " + wire}},
 		{"the wire does not know types", "api/scheduler/mlops", []string{"google.golang.org/grpc", api}, nil,
 			[]string{"api/scheduler/mlops (room api/scheduler) must not import " + api}},
 		{"templates use types and engine", "templates/runtime", []string{api, engine, library}, nil, nil},
 		{"templates have no controllers", "templates/runtime", []string{Module + "/controllers"}, nil,
 			[]string{"templates/runtime (room templates) must not import " + Module + "/controllers"}},
-		{"the relay uses types", "scheduler", []string{api, relay}, nil, nil},
-		{"the relay composes nothing", "scheduler/internal", []string{engine}, nil,
-			[]string{"scheduler/internal (room scheduler) must not import " + engine}},
-		{"controllers use all rooms", "controllers", []string{api, relay, engine, Module + "/templates/server", Module + "/scheduler"}, nil, nil},
+		{"the relay uses types", "relay", []string{api, wire}, nil, nil},
+		{"the relay composes nothing", "relay/internal", []string{engine}, nil,
+			[]string{"relay/internal (room relay) must not import " + engine}},
+		{"controllers use all rooms", "controllers", []string{api, wire, engine, Module + "/templates/server", Module + "/relay"}, nil, nil},
 		{"controllers are no program", "controllers", []string{Module + "/cmd/manager/flags"}, nil,
 			[]string{"controllers (room controllers) must not import " + Module + "/cmd/manager/flags"}},
 		{"names are compared whole", "templates", []string{Module + "/compositions"}, nil,
