@@ -20,8 +20,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
-	"github.com/seldon-operator/seldon-operator/test/helm"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 )
 
 // restricted is a namespace with that Pod Security Standard.

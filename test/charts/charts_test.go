@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
-	"github.com/seldon-operator/seldon-operator/test/helm"
+	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 )
 
 const (

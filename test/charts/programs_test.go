@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
-	"github.com/seldon-operator/seldon-operator/test/process"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
 // tryPrograms runs the manager as the chart's pods do, with the rights that the

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/seldon-operator/seldon-operator/test/helm"
+	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 )
 
 // kinds of values.

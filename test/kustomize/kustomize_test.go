@@ -25,8 +25,8 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
-	"github.com/seldon-operator/seldon-operator/test/controlplane/programs"
+	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
 const config = "../../config"
@@ -77,7 +77,7 @@ func manifests(t *testing.T, resources resmap.ResMap) string {
 // TestApply applies each overlay, then with all components, with kubectl's own
 // Kustomize.
 func TestApply(t *testing.T) {
-	kubectl, err := programs.Path(programs.Kubectl)
+	kubectl, err := binaries.Path(binaries.Kubectl)
 	if err != nil {
 		t.Fatal(err)
 	}

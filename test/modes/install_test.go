@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/seldon-operator/seldon-operator/test/helm"
+	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 )
 
 // install is one operator, and how it is installed.

@@ -17,7 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/seldon-operator/seldon-operator/test/helm"
+	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 )
 
 // Whichever way an operator is installed, it gets by with its rights, and needs them.

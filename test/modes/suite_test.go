@@ -21,11 +21,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
-	"github.com/seldon-operator/seldon-operator/test/controlplane/programs"
-	"github.com/seldon-operator/seldon-operator/test/helm"
-	"github.com/seldon-operator/seldon-operator/test/kubelet"
-	"github.com/seldon-operator/seldon-operator/test/process"
+	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/helm"
+	"github.com/seldon-operator/seldon-operator/test/framework/nodeagent"
+	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
 const (
@@ -38,7 +38,7 @@ var (
 	lifetime, endLifetime = context.WithCancel(context.Background())
 
 	cluster *controlplane.ControlPlane
-	node    *kubelet.Kubelet
+	node    *nodeagent.Agent
 	user    client.Client
 	audited = audit{requests: map[string][]request{}}
 	kubectl string
@@ -73,7 +73,7 @@ var _ = BeforeSuite(func() {
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(audited.file.Close)
 	charts = helm.Helm{Home: folder, Kubeconfig: cluster.KubeconfigPath()}
-	kubectl, err = programs.Path(programs.Kubectl)
+	kubectl, err = binaries.Path(binaries.Kubectl)
 	Expect(err).NotTo(HaveOccurred())
 	scheme := runtime.NewScheme()
 	Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
@@ -87,7 +87,7 @@ var _ = BeforeSuite(func() {
 	DeferCleanup(os.RemoveAll, sockets)
 	program, err := process.Build(lifetime, folder, "manager")
 	Expect(err).NotTo(HaveOccurred())
-	node, err = kubelet.Start(lifetime, kubelet.Options{
+	node, err = nodeagent.Start(lifetime, nodeagent.Options{
 		Config: cluster.Config(), Program: program, Directory: folder,
 		Arguments: func(*corev1.Pod) []string { return []string{"--scheduler-address=" + schedulerAddress("{namespace}")} },
 		// As with the oldest API server that is supported: its lists come by requests of

@@ -37,8 +37,8 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
-	"github.com/seldon-operator/seldon-operator/test/process"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
 const (

@@ -1,4 +1,4 @@
-package programs
+package binaries
 
 import (
 	"bufio"
@@ -38,7 +38,7 @@ var targets = []target{
 }
 
 // Build builds those of the programs that are missing or out of date into
-// bin/k8s of this repository, from the modules that test/controlplane/binaries
+// bin/k8s of this repository, from the modules that test/framework/binaries/tools
 // pins. With an empty build cache that takes minutes, when nothing is to be done
 // milliseconds.
 //
@@ -56,7 +56,7 @@ func Build(ctx context.Context, out io.Writer, terminal bool) error {
 		return err
 	}
 	b := &builder{
-		module:   filepath.Join(root, "test", "controlplane", "binaries"),
+		module:   filepath.Join(root, "test", "framework", "binaries", "tools"),
 		into:     filepath.Join(root, "bin", "k8s"),
 		targets:  targets,
 		progress: newProgress(out, terminal),

@@ -1,6 +1,6 @@
-// Package programs knows the programs of the local control plane: their names,
+// Package binaries names, finds and builds the programs of the local control plane: their names,
 // where they are, and how they are built from source.
-package programs
+package binaries
 
 import (
 	"errors"

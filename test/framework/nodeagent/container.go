@@ -1,4 +1,4 @@
-package kubelet
+package nodeagent
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/seldon-operator/seldon-operator/test/process"
+	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
 // environment resolves a container's variables.
@@ -18,7 +18,7 @@ func environment(pod *corev1.Pod, container *corev1.Container) (map[string]strin
 		value := expand(variable.Value, values)
 		if from := variable.ValueFrom; from != nil {
 			if from.FieldRef == nil {
-				return nil, fmt.Errorf("variable %s is of a kind that this kubelet does not know", variable.Name)
+				return nil, fmt.Errorf("variable %s is of a kind that the node agent does not know", variable.Name)
 			}
 			var err error
 			if value, err = field(pod, from.FieldRef.FieldPath); err != nil {
@@ -43,7 +43,7 @@ func field(pod *corev1.Pod, path string) (string, error) {
 	case "spec.serviceAccountName":
 		return pod.Spec.ServiceAccountName, nil
 	}
-	return "", fmt.Errorf("field %s is none that this kubelet knows", path)
+	return "", fmt.Errorf("field %s is none that the node agent knows", path)
 }
 
 // reference is $(VAR), or $$, which stands for a $.

@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/util/keyutil"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
-	"github.com/seldon-operator/seldon-operator/test/controlplane/programs"
+	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
 )
 
 // startTimeout bounds a whole start. It takes about five seconds on two idle
@@ -194,7 +194,7 @@ func (cp *ControlPlane) User(name string, groups ...string) (*rest.Config, []byt
 // prepare claims the directory and ports and writes the certificates and
 // kubeconfigs. Nothing runs yet.
 func (cp *ControlPlane) prepare(opts Options) (err error) {
-	if cp.binaries, err = programs.Directory(); err != nil {
+	if cp.binaries, err = binaries.Directory(); err != nil {
 		return err
 	}
 	for _, path := range opts.CRDs {
@@ -278,19 +278,19 @@ func (cp *ControlPlane) writeKubeconfigs() (err error) {
 // controllers start, because the garbage collector looks for new kinds only every
 // half minute and collects nothing of theirs until then.
 func (cp *ControlPlane) startAPIServer(ctx context.Context, opts Options) error {
-	if err := cp.run(programs.Etcd, etcdArguments(cp.files, cp.etcd, cp.etcdPeer)...); err != nil {
+	if err := cp.run(binaries.Etcd, etcdArguments(cp.files, cp.etcd, cp.etcdPeer)...); err != nil {
 		return err
 	}
 	// The API server waits for etcd by itself.
 	arguments := apiServerArguments(cp.files, cp.etcd, cp.serving, opts.APIServerFlags)
-	if err := cp.run(programs.APIServer, arguments...); err != nil {
+	if err := cp.run(binaries.APIServer, arguments...); err != nil {
 		return err
 	}
 	client, err := kubernetes.NewForConfig(cp.admin)
 	if err != nil {
 		return err
 	}
-	err = cp.await(ctx, programs.APIServer, "the API server to be ready", func(ctx context.Context) error {
+	err = cp.await(ctx, binaries.APIServer, "the API server to be ready", func(ctx context.Context) error {
 		return client.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 	})
 	if err != nil {

@@ -54,5 +54,5 @@ func Chart(name string) string { return filepath.Join(root(), "charts", "seldon-
 
 func root() string {
 	_, here, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(here), "..", "..")
+	return filepath.Join(filepath.Dir(here), "..", "..", "..")
 }

@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
 // soon bounds everything that the control plane does by itself. It is generous:

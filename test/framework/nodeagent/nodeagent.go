@@ -1,17 +1,17 @@
-// Package kubelet plays the kubelet of one node of a local control plane, for the
+// Package nodeagent plays the kubelet of one node of a local control plane, for the
 // operator alone: a pod with the command /manager runs as a process of bin/manager
 // on this machine, with the pod's arguments and environment and with no rights but
 // those of its ServiceAccount. So the operator is tested as it is installed, by
 // Kustomize, by Helm, with the hooks of a chart, and with several replicas.
 //
-//	node, err := kubelet.Start(ctx, kubelet.Options{Config: cluster.Config(), Program: "bin/manager", Directory: dir})
+//	node, err := nodeagent.Start(ctx, nodeagent.Options{Config: cluster.Config(), Program: "bin/manager", Directory: dir})
 //	… apply manifests; the Deployment becomes available, or does not …
 //	node.Log("seldon-system", "seldon-v2-controller-manager")
 //	node.Kill("seldon-system", pod) // as a node's memory shortage would
 //
 // What it does of what a kubelet does:
 //
-//   - a node named kubelet, which the scheduler puts nothing on, and which the pods
+//   - a node named nodeagent, which the scheduler puts nothing on, and which the pods
 //     in question are assigned to when they are created, by an admission policy;
 //   - $(VAR) in arguments, environment variables by value and by fieldRef, a token for
 //     the ServiceAccount that is bound to the pod, in a kubeconfig with nothing else;
@@ -22,9 +22,9 @@
 //
 // What is not as on a node: all pods share this machine's network. Arguments of the
 // form --…-bind-address=HOST:PORT are therefore given a free port in place of PORT;
-// [Kubelet.Address] tells which. There are no limits, volumes, images, init
+// [Agent.Address] tells which. There are no limits, volumes, images, init
 // containers and liveness probes.
-package kubelet
+package nodeagent
 
 import (
 	"cmp"
@@ -53,9 +53,9 @@ import (
 
 const (
 	// nodeName is the node's, and that of the admission policy.
-	nodeName = "kubelet"
-	// nodeLabel keeps kwok away from the node; see test/controlplane/kwok.yaml.
-	nodeLabel = "test.mlops.seldon.io/kubelet"
+	nodeName = "nodeagent"
+	// nodeLabel keeps kwok away from the node; see test/framework/controlplane/kwok.yaml.
+	nodeLabel = "test.mlops.seldon.io/nodeagent"
 	// command is what containers that run here have.
 	command = "/manager"
 )
@@ -76,7 +76,7 @@ type Options struct {
 }
 
 // Kubelet is a running node. Its methods may be called from any goroutine.
-type Kubelet struct {
+type Agent struct {
 	Options
 	client kubernetes.Interface
 	end    context.CancelFunc
@@ -89,32 +89,32 @@ type Kubelet struct {
 }
 
 // Start makes the node and returns when pods come to it. It ends with the context.
-func Start(ctx context.Context, options Options) (*Kubelet, error) {
+func Start(ctx context.Context, options Options) (*Agent, error) {
 	client, err := kubernetes.NewForConfig(options.Config)
 	if err != nil {
-		return nil, fmt.Errorf("start the kubelet: %w", err)
+		return nil, fmt.Errorf("start the node agent: %w", err)
 	}
-	k := &Kubelet{Options: options, client: client, pods: map[types.UID]*pod{}}
-	if err := errors.Join(k.createNode(ctx), k.createPolicy(ctx)); err != nil {
-		return nil, fmt.Errorf("start the kubelet: %w", err)
+	a := &Agent{Options: options, client: client, pods: map[types.UID]*pod{}}
+	if err := errors.Join(a.createNode(ctx), a.createPolicy(ctx)); err != nil {
+		return nil, fmt.Errorf("start the node agent: %w", err)
 	}
-	ctx, k.end = context.WithCancel(ctx)
-	k.watch(ctx)
-	return k, nil
+	ctx, a.end = context.WithCancel(ctx)
+	a.watch(ctx)
+	return a, nil
 }
 
 // Stop kills all processes. The node stays, with nobody behind it.
-func (k *Kubelet) Stop() {
-	k.end()
-	k.done.Wait()
+func (a *Agent) Stop() {
+	a.end()
+	a.done.Wait()
 }
 
-func (k *Kubelet) createNode(ctx context.Context) error {
+func (a *Agent) createNode(ctx context.Context) error {
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: nodeName, Labels: map[string]string{nodeLabel: "", corev1.LabelHostname: nodeName}},
 		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: nodeLabel, Effect: corev1.TaintEffectNoSchedule}}},
 	}
-	node, err := k.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+	node, err := a.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
 	if err != nil {
 		return err
 	}
@@ -127,13 +127,13 @@ func (k *Kubelet) createNode(ctx context.Context) error {
 		corev1.ResourceCPU: resource.MustParse("100"), corev1.ResourceMemory: resource.MustParse("1Ti"), corev1.ResourcePods: resource.MustParse("1000"),
 	}
 	node.Status.Capacity, node.Status.Allocatable = room, room
-	_, err = k.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
+	_, err = a.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
 	return err
 }
 
 // createPolicy has pods with our command come here, and returns once it is in
 // force. Manifests need not say so: they are installed as they are.
-func (k *Kubelet) createPolicy(ctx context.Context) error {
+func (a *Agent) createPolicy(ctx context.Context) error {
 	fail, never := admissionregistrationv1.Fail, admissionregistrationv1.NeverReinvocationPolicy
 	policy := &admissionregistrationv1.MutatingAdmissionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: nodeName},
@@ -161,7 +161,7 @@ func (k *Kubelet) createPolicy(ctx context.Context) error {
 		ObjectMeta: metav1.ObjectMeta{Name: nodeName},
 		Spec:       admissionregistrationv1.MutatingAdmissionPolicyBindingSpec{PolicyName: nodeName},
 	}
-	admission := k.client.AdmissionregistrationV1()
+	admission := a.client.AdmissionregistrationV1()
 	if _, err := admission.MutatingAdmissionPolicies().Create(ctx, policy, metav1.CreateOptions{}); err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (k *Kubelet) createPolicy(ctx context.Context) error {
 			ObjectMeta: metav1.ObjectMeta{Name: nodeName},
 			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i", Command: []string{command}}}},
 		}
-		probe, err := k.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		probe, err := a.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		// A control plane that has just started may not have the namespace's account yet.
 		last = err
 		return err == nil && probe.Spec.NodeName == nodeName, nil
@@ -186,13 +186,13 @@ func (k *Kubelet) createPolicy(ctx context.Context) error {
 }
 
 // watch starts what comes to the node, and ends what goes.
-func (k *Kubelet) watch(ctx context.Context) {
+func (a *Agent) watch(ctx context.Context) {
 	informer := cache.NewSharedIndexInformer(
-		cache.NewListWatchFromClient(k.client.CoreV1().RESTClient(), "pods", metav1.NamespaceAll, fields.OneTermEqualSelector("spec.nodeName", nodeName)),
+		cache.NewListWatchFromClient(a.client.CoreV1().RESTClient(), "pods", metav1.NamespaceAll, fields.OneTermEqualSelector("spec.nodeName", nodeName)),
 		&corev1.Pod{}, 0, nil)
 	seen := func(object any) {
 		found := object.(*corev1.Pod)
-		started := k.pod(ctx, found)
+		started := a.pod(ctx, found)
 		if found.DeletionTimestamp != nil {
 			started.terminate()
 		}
@@ -204,42 +204,42 @@ func (k *Kubelet) watch(ctx context.Context) {
 			if last, ok := object.(cache.DeletedFinalStateUnknown); ok {
 				object = last.Obj
 			}
-			k.forget(object.(*corev1.Pod).UID)
+			a.forget(object.(*corev1.Pod).UID)
 		},
 	})
-	k.done.Go(func() { informer.RunWithContext(ctx) })
+	a.done.Go(func() { informer.RunWithContext(ctx) })
 }
 
 // pod finds a pod, or starts it.
-func (k *Kubelet) pod(ctx context.Context, found *corev1.Pod) *pod {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if known := k.pods[found.UID]; known != nil {
+func (a *Agent) pod(ctx context.Context, found *corev1.Pod) *pod {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if known := a.pods[found.UID]; known != nil {
 		return known
 	}
-	k.started++
-	started := &pod{kubelet: k, pod: found, address: fmt.Sprintf("10.80.%d.%d", k.started/250, 1+k.started%250), terminating: make(chan struct{})}
+	a.started++
+	started := &pod{agent: a, pod: found, address: fmt.Sprintf("10.80.%d.%d", a.started/250, 1+a.started%250), terminating: make(chan struct{})}
 	ctx, started.kill = context.WithCancel(ctx)
-	k.pods[found.UID] = started
-	k.done.Go(func() { started.run(ctx) })
+	a.pods[found.UID] = started
+	a.done.Go(func() { started.run(ctx) })
 	return started
 }
 
 // forget ends a pod that is no longer in the API.
-func (k *Kubelet) forget(uid types.UID) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if known := k.pods[uid]; known != nil {
+func (a *Agent) forget(uid types.UID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if known := a.pods[uid]; known != nil {
 		known.kill()
-		delete(k.pods, uid)
+		delete(a.pods, uid)
 	}
 }
 
 // find finds a pod by its name; nil is none.
-func (k *Kubelet) find(namespace, name string) *pod {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, known := range k.pods {
+func (a *Agent) find(namespace, name string) *pod {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, known := range a.pods {
 		if known.pod.Namespace == namespace && known.pod.Name == name {
 			return known
 		}
@@ -249,16 +249,16 @@ func (k *Kubelet) find(namespace, name string) *pod {
 
 // Kill kills the process of a pod, which is told nothing. The container is then
 // started again, as restartPolicy says.
-func (k *Kubelet) Kill(namespace, name string) error { return k.signal(namespace, name, os.Kill) }
+func (a *Agent) Kill(namespace, name string) error { return a.signal(namespace, name, os.Kill) }
 
 // Freeze halts the process of a pod, as a machine that hangs would: it does nothing
 // any more, and is not started again before it is killed.
-func (k *Kubelet) Freeze(namespace, name string) error {
-	return k.signal(namespace, name, syscall.SIGSTOP)
+func (a *Agent) Freeze(namespace, name string) error {
+	return a.signal(namespace, name, syscall.SIGSTOP)
 }
 
-func (k *Kubelet) signal(namespace, name string, signal os.Signal) error {
-	if known := k.find(namespace, name); known != nil {
+func (a *Agent) signal(namespace, name string, signal os.Signal) error {
+	if known := a.find(namespace, name); known != nil {
 		return known.signal(signal)
 	}
 	return apierrors.NewNotFound(corev1.Resource("pods"), name)
@@ -267,8 +267,8 @@ func (k *Kubelet) signal(namespace, name string, signal os.Signal) error {
 // Address is where something listens that listens at a port in the pod, as
 // HOST:PORT; empty while there is no such thing. A HOST that stands for all
 // addresses is empty.
-func (k *Kubelet) Address(namespace, name string, port int) string {
-	if known := k.find(namespace, name); known != nil {
+func (a *Agent) Address(namespace, name string, port int) string {
+	if known := a.find(namespace, name); known != nil {
 		return known.listening(port)
 	}
 	return ""
@@ -276,8 +276,8 @@ func (k *Kubelet) Address(namespace, name string, port int) string {
 
 // Log is what the containers of all pods of a namespace, whose names begin so, have
 // printed so far.
-func (k *Kubelet) Log(namespace, prefix string) (string, error) {
-	files, err := filepath.Glob(k.logFile(namespace, prefix+"*"))
+func (a *Agent) Log(namespace, prefix string) (string, error) {
+	files, err := filepath.Glob(a.logFile(namespace, prefix+"*"))
 	if err != nil {
 		return "", err
 	}
@@ -292,6 +292,6 @@ func (k *Kubelet) Log(namespace, prefix string) (string, error) {
 	return log.String(), nil
 }
 
-func (k *Kubelet) logFile(namespace, name string) string {
-	return filepath.Join(k.Directory, namespace+"_"+name+".log")
+func (a *Agent) logFile(namespace, name string) string {
+	return filepath.Join(a.Directory, namespace+"_"+name+".log")
 }

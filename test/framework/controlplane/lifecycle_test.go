@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
 // victim is the environment variable that makes this test binary start a control

@@ -1,4 +1,4 @@
-package kubelet
+package nodeagent
 
 import (
 	"context"
@@ -34,7 +34,7 @@ const (
 
 // pod is one that runs here, from its coming to its end.
 type pod struct {
-	kubelet *Kubelet
+	agent   *Agent
 	pod     *corev1.Pod
 	address string
 	// kill ends it at once.
@@ -106,7 +106,7 @@ func (p *pod) run(ctx context.Context) {
 	}
 	now := int64(0)
 	p.insist(ctx, func() error {
-		return p.kubelet.client.CoreV1().Pods(p.pod.Namespace).Delete(ctx, p.pod.Name, metav1.DeleteOptions{
+		return p.agent.client.CoreV1().Pods(p.pod.Namespace).Delete(ctx, p.pod.Name, metav1.DeleteOptions{
 			GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &p.pod.UID},
 		})
 	})
@@ -131,14 +131,14 @@ func (p *pod) insist(ctx context.Context, tell func() error) {
 // the pod terminates, and killed when the context ends.
 func (p *pod) runContainer(ctx context.Context, restarts int32) (exit int, err error) {
 	if len(p.pod.Spec.Containers) != 1 {
-		return 0, errors.New("this kubelet runs pods of one container")
+		return 0, errors.New("the node agent runs pods of one container")
 	}
 	container := &p.pod.Spec.Containers[0]
 	run, probe, err := p.prepare(ctx, container)
 	if err != nil {
 		return 0, err
 	}
-	log, err := os.OpenFile(p.kubelet.logFile(p.pod.Namespace, p.pod.Name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(p.agent.logFile(p.pod.Namespace, p.pod.Name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return 0, err
 	}
@@ -176,8 +176,8 @@ func (p *pod) prepare(ctx context.Context, container *corev1.Container) (*exec.C
 	for _, argument := range slices.Concat(container.Command[1:], container.Args) {
 		arguments = append(arguments, expand(argument, values))
 	}
-	if p.kubelet.Arguments != nil && p.pod.Spec.RestartPolicy == corev1.RestartPolicyAlways {
-		arguments = append(arguments, p.kubelet.Arguments(p.pod)...)
+	if p.agent.Arguments != nil && p.pod.Spec.RestartPolicy == corev1.RestartPolicyAlways {
+		arguments = append(arguments, p.agent.Arguments(p.pod)...)
 	}
 	arguments, addresses, err := relocate(arguments)
 	if err != nil {
@@ -194,13 +194,13 @@ func (p *pod) prepare(ctx context.Context, container *corev1.Container) (*exec.C
 	if err != nil {
 		return nil, "", err
 	}
-	run := exec.CommandContext(ctx, p.kubelet.Program, arguments...)
-	run.Env = []string{"KUBECONFIG=" + kubeconfig, "HOME=" + p.kubelet.Directory, "PATH=" + os.Getenv("PATH")}
+	run := exec.CommandContext(ctx, p.agent.Program, arguments...)
+	run.Env = []string{"KUBECONFIG=" + kubeconfig, "HOME=" + p.agent.Directory, "PATH=" + os.Getenv("PATH")}
 	for name, value := range values {
 		run.Env = append(run.Env, name+"="+value)
 	}
-	if p.kubelet.Environment != nil {
-		run.Env = append(run.Env, p.kubelet.Environment(p.pod)...)
+	if p.agent.Environment != nil {
+		run.Env = append(run.Env, p.agent.Environment(p.pod)...)
 	}
 	return run, probe, nil
 }
@@ -209,7 +209,7 @@ func (p *pod) prepare(ctx context.Context, container *corev1.Container) (*exec.C
 // as long as the pod is there.
 func (p *pod) kubeconfig(ctx context.Context) (string, error) {
 	seconds := int64(tokenSeconds)
-	token, err := p.kubelet.client.CoreV1().ServiceAccounts(p.pod.Namespace).CreateToken(ctx, p.pod.Spec.ServiceAccountName, &authenticationv1.TokenRequest{
+	token, err := p.agent.client.CoreV1().ServiceAccounts(p.pod.Namespace).CreateToken(ctx, p.pod.Spec.ServiceAccountName, &authenticationv1.TokenRequest{
 		Spec: authenticationv1.TokenRequestSpec{
 			ExpirationSeconds: &seconds,
 			BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: p.pod.Name, UID: p.pod.UID},
@@ -219,9 +219,9 @@ func (p *pod) kubeconfig(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("token of ServiceAccount %s: %w", p.pod.Spec.ServiceAccountName, err)
 	}
 	const local = "local"
-	path := filepath.Join(p.kubelet.Directory, p.pod.Namespace+"_"+p.pod.Name+".kubeconfig")
+	path := filepath.Join(p.agent.Directory, p.pod.Namespace+"_"+p.pod.Name+".kubeconfig")
 	return path, clientcmd.WriteToFile(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{local: {Server: p.kubelet.Config.Host, CertificateAuthorityData: p.kubelet.Config.CAData}},
+		Clusters:       map[string]*clientcmdapi.Cluster{local: {Server: p.agent.Config.Host, CertificateAuthorityData: p.agent.Config.CAData}},
 		AuthInfos:      map[string]*clientcmdapi.AuthInfo{local: {Token: token.Status.Token}},
 		Contexts:       map[string]*clientcmdapi.Context{local: {Cluster: local, AuthInfo: local}},
 		CurrentContext: local,
@@ -331,6 +331,6 @@ func (p *pod) tell(ctx context.Context, told state) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.kubelet.client.CoreV1().Pods(p.pod.Namespace).Patch(ctx, p.pod.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err = p.agent.client.CoreV1().Pods(p.pod.Namespace).Patch(ctx, p.pod.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
 	return err
 }

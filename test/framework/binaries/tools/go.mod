@@ -1,4 +1,4 @@
-module github.com/seldon-operator/seldon-operator/test/controlplane/binaries
+module github.com/seldon-operator/seldon-operator/test/framework/binaries/tools
 
 go 1.26.0
 

@@ -1,7 +1,7 @@
 // Package controlplane runs a real Kubernetes control plane on this machine's
 // loopback interface, for tests, demonstrations and benchmarks. It needs no
 // container engine and downloads nothing: the programs are built from source
-// by the package [github.com/seldon-operator/seldon-operator/test/controlplane/programs].
+// by the package [github.com/seldon-operator/seldon-operator/test/framework/binaries].
 //
 // What runs:
 //
@@ -13,7 +13,7 @@
 //     and kube-scheduler;
 //   - kwok, which plays the nodes: a pod that is scheduled is Ready at once,
 //     and a pod that is deleted is gone at once, whatever its grace period.
-//     No container ever runs, unless a [github.com/seldon-operator/seldon-operator/test/kubelet]
+//     No container ever runs, unless a [github.com/seldon-operator/seldon-operator/test/framework/nodeagent]
 //     is added;
 //   - a volume provisioner inside the calling process: every claim gets a
 //     PersistentVolume of its own, and a claim that grows gets what it asks for.

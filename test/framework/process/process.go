@@ -16,7 +16,7 @@ import (
 // build` does, which shares the build cache. It returns the program's path.
 func Build(ctx context.Context, directory, name string) (string, error) {
 	_, here, _, _ := runtime.Caller(0)
-	root := filepath.Join(filepath.Dir(here), "..", "..")
+	root := filepath.Join(filepath.Dir(here), "..", "..", "..")
 	program := filepath.Join(directory, name)
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", program, "./cmd/"+name)
 	build.Dir = root

@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/seldon-operator/seldon-operator/test/controlplane/programs"
+	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
 )
 
 // startWorkloads starts what makes pods out of workloads: controllers,
@@ -24,13 +24,13 @@ func (cp *ControlPlane) startWorkloads(ctx context.Context, opts Options) error 
 	if err != nil {
 		return err
 	}
-	if err := cp.run(programs.ControllerManager, controllerManagerArguments(cp.files)...); err != nil {
+	if err := cp.run(binaries.ControllerManager, controllerManagerArguments(cp.files)...); err != nil {
 		return err
 	}
-	if err := cp.run(programs.Scheduler, schedulerArguments(cp.files)...); err != nil {
+	if err := cp.run(binaries.Scheduler, schedulerArguments(cp.files)...); err != nil {
 		return err
 	}
-	if err := cp.run(programs.Kwok, kwokArguments(cp.files)...); err != nil {
+	if err := cp.run(binaries.Kwok, kwokArguments(cp.files)...); err != nil {
 		return err
 	}
 	client, err := kubernetes.NewForConfig(cp.admin)
@@ -43,14 +43,14 @@ func (cp *ControlPlane) startWorkloads(ctx context.Context, opts Options) error 
 	if err := createNodes(ctx, client, max(opts.Nodes, 1)); err != nil {
 		return err
 	}
-	err = cp.await(ctx, programs.Kwok, "the nodes to be Ready", func(ctx context.Context) error {
+	err = cp.await(ctx, binaries.Kwok, "the nodes to be Ready", func(ctx context.Context) error {
 		return nodesReady(ctx, client)
 	})
 	if err != nil {
 		return err
 	}
 	const what = "the default service account"
-	return cp.await(ctx, programs.ControllerManager, what, func(ctx context.Context) error {
+	return cp.await(ctx, binaries.ControllerManager, what, func(ctx context.Context) error {
 		_, err := client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
 		return err
 	})

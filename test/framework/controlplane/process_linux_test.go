@@ -16,7 +16,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
 func TestStopLeavesNoProcess(t *testing.T) {

@@ -1,4 +1,4 @@
-package programs
+package binaries
 
 import (
 	"bytes"
@@ -114,7 +114,7 @@ func TestFingerprintCoversTheVersion(t *testing.T) {
 	g := NewWithT(t)
 	root, err := repositoryRoot()
 	g.Expect(err).NotTo(HaveOccurred())
-	b := &builder{module: filepath.Join(root, "test", "controlplane", "binaries")}
+	b := &builder{module: filepath.Join(root, "test", "framework", "binaries", "tools")}
 	_, flags, err := b.fingerprint()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(flags).To(ContainElement(MatchRegexp(`version\.gitVersion=v1\.\d+\.\d+ .*gitMinor=\d+ `)))
@@ -128,7 +128,7 @@ func TestDirectory(t *testing.T) {
 	g.Expect(Directory()).To(Equal(filepath.Join(root, "bin", "k8s")))
 	g.Expect(Path(Kubectl)).To(Equal(filepath.Join(root, "bin", "k8s", "kubectl")))
 
-	t.Chdir("../binaries")
+	t.Chdir("tools")
 	g.Expect(Directory()).To(Equal(filepath.Join(root, "bin", "k8s")), "nested modules are passed by")
 
 	t.Setenv(AssetsVariable, "/elsewhere")
