@@ -1,5 +1,6 @@
-// Package docs_test holds the documentation to its word: links lead somewhere,
-// snippets are what the API takes, and examples give what the page shows.
+// Package docs_test tests the documentation: links resolve, snippets are valid
+// objects of the API, and commands and examples give the output that their page
+// shows. The tests run in the folder docs, so that paths are those of its pages.
 package docs_test
 
 import (
@@ -31,6 +32,13 @@ const (
 	changelog = "../CHANGELOG.md"
 	alerts    = "../config/components/monitoring/prometheusrule.yaml"
 )
+
+func TestMain(m *testing.M) {
+	if err := os.Chdir(filepath.Join("..", "..", "docs")); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // pages are the README, the changelog and everything below docs, by path from here.
 func pages(t *testing.T) map[string]string {
@@ -215,7 +223,7 @@ func TestSnippetsAreValid(t *testing.T) {
 
 // Go snippets are pieces of a file that compiles.
 func TestGoSnippetsCompile(t *testing.T) {
-	compiled := undented(read(t, "engine_example_test.go"))
+	compiled := undented(read(t, "../test/docs/engine_example_test.go"))
 	found := 0
 	for page, content := range pages(t) {
 		for _, b := range blocks(content) {
