@@ -90,7 +90,7 @@ verify: generate manifests ## Fail if generated files or go.mod files are stale.
 		git --no-pager diff -- $(GENERATED); git status --short -- $(GENERATED); \
 		echo 'Generated files are stale: run "make generate manifests" and commit what it changes.'; exit 1; \
 	fi
-	@for module in . hack/image hack/monitoring hack/tools test/controlplane/binaries; do \
+	@for module in . hack/image hack/monitoring hack/tools test/framework/binaries/tools; do \
 		(cd $$module && go mod tidy -diff) || { echo "$$module/go.mod is stale: run \"go mod tidy\" there."; exit 1; }; \
 	done
 

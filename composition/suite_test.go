@@ -27,7 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
 // The engine's tests run on a real control plane, with workload controllers and

@@ -16,7 +16,7 @@ import (
 	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
-	"github.com/seldon-operator/seldon-operator/test/process"
+	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
 // goroutinesOfClients are those that are not the simulated scheduler's.
