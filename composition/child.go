@@ -13,15 +13,15 @@ import (
 )
 
 // Key names a child among all kinds and namespaces.
-type Key struct {
+type ObjectRef struct {
 	schema.GroupVersionKind
 	Namespace string
 	Name      string
 }
 
 // KeyOf is the key of an object.
-func KeyOf(object *unstructured.Unstructured) Key {
-	return Key{
+func RefOf(object *unstructured.Unstructured) ObjectRef {
+	return ObjectRef{
 		GroupVersionKind: object.GroupVersionKind(),
 		Namespace:        object.GetNamespace(),
 		Name:             object.GetName(),
@@ -29,25 +29,25 @@ func KeyOf(object *unstructured.Unstructured) Key {
 }
 
 // String is how messages name a child: `Deployment team-a/seldon-envoy`.
-func (k Key) String() string {
+func (k ObjectRef) String() string {
 	return fmt.Sprintf("%s %s/%s", k.Kind, k.Namespace, k.Name)
 }
 
 // compare orders keys by wave, then by kind, namespace and name, so that plans
 // and messages do not depend on the order of rendering.
-func (k Key) compare(other Key) int {
+func (k ObjectRef) compare(other ObjectRef) int {
 	return cmp.Or(
-		cmp.Compare(waveOf(k.GroupKind()), waveOf(other.GroupKind())),
+		cmp.Compare(WaveOf(k.GroupKind()), WaveOf(other.GroupKind())),
 		k.compareNames(other),
 	)
 }
 
 // compareReverse orders keys by wave, the last one first, then as compare does.
-func compareReverse(a, b Key) int {
-	return cmp.Or(cmp.Compare(waveOf(b.GroupKind()), waveOf(a.GroupKind())), a.compareNames(b))
+func compareReverse(a, b ObjectRef) int {
+	return cmp.Or(cmp.Compare(WaveOf(b.GroupKind()), WaveOf(a.GroupKind())), a.compareNames(b))
 }
 
-func (k Key) compareNames(other Key) int {
+func (k ObjectRef) compareNames(other ObjectRef) int {
 	return cmp.Or(
 		strings.Compare(k.Kind, other.Kind),
 		strings.Compare(k.Namespace, other.Namespace),
@@ -59,18 +59,18 @@ func (k Key) compareNames(other Key) int {
 
 // Child is a rendered object: the apply configuration, complete, and what its
 // template says of it.
-type Child struct {
+type Object struct {
 	// Object holds the fields that we mean and no others.
 	Object *unstructured.Unstructured
 	// RollReaders: pods read this configuration only when they start.
-	RollReaders bool
+	RestartOnChange bool
 	// Seed is the dotted path of a field that others may change after we set it;
 	// empty if there is none.
-	Seed string
+	InitialOnlyField string
 }
 
 // Key is the key of the child's object.
-func (c Child) Key() Key { return KeyOf(c.Object) }
+func (c Object) Ref() ObjectRef { return RefOf(c.Object) }
 
 // A wave is a group of children that are applied in parallel; what a wave needs
 // is in an earlier one.
@@ -137,7 +137,7 @@ var waves = map[schema.GroupKind]wave{
 }
 
 // waveOf places a kind; those that the table lacks are custom resources.
-func waveOf(kind schema.GroupKind) wave {
+func WaveOf(kind schema.GroupKind) wave {
 	if wave, found := waves[kind]; found {
 		return wave
 	}
@@ -145,7 +145,7 @@ func waveOf(kind schema.GroupKind) wave {
 }
 
 // isWorkload tells the kinds that carry a pod template at spec.template.
-func isWorkload(kind schema.GroupKind) bool {
+func IsWorkload(kind schema.GroupKind) bool {
 	return kind.Group == "apps" && slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, kind.Kind)
 }
 
@@ -177,14 +177,14 @@ func (o Owner) reference() map[string]any {
 
 // sortChildren orders children as their keys are. A key is read off an object's
 // fields, so each is read once, not at every comparison.
-func sortChildren(children []Child) {
+func sortChildren(children []Object) {
 	type keyed struct {
-		key   Key
-		child Child
+		key   ObjectRef
+		child Object
 	}
 	sorted := make([]keyed, len(children))
 	for i, child := range children {
-		sorted[i] = keyed{child.Key(), child}
+		sorted[i] = keyed{child.Ref(), child}
 	}
 	slices.SortFunc(sorted, func(a, b keyed) int { return a.key.compare(b.key) })
 	for i := range sorted {

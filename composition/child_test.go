@@ -25,12 +25,12 @@ func TestWaves(t *testing.T) {
 	last := wave(-1)
 	for line := range strings.SplitSeq(strings.TrimSpace(order), "\n") {
 		kinds := strings.Fields(line)
-		current := waveOf(schema.ParseGroupKind(kinds[0]))
+		current := WaveOf(schema.ParseGroupKind(kinds[0]))
 		if current <= last {
 			t.Errorf("%s is not applied after what it needs", kinds[0])
 		}
 		for _, kind := range kinds {
-			if got := waveOf(schema.ParseGroupKind(kind)); got != current {
+			if got := WaveOf(schema.ParseGroupKind(kind)); got != current {
 				t.Errorf("%s is in wave %d, %s in wave %d", kind, got, kinds[0], current)
 			}
 		}
@@ -50,7 +50,7 @@ func TestWaves(t *testing.T) {
 		{{Group: "example.com", Kind: "Shop"}, {Group: "example.com", Kind: "Deployment"}},
 		{{Group: "example.com", Kind: "Shop"}, {Group: "example.com", Kind: "Service"}},
 	} {
-		if waveOf(same[0]) != waveOf(same[1]) {
+		if WaveOf(same[0]) != WaveOf(same[1]) {
 			t.Errorf("%s and %s are in different waves", same[0], same[1])
 		}
 	}
@@ -58,17 +58,17 @@ func TestWaves(t *testing.T) {
 
 // The order of keys is total: two keys are equal in it only if they are the same.
 func TestKeysHaveOneOrder(t *testing.T) {
-	var keys []Key
+	var keys []ObjectRef
 	for _, group := range []string{"", "apps", "example.com"} {
 		for _, kind := range []string{"ConfigMap", "Deployment", "Role"} {
 			for _, name := range []string{"a", "b"} {
 				for _, namespace := range []string{"n", "n/a"} {
-					keys = append(keys, Key{schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind}, namespace, name})
+					keys = append(keys, ObjectRef{schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind}, namespace, name})
 				}
 			}
 		}
 	}
-	slices.SortFunc(keys, Key.compare)
+	slices.SortFunc(keys, ObjectRef.compare)
 	for i := 1; i < len(keys); i++ {
 		if keys[i-1].compare(keys[i]) >= 0 || keys[i].compare(keys[i-1]) <= 0 {
 			t.Errorf("%v and %v have no order", keys[i-1], keys[i])
@@ -79,10 +79,10 @@ func TestKeysHaveOneOrder(t *testing.T) {
 	slices.SortFunc(shuffled, compareReverse)
 	for i := 1; i < len(shuffled); i++ {
 		a, b := shuffled[i-1], shuffled[i]
-		if waveOf(a.GroupKind()) < waveOf(b.GroupKind()) {
+		if WaveOf(a.GroupKind()) < WaveOf(b.GroupKind()) {
 			t.Errorf("%v is deleted before %v", a, b)
 		}
-		if waveOf(a.GroupKind()) == waveOf(b.GroupKind()) && a.compare(b) >= 0 {
+		if WaveOf(a.GroupKind()) == WaveOf(b.GroupKind()) && a.compare(b) >= 0 {
 			t.Errorf("%v and %v are out of order within their wave", a, b)
 		}
 	}

@@ -55,12 +55,12 @@ func newConflictSearch(live, desired *unstructured.Unstructured, manager string,
 	if deduced {
 		converter = managedfields.NewDeducedTypeConverter()
 		if liveTyped, err = converter.ObjectToTyped(live, typed.AllowDuplicates); err != nil {
-			return nil, fmt.Errorf("read %s: %w", KeyOf(live), err)
+			return nil, fmt.Errorf("read %s: %w", RefOf(live), err)
 		}
 	}
 	desiredTyped, err := converter.ObjectToTyped(desired)
 	if err != nil {
-		return nil, fmt.Errorf("read the apply configuration of %s: %w", KeyOf(live), err)
+		return nil, fmt.Errorf("read the apply configuration of %s: %w", RefOf(live), err)
 	}
 	search := &conflictSearch{
 		manager: manager, version: fieldpath.APIVersion(live.GetAPIVersion()), live: liveTyped, desired: desiredTyped,
@@ -76,7 +76,7 @@ func newConflictSearch(live, desired *unstructured.Unstructured, manager string,
 	}
 	subresources := fieldpath.NewSet()
 	for _, entry := range live.GetManagedFields() {
-		owned, err := decodeFields(entry)
+		owned, err := Decode(entry)
 		if err != nil {
 			return nil, err
 		}
@@ -86,7 +86,7 @@ func newConflictSearch(live, desired *unstructured.Unstructured, manager string,
 		}
 		present = present.Union(owned)
 		name := entry.Manager
-		if !isApplied(entry, manager) {
+		if !IsOwnEntry(entry, manager) {
 			name = string(entry.Operation) + " " + name
 		}
 		search.managers[name] = fieldpath.NewVersionedSet(owned, search.version, entry.Operation == metav1.ManagedFieldsOperationApply)

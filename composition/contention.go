@@ -68,15 +68,15 @@ func (c corrections) ends(now time.Time) time.Duration {
 // where none owns one, the one that wrote last. The cache does not know it: it
 // holds our own entries only.
 func (e *Engine) rivalOf(ctx context.Context, step Step) string {
-	live, err := e.getLive(ctx, step.Key)
+	live, err := e.getLive(ctx, step.Ref)
 	if err != nil || live == nil {
 		return ""
 	}
-	ours := appliedFields(live, e.Policy.Manager)
+	ours := OwnFields(live, e.Options.FieldManager)
 	var rival metav1.ManagedFieldsEntry
 	rivalTook := false
 	for _, entry := range live.GetManagedFields() {
-		if entry.Manager == e.Policy.Manager || entry.Subresource == "status" || entry.FieldsV1 == nil {
+		if entry.Manager == e.Options.FieldManager || entry.Subresource == "status" || entry.FieldsV1 == nil {
 			continue
 		}
 		var theirs map[string]any
@@ -122,7 +122,7 @@ func tookFrom(desired any, theirs, ours map[string]any) bool {
 		}
 		theirs, _ := below.(map[string]any)
 		ours, owned := ours[key].(map[string]any)
-		if isLeaf(theirs) && !owned || !isLeaf(theirs) && tookFrom(value, theirs, ours) {
+		if IsLeaf(theirs) && !owned || !IsLeaf(theirs) && tookFrom(value, theirs, ours) {
 			return true
 		}
 	}
@@ -131,7 +131,7 @@ func tookFrom(desired any, theirs, ours map[string]any) bool {
 
 // contention is the message of a field that is corrected again and again. where is
 // the first place that differs.
-func contention(key Key, where, rival string) string {
+func contention(key ObjectRef, where, rival string) string {
 	if rival == "" {
 		rival = "another manager"
 	}

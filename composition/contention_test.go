@@ -16,7 +16,7 @@ var _ = Describe("Drift that comes back", func() {
 	It("is put back at once a few times, then slowed down and told", func() {
 		site := newInstance()
 		now := time.Now()
-		site.engine.Now = func() time.Time { return now }
+		site.engine.Clock = func() time.Time { return now }
 		site.settle()
 		drift := func(round int) {
 			GinkgoHelper()
@@ -26,7 +26,7 @@ var _ = Describe("Drift that comes back", func() {
 		for round := range 5 {
 			now = now.Add(time.Second)
 			drift(round)
-			Expect(site.mustReconcile().Corrected).To(HaveLen(1), "round %d", round)
+			Expect(site.mustReconcile().DriftCorrected).To(HaveLen(1), "round %d", round)
 		}
 		now = now.Add(time.Second)
 		drift(5)
@@ -34,27 +34,27 @@ var _ = Describe("Drift that comes back", func() {
 		site.patch(&corev1.ConfigMap{}, "site", `{"metadata":{"annotations":{"theirs":"1"}}}`, client.FieldOwner("annotator"))
 		site.cached()
 		outcome := site.mustReconcile()
-		Expect(outcome.Corrected).To(BeEmpty())
+		Expect(outcome.DriftCorrected).To(BeEmpty())
 		message := "ConfigMap " + site.owner.Namespace + `/site: data is changed again and again by "rewriter"; it is corrected once a minute until that stops`
-		Expect(outcome.Held()).To(HaveExactElements(And(HaveField("Reason", composition.FieldManagerConflict), HaveField("Message", message))))
+		Expect(outcome.Blocked()).To(HaveExactElements(And(HaveField("Reason", composition.FieldManagerConflict), HaveField("Message", message))))
 		Expect(outcome.RequeueAfter).To(Equal(59 * time.Second))
 
 		By("costing nothing while it waits")
 		Expect(requests.during(func() { outcome = site.mustReconcile() })).To(BeEmpty())
-		Expect(outcome.Held()).To(HaveExactElements(HaveField("Message", message)))
+		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", message)))
 
 		By("correcting once a minute")
 		now = now.Add(time.Minute)
-		Expect(site.mustReconcile().Corrected).To(HaveLen(1))
+		Expect(site.mustReconcile().DriftCorrected).To(HaveLen(1))
 		drift(6)
-		Expect(site.mustReconcile().Held()).To(HaveLen(1))
+		Expect(site.mustReconcile().Blocked()).To(HaveLen(1))
 
 		By("forgetting it when that has stopped for a while")
 		now = now.Add(6 * time.Minute)
-		Expect(site.mustReconcile().Corrected).To(HaveLen(1))
+		Expect(site.mustReconcile().DriftCorrected).To(HaveLen(1))
 		now = now.Add(time.Second)
 		drift(7)
-		Expect(site.mustReconcile().Corrected).To(HaveLen(1))
+		Expect(site.mustReconcile().DriftCorrected).To(HaveLen(1))
 		site.settle()
 	})
 })

@@ -18,7 +18,7 @@ type reference struct {
 	name string
 }
 
-func referenceTo(key Key) reference { return reference{key.GroupKind(), key.Name} }
+func referenceTo(key ObjectRef) reference { return reference{key.GroupKind(), key.Name} }
 
 var (
 	serviceAccountKind = schema.GroupKind{Kind: "ServiceAccount"}
@@ -49,7 +49,7 @@ func references(object *unstructured.Unstructured) sets.Set[reference] {
 		for name := range subjects(object) {
 			add(serviceAccountKind, name)
 		}
-	case isWorkload(kind):
+	case IsWorkload(kind):
 		service, _, _ := unstructured.NestedString(object.Object, "spec", "serviceName")
 		add(serviceKind, service)
 		pod, _, _ := unstructured.NestedFieldNoCopy(object.Object, "spec", "template", "spec")
@@ -109,7 +109,7 @@ func subjects(binding *unstructured.Unstructured) sets.Set[string] {
 // it, its account has its role from it, or it is the Service in front of its pods.
 func uses(user, object *unstructured.Unstructured) bool {
 	named := references(user)
-	key := KeyOf(object)
+	key := RefOf(object)
 	if named.Has(referenceTo(key)) {
 		return true
 	}
@@ -122,7 +122,7 @@ func uses(user, object *unstructured.Unstructured) bool {
 		}
 	case serviceKind:
 		selector, _, _ := unstructured.NestedStringMap(object.Object, "spec", "selector")
-		return user != nil && len(selector) > 0 && isWorkload(user.GroupVersionKind().GroupKind()) &&
+		return user != nil && len(selector) > 0 && IsWorkload(user.GroupVersionKind().GroupKind()) &&
 			labels.SelectorFromSet(selector).Matches(podLabels(user))
 	}
 	return false
@@ -136,9 +136,9 @@ func podLabels(workload *unstructured.Unstructured) labels.Set {
 
 // replaces reports whether the child of step takes the place of the workload of
 // another kind at key: a Deployment that became a StatefulSet, say.
-func replaces(step Step, key Key) bool {
-	return isWorkload(step.Key.GroupKind()) && isWorkload(key.GroupKind()) &&
-		step.Key.Name == key.Name && step.Key.GroupKind() != key.GroupKind()
+func replaces(step Step, key ObjectRef) bool {
+	return IsWorkload(step.Ref.GroupKind()) && IsWorkload(key.GroupKind()) &&
+		step.Ref.Name == key.Name && step.Ref.GroupKind() != key.GroupKind()
 }
 
 // retainInUse turns the deletion of what unsettled children use into Retain, and
@@ -155,7 +155,7 @@ func retainInUse(unsettled, prunes []Step) []Step {
 		user := users[0]
 		users = users[1:]
 		for i, prune := range retained {
-			if prune.Action != Delete || !replaces(user, prune.Key) && !uses(user.Live, prune.Live) {
+			if prune.Action != Delete || !replaces(user, prune.Ref) && !uses(user.Live, prune.Live) {
 				continue
 			}
 			retained[i].Action, retained[i].Reason = Retain, InUse

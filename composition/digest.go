@@ -14,17 +14,17 @@ import (
 )
 
 // digest identifies a piece of JSON. The zero digest is that of nothing.
-type digest [sha256.Size]byte
+type Hash [sha256.Size]byte
 
 // String is short enough for an annotation and long enough to be unique.
-func (d digest) String() string { return hex.EncodeToString(d[:8]) }
+func (d Hash) String() string { return hex.EncodeToString(d[:8]) }
 
 // digestOf hashes decoded JSON, whose maps encoding/json writes in key order. It is
 // for digests that are kept in the cluster; see fingerprintOf.
-func digestOf(value any) digest {
+func StableHash(value any) Hash {
 	text, err := json.Marshal(value)
 	if err != nil {
-		return digest{}
+		return Hash{}
 	}
 	return sha256.Sum256(text)
 }
@@ -34,7 +34,7 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // fingerprintOf hashes decoded JSON much faster than digestOf. The digest is for
 // memory only: another version of this program may make another one.
-func fingerprintOf(value any) digest {
+func MemoryHash(value any) Hash {
 	buffer := buffers.Get().(*[]byte)
 	*buffer = appendCanonical((*buffer)[:0], value)
 	sum := sha256.Sum256(*buffer)
@@ -86,7 +86,7 @@ func appendText(to []byte, text string) []byte {
 
 // contentOf hashes what a drift would change in a live object: everything but
 // status and the server's own metadata, and the fields that manager owns.
-func contentOf(live *unstructured.Unstructured, manager string) digest {
+func LiveHash(live *unstructured.Unstructured, manager string) Hash {
 	content := make(map[string]any, len(live.Object))
 	for key, value := range live.Object {
 		if key != "status" && key != "metadata" {
@@ -103,9 +103,9 @@ func contentOf(live *unstructured.Unstructured, manager string) digest {
 		"annotations":     metadata["annotations"],
 		"ownerReferences": metadata["ownerReferences"],
 		"deleting":        metadata["deletionTimestamp"] != nil,
-		"owned":           ownedContent(live, manager),
+		"owned":           OwnFieldsWithoutOwnerRefs(live, manager),
 	}
-	return fingerprintOf(content)
+	return MemoryHash(content)
 }
 
 // withoutClaimKinds is a spec whose claim templates do not say that they are

@@ -100,15 +100,15 @@ spec:
 	}
 	request := Request{Owner: testOwner, Input: Input{Namespace: testOwner.Namespace}}
 	for i := range 8 {
-		request.Input.Frames = append(request.Input.Frames, Frame{Template: "unit", Values: map[string]string{"name": fmt.Sprintf("unit-%d", i)}})
+		request.Input.Templates = append(request.Input.Templates, TemplateRef{Template: "unit", Parameters: map[string]string{"name": fmt.Sprintf("unit-%d", i)}})
 	}
 	rendering, err := Render(templates, request.Input, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cache := memoryCache{}
-	for _, child := range rendering.Children {
-		live := asLive(testPolicy.dressed(child, testOwner), types.UID(child.Key().String()))
+	for _, child := range rendering.Objects {
+		live := asLive(testPolicy.dressed(child, testOwner), types.UID(child.Ref().String()))
 		typed, err := scheme.Scheme.New(live.GroupVersionKind())
 		if err != nil {
 			t.Fatal(err)
@@ -120,7 +120,7 @@ spec:
 		cache[gvk] = append(cache[gvk], typed)
 	}
 	engine, err := New(Engine{
-		Templates: templates, Policy: testPolicy, Client: unusedClient{}, Live: unusedClient{}, Cache: cache,
+		Templates: templates, Options: testPolicy, Client: unusedClient{}, APIReader: unusedClient{}, Cache: cache,
 		Kinds: []Kind{
 			{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
 			{Object: &corev1.Service{}, List: &corev1.ServiceList{}},
@@ -143,7 +143,7 @@ func BenchmarkReconcileUnchanged(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if outcome.Plan.Writes() > 0 || len(outcome.Children) != 24 {
+		if outcome.Plan.Writes() > 0 || len(outcome.Objects) != 24 {
 			b.Fatalf("not in step: %v", describe(outcome.Plan))
 		}
 	}

@@ -82,9 +82,9 @@ var _ = Describe("A plan that is carried out", func() {
 		})
 		Expect(err).NotTo(HaveOccurred())
 		site.engine.Templates = templates
-		site.request.Input.Frames = nil
+		site.request.Input.Templates = nil
 		for i := range count {
-			site.request.Input.Frames = append(site.request.Input.Frames, composition.Frame{Template: "one", Values: map[string]string{"name": fmt.Sprintf("one-%d", i)}})
+			site.request.Input.Templates = append(site.request.Input.Templates, composition.TemplateRef{Template: "one", Parameters: map[string]string{"name": fmt.Sprintf("one-%d", i)}})
 		}
 	}
 
@@ -104,18 +104,18 @@ var _ = Describe("A plan that is carried out", func() {
 		site.mustReconcile()
 		Expect(most.Swap(0)).To(BeNumerically("==", 8))
 		site.cached()
-		site.request.Input.Frames = site.request.Input.Frames[:20]
+		site.request.Input.Templates = site.request.Input.Templates[:20]
 		Expect(site.mustReconcile().Pruned).To(HaveLen(40))
 		Expect(most.Swap(0)).To(BeNumerically("==", 8))
 		site.cached()
-		Eventually(func() ([]composition.Key, error) { return site.engine.Teardown(site.ctx, site.request.Owner) }).Should(BeEmpty())
+		Eventually(func() ([]composition.ObjectRef, error) { return site.engine.Delete(site.ctx, site.request.Owner) }).Should(BeEmpty())
 		Expect(most.Swap(0)).To(BeNumerically("==", 8))
 	})
 
 	It("prunes nothing and applies nothing of later waves after a passing error", func() {
 		site.settle()
-		site.request.Input.Frames[0].Components = nil
-		site.request.Input.Frames[0].Values["greeting"] = "hi"
+		site.request.Input.Templates[0].Components = nil
+		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
 		site.layer(deployments, "shop", "metadata: {annotations: {changed: yes-it-is}}")
 		site.engine.Client = interceptor{Client: writer, apply: func(object *kindAndName, _ bool) error {
 			if object.kind == "ConfigMap" {
@@ -133,9 +133,9 @@ var _ = Describe("A plan that is carried out", func() {
 	DescribeTable("prunes beside a rejected child what that does not use", func(rejected string, kept ...string) {
 		site.layer(deployments, "shop", "spec: {template: {spec: {serviceAccountName: site}}}")
 		site.settle()
-		site.request.Input.Frames[0].Components = nil
+		site.request.Input.Templates[0].Components = nil
 		site.request.Input.Layers = nil
-		site.request.Input.Frames[0].Values["greeting"] = "hi"
+		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
 		site.layer(deployments, "shop", "metadata: {annotations: {changed: yes-it-is}}")
 		site.engine.Client = interceptor{Client: writer, apply: func(object *kindAndName, _ bool) error {
 			if object.kind == rejected {
@@ -159,7 +159,7 @@ var _ = Describe("A plan that is carried out", func() {
 
 	It("does not take a refusal to delete for a deletion", func() {
 		site.settle()
-		site.request.Input.Frames[0].Components = nil
+		site.request.Input.Templates[0].Components = nil
 		site.engine.Client = interceptor{Client: writer, delete: func(object client.Object) error {
 			if object.GetObjectKind().GroupVersionKind().Kind == "Role" {
 				return apierrors.NewConflict(schema.GroupResource{Resource: "roles"}, object.GetName(), fmt.Errorf("a webhook refuses"))
@@ -177,7 +177,7 @@ var _ = Describe("A plan that is carried out", func() {
 
 	It("stops pruning at an error, so that what an object needs outlives it", func() {
 		site.settle()
-		site.request.Input.Frames = nil
+		site.request.Input.Templates = nil
 		site.engine.Client = interceptor{Client: writer, delete: func(object client.Object) error {
 			if object.GetObjectKind().GroupVersionKind().Kind == "Deployment" {
 				return apierrors.NewForbidden(schema.GroupResource{}, object.GetName(), fmt.Errorf("not today"))
@@ -199,9 +199,9 @@ var _ = Describe("A plan that is carried out", func() {
 			return nil
 		}}
 		outcome, err := site.reconcile()
-		child := &composition.ChildError{}
+		child := &composition.ObjectError{}
 		Expect(asChildError(err, &child)).To(BeTrue())
-		Expect(child.Key.Kind).To(Equal("Service"))
+		Expect(child.Ref.Kind).To(Equal("Service"))
 		service := &corev1.Service{}
 		site.get(service, "shop")
 		Expect(service.Labels).NotTo(HaveKey(policy.OwnerLabel()))
@@ -226,23 +226,23 @@ var _ = Describe("A plan that is carried out", func() {
 		site.cached()
 		site.engine.Client = rewriting{writer}
 		outcome := site.mustReconcile()
-		Expect(outcome.Corrected).To(BeEmpty())
+		Expect(outcome.DriftCorrected).To(BeEmpty())
 		Expect(outcome.Applied).To(BeEmpty())
 	})
 
 	It("names who scales a child through the scale subresource", func() {
 		now := time.Now()
-		site.engine.Now = func() time.Time { return now }
+		site.engine.Clock = func() time.Time { return now }
 		site.layer(deployments, "shop", "spec: {replicas: 2}")
 		site.settle()
-		var outcome composition.Outcome
+		var outcome composition.Result
 		for round := range 6 {
 			now = now.Add(time.Second)
 			site.scale(&appsv1.Deployment{}, "shop", int32(3+round))
 			site.cached()
 			outcome = site.mustReconcile()
 		}
-		Expect(outcome.Held()).To(HaveExactElements(HaveField("Message", And(
+		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", And(
 			ContainSubstring("spec.replicas is changed again and again by "), ContainSubstring("through the subresource scale")))))
 	})
 

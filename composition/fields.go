@@ -16,26 +16,26 @@ import (
 // FieldsV1 is a trie: `f:` keys are fields, `k:` keys are the list items with
 // those key fields, `v:` keys the members of a set, and an empty value is a leaf,
 // below which the whole of the value is owned.
-func sameFields(desired any, owned map[string]any, path string) (differing string, same bool) {
+func OwnsExactly(desired any, owned map[string]any, path string) (differing string, same bool) {
 	switch desired := desired.(type) {
 	case map[string]any:
-		return sameMapFields(desired, owned, path)
+		return ownsExactlyMap(desired, owned, path)
 	case []any:
-		return sameListFields(desired, owned, path)
+		return ownsExactlyList(desired, owned, path)
 	}
-	return path, isLeaf(owned)
+	return path, IsLeaf(owned)
 }
 
-func sameMapFields(desired map[string]any, owned map[string]any, path string) (string, bool) {
+func ownsExactlyMap(desired map[string]any, owned map[string]any, path string) (string, bool) {
 	for _, key := range sortedKeys(desired) {
 		below, found := owned["f:"+key].(map[string]any)
 		if !found {
 			return path + "." + key, false
 		}
-		if isLeaf(below) {
+		if IsLeaf(below) {
 			continue
 		}
-		if where, same := sameFields(desired[key], below, path+"."+key); !same {
+		if where, same := OwnsExactly(desired[key], below, path+"."+key); !same {
 			return where, false
 		}
 	}
@@ -49,7 +49,7 @@ func sameMapFields(desired map[string]any, owned map[string]any, path string) (s
 	return "", true
 }
 
-func sameListFields(desired []any, owned map[string]any, path string) (string, bool) {
+func ownsExactlyList(desired []any, owned map[string]any, path string) (string, bool) {
 	items, known := 0, newItemTable(desired)
 	for _, key := range sortedKeys(owned) {
 		kind, text, _ := strings.Cut(key, ":")
@@ -73,8 +73,8 @@ func sameListFields(desired []any, owned map[string]any, path string) (string, b
 			return where, false
 		}
 		items++
-		if below, _ := owned[key].(map[string]any); !isLeaf(below) {
-			if where, same := sameFields(item, below, where); !same {
+		if below, _ := owned[key].(map[string]any); !IsLeaf(below) {
+			if where, same := OwnsExactly(item, below, where); !same {
 				return where, false
 			}
 		}
@@ -87,7 +87,7 @@ func sameListFields(desired []any, owned map[string]any, path string) (string, b
 
 // isLeaf tells a trie node below which everything is owned as one: it has no
 // entries but perhaps `.`, which stands for the item itself.
-func isLeaf(owned map[string]any) bool {
+func IsLeaf(owned map[string]any) bool {
 	_, self := owned["."]
 	return len(owned) == 0 || self && len(owned) == 1
 }

@@ -45,7 +45,7 @@ func TestSameFields(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			differing, same := sameFields(decode(t, test.desired), decode(t, test.owned).(map[string]any), "")
+			differing, same := OwnsExactly(decode(t, test.desired), decode(t, test.owned).(map[string]any), "")
 			if same != (test.differing == "") || differing != test.differing {
 				t.Errorf("got %v, %q, want %q", same, differing, test.differing)
 			}
@@ -81,7 +81,7 @@ func FuzzMatch(f *testing.F) {
 			return
 		}
 		owned, _ := b.(map[string]any)
-		sameFields(a, owned, "")
+		OwnsExactly(a, owned, "")
 		containedIn(a, b, "")
 		containedIn(b, a, "")
 		firstDifference(a, b, "")
@@ -89,7 +89,7 @@ func FuzzMatch(f *testing.F) {
 			t.Errorf("%s is not contained in itself: %s", left, where)
 		}
 		if fields, isMap := a.(map[string]any); isMap {
-			if where, same := sameFields(fields, fieldsOf(fields), ""); !same {
+			if where, same := OwnsExactly(fields, fieldsOf(fields), ""); !same {
 				t.Errorf("%s does not have its own fields: %s", left, where)
 			}
 		}

@@ -15,13 +15,13 @@ type Health string
 
 const (
 	// Healthy: the child is as its spec wants it, by its own controller's word.
-	Healthy Health = "Ready"
+	HealthCurrent Health = "Ready"
 	// Progressing: its controller has not got there yet.
-	Progressing Health = "InProgress"
+	HealthInProgress Health = "InProgress"
 	// Failed: its controller says that it will not get there by itself.
-	Failed Health = "Failed"
+	HealthFailed Health = "Failed"
 	// Missing: it does not exist.
-	Missing Health = "Missing"
+	HealthNotFound Health = "Missing"
 )
 
 // HealthOf computes the health of a live object by kstatus' rules, which compare
@@ -34,25 +34,25 @@ const (
 // observed yet.
 func HealthOf(object *unstructured.Unstructured, reporting ...schema.GroupKind) (health Health, message string) {
 	if object == nil {
-		return Missing, "does not exist"
+		return HealthNotFound, "does not exist"
 	}
 	if object.GetDeletionTimestamp() != nil {
-		return Progressing, "is being deleted"
+		return HealthInProgress, "is being deleted"
 	}
 	if !observed(object, reporting) {
-		return Progressing, progress(object, "its controller has not seen it yet")
+		return HealthInProgress, progress(object, "its controller has not seen it yet")
 	}
 	result, err := status.Compute(object)
 	if err != nil {
-		return Progressing, fmt.Sprintf("its status cannot be read: %v", err)
+		return HealthInProgress, fmt.Sprintf("its status cannot be read: %v", err)
 	}
 	switch result.Status {
 	case status.CurrentStatus:
-		return Healthy, ""
+		return HealthCurrent, ""
 	case status.FailedStatus:
-		return Failed, result.Message
+		return HealthFailed, result.Message
 	default:
-		return Progressing, progress(object, result.Message)
+		return HealthInProgress, progress(object, result.Message)
 	}
 }
 
@@ -60,7 +60,7 @@ func HealthOf(object *unstructured.Unstructured, reporting ...schema.GroupKind) 
 // counts what is ready, which changes less often than the stages that kstatus
 // tells, and each change costs its owner a write of status.
 func progress(object *unstructured.Unstructured, message string) string {
-	if kind := object.GroupVersionKind().GroupKind(); !isWorkload(kind) || kind.Kind == "DaemonSet" {
+	if kind := object.GroupVersionKind().GroupKind(); !IsWorkload(kind) || kind.Kind == "DaemonSet" {
 		return message
 	}
 	wanted, found, _ := unstructured.NestedInt64(object.Object, "spec", "replicas")
@@ -81,7 +81,7 @@ func progress(object *unstructured.Unstructured, message string) string {
 func observed(object *unstructured.Unstructured, reporting []schema.GroupKind) bool {
 	kind := object.GroupVersionKind().GroupKind()
 	generation, found, _ := unstructured.NestedInt64(object.Object, "status", "observedGeneration")
-	if found || isWorkload(kind) {
+	if found || IsWorkload(kind) {
 		return found && generation >= object.GetGeneration()
 	}
 	if scheme.Scheme.Recognizes(object.GroupVersionKind()) {

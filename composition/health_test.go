@@ -21,53 +21,53 @@ func TestHealthOf(t *testing.T) {
 		health  Health
 		message string // a part of it; "" for none at all
 	}{
-		"a ready Deployment":              {deployment("2", `{"observedGeneration":2,"replicas":2,"updatedReplicas":2,"readyReplicas":2,"availableReplicas":2,`+available+`}`), Healthy, ""},
-		"a Deployment that wants nothing": {deployment("0", `{"observedGeneration":2,`+available+`}`), Healthy, ""},
-		"0 of 0 where 2 are wanted":       {deployment("2", `{"observedGeneration":2,`+available+`}`), Progressing, "0 of 2 replicas are ready"},
-		"0 where the default is wanted":   {deployment("null", `{"observedGeneration":2,`+available+`}`), Progressing, "0 of 1 replicas are ready"},
-		"a Deployment never observed":     {deployment("2", `{}`), Progressing, "0 of 2 replicas are ready"},
-		"an older spec observed":          {deployment("2", `{"observedGeneration":1,"replicas":2,"updatedReplicas":2,"readyReplicas":2,"availableReplicas":2,`+available+`}`), Progressing, "not seen it yet"},
-		"the old pods are ready":          {deployment("2", `{"observedGeneration":2,"replicas":3,"updatedReplicas":1,"readyReplicas":2,"availableReplicas":2,`+available+`}`), Progressing, "Updated: 1/2"},
+		"a ready Deployment":              {deployment("2", `{"observedGeneration":2,"replicas":2,"updatedReplicas":2,"readyReplicas":2,"availableReplicas":2,`+available+`}`), HealthCurrent, ""},
+		"a Deployment that wants nothing": {deployment("0", `{"observedGeneration":2,`+available+`}`), HealthCurrent, ""},
+		"0 of 0 where 2 are wanted":       {deployment("2", `{"observedGeneration":2,`+available+`}`), HealthInProgress, "0 of 2 replicas are ready"},
+		"0 where the default is wanted":   {deployment("null", `{"observedGeneration":2,`+available+`}`), HealthInProgress, "0 of 1 replicas are ready"},
+		"a Deployment never observed":     {deployment("2", `{}`), HealthInProgress, "0 of 2 replicas are ready"},
+		"an older spec observed":          {deployment("2", `{"observedGeneration":1,"replicas":2,"updatedReplicas":2,"readyReplicas":2,"availableReplicas":2,`+available+`}`), HealthInProgress, "not seen it yet"},
+		"the old pods are ready":          {deployment("2", `{"observedGeneration":2,"replicas":3,"updatedReplicas":1,"readyReplicas":2,"availableReplicas":2,`+available+`}`), HealthInProgress, "Updated: 1/2"},
 		"past the progress deadline": {deployment("2", `{"observedGeneration":2,"replicas":2,"updatedReplicas":2,"readyReplicas":1,"availableReplicas":1,
-			"conditions":[{"type":"Progressing","status":"False","reason":"ProgressDeadlineExceeded"}]}`), Failed, "deadline"},
+			"conditions":[{"type":"Progressing","status":"False","reason":"ProgressDeadlineExceeded"}]}`), HealthFailed, "deadline"},
 
-		"a ready StatefulSet":    {set(`{"replicas":2}`, `{"observedGeneration":2,"replicas":2,"readyReplicas":2,"currentReplicas":2,"updatedReplicas":2,"currentRevision":"a","updateRevision":"a"}`), Healthy, ""},
-		"a StatefulSet at 0":     {set(`{"replicas":0}`, `{"observedGeneration":2,"currentRevision":"a","updateRevision":"a"}`), Healthy, ""},
-		"one pod of two":         {set(`{"replicas":2}`, `{"observedGeneration":2,"replicas":2,"readyReplicas":1,"currentReplicas":2,"updatedReplicas":2,"currentRevision":"a","updateRevision":"a"}`), Progressing, "1 of 2 replicas are ready"},
-		"an update under way":    {set(`{"replicas":2}`, `{"observedGeneration":2,"replicas":2,"readyReplicas":2,"currentReplicas":1,"updatedReplicas":1,"currentRevision":"a","updateRevision":"b"}`), Progressing, ""},
-		"a partition reached":    {set(`{"replicas":3,"updateStrategy":{"type":"RollingUpdate","rollingUpdate":{"partition":2}}}`, `{"observedGeneration":2,"replicas":3,"readyReplicas":3,"currentReplicas":2,"updatedReplicas":1,"currentRevision":"a","updateRevision":"b"}`), Healthy, ""},
-		"a partition not yet":    {set(`{"replicas":3,"updateStrategy":{"type":"RollingUpdate","rollingUpdate":{"partition":1}}}`, `{"observedGeneration":2,"replicas":3,"readyReplicas":3,"currentReplicas":2,"updatedReplicas":1,"currentRevision":"a","updateRevision":"b"}`), Progressing, ""},
-		"a DaemonSet on its way": {`{"apiVersion":"apps/v1","kind":"DaemonSet","metadata":{"generation":1},"status":{"observedGeneration":1,"desiredNumberScheduled":3,"currentNumberScheduled":3,"updatedNumberScheduled":3,"numberAvailable":1,"numberReady":1}}`, Progressing, "1/3"},
+		"a ready StatefulSet":    {set(`{"replicas":2}`, `{"observedGeneration":2,"replicas":2,"readyReplicas":2,"currentReplicas":2,"updatedReplicas":2,"currentRevision":"a","updateRevision":"a"}`), HealthCurrent, ""},
+		"a StatefulSet at 0":     {set(`{"replicas":0}`, `{"observedGeneration":2,"currentRevision":"a","updateRevision":"a"}`), HealthCurrent, ""},
+		"one pod of two":         {set(`{"replicas":2}`, `{"observedGeneration":2,"replicas":2,"readyReplicas":1,"currentReplicas":2,"updatedReplicas":2,"currentRevision":"a","updateRevision":"a"}`), HealthInProgress, "1 of 2 replicas are ready"},
+		"an update under way":    {set(`{"replicas":2}`, `{"observedGeneration":2,"replicas":2,"readyReplicas":2,"currentReplicas":1,"updatedReplicas":1,"currentRevision":"a","updateRevision":"b"}`), HealthInProgress, ""},
+		"a partition reached":    {set(`{"replicas":3,"updateStrategy":{"type":"RollingUpdate","rollingUpdate":{"partition":2}}}`, `{"observedGeneration":2,"replicas":3,"readyReplicas":3,"currentReplicas":2,"updatedReplicas":1,"currentRevision":"a","updateRevision":"b"}`), HealthCurrent, ""},
+		"a partition not yet":    {set(`{"replicas":3,"updateStrategy":{"type":"RollingUpdate","rollingUpdate":{"partition":1}}}`, `{"observedGeneration":2,"replicas":3,"readyReplicas":3,"currentReplicas":2,"updatedReplicas":1,"currentRevision":"a","updateRevision":"b"}`), HealthInProgress, ""},
+		"a DaemonSet on its way": {`{"apiVersion":"apps/v1","kind":"DaemonSet","metadata":{"generation":1},"status":{"observedGeneration":1,"desiredNumberScheduled":3,"currentNumberScheduled":3,"updatedNumberScheduled":3,"numberAvailable":1,"numberReady":1}}`, HealthInProgress, "1/3"},
 
-		"what has no status":         {`{"apiVersion":"v1","kind":"ConfigMap","data":{}}`, Healthy, ""},
-		"what is being deleted":      {`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"deletionTimestamp":"2026-01-01T00:00:00Z"}}`, Progressing, "is being deleted"},
-		"a custom resource, ready":   {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"observedGeneration":3,"conditions":[{"type":"Ready","status":"True"}]}}`, Healthy, ""},
-		"a custom resource, not yet": {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"observedGeneration":3,"conditions":[{"type":"Ready","status":"False","message":"soon"}]}}`, Progressing, "soon"},
-		"one of an older spec":       {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"observedGeneration":2,"conditions":[{"type":"Ready","status":"True"}]}}`, Progressing, "not seen it yet"},
-		"one never observed":         {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":1}}`, Progressing, "not seen it yet"},
-		"one that no one reports on": {`{"apiVersion":"monitoring.coreos.com/v1","kind":"PrometheusRule","metadata":{"generation":1},"spec":{}}`, Healthy, ""},
-		"one of a like name":         {`{"apiVersion":"example.org/v1","kind":"Shop","metadata":{"generation":1}}`, Healthy, ""},
-		"one with another status":    {`{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{"generation":2},"status":{"validationMessages":[]}}`, Healthy, ""},
-		"an older one, unexpectedly": {`{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{"generation":2},"status":{"observedGeneration":1}}`, Progressing, "not seen it yet"},
-		"a builtin with conditions":  {`{"apiVersion":"v1","kind":"Service","metadata":{"generation":2},"spec":{"type":"ClusterIP"},"status":{"conditions":[{"type":"x","status":"True","observedGeneration":1}]}}`, Healthy, ""},
-		"one without conditions":     {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":1},"status":{"observedGeneration":1}}`, Healthy, ""},
-		"one that does not tell":     {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"conditions":[{"type":"Ready","status":"True"}]}}`, Healthy, ""},
-		"one that tells it there":    {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"conditions":[{"type":"Ready","status":"True","observedGeneration":3}]}}`, Healthy, ""},
-		"an older one there":         {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"conditions":[{"type":"Ready","status":"True","observedGeneration":2}]}}`, Progressing, "not seen it yet"},
-		"one with an empty status":   {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":1},"status":{"replicas":0}}`, Progressing, "not seen it yet"},
-		"a Deployment, only telling": {deployment("2", `{"replicas":2,"updatedReplicas":2,"readyReplicas":2,"availableReplicas":2,`+available+`}`), Progressing, "not seen it yet"},
-		"one that has stalled":       {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":1},"status":{"observedGeneration":1,"conditions":[{"type":"Stalled","status":"True","message":"no way"}]}}`, Failed, "no way"},
-		"a status that is no status": {`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"generation":1},"status":{"observedGeneration":1,"conditions":"what"}}`, Progressing, ""},
+		"what has no status":         {`{"apiVersion":"v1","kind":"ConfigMap","data":{}}`, HealthCurrent, ""},
+		"what is being deleted":      {`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"deletionTimestamp":"2026-01-01T00:00:00Z"}}`, HealthInProgress, "is being deleted"},
+		"a custom resource, ready":   {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"observedGeneration":3,"conditions":[{"type":"Ready","status":"True"}]}}`, HealthCurrent, ""},
+		"a custom resource, not yet": {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"observedGeneration":3,"conditions":[{"type":"Ready","status":"False","message":"soon"}]}}`, HealthInProgress, "soon"},
+		"one of an older spec":       {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"observedGeneration":2,"conditions":[{"type":"Ready","status":"True"}]}}`, HealthInProgress, "not seen it yet"},
+		"one never observed":         {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":1}}`, HealthInProgress, "not seen it yet"},
+		"one that no one reports on": {`{"apiVersion":"monitoring.coreos.com/v1","kind":"PrometheusRule","metadata":{"generation":1},"spec":{}}`, HealthCurrent, ""},
+		"one of a like name":         {`{"apiVersion":"example.org/v1","kind":"Shop","metadata":{"generation":1}}`, HealthCurrent, ""},
+		"one with another status":    {`{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{"generation":2},"status":{"validationMessages":[]}}`, HealthCurrent, ""},
+		"an older one, unexpectedly": {`{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{"generation":2},"status":{"observedGeneration":1}}`, HealthInProgress, "not seen it yet"},
+		"a builtin with conditions":  {`{"apiVersion":"v1","kind":"Service","metadata":{"generation":2},"spec":{"type":"ClusterIP"},"status":{"conditions":[{"type":"x","status":"True","observedGeneration":1}]}}`, HealthCurrent, ""},
+		"one without conditions":     {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":1},"status":{"observedGeneration":1}}`, HealthCurrent, ""},
+		"one that does not tell":     {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"conditions":[{"type":"Ready","status":"True"}]}}`, HealthCurrent, ""},
+		"one that tells it there":    {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"conditions":[{"type":"Ready","status":"True","observedGeneration":3}]}}`, HealthCurrent, ""},
+		"an older one there":         {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":3},"status":{"conditions":[{"type":"Ready","status":"True","observedGeneration":2}]}}`, HealthInProgress, "not seen it yet"},
+		"one with an empty status":   {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":1},"status":{"replicas":0}}`, HealthInProgress, "not seen it yet"},
+		"a Deployment, only telling": {deployment("2", `{"replicas":2,"updatedReplicas":2,"readyReplicas":2,"availableReplicas":2,`+available+`}`), HealthInProgress, "not seen it yet"},
+		"one that has stalled":       {`{"apiVersion":"example.com/v1","kind":"Shop","metadata":{"generation":1},"status":{"observedGeneration":1,"conditions":[{"type":"Stalled","status":"True","message":"no way"}]}}`, HealthFailed, "no way"},
+		"a status that is no status": {`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"generation":1},"status":{"observedGeneration":1,"conditions":"what"}}`, HealthInProgress, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			health, message := HealthOf(&unstructured.Unstructured{Object: decode(t, test.object).(map[string]any)}, schema.GroupKind{Group: "example.com", Kind: "Shop"})
-			if health != test.health || !strings.Contains(message, test.message) || (health == Healthy) != (message == "") {
+			if health != test.health || !strings.Contains(message, test.message) || (health == HealthCurrent) != (message == "") {
 				t.Errorf("got %s, %q, want %s, %q", health, message, test.health, test.message)
 			}
 		})
 	}
-	if health, message := HealthOf(nil); health != Missing || message == "" {
+	if health, message := HealthOf(nil); health != HealthNotFound || message == "" {
 		t.Errorf("nothing is %s, %q", health, message)
 	}
 }

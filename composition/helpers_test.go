@@ -20,12 +20,12 @@ import (
 
 // use replaces the instance's frames by one.
 func (i *instance) use(template string, values map[string]string) {
-	i.request.Input.Frames = []composition.Frame{{Template: template, Values: values}}
+	i.request.Input.Templates = []composition.TemplateRef{{Template: template, Parameters: values}}
 }
 
 // key of a child of the instance.
-func (i *instance) key(group, kind, name string) composition.Key {
-	key := composition.Key{Namespace: i.owner.Namespace, Name: name}
+func (i *instance) key(group, kind, name string) composition.ObjectRef {
+	key := composition.ObjectRef{Namespace: i.owner.Namespace, Name: name}
 	key.Group, key.Version, key.Kind = group, "v1", kind
 	return key
 }
@@ -62,7 +62,7 @@ func (i *instance) scale(object client.Object, name string, replicas int32) {
 }
 
 // refresh reconciles as an operator does that sees all that there is.
-func (i *instance) refresh() composition.Outcome {
+func (i *instance) refresh() composition.Result {
 	GinkgoHelper()
 	i.cached()
 	return i.mustReconcile()
@@ -87,7 +87,7 @@ func (i *instance) predecessor(changes ...func(*unstructured.Unstructured)) {
 	GinkgoHelper()
 	rendering, err := composition.Render(i.engine.Templates, i.request.Input, nil)
 	Expect(err).NotTo(HaveOccurred())
-	for _, child := range rendering.Children {
+	for _, child := range rendering.Objects {
 		object := child.Object.DeepCopy()
 		object.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(i.owner, corev1.SchemeGroupVersion.WithKind("ConfigMap"))})
 		object.SetAnnotations(map[string]string{lastApplied: "{}"})

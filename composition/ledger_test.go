@@ -34,9 +34,9 @@ func TestCatchUp(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			account := newLedger().account(Owner{UID: "owner"})
-			key := KeyOf(object("5"))
-			account.applied(key, digest{1}, result{live: object("5"), cached: object("5")}, testPolicy.Manager, written)
-			live := map[Key]*unstructured.Unstructured{}
+			key := RefOf(object("5"))
+			account.applied(key, Hash{1}, result{live: object("5"), cached: object("5")}, testPolicy.FieldManager, written)
+			live := map[ObjectRef]*unstructured.Unstructured{}
 			if test.cached != "" {
 				live[key] = object(test.cached)
 			}
@@ -59,11 +59,11 @@ func TestCatchUp(t *testing.T) {
 func TestTidy(t *testing.T) {
 	account := newLedger().account(Owner{UID: "owner"})
 	live := asLive(testObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "gone", nil), "1")
-	key := KeyOf(live)
-	account.found(key, digest{1}, live, testPolicy.Manager)
+	key := RefOf(live)
+	account.found(key, Hash{1}, live, testPolicy.FieldManager)
 	account.foreign[key] = sighting{}
 	account.taken[key] = true
-	account.tidy(Plan{Steps: []Step{{Key: key}}})
+	account.tidy(Plan{Steps: []Step{{Ref: key}}})
 	if len(account.marks)+len(account.foreign)+len(account.taken) != 3 {
 		t.Error("what a plan speaks of is forgotten")
 	}
@@ -76,7 +76,7 @@ func TestTidy(t *testing.T) {
 func TestForget(t *testing.T) {
 	ledger := newLedger()
 	owner := Owner{GroupVersionKind: schema.GroupVersionKind{Kind: "Owner"}, Namespace: "team", Name: "owner", UID: "1"}
-	ledger.account(owner).taken[Key{}] = true
+	ledger.account(owner).taken[ObjectRef{}] = true
 	if len(ledger.account(owner).taken) != 1 {
 		t.Error("an account is another each time")
 	}

@@ -14,7 +14,7 @@ import (
 // written a value in another way, which only a dry-run can tell. Then differing
 // names the first place. types are the Go types of kinds.
 func inStep(desired, live *unstructured.Unstructured, manager string, types *runtime.Scheme) (differing string, ok bool) {
-	owned := ownedContent(live, manager)
+	owned := OwnFieldsWithoutOwnerRefs(live, manager)
 	if owned == nil {
 		return "metadata.managedFields", false
 	}
@@ -22,7 +22,7 @@ func inStep(desired, live *unstructured.Unstructured, manager string, types *run
 	if metadata, found := fields["metadata"].(map[string]any); found {
 		delete(metadata, "ownerReferences") // see ownedContent
 	}
-	if where, same := sameFields(fields, owned, ""); !same {
+	if where, same := OwnsExactly(fields, owned, ""); !same {
 		return where, false
 	}
 	canonical, err := canonicalFields(desired, types)
@@ -205,11 +205,11 @@ func podTemplate(workload *unstructured.Unstructured) any {
 
 // sameTemplate tells whether applying desired leaves live's pod template as it is.
 func sameTemplate(desired, live *unstructured.Unstructured, manager string) bool {
-	owned := appliedFields(live, manager)
+	owned := OwnFields(live, manager)
 	for _, field := range []string{"f:spec", "f:template"} {
 		owned, _ = owned[field].(map[string]any)
 	}
-	if _, same := sameFields(podTemplate(desired), owned, ""); !same {
+	if _, same := OwnsExactly(podTemplate(desired), owned, ""); !same {
 		return false
 	}
 	canonical, err := canonicalFields(desired, scheme.Scheme)

@@ -70,18 +70,18 @@ func TestInStepKnowsTheForms(t *testing.T) {
 	desired := object(pod(`{"name":"web","resources":{"limits":{"cpu":"0.5","memory":"1024Mi"}},"tty":false}`))
 	live := asLive(desired, "1")
 	live.Object["spec"] = object(pod(`{"name":"web","resources":{"limits":{"cpu":"500m","memory":"1Gi"}},"imagePullPolicy":"Always"}`)).Object["spec"]
-	if differing, ok := inStep(desired, live, testPolicy.Manager, scheme.Scheme); !ok {
+	if differing, ok := inStep(desired, live, testPolicy.FieldManager, scheme.Scheme); !ok {
 		t.Errorf("not in step: %s", differing)
 	}
 	live.Object["spec"] = object(pod(`{"name":"web","resources":{"limits":{"cpu":"400m","memory":"1Gi"}}}`)).Object["spec"]
-	if differing, ok := inStep(desired, live, testPolicy.Manager, scheme.Scheme); ok || differing != ".spec.template.spec.containers[]" {
+	if differing, ok := inStep(desired, live, testPolicy.FieldManager, scheme.Scheme); ok || differing != ".spec.template.spec.containers[]" {
 		t.Errorf("in step, or differing at %q", differing)
 	}
 	if _, ok := inStep(desired, live, "nobody", scheme.Scheme); ok {
 		t.Error("in step with what nobody applied")
 	}
 	// A value that the type does not have is in doubt, not a panic.
-	if _, ok := inStep(object(`{`+head+`,"spec":"what"}`), live, testPolicy.Manager, scheme.Scheme); ok {
+	if _, ok := inStep(object(`{`+head+`,"spec":"what"}`), live, testPolicy.FieldManager, scheme.Scheme); ok {
 		t.Error("nonsense is in step")
 	}
 }
@@ -94,10 +94,10 @@ func TestInStepKnowsTheFormsOfCustomResources(t *testing.T) {
 	desired := testObject(kind, "shop", decode(t, `{"spec":{"resources":{"requests":{"storage":"1024Mi"}}}}`).(map[string]any))
 	live := asLive(desired, "1")
 	live.Object["spec"] = decode(t, `{"resources":{"requests":{"storage":"1Gi"}}}`)
-	if differing, ok := inStep(desired, live, testPolicy.Manager, types); !ok {
+	if differing, ok := inStep(desired, live, testPolicy.FieldManager, types); !ok {
 		t.Errorf("not in step: %s", differing)
 	}
-	if _, ok := inStep(desired, live, testPolicy.Manager, scheme.Scheme); ok {
+	if _, ok := inStep(desired, live, testPolicy.FieldManager, scheme.Scheme); ok {
 		t.Error("in step for who does not know the type")
 	}
 }

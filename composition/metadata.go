@@ -17,17 +17,17 @@ import (
 // PropagatedAnnotation is the key of the annotation on a rendered workload that lists
 // the keys of its pod template's labels and annotations which come from the owner's
 // metadata: `labels:team annotations:cost`, separated by spaces.
-func (p Policy) PropagatedAnnotation() string { return p.Domain + "propagated-keys" }
+func (p Options) PropagatedAnnotation() string { return p.KeyPrefix + "propagated-keys" }
 
 // propagated are the paths of an object's propagated keys, in its pod template.
-func (p Policy) propagated(object *unstructured.Unstructured) sets.Set[string] {
+func (p Options) propagated(object *unstructured.Unstructured) sets.Set[string] {
 	return sets.New(strings.Fields(object.GetAnnotations()[p.PropagatedAnnotation()])...)
 }
 
 // keepMetadata keeps the propagated metadata of step's pod template as it is live, if
 // the template would otherwise not change, and warns of what is pending.
-func (p Policy) keepMetadata(step *Step, adopting bool) {
-	if !isWorkload(step.Key.GroupKind()) {
+func (p Options) keepMetadata(step *Step, adopting bool) {
+	if !IsWorkload(step.Ref.GroupKind()) {
 		return
 	}
 	keys := p.propagated(step.Object).Union(p.propagated(step.Live))
@@ -44,7 +44,7 @@ func (p Policy) keepMetadata(step *Step, adopting bool) {
 		path := []string{"spec", "template", "metadata", field, name}
 		live, isLive, _ := unstructured.NestedString(step.Live.Object, path...)
 		rendered, isRendered, _ := unstructured.NestedString(step.Object.Object, path...)
-		switch theirs := isLive && !owns(step.Live, p.Manager, path...); {
+		switch theirs := isLive && !Owns(step.Live, p.FieldManager, path...); {
 		case theirs && isRendered:
 			return // drift, which is reverted
 		case theirs:
@@ -54,11 +54,11 @@ func (p Policy) keepMetadata(step *Step, adopting bool) {
 		case isLive:
 			_ = unstructured.SetNestedField(kept.Object, live, path...)
 		default:
-			removeField(kept.Object, path...)
+			RemoveField(kept.Object, path...)
 		}
 		pending = append(pending, field+" "+name)
 	}
-	if len(pending) == 0 || !sameTemplate(kept, step.Live, p.Manager) {
+	if len(pending) == 0 || !sameTemplate(kept, step.Live, p.FieldManager) {
 		return
 	}
 	listed := slices.DeleteFunc(sets.List(keys), func(key string) bool {
@@ -66,19 +66,19 @@ func (p Policy) keepMetadata(step *Step, adopting bool) {
 		_, found, _ := unstructured.NestedString(kept.Object, "spec", "template", "metadata", field, name)
 		return !found && !p.propagated(step.Object).Has(key)
 	})
-	setField(kept.Object, strings.Join(listed, " "), "metadata", "annotations", p.PropagatedAnnotation())
+	SetField(kept.Object, strings.Join(listed, " "), "metadata", "annotations", p.PropagatedAnnotation())
 	step.Object = kept
-	step.warn(MetadataPending, step.Key.String()+": the next rollout of its pods changes "+strings.Join(pending, ", ")+" of their template")
+	step.warn(MetadataPending, step.Ref.String()+": the next rollout of its pods changes "+strings.Join(pending, ", ")+" of their template")
 }
 
 // templateKeys are the keys of a pod template, less ours and those of tools. Those
 // that an operator before us wrote and that are not rendered count as propagated.
-func (p Policy) templateKeys(object *unstructured.Unstructured) sets.Set[string] {
+func (p Options) templateKeys(object *unstructured.Unstructured) sets.Set[string] {
 	keys := sets.New[string]()
 	for _, field := range []string{"labels", "annotations"} {
 		values, _, _ := unstructured.NestedStringMap(object.Object, "spec", "template", "metadata", field)
 		for key := range maps.Keys(values) {
-			if !p.ownKey(key) && (p.Carried == nil || !p.Carried(key)) {
+			if !p.ownKey(key) && (p.PreservePodTemplateKey == nil || !p.PreservePodTemplateKey(key)) {
 				keys.Insert(field + ":" + key)
 			}
 		}

@@ -11,11 +11,11 @@ import (
 func TestKeepMetadata(t *testing.T) {
 	workload := func(image, keys string, labels map[string]any) *unstructured.Unstructured {
 		object := testSet("1Gi")
-		setField(object.Object, []any{map[string]any{"name": "web", "image": image}}, "spec", "template", "spec", "containers")
+		SetField(object.Object, []any{map[string]any{"name": "web", "image": image}}, "spec", "template", "spec", "containers")
 		for key, value := range labels {
-			setField(object.Object, value, "spec", "template", "metadata", "labels", key)
+			SetField(object.Object, value, "spec", "template", "metadata", "labels", key)
 		}
-		setField(object.Object, keys, "metadata", "annotations", testPolicy.PropagatedAnnotation())
+		SetField(object.Object, keys, "metadata", "annotations", testPolicy.PropagatedAnnotation())
 		return object
 	}
 	type labels = map[string]any
@@ -69,7 +69,7 @@ func TestKeepMetadata(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			before := test.rendered.DeepCopy()
-			step := Step{Key: KeyOf(test.rendered), Object: test.rendered, Live: asLive(test.live, "1")}
+			step := Step{Ref: RefOf(test.rendered), Object: test.rendered, Live: asLive(test.live, "1")}
 			testPolicy.keepMetadata(&step, test.adopting)
 			got, _, _ := unstructured.NestedMap(step.Object.Object, "spec", "template", "metadata", "labels")
 			base, _, _ := unstructured.NestedMap(testSet("1Gi").Object, "spec", "template", "metadata", "labels")
@@ -94,7 +94,7 @@ func TestKeepMetadata(t *testing.T) {
 				len(pending) > 0 && !strings.Contains(pending[0].Message, test.pending) {
 				t.Errorf("warnings are %v, want %q", pending, test.pending)
 			}
-			if digestOf(before.Object) != digestOf(test.rendered.Object) {
+			if StableHash(before.Object) != StableHash(test.rendered.Object) {
 				t.Error("the rendering was changed")
 			}
 		})

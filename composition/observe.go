@@ -26,21 +26,21 @@ type Kind struct {
 	List   client.ObjectList
 	// Unfiltered: the cache holds every object of the kind. Of others it holds
 	// those with the owner label.
-	Unfiltered bool
+	CacheUnfiltered bool
 }
 
 // observation is what was found in the cluster.
 type observation struct {
 	// live is everything that the owner controls, and every rendered child that
 	// exists, whoever's it is.
-	live map[Key]*unstructured.Unstructured
+	live map[ObjectRef]*unstructured.Unstructured
 	// behind: the cache has not shown some of our own writes yet.
 	behind bool
 }
 
 // observe finds what is live. It reads the cache, and the API server only for
 // what the cache cannot know.
-func (e *Engine) observe(ctx context.Context, request Request, children []Child) (observation, error) {
+func (e *Engine) observe(ctx context.Context, request Request, children []Object) (observation, error) {
 	e.scans.expire(e.now())
 	owner := request.Owner
 	live, err := e.Children(ctx, owner)
@@ -50,14 +50,14 @@ func (e *Engine) observe(ctx context.Context, request Request, children []Child)
 	account := e.ledger.account(owner)
 	seen := observation{live: live, behind: account.catchUp(live, e.now())}
 
-	wanted := make(map[Key]bool, len(children))
+	wanted := make(map[ObjectRef]bool, len(children))
 	for _, child := range children {
-		wanted[child.Key()] = true
+		wanted[child.Ref()] = true
 	}
 	switch {
 	case account.leftovers != nil:
-	case request.NewOwner:
-		account.leftovers = map[Key]*unstructured.Unstructured{}
+	case request.SkipInitialScan:
+		account.leftovers = map[ObjectRef]*unstructured.Unstructured{}
 	default:
 		if err := e.contact(ctx, owner, account, wanted, live); err != nil {
 			return observation{}, err
@@ -82,7 +82,7 @@ func (e *Engine) observe(ctx context.Context, request Request, children []Child)
 }
 
 // listOwned adds the labelled objects of a kind that owner controls.
-func (e *Engine) listOwned(ctx context.Context, owner Owner, kind Kind, live map[Key]*unstructured.Unstructured) error {
+func (e *Engine) listOwned(ctx context.Context, owner Owner, kind Kind, live map[ObjectRef]*unstructured.Unstructured) error {
 	list := kind.List.DeepCopyObject().(client.ObjectList)
 	err := e.Cache.List(ctx, list, client.InNamespace(owner.Namespace),
 		client.MatchingFields{ownerIndex: string(owner.UID)}, client.UnsafeDisableDeepCopy)
@@ -96,7 +96,7 @@ func (e *Engine) listOwned(ctx context.Context, owner Owner, kind Kind, live map
 	return meta.EachListItem(list, func(object runtime.Object) error {
 		content, err := asUnstructured(object.(client.Object), gvk)
 		if err == nil {
-			live[Key{gvk, content.GetNamespace(), content.GetName()}] = content
+			live[ObjectRef{gvk, content.GetNamespace(), content.GetName()}] = content
 		}
 		return err
 	})
@@ -105,10 +105,10 @@ func (e *Engine) listOwned(ctx context.Context, owner Owner, kind Kind, live map
 // contact finds, once, what the cache cannot show: the objects of our kinds
 // without our label that owner controls, or that have the name of a child. They
 // are leftovers and predecessors from before the engine ran.
-func (e *Engine) contact(ctx context.Context, owner Owner, account *account, wanted map[Key]bool, live map[Key]*unstructured.Unstructured) error {
-	leftovers := map[Key]*unstructured.Unstructured{}
+func (e *Engine) contact(ctx context.Context, owner Owner, account *account, wanted map[ObjectRef]bool, live map[ObjectRef]*unstructured.Unstructured) error {
+	leftovers := map[ObjectRef]*unstructured.Unstructured{}
 	for _, kind := range e.Kinds {
-		if kind.Unfiltered {
+		if kind.CacheUnfiltered {
 			continue
 		}
 		gvk, err := e.gvk(kind.Object)
@@ -143,7 +143,7 @@ func (e *Engine) contact(ctx context.Context, owner Owner, account *account, wan
 // addLeftovers adds what first contact found and is still there. One that is
 // being deleted is asked for, since the cache will not tell when it is gone; one
 // that is wanted by now is no leftover any more.
-func (e *Engine) addLeftovers(ctx context.Context, account *account, wanted map[Key]bool, live map[Key]*unstructured.Unstructured) error {
+func (e *Engine) addLeftovers(ctx context.Context, account *account, wanted map[ObjectRef]bool, live map[ObjectRef]*unstructured.Unstructured) error {
 	for key, leftover := range account.leftovers {
 		if live[key] != nil || wanted[key] {
 			delete(account.leftovers, key)
@@ -168,7 +168,7 @@ func (e *Engine) addLeftovers(ctx context.Context, account *account, wanted map[
 
 // identity is an object less its content: what a plan needs to know of one that
 // it leaves alone or deletes.
-func identity(key Key, object metav1.Object) *unstructured.Unstructured {
+func identity(key ObjectRef, object metav1.Object) *unstructured.Unstructured {
 	stub := &unstructured.Unstructured{}
 	stub.SetGroupVersionKind(key.GroupVersionKind)
 	stub.SetNamespace(key.Namespace)
@@ -179,7 +179,7 @@ func identity(key Key, object metav1.Object) *unstructured.Unstructured {
 	stub.SetFinalizers(object.GetFinalizers())
 	for name, value := range object.GetAnnotations() {
 		if strings.HasSuffix(name, "/prune") {
-			setField(stub.Object, value, "metadata", "annotations", name)
+			SetField(stub.Object, value, "metadata", "annotations", name)
 		}
 	}
 	stub.SetDeletionTimestamp(object.GetDeletionTimestamp())
@@ -200,7 +200,7 @@ func isStub(object *unstructured.Unstructured) bool {
 // lookUp finds a rendered child that the owner does not control in the cache:
 // there under another owner, or live, if we made it once or could not make it
 // because there is one. nil means that it does not exist as far as is known.
-func (e *Engine) lookUp(ctx context.Context, owner Owner, account *account, key Key) (*unstructured.Unstructured, error) {
+func (e *Engine) lookUp(ctx context.Context, owner Owner, account *account, key ObjectRef) (*unstructured.Unstructured, error) {
 	if seen, known := account.foreign[key]; known && e.now().Sub(seen.at) < heldRetry {
 		return seen.object, nil
 	}
@@ -223,17 +223,17 @@ func (e *Engine) lookUp(ctx context.Context, owner Owner, account *account, key 
 		return nil, err
 	case object == nil:
 		delete(account.taken, key)
-	case !e.Policy.mayWrite(object, owner):
+	case !e.Options.mayWrite(object, owner):
 		account.foreign[key] = sighting{object: identity(key, object), at: e.now()}
 	}
 	return object, nil
 }
 
 // getLive asks the API server; nil if there is no such object.
-func (e *Engine) getLive(ctx context.Context, key Key) (*unstructured.Unstructured, error) {
+func (e *Engine) getLive(ctx context.Context, key ObjectRef) (*unstructured.Unstructured, error) {
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(key.GroupVersionKind)
-	err := e.Live.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, object)
+	err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, object)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}

@@ -25,7 +25,7 @@ func TrimManagedFields(object metav1.Object, manager string) {
 }
 
 // isApplied tells the entry of what manager owns by server-side apply.
-func isApplied(entry metav1.ManagedFieldsEntry, manager string) bool {
+func IsOwnEntry(entry metav1.ManagedFieldsEntry, manager string) bool {
 	return entry.Manager == manager && entry.Operation == metav1.ManagedFieldsOperationApply &&
 		entry.Subresource == "" && entry.FieldsV1 != nil
 }
@@ -33,7 +33,7 @@ func isApplied(entry metav1.ManagedFieldsEntry, manager string) bool {
 // appliedFields is the decoded FieldsV1 of what manager owns of object by
 // server-side apply; nil if it has applied nothing. It is part of object and not
 // to be changed: GetManagedFields would encode and decode it again.
-func appliedFields(object *unstructured.Unstructured, manager string) map[string]any {
+func OwnFields(object *unstructured.Unstructured, manager string) map[string]any {
 	metadata, _ := object.Object["metadata"].(map[string]any)
 	entries, _ := metadata["managedFields"].([]any)
 	for _, each := range entries {
@@ -52,8 +52,8 @@ func appliedFields(object *unstructured.Unstructured, manager string) map[string
 
 // ownedContent is appliedFields less the owner references. Caches do not keep the
 // UID in these; their content is compared without it.
-func ownedContent(object *unstructured.Unstructured, manager string) map[string]any {
-	fields := appliedFields(object, manager)
+func OwnFieldsWithoutOwnerRefs(object *unstructured.Unstructured, manager string) map[string]any {
+	fields := OwnFields(object, manager)
 	metadata, found := fields["f:metadata"].(map[string]any)
 	if !found {
 		return fields
@@ -65,8 +65,8 @@ func ownedContent(object *unstructured.Unstructured, manager string) map[string]
 }
 
 // owns tells whether manager's last apply to live had the field.
-func owns(live *unstructured.Unstructured, manager string, path ...string) bool {
-	fields := appliedFields(live, manager)
+func Owns(live *unstructured.Unstructured, manager string, path ...string) bool {
+	fields := OwnFields(live, manager)
 	for _, name := range path {
 		below, found := fields["f:"+name].(map[string]any)
 		if !found {
@@ -80,11 +80,11 @@ func owns(live *unstructured.Unstructured, manager string, path ...string) bool 
 // giveUp removes fields from what manager owns of live by server-side apply, so
 // that the next apply, which does not send them, leaves their live values alone.
 // It changes live's managedFields and tells whether there was anything to do.
-func giveUp(live *unstructured.Unstructured, manager string, paths [][]string) (bool, error) {
-	return editApplied(live, manager, func(owned *fieldpath.Set) *fieldpath.Set {
+func Release(live *unstructured.Unstructured, manager string, paths [][]string) (bool, error) {
+	return UpdateOwnEntry(live, manager, func(owned *fieldpath.Set) *fieldpath.Set {
 		dropped := fieldpath.NewSet()
 		for _, path := range paths {
-			dropped.Insert(fieldPath(path))
+			dropped.Insert(Path(path))
 		}
 		return owned.RecursiveDifference(dropped)
 	})
@@ -92,10 +92,10 @@ func giveUp(live *unstructured.Unstructured, manager string, paths [][]string) (
 
 // editApplied changes what manager owns of live by server-side apply, and tells
 // whether that made a difference. There has to be such an entry.
-func editApplied(live *unstructured.Unstructured, manager string, edit func(*fieldpath.Set) *fieldpath.Set) (bool, error) {
+func UpdateOwnEntry(live *unstructured.Unstructured, manager string, edit func(*fieldpath.Set) *fieldpath.Set) (bool, error) {
 	entries := live.GetManagedFields()
 	for i, entry := range entries {
-		if !isApplied(entry, manager) {
+		if !IsOwnEntry(entry, manager) {
 			continue
 		}
 		owned := &fieldpath.Set{}
@@ -117,7 +117,7 @@ func editApplied(live *unstructured.Unstructured, manager string, edit func(*fie
 	return false, nil
 }
 
-func fieldPath(names []string) fieldpath.Path {
+func Path(names []string) fieldpath.Path {
 	path := make(fieldpath.Path, len(names))
 	for i := range names {
 		path[i] = fieldpath.PathElement{FieldName: &names[i]}
@@ -128,7 +128,7 @@ func fieldPath(names []string) fieldpath.Path {
 // metadataPatch is a merge patch that writes the managedFields of live, and
 // labels and annotations besides, provided that live has not changed since it
 // was read.
-func metadataPatch(live *unstructured.Unstructured, labels, annotations map[string]string) ([]byte, error) {
+func MetadataPatch(live *unstructured.Unstructured, labels, annotations map[string]string) ([]byte, error) {
 	metadata := map[string]any{
 		"resourceVersion": live.GetResourceVersion(),
 		"managedFields":   live.GetManagedFields(),

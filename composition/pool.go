@@ -28,21 +28,23 @@ const (
 
 var (
 	specPool   = newPool[specKey, any](pooledTemplates)
-	mapPool    = newPool[digest, map[string]string](pooledValues)
-	fieldsPool = newPool[digest, *metav1.FieldsV1](pooledValues)
+	mapPool    = newPool[Hash, map[string]string](pooledValues)
+	fieldsPool = newPool[Hash, *metav1.FieldsV1](pooledValues)
 
 	// By template, and by entry of fieldsPool.
-	unstructuredTemplates = newPool[digest, map[string]any](pooledTemplates)
+	unstructuredTemplates = newPool[Hash, map[string]any](pooledTemplates)
 	decodedFields         = newPool[*metav1.FieldsV1, map[string]any](pooledValues)
 )
 
 // pool keeps the values that were used last, by key.
-type pool[K comparable, V any] struct{ values *lru.Cache }
+type internTable[K comparable, V any] struct{ values *lru.Cache }
 
-func newPool[K comparable, V any](size int) pool[K, V] { return pool[K, V]{lru.New(size)} }
+func newPool[K comparable, V any](size int) internTable[K, V] {
+	return internTable[K, V]{lru.New(size)}
+}
 
 // get gives the pooled value, made by missing if there is none.
-func (p pool[K, V]) get(key K, missing func() (V, error)) (V, error) {
+func (p internTable[K, V]) get(key K, missing func() (V, error)) (V, error) {
 	if value, found := p.values.Get(key); found {
 		return value.(V), nil
 	}
@@ -54,7 +56,7 @@ func (p pool[K, V]) get(key K, missing func() (V, error)) (V, error) {
 }
 
 // same gives the pooled value, which is value if there is none.
-func (p pool[K, V]) same(key K, value V) V {
+func (p internTable[K, V]) same(key K, value V) V {
 	value, _ = p.get(key, func() (V, error) { return value, nil })
 	return value
 }
@@ -67,9 +69,9 @@ func (p pool[K, V]) same(key K, value V) V {
 // the managedFields of an update as given, so that the ownership of all other managers
 // would be lost. Apply, patch, or read from the API server first. Nor may they be
 // changed, since they share parts.
-func (p Policy) CacheTransform(object any) (any, error) {
+func (p Options) CacheTransform(object any) (any, error) {
 	if object, isObject := object.(metav1.Object); isObject {
-		TrimManagedFields(object, p.Manager)
+		TrimManagedFields(object, p.FieldManager)
 		share(object)
 	}
 	return object, nil
@@ -99,7 +101,7 @@ func share(object metav1.Object) {
 // specKey is the Go type of a spec, and the digest of its content.
 type specKey struct {
 	kind    reflect.Type
-	content digest
+	content Hash
 }
 
 func shareSpec[T any, P interface {
@@ -132,7 +134,7 @@ func shareMap(values map[string]string) map[string]string {
 	if len(values) == 0 {
 		return values
 	}
-	return mapPool.same(digestOf(values), values)
+	return mapPool.same(StableHash(values), values)
 }
 
 // templateOf is the pod template of a typed workload; nil of anything else.

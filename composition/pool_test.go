@@ -21,7 +21,7 @@ func cachedDeployment(owner types.UID, image string) *appsv1.Deployment {
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Shop", Name: "shop", UID: owner, Controller: new(true)}},
 			ManagedFields: []metav1.ManagedFieldsEntry{
 				{
-					Manager: testPolicy.Manager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: "apps/v1", FieldsType: "FieldsV1",
+					Manager: testPolicy.FieldManager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: "apps/v1", FieldsType: "FieldsV1",
 					FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:ownerReferences":{"k:{\"uid\":\"` + string(owner) + `\"}":{}}},"f:spec":{"f:template":{}}}`),
 				},
 				{Manager: "kube-controller-manager", Operation: metav1.ManagedFieldsOperationUpdate, Subresource: "status", FieldsV1: metav1.NewFieldsV1(`{"f:status":{}}`)},
@@ -90,7 +90,7 @@ func TestPooledFormIsThePlainOne(t *testing.T) {
 			}
 			unpooled := pooled.DeepCopy()
 			unpooled.Object = plain
-			if contentOf(pooled, testPolicy.Manager) != contentOf(unpooled, testPolicy.Manager) {
+			if LiveHash(pooled, testPolicy.FieldManager) != LiveHash(unpooled, testPolicy.FieldManager) {
 				t.Errorf("differs: %s", cmp.Diff(plain, pooled.Object))
 			}
 			if diff := cmp.Diff(plain["status"], pooled.Object["status"]); diff != "" {
@@ -117,14 +117,14 @@ func TestFingerprintTellsValuesApart(t *testing.T) {
 		map[string]any{}, map[string]any{"a": nil}, map[string]any{"a": "b"}, map[string]any{"ab": ""}, map[string]any{"a": map[string]any{"b": "c"}},
 		map[string]any{"a": map[string]any{}, "b": "c"}, map[string]any{"a": int64(1), "b": int64(2)}, map[string]any{"a": int64(2), "b": int64(1)},
 	}
-	seen := map[digest]any{}
+	seen := map[Hash]any{}
 	for _, value := range values {
-		fingerprint := fingerprintOf(value)
+		fingerprint := MemoryHash(value)
 		if other, found := seen[fingerprint]; found {
 			t.Errorf("%#v and %#v are one", value, other)
 		}
 		seen[fingerprint] = value
-		if again := fingerprintOf(runtime.DeepCopyJSONValue(value)); again != fingerprint {
+		if again := MemoryHash(runtime.DeepCopyJSONValue(value)); again != fingerprint {
 			t.Errorf("%#v is two", value)
 		}
 	}

@@ -44,11 +44,11 @@ var (
 	children cache.Cache
 )
 
-var policy = composition.Policy{
-	Manager:     "sites",
-	Domain:      "sites.example.com/",
-	LastApplied: lastApplied,
-	Carried: func(key string) bool {
+var policy = composition.Options{
+	FieldManager:                "sites",
+	KeyPrefix:                   "sites.example.com/",
+	LegacyLastAppliedAnnotation: lastApplied,
+	PreservePodTemplateKey: func(key string) bool {
 		return strings.HasPrefix(key, "meta.helm.sh/") || key == "app.kubernetes.io/managed-by"
 	},
 }
@@ -108,8 +108,8 @@ func newEngine() *composition.Engine {
 	templates, err := composition.NewTemplates(os.DirFS("testdata/templates"))
 	Expect(err).NotTo(HaveOccurred())
 	engine, err := composition.New(composition.Engine{
-		Templates: templates, Policy: policy, Kinds: kinds,
-		Client: writer, Cache: children, Live: writer,
+		Templates: templates, Options: policy, Kinds: kinds,
+		Client: writer, Cache: children, APIReader: writer,
 	})
 	Expect(err).NotTo(HaveOccurred())
 	return engine
@@ -138,9 +138,9 @@ func newInstance() *instance {
 		},
 		Input: composition.Input{
 			Namespace: owner.Namespace,
-			Frames: []composition.Frame{{
+			Templates: []composition.TemplateRef{{
 				Template: "site", Components: []string{"account"},
-				Values: map[string]string{"name": "shop", "greeting": "hello"},
+				Parameters: map[string]string{"name": "shop", "greeting": "hello"},
 			}},
 		},
 	}
@@ -158,11 +158,11 @@ func (i *instance) overlay(name string, content map[string]any) {
 	})
 }
 
-func (i *instance) reconcile() (composition.Outcome, error) {
+func (i *instance) reconcile() (composition.Result, error) {
 	return i.engine.Reconcile(i.ctx, i.request)
 }
 
-func (i *instance) mustReconcile() composition.Outcome {
+func (i *instance) mustReconcile() composition.Result {
 	GinkgoHelper()
 	outcome, err := i.reconcile()
 	Expect(err).NotTo(HaveOccurred())
@@ -176,9 +176,9 @@ func (i *instance) settle() {
 		outcome, err := i.reconcile()
 		g.Expect(err).NotTo(HaveOccurred())
 		for _, step := range slices.Concat(outcome.Plan.Steps, outcome.Plan.Prunes) {
-			g.Expect(step.Action).To(Equal(composition.Skip), "%s: %s %s", step.Key, step.Reason, step.Message)
+			g.Expect(step.Action).To(Equal(composition.Skip), "%s: %s %s", step.Ref, step.Reason, step.Message)
 		}
-		for key, live := range outcome.Children {
+		for key, live := range outcome.Objects {
 			g.Expect(live).NotTo(BeNil(), key.String())
 		}
 	}).Should(Succeed())
@@ -264,4 +264,4 @@ func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 
 func quantityOf(text string) resource.Quantity { return resource.MustParse(text) }
 
-func asChildError(err error, target **composition.ChildError) bool { return errors.As(err, target) }
+func asChildError(err error, target **composition.ObjectError) bool { return errors.As(err, target) }

@@ -14,7 +14,7 @@ import (
 // remaining are the children that are still there, because a finalizer or an
 // error keeps them or one of a later wave; none when it is done. Volume claims
 // stay. What [Engine.Resume] does comes first.
-func (e *Engine) Teardown(ctx context.Context, owner Owner) (remaining []Key, err error) {
+func (e *Engine) Delete(ctx context.Context, owner Owner) (remaining []ObjectRef, err error) {
 	recreated, err := e.resume(ctx, Request{Owner: owner}, false)
 	if err = errors.Join(err, recreated.errors()); err != nil {
 		return nil, err
@@ -32,8 +32,8 @@ func (e *Engine) Teardown(ctx context.Context, owner Owner) (remaining []Key, er
 	slices.SortFunc(remaining, compareReverse)
 	account := e.ledger.account(owner)
 	for len(remaining) > 0 {
-		last := waveOf(remaining[0].GroupKind())
-		size := slices.IndexFunc(remaining, func(key Key) bool { return waveOf(key.GroupKind()) != last })
+		last := WaveOf(remaining[0].GroupKind())
+		size := slices.IndexFunc(remaining, func(key ObjectRef) bool { return WaveOf(key.GroupKind()) != last })
 		if size < 0 {
 			size = len(remaining)
 		}
@@ -47,7 +47,7 @@ func (e *Engine) Teardown(ctx context.Context, owner Owner) (remaining []Key, er
 }
 
 // deleteAll deletes the objects of keys and gives back those that are still there.
-func (e *Engine) deleteAll(ctx context.Context, keys []Key, live map[Key]*unstructured.Unstructured, account *account) (left []Key, err error) {
+func (e *Engine) deleteAll(ctx context.Context, keys []ObjectRef, live map[ObjectRef]*unstructured.Unstructured, account *account) (left []ObjectRef, err error) {
 	var pending []*unstructured.Unstructured
 	for _, key := range keys {
 		if live[key].GetDeletionTimestamp() != nil {
@@ -59,12 +59,12 @@ func (e *Engine) deleteAll(ctx context.Context, keys []Key, live map[Key]*unstru
 	_, errs := e.deleteWave(ctx, pending)
 	for i, object := range pending {
 		if errs[i] != nil {
-			left = append(left, KeyOf(object))
+			left = append(left, RefOf(object))
 			continue
 		}
-		account.gone(KeyOf(object), object)
+		account.gone(RefOf(object), object)
 		if len(object.GetFinalizers()) > 0 {
-			left = append(left, KeyOf(object))
+			left = append(left, RefOf(object))
 		}
 	}
 	return left, errors.Join(errs...)

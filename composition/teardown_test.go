@@ -18,9 +18,9 @@ var _ = Describe("Teardown", func() {
 
 	BeforeEach(func() { site = newInstance() })
 
-	teardown := func() []composition.Key {
+	teardown := func() []composition.ObjectRef {
 		GinkgoHelper()
-		remaining, err := site.engine.Teardown(site.ctx, site.request.Owner)
+		remaining, err := site.engine.Delete(site.ctx, site.request.Owner)
 		Expect(err).NotTo(HaveOccurred())
 		return remaining
 	}

@@ -37,14 +37,14 @@ const (
 
 // Frame is one use of a template: a Kustomize folder, the Kustomize Components
 // below it that are wanted, and the values of its parameters.
-type Frame struct {
+type TemplateRef struct {
 	// Template is the folder, relative to the root of the renderer's file system.
 	Template string
 	// Components are folders under Template's `components`, each a Kustomize
 	// Component. Their order has no meaning.
 	Components []string
 	// Values by parameter name. Every parameter of the variant needs one.
-	Values map[string]string
+	Parameters map[string]string
 }
 
 // Templates compiles Kustomize folders and binds them to values.
@@ -91,7 +91,7 @@ func NewTemplates(fsys fs.FS) (*Templates, error) {
 //
 // Errors: a folder that Kustomize refuses, a parameter without a value, a value
 // for no parameter.
-func (t *Templates) Bind(frame Frame, namespace string) ([]Child, error) {
+func (t *Templates) Instantiate(frame TemplateRef, namespace string) ([]Object, error) {
 	v, err := t.compiled(frame)
 	if err != nil {
 		return nil, err
@@ -104,10 +104,10 @@ func (t *Templates) Bind(frame Frame, namespace string) ([]Child, error) {
 }
 
 // values puts those of frame in the order of the variant's parameters.
-func (v *variant) values(frame Frame, namespace string) ([]string, error) {
+func (v *variant) values(frame TemplateRef, namespace string) ([]string, error) {
 	values := make([]string, len(v.parameters))
 	for i, name := range v.parameters {
-		value, found := frame.Values[name]
+		value, found := frame.Parameters[name]
 		switch {
 		case name == namespaceParameter:
 			value = namespace
@@ -116,7 +116,7 @@ func (v *variant) values(frame Frame, namespace string) ([]string, error) {
 		}
 		values[i] = value
 	}
-	for name := range frame.Values {
+	for name := range frame.Parameters {
 		if !slices.Contains(v.parameters, name) {
 			return nil, fmt.Errorf("template %s: has no parameter %q", frame.Template, name)
 		}
@@ -124,13 +124,13 @@ func (v *variant) values(frame Frame, namespace string) ([]string, error) {
 	return values, nil
 }
 
-func (v *variant) bind(values []string) []Child {
-	children := make([]Child, len(v.objects))
+func (v *variant) bind(values []string) []Object {
+	children := make([]Object, len(v.objects))
 	for i, object := range v.objects {
-		children[i] = Child{
-			Object:      &unstructured.Unstructured{Object: object.content.bind(values).(map[string]any)},
-			RollReaders: object.rollReaders,
-			Seed:        object.seed,
+		children[i] = Object{
+			Object:           &unstructured.Unstructured{Object: object.content.bind(values).(map[string]any)},
+			RestartOnChange:  object.rollReaders,
+			InitialOnlyField: object.seed,
 		}
 	}
 	return children
@@ -153,7 +153,7 @@ type compiledObject struct {
 }
 
 // compiled gives the variant of frame, running Kustomize if this is its first use.
-func (t *Templates) compiled(frame Frame) (*variant, error) {
+func (t *Templates) compiled(frame TemplateRef) (*variant, error) {
 	components := slices.Sorted(slices.Values(frame.Components))
 	key := frame.Template + "?" + strings.Join(components, ",")
 

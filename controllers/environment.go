@@ -41,11 +41,11 @@ const (
 )
 
 // policy is the engine's, for all instances.
-var policy = composition.Policy{
-	Manager:     childrenManager,
-	Domain:      templates.OwnDomain,
-	Carried:     templates.OwnedByTools,
-	LastApplied: v1alpha1.LastAppliedAnnotation,
+var policy = composition.Options{
+	FieldManager:                childrenManager,
+	KeyPrefix:                   templates.OwnDomain,
+	PreservePodTemplateKey:      templates.OwnedByTools,
+	LegacyLastAppliedAnnotation: v1alpha1.LastAppliedAnnotation,
 }
 
 // kinds that runtimes have children of.
@@ -55,7 +55,7 @@ func kinds() []composition.Kind {
 		{Object: &rbacv1.Role{}, List: &rbacv1.RoleList{}},
 		{Object: &rbacv1.RoleBinding{}, List: &rbacv1.RoleBindingList{}},
 		{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
-		{Object: &v1alpha1.Server{}, List: &v1alpha1.ServerList{}, Unfiltered: true},
+		{Object: &v1alpha1.Server{}, List: &v1alpha1.ServerList{}, CacheUnfiltered: true},
 	}...)
 }
 
@@ -111,7 +111,7 @@ func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
 		},
 	}
 	for _, kind := range kinds() {
-		if !kind.Unfiltered {
+		if !kind.CacheUnfiltered {
 			options.ByObject[kind.Object] = cache.ByObject{Label: ours}
 		}
 	}
@@ -167,7 +167,7 @@ func newEnvironment(ctx context.Context, mgr manager.Manager, options Options) e
 // kinds that such an owner has children of, and at no others.
 func (e environment) withEngine(compiled *composition.Templates, kinds []composition.Kind) (environment, error) {
 	engine, err := composition.New(composition.Engine{
-		Templates: compiled, Policy: policy, Kinds: kinds, Client: e.client, Cache: e.client, Live: e.live,
+		Templates: compiled, Options: policy, Kinds: kinds, Client: e.client, Cache: e.client, APIReader: e.live,
 	})
 	e = e.forOneKind()
 	e.engine = engine

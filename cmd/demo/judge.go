@@ -129,9 +129,9 @@ func reachability(object *unstructured.Unstructured) *node {
 func judgedByHealth(object *unstructured.Unstructured) (state, string) {
 	health, message := composition.HealthOf(object)
 	switch health {
-	case composition.Healthy:
+	case composition.HealthCurrent:
 		return ready, inBrief(object)
-	case composition.Failed:
+	case composition.HealthFailed:
 		return failed, message
 	default:
 		return waiting, message
