@@ -102,7 +102,7 @@ var _ = Describe("An operator with a list of which a part is gone", Ordered, fun
 		pod := i.pods()[0]
 		Expect(podLog(i.namespace, pod)).To(MatchRegexp(`"A listed namespace is not watched[^\n]*"namespace":"%s"`, never))
 		_, text := scrape("http://"+node.Address(i.namespace, pod, 4000), "")
-		Expect(text).To(ContainSubstring(`seldon_operator_absent_namespaces{namespace="%s"} 1`, never))
+		Expect(text).To(ContainSubstring(`seldon_operator_unwatched_namespaces{namespace="%s"} 1`, never))
 		servesTheOther()
 	})
 
@@ -110,15 +110,15 @@ var _ = Describe("An operator with a list of which a part is gone", Ordered, fun
 		By("having one that would hang released by an administrator")
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: goes}}
 		remove(namespace)
-		output, err := exec.CommandContext(lifetime, node.Program, "release", "--namespace="+goes, "--kubeconfig="+cluster.KubeconfigPath()).CombinedOutput()
+		output, err := exec.CommandContext(lifetime, node.Program, "remove-finalizers", "--namespace="+goes, "--kubeconfig="+cluster.KubeconfigPath()).CombinedOutput()
 		Expect(err).NotTo(HaveOccurred(), string(output))
-		Expect(string(output)).To(ContainSubstring("released SeldonRuntime " + goes + "/seldon"))
+		Expect(string(output)).To(ContainSubstring("removed the finalizer from SeldonRuntime " + goes + "/seldon"))
 		untilGone(namespace)
 
-		i.release()
+		i.removeFinalizers()
 		Expect(user.Get(lifetime, client.ObjectKeyFromObject(runtime), runtime)).To(Succeed())
 		Expect(runtime.Finalizers).To(BeEmpty())
-		log, err := node.Log(i.namespace, "seldon-v2-release")
+		log, err := node.Log(i.namespace, "seldon-v2-remove-finalizers")
 		Expect(err).NotTo(HaveOccurred())
 		Expect(log).To(ContainSubstring("skipped namespace " + goes))
 		Expect(log).NotTo(ContainSubstring("skipped namespace " + stays))
