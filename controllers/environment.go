@@ -156,8 +156,8 @@ func newEnvironment(ctx context.Context, mgr manager.Manager, options Options) e
 		events: mgr.GetEventRecorder("seldon-operator"), veterans: newVeterans(),
 		namespaces: newNamespaces(mgr.GetAPIReader()), pods: newPodFailures(mgr.GetAPIReader()), meters: newMeters(mgr.GetClient(), metrics.Registry),
 		relay: relay.New(ctx, relay.Options{
-			Reader: mgr.GetClient(), Live: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("relay"),
-			Address: options.SchedulerAddress, TLS: options.TLS, Silence: options.Silence,
+			Reader: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("relay"),
+			Address: options.SchedulerAddress, TLS: options.TLS, UnreachableTimeout: options.Silence,
 			UseDeployments: options.UseDeploymentsForServers, Registry: metrics.Registry,
 		}),
 	}

@@ -56,7 +56,7 @@ func TestMemoryOfServersIsReturned(t *testing.T) {
 	}
 	env, err := environment{
 		client: to, live: to, events: &events.FakeRecorder{}, veterans: newVeterans(), pods: newPodFailures(to), meters: newMeters(to, prometheus.NewRegistry()),
-		relay: relay.New(t.Context(), relay.Options{Reader: to, Live: to}),
+		relay: relay.New(t.Context(), relay.Options{Reader: to, APIReader: to}),
 	}.withEngine(compiled, serverKinds())
 	if err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ const syncSettlePeriod = 10 * time.Second
 // neither counts towards Ready. It returns when to reconcile again, 0 for not at all.
 // A scheduler whose workload has just become ready is connected to at once.
 func (r *seldonRuntimeReconciler) setSchedulerConditions(before, runtime *v1alpha1.SeldonRuntime) time.Duration {
-	reach, open := r.relay.Reachability(runtime.Namespace)
+	reach, open := r.relay.ConnectionStatus(runtime.Namespace)
 	ready := find(runtime.Status.Conditions, v1alpha1.ConditionReady)
 	if !open || ready != nil && ready.Reason == reasonDuplicate {
 		meta.RemoveStatusCondition(&runtime.Status.Conditions, v1alpha1.ConditionSchedulerReachable)
@@ -36,7 +36,7 @@ func (r *seldonRuntimeReconciler) setSchedulerConditions(before, runtime *v1alph
 	setConditions(runtime, conditions, keep...)
 	isReady := meta.IsStatusConditionTrue(runtime.Status.Conditions, v1alpha1.ConditionSchedulerReady)
 	if isReady && !reach.Connected && !meta.IsStatusConditionTrue(before.Status.Conditions, v1alpha1.ConditionSchedulerReady) {
-		r.relay.Hurry(runtime.Namespace)
+		r.relay.ReconnectNow(runtime.Namespace)
 	}
 	return after
 }
@@ -44,7 +44,7 @@ func (r *seldonRuntimeReconciler) setSchedulerConditions(before, runtime *v1alph
 // schedulerConditions computes SchedulerReachable and SchedulerSynced from the state of
 // a session, and when to compute them again, 0 for not at all. One that is not returned
 // stays as it is in existing: a session that has just been created knows less.
-func schedulerConditions(existing []metav1.Condition, reach relay.Reachability, now time.Time) ([]verdict, time.Duration) {
+func schedulerConditions(existing []metav1.Condition, reach relay.ConnectionStatus, now time.Time) ([]verdict, time.Duration) {
 	if reach.Reason == relay.ReasonConnecting && find(existing, v1alpha1.ConditionSchedulerReachable) != nil {
 		return nil, 0
 	}

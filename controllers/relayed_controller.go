@@ -36,7 +36,7 @@ func (r *relayedReconciler[T]) setup(mgr manager.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(strings.ToLower(string(r.kind))).
 		For(r.new(), builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, madeAnew))).
-		WatchesRawSource(r.relay.Wakes(r.kind)).
+		WatchesRawSource(r.relay.EventSource(r.kind)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
 		Complete(r)
 }
@@ -46,7 +46,7 @@ func (r *relayedReconciler[T]) Reconcile(ctx context.Context, request reconcile.
 	object := r.new()
 	if err := r.client.Get(ctx, request.NamespacedName, object); err != nil {
 		if client.IgnoreNotFound(err) == nil {
-			r.relay.Gone(r.kind, request.NamespacedName)
+			r.relay.ObjectDeleted(r.kind, request.NamespacedName)
 			r.versions.forget(request.NamespacedName)
 			r.failures.forget(request.NamespacedName)
 		}
@@ -73,7 +73,7 @@ func (r *relayedReconciler[T]) report(ctx context.Context, object T) (reconcile.
 	if err := r.addFinalizer(ctx, object, r.kind.Finalizer()); err != nil {
 		return reconcile.Result{}, err
 	}
-	seen := r.relay.Hand(r.kind, object)
+	seen := r.relay.Sync(r.kind, object)
 	if !seen.Session {
 		served, err := r.hasRuntime(ctx, object.GetNamespace())
 		if err != nil {
@@ -124,14 +124,14 @@ func (r *relayedReconciler[T]) release(ctx context.Context, object T) (reconcile
 	if !slices.Contains(object.GetFinalizers(), r.kind.Finalizer()) {
 		return reconcile.Result{}, nil
 	}
-	seen := r.relay.Hand(r.kind, object)
+	seen := r.relay.Sync(r.kind, object)
 	leave, err := r.leave(ctx, object, seen)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	if leave.now {
 		if leave.reason != "" {
-			r.relay.Abandoned(r.kind, leave.reason)
+			r.relay.RecordUnconfirmedRelease(r.kind, leave.reason)
 			ctrl.LoggerFrom(ctx).V(1).Info("Finalizer removed before the scheduler confirmed the unload", "reason", leave.reason)
 		}
 		if leave.message != "" {

@@ -92,10 +92,10 @@ func progress(verdicts []verdict) []verdict {
 
 // graceOf is how long to wait before something is written that may soon change.
 func graceOf(seen relay.Observation, now time.Time) time.Duration {
-	if seen.BusySince.IsZero() {
+	if seen.ProgressingSince.IsZero() {
 		return 0
 	}
-	return max(0, grace-now.Sub(seen.BusySince))
+	return max(0, grace-now.Sub(seen.ProgressingSince))
 }
 
 // reportsUnreachable returns whether the status of object reports, for its current

@@ -23,7 +23,7 @@ func TestTell(t *testing.T) {
 	}
 	// State of a Pipeline of which the parts named are not ready.
 	state := func(settled bool, lacking ...string) *relay.State {
-		state := &relay.State{Generation: 2, Settled: settled}
+		state := &relay.State{Generation: 2, Stable: settled}
 		for _, kind := range relay.Pipeline.Conditions() {
 			condition := relay.Condition{Type: kind, True: true, Reason: "Fine"}
 			for _, lack := range lacking {
@@ -65,25 +65,25 @@ func TestTell(t *testing.T) {
 			}},
 		{name: "on its way for a moment", wait: grace - 100*time.Millisecond,
 			seen: session(func(o *relay.Observation) {
-				o.State, o.BusySince = state(false, "ModelsReady"), now.Add(-100*time.Millisecond)
+				o.State, o.ProgressingSince = state(false, "ModelsReady"), now.Add(-100*time.Millisecond)
 			})},
 		{name: "on its way for longer", answered: true,
-			seen: session(func(o *relay.Observation) { o.State, o.BusySince = state(false, "ModelsReady"), now.Add(-grace) }), want: []string{
+			seen: session(func(o *relay.Observation) { o.State, o.ProgressingSince = state(false, "ModelsReady"), now.Add(-grace) }), want: []string{
 				"ModelsReady False NotModelsReady 100% of ModelsReady", "PipelineGwReady True Fine", "PipelineReady True Fine",
 				"Ready False NotModelsReady 100% of ModelsReady",
 			}},
 		{name: "no word, and something to keep", conditions: conditions(2), seen: session(func(*relay.Observation) {})},
 		{name: "no word, and the existing operator's word to keep", conditions: conditions(0), seen: session(func(*relay.Observation) {})},
 		{name: "no word for a moment", wait: grace - time.Millisecond,
-			seen: session(func(o *relay.Observation) { o.BusySince = now.Add(-time.Millisecond) })},
+			seen: session(func(o *relay.Observation) { o.ProgressingSince = now.Add(-time.Millisecond) })},
 		{name: "no word about a new generation", conditions: conditions(1), keep: []string{"ModelsReady", "PipelineGwReady"},
-			seen: session(func(o *relay.Observation) { o.BusySince = now.Add(-time.Minute) }),
+			seen: session(func(o *relay.Observation) { o.ProgressingSince = now.Add(-time.Minute) }),
 			want: []string{
 				"PipelineReady Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 				"Ready Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 			}},
 		{name: "a runtime has come, and has said nothing yet", conditions: []metav1.Condition{{Type: "PipelineReady", Reason: "NoRuntime", ObservedGeneration: 2}},
-			seen: session(func(o *relay.Observation) { o.BusySince = now.Add(-time.Minute) }), want: []string{
+			seen: session(func(o *relay.Observation) { o.ProgressingSince = now.Add(-time.Minute) }), want: []string{
 				"ModelsReady Unknown WaitingForScheduler", "PipelineGwReady Unknown WaitingForScheduler",
 				"PipelineReady Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 				"Ready Unknown WaitingForScheduler the scheduler has not said anything about it yet",
@@ -137,7 +137,7 @@ func TestTell(t *testing.T) {
 func TestOutageWritesOnce(t *testing.T) {
 	now := time.Now()
 	seen := func(change func(*relay.Observation)) relay.Observation {
-		observation := relay.Observation{Session: true, BusySince: now.Add(-time.Hour)}
+		observation := relay.Observation{Session: true, ProgressingSince: now.Add(-time.Hour)}
 		change(&observation)
 		return observation
 	}
@@ -145,7 +145,7 @@ func TestOutageWritesOnce(t *testing.T) {
 		return &relay.Failure{Generation: 1, Terminal: terminal, Reason: reason, Message: "boom"}
 	}
 	state := func(status bool) *relay.State {
-		return &relay.State{Generation: 1, Settled: true, Conditions: []relay.Condition{{Type: v1alpha1.ConditionModelReady, True: status, Reason: "R"}}}
+		return &relay.State{Generation: 1, Stable: true, Conditions: []relay.Condition{{Type: v1alpha1.ConditionModelReady, True: status, Reason: "R"}}}
 	}
 	silent := seen(func(o *relay.Observation) { o.Stale = true })
 	model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Name: "m", Generation: 1}}

@@ -45,7 +45,7 @@ func (r *seldonRuntimeReconciler) setup(ctx context.Context, mgr manager.Manager
 		Watches(&v1alpha1.Pipeline{}, r.gathered(runtimes), builder.WithPredicates(comesOrGoes)).
 		Watches(&v1alpha1.Experiment{}, r.gathered(runtimes), builder.WithPredicates(goes)).
 		Watches(&v1alpha1.Server{}, r.neighbours(runtimes), builder.WithPredicates(goes))
-	build = build.WatchesRawSource(r.relay.Wakes(relay.SeldonRuntime))
+	build = build.WatchesRawSource(r.relay.EventSource(relay.SeldonRuntime))
 	return owns(build, mgr, &v1alpha1.SeldonRuntime{}, kinds()).WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)
 }
 

@@ -48,7 +48,7 @@ func (r *serverReconciler) setup(ctx context.Context, mgr manager.Manager) error
 		For(&v1alpha1.Server{}, builder.WithPredicates(r.veterans.noted(), desiredChanged)).
 		Watches(&v1alpha1.ServerConfig{}, r.referrers(servers)).
 		Watches(&corev1.ConfigMap{}, r.neighbours(servers), builder.WithPredicates(readAtStart)).
-		WatchesRawSource(r.relay.Wakes(relay.Server))
+		WatchesRawSource(r.relay.EventSource(relay.Server))
 	return owns(build, mgr, &v1alpha1.Server{}, serverKinds()).WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)
 }
 
@@ -59,7 +59,7 @@ func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 		if client.IgnoreNotFound(err) != nil {
 			return reconcile.Result{}, err
 		}
-		r.relay.Gone(relay.Server, request.NamespacedName)
+		r.relay.ObjectDeleted(relay.Server, request.NamespacedName)
 		r.forget(serverOwner(&v1alpha1.Server{ObjectMeta: named(request)}))
 		return reconcile.Result{}, r.forgetSeries(ctx, request.Namespace)
 	}
@@ -81,7 +81,7 @@ func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 // delete leaves the children to the garbage collector, and pods to their own hooks.
 // Only pods whose StatefulSet is being recreated need it back before that.
 func (r *serverReconciler) delete(ctx context.Context, server *v1alpha1.Server) (reconcile.Result, error) {
-	r.relay.HandServer(client.ObjectKeyFromObject(server))
+	r.relay.SyncServer(client.ObjectKeyFromObject(server))
 	if controllerutil.ContainsFinalizer(server, v1alpha1.ServerFinalizer) {
 		done, err := r.engine.Resume(ctx, composition.Request{Owner: serverOwner(server)}, orphans(server))
 		if err != nil {
@@ -138,7 +138,7 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	server.Status.ObservedGeneration = server.Generation
 	// Not before the workload is applied: the scheduler must not wait for replicas
 	// that were not deployed.
-	seen := r.relay.HandServer(client.ObjectKeyFromObject(server))
+	seen := r.relay.SyncServer(client.ObjectKeyFromObject(server))
 	switch {
 	case seen.State != nil && seen.State.Generation == server.Generation:
 		server.Status.LoadedModelReplicas = seen.State.LoadedModels

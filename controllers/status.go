@@ -113,7 +113,7 @@ func (e *environment) tellChanges(before []metav1.Condition, object conditioned)
 
 // isProgress tells the reasons of not being ready that pass by themselves.
 func isProgress(reason string) bool {
-	return reason == reasonProgressing || relay.IsProgress(reason)
+	return reason == reasonProgressing || relay.IsProgressing(reason)
 }
 
 // isNotice tells the conditions that are there only when something is the matter.

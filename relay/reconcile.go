@@ -297,7 +297,7 @@ func (c *connection) unloadOrphan(ctx context.Context, kind *relayed, key object
 	}
 	// The cache may be late.
 	object := kind.newObject()
-	err := c.Live.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: key.name}, object)
+	err := c.APIReader.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: key.name}, object)
 	switch {
 	case client.IgnoreNotFound(err) != nil:
 		return err
