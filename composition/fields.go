@@ -3,6 +3,7 @@ package composition
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +28,7 @@ func OwnsExactly(desired any, owned map[string]any, path string) (differing stri
 }
 
 func ownsExactlyMap(desired map[string]any, owned map[string]any, path string) (string, bool) {
-	for _, key := range sortedKeys(desired) {
+	for _, key := range slices.Sorted(maps.Keys(desired)) {
 		below, found := owned["f:"+key].(map[string]any)
 		if !found {
 			return path + "." + key, false
@@ -39,7 +40,7 @@ func ownsExactlyMap(desired map[string]any, owned map[string]any, path string) (
 			return where, false
 		}
 	}
-	for _, key := range sortedKeys(owned) {
+	for _, key := range slices.Sorted(maps.Keys(owned)) {
 		if name, isField := strings.CutPrefix(key, "f:"); isField {
 			if _, found := desired[name]; !found {
 				return path + "." + name, false
@@ -51,7 +52,7 @@ func ownsExactlyMap(desired map[string]any, owned map[string]any, path string) (
 
 func ownsExactlyList(desired []any, owned map[string]any, path string) (string, bool) {
 	items, known := 0, newItemTable(desired)
-	for _, key := range sortedKeys(owned) {
+	for _, key := range slices.Sorted(maps.Keys(owned)) {
 		kind, text, _ := strings.Cut(key, ":")
 		var item any
 		switch kind {
@@ -107,7 +108,7 @@ func newItemTable(items []any) *itemTable { return &itemTable{items: items} }
 // A key that the item leaves out may have been defaulted, as a port's protocol is; an
 // item that has it is preferred.
 func (t *itemTable) withKeys(keys map[string]any) any {
-	names := sortedKeys(keys)
+	names := slices.Sorted(maps.Keys(keys))
 	of := strings.Join(names, "\x00")
 	if t.byKeys[of] == nil {
 		t.addKeys(of, names)
@@ -202,31 +203,4 @@ func scalarText(value any) (text string, ok bool) {
 		return "null", true
 	}
 	return "", false
-}
-
-// sameScalar compares decoded JSON scalars, for which a number may be int64 on one
-// side and float64 on the other. Lists and maps are the same as nothing.
-func sameScalar(a, b any) bool {
-	switch a := a.(type) {
-	case map[string]any, []any:
-		return false
-	case int64:
-		if b, isFloat := b.(float64); isFloat {
-			return float64(a) == b
-		}
-	case float64:
-		if b, isInt := b.(int64); isInt {
-			return a == float64(b)
-		}
-	}
-	return a == b
-}
-
-func sortedKeys(object map[string]any) []string {
-	keys := make([]string, 0, len(object))
-	for key := range object {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }

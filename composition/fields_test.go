@@ -3,17 +3,8 @@ package composition
 import (
 	"testing"
 
-	"k8s.io/apimachinery/pkg/util/json"
+	"github.com/seldon-operator/seldon-operator/composition/internal/jsontest"
 )
-
-func decode(t testing.TB, text string) any {
-	t.Helper()
-	var value any
-	if err := json.Unmarshal([]byte(text), &value); err != nil {
-		t.Fatalf("%s: %v", text, err)
-	}
-	return value
-}
 
 func TestSameFields(t *testing.T) {
 	tests := map[string]struct {
@@ -45,55 +36,12 @@ func TestSameFields(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			differing, same := OwnsExactly(decode(t, test.desired), decode(t, test.owned).(map[string]any), "")
+			differing, same := OwnsExactly(jsontest.Decode(t, test.desired), jsontest.Decode(t, test.owned).(map[string]any), "")
 			if same != (test.differing == "") || differing != test.differing {
 				t.Errorf("got %v, %q, want %q", same, differing, test.differing)
 			}
 		})
 	}
-}
-
-func TestSameScalar(t *testing.T) {
-	same := [][2]any{{int64(1), int64(1)}, {int64(2000000), float64(2000000)}, {float64(3), int64(3)}, {"a", "a"}, {true, true}, {nil, nil}}
-	for _, pair := range same {
-		if !sameScalar(pair[0], pair[1]) {
-			t.Errorf("%v (%T) and %v (%T) are not the same", pair[0], pair[0], pair[1], pair[1])
-		}
-	}
-	different := [][2]any{{int64(1), "1"}, {int64(1), true}, {"a", nil}, {nil, false}, {float64(1.5), int64(1)},
-		{map[string]any{}, map[string]any{}}, {[]any{}, []any{}}, {"a", map[string]any{}}}
-	for _, pair := range different {
-		if sameScalar(pair[0], pair[1]) {
-			t.Errorf("%v (%T) and %v (%T) are the same", pair[0], pair[0], pair[1], pair[1])
-		}
-	}
-}
-
-// Whatever JSON is rendered, and whatever managedFields say, nothing panics; and
-// what is contained in itself is found so.
-func FuzzMatch(f *testing.F) {
-	f.Add(`{"a":[{"name":"x","v":1}],"b":[1,"y",null]}`, `{"f:a":{"k:{\"name\":\"x\"}":{".":{},"f:v":{}}},"f:b":{"v:1":{}}}`)
-	f.Add(`[[{}],[[]],""]`, `{"v:[{}]":{},"k:{}":{},"k:null":{}}`)
-	f.Add(`{"":{"":0}}`, `{"f:":{"f:":{"f:":null}}}`)
-	f.Fuzz(func(t *testing.T, left, right string) {
-		var a, b any
-		if json.Unmarshal([]byte(left), &a) != nil || json.Unmarshal([]byte(right), &b) != nil {
-			return
-		}
-		owned, _ := b.(map[string]any)
-		OwnsExactly(a, owned, "")
-		containedIn(a, b, "")
-		containedIn(b, a, "")
-		firstDifference(a, b, "")
-		if where, ok := containedIn(a, a, ""); !ok {
-			t.Errorf("%s is not contained in itself: %s", left, where)
-		}
-		if fields, isMap := a.(map[string]any); isMap {
-			if where, same := OwnsExactly(fields, fieldsOf(fields), ""); !same {
-				t.Errorf("%s does not have its own fields: %s", left, where)
-			}
-		}
-	})
 }
 
 func TestTookFrom(t *testing.T) {
@@ -109,7 +57,7 @@ func TestTookFrom(t *testing.T) {
 		`{"f:env":{"k:{\"name\":\"B\"}":{".":{},"f:name":{},"f:value":{}}}}`: false,
 		`{"f:env":{"k:{":{}}}`:                                               false,
 	} {
-		got := tookFrom(decode(t, desired), decode(t, theirs).(map[string]any), decode(t, ours).(map[string]any))
+		got := tookFrom(jsontest.Decode(t, desired), jsontest.Decode(t, theirs).(map[string]any), jsontest.Decode(t, ours).(map[string]any))
 		if got != took {
 			t.Errorf("%s: got %v", theirs, got)
 		}

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/jsontest"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -61,7 +63,7 @@ func TestHealthOf(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			health, message := HealthOf(&unstructured.Unstructured{Object: decode(t, test.object).(map[string]any)}, schema.GroupKind{Group: "example.com", Kind: "Shop"})
+			health, message := HealthOf(&unstructured.Unstructured{Object: jsontest.Decode(t, test.object).(map[string]any)}, schema.GroupKind{Group: "example.com", Kind: "Shop"})
 			if health != test.health || !strings.Contains(message, test.message) || (health == HealthCurrent) != (message == "") {
 				t.Errorf("got %s, %q, want %s, %q", health, message, test.health, test.message)
 			}

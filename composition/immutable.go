@@ -94,8 +94,8 @@ func isFrozen(live *unstructured.Unstructured) bool {
 // only look different keep their live form, as do those that could not grow; claims
 // that grow turn the step into Recreate. An `immutable` that was applied and is no
 // longer rendered stays as well.
-func (p Options) keepImmutable(step *Step, refused refusal) {
-	if _, found := step.Object.Object["immutable"]; isFrozen(step.Live) && !found && Owns(step.Live, p.FieldManager, "immutable") {
+func keepImmutable(options Options, step *Step, refused refusal) {
+	if _, found := step.Object.Object["immutable"]; isFrozen(step.Live) && !found && Owns(step.Live, options.FieldManager, "immutable") {
 		SetField(step.Object.Object, true, "immutable")
 	}
 	mismatches := immutableMismatches(step.Object, step.Live)
@@ -164,12 +164,12 @@ func leafDifference(live, desired any, path string) (where string, is, wanted an
 		if !isMap {
 			break
 		}
-		for _, key := range sortedKeys(desired) {
+		for _, key := range slices.Sorted(maps.Keys(desired)) {
 			if _, contained := containedIn(desired[key], fields[key], ""); !contained {
 				return leafDifference(fields[key], desired[key], path+"."+key)
 			}
 		}
-		for _, key := range sortedKeys(fields) {
+		for _, key := range slices.Sorted(maps.Keys(fields)) {
 			if _, contained := containedIn(fields[key], desired[key], ""); !contained {
 				return leafDifference(fields[key], desired[key], path+"."+key)
 			}

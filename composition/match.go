@@ -1,11 +1,13 @@
 package composition
 
 import (
+	"maps"
+	"slices"
+
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // inStep tells, in memory, whether live already is what applying desired would
@@ -71,18 +73,6 @@ func canonicalised(object *unstructured.Unstructured, types *runtime.Scheme) (*u
 	return &unstructured.Unstructured{Object: content}, nil
 }
 
-// typedFrom is an object as the Go type of its kind.
-func typedFrom(object *unstructured.Unstructured, types *runtime.Scheme) (client.Object, error) {
-	typed, err := types.New(object.GroupVersionKind())
-	if err != nil {
-		return nil, err
-	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, typed); err != nil {
-		return nil, err
-	}
-	return typed.(client.Object), nil
-}
-
 // canonicalFields is an apply configuration written as the API server does, with
 // just the fields that it has: a Go type adds some zero values of its own.
 func canonicalFields(desired *unstructured.Unstructured, types *runtime.Scheme) (map[string]any, error) {
@@ -133,7 +123,7 @@ func containedIn(desired, live any, path string) (differing string, ok bool) {
 		if !isMap && (len(desired) > 0 || live != nil) {
 			return path, false
 		}
-		for _, key := range sortedKeys(desired) {
+		for _, key := range slices.Sorted(maps.Keys(desired)) {
 			if where, ok := containedIn(desired[key], fields[key], path+"."+key); !ok {
 				return where, false
 			}
@@ -218,4 +208,22 @@ func sameTemplate(desired, live *unstructured.Unstructured, manager string) bool
 	}
 	_, same := containedIn(podTemplate(&unstructured.Unstructured{Object: canonical}), podTemplate(live), "")
 	return same
+}
+
+// sameScalar compares decoded JSON scalars, for which a number may be int64 on one
+// side and float64 on the other. Lists and maps are the same as nothing.
+func sameScalar(a, b any) bool {
+	switch a := a.(type) {
+	case map[string]any, []any:
+		return false
+	case int64:
+		if b, isFloat := b.(float64); isFloat {
+			return float64(a) == b
+		}
+	case float64:
+		if b, isInt := b.(int64); isInt {
+			return a == float64(b)
+		}
+	}
+	return a == b
 }

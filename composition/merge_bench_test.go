@@ -5,6 +5,9 @@ import (
 	"os"
 	"strconv"
 	"testing"
+
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"sigs.k8s.io/yaml"
 )
 
 // BenchmarkMerge lays an override over a Deployment with three containers.
@@ -39,11 +42,15 @@ func benchmarkObject(b *testing.B, file string) map[string]any {
 // fromYAML decodes a YAML object into the JSON that the API machinery works with.
 func fromYAML(t testing.TB, text string) map[string]any {
 	t.Helper()
-	documents, err := splitPatch(text)
-	if err != nil || len(documents) != 1 {
-		t.Fatalf("%d documents, %v in\n%s", len(documents), err, text)
+	asJSON, err := yaml.YAMLToJSONStrict([]byte(text))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return documents[0].value.(map[string]any)
+	var object map[string]any
+	if err := utiljson.Unmarshal(asJSON, &object); err != nil {
+		t.Fatal(err)
+	}
+	return object
 }
 
 // largeMerges are lists of n entries of each kind, in the base and in the override.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/jsontest"
+
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
@@ -59,7 +61,7 @@ func FuzzMerge(f *testing.F) {
 				t.Errorf("once %v, then %v", err, errAgain)
 			}
 			if err == nil && pair.base == nil {
-				requireAppliable(t, podKind, merged)
+				jsontest.RequireAppliable(t, podKind, merged)
 			}
 			if _, err := Merge(widgetKind, pair.base, pair.override); err != nil && !strings.Contains(string(baseSpec)+string(overrideSpec), "$") {
 				t.Errorf("kind without a schema: %v", err)

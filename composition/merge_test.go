@@ -8,11 +8,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/jsontest"
+
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/applyconfigurations"
 )
 
 var (
@@ -38,7 +38,7 @@ func mergeCases(t testing.TB) map[string]mergeCase {
 	}
 	all := map[string]mergeCase{}
 	for _, file := range files {
-		for _, item := range decodeYAML(t, file) {
+		for _, item := range jsontest.ReadYAML(t, file) {
 			item := item.(map[string]any)
 			var c mergeCase
 			kind := item["kind"].(string)
@@ -90,27 +90,8 @@ func TestMerge(t *testing.T) {
 			if diff := cmp.Diff(got, again); diff != "" {
 				t.Errorf("merged a second time (-once +twice):\n%s", diff)
 			}
-			requireAppliable(t, c.kind, got)
+			jsontest.RequireAppliable(t, c.kind, got)
 		})
-	}
-}
-
-// requireAppliable checks that a merged object is one that its kind can be
-// read from strictly, and that server-side apply takes: each item of a list has
-// its keys, and no two have the same.
-func requireAppliable(t testing.TB, gvk schema.GroupVersionKind, merged map[string]any) {
-	t.Helper()
-	object, err := builtinKinds().New(gvk)
-	if err != nil {
-		return // nothing is known of other kinds
-	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(merged, object, true); err != nil {
-		t.Errorf("cannot be decoded: %v", err)
-	}
-	u := &unstructured.Unstructured{Object: maps.Clone(merged)}
-	u.SetGroupVersionKind(gvk)
-	if _, err := applyconfigurations.NewTypeConverter(builtinKinds()).ObjectToTyped(u); err != nil {
-		t.Errorf("cannot be applied: %v\n%v", err, merged)
 	}
 }
 

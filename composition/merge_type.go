@@ -2,12 +2,14 @@ package composition
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"sync"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -237,4 +239,26 @@ func (t *mergeType) field(key string) *mergeField {
 		return t.fields[key]
 	}
 	return t.elem
+}
+
+// ValidateScalarPath returns an error unless path, dotted names such as spec.replicas,
+// leads to a field of a kind through objects only, not through lists or maps. Of kinds
+// that are not built in the fields are not known, and every path is accepted.
+func ValidateScalarPath(kind schema.GroupVersionKind, path string) error {
+	field := &mergeField{mergeType: mergeTypeOf(kind)}
+	for name := range strings.SplitSeq(path, ".") {
+		if field = field.field(name); field == nil || name == "" {
+			return fmt.Errorf("%s has no field %s: give the path of one, such as spec.replicas", kind.Kind, path)
+		}
+		if field.kind == kindList || field.kind == kindMap {
+			return fmt.Errorf("%s goes through a list or a map, in which a single entry cannot be sent at creation only", path)
+		}
+	}
+	return nil
+}
+
+// ValidateMetadata checks the types of the fields of an object's metadata.
+func ValidateMetadata(metadata map[string]any) fieldErrors {
+	_, errs := mergeTypeOfGo(reflect.TypeFor[metav1.ObjectMeta]()).mergeObject(nil, metadata)
+	return errs
 }

@@ -70,7 +70,7 @@ func TestKeepMetadata(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := test.rendered.DeepCopy()
 			step := Step{Ref: RefOf(test.rendered), Object: test.rendered, Live: asLive(test.live, "1")}
-			testPolicy.keepMetadata(&step, test.adopting)
+			keepMetadata(testPolicy, &step, test.adopting)
 			got, _, _ := unstructured.NestedMap(step.Object.Object, "spec", "template", "metadata", "labels")
 			base, _, _ := unstructured.NestedMap(testSet("1Gi").Object, "spec", "template", "metadata", "labels")
 			for key, value := range base {

@@ -3,13 +3,9 @@ package composition
 import (
 	"context"
 	"fmt"
-	"reflect"
-	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -18,16 +14,6 @@ import (
 
 // ownerIndex is the cache index of children by their controller's UID.
 const ownerIndex = "composition.ownerUID"
-
-// Kind is a kind that instances may have children of.
-type Kind struct {
-	// Object and List are of the kind's Go types.
-	Object client.Object
-	List   client.ObjectList
-	// Unfiltered: the cache holds every object of the kind. Of others it holds
-	// those with the owner label.
-	CacheUnfiltered bool
-}
 
 // observation is what was found in the cluster.
 type observation struct {
@@ -166,37 +152,6 @@ func (e *Engine) addLeftovers(ctx context.Context, account *account, wanted map[
 	return nil
 }
 
-// identity is an object less its content: what a plan needs to know of one that
-// it leaves alone or deletes.
-func identity(key ObjectRef, object metav1.Object) *unstructured.Unstructured {
-	stub := &unstructured.Unstructured{}
-	stub.SetGroupVersionKind(key.GroupVersionKind)
-	stub.SetNamespace(key.Namespace)
-	stub.SetName(key.Name)
-	stub.SetUID(object.GetUID())
-	stub.SetResourceVersion(object.GetResourceVersion())
-	stub.SetOwnerReferences(object.GetOwnerReferences())
-	stub.SetFinalizers(object.GetFinalizers())
-	for name, value := range object.GetAnnotations() {
-		if strings.HasSuffix(name, "/prune") {
-			SetField(stub.Object, value, "metadata", "annotations", name)
-		}
-	}
-	stub.SetDeletionTimestamp(object.GetDeletionTimestamp())
-	return stub
-}
-
-// isStub reports whether object has no content: either its kind has none, or it is
-// an identity.
-func isStub(object *unstructured.Unstructured) bool {
-	for key := range object.Object {
-		if key != "apiVersion" && key != "kind" && key != "metadata" {
-			return false
-		}
-	}
-	return true
-}
-
 // lookUp finds a rendered child that the owner does not control in the cache:
 // there under another owner, or live, if we made it once or could not make it
 // because there is one. nil means that it does not exist as far as is known.
@@ -223,7 +178,7 @@ func (e *Engine) lookUp(ctx context.Context, owner Owner, account *account, key 
 		return nil, err
 	case object == nil:
 		delete(account.taken, key)
-	case !e.Options.mayWrite(object, owner):
+	case !mayWrite(e.Options, object, owner):
 		account.foreign[key] = sighting{object: identity(key, object), at: e.now()}
 	}
 	return object, nil
@@ -255,51 +210,4 @@ func (e *Engine) kind(gvk schema.GroupVersionKind) (Kind, bool) {
 
 func (e *Engine) gvk(object client.Object) (schema.GroupVersionKind, error) {
 	return e.Client.GroupVersionKindFor(object)
-}
-
-// asUnstructured converts a cached object, which is not changed. The two share
-// parts that are not to be changed either.
-func asUnstructured(object client.Object, gvk schema.GroupVersionKind) (*unstructured.Unstructured, error) {
-	if converted, is := object.(*unstructured.Unstructured); is {
-		return converted, nil
-	}
-	content, err := contentOfTyped(object)
-	if err != nil {
-		return nil, fmt.Errorf("read %s %s: %w", gvk.Kind, object.GetName(), err)
-	}
-	converted := &unstructured.Unstructured{Object: content}
-	converted.SetGroupVersionKind(gvk)
-	return converted, nil
-}
-
-// contentOfTyped is the unstructured form of a typed object. What is most of the
-// work and the same for many objects is not converted anew.
-func contentOfTyped(object client.Object) (map[string]any, error) {
-	shallow := reflect.New(reflect.TypeOf(object).Elem())
-	shallow.Elem().Set(reflect.ValueOf(object).Elem())
-	rest := shallow.Interface().(client.Object)
-	rest.SetManagedFields(nil)
-	template := templateOf(object)
-	if template != nil {
-		*templateOf(rest) = corev1.PodTemplateSpec{}
-	}
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(rest)
-	if err != nil {
-		return nil, err
-	}
-	if template != nil {
-		converted, err := unstructuredTemplate(template)
-		if err != nil {
-			return nil, err
-		}
-		content["spec"].(map[string]any)["template"] = converted
-	}
-	if entries := object.GetManagedFields(); len(entries) > 0 {
-		converted, err := unstructuredEntries(entries)
-		if err != nil {
-			return nil, err
-		}
-		content["metadata"].(map[string]any)["managedFields"] = converted
-	}
-	return content, nil
 }

@@ -26,7 +26,11 @@ func hostilePatch() Patch {
 // BenchmarkHostilePatch is what such a patch costs at each rendering.
 func BenchmarkHostilePatch(b *testing.B) {
 	patch := hostilePatch()
-	object := &unstructured.Unstructured{Object: podWith("env", listOf(10, envVar))}
+	var env []any
+	for i := range 10 {
+		env = append(env, map[string]any{"name": fmt.Sprintf("N%d", i), "value": "v"})
+	}
+	object := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"name": "c", "env": env}}}}}
 	object.SetAPIVersion("v1")
 	object.SetKind("Pod")
 	object.SetName("p")

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/jsontest"
+
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kustomize/api/types"
@@ -16,7 +18,7 @@ import (
 // it gives keeps to the rules of the guard.
 func FuzzPatch(f *testing.F) {
 	for _, file := range []string{"strategic", "json6902", "form", "guard"} {
-		for _, item := range decodeYAML(f, "testdata/patch/"+file+".yaml") {
+		for _, item := range jsontest.ReadYAML(f, "testdata/patch/"+file+".yaml") {
 			for _, patch := range patchesOf(f, item.(map[string]any)["patches"].([]any)) {
 				kind := ""
 				if patch.Target != nil {
@@ -57,7 +59,7 @@ func FuzzPatch(f *testing.F) {
 				!reflect.DeepEqual(specSelector(object.Object), specSelector(was.Object)) {
 				t.Errorf("%s became %v", patchedName(was), object)
 			}
-			requireAppliable(t, object.GroupVersionKind(), object.Object)
+			jsontest.RequireAppliable(t, object.GroupVersionKind(), object.Object)
 		}
 	})
 }

@@ -50,8 +50,7 @@ func guardMetadata(before, after map[string]any) (errs fieldErrors) {
 		}
 	}
 	// Of a kind that we have no schema of, this much is known.
-	_, invalid := mergeTypeOfGo(reflect.TypeFor[metav1.ObjectMeta]()).mergeObject(nil, is)
-	return append(errs, invalid.under("metadata")...)
+	return append(errs, ValidateMetadata(is).under("metadata")...)
 }
 
 // guardSelector keeps selectors, which decide whose pods an object takes for its own.

@@ -4,44 +4,25 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/jsontest"
+
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/kustomize/api/types"
-	"sigs.k8s.io/yaml"
 )
-
-// decodeYAML reads a file of test data into JSON as the API machinery has it.
-func decodeYAML(t testing.TB, file string) []any {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	asJSON, err := yaml.YAMLToJSONStrict(text)
-	if err != nil {
-		t.Fatalf("%s: %v", file, err)
-	}
-	var items []any
-	if err := utiljson.Unmarshal(asJSON, &items); err != nil {
-		t.Fatalf("%s: %v", file, err)
-	}
-	return items
-}
 
 // patchObjects returns the objects that all examples of patches work on.
 func patchObjects(t testing.TB) []*unstructured.Unstructured {
 	t.Helper()
 	var objects []*unstructured.Unstructured
-	for _, item := range decodeYAML(t, "testdata/patch/objects.yaml") {
+	for _, item := range jsontest.ReadYAML(t, "testdata/patch/objects.yaml") {
 		objects = append(objects, &unstructured.Unstructured{Object: item.(map[string]any)})
 	}
 	return objects
@@ -81,7 +62,7 @@ func patchesOf(t testing.TB, items []any) []Patch {
 
 func TestApplyPatches(t *testing.T) {
 	for _, file := range []string{"strategic", "json6902", "form", "targets", "guard"} {
-		for _, item := range decodeYAML(t, filepath.Join("testdata/patch", file+".yaml")) {
+		for _, item := range jsontest.ReadYAML(t, filepath.Join("testdata/patch", file+".yaml")) {
 			example := item.(map[string]any)
 			t.Run(file+"/"+example["name"].(string), func(t *testing.T) {
 				objects, before := patchObjects(t), patchObjects(t)
@@ -114,12 +95,12 @@ func TestApplyPatches(t *testing.T) {
 					changed, ok := want[patchedName(object)]
 					switch {
 					case ok:
-						requireHolds(t, patchedName(object), object.Object, changed)
+						jsontest.RequireContains(t, patchedName(object), object.Object, changed)
 						delete(want, patchedName(object))
 					case file != "targets" && !reflect.DeepEqual(object, before[i]):
 						t.Errorf("%s changed:\n%s", patchedName(object), cmp.Diff(before[i], object))
 					}
-					requireAppliable(t, object.GroupVersionKind(), object.Object)
+					jsontest.RequireAppliable(t, object.GroupVersionKind(), object.Object)
 				}
 				if len(want) > 0 {
 					t.Errorf("not among the objects: %v", want)

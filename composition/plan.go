@@ -208,7 +208,7 @@ func decide(s State, child Object) Step {
 	var seed []string
 	if child.InitialOnlyField != "" {
 		seed = strings.Split(child.InitialOnlyField, ".")
-		s.Options.seed(&step, seed)
+		applyInitialOnly(s.Options, &step, seed)
 	}
 	if step.Live == nil {
 		step.desired = MemoryHash(step.Object.Object)
@@ -216,17 +216,17 @@ func decide(s State, child Object) Step {
 		return step
 	}
 
-	s.Options.yield(&step, replicas)
+	releaseUnset(s.Options, &step, replicas)
 	if seed != nil && !slices.Equal(seed, replicas) {
-		s.Options.yield(&step, seed)
+		releaseUnset(s.Options, &step, seed)
 	}
-	s.Options.keepImmutable(&step, s.refused[step.Ref])
-	s.Options.carry(&step, s.keepsPods(step.Ref))
+	keepImmutable(s.Options, &step, s.refused[step.Ref])
+	carry(s.Options, &step, s.keepsPods(step.Ref))
 	if _, adopting := s.Adopting[step.Ref]; !s.ApplyMetadata {
-		s.Options.keepMetadata(&step, adopting)
+		keepMetadata(s.Options, &step, adopting)
 	}
 	step.desired = MemoryHash(step.Object.Object)
-	step.TriggersRollout = IsWorkload(step.Ref.GroupKind()) && s.Options.rollMark(step.Object) != s.Options.rollMark(step.Live)
+	step.TriggersRollout = IsWorkload(step.Ref.GroupKind()) && rollMark(s.Options, step.Object) != rollMark(s.Options, step.Live)
 	if step.Action == Recreate {
 		return step
 	}
@@ -243,7 +243,7 @@ func (s State) keepsPods(key ObjectRef) bool {
 // obstacle tells what forbids writing to live at all.
 func obstacle(s State, key ObjectRef, live *unstructured.Unstructured) (Reason, string, bool) {
 	switch {
-	case !s.Options.mayWrite(live, s.Owner):
+	case !mayWrite(s.Options, live, s.Owner):
 		return OwnershipConflict, fmt.Sprintf("%s exists and is not controlled by %s %s; delete it or rename it", key, s.Owner.Kind, s.Owner.Name), true
 	case live.GetDeletionTimestamp() != nil:
 		return Terminating, fmt.Sprintf("%s is being deleted", key), true

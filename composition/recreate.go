@@ -36,9 +36,6 @@ import (
 // backupName is the name of the ControllerRevision with the backup of a StatefulSet.
 func backupName(set string) string { return set + "-recreate-backup" }
 
-// backupLabel holds the owner's UID.
-func (p Options) backupLabel() string { return p.KeyPrefix + "recreate-backup-for" }
-
 // recreate grows the claims and deletes the StatefulSet. The rest waits until it does
 // not exist any more; see [Engine.resume].
 func (e *Engine) recreate(ctx context.Context, step Step, before func(context.Context) error) result {

@@ -39,21 +39,21 @@ type ConfigHash struct {
 }
 
 // ConfigurationOf is the configuration of a ConfigMap or Secret.
-func (p Options) HashConfig(object client.Object) (ConfigHash, error) {
+func HashConfig(options Options, object client.Object) (ConfigHash, error) {
 	content, err := asUnstructured(object, schema.GroupVersionKind{})
 	if err != nil {
 		return ConfigHash{}, err
 	}
-	return p.hashConfig(content), nil
+	return hashConfig(options, content), nil
 }
 
 // configurationOf reads a ConfigMap or Secret.
-func (p Options) hashConfig(object *unstructured.Unstructured) ConfigHash {
+func hashConfig(options Options, object *unstructured.Unstructured) ConfigHash {
 	contents, binary := object.Object["data"], object.Object["binaryData"]
 	if binary != nil {
 		contents = []any{contents, binary}
 	}
-	return ConfigHash{Current: StableHash(contents).String(), AtAdoption: object.GetAnnotations()[p.hashAtAdoptionAnnotation()]}
+	return ConfigHash{Current: StableHash(contents).String(), AtAdoption: object.GetAnnotations()[options.hashAtAdoptionAnnotation()]}
 }
 
 // rendered are the configurations among children whose readers roll. One whose name
@@ -67,12 +67,12 @@ func (s State) rendered() ConfigHashes {
 		key := ConfigRef{child.Ref().Kind, child.Ref().Name}
 		live := s.Live[child.Ref()]
 		switch {
-		case live != nil && !s.Options.mayWrite(live, s.Owner):
+		case live != nil && !mayWrite(s.Options, live, s.Owner):
 			configurations[key] = ConfigHash{}
 		case live != nil && isFrozen(live):
-			configurations[key] = s.Options.hashConfig(live) // which keeps its contents
+			configurations[key] = hashConfig(s.Options, live) // which keeps its contents
 		default:
-			configurations[key] = s.Options.hashConfig(child.Object)
+			configurations[key] = hashConfig(s.Options, child.Object)
 		}
 	}
 	return configurations
@@ -96,7 +96,7 @@ func (s State) markRollouts(others ConfigHashes) {
 	for key, object := range s.Live {
 		name := ConfigRef{key.Kind, key.Name}
 		if _, reads := wanted[name]; reads && key.Group == "" {
-			before[name] = ConfigHash{Current: s.Options.hashConfig(object).Current}
+			before[name] = ConfigHash{Current: hashConfig(s.Options, object).Current}
 		}
 	}
 	maps.Copy(wanted, others)
@@ -116,18 +116,18 @@ func (s State) markRollouts(others ConfigHashes) {
 		today, complete := wanted.digest(names)
 		var origin, mark string
 		if live != nil {
-			origin, mark = live.GetAnnotations()[s.Options.hashAtCreationAnnotation()], s.Options.rollMark(live)
+			origin, mark = live.GetAnnotations()[s.Options.hashAtCreationAnnotation()], rollMark(s.Options, live)
 		}
 		switch {
 		case !complete:
-			if origin == "" && live != nil && !s.Options.isOurs(live) {
+			if origin == "" && live != nil && !isOurs(s.Options, live) {
 				origin = originAtAdoption
 			}
 		default:
 			switch {
 			case live == nil:
 				origin = today
-			case origin == originAtAdoption, origin == "" && !s.Options.isOurs(live):
+			case origin == originAtAdoption, origin == "" && !isOurs(s.Options, live):
 				origin, _ = found.digest(names)
 			case origin == "":
 				origin, _ = before.digest(names)
@@ -146,8 +146,8 @@ func (s State) markRollouts(others ConfigHashes) {
 }
 
 // rollMark is the mark on a workload's pod template; empty for none.
-func (p Options) rollMark(workload *unstructured.Unstructured) string {
-	mark, _, _ := unstructured.NestedString(workload.Object, "spec", "template", "metadata", "annotations", p.configHashAnnotation())
+func rollMark(options Options, workload *unstructured.Unstructured) string {
+	mark, _, _ := unstructured.NestedString(workload.Object, "spec", "template", "metadata", "annotations", options.configHashAnnotation())
 	return mark
 }
 

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/jsontest"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -15,7 +17,7 @@ import (
 func reader(spec string) func(t *testing.T) *unstructured.Unstructured {
 	return func(t *testing.T) *unstructured.Unstructured {
 		return testObject(schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}, "web",
-			map[string]any{"spec": map[string]any{"template": map[string]any{"spec": decode(t, spec)}}})
+			map[string]any{"spec": map[string]any{"template": map[string]any{"spec": jsontest.Decode(t, spec)}}})
 	}
 }
 
@@ -49,7 +51,7 @@ func TestReadBy(t *testing.T) {
 func TestConfigurationOf(t *testing.T) {
 	digest := func(object client.Object) string {
 		t.Helper()
-		configuration, err := testPolicy.HashConfig(object)
+		configuration, err := HashConfig(testPolicy, object)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +81,7 @@ func TestMarkRollouts(t *testing.T) {
 		object.SetOwnerReferences([]metav1.OwnerReference{{UID: testOwner.UID, Controller: new(true)}})
 		return object
 	}
-	configuration := func(data string) ConfigHash { return testPolicy.hashConfig(config(data)) }
+	configuration := func(data string) ConfigHash { return hashConfig(testPolicy, config(data)) }
 	digestFor := func(data string) string {
 		digest, _ := ConfigHashes{name: configuration(data)}.digest([]ConfigRef{name})
 		return digest
@@ -88,7 +90,7 @@ func TestMarkRollouts(t *testing.T) {
 	theirs := func(adopted string) ConfigHashes {
 		object := config("theirs")
 		object.SetAnnotations(map[string]string{testPolicy.hashAtAdoptionAnnotation(): configuration(adopted).Current})
-		return ConfigHashes{name: testPolicy.hashConfig(object)}
+		return ConfigHashes{name: hashConfig(testPolicy, object)}
 	}
 	absent := ConfigHashes{name: {}}
 	liveWeb := func(origin string) *unstructured.Unstructured {
@@ -146,7 +148,7 @@ func TestMarkRollouts(t *testing.T) {
 			if got := workload.GetAnnotations()[testPolicy.hashAtCreationAnnotation()]; got != test.origin {
 				t.Errorf("origin is %q, want %q", got, test.origin)
 			}
-			if got := testPolicy.rollMark(workload); got != test.mark {
+			if got := rollMark(testPolicy, workload); got != test.mark {
 				t.Errorf("mark is %q, want %q", got, test.mark)
 			}
 		})

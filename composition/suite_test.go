@@ -92,7 +92,7 @@ var _ = BeforeSuite(func() {
 	Expect(err).NotTo(HaveOccurred())
 	children, err = cache.New(cluster.Config(), cache.Options{
 		DefaultLabelSelector: labels.NewSelector().Add(*labelled),
-		DefaultTransform:     policy.CacheTransform,
+		DefaultTransform:     composition.CacheTransform(policy),
 	})
 	Expect(err).NotTo(HaveOccurred())
 	Expect(composition.Index(ctx, children, kinds)).To(Succeed())

@@ -224,16 +224,7 @@ func checkSeed(kind schema.GroupVersionKind, path string) error {
 	if path == "" {
 		return nil
 	}
-	field := &mergeField{mergeType: mergeTypeOf(kind)}
-	for name := range strings.SplitSeq(path, ".") {
-		if field = field.field(name); field == nil || name == "" {
-			return fmt.Errorf("%s has no field %s: give the path of one, such as spec.replicas", kind.Kind, path)
-		}
-		if field.kind == kindList || field.kind == kindMap {
-			return fmt.Errorf("%s goes through a list or a map, in which a single entry cannot be sent at creation only", path)
-		}
-	}
-	return nil
+	return ValidateScalarPath(kind, path)
 }
 
 // kustomize is a plain Kustomize run of template with components, parameters

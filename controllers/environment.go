@@ -103,7 +103,7 @@ func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
 	ours := labels.NewSelector().Add(*labelled)
 	here := map[string]cache.Config{operatorNamespace: {}}
 	options := cache.Options{
-		DefaultTransform:         policy.CacheTransform,
+		DefaultTransform:         composition.CacheTransform(policy),
 		DefaultWatchErrorHandler: tellMissingRights(),
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.SeldonConfig{}: {Namespaces: here},

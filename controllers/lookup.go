@@ -103,7 +103,7 @@ func (e *environment) startupConfigurations(ctx context.Context, namespace strin
 		if owner := metav1.GetControllerOfNoCopy(configMap); owner == nil || !isRuntime(owner) {
 			continue
 		}
-		if configurations[key], err = e.engine.Options.HashConfig(configMap); err != nil {
+		if configurations[key], err = composition.HashConfig(e.engine.Options, configMap); err != nil {
 			return nil, err
 		}
 	}

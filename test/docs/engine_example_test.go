@@ -33,7 +33,7 @@ func siteCache() (cache.Options, error) {
 		return cache.Options{}, err
 	}
 	options := cache.Options{
-		DefaultTransform: sitePolicy.CacheTransform,
+		DefaultTransform: composition.CacheTransform(sitePolicy),
 		ByObject:         map[client.Object]cache.ByObject{},
 	}
 	for _, kind := range siteKinds {

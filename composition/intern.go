@@ -61,22 +61,6 @@ func (p internTable[K, V]) same(key K, value V) V {
 	return value
 }
 
-// CacheTransform is the transform for caches that children are read from. It
-// drops the managedFields of other managers, and lets equal parts of different
-// objects be one.
-//
-// Objects of such a cache must not be written by `Update`: the API server takes
-// the managedFields of an update as given, so that the ownership of all other managers
-// would be lost. Apply, patch, or read from the API server first. Nor may they be
-// changed, since they share parts.
-func (p Options) CacheTransform(object any) (any, error) {
-	if object, isObject := object.(metav1.Object); isObject {
-		TrimManagedFields(object, p.FieldManager)
-		share(object)
-	}
-	return object, nil
-}
-
 // share replaces parts of a typed object, which nobody has seen yet, by equal ones
 // of other objects.
 func share(object metav1.Object) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -140,4 +141,35 @@ func MetadataPatch(live *unstructured.Unstructured, labels, annotations map[stri
 		metadata["annotations"] = annotations
 	}
 	return json.Marshal(map[string]any{"metadata": metadata})
+}
+
+// tookFrom tells whether theirs owns a field that desired holds and ours does not
+// own. See sameFields for what theirs and ours are.
+func tookFrom(desired any, theirs, ours map[string]any) bool {
+	items, _ := desired.([]any)
+	known := newItemTable(items)
+	for key, below := range theirs {
+		kind, text, _ := strings.Cut(key, ":")
+		var value any
+		switch desired := desired.(type) {
+		case map[string]any:
+			if kind == "f" {
+				value = desired[text]
+			}
+		case []any:
+			var keys map[string]any
+			if kind == "k" && json.Unmarshal([]byte(text), &keys) == nil {
+				value = known.withKeys(keys)
+			}
+		}
+		if value == nil {
+			continue
+		}
+		theirs, _ := below.(map[string]any)
+		ours, owned := ours[key].(map[string]any)
+		if IsLeaf(theirs) && !owned || !IsLeaf(theirs) && tookFrom(value, theirs, ours) {
+			return true
+		}
+	}
+	return false
 }

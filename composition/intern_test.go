@@ -37,7 +37,7 @@ func cachedDeployment(owner types.UID, image string) *appsv1.Deployment {
 
 func transformed[T client.Object](t *testing.T, object T) T {
 	t.Helper()
-	out, err := testPolicy.CacheTransform(object)
+	out, err := CacheTransform(testPolicy)(object)
 	if err != nil {
 		t.Fatal(err)
 	}

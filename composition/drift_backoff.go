@@ -98,37 +98,6 @@ func (e *Engine) rivalOf(ctx context.Context, step Step) string {
 	return fmt.Sprintf("%q", rival.Manager)
 }
 
-// tookFrom tells whether theirs owns a field that desired holds and ours does not
-// own. See sameFields for what theirs and ours are.
-func tookFrom(desired any, theirs, ours map[string]any) bool {
-	items, _ := desired.([]any)
-	known := newItemTable(items)
-	for key, below := range theirs {
-		kind, text, _ := strings.Cut(key, ":")
-		var value any
-		switch desired := desired.(type) {
-		case map[string]any:
-			if kind == "f" {
-				value = desired[text]
-			}
-		case []any:
-			var keys map[string]any
-			if kind == "k" && json.Unmarshal([]byte(text), &keys) == nil {
-				value = known.withKeys(keys)
-			}
-		}
-		if value == nil {
-			continue
-		}
-		theirs, _ := below.(map[string]any)
-		ours, owned := ours[key].(map[string]any)
-		if IsLeaf(theirs) && !owned || !IsLeaf(theirs) && tookFrom(value, theirs, ours) {
-			return true
-		}
-	}
-	return false
-}
-
 // contention is the message of a field that is corrected again and again. where is
 // the first place that differs.
 func contention(key ObjectRef, where, rival string) string {
