@@ -21,7 +21,7 @@ func cachedDeployment(owner types.UID, image string) *appsv1.Deployment {
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Shop", Name: "shop", UID: owner, Controller: new(true)}},
 			ManagedFields: []metav1.ManagedFieldsEntry{
 				{
-					Manager: testPolicy.FieldManager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: "apps/v1", FieldsType: "FieldsV1",
+					Manager: internTestOptions.FieldManager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: "apps/v1", FieldsType: "FieldsV1",
 					FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:ownerReferences":{"k:{\"uid\":\"` + string(owner) + `\"}":{}}},"f:spec":{"f:template":{}}}`),
 				},
 				{Manager: "kube-controller-manager", Operation: metav1.ManagedFieldsOperationUpdate, Subresource: "status", FieldsV1: metav1.NewFieldsV1(`{"f:status":{}}`)},
@@ -37,7 +37,7 @@ func cachedDeployment(owner types.UID, image string) *appsv1.Deployment {
 
 func transformed[T client.Object](t *testing.T, object T) T {
 	t.Helper()
-	out, err := CacheTransform(testPolicy)(object)
+	out, err := CacheTransform(internTestOptions)(object)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestPooledFormIsThePlainOne(t *testing.T) {
 			}
 			unpooled := pooled.DeepCopy()
 			unpooled.Object = plain
-			if LiveHash(pooled, testPolicy.FieldManager) != LiveHash(unpooled, testPolicy.FieldManager) {
+			if LiveHash(pooled, internTestOptions.FieldManager) != LiveHash(unpooled, internTestOptions.FieldManager) {
 				t.Errorf("differs: %s", cmp.Diff(plain, pooled.Object))
 			}
 			if diff := cmp.Diff(plain["status"], pooled.Object["status"]); diff != "" {
@@ -129,3 +129,5 @@ func TestFingerprintTellsValuesApart(t *testing.T) {
 		}
 	}
 }
+
+var internTestOptions = Options{FieldManager: "sites", KeyPrefix: "sites.example.com/"}
