@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -72,7 +74,7 @@ func (e *Engine) rivalOf(ctx context.Context, step Step) string {
 	if err != nil || live == nil {
 		return ""
 	}
-	ours := OwnFields(live, e.Options.FieldManager)
+	ours := managedfields.Own(live, e.Options.FieldManager)
 	var rival metav1.ManagedFieldsEntry
 	rivalTook := false
 	for _, entry := range live.GetManagedFields() {
@@ -83,7 +85,7 @@ func (e *Engine) rivalOf(ctx context.Context, step Step) string {
 		if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &theirs); err != nil {
 			continue
 		}
-		took := tookFrom(withoutIdentity(step.Object), theirs, ours)
+		took := managedfields.OwnsAnyOf(withoutIdentity(step.Object), theirs, ours)
 		later := rival.Time == nil || entry.Time != nil && rival.Time.Before(entry.Time)
 		if took && !rivalTook || took == rivalTook && later {
 			rival, rivalTook = entry, took
@@ -100,7 +102,7 @@ func (e *Engine) rivalOf(ctx context.Context, step Step) string {
 
 // contention is the message of a field that is corrected again and again. where is
 // the first place that differs.
-func contention(key ObjectRef, where, rival string) string {
+func contention(key object.Ref, where, rival string) string {
 	if rival == "" {
 		rival = "another manager"
 	}

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -16,7 +18,7 @@ import (
 // written a value in another way, which only a dry-run can tell. Then differing
 // names the first place. types are the Go types of kinds.
 func inStep(desired, live *unstructured.Unstructured, manager string, types *runtime.Scheme) (differing string, ok bool) {
-	owned := OwnFieldsWithoutOwnerRefs(live, manager)
+	owned := managedfields.OwnWithoutOwnerRefs(live, manager)
 	if owned == nil {
 		return "metadata.managedFields", false
 	}
@@ -24,7 +26,7 @@ func inStep(desired, live *unstructured.Unstructured, manager string, types *run
 	if metadata, found := fields["metadata"].(map[string]any); found {
 		delete(metadata, "ownerReferences") // see ownedContent
 	}
-	if where, same := OwnsExactly(fields, owned, ""); !same {
+	if where, same := managedfields.OwnsExactly(fields, owned, ""); !same {
 		return where, false
 	}
 	canonical, err := canonicalFields(desired, types)
@@ -59,7 +61,7 @@ func withoutIdentity(object *unstructured.Unstructured) map[string]any {
 // That writes quantities and the like as the API server does, and is what a cache
 // of typed objects shows. Zero values that the type omits are lost.
 func canonicalised(object *unstructured.Unstructured, types *runtime.Scheme) (*unstructured.Unstructured, error) {
-	typed, err := typedFrom(object, types)
+	typed, err := cached.ToTyped(object, types)
 	if runtime.IsNotRegisteredError(err) {
 		return object, nil
 	}
@@ -195,11 +197,11 @@ func podTemplate(workload *unstructured.Unstructured) any {
 
 // sameTemplate tells whether applying desired leaves live's pod template as it is.
 func sameTemplate(desired, live *unstructured.Unstructured, manager string) bool {
-	owned := OwnFields(live, manager)
+	owned := managedfields.Own(live, manager)
 	for _, field := range []string{"f:spec", "f:template"} {
 		owned, _ = owned[field].(map[string]any)
 	}
-	if _, same := OwnsExactly(podTemplate(desired), owned, ""); !same {
+	if _, same := managedfields.OwnsExactly(podTemplate(desired), owned, ""); !same {
 		return false
 	}
 	canonical, err := canonicalFields(desired, scheme.Scheme)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/seldon-operator/seldon-operator/composition/internal/jsontest"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -133,7 +134,7 @@ func FuzzMatch(f *testing.F) {
 			return
 		}
 		owned, _ := b.(map[string]any)
-		OwnsExactly(a, owned, "")
+		managedfields.OwnsExactly(a, owned, "")
 		containedIn(a, b, "")
 		containedIn(b, a, "")
 		firstDifference(a, b, "")
@@ -141,7 +142,7 @@ func FuzzMatch(f *testing.F) {
 			t.Errorf("%s is not contained in itself: %s", left, where)
 		}
 		if fields, isMap := a.(map[string]any); isMap {
-			if where, same := OwnsExactly(fields, fieldsOf(fields), ""); !same {
+			if where, same := managedfields.OwnsExactly(fields, fieldsOf(fields), ""); !same {
 				t.Errorf("%s does not have its own fields: %s", left, where)
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/sets"
 )
@@ -15,14 +17,14 @@ import (
 // workload's list has those that are not rendered any more.
 
 // propagated are the paths of an object's propagated keys, in its pod template.
-func propagated(options Options, object *unstructured.Unstructured) sets.Set[string] {
-	return sets.New(strings.Fields(object.GetAnnotations()[options.PropagatedAnnotation()])...)
+func propagated(options object.Options, obj *unstructured.Unstructured) sets.Set[string] {
+	return sets.New(strings.Fields(obj.GetAnnotations()[options.PropagatedAnnotation()])...)
 }
 
 // keepMetadata keeps the propagated metadata of step's pod template as it is live, if
 // the template would otherwise not change, and warns of what is pending.
-func keepMetadata(options Options, step *Step, adopting bool) {
-	if !IsWorkload(step.Ref.GroupKind()) {
+func keepMetadata(options object.Options, step *Step, adopting bool) {
+	if !object.IsWorkload(step.Ref.GroupKind()) {
 		return
 	}
 	keys := propagated(options, step.Object).Union(propagated(options, step.Live))
@@ -39,7 +41,7 @@ func keepMetadata(options Options, step *Step, adopting bool) {
 		path := []string{"spec", "template", "metadata", field, name}
 		live, isLive, _ := unstructured.NestedString(step.Live.Object, path...)
 		rendered, isRendered, _ := unstructured.NestedString(step.Object.Object, path...)
-		switch theirs := isLive && !Owns(step.Live, options.FieldManager, path...); {
+		switch theirs := isLive && !managedfields.Owns(step.Live, options.FieldManager, path...); {
 		case theirs && isRendered:
 			return // drift, which is reverted
 		case theirs:
@@ -49,7 +51,7 @@ func keepMetadata(options Options, step *Step, adopting bool) {
 		case isLive:
 			_ = unstructured.SetNestedField(kept.Object, live, path...)
 		default:
-			RemoveField(kept.Object, path...)
+			object.RemoveField(kept.Object, path...)
 		}
 		pending = append(pending, field+" "+name)
 	}
@@ -61,19 +63,19 @@ func keepMetadata(options Options, step *Step, adopting bool) {
 		_, found, _ := unstructured.NestedString(kept.Object, "spec", "template", "metadata", field, name)
 		return !found && !propagated(options, step.Object).Has(key)
 	})
-	SetField(kept.Object, strings.Join(listed, " "), "metadata", "annotations", options.PropagatedAnnotation())
+	object.SetField(kept.Object, strings.Join(listed, " "), "metadata", "annotations", options.PropagatedAnnotation())
 	step.Object = kept
 	step.warn(MetadataPending, step.Ref.String()+": the next rollout of its pods changes "+strings.Join(pending, ", ")+" of their template")
 }
 
 // templateKeys are the keys of a pod template, less ours and those of tools. Those
 // that an operator before us wrote and that are not rendered count as propagated.
-func templateKeys(options Options, object *unstructured.Unstructured) sets.Set[string] {
+func templateKeys(options object.Options, obj *unstructured.Unstructured) sets.Set[string] {
 	keys := sets.New[string]()
 	for _, field := range []string{"labels", "annotations"} {
-		values, _, _ := unstructured.NestedStringMap(object.Object, "spec", "template", "metadata", field)
+		values, _, _ := unstructured.NestedStringMap(obj.Object, "spec", "template", "metadata", field)
 		for key := range maps.Keys(values) {
-			if !options.ownKey(key) && (options.PreservePodTemplateKey == nil || !options.PreservePodTemplateKey(key)) {
+			if !options.IsReserved(key) && (options.PreservePodTemplateKey == nil || !options.PreservePodTemplateKey(key)) {
 				keys.Insert(field + ":" + key)
 			}
 		}

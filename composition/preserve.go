@@ -4,21 +4,23 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // seed settles a seeded field: it is sent to a new object, and to a live one when
 // the value wanted is not the one last sent. In between, once somebody else has
 // set it, it is not mentioned.
-func applyInitialOnly(options Options, step *Step, field []string) {
+func applyInitialOnly(options object.Options, step *Step, field []string) {
 	value, found, _ := unstructured.NestedFieldNoCopy(step.Object.Object, field...)
 	if !found {
 		return
 	}
-	wanted := StableHash(value).String()
-	SetField(step.Object.Object, wanted, "metadata", "annotations", options.initialValueHashAnnotation())
-	if step.Live != nil && step.Live.GetAnnotations()[options.initialValueHashAnnotation()] == wanted && !Owns(step.Live, options.FieldManager, field...) {
-		RemoveField(step.Object.Object, field...)
+	wanted := object.StableHash(value).String()
+	object.SetField(step.Object.Object, wanted, "metadata", "annotations", options.InitialValueHashAnnotation())
+	if step.Live != nil && step.Live.GetAnnotations()[options.InitialValueHashAnnotation()] == wanted && !managedfields.Owns(step.Live, options.FieldManager, field...) {
+		object.RemoveField(step.Object.Object, field...)
 	}
 }
 
@@ -27,8 +29,8 @@ var replicas = []string{"spec", "replicas"}
 
 // yield gives up a field that others may set, which we once sent and now do not
 // mention.
-func releaseUnset(options Options, step *Step, field []string) {
-	if _, found, _ := unstructured.NestedFieldNoCopy(step.Object.Object, field...); !found && Owns(step.Live, options.FieldManager, field...) {
+func releaseUnset(options object.Options, step *Step, field []string) {
+	if _, found, _ := unstructured.NestedFieldNoCopy(step.Object.Object, field...); !found && managedfields.Owns(step.Live, options.FieldManager, field...) {
 		step.ReleaseFields = append(step.ReleaseFields, field)
 	}
 }
@@ -38,8 +40,8 @@ func releaseUnset(options Options, step *Step, field []string) {
 // reason to change; force keeps it whatever there is. It is the carried keys, and
 // the template's own name and namespace: they mean nothing, but they are part of
 // what a workload's controller compares.
-func carry(options Options, step *Step, force bool) {
-	if !IsWorkload(step.Ref.GroupKind()) {
+func carry(options object.Options, step *Step, force bool) {
+	if !object.IsWorkload(step.Ref.GroupKind()) {
 		return
 	}
 	if carried := carried(options, step); carried != nil && (force || sameTemplate(carried, step.Live, options.FieldManager)) {
@@ -48,7 +50,7 @@ func carry(options Options, step *Step, force bool) {
 }
 
 // carried is the object of step with what it would keep; nil if that is nothing.
-func carried(options Options, step *Step) *unstructured.Unstructured {
+func carried(options object.Options, step *Step) *unstructured.Unstructured {
 	metadata := []string{"spec", "template", "metadata"}
 	paths := [][]string{append(slices.Clone(metadata), "name"), append(slices.Clone(metadata), "namespace")}
 	for _, field := range []string{"labels", "annotations"} {
@@ -64,7 +66,7 @@ func carried(options Options, step *Step) *unstructured.Unstructured {
 	for _, path := range paths {
 		value, found, _ := unstructured.NestedString(step.Live.Object, path...)
 		_, rendered, _ := unstructured.NestedString(step.Object.Object, path...)
-		if !found || rendered || !Owns(step.Live, options.FieldManager, path...) {
+		if !found || rendered || !managedfields.Owns(step.Live, options.FieldManager, path...) {
 			continue
 		}
 		if carried == nil {

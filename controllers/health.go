@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/health"
+
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,15 +33,15 @@ type childHealth struct {
 var serverKind = v1alpha1.GroupVersion.WithKind("Server").GroupKind()
 
 // healthReasons are the reasons of conditions of children, the worst last.
-var healthReasons = []string{reasonReady, reasonProgressing, reasonReplicaFailure, string(composition.HealthNotFound), string(composition.HealthFailed)}
+var healthReasons = []string{reasonReady, reasonProgressing, reasonReplicaFailure, string(health.NotFound), string(health.Failed)}
 
 // healthOf computes the health of every child.
 func healthOf(children map[composition.ObjectRef]*unstructured.Unstructured) map[composition.ObjectRef]childHealth {
 	healths := make(map[composition.ObjectRef]childHealth, len(children))
 	for key, live := range children {
-		health, message := composition.HealthOf(live, serverKind)
-		child := childHealth{key: key, reason: string(health), message: message}
-		if health == composition.HealthInProgress {
+		status, message := health.Of(live, serverKind)
+		child := childHealth{key: key, reason: string(status), message: message}
+		if status == health.InProgress {
 			child.reason, child.rolling = reasonProgressing, isRolling(live)
 			if refused := conditionOf(live, string(appsv1.DeploymentReplicaFailure)); refused != nil && refused["status"] == string(metav1.ConditionTrue) {
 				child.reason, child.message = reasonReplicaFailure, fmt.Sprintf("%s: %v", message, refused["message"])
@@ -188,7 +190,7 @@ func followChildren(object conditioned, children map[composition.ObjectRef]child
 		if known == nil {
 			continue
 		}
-		now := isFalse(kind, string(composition.HealthNotFound), "does not exist")
+		now := isFalse(kind, string(health.NotFound), "does not exist")
 		switch group := described[kind]; {
 		case len(group) == 1 && kind != conditionServersReady:
 			now = group[0].verdict(kind)

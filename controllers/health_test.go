@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/health"
+
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -154,7 +156,7 @@ func TestFollowChildren(t *testing.T) {
 	children := map[composition.ObjectRef]childHealth{}
 	for _, name := range []string{"A", "C"} {
 		key := composition.ObjectRef{Name: name}
-		children[key] = childHealth{key: key, reason: string(composition.HealthFailed), message: "broke"}
+		children[key] = childHealth{key: key, reason: string(health.Failed), message: "broke"}
 	}
 	followChildren(runtime, children, func(key composition.ObjectRef) string { return key.Name + "Ready" }, "AReady", "BReady", "CReady")
 	var got []string

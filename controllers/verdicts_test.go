@@ -3,6 +3,8 @@ package controllers
 import (
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/health"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
@@ -41,7 +43,7 @@ func TestUnobservedServersAreNotReady(t *testing.T) {
 		"":      reasonProgressing,
 		"empty": reasonProgressing,
 		"older": reasonProgressing,
-		"newer": string(composition.HealthCurrent),
+		"newer": string(health.Current),
 	} {
 		server := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": "a", "generation": int64(2)}}}
 		server.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Server"))
