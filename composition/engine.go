@@ -83,7 +83,7 @@ type Request struct {
 	Owner object.Owner
 	Input Input
 	// NewOwner: the owner was made after the operator began to watch its kind, so
-	// that nobody else has made children for it. First contact then asks nothing.
+	// that nobody else has made children for it. The initial scan then sends no request.
 	SkipInitialScan bool
 	// Paused: look, but write nothing.
 	Paused bool

@@ -53,7 +53,7 @@ func (unusedClient) Get(context.Context, client.ObjectKey, client.Object, ...cli
 }
 
 func (unusedClient) List(context.Context, client.ObjectList, ...client.ListOption) error {
-	return nil // first contact
+	return nil // the initial scan
 }
 
 // unchanged is an engine, and the request for an instance that is as it should

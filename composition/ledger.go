@@ -80,7 +80,7 @@ type account struct {
 	// taken are the children whose name an object has that the cache does not show.
 	taken map[object.Ref]bool
 	// leftovers are objects outside the cache that the owner controls and that
-	// were not rendered at first contact; nil before that.
+	// were not rendered at the initial scan; nil before that.
 	leftovers map[object.Ref]*unstructured.Unstructured
 	// backups are the names of the backups of StatefulSets that are recreated; nil
 	// before they were listed.

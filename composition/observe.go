@@ -128,7 +128,7 @@ func (e *Engine) contact(ctx context.Context, owner object.Owner, account *accou
 	return nil
 }
 
-// addLeftovers adds what first contact found and is still there. One that is
+// addLeftovers adds what the initial scan found and is still there. One that is
 // being deleted is asked for, since the cache will not tell when it is gone; one
 // that is wanted by now is no leftover any more.
 func (e *Engine) addLeftovers(ctx context.Context, account *account, wanted map[object.Ref]bool, live map[object.Ref]*unstructured.Unstructured) error {

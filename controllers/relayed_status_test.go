@@ -73,7 +73,7 @@ func TestTell(t *testing.T) {
 				"Ready False NotModelsReady 100% of ModelsReady",
 			}},
 		{name: "no word, and something to keep", conditions: conditions(2), seen: session(func(*relay.Observation) {})},
-		{name: "no word, and the existing operator's word to keep", conditions: conditions(0), seen: session(func(*relay.Observation) {})},
+		{name: "no word, and the upstream operator's word to keep", conditions: conditions(0), seen: session(func(*relay.Observation) {})},
 		{name: "no word for a moment", wait: grace - time.Millisecond,
 			seen: session(func(o *relay.Observation) { o.ProgressingSince = now.Add(-time.Millisecond) })},
 		{name: "no word about a new generation", conditions: conditions(1), keep: []string{"ModelsReady", "PipelineGwReady"},

@@ -369,7 +369,7 @@ func (c *connection) locked(key objectKey, change func(*objectState) bool) {
 func (c *connection) drop(why string) { c.metrics.dropped.WithLabelValues(why).Inc() }
 
 // confirmed tells whether an object's status holds the scheduler's word about its
-// generation. The existing operator writes no generation, and only such words.
+// generation. The upstream operator writes no generation, and only such words.
 func confirmed(object client.Object) bool {
 	reported, is := object.(interface {
 		GetConditions() []metav1.Condition
