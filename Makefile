@@ -23,7 +23,7 @@ PACKAGES ?= ./...
 TESTFLAGS ?=
 TEST := go test -p 2 -timeout 60m
 # Those of the packages that the operator is made of run with the race detector.
-RACE := ./api/... ./composition/... ./templates/... ./controllers/... ./scheduler/... ./test/framework/fakescheduler/...
+RACE := ./api/... ./composition/... ./templates/... ./controllers/... ./relay/... ./test/framework/fakescheduler/...
 
 BIN := $(CURDIR)/bin
 CONTROLLER_GEN := $(BIN)/controller-gen
@@ -90,7 +90,7 @@ verify: generate manifests ## Fail if generated files or go.mod files are stale.
 		git --no-pager diff -- $(GENERATED); git status --short -- $(GENERATED); \
 		echo 'Generated files are stale: run "make generate manifests" and commit what it changes.'; exit 1; \
 	fi
-	@for module in . hack/image hack/monitoring hack/tools test/controlplane/binaries; do \
+	@for module in . hack/image hack/monitoring hack/tools test/framework/binaries/tools; do \
 		(cd $$module && go mod tidy -diff) || { echo "$$module/go.mod is stale: run \"go mod tidy\" there."; exit 1; }; \
 	done
 

@@ -150,9 +150,9 @@ var heldConditions = map[composition.Reason]string{
 }
 
 // notices are the conditions that tell what held children back.
-func notices(outcome composition.Outcome) []verdict {
+func notices(outcome composition.Result) []verdict {
 	byReason := map[composition.Reason][]string{}
-	for _, step := range outcome.Held() {
+	for _, step := range outcome.Blocked() {
 		byReason[step.Reason] = append(byReason[step.Reason], step.Message)
 	}
 	var verdicts []verdict
@@ -166,7 +166,7 @@ func notices(outcome composition.Outcome) []verdict {
 			join(messages)+"; to restart them now, set the annotation "+v1alpha1.ApplyMetadataAnnotation+": \"true\""))
 	}
 	var unmatched []string
-	for _, patch := range outcome.Unmatched {
+	for _, patch := range outcome.UnmatchedPatches {
 		unmatched = append(unmatched, fmt.Sprintf("%s: %s: its target matches no object", patch.Source, patch.Path))
 	}
 	if len(unmatched) > 0 {

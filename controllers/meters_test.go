@@ -36,7 +36,7 @@ func TestObjectsThatCannotBeCounted(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	meters := newMeters(oneModel{}, registry)
 	meters.lifetime = logr.NewContext(t.Context(), log)
-	meters.changed("team", "Pruned", make([]composition.Key, 1))
+	meters.changed("team", "Pruned", make([]composition.ObjectRef, 1))
 	registry.MustRegister(meters)
 	for range 2 {
 		families, err := registry.Gather()

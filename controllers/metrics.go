@@ -135,7 +135,7 @@ func collectObjects(to chan<- prometheus.Metric, list client.ObjectList) {
 }
 
 // changed counts children that something was done to, by the reason of the Event.
-func (m *meters) changed(namespace, reason string, children []composition.Key) {
+func (m *meters) changed(namespace, reason string, children []composition.ObjectRef) {
 	for _, child := range children {
 		m.changes.WithLabelValues(child.Kind, namespace, reason).Inc()
 	}

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 )
 
 // scalingMemory is how long a request for scaling counts.
@@ -21,7 +21,7 @@ const scalingMemory = time.Minute
 // scale gives a Server the replicas that its scheduler asks for: within the Server's
 // bounds, and unless somebody else scales it through the scale subresource. What
 // comes of it is told once, and the request is done with.
-func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, request *scheduler.ScalingRequest) error {
+func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, request *relay.ScalingRequest) error {
 	if request == nil {
 		return nil
 	}
@@ -45,7 +45,7 @@ func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, r
 			return err
 		}
 	}
-	r.relay.ScalingDone(client.ObjectKeyFromObject(server), request)
+	r.relay.AckScaling(client.ObjectKeyFromObject(server), request)
 	return nil //nolint:nilerr // that of Bounds is in the Server's status
 }
 

@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
-	"github.com/seldon-operator/seldon-operator/test/controlplane/programs"
+	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
 // Namespaces of the demonstration.
@@ -81,7 +81,7 @@ func newDemo(flags settings, screen screen) (*demo, error) {
 	if err != nil {
 		return nil, err
 	}
-	kubectl, err := programs.Path(programs.Kubectl)
+	kubectl, err := binaries.Path(binaries.Kubectl)
 	if err != nil {
 		return nil, err
 	}

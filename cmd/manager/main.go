@@ -26,7 +26,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/controllers"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 )
 
 // gcPercent is how far the heap may grow, in percent of what is live, before it is
@@ -161,7 +161,7 @@ func run(arguments []string) error {
 	if err != nil {
 		return fmt.Errorf("make the manager: %w", err)
 	}
-	tls, err := scheduler.TLSFromEnvironment(os.Getenv, cmp.Or(flags.namespace, flags.operator))
+	tls, err := relay.TLSFromEnvironment(os.Getenv, cmp.Or(flags.namespace, flags.operator))
 	if err != nil {
 		return err
 	}

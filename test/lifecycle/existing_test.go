@@ -25,7 +25,7 @@ import (
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
@@ -232,7 +232,7 @@ func (e *existing) serve() {
 
 	server := e.server("mlserver")
 	Expect(user.Get(lifetime, client.ObjectKeyFromObject(server), server)).To(Succeed())
-	notice, err := scheduler.ServerMessage(server, nil)
+	notice, err := relay.ServerMessage(server, nil)
 	Expect(err).NotTo(HaveOccurred())
 	_, err = rpc.ServerNotify(lifetime, &pb.ServerNotifyRequest{Servers: []*pb.ServerNotify{notice}, IsFirstSync: true})
 	Expect(err).NotTo(HaveOccurred())
@@ -253,15 +253,15 @@ func (e *existing) serve() {
 		Expect(user.Update(lifetime, object, existingManager)).To(Succeed())
 		e.writeServed(object)
 	}
-	message, err := scheduler.ModelMessage(model)
+	message, err := relay.ModelMessage(model)
 	Expect(err).NotTo(HaveOccurred())
 	_, err = rpc.LoadModel(lifetime, &pb.LoadModelRequest{Model: message})
 	Expect(err).NotTo(HaveOccurred())
-	flow, err := scheduler.PipelineMessage(pipeline)
+	flow, err := relay.PipelineMessage(pipeline)
 	Expect(err).NotTo(HaveOccurred())
 	_, err = rpc.LoadPipeline(lifetime, &pb.LoadPipelineRequest{Pipeline: flow})
 	Expect(err).NotTo(HaveOccurred())
-	split, err := scheduler.ExperimentMessage(experiment)
+	split, err := relay.ExperimentMessage(experiment)
 	Expect(err).NotTo(HaveOccurred())
 	_, err = rpc.StartExperiment(lifetime, &pb.StartExperimentRequest{Experiment: split})
 	Expect(err).NotTo(HaveOccurred())

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/test/status"
+	"github.com/seldon-operator/seldon-operator/test/framework/status"
 )
 
 // What docs/migration.md says, step by step.
