@@ -30,9 +30,9 @@ var (
 	connectionStartMetric = prometheus.NewDesc("seldon_operator_scheduler_connection_start_timestamp_seconds",
 		"Unix time at which the session of a namespace connected; absent while it is not connected.", []string{"namespace"}, nil)
 	syncedMetric = prometheus.NewDesc("seldon_operator_scheduler_synced",
-		"Whether a kind was compared with what the scheduler has, on this connection, and its events arrive.", []string{"namespace", "kind"}, nil)
+		"Whether a kind was compared with the objects of the scheduler on this connection and its status stream is open (1) or not (0).", []string{"namespace", "kind"}, nil)
 	queueMetric = prometheus.NewDesc("seldon_operator_scheduler_workqueue_depth",
-		"Objects of a namespace that wait to be compared with what its scheduler has.", []string{"namespace"}, nil)
+		"Objects of a namespace in the queue that are to be compared with those of its scheduler.", []string{"namespace"}, nil)
 )
 
 func newMetrics(sessions func() []*session) *metrics {
@@ -42,17 +42,17 @@ func newMetrics(sessions func() []*session) *metrics {
 	return &metrics{
 		sessions: sessions,
 		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "seldon_operator_scheduler_rpc_duration_seconds", Help: "Duration of calls to schedulers, by method and code; of streams, the time that they lasted.",
+			Name: "seldon_operator_scheduler_rpc_duration_seconds", Help: "Duration of calls to schedulers, by method and code; for streams, the time that they were open.",
 			Buckets: []float64{.001, .005, .025, .1, .5, 2.5, 10, 60, 600, 3600},
 		}, []string{"method", "code"}),
 		resyncs: counter("seldon_operator_scheduler_resyncs_total",
-			"Kinds that were compared with what a scheduler has, at its request.", "namespace", "kind"),
+			"Comparisons of a kind with the objects of a scheduler, at its request.", "namespace", "kind"),
 		syncFailures: counter("seldon_operator_scheduler_sync_failures_total",
 			"Failed listings of kinds, notifications of Servers and streams of events, by reason.", "namespace", "kind", "reason"),
 		dropped: counter("seldon_operator_scheduler_events_dropped_total",
-			"Messages of schedulers that were not used, by reason.", "reason"),
+			"Messages of schedulers that were ignored, by reason.", "reason"),
 		abandoned: counter("seldon_operator_scheduler_unconfirmed_releases_total",
-			"Objects that were released although the scheduler had not confirmed that they are unloaded, by kind and reason.", "kind", "reason"),
+			"Objects whose finalizer was removed although the scheduler had not confirmed the unload, by kind and reason.", "kind", "reason"),
 	}
 }
 
