@@ -1,9 +1,8 @@
-package lifecycle_test
+package helm_test
 
 import (
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/ginkgo/v2"
@@ -15,20 +14,22 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
+	"github.com/seldon-operator/seldon-operator/test/framework/installation"
 )
 
-// Both modes live the same life.
-var _ = DescribeTableSubtree("An installation", Ordered, func(i installation) {
+// The whole life of an installation, in both modes.
+var _ = DescribeTableSubtree("An installation", Ordered, func(i installation.Installation) {
 	var scheduler *fakescheduler.Scheduler
 	BeforeAll(func() {
-		DeferCleanup(i.remove)
-		scheduler = i.install()
+		DeferCleanup(i.Remove)
+		scheduler = i.Install()
 	})
 
-	both := func() map[string]string {
+	// content returns the objects in both namespaces.
+	content := func() map[string]string {
 		found := map[string]string{}
-		for _, namespace := range []string{i.data, i.operator} {
-			for name, version := range content(namespace) {
+		for _, namespace := range []string{i.DataNamespace, i.OperatorNamespace} {
+			for name, version := range env.Content(namespace) {
 				found[namespace+" "+name] = version
 			}
 		}
@@ -36,112 +37,105 @@ var _ = DescribeTableSubtree("An installation", Ordered, func(i installation) {
 	}
 
 	It("passes the test of its chart", func() {
-		Expect(i.helm("test", setup)).To(MatchRegexp(`Phase:\s+Succeeded`))
+		Expect(i.HelmRelease("test", installation.Setup)).To(MatchRegexp(`Phase:\s+Succeeded`))
 	})
 
-	It("stays as it is when it is upgraded to the same", func() {
-		before := both()
-		i.upgrade(crds, chartOf(crds))
-		for _, release := range []string{setup, dataPlane, servers} {
-			i.upgrade(release, chartOf(release))
+	It("changes nothing when it is upgraded to the same version and values", func() {
+		before := content()
+		i.Upgrade(installation.CRDs, installation.Chart(installation.CRDs))
+		for _, release := range []string{installation.Setup, installation.Runtime, installation.Servers} {
+			i.Upgrade(release, installation.Chart(release))
 		}
-		Consistently(func() string { return cmp.Diff(before, both()) }).Should(BeEmpty())
-		Expect(i.sharedFields("helm")).To(BeEmpty())
+		Consistently(func() string { return cmp.Diff(before, content()) }).Should(BeEmpty())
+		Expect(i.SharedFields("helm")).To(BeEmpty())
 	})
 
-	It("follows its values", func() {
-		i.upgrade(setup, chartOf(setup), "--set", "kafka.topicPrefix=of-all", "--set", "logging.logLevel=debug")
-		i.upgrade(dataPlane, chartOf(dataPlane), "--set", "envoy.replicas=2", "--set", "config.tracingConfig.ratio=0.5")
-		i.upgrade(servers, chartOf(servers), "--set", "mlserver.replicas=2,mlserver.maxReplicas=2")
+	It("applies changed values", func() {
+		i.Upgrade(installation.Setup, installation.Chart(installation.Setup), "--set", "kafka.topicPrefix=of-all", "--set", "logging.logLevel=debug")
+		i.Upgrade(installation.Runtime, installation.Chart(installation.Runtime), "--set", "envoy.replicas=2", "--set", "config.tracingConfig.ratio=0.5")
+		i.Upgrade(installation.Servers, installation.Chart(installation.Servers), "--set", "mlserver.replicas=2,mlserver.maxReplicas=2")
 		Eventually(func(g Gomega) {
-			g.Expect(*deployment(i.data, "seldon-envoy").Spec.Replicas).To(BeEquivalentTo(2))
+			g.Expect(*env.Deployment(i.DataNamespace, "seldon-envoy").Spec.Replicas).To(BeEquivalentTo(2))
 			configuration := &corev1.ConfigMap{}
-			g.Expect(user.Get(lifetime, client.ObjectKey{Namespace: i.data, Name: "seldon-kafka"}, configuration)).To(Succeed())
+			g.Expect(env.Client.Get(ctx, client.ObjectKey{Namespace: i.DataNamespace, Name: "seldon-kafka"}, configuration)).To(Succeed())
 			g.Expect(configuration.Data["kafka.json"]).To(ContainSubstring("of-all"))
-			g.Expect(exists(&corev1.Pod{ObjectMeta: i.server("mlserver-1").ObjectMeta})()).To(BeTrue())
+			g.Expect(env.Exists(&corev1.Pod{ObjectMeta: i.Server("mlserver-1").ObjectMeta})()).To(BeTrue())
 		}).Should(Succeed())
-		i.untilReady()
+		i.AwaitReady()
 	})
 
-	It("gets a new version of the operator without a restart of the data plane", func() {
-		chart := helmPackage(setup, "0.2.0")
-		before := content(i.data)
-		i.upgrade(setup, chart, "--reuse-values")
-		Expect(deployment(i.operator, operator).Spec.Template.Spec.Containers[0].Image).To(HaveSuffix(":0.2.0"))
-		i.untilReady()
-		Consistently(func() string { return cmp.Diff(withoutOperator(before), withoutOperator(content(i.data))) }).Should(BeEmpty())
+	It("upgrades the operator without a restart of the data plane", func() {
+		chart := helmPackage(installation.Setup, "0.2.0")
+		before := env.Content(i.DataNamespace)
+		i.Upgrade(installation.Setup, chart, "--reuse-values")
+		Expect(env.Deployment(i.OperatorNamespace, installation.OperatorName).Spec.Template.Spec.Containers[0].Image).To(HaveSuffix(":0.2.0"))
+		i.AwaitReady()
+		Consistently(func() string {
+			return cmp.Diff(installation.WithoutOperator(before), installation.WithoutOperator(env.Content(i.DataNamespace)))
+		}).Should(BeEmpty())
 	})
 
-	It("gets a new version of the CRDs and keeps its objects", func() {
-		before := both()
-		i.upgrade(crds, chartWithAField("future"))
+	It("upgrades the CRDs and keeps its objects", func() {
+		before := content()
+		i.Upgrade(installation.CRDs, crdsWithField("future"))
 		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"future":"now"}}`))
-		Expect(client.WithFieldValidation(user, "Strict").Patch(lifetime, i.model(), patch)).To(Succeed())
-		i.untilReady()
-		after := both()
+		Expect(client.WithFieldValidation(env.Client, "Strict").Patch(ctx, i.Model(), patch)).To(Succeed())
+		i.AwaitReady()
+		after := content()
 		for _, versions := range []map[string]string{before, after} {
-			delete(versions, i.data+" "+iris)
+			delete(versions, i.DataNamespace+" "+iris)
 		}
 		Expect(cmp.Diff(before, after)).To(BeEmpty())
 	})
 
-	It("goes back to what it was", func() {
-		pods := i.pods()
-		i.helm("rollback", crds)
-		i.helm("rollback", setup, "--wait")
-		Expect(deployment(i.operator, operator).Spec.Template.Spec.Containers[0].Image).NotTo(HaveSuffix(":0.2.0"))
-		i.untilReady()
-		Consistently(func() string { return cmp.Diff(pods, i.pods()) }).Should(BeEmpty())
-		i.helm("rollback", servers)
-		untilGone(&corev1.Pod{ObjectMeta: i.server("mlserver-1").ObjectMeta})
-		i.untilReady()
+	It("rolls back", func() {
+		pods := i.DataPlanePods()
+		i.HelmRelease("rollback", installation.CRDs)
+		i.HelmRelease("rollback", installation.Setup, "--wait")
+		Expect(env.Deployment(i.OperatorNamespace, installation.OperatorName).Spec.Template.Spec.Containers[0].Image).NotTo(HaveSuffix(":0.2.0"))
+		i.AwaitReady()
+		Consistently(func() string { return cmp.Diff(pods, i.DataPlanePods()) }).Should(BeEmpty())
+		i.HelmRelease("rollback", installation.Servers)
+		env.AwaitDeleted(&corev1.Pod{ObjectMeta: i.Server("mlserver-1").ObjectMeta})
+		i.AwaitReady()
 	})
 
-	It("has Helm and the scheduler agree on replicas, if the values leave them out", func() {
-		i.upgrade(servers, chartOf(servers), "--set", "mlserver.maxReplicas=2")
+	It("leaves replicas to the scheduler, if the values do not set them", func() {
+		i.Upgrade(installation.Servers, installation.Chart(installation.Servers), "--set", "mlserver.maxReplicas=2")
 		Eventually(func() error { return scheduler.RequestScaling("mlserver", 2) }).Should(Succeed())
-		server := i.server("mlserver")
+		server := i.Server("mlserver")
 		replicas := func() int64 {
-			Expect(user.Get(lifetime, client.ObjectKeyFromObject(server), server)).To(Succeed())
+			Expect(env.Client.Get(ctx, client.ObjectKeyFromObject(server), server)).To(Succeed())
 			return *server.Spec.Replicas
 		}
 		Eventually(replicas).Should(BeEquivalentTo(2))
-		complaint, err := tryHelm("upgrade", servers, chartOf(servers), "--namespace", i.data, "--set", "mlserver.maxReplicas=2")
-		Expect(err).To(HaveOccurred())
-		Expect(complaint).To(And(ContainSubstring("seldon-operator-scaling"), ContainSubstring(".spec.replicas")))
-		i.upgrade(servers, chartOf(servers), "--set", "mlserver.maxReplicas=2,mlserver.replicas=null")
+		_, err := env.TryHelm("upgrade", installation.Servers, installation.Chart(installation.Servers), "--namespace", i.DataNamespace, "--set", "mlserver.maxReplicas=2")
+		Expect(err).To(MatchError(And(ContainSubstring("seldon-operator-scaling"), ContainSubstring(".spec.replicas"))))
+		i.Upgrade(installation.Servers, installation.Chart(installation.Servers), "--set", "mlserver.maxReplicas=2,mlserver.replicas=null")
 		Consistently(replicas).Should(BeEquivalentTo(2))
-		i.untilReady()
+		i.AwaitReady()
 	})
 
-	It("leaves only what is documented", func() { i.uninstall(servers, dataPlane, setup, crds) })
+	It("leaves only the documented objects when it is uninstalled", func() {
+		uninstall(i, installation.Servers, installation.Runtime, installation.Setup, installation.CRDs)
+	})
 },
-	Entry("of one namespace", installation{operator: "life", data: "life"}),
-	Entry("of all namespaces", installation{operator: "life-operator", data: "life-team", values: []string{"controller.clusterwide=true"}}),
+	Entry("of one namespace", newInstallation("life", "life")),
+	Entry("of all namespaces", newInstallation("life-operator", "life-team", "controller.clusterwide=true")),
 )
 
-func withoutOperator(of map[string]string) map[string]string {
-	for name := range of {
-		// Its Deployment and what comes of it, and what carries the version of the chart.
-		if strings.Contains(name, "/seldon-v2-") {
-			delete(of, name)
-		}
-	}
-	return of
-}
-
-// helmPackage packs a chart as another version, and returns the file.
+// helmPackage packages a chart as another version, and returns the file.
 func helmPackage(chart, version string) string {
 	GinkgoHelper()
-	helm("package", chartOf(chart), "--version", version, "--app-version", version, "--destination", folder)
-	return filepath.Join(folder, chart+"-"+version+".tgz")
+	env.Helm("package", installation.Chart(chart), "--version", version, "--app-version", version, "--destination", env.TempDir)
+	return filepath.Join(env.TempDir, chart+"-"+version+".tgz")
 }
 
-// chartWithAField is the chart of the CRDs, with one more field in a Model's spec.
-func chartWithAField(name string) string {
+// crdsWithField returns the directory of the chart of the CRDs, with an additional field in a Model's spec.
+func crdsWithField(name string) string {
 	GinkgoHelper()
-	changed := filepath.Join(GinkgoT().TempDir(), crds)
-	Expect(os.CopyFS(changed, os.DirFS(chartOf(crds)))).To(Succeed())
+	changed := filepath.Join(GinkgoT().TempDir(), installation.CRDs)
+	Expect(os.CopyFS(changed, os.DirFS(installation.Chart(installation.CRDs)))).To(Succeed())
 	file := filepath.Join(changed, "files", "mlops.seldon.io_models.yaml")
 	text, err := os.ReadFile(file)
 	Expect(err).NotTo(HaveOccurred())

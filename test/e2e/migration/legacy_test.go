@@ -1,4 +1,4 @@
-package lifecycle_test
+package migration_test
 
 import (
 	"bytes"
@@ -27,112 +27,117 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/scheduler"
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
+	"github.com/seldon-operator/seldon-operator/test/framework/installation"
 )
 
-// existingManager is the field manager of the existing operator.
-const existingManager = client.FieldOwner("manager")
+// legacyManager is the field manager of the upstream operator.
+const legacyManager = client.FieldOwner("manager")
 
-var (
-	fixtures   = filepath.Join("..", "fixtures", "existing")
-	valuesUsed = filepath.Join("testdata", "existing")
-)
+// legacyFiles has the upstream operator's charts, and values files in use.
+var legacyFiles = filepath.Join("testdata", "legacy")
 
-// existing is an installation of the existing operator.
-type existing struct {
-	installation
-	// created has its CRDs made by kubectl create, as its manifests want it.
-	created bool
-	// flags of Helm go with each step of the migration.
-	flags []string
+// ownerFiles have the SeldonRuntime and the Server as the upstream operator writes them.
+var ownerFiles = []string{"seldonruntime.yaml", "server-cr.yaml"}
+
+// legacyInstallation is an installation of the upstream operator, to be migrated.
+type legacyInstallation struct {
+	installation.Installation
+	// crdsByKubectl creates the CRDs with kubectl create instead of Helm, as the
+	// upstream operator's manifests require.
+	crdsByKubectl bool
+	// helmFlags are the flags of each helm upgrade of the migration.
+	helmFlags []string
+
+	// The rest is set by install.
 
 	scheduler *fakescheduler.Scheduler
-	// children are what it made of the runtime and the Server, and running are
-	// their pods. Leftovers are none of them.
+	// children are the children of the runtime and the Server, without orphans.
 	children []*unstructured.Unstructured
-	running  map[string]string
-	// served are a Model, a Pipeline and an Experiment.
-	served []client.Object
+	// pods are the pods of children: Pod/name to UID.
+	pods map[string]string
+	// resources are a Model, a Pipeline and an Experiment.
+	resources []client.Object
 }
 
-// install lays out the cluster as the existing operator leaves it: its charts, by
-// Helm 3, and what it wrote itself.
-func (e *existing) install() {
+// install creates the state that the upstream operator leaves: the objects of its
+// charts, as releases of Helm 3, and the objects that it creates itself. The values
+// are those of its setup chart.
+func (l *legacyInstallation) install(values []string) {
 	GinkgoHelper()
-	for _, namespace := range []string{e.operator, e.data} {
-		err := user.Create(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
-		Expect(client.IgnoreAlreadyExists(err)).To(Succeed())
-	}
-	charts := existingCharts()
-	installed := releases
-	if e.created {
-		installed = releases[1:]
+	l.CreateNamespaces()
+	charts := legacyCharts()
+	installed := installation.Releases
+	if l.crdsByKubectl {
+		installed = installation.Releases[1:]
 		file := filepath.Join(charts, "crds.yaml")
-		Expect(os.WriteFile(file, []byte(e.helm("template", crds, filepath.Join(charts, crds))), 0o600)).To(Succeed())
-		kubectl("create", "--filename="+file)
+		Expect(os.WriteFile(file, []byte(l.HelmRelease("template", installation.CRDs, filepath.Join(charts, installation.CRDs))), 0o600)).To(Succeed())
+		env.Kubectl("create", "--filename="+file)
 	}
 	for _, release := range installed {
 		arguments := []string{filepath.Join(charts, release), "--server-side=false"}
-		if release != crds {
-			arguments = append(arguments, "--values", usedValues(release))
+		if release != installation.CRDs {
+			arguments = append(arguments, "--values", valuesFile(release))
 		}
-		if release == setup {
-			for _, value := range e.values {
+		if release == installation.Setup {
+			for _, value := range values {
 				arguments = append(arguments, "--set", value)
 			}
 		}
-		e.helm("install", release, arguments...)
-		asByHelm3(e.namespaceOf(release), release)
+		l.HelmRelease("install", release, arguments...)
+		asHelm3Release(l.Namespace(release), release)
 	}
 
-	e.writeBack("seldonruntime.yaml")
-	e.writeBack("server-cr.yaml")
-	e.children = append(e.makeChildren(e.runtime(), "runtime.yaml"), e.makeChildren(e.server("mlserver"), "server.yaml")...)
-	e.serve()
+	for _, file := range ownerFiles {
+		l.simulateLegacyWrite(file)
+	}
+	l.children = append(l.createChildren(l.Runtime(), "runtime.yaml"), l.createChildren(l.Server("mlserver"), "server.yaml")...)
+	l.createResources()
 	Eventually(func() int {
-		e.running = e.pods()
-		return len(e.running)
+		l.pods = l.DataPlanePods()
+		return len(l.pods)
 	}).Should(Equal(8))
-	e.makeChildren(e.runtime(), "leftovers.yaml")
-	e.makeChildren(e.server("mlserver"), "server-leftovers.yaml")
-	// Its leader did not give this back.
-	Expect(user.Create(lifetime, &coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Namespace: e.operator, Name: "e98130ae.seldon.io"},
+	l.createChildren(l.Runtime(), "orphans.yaml")
+	l.createChildren(l.Server("mlserver"), "server-orphans.yaml")
+	// The leader did not release the lease.
+	Expect(env.Client.Create(ctx, &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: l.OperatorNamespace, Name: "e98130ae.seldon.io"},
 		Spec: coordinationv1.LeaseSpec{
-			HolderIdentity: new("existing"), LeaseDurationSeconds: new(int32(1)),
+			HolderIdentity: new("upstream"), LeaseDurationSeconds: new(int32(1)),
 			AcquireTime: &metav1.MicroTime{Time: time.Now()}, RenewTime: &metav1.MicroTime{Time: time.Now()},
 		},
-	}, existingManager)).To(Succeed())
+	}, legacyManager)).To(Succeed())
 }
 
-// existingCharts is a folder with its charts, complete.
-func existingCharts() string {
+// legacyCharts returns a directory with the upstream operator's charts. The
+// configurations are those of config/.
+func legacyCharts() string {
 	GinkgoHelper()
 	charts := GinkgoT().TempDir()
-	Expect(os.CopyFS(charts, os.DirFS(valuesUsed))).To(Succeed())
-	files := filepath.Join(charts, setup, "files")
+	Expect(os.CopyFS(charts, os.DirFS(legacyFiles))).To(Succeed())
+	files := filepath.Join(charts, installation.Setup, "files")
 	Expect(os.Mkdir(files, 0o700)).To(Succeed())
 	for _, configuration := range []string{"seldonconfigs/default", "serverconfigs/mlserver", "serverconfigs/triton"} {
-		text, err := os.ReadFile(filepath.Join("..", "..", "config", filepath.FromSlash(configuration)+".yaml"))
+		text, err := os.ReadFile(filepath.Join("..", "..", "..", "config", filepath.FromSlash(configuration)+".yaml"))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(os.WriteFile(filepath.Join(files, filepath.Base(configuration)+".yaml"), text, 0o600)).To(Succeed())
 	}
 	return charts
 }
 
-// usedValues is the file with a release's values.
-func usedValues(release string) string {
-	return filepath.Join(valuesUsed, strings.TrimPrefix(release, prefix)+".yaml")
+// valuesFile returns the file with the values of a release.
+func valuesFile(release string) string {
+	return filepath.Join(legacyFiles, strings.TrimPrefix(release, installation.ChartPrefix)+".yaml")
 }
 
-// asByHelm3 has the record of a release be one of Helm 3, which did not write how
-// it applies.
-func asByHelm3(namespace, release string) {
+// asHelm3Release changes the record of a release to one of Helm 3, which does not
+// store the method of apply.
+func asHelm3Release(namespace, release string) {
 	GinkgoHelper()
 	record := &corev1.Secret{}
-	Expect(user.Get(lifetime, client.ObjectKey{Namespace: namespace, Name: "sh.helm.release.v1." + release + ".v1"}, record)).To(Succeed())
-	packed, err := base64.StdEncoding.DecodeString(string(record.Data["release"]))
+	Expect(env.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "sh.helm.release.v1." + release + ".v1"}, record)).To(Succeed())
+	encoded, err := base64.StdEncoding.DecodeString(string(record.Data["release"]))
 	Expect(err).NotTo(HaveOccurred())
-	reader, err := gzip.NewReader(bytes.NewReader(packed))
+	reader, err := gzip.NewReader(bytes.NewReader(encoded))
 	Expect(err).NotTo(HaveOccurred())
 	text, err := io.ReadAll(reader)
 	Expect(err).NotTo(HaveOccurred())
@@ -148,52 +153,52 @@ func asByHelm3(namespace, release string) {
 	Expect(err).NotTo(HaveOccurred())
 	Expect(writer.Close()).To(Succeed())
 	record.Data["release"] = []byte(base64.StdEncoding.EncodeToString(buffer.Bytes()))
-	Expect(user.Update(lifetime, record)).To(Succeed())
+	Expect(env.Client.Update(ctx, record)).To(Succeed())
 }
 
-// writeBack has the existing operator write what Helm made: with its finalizer, the
-// empty sections that its types have, and status. Labels and annotations are those
-// of a user.
-func (e *existing) writeBack(file string) {
+// simulateLegacyWrite updates an object that Helm created as the upstream operator
+// does: with its finalizer, the empty sections that its types have, and its status.
+// Labels and annotations of the file are added as a user's.
+func (l *legacyInstallation) simulateLegacyWrite(file string) {
 	GinkgoHelper()
-	written := e.fixture(file)[0]
+	written := l.readObjects(file)[0]
 	live := &unstructured.Unstructured{}
 	live.SetGroupVersionKind(written.GroupVersionKind())
-	Expect(user.Get(lifetime, client.ObjectKeyFromObject(written), live)).To(Succeed())
+	Expect(env.Client.Get(ctx, client.ObjectKeyFromObject(written), live)).To(Succeed())
 	before := live.DeepCopy()
 	for _, key := range []string{"labels", "annotations"} {
 		values, _, err := unstructured.NestedStringMap(live.Object, "metadata", key)
 		Expect(err).NotTo(HaveOccurred())
-		further, _, err := unstructured.NestedStringMap(written.Object, "metadata", key)
+		added, _, err := unstructured.NestedStringMap(written.Object, "metadata", key)
 		Expect(err).NotTo(HaveOccurred())
-		for name, value := range further {
+		for name, value := range added {
 			if values[name] == "" {
 				Expect(unstructured.SetNestedField(live.Object, value, "metadata", key, name)).To(Succeed())
 			}
 		}
 	}
-	Expect(user.Patch(lifetime, live, client.MergeFrom(before), client.FieldOwner("kubectl-label"))).To(Succeed())
+	Expect(env.Client.Patch(ctx, live, client.MergeFrom(before), client.FieldOwner("kubectl-label"))).To(Succeed())
 	live.SetFinalizers(written.GetFinalizers())
 	if config, has, _ := unstructured.NestedMap(written.Object, "spec", "config"); has {
 		Expect(unstructured.SetNestedMap(live.Object, config, "spec", "config")).To(Succeed())
 	}
-	Expect(user.Update(lifetime, live, existingManager)).To(Succeed())
-	e.writeStatus(live, written.Object["status"])
+	Expect(env.Client.Update(ctx, live, legacyManager)).To(Succeed())
+	l.writeStatus(live, written.Object["status"])
 }
 
-func (e *existing) writeStatus(object *unstructured.Unstructured, status any) {
+// writeStatus writes the status of an object as the upstream operator does.
+func (l *legacyInstallation) writeStatus(object *unstructured.Unstructured, status any) {
 	GinkgoHelper()
 	object.Object["status"] = status
-	Expect(user.Status().Update(lifetime, object, existingManager)).To(Succeed())
+	Expect(env.Client.Status().Update(ctx, object, legacyManager)).To(Succeed())
 }
 
-// fixture reads a file with objects, and has them be in the namespace of the data
-// plane.
-func (e *existing) fixture(file string) (found []*unstructured.Unstructured) {
+// readObjects reads the objects of a file, with the namespace of the data plane.
+func (l *legacyInstallation) readObjects(file string) (found []*unstructured.Unstructured) {
 	GinkgoHelper()
-	text, err := os.ReadFile(filepath.Join(fixtures, file))
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "controllers", "testdata", "legacy", file))
 	Expect(err).NotTo(HaveOccurred())
-	text = bytes.ReplaceAll(text, []byte("namespace: seldon-mesh"), []byte("namespace: "+e.data))
+	text = bytes.ReplaceAll(text, []byte("namespace: seldon-mesh"), []byte("namespace: "+l.DataNamespace))
 	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 1<<12)
 	for {
 		object := &unstructured.Unstructured{}
@@ -202,87 +207,91 @@ func (e *existing) fixture(file string) (found []*unstructured.Unstructured) {
 			return found
 		}
 		Expect(err).NotTo(HaveOccurred())
-		object.SetNamespace(e.data)
+		object.SetNamespace(l.DataNamespace)
 		found = append(found, object)
 	}
 }
 
-func (e *existing) makeChildren(owner client.Object, file string) (made []*unstructured.Unstructured) {
+// createChildren creates the objects of a file as children of an owner, and returns
+// them as they are in the file.
+func (l *legacyInstallation) createChildren(owner client.Object, file string) (children []*unstructured.Unstructured) {
 	GinkgoHelper()
-	Expect(user.Get(lifetime, client.ObjectKeyFromObject(owner), owner)).To(Succeed())
-	kind, err := user.GroupVersionKindFor(owner)
+	Expect(env.Client.Get(ctx, client.ObjectKeyFromObject(owner), owner)).To(Succeed())
+	kind, err := env.Client.GroupVersionKindFor(owner)
 	Expect(err).NotTo(HaveOccurred())
-	for _, object := range e.fixture(file) {
+	for _, object := range l.readObjects(file) {
 		object.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(owner, kind)})
-		made = append(made, object.DeepCopy())
-		Expect(user.Create(lifetime, object, existingManager)).To(Succeed())
+		children = append(children, object.DeepCopy())
+		Expect(env.Client.Create(ctx, object, legacyManager)).To(Succeed())
 	}
-	return made
+	return children
 }
 
-// serve makes a Model, a Pipeline and an Experiment as a user does, and then does
-// with them what the existing operator does: put its finalizer, load, tell.
-func (e *existing) serve() {
+// createResources starts the scheduler, creates a Model, a Pipeline and an Experiment
+// as a user does, and then does what the upstream operator does: add its finalizer,
+// load, write the status.
+func (l *legacyInstallation) createResources() {
 	GinkgoHelper()
-	e.scheduler = startScheduler(e.data)
-	connection, err := grpc.NewClient(e.scheduler.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	l.scheduler = env.StartScheduler(l.DataNamespace)
+	connection, err := grpc.NewClient(l.scheduler.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(connection.Close)
 	rpc := pb.NewSchedulerClient(connection)
 
-	server := e.server("mlserver")
-	Expect(user.Get(lifetime, client.ObjectKeyFromObject(server), server)).To(Succeed())
-	notice, err := scheduler.ServerMessage(server, nil)
+	server := l.Server("mlserver")
+	Expect(env.Client.Get(ctx, client.ObjectKeyFromObject(server), server)).To(Succeed())
+	serverMessage, err := scheduler.ServerMessage(server, nil)
 	Expect(err).NotTo(HaveOccurred())
-	_, err = rpc.ServerNotify(lifetime, &pb.ServerNotifyRequest{Servers: []*pb.ServerNotify{notice}, IsFirstSync: true})
+	_, err = rpc.ServerNotify(ctx, &pb.ServerNotifyRequest{Servers: []*pb.ServerNotify{serverMessage}, IsFirstSync: true})
 	Expect(err).NotTo(HaveOccurred())
 
-	model := e.model()
-	pipeline := &v1alpha1.Pipeline{ObjectMeta: metav1.ObjectMeta{Namespace: e.data, Name: "flow"}, Spec: v1alpha1.PipelineSpec{
+	model := l.Model()
+	pipeline := &v1alpha1.Pipeline{ObjectMeta: metav1.ObjectMeta{Namespace: l.DataNamespace, Name: "flow"}, Spec: v1alpha1.PipelineSpec{
 		Steps: []v1alpha1.PipelineStep{{Name: model.Name}}, Output: &v1alpha1.PipelineOutput{Steps: []string{model.Name}},
 	}}
-	experiment := &v1alpha1.Experiment{ObjectMeta: metav1.ObjectMeta{Namespace: e.data, Name: "split"}, Spec: v1alpha1.ExperimentSpec{
+	experiment := &v1alpha1.Experiment{ObjectMeta: metav1.ObjectMeta{Namespace: l.DataNamespace, Name: "split"}, Spec: v1alpha1.ExperimentSpec{
 		Default: &model.Name, Candidates: []v1alpha1.ExperimentCandidate{{Name: model.Name, Weight: 100}},
 	}}
-	e.served = []client.Object{model, pipeline, experiment}
+	l.resources = []client.Object{model, pipeline, experiment}
 	for object, finalizer := range map[client.Object]string{
 		model: v1alpha1.ModelFinalizer, pipeline: v1alpha1.PipelineFinalizer, experiment: v1alpha1.ExperimentFinalizer,
 	} {
-		Expect(user.Create(lifetime, object, client.FieldOwner("kubectl-client-side-apply"))).To(Succeed())
+		Expect(env.Client.Create(ctx, object, client.FieldOwner("kubectl-client-side-apply"))).To(Succeed())
 		object.SetFinalizers([]string{finalizer})
-		Expect(user.Update(lifetime, object, existingManager)).To(Succeed())
-		e.writeServed(object)
+		Expect(env.Client.Update(ctx, object, legacyManager)).To(Succeed())
+		l.writeResourceStatus(object)
 	}
-	message, err := scheduler.ModelMessage(model)
+	modelMessage, err := scheduler.ModelMessage(model)
 	Expect(err).NotTo(HaveOccurred())
-	_, err = rpc.LoadModel(lifetime, &pb.LoadModelRequest{Model: message})
+	_, err = rpc.LoadModel(ctx, &pb.LoadModelRequest{Model: modelMessage})
 	Expect(err).NotTo(HaveOccurred())
-	flow, err := scheduler.PipelineMessage(pipeline)
+	pipelineMessage, err := scheduler.PipelineMessage(pipeline)
 	Expect(err).NotTo(HaveOccurred())
-	_, err = rpc.LoadPipeline(lifetime, &pb.LoadPipelineRequest{Pipeline: flow})
+	_, err = rpc.LoadPipeline(ctx, &pb.LoadPipelineRequest{Pipeline: pipelineMessage})
 	Expect(err).NotTo(HaveOccurred())
-	split, err := scheduler.ExperimentMessage(experiment)
+	experimentMessage, err := scheduler.ExperimentMessage(experiment)
 	Expect(err).NotTo(HaveOccurred())
-	_, err = rpc.StartExperiment(lifetime, &pb.StartExperimentRequest{Experiment: split})
+	_, err = rpc.StartExperiment(ctx, &pb.StartExperimentRequest{Experiment: experimentMessage})
 	Expect(err).NotTo(HaveOccurred())
-	Eventually(func() int { return int(e.scheduler.Models()[0].Available) }).Should(Equal(1))
+	Eventually(func() int { return int(l.scheduler.Models()[0].Available) }).Should(Equal(1))
 }
 
-// writeServed writes the status of what is served in the existing operator's shape:
-// sentences for reasons, and no generation.
-func (e *existing) writeServed(object client.Object) {
+// writeResourceStatus writes the status of a Model, Pipeline or Experiment in the
+// upstream operator's format: sentences as reasons, and no observedGeneration.
+func (l *legacyInstallation) writeResourceStatus(object client.Object) {
 	GinkgoHelper()
-	kind, err := user.GroupVersionKindFor(object)
+	kind, err := env.Client.GroupVersionKindFor(object)
 	Expect(err).NotTo(HaveOccurred())
 	live := &unstructured.Unstructured{}
 	live.SetGroupVersionKind(kind)
-	Expect(user.Get(lifetime, client.ObjectKeyFromObject(object), live)).To(Succeed())
-	condition := func(name string, further ...string) any {
-		made := map[string]any{"type": name, "status": "True", "lastTransitionTime": "2025-11-03T08:15:02Z"}
-		for i := 0; i < len(further); i += 2 {
-			made[further[i]] = further[i+1]
+	Expect(env.Client.Get(ctx, client.ObjectKeyFromObject(object), live)).To(Succeed())
+	// condition returns a True condition with more fields, given as key, value, …
+	condition := func(name string, fields ...string) any {
+		condition := map[string]any{"type": name, "status": "True", "lastTransitionTime": "2025-11-03T08:15:02Z"}
+		for i := 0; i < len(fields); i += 2 {
+			condition[fields[i]] = fields[i+1]
 		}
-		return made
+		return condition
 	}
 	status := map[string]any{}
 	switch object.(type) {
@@ -301,5 +310,15 @@ func (e *existing) writeServed(object client.Object) {
 			condition("MirrorReady", "reason", "Mirror ready"), condition("Ready"),
 		}
 	}
-	e.writeStatus(live, status)
+	l.writeStatus(live, status)
+}
+
+// overwrite updates a child as the upstream operator does: with the whole object.
+func (l *legacyInstallation) overwrite(child *unstructured.Unstructured) {
+	GinkgoHelper()
+	live := child.DeepCopy()
+	Expect(env.Client.Get(ctx, client.ObjectKeyFromObject(child), live)).To(Succeed())
+	written := child.DeepCopy()
+	written.SetResourceVersion(live.GetResourceVersion())
+	Expect(env.Client.Update(ctx, written, legacyManager)).To(Succeed())
 }

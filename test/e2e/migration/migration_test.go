@@ -1,4 +1,4 @@
-package lifecycle_test
+package migration_test
 
 import (
 	"encoding/json"
@@ -11,179 +11,182 @@ import (
 	. "github.com/onsi/gomega"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/test/framework/installation"
 	"github.com/seldon-operator/seldon-operator/test/framework/status"
 )
 
-// What docs/migration.md says, step by step.
-var _ = DescribeTableSubtree("A migration from the existing operator", Ordered, func(e *existing) {
-	i := e.installation
-	// had is what was in the namespace of the data plane, less what others make of it.
-	var had map[string]string
+var _ = DescribeTableSubtree("A migration from the upstream operator", Ordered, func(legacy *legacyInstallation) {
+	// before is the content of the namespace of the data plane before the migration,
+	// without the objects that Kubernetes' controllers create.
+	var before map[string]string
 	BeforeAll(func() {
-		DeferCleanup(i.remove)
-		removeCRDs()
-		if i.values == nil {
-			// Without clusterwide, the list gave rights in all namespaces and nothing else.
-			e.values = []string{"controller.watchNamespaces={" + i.data + "}"}
+		DeferCleanup(legacy.Remove)
+		env.DeleteCRDs()
+		values := legacy.Values
+		if values == nil {
+			// Without clusterwide, the upstream chart creates a ClusterRole for this list
+			// and has no other use for it.
+			values = []string{"controller.watchNamespaces={" + legacy.DataNamespace + "}"}
 		}
-		e.install()
-		had = content(i.data)
-		maps.DeleteFunc(had, func(name, _ string) bool {
+		legacy.install(values)
+		before = env.Content(legacy.DataNamespace)
+		maps.DeleteFunc(before, func(name, _ string) bool {
 			return strings.HasPrefix(name, "Pod/") || strings.HasPrefix(name, "ReplicaSet/") || strings.HasPrefix(name, "ControllerRevision/")
 		})
-		e.scheduler.ResetCounters()
+		legacy.scheduler.ResetCounters()
 	})
 
-	forward := func() {
+	migrate := func() {
 		GinkgoHelper()
-		if e.created {
-			i.upgrade(crds, chartOf(crds), "--install", "--take-ownership", "--force-conflicts")
+		if legacy.crdsByKubectl {
+			legacy.Upgrade(installation.CRDs, installation.Chart(installation.CRDs), "--install", "--take-ownership", "--force-conflicts")
 		} else {
-			i.upgrade(crds, chartOf(crds), e.flags...)
+			legacy.Upgrade(installation.CRDs, installation.Chart(installation.CRDs), legacy.helmFlags...)
 		}
-		for _, release := range []string{setup, dataPlane, servers} {
-			i.upgrade(release, chartOf(release), append(e.flags, "--values", usedValues(release))...)
+		for _, release := range []string{installation.Setup, installation.Runtime, installation.Servers} {
+			legacy.Upgrade(release, installation.Chart(release), append(legacy.helmFlags, "--values", valuesFile(release))...)
 		}
 	}
-	// migrated holds after each way forward.
-	migrated := func() {
+	// expectMigrated checks the state after each migration.
+	expectMigrated := func() {
 		GinkgoHelper()
-		i.untilReady()
-		for _, each := range e.served {
-			Eventually(ready(each.(status.Object))).Should(HavePrefix("True"), i.log)
+		legacy.AwaitReady()
+		for _, each := range legacy.resources {
+			Eventually(env.Ready(each.(status.Object))).Should(HavePrefix("True"), legacy.Log)
 		}
-		for _, release := range releases {
-			Expect(statusOf(i, release)).To(Equal("deployed"))
+		for _, release := range installation.Releases {
+			Expect(legacy.releaseStatus(release)).To(Equal("deployed"))
 		}
-		Consistently(func() map[string]string { return i.missing(e.running) }).Should(BeEmpty(), "pods that are gone")
+		Consistently(func() map[string]string { return legacy.missing(legacy.pods) }).Should(BeEmpty(), "deleted pods")
+	}
+	numLoads := func() int {
+		return legacy.scheduler.Calls("LoadModel") + legacy.scheduler.Calls("LoadPipeline") + legacy.scheduler.Calls("StartExperiment")
 	}
 
-	It("is told what its values do not do any more", func() {
-		told := i.helm("upgrade", setup, chartOf(setup), "--values", usedValues(setup), "--dry-run=client")
-		Expect(told).To(ContainSubstring("controller.image.repository seldonio/seldonv2-controller is the existing operator's and has no effect"))
+	It("lists the values that have no effect any more", func() {
+		notes := legacy.HelmRelease("upgrade", installation.Setup, installation.Chart(installation.Setup), "--values", valuesFile(installation.Setup), "--dry-run=client")
+		Expect(notes).To(ContainSubstring("controller.image.repository seldonio/seldonv2-controller is the existing operator's and has no effect"))
 	})
 
 	It("restarts no pod, loads no model again and deletes nothing that is used", func() {
-		forward()
-		migrated()
-		Expect(e.scheduler.Calls("LoadModel") + e.scheduler.Calls("LoadPipeline") + e.scheduler.Calls("StartExperiment")).To(BeZero())
-		By("taking away what was left over")
-		Eventually(func() []string { return names(i.missing(had)) }).Should(ConsistOf(i.leftovers()))
+		migrate()
+		expectMigrated()
+		Expect(numLoads()).To(BeZero())
+		By("pruning orphaned objects")
+		Eventually(func() []string { return installation.Names(legacy.missing(before)) }).Should(ConsistOf(legacy.orphans()))
 	})
 
-	It("owns what it took over", func() {
-		for _, child := range e.children {
+	It("migrates the ownership of fields", func() {
+		for _, child := range legacy.children {
 			live := child.DeepCopy()
-			Expect(user.Get(lifetime, client.ObjectKeyFromObject(child), live)).To(Succeed())
+			Expect(env.Client.Get(ctx, client.ObjectKeyFromObject(child), live)).To(Succeed())
 			Expect(live.GetAnnotations()).NotTo(HaveKey(v1alpha1.LastAppliedAnnotation), "%s %s", live.GetKind(), live.GetName())
 			for _, entry := range live.GetManagedFields() {
-				Expect(entry.Manager == string(existingManager) && entry.Subresource == "").To(BeFalse(), "%s %s", live.GetKind(), live.GetName())
+				Expect(entry.Manager == string(legacyManager) && entry.Subresource == "").To(BeFalse(), "%s %s", live.GetKind(), live.GetName())
 			}
 		}
-		By("applying as Helm 3 did, unless it is told to apply server-side")
+		By("applying client-side as Helm 3 did, unless the flags say server-side")
 		configuration := &v1alpha1.SeldonConfig{}
-		Expect(user.Get(lifetime, client.ObjectKey{Namespace: i.operator, Name: "default"}, configuration)).To(Succeed())
-		applies := metav1.ManagedFieldsOperationUpdate
-		if e.flags != nil {
-			applies = metav1.ManagedFieldsOperationApply
+		Expect(env.Client.Get(ctx, client.ObjectKey{Namespace: legacy.OperatorNamespace, Name: "default"}, configuration)).To(Succeed())
+		operation := metav1.ManagedFieldsOperationUpdate
+		if legacy.helmFlags != nil {
+			operation = metav1.ManagedFieldsOperationApply
 		}
 		byHelm := slices.DeleteFunc(configuration.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool { return entry.Manager != "helm" })
-		Expect(byHelm).To(HaveExactElements(HaveField("Operation", applies)))
+		Expect(byHelm).To(HaveExactElements(HaveField("Operation", operation)))
 		role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "seldon-v2-manager-role"}}
-		Expect(exists(role)()).To(Equal(i.values != nil))
+		Expect(env.Exists(role)()).To(Equal(legacy.Values != nil))
 	})
 
-	It("changes nothing by an upgrade to the same", func() {
-		before := content(i.data)
-		forward()
-		Consistently(func() string { return cmp.Diff(withoutOperator(before), withoutOperator(content(i.data))) }).Should(BeEmpty())
+	It("changes nothing in an upgrade to the same version and values", func() {
+		content := func() map[string]string { return installation.WithoutOperator(env.Content(legacy.DataNamespace)) }
+		before := content()
+		migrate()
+		Consistently(func() string { return cmp.Diff(before, content()) }).Should(BeEmpty())
 	})
 
-	It("goes back to the existing operator", func() {
-		for _, release := range []string{servers, dataPlane, setup} {
-			i.helm("rollback", release, "1", "--wait")
+	It("rolls back to the upstream operator", func() {
+		for _, release := range []string{installation.Servers, installation.Runtime, installation.Setup} {
+			legacy.HelmRelease("rollback", release, "1", "--wait")
 		}
 		Eventually(func() (found []string) {
-			for name := range content(i.operator) {
-				if strings.HasPrefix(name, "Pod/"+operator) {
+			for name := range env.Content(legacy.OperatorNamespace) {
+				if strings.HasPrefix(name, "Pod/"+installation.OperatorName) {
 					found = append(found, name)
 				}
 			}
 			return found
 		}).Should(HaveLen(1))
-		Expect(deployment(i.operator, operator).Spec.Template.Spec.Containers[0].Image).To(HaveSuffix("/seldonv2-controller:2.10.2"))
+		operator := env.Deployment(legacy.OperatorNamespace, installation.OperatorName)
+		Expect(operator.Spec.Template.Spec.Containers[0].Image).To(HaveSuffix("/seldonv2-controller:2.10.2"))
 
-		By("having it write all its children and their owners' status again")
-		for _, child := range e.children {
-			e.overwrite(child)
+		By("writing all children and their owners' status as the upstream operator does")
+		for _, child := range legacy.children {
+			legacy.overwrite(child)
 		}
-		for _, file := range []string{"seldonruntime.yaml", "server-cr.yaml"} {
-			e.writeBack(file)
+		for _, file := range ownerFiles {
+			legacy.simulateLegacyWrite(file)
 		}
-		for _, each := range e.served {
-			Expect(user.Get(lifetime, client.ObjectKeyFromObject(each), each)).To(Succeed())
-			Expect(each.GetFinalizers()).To(HaveLen(1), "it ends deletions of its own")
-			e.writeServed(each)
+		for _, each := range legacy.resources {
+			Expect(env.Client.Get(ctx, client.ObjectKeyFromObject(each), each)).To(Succeed())
+			Expect(each.GetFinalizers()).To(HaveLen(1), "the upstream operator removes its finalizer only")
+			legacy.writeResourceStatus(each)
 		}
-		Consistently(func() map[string]string { return i.missing(e.running) }).Should(BeEmpty(), "pods that are gone")
+		Consistently(func() map[string]string { return legacy.missing(legacy.pods) }).Should(BeEmpty(), "deleted pods")
 	})
 
-	It("comes forward again", func() {
-		e.scheduler.ResetCounters()
-		forward()
-		migrated()
-		Expect(e.scheduler.Calls("LoadModel") + e.scheduler.Calls("LoadPipeline") + e.scheduler.Calls("StartExperiment")).To(BeZero())
+	It("migrates again", func() {
+		legacy.scheduler.ResetCounters()
+		migrate()
+		expectMigrated()
+		Expect(numLoads()).To(BeZero())
 	})
 },
-	Entry("of one namespace", &existing{installation: installation{operator: "seldon-mesh", data: "seldon-mesh"}}),
-	Entry("of all namespaces, with server-side apply, and CRDs that were not Helm's", &existing{
-		installation: installation{operator: "seldon-system", data: "team-a", values: []string{"controller.clusterwide=true"}},
-		created:      true,
-		flags:        []string{"--server-side=true"},
+	Entry("of one namespace", &legacyInstallation{Installation: installation.Installation{
+		Environment: &env, OperatorNamespace: "seldon-mesh", DataNamespace: "seldon-mesh",
+	}}),
+	Entry("of all namespaces, with server-side apply, and CRDs that were not installed by Helm", &legacyInstallation{
+		Installation: installation.Installation{
+			Environment: &env, OperatorNamespace: "seldon-system", DataNamespace: "team-a", Values: []string{"controller.clusterwide=true"},
+		},
+		crdsByKubectl: true,
+		helmFlags:     []string{"--server-side=true"},
 	}),
 )
 
-// missing are those of a time before that are not there any more as the same object.
-func (i installation) missing(before map[string]string) map[string]string {
+// missing returns the entries of an earlier Content of the namespace of the data plane
+// whose object, by UID, does not exist any more.
+func (l *legacyInstallation) missing(before map[string]string) map[string]string {
 	GinkgoHelper()
-	now, found := content(i.data), map[string]string{}
+	now, found := env.Content(l.DataNamespace), map[string]string{}
 	for name, version := range before {
 		uid, _, _ := strings.Cut(version, " ")
-		if !strings.HasPrefix(now[name], uid) && !strings.Contains(name, operator) {
+		if !strings.HasPrefix(now[name], uid) && !strings.Contains(name, installation.OperatorName) {
 			found[name] = version
 		}
 	}
 	return found
 }
 
-// leftovers are what the existing operator and its charts left and nobody uses.
-func (i installation) leftovers() []string {
-	gone := []string{
+// orphans returns the objects that the upstream operator and its charts leave behind
+// and that a migration deletes.
+func (l *legacyInstallation) orphans() []string {
+	orphans := []string{
 		"Service/seldon-pipelinegateway", "Deployment/seldon-payload-logger", "StatefulSet/seldon-dataflow-engine", "Service/mlserver-3", "Deployment/mlserver",
 	}
-	if i.operator == i.data {
-		gone = append(gone, "ConfigMap/seldon-manager-config", "Role/seldon-v2-manager-tls-role", "RoleBinding/seldon-v2-manager-tls-rolebinding")
+	if l.OperatorNamespace == l.DataNamespace {
+		orphans = append(orphans, "ConfigMap/seldon-manager-config", "Role/seldon-v2-manager-tls-role", "RoleBinding/seldon-v2-manager-tls-rolebinding")
 	}
-	return gone
+	return orphans
 }
 
-// overwrite writes a child as the existing operator does: all of it, whatever is there.
-func (e *existing) overwrite(child *unstructured.Unstructured) {
-	GinkgoHelper()
-	live := child.DeepCopy()
-	Expect(user.Get(lifetime, client.ObjectKeyFromObject(child), live)).To(Succeed())
-	written := child.DeepCopy()
-	written.SetResourceVersion(live.GetResourceVersion())
-	Expect(user.Update(lifetime, written, existingManager)).To(Succeed())
-}
-
-func statusOf(i installation, release string) string {
+// releaseStatus returns the status of a Helm release.
+func (l *legacyInstallation) releaseStatus(release string) string {
 	GinkgoHelper()
 	found := struct{ Info struct{ Status string } }{}
-	Expect(json.Unmarshal([]byte(i.helm("status", release, "--output", "json")), &found)).To(Succeed())
+	Expect(json.Unmarshal([]byte(l.HelmRelease("status", release, "--output", "json")), &found)).To(Succeed())
 	return found.Info.Status
 }

@@ -1,8 +1,10 @@
-// Package lifecycle_test goes through the life of an installation with the program
-// that users have, Helm: install, upgrade, rollback, uninstall in every order, the
-// way here from the existing operator, and the way back. The operator runs as it is
-// installed, in a pod of its Deployment and in the hooks of its chart.
-package lifecycle_test
+// Package installation installs the operator and a data plane with Helm on a local
+// control plane, for Ginkgo suites about upgrades, migrations and uninstalls. The
+// operator runs as it is installed: in a pod of its Deployment and in the hooks of
+// its chart. The scheduler is simulated, one per namespace.
+//
+// Functions and methods fail the running spec on an error.
+package installation
 
 import (
 	"bytes"
@@ -11,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -29,112 +30,117 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
-	helmprogram "github.com/seldon-operator/seldon-operator/test/framework/helm"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
+	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 	"github.com/seldon-operator/seldon-operator/test/framework/nodeagent"
 	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
-const operator = "seldon-v2-controller-manager"
+// Environment is a control plane with a node that runs the operator. Its fields and
+// methods may be used after Start.
+type Environment struct {
+	// Client acts as an administrator.
+	Client client.Client
+	// Manager is the path of the operator's binary.
+	Manager string
+	// TempDir is a directory for files of the suite. Helm's own files are there too.
+	TempDir string
 
-var (
-	lifetime, endLifetime = context.WithCancel(context.Background())
-
+	ctx     context.Context
 	cluster *controlplane.ControlPlane
 	node    *nodeagent.Agent
-	manager string // the program
-	user    client.Client
-	// kinds and objects see everything that is in a namespace, whatever its kind.
-	kinds   discovery.DiscoveryInterface
-	objects metadata.Interface
-	// sockets is where the schedulers of all namespaces listen.
+	// discovery and metadata list everything in a namespace, whatever its kind.
+	discovery discovery.DiscoveryInterface
+	metadata  metadata.Interface
+	// sockets is the directory with the socket of each namespace's scheduler.
 	sockets string
-	// folder holds charts that are made here, and Helm's own files.
-	folder string
-)
-
-func TestLifecycle(t *testing.T) {
-	RegisterFailHandler(Fail)
-	SetDefaultEventuallyTimeout(40 * time.Second)
-	SetDefaultEventuallyPollingInterval(100 * time.Millisecond)
-	SetDefaultConsistentlyDuration(time.Second)
-	RunSpecs(t, "Life cycle")
 }
 
-var _ = BeforeSuite(func() {
+// Start starts the environment, in a BeforeSuite. It stops when the suite ends.
+func (e *Environment) Start() {
+	GinkgoHelper()
 	log.SetLogger(zap.New(zap.WriteTo(GinkgoWriter)))
-	DeferCleanup(endLifetime)
-	folder = GinkgoT().TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	DeferCleanup(cancel)
+	e.ctx = ctx
+	e.TempDir = GinkgoT().TempDir()
 	var err error
-	cluster, err = controlplane.Start(lifetime, controlplane.Options{})
+	e.cluster, err = controlplane.Start(ctx, controlplane.Options{})
 	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(func() { Expect(cluster.Stop()).To(Succeed()) })
+	DeferCleanup(func() { Expect(e.cluster.Stop()).To(Succeed()) })
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, v1alpha1.AddToScheme} {
 		Expect(add(scheme)).To(Succeed())
 	}
-	user, err = client.New(cluster.Config(), client.Options{Scheme: scheme})
+	e.Client, err = client.New(e.cluster.Config(), client.Options{Scheme: scheme})
 	Expect(err).NotTo(HaveOccurred())
-	kinds, err = discovery.NewDiscoveryClientForConfig(cluster.Config())
+	e.discovery, err = discovery.NewDiscoveryClientForConfig(e.cluster.Config())
 	Expect(err).NotTo(HaveOccurred())
-	objects, err = metadata.NewForConfig(cluster.Config())
+	e.metadata, err = metadata.NewForConfig(e.cluster.Config())
 	Expect(err).NotTo(HaveOccurred())
 
-	// The paths of sockets are short: not in a folder of the test's own.
-	sockets, err = os.MkdirTemp("", "sim")
+	// The path of a Unix socket is limited to about 100 bytes, which TempDir may exceed.
+	e.sockets, err = os.MkdirTemp("", "sim")
 	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(os.RemoveAll, sockets)
-	manager, err = process.Build(lifetime, folder, "manager")
+	DeferCleanup(os.RemoveAll, e.sockets)
+	e.Manager, err = process.Build(ctx, e.TempDir, "manager")
 	Expect(err).NotTo(HaveOccurred())
-	node, err = nodeagent.Start(lifetime, nodeagent.Options{
-		Config: cluster.Config(), Program: manager, Directory: folder,
-		Arguments: func(*corev1.Pod) []string { return []string{"--scheduler-address=" + schedulerAddress("{namespace}")} },
+	e.node, err = nodeagent.Start(ctx, nodeagent.Options{
+		Config: e.cluster.Config(), Program: e.Manager, Directory: e.TempDir,
+		Arguments: func(*corev1.Pod) []string {
+			return []string{"--scheduler-address=" + e.schedulerAddress("{namespace}")}
+		},
 	})
 	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(node.Stop)
-})
-
-func schedulerAddress(namespace string) string {
-	return "unix:" + filepath.Join(sockets, namespace)
+	DeferCleanup(e.node.Stop)
 }
 
-// helm runs Helm as an administrator and returns what it prints.
-func helm(arguments ...string) string {
+// StartScheduler starts the simulated scheduler of a namespace. It stops when the
+// running spec, or the container of an ordered one, ends.
+func (e *Environment) StartScheduler(namespace string) *fakescheduler.Scheduler {
 	GinkgoHelper()
-	output, err := tryHelm(arguments...)
+	started, err := fakescheduler.Start(e.ctx, fakescheduler.Options{Address: e.schedulerAddress(namespace)})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(started.Stop)
+	return started
+}
+
+func (e *Environment) schedulerAddress(namespace string) string {
+	return "unix:" + filepath.Join(e.sockets, namespace)
+}
+
+// Helm runs Helm as an administrator and returns its output.
+func (e *Environment) Helm(arguments ...string) string {
+	GinkgoHelper()
+	output, err := e.TryHelm(arguments...)
 	Expect(err).NotTo(HaveOccurred(), strings.Join(arguments, " "))
 	return output
 }
 
-// tryHelm is helm where it may fail; what it prints is then the complaint.
-func tryHelm(arguments ...string) (string, error) {
-	began := time.Now()
-	output, err := helmprogram.Helm{Home: folder, Kubeconfig: cluster.KubeconfigPath()}.Run(lifetime, nil, arguments...)
-	GinkgoWriter.Printf("helm %s: %v, %v\n", strings.Join(arguments, " "), time.Since(began).Round(10*time.Millisecond), err)
-	if err != nil {
-		return err.Error(), err
-	}
-	return output, nil
+// TryHelm runs Helm as Helm does, and returns an error if it fails.
+func (e *Environment) TryHelm(arguments ...string) (string, error) {
+	start := time.Now()
+	output, err := helm.Helm{Home: e.TempDir, Kubeconfig: e.cluster.KubeconfigPath()}.Run(e.ctx, nil, arguments...)
+	GinkgoWriter.Printf("helm %s: %v, %v\n", strings.Join(arguments, " "), time.Since(start).Round(10*time.Millisecond), err)
+	return output, err
 }
 
-// kubectl runs kubectl as an administrator and returns what it prints.
-func kubectl(arguments ...string) string {
+// Kubectl runs kubectl as an administrator and returns its output.
+func (e *Environment) Kubectl(arguments ...string) string {
 	GinkgoHelper()
 	program, err := binaries.Path(binaries.Kubectl)
 	Expect(err).NotTo(HaveOccurred())
-	output, err := run(program, arguments...)
-	Expect(err).NotTo(HaveOccurred(), "kubectl %s: %s", strings.Join(arguments, " "), output)
-	return output
+	return e.Run(program, arguments...)
 }
 
-// run runs a program as an administrator. What it prints is the complaint if it
-// fails.
-func run(program string, arguments ...string) (string, error) {
-	command := exec.CommandContext(lifetime, program, arguments...)
-	command.Env = append(os.Environ(), "KUBECONFIG="+cluster.KubeconfigPath())
-	var output, complaints bytes.Buffer
-	command.Stdout, command.Stderr = &output, &complaints
-	if err := command.Run(); err != nil {
-		return complaints.String(), err
-	}
-	return output.String(), nil
+// Run runs a program as an administrator and returns its output.
+func (e *Environment) Run(program string, arguments ...string) string {
+	GinkgoHelper()
+	command := exec.CommandContext(e.ctx, program, arguments...)
+	command.Env = append(os.Environ(), "KUBECONFIG="+e.cluster.KubeconfigPath())
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	err := command.Run()
+	Expect(err).NotTo(HaveOccurred(), "%s %s: %s", filepath.Base(program), strings.Join(arguments, " "), &stderr)
+	return stdout.String()
 }

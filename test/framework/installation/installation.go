@@ -1,212 +1,197 @@
-package lifecycle_test
+package installation
 
 import (
 	"fmt"
-	"maps"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
+	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 	"github.com/seldon-operator/seldon-operator/test/framework/status"
 )
 
+// OperatorName is the name of the operator's Deployment.
+const OperatorName = "seldon-v2-controller-manager"
+
+// ChartPrefix is the part of a chart's name that all charts share.
+const ChartPrefix = "seldon-core-v2-"
+
+// The charts. A release has the name of its chart.
 const (
-	prefix    = "seldon-core-v2-"
-	crds      = prefix + "crds"
-	setup     = prefix + "setup"
-	dataPlane = prefix + "runtime"
-	servers   = prefix + "servers"
+	CRDs    = ChartPrefix + "crds"
+	Setup   = ChartPrefix + "setup"
+	Runtime = ChartPrefix + "runtime"
+	Servers = ChartPrefix + "servers"
 )
 
-// releases are in the order in which they are installed.
-var releases = []string{crds, setup, dataPlane, servers}
+// Releases are all releases, in the order in which they are installed.
+var Releases = []string{CRDs, Setup, Runtime, Servers}
 
-func chartOf(release string) string { return filepath.Join("..", "..", "charts", release) }
+// Chart returns the directory of the chart of a release.
+func Chart(release string) string { return helm.Chart(strings.TrimPrefix(release, ChartPrefix)) }
 
-// installation is an operator, and a namespace with a data plane that it watches.
-type installation struct {
-	operator, data string
-	// values are of the setup chart, as of helm --set.
-	values []string
+// Installation is an operator, and a namespace with a data plane that it watches.
+type Installation struct {
+	*Environment
+	// OperatorNamespace and DataNamespace may be the same.
+	OperatorNamespace, DataNamespace string
+	// Values are values of the setup chart, as for helm --set.
+	Values []string
 }
 
-// namespaceOf is where a release is. The CRDs' is the one of the documentation.
-func (i installation) namespaceOf(release string) string {
+// Namespace returns the namespace of a release. The CRDs have the one that the
+// documentation recommends.
+func (i Installation) Namespace(release string) string {
 	switch release {
-	case crds:
+	case CRDs:
 		return metav1.NamespaceDefault
-	case setup:
-		return i.operator
+	case Setup:
+		return i.OperatorNamespace
 	default:
-		return i.data
+		return i.DataNamespace
 	}
 }
 
-// helm runs a command of Helm on a release, whose name is that of its chart.
-func (i installation) helm(command, release string, further ...string) string {
+// HelmRelease runs a Helm command on a release and returns its output.
+func (i Installation) HelmRelease(command, release string, arguments ...string) string {
 	GinkgoHelper()
-	return helm(append([]string{command, release, "--namespace", i.namespaceOf(release)}, further...)...)
+	return i.Helm(append([]string{command, release, "--namespace", i.Namespace(release)}, arguments...)...)
 }
 
-// upgrade brings a release to a chart, which may be a changed one.
-func (i installation) upgrade(release, chart string, further ...string) {
+// Upgrade upgrades a release to a chart, which may be a modified one.
+func (i Installation) Upgrade(release, chart string, arguments ...string) {
 	GinkgoHelper()
-	arguments := append([]string{"upgrade", release, chart, "--namespace", i.namespaceOf(release)}, further...)
-	if release == setup {
+	arguments = append([]string{chart}, arguments...)
+	if release == Setup {
 		arguments = append(arguments, "--wait")
-		for _, value := range i.values {
+		for _, value := range i.Values {
 			arguments = append(arguments, "--set", value)
 		}
 	}
-	helm(arguments...)
+	i.HelmRelease("upgrade", release, arguments...)
 }
 
-// install installs everything, with a Model, and returns the scheduler once it is
-// ready.
-func (i installation) install(ofCRDs ...string) *fakescheduler.Scheduler {
+// Install installs everything, creates a Model, and returns the simulated scheduler
+// once everything is ready. The arguments are those of the release of the CRDs.
+func (i Installation) Install(arguments ...string) *fakescheduler.Scheduler {
 	GinkgoHelper()
-	i.helm("upgrade", crds, append([]string{chartOf(crds), "--install"}, ofCRDs...)...)
-	untilServed()
-	for _, namespace := range []string{i.operator, i.data} {
-		err := user.Create(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
-		Expect(client.IgnoreAlreadyExists(err)).To(Succeed())
+	i.HelmRelease("upgrade", CRDs, append([]string{Chart(CRDs), "--install"}, arguments...)...)
+	i.AwaitCRDsServed()
+	i.CreateNamespaces()
+	scheduler := i.StartScheduler(i.DataNamespace)
+	for _, release := range []string{Setup, Runtime, Servers} {
+		i.Upgrade(release, Chart(release), "--install")
 	}
-	scheduler := startScheduler(i.data)
-	i.upgrade(setup, chartOf(setup), "--install")
-	i.upgrade(dataPlane, chartOf(dataPlane), "--install")
-	i.upgrade(servers, chartOf(servers), "--install")
-	Expect(user.Create(lifetime, i.model())).To(Succeed())
-	i.untilReady()
+	Expect(i.Client.Create(i.ctx, i.Model())).To(Succeed())
+	i.AwaitReady()
 	return scheduler
 }
 
-func (i installation) model() *v1alpha1.Model {
-	model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: i.data, Name: "iris"}}
+// CreateNamespaces creates both namespaces unless they exist.
+func (i Installation) CreateNamespaces() {
+	GinkgoHelper()
+	for _, namespace := range []string{i.OperatorNamespace, i.DataNamespace} {
+		err := i.Client.Create(i.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+		Expect(client.IgnoreAlreadyExists(err)).To(Succeed())
+	}
+}
+
+// Remove uninstalls the releases that are still installed. The CRDs stay.
+func (i Installation) Remove() {
+	GinkgoHelper()
+	for _, release := range []string{Servers, Runtime, Setup, CRDs} {
+		i.HelmRelease("uninstall", release, "--ignore-not-found")
+	}
+}
+
+// Model returns the Model that Install creates.
+func (i Installation) Model() *v1alpha1.Model {
+	model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: i.DataNamespace, Name: "iris"}}
 	model.Spec.StorageURI = "gs://seldon-models/iris"
 	return model
 }
 
-func (i installation) runtime() *v1alpha1.SeldonRuntime {
-	return &v1alpha1.SeldonRuntime{ObjectMeta: metav1.ObjectMeta{Namespace: i.data, Name: "seldon"}}
+// Runtime returns the name of the SeldonRuntime of the runtime chart, to get it.
+func (i Installation) Runtime() *v1alpha1.SeldonRuntime {
+	return &v1alpha1.SeldonRuntime{ObjectMeta: metav1.ObjectMeta{Namespace: i.DataNamespace, Name: "seldon"}}
 }
 
-func (i installation) server(name string) *v1alpha1.Server {
-	return &v1alpha1.Server{ObjectMeta: metav1.ObjectMeta{Namespace: i.data, Name: name}}
+// Server returns the name of a Server in the namespace of the data plane, to get it.
+func (i Installation) Server(name string) *v1alpha1.Server {
+	return &v1alpha1.Server{ObjectMeta: metav1.ObjectMeta{Namespace: i.DataNamespace, Name: name}}
 }
 
-func (i installation) untilReady() {
+// AwaitReady waits until runtime, Servers and Model are ready.
+func (i Installation) AwaitReady() {
 	GinkgoHelper()
-	for _, each := range []status.Object{i.runtime(), i.server("mlserver"), i.server("triton"), i.model()} {
-		Eventually(ready(each)).Should(HavePrefix("True"), func() string {
-			return fmt.Sprintf("%T %s\n%s", each, each.GetName(), i.log())
+	for _, each := range []status.Object{i.Runtime(), i.Server("mlserver"), i.Server("triton"), i.Model()} {
+		Eventually(i.Ready(each)).Should(HavePrefix("True"), func() string {
+			return fmt.Sprintf("%T %s\n%s", each, each.GetName(), i.Log())
 		})
 	}
 }
 
-// log is the end of what the operator printed.
-func (i installation) log() string {
-	log, err := node.Log(i.operator, operator)
+// Log returns the last 8 KiB of the operator's log.
+func (i Installation) Log() string {
+	log, err := i.node.Log(i.OperatorNamespace, OperatorName)
 	if err != nil {
 		return err.Error()
 	}
 	return log[max(0, len(log)-1<<13):]
 }
 
-func startScheduler(namespace string) *fakescheduler.Scheduler {
-	GinkgoHelper()
-	started, err := fakescheduler.Start(lifetime, fakescheduler.Options{Address: schedulerAddress(namespace)})
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(started.Stop)
-	return started
-}
-
-// ready tells an object's condition Ready.
-func ready(object status.Object) func() string {
-	return func() string { return status.Ready(lifetime, user, object) }
-}
-
-func exists(object client.Object) func() bool {
-	return func() bool {
-		err := user.Get(lifetime, client.ObjectKeyFromObject(object), object)
-		Expect(client.IgnoreNotFound(err)).To(Succeed())
-		return err == nil
-	}
-}
-
-func untilGone(object client.Object) {
-	GinkgoHelper()
-	Eventually(exists(object)).Should(BeFalse(), func() string {
-		return fmt.Sprintf("%T %s stays, with finalizers %v", object, object.GetName(), object.GetFinalizers())
-	})
-}
-
-// content is everything in a namespace, as Kind/name, with UID and resource version.
-// Left out is what the cluster makes by itself, what tells what happened, and Helm's
-// records. The operator's Lease has no version here: it is renewed.
-func content(namespace string) map[string]string {
+// DataPlanePods returns the pods of the data plane: Pod/name to UID.
+func (i Installation) DataPlanePods() map[string]string {
 	GinkgoHelper()
 	found := map[string]string{}
-	lists, err := kinds.ServerPreferredNamespacedResources()
-	// Kinds that go meanwhile.
-	if !discovery.IsGroupDiscoveryFailedError(err) {
-		Expect(err).NotTo(HaveOccurred())
-	}
-	for _, list := range lists {
-		version, err := schema.ParseGroupVersion(list.GroupVersion)
-		Expect(err).NotTo(HaveOccurred())
-		for _, kind := range list.APIResources {
-			if !slices.Contains(kind.Verbs, "list") || slices.Contains([]string{"Event", "Endpoints", "EndpointSlice"}, kind.Kind) {
-				continue
-			}
-			items, err := objects.Resource(version.WithResource(kind.Name)).Namespace(namespace).List(lifetime, metav1.ListOptions{})
-			if apierrors.IsNotFound(err) {
-				continue
-			}
-			Expect(err).NotTo(HaveOccurred())
-			for _, item := range items.Items {
-				name := kind.Kind + "/" + item.Name
-				switch {
-				case name == "ConfigMap/kube-root-ca.crt" || name == "ServiceAccount/default" || strings.HasPrefix(name, "Secret/sh.helm.release."):
-				case kind.Kind == "Lease":
-					found[name] = string(item.UID)
-				default:
-					found[name] = string(item.UID) + " at " + item.ResourceVersion
-				}
-			}
-		}
-	}
-	return found
-}
-
-func names(of map[string]string) []string { return slices.Sorted(maps.Keys(of)) }
-
-// pods are the data plane's, by UID.
-func (i installation) pods() map[string]string {
-	GinkgoHelper()
-	found := map[string]string{}
-	for name, version := range content(i.data) {
-		if strings.HasPrefix(name, "Pod/") && !strings.HasPrefix(name, "Pod/"+operator) {
+	for name, version := range i.Content(i.DataNamespace) {
+		if strings.HasPrefix(name, "Pod/") && !strings.HasPrefix(name, "Pod/"+OperatorName) {
 			found[name], _, _ = strings.Cut(version, " ")
 		}
 	}
 	return found
 }
 
-func deployment(namespace, name string) *appsv1.Deployment {
+// SharedFields returns the fields that both the operator and a manager which applies
+// the charts own, by name of the object. It expects that the operator owns no field of
+// the objects without status, the configurations.
+func (i Installation) SharedFields(manager string) map[string]string {
 	GinkgoHelper()
-	found := &appsv1.Deployment{}
-	Expect(user.Get(lifetime, client.ObjectKey{Namespace: namespace, Name: name}, found)).To(Succeed())
-	return found
+	shared := map[string]string{}
+	for _, object := range []client.Object{
+		i.Runtime(), i.Server("mlserver"), i.Server("triton"),
+		&v1alpha1.SeldonConfig{ObjectMeta: metav1.ObjectMeta{Namespace: i.OperatorNamespace, Name: "default"}},
+		&v1alpha1.ServerConfig{ObjectMeta: metav1.ObjectMeta{Namespace: i.OperatorNamespace, Name: "mlserver"}},
+	} {
+		Expect(i.Client.Get(i.ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
+		managers, operators := ownedFields(object, manager), ownedFields(object, "seldon-operator")
+		Expect(managers.Empty()).To(BeFalse(), "%s owns no field of %T %s", manager, object, object.GetName())
+		_, hasStatus := object.(status.Object)
+		Expect(operators.Empty()).To(Equal(!hasStatus), "the operator owns %s of %T %s", operators, object, object.GetName())
+		if both := managers.Intersection(operators); !both.Empty() {
+			shared[object.GetName()] = both.String()
+		}
+	}
+	return shared
+}
+
+// ownedFields returns the fields that the managers with a name of this prefix own.
+func ownedFields(object client.Object, prefix string) *fieldpath.Set {
+	GinkgoHelper()
+	all := fieldpath.NewSet()
+	for _, entry := range object.GetManagedFields() {
+		if strings.HasPrefix(entry.Manager, prefix) {
+			owned := fieldpath.NewSet()
+			Expect(owned.FromJSON(entry.FieldsV1.GetRawReader())).To(Succeed())
+			all = all.Union(owned)
+		}
+	}
+	return all.Leaves()
 }
