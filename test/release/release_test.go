@@ -143,13 +143,13 @@ func TestReleaseRejects(t *testing.T) {
 		sources, version, dist string
 		want                   string
 	}{
-		"an invalid version":            {from, "latest", earlierRelease(t), "make release VERSION=0.1.0"},
-		"the version of local builds":   {from, "dev", earlierRelease(t), "make release VERSION=0.1.0"},
-		"a directory with other files":  {from, version, foreign, "such as image.tar"},
-		"a release with other files":    {from, version, mixed, "such as mine"},
-		"a commit without its tag":      {from, "0.0.2", earlierRelease(t), "git tag v0.0.2"},
-		"uncommitted changes":           {changed, version, earlierRelease(t), "?? new.go"},
-		"a linked worktree":             {worktree, version, earlierRelease(t), "build the release in a clone"},
+		"an invalid version":           {from, "latest", earlierRelease(t), "make release VERSION=0.1.0"},
+		"the version of local builds":  {from, "dev", earlierRelease(t), "make release VERSION=0.1.0"},
+		"a directory with other files": {from, version, foreign, "such as image.tar"},
+		"a release with other files":   {from, version, mixed, "such as mine"},
+		"a commit without its tag":     {from, "0.0.2", earlierRelease(t), "git tag v0.0.2"},
+		"uncommitted changes":          {changed, version, earlierRelease(t), "?? new.go"},
+		"a linked worktree":            {worktree, version, earlierRelease(t), "build the release in a clone"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := names(t, c.dist)
