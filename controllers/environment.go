@@ -21,7 +21,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
@@ -34,18 +34,18 @@ const (
 	statusManager = "seldon-operator-status"
 	// scalingManager owns the replicas of Servers that a scheduler asks for.
 	scalingManager = "seldon-operator-scaling"
-	// metadataManager owns the finalizers that we put on our own kinds.
-	metadataManager = "seldon-operator-metadata"
-	// releaseManager scales the operator's own Deployment down, and gives the field up.
-	releaseManager = "seldon-operator-release"
+	// finalizersManager owns the finalizers that we put on our own kinds.
+	finalizersManager = "seldon-operator-finalizers"
+	// uninstallManager scales the operator's own Deployment down, and gives the field up.
+	uninstallManager = "seldon-operator-uninstall"
 )
 
 // policy is the engine's, for all instances.
-var policy = composition.Policy{
-	Manager:     childrenManager,
-	Domain:      templates.OwnDomain,
-	Carried:     templates.OwnedByTools,
-	LastApplied: v1alpha1.LastAppliedAnnotation,
+var policy = composition.Options{
+	FieldManager:                childrenManager,
+	KeyPrefix:                   templates.OwnDomain,
+	PreservePodTemplateKey:      templates.OwnedByTools,
+	LegacyLastAppliedAnnotation: v1alpha1.LastAppliedAnnotation,
 }
 
 // kinds that runtimes have children of.
@@ -55,7 +55,7 @@ func kinds() []composition.Kind {
 		{Object: &rbacv1.Role{}, List: &rbacv1.RoleList{}},
 		{Object: &rbacv1.RoleBinding{}, List: &rbacv1.RoleBindingList{}},
 		{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
-		{Object: &v1alpha1.Server{}, List: &v1alpha1.ServerList{}, Unfiltered: true},
+		{Object: &v1alpha1.Server{}, List: &v1alpha1.ServerList{}, CacheUnfiltered: true},
 	}...)
 }
 
@@ -77,10 +77,10 @@ type Options struct {
 	// MaxReplicasPerServer is the greatest number of replicas that a Server may ask
 	// for; 0 means [templates.DefaultMaxReplicas].
 	MaxReplicasPerServer int64
-	// SchedulerAddress of a namespace's scheduler; see [scheduler.Options].
+	// SchedulerAddress of a namespace's scheduler; see [relay.Options].
 	SchedulerAddress string
 	// TLS towards schedulers; nil is plain text.
-	TLS *scheduler.TLS
+	TLS *relay.TLS
 	// Silence is how long schedulers may be out of reach before nothing is known of
 	// what they serve; 0 means 60 seconds.
 	Silence time.Duration
@@ -103,7 +103,7 @@ func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
 	ours := labels.NewSelector().Add(*labelled)
 	here := map[string]cache.Config{operatorNamespace: {}}
 	options := cache.Options{
-		DefaultTransform:         policy.CacheTransform,
+		DefaultTransform:         composition.CacheTransform(policy),
 		DefaultWatchErrorHandler: tellMissingRights(),
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.SeldonConfig{}: {Namespaces: here},
@@ -111,7 +111,7 @@ func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
 		},
 	}
 	for _, kind := range kinds() {
-		if !kind.Unfiltered {
+		if !kind.CacheUnfiltered {
 			options.ByObject[kind.Object] = cache.ByObject{Label: ours}
 		}
 	}
@@ -132,7 +132,7 @@ type environment struct {
 	client     client.Client // reads the cache
 	live       client.Reader
 	engine     *composition.Engine
-	relay      *scheduler.Relay
+	relay      *relay.Relay
 	events     events.EventRecorder
 	meters     *meters
 	namespaces *namespaces
@@ -155,9 +155,9 @@ func newEnvironment(ctx context.Context, mgr manager.Manager, options Options) e
 		Options: options, client: mgr.GetClient(), live: mgr.GetAPIReader(),
 		events: mgr.GetEventRecorder("seldon-operator"), veterans: newVeterans(),
 		namespaces: newNamespaces(mgr.GetAPIReader()), pods: newPodFailures(mgr.GetAPIReader()), meters: newMeters(mgr.GetClient(), metrics.Registry),
-		relay: scheduler.New(ctx, scheduler.Options{
-			Reader: mgr.GetClient(), Live: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("scheduler"),
-			Address: options.SchedulerAddress, TLS: options.TLS, Silence: options.Silence,
+		relay: relay.New(ctx, relay.Options{
+			Reader: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("relay"),
+			Address: options.SchedulerAddress, TLS: options.TLS, UnreachableTimeout: options.Silence,
 			UseDeployments: options.UseDeploymentsForServers, Registry: metrics.Registry,
 		}),
 	}
@@ -167,7 +167,7 @@ func newEnvironment(ctx context.Context, mgr manager.Manager, options Options) e
 // kinds that such an owner has children of, and at no others.
 func (e environment) withEngine(compiled *composition.Templates, kinds []composition.Kind) (environment, error) {
 	engine, err := composition.New(composition.Engine{
-		Templates: compiled, Policy: policy, Kinds: kinds, Client: e.client, Cache: e.client, Live: e.live,
+		Templates: compiled, Options: policy, Kinds: kinds, Client: e.client, Cache: e.client, APIReader: e.live,
 	})
 	e = e.forOneKind()
 	e.engine = engine
@@ -220,15 +220,15 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 func setupRelayed(mgr manager.Manager, shared environment) error {
 	return errors.Join(
 		(&relayedReconciler[*v1alpha1.Model]{
-			environment: shared.forOneKind(), kind: scheduler.Model, fill: fillModel,
+			environment: shared.forOneKind(), kind: relay.Model, fill: fillModel,
 			new: func() *v1alpha1.Model { return &v1alpha1.Model{} },
 		}).setup(mgr),
 		(&relayedReconciler[*v1alpha1.Pipeline]{
-			environment: shared.forOneKind(), kind: scheduler.Pipeline,
+			environment: shared.forOneKind(), kind: relay.Pipeline,
 			new: func() *v1alpha1.Pipeline { return &v1alpha1.Pipeline{} },
 		}).setup(mgr),
 		(&relayedReconciler[*v1alpha1.Experiment]{
-			environment: shared.forOneKind(), kind: scheduler.Experiment,
+			environment: shared.forOneKind(), kind: relay.Experiment,
 			new: func() *v1alpha1.Experiment { return &v1alpha1.Experiment{} },
 		}).setup(mgr),
 	)

@@ -21,7 +21,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
@@ -56,7 +56,7 @@ func TestMemoryOfServersIsReturned(t *testing.T) {
 	}
 	env, err := environment{
 		client: to, live: to, events: &events.FakeRecorder{}, veterans: newVeterans(), pods: newPodFailures(to), meters: newMeters(to, prometheus.NewRegistry()),
-		relay: scheduler.New(t.Context(), scheduler.Options{Reader: to, Live: to}),
+		relay: relay.New(t.Context(), relay.Options{Reader: to, APIReader: to}),
 	}.withEngine(compiled, serverKinds())
 	if err != nil {
 		t.Fatal(err)

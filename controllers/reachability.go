@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 )
 
 // syncSettlePeriod is how long a runtime keeps SchedulerSynced=True after a new
@@ -21,7 +21,7 @@ const syncSettlePeriod = 10 * time.Second
 // neither counts towards Ready. It returns when to reconcile again, 0 for not at all.
 // A scheduler whose workload has just become ready is connected to at once.
 func (r *seldonRuntimeReconciler) setSchedulerConditions(before, runtime *v1alpha1.SeldonRuntime) time.Duration {
-	reach, open := r.relay.Reachability(runtime.Namespace)
+	reach, open := r.relay.ConnectionStatus(runtime.Namespace)
 	ready := find(runtime.Status.Conditions, v1alpha1.ConditionReady)
 	if !open || ready != nil && ready.Reason == reasonDuplicate {
 		meta.RemoveStatusCondition(&runtime.Status.Conditions, v1alpha1.ConditionSchedulerReachable)
@@ -36,7 +36,7 @@ func (r *seldonRuntimeReconciler) setSchedulerConditions(before, runtime *v1alph
 	setConditions(runtime, conditions, keep...)
 	isReady := meta.IsStatusConditionTrue(runtime.Status.Conditions, v1alpha1.ConditionSchedulerReady)
 	if isReady && !reach.Connected && !meta.IsStatusConditionTrue(before.Status.Conditions, v1alpha1.ConditionSchedulerReady) {
-		r.relay.Hurry(runtime.Namespace)
+		r.relay.ReconnectNow(runtime.Namespace)
 	}
 	return after
 }
@@ -44,8 +44,8 @@ func (r *seldonRuntimeReconciler) setSchedulerConditions(before, runtime *v1alph
 // schedulerConditions computes SchedulerReachable and SchedulerSynced from the state of
 // a session, and when to compute them again, 0 for not at all. One that is not returned
 // stays as it is in existing: a session that has just been created knows less.
-func schedulerConditions(existing []metav1.Condition, reach scheduler.Reachability, now time.Time) ([]verdict, time.Duration) {
-	if reach.Reason == scheduler.ReasonConnecting && find(existing, v1alpha1.ConditionSchedulerReachable) != nil {
+func schedulerConditions(existing []metav1.Condition, reach relay.ConnectionStatus, now time.Time) ([]verdict, time.Duration) {
+	if reach.Reason == relay.ReasonConnecting && find(existing, v1alpha1.ConditionSchedulerReachable) != nil {
 		return nil, 0
 	}
 	reachable := verdict{v1alpha1.ConditionSchedulerReachable, metav1.ConditionFalse, reach.Reason, reach.Message}
@@ -58,9 +58,9 @@ func schedulerConditions(existing []metav1.Condition, reach scheduler.Reachabili
 		return []verdict{reachable}, 0
 	case reach.Synced:
 		synced.status = metav1.ConditionTrue
-	case reach.SyncReason == scheduler.ReasonNotConnected:
+	case reach.SyncReason == relay.ReasonNotConnected:
 		synced.status = metav1.ConditionUnknown
-	case (reach.SyncReason == scheduler.ReasonWaitingForScheduler || reach.SyncReason == scheduler.ReasonSyncing) && meta.IsStatusConditionTrue(existing, v1alpha1.ConditionSchedulerSynced):
+	case (reach.SyncReason == relay.ReasonWaitingForScheduler || reach.SyncReason == relay.ReasonSyncing) && meta.IsStatusConditionTrue(existing, v1alpha1.ConditionSchedulerSynced):
 		if rest := syncSettlePeriod - now.Sub(reach.Since); rest > 0 {
 			return []verdict{reachable}, rest
 		}

@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 )
 
 func TestSchedulerConditions(t *testing.T) {
@@ -22,41 +22,41 @@ func TestSchedulerConditions(t *testing.T) {
 	afterOutage := []metav1.Condition{
 		condition(v1alpha1.ConditionSchedulerReachable, metav1.ConditionFalse), condition(v1alpha1.ConditionSchedulerSynced, metav1.ConditionUnknown),
 	}
-	connected := scheduler.Reachability{Connected: true, Since: now.Add(-3 * time.Second), Reason: scheduler.ReasonConnected, Message: "connected to a"}
-	with := func(reach scheduler.Reachability, change func(*scheduler.Reachability)) scheduler.Reachability {
+	connected := relay.ConnectionStatus{Connected: true, Since: now.Add(-3 * time.Second), Reason: relay.ReasonConnected, Message: "connected to a"}
+	with := func(reach relay.ConnectionStatus, change func(*relay.ConnectionStatus)) relay.ConnectionStatus {
 		change(&reach)
 		return reach
 	}
-	waiting := with(connected, func(r *scheduler.Reachability) {
-		r.SyncReason, r.SyncMessage = scheduler.ReasonWaitingForScheduler, "Pipeline not requested yet"
+	waiting := with(connected, func(r *relay.ConnectionStatus) {
+		r.SyncReason, r.SyncMessage = relay.ReasonWaitingForScheduler, "Pipeline not requested yet"
 	})
-	lost := scheduler.Reachability{Reason: scheduler.ReasonConnectionLost, Message: "a: EOF", SyncReason: scheduler.ReasonNotConnected}
+	lost := relay.ConnectionStatus{Reason: relay.ReasonConnectionLost, Message: "a: EOF", SyncReason: relay.ReasonNotConnected}
 	for _, test := range []struct {
 		name     string
 		existing []metav1.Condition
-		reach    scheduler.Reachability
+		reach    relay.ConnectionStatus
 		want     []string
 		after    time.Duration
 	}{
-		{name: "new session of a new runtime", reach: scheduler.Reachability{Reason: scheduler.ReasonConnecting, Message: "connecting to a", SyncReason: scheduler.ReasonNotConnected},
+		{name: "new session of a new runtime", reach: relay.ConnectionStatus{Reason: relay.ReasonConnecting, Message: "connecting to a", SyncReason: relay.ReasonNotConnected},
 			want: []string{"SchedulerReachable False Connecting connecting to a", "SchedulerSynced Unknown NotConnected "}},
 		{name: "new session of a runtime with conditions", existing: existing,
-			reach: scheduler.Reachability{Reason: scheduler.ReasonConnecting, SyncReason: scheduler.ReasonNotConnected}},
+			reach: relay.ConnectionStatus{Reason: relay.ReasonConnecting, SyncReason: relay.ReasonNotConnected}},
 		{name: "session that reports no synchronization", reach: connected, want: []string{"SchedulerReachable True Connected connected to a"}},
-		{name: "synced", reach: with(connected, func(r *scheduler.Reachability) { r.Synced, r.SyncReason = true, scheduler.ReasonSynced }),
+		{name: "synced", reach: with(connected, func(r *relay.ConnectionStatus) { r.Synced, r.SyncReason = true, relay.ReasonSynced }),
 			want: []string{"SchedulerReachable True Connected connected to a", "SchedulerSynced True Synced "}},
 		{name: "outage", existing: existing, reach: lost,
 			want: []string{"SchedulerReachable False ConnectionLost a: EOF", "SchedulerSynced Unknown NotConnected "}},
 		{name: "restart of the operator, kinds not requested yet", existing: existing, reach: waiting,
 			want: []string{"SchedulerReachable True Connected connected to a"}, after: 7 * time.Second},
 		{name: "restart of the operator, gate closed", existing: existing,
-			reach: with(waiting, func(r *scheduler.Reachability) { r.Since = now.Add(-syncSettlePeriod) }),
+			reach: with(waiting, func(r *relay.ConnectionStatus) { r.Since = now.Add(-syncSettlePeriod) }),
 			want:  []string{"SchedulerReachable True Connected connected to a", "SchedulerSynced False WaitingForScheduler Pipeline not requested yet"}},
 		{name: "after an outage, gate closed", existing: afterOutage, reach: waiting,
 			want: []string{"SchedulerReachable True Connected connected to a", "SchedulerSynced False WaitingForScheduler Pipeline not requested yet"}},
 		{name: "listing fails", existing: existing,
-			reach: with(connected, func(r *scheduler.Reachability) {
-				r.SyncReason, r.SyncMessage = scheduler.ReasonListFailed, "ModelStatus: deadline exceeded"
+			reach: with(connected, func(r *relay.ConnectionStatus) {
+				r.SyncReason, r.SyncMessage = relay.ReasonListFailed, "ModelStatus: deadline exceeded"
 			}),
 			want: []string{"SchedulerReachable True Connected connected to a", "SchedulerSynced False ListFailed ModelStatus: deadline exceeded"}},
 	} {

@@ -17,17 +17,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 )
 
 // relayedReconciler relays Models, Pipelines or Experiments: it hands each object
 // to its namespace's session, and writes what the scheduler said into its status.
 type relayedReconciler[T conditioned] struct {
 	environment
-	kind scheduler.Kind
+	kind relay.Kind
 	new  func() T
 	// fill writes what only this kind's status has.
-	fill func(T, *scheduler.State)
+	fill func(T, *relay.State)
 }
 
 // setup registers the controller and what wakes it: the object's spec, and its
@@ -36,7 +36,7 @@ func (r *relayedReconciler[T]) setup(mgr manager.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(strings.ToLower(string(r.kind))).
 		For(r.new(), builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, madeAnew))).
-		WatchesRawSource(r.relay.Wakes(r.kind)).
+		WatchesRawSource(r.relay.EventSource(r.kind)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
 		Complete(r)
 }
@@ -46,7 +46,7 @@ func (r *relayedReconciler[T]) Reconcile(ctx context.Context, request reconcile.
 	object := r.new()
 	if err := r.client.Get(ctx, request.NamespacedName, object); err != nil {
 		if client.IgnoreNotFound(err) == nil {
-			r.relay.Gone(r.kind, request.NamespacedName)
+			r.relay.ObjectDeleted(r.kind, request.NamespacedName)
 			r.versions.forget(request.NamespacedName)
 			r.failures.forget(request.NamespacedName)
 		}
@@ -73,7 +73,7 @@ func (r *relayedReconciler[T]) report(ctx context.Context, object T) (reconcile.
 	if err := r.addFinalizer(ctx, object, r.kind.Finalizer()); err != nil {
 		return reconcile.Result{}, err
 	}
-	seen := r.relay.Hand(r.kind, object)
+	seen := r.relay.Sync(r.kind, object)
 	if !seen.Session {
 		served, err := r.hasRuntime(ctx, object.GetNamespace())
 		if err != nil {
@@ -96,7 +96,7 @@ func (r *relayedReconciler[T]) report(ctx context.Context, object T) (reconcile.
 		case seen.State != nil:
 			r.fill(object, seen.State)
 		case !seen.Session:
-			r.fill(object, &scheduler.State{Model: &scheduler.ModelState{}}) // nothing serves it
+			r.fill(object, &relay.State{Model: &relay.ModelState{}}) // nothing serves it
 		}
 	}
 	if len(told.verdicts) > 0 {
@@ -124,18 +124,18 @@ func (r *relayedReconciler[T]) release(ctx context.Context, object T) (reconcile
 	if !slices.Contains(object.GetFinalizers(), r.kind.Finalizer()) {
 		return reconcile.Result{}, nil
 	}
-	seen := r.relay.Hand(r.kind, object)
+	seen := r.relay.Sync(r.kind, object)
 	leave, err := r.leave(ctx, object, seen)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	if leave.now {
 		if leave.reason != "" {
-			r.relay.Abandoned(r.kind, leave.reason)
+			r.relay.RecordUnconfirmedRelease(r.kind, leave.reason)
 			ctrl.LoggerFrom(ctx).V(1).Info("Finalizer removed before the scheduler confirmed the unload", "reason", leave.reason)
 		}
 		if leave.message != "" {
-			r.tell(object, corev1.EventTypeWarning, "MayRemain", leave.message)
+			r.tell(object, corev1.EventTypeWarning, "UnloadTimedOut", leave.message)
 		}
 		return reconcile.Result{}, r.removeFinalizer(ctx, object, r.kind.Finalizer())
 	}
@@ -156,7 +156,7 @@ func (r *relayedReconciler[T]) release(ctx context.Context, object T) (reconcile
 const deletionReportedAfter = 30 * time.Second
 
 // unconfirmedBecause describes why the scheduler has not confirmed an unload.
-func unconfirmedBecause(seen scheduler.Observation) string {
+func unconfirmedBecause(seen relay.Observation) string {
 	switch {
 	case !seen.Session:
 		return "the SeldonRuntime of the namespace has no session yet; see its condition Ready"
@@ -187,7 +187,7 @@ const sessionWait = 15 * time.Second
 const goingCheck = 15 * time.Second
 
 // leave decides whether a deleted object goes.
-func (r *relayedReconciler[T]) leave(ctx context.Context, object T, seen scheduler.Observation) (leaving, error) {
+func (r *relayedReconciler[T]) leave(ctx context.Context, object T, seen relay.Observation) (leaving, error) {
 	if seen.Unloaded {
 		return leaving{now: true}, nil
 	}
@@ -223,7 +223,7 @@ func (r *relayedReconciler[T]) leave(ctx context.Context, object T, seen schedul
 }
 
 // fillModel writes what only a Model's status has.
-func fillModel(model *v1alpha1.Model, state *scheduler.State) {
+func fillModel(model *v1alpha1.Model, state *relay.State) {
 	model.Status.Replicas = state.Model.Replicas
 	model.Status.AvailableReplicas = state.Model.AvailableReplicas
 	model.Status.Selector = "server=" + state.Model.Server

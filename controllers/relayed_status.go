@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 )
 
 // grace is how long a status waits for the scheduler to settle, so that what is
@@ -43,7 +43,7 @@ type telling struct {
 }
 
 // tell decides what to write about an object that is to be loaded.
-func tell(object conditioned, kind scheduler.Kind, seen scheduler.Observation, now time.Time) telling {
+func tell(object conditioned, kind relay.Kind, seen relay.Observation, now time.Time) telling {
 	switch {
 	case !seen.Session:
 		return all(kind, metav1.ConditionFalse, reasonNoRuntime, fmt.Sprintf(
@@ -81,7 +81,7 @@ func progress(verdicts []verdict) []verdict {
 	for _, ready := range verdicts {
 		switch {
 		case ready.kind != v1alpha1.ConditionReady || ready.status == metav1.ConditionTrue:
-		case ready.reason == scheduler.ReasonInvalidSpec:
+		case ready.reason == relay.ReasonInvalidSpec:
 			return []verdict{isTrue(conditionStalled, ready.reason, ready.message)}
 		case isProgress(ready.reason) || ready.reason == reasonWaiting:
 			return []verdict{isTrue(conditionReconciling, ready.reason, ready.message)}
@@ -91,11 +91,11 @@ func progress(verdicts []verdict) []verdict {
 }
 
 // graceOf is how long to wait before something is written that may soon change.
-func graceOf(seen scheduler.Observation, now time.Time) time.Duration {
-	if seen.BusySince.IsZero() {
+func graceOf(seen relay.Observation, now time.Time) time.Duration {
+	if seen.ProgressingSince.IsZero() {
 		return 0
 	}
-	return max(0, grace-now.Sub(seen.BusySince))
+	return max(0, grace-now.Sub(seen.ProgressingSince))
 }
 
 // reportsUnreachable returns whether the status of object reports, for its current
@@ -107,10 +107,10 @@ func reportsUnreachable(object conditioned) bool {
 
 // isTold tells whether the conditions say something about the object's generation
 // that can still be so with a session.
-func isTold(object conditioned, kind scheduler.Kind) bool {
+func isTold(object conditioned, kind relay.Kind) bool {
 	for _, each := range kind.Conditions() {
 		found := find(object.GetConditions(), each)
-		// The existing operator writes no generation, and only what is current.
+		// The upstream operator writes no generation, and only what is current.
 		if found == nil || found.Reason == reasonNoRuntime || found.ObservedGeneration != object.GetGeneration() && found.ObservedGeneration != 0 {
 			return false
 		}
@@ -119,7 +119,7 @@ func isTold(object conditioned, kind scheduler.Kind) bool {
 }
 
 // all gives all conditions of a kind, Ready included, the same verdict.
-func all(kind scheduler.Kind, status metav1.ConditionStatus, reason, message string) telling {
+func all(kind relay.Kind, status metav1.ConditionStatus, reason, message string) telling {
 	verdicts := []verdict{{v1alpha1.ConditionReady, status, reason, message}}
 	for _, each := range kind.Conditions() {
 		verdicts = append(verdicts, verdict{each, status, reason, message})
@@ -129,7 +129,7 @@ func all(kind scheduler.Kind, status metav1.ConditionStatus, reason, message str
 
 // ofItself gives Ready and the condition that speaks of the object itself a verdict. The
 // others stay: what they speak of is still there.
-func ofItself(object conditioned, kind scheduler.Kind, status metav1.ConditionStatus, reason, message string) telling {
+func ofItself(object conditioned, kind relay.Kind, status metav1.ConditionStatus, reason, message string) telling {
 	own := string(kind) + v1alpha1.ConditionReady
 	told := telling{verdicts: []verdict{
 		{v1alpha1.ConditionReady, status, reason, message}, {own, status, reason, message},
@@ -148,7 +148,7 @@ func ofItself(object conditioned, kind scheduler.Kind, status metav1.ConditionSt
 
 // stateVerdicts are the scheduler's word as conditions, and Ready, which is True if
 // all of them are, and else has the reason of the first that is not.
-func stateVerdicts(state *scheduler.State) []verdict {
+func stateVerdicts(state *relay.State) []verdict {
 	ready := isTrue(v1alpha1.ConditionReady, reasonReady, "")
 	var lacking []string
 	verdicts := make([]verdict, 0, 1+len(state.Conditions))

@@ -10,25 +10,25 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 )
 
 func TestTell(t *testing.T) {
 	now := time.Now()
-	session := func(change func(*scheduler.Observation)) scheduler.Observation {
-		seen := scheduler.Observation{Session: true}
+	session := func(change func(*relay.Observation)) relay.Observation {
+		seen := relay.Observation{Session: true}
 		seen.Connected = true
 		change(&seen)
 		return seen
 	}
 	// State of a Pipeline of which the parts named are not ready.
-	state := func(settled bool, lacking ...string) *scheduler.State {
-		state := &scheduler.State{Generation: 2, Settled: settled}
-		for _, kind := range scheduler.Pipeline.Conditions() {
-			condition := scheduler.Condition{Type: kind, True: true, Reason: "Fine"}
+	state := func(settled bool, lacking ...string) *relay.State {
+		state := &relay.State{Generation: 2, Stable: settled}
+		for _, kind := range relay.Pipeline.Conditions() {
+			condition := relay.Condition{Type: kind, True: true, Reason: "Fine"}
 			for _, lack := range lacking {
 				if lack == kind {
-					condition = scheduler.Condition{Type: kind, Reason: "Not" + kind, Message: "100% of " + kind}
+					condition = relay.Condition{Type: kind, Reason: "Not" + kind, Message: "100% of " + kind}
 				}
 			}
 			state.Conditions = append(state.Conditions, condition)
@@ -37,7 +37,7 @@ func TestTell(t *testing.T) {
 	}
 	conditions := func(generation int64) []metav1.Condition {
 		var conditions []metav1.Condition
-		for _, kind := range scheduler.Pipeline.Conditions() {
+		for _, kind := range relay.Pipeline.Conditions() {
 			conditions = append(conditions, metav1.Condition{Type: kind, Status: metav1.ConditionTrue, ObservedGeneration: generation})
 		}
 		return conditions
@@ -45,69 +45,69 @@ func TestTell(t *testing.T) {
 	for _, test := range []struct {
 		name       string
 		conditions []metav1.Condition
-		seen       scheduler.Observation
+		seen       relay.Observation
 		want       []string
 		keep       []string
 		wait       time.Duration
 		answered   bool
 	}{
-		{name: "no session", seen: scheduler.Observation{}, want: []string{
+		{name: "no session", seen: relay.Observation{}, want: []string{
 			"ModelsReady False NoRuntime", "PipelineGwReady False NoRuntime", "PipelineReady False NoRuntime",
 			"Ready False NoRuntime namespace team has no SeldonRuntime: create one, and this is served",
 		}},
-		{name: "ready", seen: session(func(o *scheduler.Observation) { o.State = state(true) }), answered: true, want: []string{
+		{name: "ready", seen: session(func(o *relay.Observation) { o.State = state(true) }), answered: true, want: []string{
 			"ModelsReady True Fine", "PipelineGwReady True Fine", "PipelineReady True Fine", "Ready True Ready",
 		}},
 		{name: "not ready", answered: true,
-			seen: session(func(o *scheduler.Observation) { o.State = state(true, "ModelsReady", "PipelineReady") }), want: []string{
+			seen: session(func(o *relay.Observation) { o.State = state(true, "ModelsReady", "PipelineReady") }), want: []string{
 				"ModelsReady False NotModelsReady 100% of ModelsReady", "PipelineGwReady True Fine", "PipelineReady False NotPipelineReady 100% of PipelineReady",
 				"Ready False NotModelsReady 100% of ModelsReady; 100% of PipelineReady",
 			}},
 		{name: "on its way for a moment", wait: grace - 100*time.Millisecond,
-			seen: session(func(o *scheduler.Observation) {
-				o.State, o.BusySince = state(false, "ModelsReady"), now.Add(-100*time.Millisecond)
+			seen: session(func(o *relay.Observation) {
+				o.State, o.ProgressingSince = state(false, "ModelsReady"), now.Add(-100*time.Millisecond)
 			})},
 		{name: "on its way for longer", answered: true,
-			seen: session(func(o *scheduler.Observation) { o.State, o.BusySince = state(false, "ModelsReady"), now.Add(-grace) }), want: []string{
+			seen: session(func(o *relay.Observation) { o.State, o.ProgressingSince = state(false, "ModelsReady"), now.Add(-grace) }), want: []string{
 				"ModelsReady False NotModelsReady 100% of ModelsReady", "PipelineGwReady True Fine", "PipelineReady True Fine",
 				"Ready False NotModelsReady 100% of ModelsReady",
 			}},
-		{name: "no word, and something to keep", conditions: conditions(2), seen: session(func(*scheduler.Observation) {})},
-		{name: "no word, and the existing operator's word to keep", conditions: conditions(0), seen: session(func(*scheduler.Observation) {})},
+		{name: "no word, and something to keep", conditions: conditions(2), seen: session(func(*relay.Observation) {})},
+		{name: "no word, and the upstream operator's word to keep", conditions: conditions(0), seen: session(func(*relay.Observation) {})},
 		{name: "no word for a moment", wait: grace - time.Millisecond,
-			seen: session(func(o *scheduler.Observation) { o.BusySince = now.Add(-time.Millisecond) })},
+			seen: session(func(o *relay.Observation) { o.ProgressingSince = now.Add(-time.Millisecond) })},
 		{name: "no word about a new generation", conditions: conditions(1), keep: []string{"ModelsReady", "PipelineGwReady"},
-			seen: session(func(o *scheduler.Observation) { o.BusySince = now.Add(-time.Minute) }),
+			seen: session(func(o *relay.Observation) { o.ProgressingSince = now.Add(-time.Minute) }),
 			want: []string{
 				"PipelineReady Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 				"Ready Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 			}},
 		{name: "a runtime has come, and has said nothing yet", conditions: []metav1.Condition{{Type: "PipelineReady", Reason: "NoRuntime", ObservedGeneration: 2}},
-			seen: session(func(o *scheduler.Observation) { o.BusySince = now.Add(-time.Minute) }), want: []string{
+			seen: session(func(o *relay.Observation) { o.ProgressingSince = now.Add(-time.Minute) }), want: []string{
 				"ModelsReady Unknown WaitingForScheduler", "PipelineGwReady Unknown WaitingForScheduler",
 				"PipelineReady Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 				"Ready Unknown WaitingForScheduler the scheduler has not said anything about it yet",
 			}},
-		{name: "silence", conditions: conditions(2), seen: session(func(o *scheduler.Observation) { o.Stale = true }), want: []string{
+		{name: "silence", conditions: conditions(2), seen: session(func(o *relay.Observation) { o.Stale = true }), want: []string{
 			"ModelsReady Unknown SchedulerUnreachable", "PipelineGwReady Unknown SchedulerUnreachable", "PipelineReady Unknown SchedulerUnreachable",
 			"Ready Unknown SchedulerUnreachable " + messageUnreachable,
 		}},
-		{name: "refused", answered: true, seen: session(func(o *scheduler.Observation) {
-			o.Failure = &scheduler.Failure{Terminal: true, Reason: scheduler.ReasonRefused, Message: "step a: 50%"}
+		{name: "refused", answered: true, seen: session(func(o *relay.Observation) {
+			o.Failure = &relay.Failure{Terminal: true, Reason: relay.ReasonRejected, Message: "step a: 50%"}
 		}), want: []string{
 			"ModelsReady Unknown WaitingForScheduler", "PipelineGwReady Unknown WaitingForScheduler",
-			"PipelineReady False Refused step a: 50%", "Ready False Refused step a: 50%",
+			"PipelineReady False Rejected step a: 50%", "Ready False Rejected step a: 50%",
 		}},
 		{name: "a call fails", conditions: conditions(2), keep: []string{"ModelsReady", "PipelineGwReady"},
-			seen: session(func(o *scheduler.Observation) {
-				o.Failure = &scheduler.Failure{Reason: scheduler.ReasonCallFailed, Message: "deadline exceeded"}
+			seen: session(func(o *relay.Observation) {
+				o.Failure = &relay.Failure{Reason: relay.ReasonCallFailed, Message: "deadline exceeded"}
 			}), want: []string{
 				"PipelineReady Unknown SchedulerCallFailed deadline exceeded", "Ready Unknown SchedulerCallFailed deadline exceeded",
 			}},
 	} {
 		pipeline := &v1alpha1.Pipeline{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "p", Generation: 2}}
 		pipeline.Status.Conditions = test.conditions
-		told := tell(pipeline, scheduler.Pipeline, test.seen, now)
+		told := tell(pipeline, relay.Pipeline, test.seen, now)
 		if told.wait != test.wait || told.answered != test.answered {
 			t.Errorf("%s: wait %s, answered %t; want %s, %t", test.name, told.wait, told.answered, test.wait, test.answered)
 		}
@@ -136,42 +136,42 @@ func TestTell(t *testing.T) {
 // object, and its recovery one more.
 func TestOutageWritesOnce(t *testing.T) {
 	now := time.Now()
-	seen := func(change func(*scheduler.Observation)) scheduler.Observation {
-		observation := scheduler.Observation{Session: true, BusySince: now.Add(-time.Hour)}
+	seen := func(change func(*relay.Observation)) relay.Observation {
+		observation := relay.Observation{Session: true, ProgressingSince: now.Add(-time.Hour)}
 		change(&observation)
 		return observation
 	}
-	failure := func(terminal bool, reason string) *scheduler.Failure {
-		return &scheduler.Failure{Generation: 1, Terminal: terminal, Reason: reason, Message: "boom"}
+	failure := func(terminal bool, reason string) *relay.Failure {
+		return &relay.Failure{Generation: 1, Terminal: terminal, Reason: reason, Message: "boom"}
 	}
-	state := func(status bool) *scheduler.State {
-		return &scheduler.State{Generation: 1, Settled: true, Conditions: []scheduler.Condition{{Type: v1alpha1.ConditionModelReady, True: status, Reason: "R"}}}
+	state := func(status bool) *relay.State {
+		return &relay.State{Generation: 1, Stable: true, Conditions: []relay.Condition{{Type: v1alpha1.ConditionModelReady, True: status, Reason: "R"}}}
 	}
-	silent := seen(func(o *scheduler.Observation) { o.Stale = true })
+	silent := seen(func(o *relay.Observation) { o.Stale = true })
 	model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Name: "m", Generation: 1}}
 	for i, step := range []struct {
 		name   string
-		seen   scheduler.Observation
+		seen   relay.Observation
 		writes bool
 		want   string
 	}{
-		{"connected", seen(func(o *scheduler.Observation) { o.Connected, o.State = true, state(true) }), true, "True Ready"},
-		{"lost", seen(func(o *scheduler.Observation) { o.State = state(true) }), false, "True Ready"},
+		{"connected", seen(func(o *relay.Observation) { o.Connected, o.State = true, state(true) }), true, "True Ready"},
+		{"lost", seen(func(o *relay.Observation) { o.State = state(true) }), false, "True Ready"},
 		{"lost for too long", silent, true, "Unknown SchedulerUnreachable"},
 		{"established", silent, false, "Unknown SchedulerUnreachable"},
-		{"a call was answered", seen(func(*scheduler.Observation) {}), false, "Unknown SchedulerUnreachable"},
-		{"a call broke with the connection", seen(func(o *scheduler.Observation) { o.Failure = failure(false, scheduler.ReasonCallFailed) }), false, "Unknown SchedulerUnreachable"},
+		{"a call was answered", seen(func(*relay.Observation) {}), false, "Unknown SchedulerUnreachable"},
+		{"a call broke with the connection", seen(func(o *relay.Observation) { o.Failure = failure(false, relay.ReasonCallFailed) }), false, "Unknown SchedulerUnreachable"},
 		{"lost for too long again", silent, false, "Unknown SchedulerUnreachable"},
-		{"stable", seen(func(o *scheduler.Observation) { o.Connected = true }), false, "Unknown SchedulerUnreachable"},
-		{"a call fails", seen(func(o *scheduler.Observation) {
-			o.Connected, o.Failure = true, failure(false, scheduler.ReasonCallFailed)
+		{"stable", seen(func(o *relay.Observation) { o.Connected = true }), false, "Unknown SchedulerUnreachable"},
+		{"a call fails", seen(func(o *relay.Observation) {
+			o.Connected, o.Failure = true, failure(false, relay.ReasonCallFailed)
 		}), true, "Unknown SchedulerCallFailed"},
-		{"recovered", seen(func(o *scheduler.Observation) { o.Connected, o.State = true, state(true) }), true, "True Ready"},
+		{"recovered", seen(func(o *relay.Observation) { o.Connected, o.State = true, state(true) }), true, "True Ready"},
 		{"lost for too long once more", silent, true, "Unknown SchedulerUnreachable"},
-		{"rejected", seen(func(o *scheduler.Observation) { o.Failure = failure(true, scheduler.ReasonRefused) }), true, "False Refused"},
+		{"rejected", seen(func(o *relay.Observation) { o.Failure = failure(true, relay.ReasonRejected) }), true, "False Rejected"},
 	} {
 		before := model.DeepCopy()
-		told := tell(model, scheduler.Model, step.seen, now)
+		told := tell(model, relay.Model, step.seen, now)
 		if told.wait > 0 {
 			t.Fatalf("%d %s: waits %s", i, step.name, told.wait)
 		}
@@ -188,7 +188,7 @@ func TestOutageWritesOnce(t *testing.T) {
 	}
 	// A change of the object is reported for its generation, also during an outage.
 	model.Generation = 2
-	if told := tell(model, scheduler.Model, silent, now); len(told.verdicts) == 0 {
+	if told := tell(model, relay.Model, silent, now); len(told.verdicts) == 0 {
 		t.Error("an outage is not reported for a new generation")
 	}
 }
@@ -201,7 +201,7 @@ func TestProgress(t *testing.T) {
 		{isTrue(v1alpha1.ConditionReady, reasonReady, ""), ""},
 		{isFalse(v1alpha1.ConditionReady, "ModelProgressing", "m"), conditionReconciling},
 		{verdict{v1alpha1.ConditionReady, metav1.ConditionUnknown, reasonWaiting, "m"}, conditionReconciling},
-		{isFalse(v1alpha1.ConditionReady, scheduler.ReasonInvalidSpec, "m"), conditionStalled},
+		{isFalse(v1alpha1.ConditionReady, relay.ReasonInvalidSpec, "m"), conditionStalled},
 		{isFalse(v1alpha1.ConditionReady, "ModelFailed", "m"), ""},
 		{isFalse(v1alpha1.ConditionReady, reasonNoRuntime, "m"), ""},
 	} {
@@ -219,8 +219,8 @@ func TestProgress(t *testing.T) {
 }
 
 func TestUnconfirmedBecause(t *testing.T) {
-	failure := &scheduler.Failure{Message: "boom"}
-	for want, seen := range map[string]scheduler.Observation{
+	failure := &relay.Failure{Message: "boom"}
+	for want, seen := range map[string]relay.Observation{
 		"has no session yet":                                 {},
 		"there is no connection to the scheduler":            {Session: true, Failure: failure},
 		"the call failed and is retried: boom":               {Session: true, Connected: true, Failure: failure},

@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 )
 
 // Release takes the operator's finalizers off everything in the namespaces given,
@@ -37,9 +37,9 @@ func Release(ctx context.Context, to client.Client, namespaces []string, done fu
 		list      client.ObjectList
 		finalizer string
 	}{
-		{&v1alpha1.ExperimentList{}, scheduler.Experiment.Finalizer()},
-		{&v1alpha1.PipelineList{}, scheduler.Pipeline.Finalizer()},
-		{&v1alpha1.ModelList{}, scheduler.Model.Finalizer()},
+		{&v1alpha1.ExperimentList{}, relay.Experiment.Finalizer()},
+		{&v1alpha1.PipelineList{}, relay.Pipeline.Finalizer()},
+		{&v1alpha1.ModelList{}, relay.Model.Finalizer()},
 		{&v1alpha1.SeldonRuntimeList{}, v1alpha1.SeldonRuntimeFinalizer},
 		{&v1alpha1.ServerList{}, v1alpha1.ServerFinalizer},
 	} {
@@ -94,7 +94,7 @@ func StopDeployment(ctx context.Context, to client.Client, key client.ObjectKey)
 		return true, fmt.Errorf("selector of Deployment %s: %w", key, err)
 	}
 	patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":0}}`))
-	if err := to.Patch(ctx, deployment, patch, client.FieldOwner(releaseManager)); err != nil {
+	if err := to.Patch(ctx, deployment, patch, client.FieldOwner(uninstallManager)); err != nil {
 		return !apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	}
 	if err := disownReplicas(ctx, to, key); err != nil {
@@ -133,7 +133,7 @@ func disownReplicas(ctx context.Context, to client.Client, key client.ObjectKey)
 		}
 		patch := client.MergeFromWithOptions(deployment.DeepCopy(), client.MergeFromWithOptimisticLock{})
 		deployment.ManagedFields = slices.DeleteFunc(deployment.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
-			return entry.Manager == releaseManager
+			return entry.Manager == uninstallManager
 		})
 		return to.Patch(ctx, deployment, patch)
 	})

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 )
 
 // scalingMemory is how long a request for scaling counts.
@@ -21,7 +21,7 @@ const scalingMemory = time.Minute
 // scale gives a Server the replicas that its scheduler asks for: within the Server's
 // bounds, and unless somebody else scales it through the scale subresource. What
 // comes of it is told once, and the request is done with.
-func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, request *scheduler.ScalingRequest) error {
+func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, request *relay.ScalingRequest) error {
 	if request == nil {
 		return nil
 	}
@@ -35,17 +35,17 @@ func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, r
 	case request.Generation < server.Generation && request.Replicas < int64(replicas):
 		// Asked for before the Server was changed: more does no harm, less may.
 	case request.Replicas < int64(lowest) || request.Replicas > int64(highest):
-		r.tell(server, corev1.EventTypeWarning, "ScalingRefused", fmt.Sprintf(
+		r.tell(server, corev1.EventTypeWarning, "ScalingRejected", fmt.Sprintf(
 			"the scheduler asks for %d replicas, which is not between minReplicas %d and maxReplicas %d", request.Replicas, lowest, highest))
 	case request.Replicas > r.MaxReplicasPerServer:
-		r.tell(server, corev1.EventTypeWarning, "ScalingRefused", fmt.Sprintf(
+		r.tell(server, corev1.EventTypeWarning, "ScalingRejected", fmt.Sprintf(
 			"the scheduler asks for %d replicas, and the operator's --max-replicas-per-server allows %d: raise the flag, or set maxReplicas to what it allows", request.Replicas, r.MaxReplicasPerServer))
 	default:
 		if err := r.applyReplicas(ctx, server, request.Replicas); err != nil {
 			return err
 		}
 	}
-	r.relay.ScalingDone(client.ObjectKeyFromObject(server), request)
+	r.relay.AckScaling(client.ObjectKeyFromObject(server), request)
 	return nil //nolint:nilerr // that of Bounds is in the Server's status
 }
 

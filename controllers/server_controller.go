@@ -23,7 +23,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
@@ -48,7 +48,7 @@ func (r *serverReconciler) setup(ctx context.Context, mgr manager.Manager) error
 		For(&v1alpha1.Server{}, builder.WithPredicates(r.veterans.noted(), desiredChanged)).
 		Watches(&v1alpha1.ServerConfig{}, r.referrers(servers)).
 		Watches(&corev1.ConfigMap{}, r.neighbours(servers), builder.WithPredicates(readAtStart)).
-		WatchesRawSource(r.relay.Wakes(scheduler.Server))
+		WatchesRawSource(r.relay.EventSource(relay.Server))
 	return owns(build, mgr, &v1alpha1.Server{}, serverKinds()).WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).Complete(r)
 }
 
@@ -59,7 +59,7 @@ func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 		if client.IgnoreNotFound(err) != nil {
 			return reconcile.Result{}, err
 		}
-		r.relay.Gone(scheduler.Server, request.NamespacedName)
+		r.relay.ObjectDeleted(relay.Server, request.NamespacedName)
 		r.forget(serverOwner(&v1alpha1.Server{ObjectMeta: named(request)}))
 		return reconcile.Result{}, r.forgetSeries(ctx, request.Namespace)
 	}
@@ -81,7 +81,7 @@ func (r *serverReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 // delete leaves the children to the garbage collector, and pods to their own hooks.
 // Only pods whose StatefulSet is being recreated need it back before that.
 func (r *serverReconciler) delete(ctx context.Context, server *v1alpha1.Server) (reconcile.Result, error) {
-	r.relay.HandServer(client.ObjectKeyFromObject(server))
+	r.relay.SyncServer(client.ObjectKeyFromObject(server))
 	if controllerutil.ContainsFinalizer(server, v1alpha1.ServerFinalizer) {
 		done, err := r.engine.Resume(ctx, composition.Request{Owner: serverOwner(server)}, orphans(server))
 		if err != nil {
@@ -114,15 +114,15 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 		return reconcile.Result{}, err
 	}
 	outcome, err := r.engine.Reconcile(ctx, composition.Request{
-		Owner:          serverOwner(server),
-		Input:          input,
-		NewOwner:       !r.veterans.have(server.UID),
-		Paused:         server.Annotations[v1alpha1.PausedAnnotation] == "true",
-		AcceptRestarts: restartsAllowed(server),
-		ApplyMetadata:  server.Annotations[v1alpha1.ApplyMetadataAnnotation] == "true",
-		Revision:       revision,
-		Configurations: configurations,
-		BeforeRecreate: func(ctx context.Context) error { return r.addFinalizer(ctx, server, v1alpha1.ServerFinalizer) },
+		Owner:           serverOwner(server),
+		Input:           input,
+		SkipInitialScan: !r.veterans.have(server.UID),
+		Paused:          server.Annotations[v1alpha1.PausedAnnotation] == "true",
+		AllowRestarts:   restartsAllowed(server),
+		ApplyMetadata:   server.Annotations[v1alpha1.ApplyMetadataAnnotation] == "true",
+		Revision:        revision,
+		ExternalConfigs: configurations,
+		BeforeRecreate:  func(ctx context.Context) error { return r.addFinalizer(ctx, server, v1alpha1.ServerFinalizer) },
 	})
 	r.tellOutcome(server, outcome)
 	if err == nil && !outcome.Recreating {
@@ -131,14 +131,14 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	if err != nil {
 		return reconcile.Result{RequeueAfter: outcome.RequeueAfter}, err
 	}
-	workload := outcome.Children[composition.Key{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}]
+	workload := outcome.Objects[composition.ObjectRef{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}]
 	server.Status.Replicas = observedReplicas(workload)
-	children, after := r.pods.health(ctx, outcome.Children)
+	children, after := r.pods.health(ctx, outcome.Objects)
 	setConditions(server, serverVerdicts(server, children, outcome, warnings))
 	server.Status.ObservedGeneration = server.Generation
 	// Not before the workload is applied: the scheduler must not wait for replicas
 	// that were not deployed.
-	seen := r.relay.HandServer(client.ObjectKeyFromObject(server))
+	seen := r.relay.SyncServer(client.ObjectKeyFromObject(server))
 	switch {
 	case seen.State != nil && seen.State.Generation == server.Generation:
 		server.Status.LoadedModelReplicas = seen.State.LoadedModels
@@ -227,10 +227,10 @@ func (r *serverReconciler) followChildren(ctx context.Context, server *v1alpha1.
 	if err != nil {
 		return err
 	}
-	workload := composition.Key{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}
+	workload := composition.ObjectRef{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}
 	server.Status.Replicas = observedReplicas(children[workload])
 	healths, _ := r.pods.health(ctx, children)
-	followChildren(server, healths, func(key composition.Key) string {
+	followChildren(server, healths, func(key composition.ObjectRef) string {
 		if key == workload {
 			return v1alpha1.ConditionWorkloadReady
 		}
@@ -249,7 +249,7 @@ func observedReplicas(workload *unstructured.Unstructured) int64 {
 }
 
 // serverVerdicts are the conditions of a Server that was rendered and applied.
-func serverVerdicts(server *v1alpha1.Server, children map[composition.Key]childHealth, outcome composition.Outcome, warnings templates.ServerWarnings) []verdict {
+func serverVerdicts(server *v1alpha1.Server, children map[composition.ObjectRef]childHealth, outcome composition.Result, warnings templates.ServerWarnings) []verdict {
 	var verdicts []verdict
 	for key, health := range children {
 		if key.Kind == "StatefulSet" || key.Kind == "Deployment" {

@@ -23,7 +23,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/controllers"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 	"github.com/seldon-operator/seldon-operator/test/framework/faultproxy"
 )
@@ -80,7 +80,7 @@ var _ = Describe("A session", func() {
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 		proxy.Freeze()
 		newModel(namespace, "iris")
-		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(40 * time.Second).Should(HavePrefix("False NotAnswering"))
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(40 * time.Second).Should(HavePrefix("False NoResponse"))
 		proxy.Open()
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(40 * time.Second).Should(HavePrefix("True"))
 		Eventually(ready(&v1alpha1.Model{ObjectMeta: objectMeta(namespace, "iris")})).Should(HavePrefix("True"))
@@ -120,7 +120,7 @@ var _ = Describe("A session", func() {
 		sim := newScheduler(namespace, func(o *fakescheduler.Options) {
 			o.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.Load(), nil }} //nolint:gosec // the config that it gives has a minimum
 		})
-		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &scheduler.TLS{
+		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &relay.TLS{
 			Key: file("tls.key"), Certificate: file("tls.crt"), Authority: file("ca.crt"),
 		}})
 		DeferCleanup(func() { restartOperator(controllers.Options{Namespace: operatorNamespace}) })
@@ -143,7 +143,7 @@ var _ = Describe("A session", func() {
 		DeferCleanup(func() { Expect(admin.Delete(lifetime, secret)).To(Succeed()) })
 		mark := requests.mark()
 		inSecret := client.ObjectKeyFromObject(secret)
-		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &scheduler.TLS{
+		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &relay.TLS{
 			Key: "tls.key", Certificate: "tls.crt", Authority: "ca.crt", Secret: inSecret, ServerSecret: inSecret, ServerAuthority: "ca.crt",
 		}})
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(Equal(

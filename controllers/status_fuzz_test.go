@@ -26,7 +26,7 @@ import (
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 )
 
 // Whatever a scheduler sends in any field of a status message, the API server accepts
@@ -51,7 +51,7 @@ func FuzzReportedStatus(f *testing.F) {
 		seeds := 0
 		eachExtreme(message.ProtoReflect(), func(path string) {
 			encoded, err := proto.Marshal(message)
-			if err != nil || scheduler.ReadState(message) == nil {
+			if err != nil || relay.ReadState(message) == nil {
 				f.Fatalf("%s: not read, %v", path, err)
 			}
 			f.Add(kind, encoded)
@@ -69,16 +69,16 @@ func FuzzReportedStatus(f *testing.F) {
 		if proto.Unmarshal(data, message) != nil {
 			return // gRPC rejects it as well
 		}
-		state := scheduler.ReadState(message)
+		state := relay.ReadState(message)
 		if state == nil {
 			return // it reports nothing
 		}
 		meta := metav1.ObjectMeta{Namespace: "team", Name: "o", Generation: 1}
-		seen := scheduler.Observation{Session: true, Connected: true, State: state}
+		seen := relay.Observation{Session: true, Connected: true, State: state}
 		switch kind {
 		case 0:
 			model := &v1alpha1.Model{ObjectMeta: meta}
-			setReported(model, scheduler.Model, seen)
+			setReported(model, relay.Model, seen)
 			fillModel(model, state)
 			if _, err := labels.Parse(model.Status.Selector); err != nil {
 				t.Errorf("selector: %.2000q", err.Error())
@@ -86,11 +86,11 @@ func FuzzReportedStatus(f *testing.F) {
 			models.accept(t, model)
 		case 1:
 			pipeline := &v1alpha1.Pipeline{ObjectMeta: meta}
-			setReported(pipeline, scheduler.Pipeline, seen)
+			setReported(pipeline, relay.Pipeline, seen)
 			pipelines.accept(t, pipeline)
 		case 2:
 			experiment := &v1alpha1.Experiment{ObjectMeta: meta}
-			setReported(experiment, scheduler.Experiment, seen)
+			setReported(experiment, relay.Experiment, seen)
 			experiments.accept(t, experiment)
 		}
 	})
@@ -103,7 +103,7 @@ var reportedKinds = []func() proto.Message{
 }
 
 // setReported sets the conditions that follow from an observation.
-func setReported(object conditioned, kind scheduler.Kind, seen scheduler.Observation) {
+func setReported(object conditioned, kind relay.Kind, seen relay.Observation) {
 	told := tell(object, kind, seen, time.Now())
 	setConditions(object, append(told.verdicts, progress(told.verdicts)...), told.keep...)
 }

@@ -19,12 +19,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/merge"
+
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/composition"
 )
 
 const (
@@ -193,7 +194,7 @@ func checkPodSpecs(t *testing.T, page string, value any) {
 		for key, below := range value {
 			if pod, isObject := below.(map[string]any); key == "podSpec" && isObject {
 				gvk := schema.GroupVersionKind{Version: "v1", Kind: "Pod"}
-				if _, err := composition.Merge(gvk, map[string]any{}, map[string]any{"spec": pod}); err != nil && strings.Contains(err.Error(), "unknown field") {
+				if _, err := merge.StrategicMerge(gvk, map[string]any{}, map[string]any{"spec": pod}); err != nil && strings.Contains(err.Error(), "unknown field") {
 					t.Errorf("%s: podSpec: %v", page, err)
 				}
 			}
@@ -262,8 +263,8 @@ func TestReasonsAreExplained(t *testing.T) {
 			return strings.HasPrefix(name, "condition") || strings.HasPrefix(name, "reason")
 		}},
 		{"conditions-and-events.md", "../controllers/relayed_status.go", func(name, _ string) bool { return strings.HasPrefix(name, "reason") }},
-		{"conditions-and-events.md", "../scheduler/decide.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
-		{"conditions-and-events.md", "../scheduler/session.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
+		{"conditions-and-events.md", "../relay/decide.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
+		{"conditions-and-events.md", "../relay/session.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
 		{"engine.md", "../composition/plan.go", func(_, kind string) bool {
 			return kind == "Action" || kind == "Reason"
 		}},

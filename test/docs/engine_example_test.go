@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing/fstest"
 
+	"github.com/seldon-operator/seldon-operator/composition/health"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -19,7 +21,7 @@ import (
 
 // What engine.md shows, in functions that compile.
 
-var sitePolicy = composition.Policy{Manager: "site-operator", Domain: "sites.example.com/"}
+var sitePolicy = composition.Options{FieldManager: "site-operator", KeyPrefix: "sites.example.com/"}
 
 var siteKinds = []composition.Kind{
 	{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
@@ -33,7 +35,7 @@ func siteCache() (cache.Options, error) {
 		return cache.Options{}, err
 	}
 	options := cache.Options{
-		DefaultTransform: sitePolicy.CacheTransform,
+		DefaultTransform: composition.CacheTransform(sitePolicy),
 		ByObject:         map[client.Object]cache.ByObject{},
 	}
 	for _, kind := range siteKinds {
@@ -51,8 +53,8 @@ func newSiteEngine(ctx context.Context, mgr manager.Manager) (*composition.Engin
 		return nil, err
 	}
 	return composition.New(composition.Engine{
-		Templates: templates, Policy: sitePolicy, Kinds: siteKinds,
-		Client: mgr.GetClient(), Cache: mgr.GetClient(), Live: mgr.GetAPIReader(),
+		Templates: templates, Options: sitePolicy, Kinds: siteKinds,
+		Client: mgr.GetClient(), Cache: mgr.GetClient(), APIReader: mgr.GetAPIReader(),
 	})
 }
 
@@ -65,7 +67,7 @@ func reconcileSite(ctx context.Context, engine *composition.Engine, site client.
 		},
 		Input: composition.Input{
 			Namespace: namespace,
-			Frames:    []composition.Frame{{Template: "site", Values: map[string]string{"name": name}}},
+			Templates: []composition.TemplateRef{{Template: "site", Parameters: map[string]string{"name": name}}},
 			Layers: []composition.Layer{{
 				Source: "Site " + namespace + "/" + name,
 				Overlays: func() ([]composition.Overlay, error) {
@@ -80,11 +82,11 @@ func reconcileSite(ctx context.Context, engine *composition.Engine, site client.
 	if err != nil {
 		return err
 	}
-	for key, child := range outcome.Children {
-		health, message := composition.HealthOf(child)
-		fmt.Println(key, health, message)
+	for key, child := range outcome.Objects {
+		status, message := health.Of(child)
+		fmt.Println(key, status, message)
 	}
-	for _, step := range outcome.Held() {
+	for _, step := range outcome.Blocked() {
 		fmt.Println("held:", step.Reason, step.Message)
 	}
 	return nil

@@ -107,7 +107,7 @@ func (e *examples) render(object runtime.Object) bool {
 	}
 	rendering, err := composition.Render(e.templates, input, func(key string) bool { return strings.HasPrefix(key, templates.OwnDomain) })
 	e.err = err
-	for _, child := range rendering.Children {
+	for _, child := range rendering.Objects {
 		e.rendered[child.Object.GetKind()+"/"+child.Object.GetName()] = child.Object
 	}
 	return true

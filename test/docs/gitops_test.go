@@ -42,7 +42,7 @@ func TestHealthInArgoCD(t *testing.T) {
 		"failed":                {fmt.Sprintf(model, fmt.Sprintf(ready, "False", "ModelFailed")), "Degraded ModelFailed: m"},
 		"with 0 replicas":       {fmt.Sprintf(model, fmt.Sprintf(ready, "False", "ModelScaledDown")), "Suspended ModelScaledDown: m"},
 		"failed, after another": {fmt.Sprintf(model, "{type: Other, status: \"True\"}, "+fmt.Sprintf(ready, "False", "ModelFailed")), "Degraded ModelFailed: m"},
-		"paused":                {fmt.Sprintf(model, fmt.Sprintf(ready, "False", "Blocked")+", {type: Paused, status: \"True\", message: p}"), "Suspended p"},
+		"paused":                {fmt.Sprintf(model, fmt.Sprintf(ready, "False", "ImmutableFieldChanged")+", {type: Paused, status: \"True\", message: p}"), "Suspended p"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			object := documents(t, "gitops.md", block{text: "apiVersion: mlops.seldon.io/v1alpha1\n" + c.object})[0]

@@ -151,13 +151,13 @@ func (i *install) pods() []string {
 	return names
 }
 
-// release stops the operator and removes its finalizers, by a Job with its account:
+// removeFinalizers stops the operator and removes its finalizers, by a Job with its account:
 // that of docs/modes.md, or the uninstall hook of the chart.
-func (i *install) release() {
+func (i *install) removeFinalizers() {
 	GinkgoHelper()
-	name := "release"
+	name := "remove-finalizers"
 	if i.kustomizations == nil {
-		name = "seldon-v2-release"
+		name = "seldon-v2-remove-finalizers"
 	}
 	// The log of earlier Jobs is kept.
 	stops := func() int {
@@ -169,7 +169,7 @@ func (i *install) release() {
 	if i.kustomizations == nil {
 		i.helm("uninstall")
 	} else {
-		run(fmt.Sprintf(releaseJob, i.all || i.listed != nil, strings.Join(i.listed, ",")), "apply", "--namespace", i.namespace, "--filename", "-")
+		run(fmt.Sprintf(removeFinalizersJob, i.all || i.listed != nil, strings.Join(i.listed, ",")), "apply", "--namespace", i.namespace, "--filename", "-")
 		i.awaitComplete(name)
 	}
 	Expect(i.pods()).To(BeEmpty())
@@ -215,10 +215,10 @@ func (i *install) remove() {
 // No namespace waits for an operator that has been uninstalled.
 var _ = AfterSuite(func() { awaitDeleted(deletedNamespaces...) })
 
-// releaseJob is the Job of docs/modes.md, with the flags of every mode.
-const releaseJob = `apiVersion: batch/v1
+// removeFinalizersJob is the Job of docs/modes.md, with the flags of every mode.
+const removeFinalizersJob = `apiVersion: batch/v1
 kind: Job
-metadata: {name: release}
+metadata: {name: remove-finalizers}
 spec:
   backoffLimit: 0
   template:
@@ -226,11 +226,11 @@ spec:
       restartPolicy: Never
       serviceAccountName: ` + account + `
       containers:
-        - name: release
+        - name: remove-finalizers
           image: operator
           command: [/manager]
           args:
-            - release
+            - remove-finalizers
             - --stop-deployment=` + deployment + `
             - --namespace=$(POD_NAMESPACE)
             - --clusterwide=$(CLUSTERWIDE)

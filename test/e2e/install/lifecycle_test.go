@@ -42,7 +42,7 @@ func newScheduler(namespace string, tls *tls.Config) *fakescheduler.Scheduler {
 }
 
 // ownerLabel is a label of every child.
-const ownerLabel = "mlops.seldon.io/composed-by"
+const ownerLabel = "mlops.seldon.io/owner-kind"
 
 // ready returns a function that gets an object and returns its condition Ready, as
 // status.Ready does.

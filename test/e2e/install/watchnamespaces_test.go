@@ -102,7 +102,7 @@ var _ = Describe("An operator with a list of namespaces of which some are unavai
 		pod := i.pods()[0]
 		Expect(podLog(i.namespace, pod)).To(MatchRegexp(`"A listed namespace is not watched[^\n]*"namespace":"%s"`, never))
 		_, text := scrape("http://"+node.Address(i.namespace, pod, 4000), "")
-		Expect(text).To(ContainSubstring(`seldon_operator_absent_namespaces{namespace="%s"} 1`, never))
+		Expect(text).To(ContainSubstring(`seldon_operator_unwatched_namespaces{namespace="%s"} 1`, never))
 		expectOtherServed()
 	})
 
@@ -110,15 +110,15 @@ var _ = Describe("An operator with a list of namespaces of which some are unavai
 		By("an administrator removing the finalizers in a terminating namespace")
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: deleted}}
 		deleteObject(namespace)
-		output, err := exec.CommandContext(ctx, node.Program, "release", "--namespace="+deleted, "--kubeconfig="+cluster.KubeconfigPath()).CombinedOutput()
+		output, err := exec.CommandContext(ctx, node.Program, "remove-finalizers", "--namespace="+deleted, "--kubeconfig="+cluster.KubeconfigPath()).CombinedOutput()
 		Expect(err).NotTo(HaveOccurred(), string(output))
-		Expect(string(output)).To(ContainSubstring("released SeldonRuntime " + deleted + "/seldon"))
+		Expect(string(output)).To(ContainSubstring("removed the finalizer from SeldonRuntime " + deleted + "/seldon"))
 		awaitDeleted(namespace)
 
-		i.release()
+		i.removeFinalizers()
 		Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(runtime), runtime)).To(Succeed())
 		Expect(runtime.Finalizers).To(BeEmpty())
-		log, err := node.Log(i.namespace, "seldon-v2-release")
+		log, err := node.Log(i.namespace, "seldon-v2-remove-finalizers")
 		Expect(err).NotTo(HaveOccurred())
 		Expect(log).To(ContainSubstring("skipped namespace " + deleted))
 		Expect(log).NotTo(ContainSubstring("skipped namespace " + kept))

@@ -25,7 +25,7 @@ import (
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/scheduler"
+	"github.com/seldon-operator/seldon-operator/relay"
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 	"github.com/seldon-operator/seldon-operator/test/framework/installation"
 )
@@ -240,7 +240,7 @@ func (l *legacyInstallation) createResources() {
 
 	server := l.Server("mlserver")
 	Expect(env.Client.Get(ctx, client.ObjectKeyFromObject(server), server)).To(Succeed())
-	serverMessage, err := scheduler.ServerMessage(server, nil)
+	serverMessage, err := relay.ServerMessage(server, nil)
 	Expect(err).NotTo(HaveOccurred())
 	_, err = rpc.ServerNotify(ctx, &pb.ServerNotifyRequest{Servers: []*pb.ServerNotify{serverMessage}, IsFirstSync: true})
 	Expect(err).NotTo(HaveOccurred())
@@ -261,15 +261,15 @@ func (l *legacyInstallation) createResources() {
 		Expect(env.Client.Update(ctx, object, legacyManager)).To(Succeed())
 		l.writeResourceStatus(object)
 	}
-	modelMessage, err := scheduler.ModelMessage(model)
+	modelMessage, err := relay.ModelMessage(model)
 	Expect(err).NotTo(HaveOccurred())
 	_, err = rpc.LoadModel(ctx, &pb.LoadModelRequest{Model: modelMessage})
 	Expect(err).NotTo(HaveOccurred())
-	pipelineMessage, err := scheduler.PipelineMessage(pipeline)
+	pipelineMessage, err := relay.PipelineMessage(pipeline)
 	Expect(err).NotTo(HaveOccurred())
 	_, err = rpc.LoadPipeline(ctx, &pb.LoadPipelineRequest{Pipeline: pipelineMessage})
 	Expect(err).NotTo(HaveOccurred())
-	experimentMessage, err := scheduler.ExperimentMessage(experiment)
+	experimentMessage, err := relay.ExperimentMessage(experiment)
 	Expect(err).NotTo(HaveOccurred())
 	_, err = rpc.StartExperiment(ctx, &pb.StartExperimentRequest{Experiment: experimentMessage})
 	Expect(err).NotTo(HaveOccurred())

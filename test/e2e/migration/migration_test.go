@@ -68,7 +68,7 @@ var _ = DescribeTableSubtree("A migration from the upstream operator", Ordered, 
 
 	It("lists the values that have no effect any more", func() {
 		notes := legacy.HelmRelease("upgrade", installation.Setup, installation.Chart(installation.Setup), "--values", valuesFile(installation.Setup), "--dry-run=client")
-		Expect(notes).To(ContainSubstring("controller.image.repository seldonio/seldonv2-controller is the existing operator's and has no effect"))
+		Expect(notes).To(ContainSubstring("controller.image.repository seldonio/seldonv2-controller is the upstream operator's and has no effect"))
 	})
 
 	It("restarts no pod, loads no model again and deletes nothing that is used", func() {

@@ -51,9 +51,9 @@ func notes(t *testing.T, chart string, with values) string {
 // defaults, except for the operator's own pod, Services, and replicas.
 func TestLegacyDefaults(t *testing.T) {
 	pods := []string{
-		"Deployment/seldon-v2-controller-manager spec/template/spec/", "Job/seldon-v2-release spec/template/spec/", "Pod/seldon-v2-check spec/",
+		"Deployment/seldon-v2-controller-manager spec/template/spec/", "Job/seldon-v2-remove-finalizers spec/template/spec/", "Pod/seldon-v2-check spec/",
 	}
-	container := map[string]string{pods[0]: "manager", pods[1]: "release", pods[2]: "check"}
+	container := map[string]string{pods[0]: "manager", pods[1]: "remove-finalizers", pods[2]: "check"}
 	different := map[string]map[string]any{
 		setup: {
 			pods[0] + "containers/manager/env/GOMEMLIMIT/value":          "57MiB",
@@ -129,7 +129,7 @@ func TestUpstreamImageIsReplaced(t *testing.T) {
 		{`{registry: docker.io, repository: seldonio/seldonv2-controller, tag: latest}`, own, "repository seldonio/seldonv2-controller"},
 		{`{repository: seldonio/seldonv2-controller, tag: 2.10.2}`, own, "repository seldonio/seldonv2-controller"},
 		{`{registry: mirror.example, repository: seldonio/seldonv2-controller}`, "mirror.example/seldon-operator/seldon-operator:0.1.0", "repository"},
-		{`{tag: 2.9.1}`, own, "controller.image.tag 2.9.1 is the existing operator's and has no effect"},
+		{`{tag: 2.9.1}`, own, "controller.image.tag 2.9.1 is the upstream operator's and has no effect"},
 		{`{tag: 2.10.0-rc1}`, own, "controller.image.tag"},
 		{`{tag: 0.2.0}`, "docker.io/seldon-operator/seldon-operator:0.2.0", ""},
 		{`{tag: latest}`, "docker.io/seldon-operator/seldon-operator:latest", ""},
@@ -141,7 +141,7 @@ func TestUpstreamImageIsReplaced(t *testing.T) {
 		}
 		with := values{"controller": values{"image": image}}
 		rendered := render(t, setup, "seldon-mesh", with)
-		for _, container := range []string{"controller", "release", "check"} {
+		for _, container := range []string{"controller", "remove-finalizers", "check"} {
 			if got, _ := rendered.place(container + " image"); got != test.want {
 				t.Errorf("%s: the image of %s is %v, not %s", test.image, container, got, test.want)
 			}

@@ -101,9 +101,9 @@ func testPrograms(t *testing.T, cluster *controlplane.ControlPlane, server clien
 	if output, err := run("check", "--timeout=5s"); err == nil || !strings.Contains(output, "Lease") {
 		t.Errorf("check, without a leader: %v\n%s", err, output)
 	}
-	output, err := run("release")
-	if err != nil || !strings.Contains(output, "released SeldonRuntime seldon-mesh/seldon") {
-		t.Errorf("release: %v\n%s", err, output)
+	output, err := run("remove-finalizers")
+	if err != nil || !strings.Contains(output, "removed the finalizer from SeldonRuntime seldon-mesh/seldon") {
+		t.Errorf("remove-finalizers: %v\n%s", err, output)
 	}
 	for _, object := range []client.Object{deployment, seldonRuntime} {
 		if err := server.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
@@ -111,10 +111,10 @@ func testPrograms(t *testing.T, cluster *controlplane.ControlPlane, server clien
 		}
 	}
 	if len(seldonRuntime.Finalizers) > 0 {
-		t.Errorf("finalizers after release: %v", seldonRuntime.Finalizers)
+		t.Errorf("finalizers after remove-finalizers: %v", seldonRuntime.Finalizers)
 	}
 	if *deployment.Spec.Replicas != 0 {
-		t.Errorf("the Deployment has %d replicas after release", *deployment.Spec.Replicas)
+		t.Errorf("the Deployment has %d replicas after remove-finalizers", *deployment.Spec.Replicas)
 	}
 }
 

@@ -39,7 +39,7 @@ type effect struct {
 var aliases = map[string]string{
 	"config":            "SeldonConfig/default spec/config",
 	"controller":        "Deployment/seldon-v2-controller-manager spec/template/spec/containers/manager",
-	"release":           "Job/seldon-v2-release spec/template/spec/containers/release",
+	"remove-finalizers": "Job/seldon-v2-remove-finalizers spec/template/spec/containers/remove-finalizers",
 	"check":             "Pod/seldon-v2-check spec/containers/check",
 	"scheduler":         "SeldonConfig/default spec/components/seldon-scheduler/podSpec/containers/scheduler",
 	"pipelinegateway":   "SeldonConfig/default spec/components/seldon-pipelinegateway/podSpec/containers/pipelinegateway",
@@ -227,7 +227,7 @@ func TestWrongValuesAreRejected(t *testing.T) {
 	}{
 		{setup, `controller: {metrics: {serviceMonitor: {enabled: true}}}`, "serviceMonitor.enabled needs controller.metrics.enabled=true"},
 		{setup, `controller: {metrics: {prometheusRule: {enabled: true}}}`, "prometheusRule.enabled needs controller.metrics.enabled=true"},
-		{setup, `controller: {image: {repository: mirror/seldonv2-controller}}`, "controller.image.repository mirror/seldonv2-controller is the existing operator's image"},
+		{setup, `controller: {image: {repository: mirror/seldonv2-controller}}`, "controller.image.repository mirror/seldonv2-controller is the upstream operator's image"},
 		{setup, `controller: {podLabels: {control-plane: x}}`, "at '/controller/podLabels/control-plane'"},
 		{setup, `controller: {logLevel: loud}`, "at '/controller/logLevel'"},
 		{setup, `controller: {resources: {memory: lots}}`, "at '/controller/resources/memory'"},

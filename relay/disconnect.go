@@ -1,0 +1,161 @@
+package relay
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Further reasons why a scheduler cannot be reached.
+const (
+	// ReasonNameNotResolved: the host name in the scheduler's address has no address.
+	ReasonNameNotResolved = "NameNotResolved"
+	// ReasonTLSHandshakeFailed: one side does not accept the other's certificate, or
+	// only one of them uses TLS.
+	ReasonTLSHandshakeFailed = "TLSHandshakeFailed"
+	// ReasonPermissionDenied: the server rejects the operator's calls.
+	ReasonPermissionDenied = "PermissionDenied"
+	// ReasonUnimplemented: a server other than a scheduler listens at the address.
+	ReasonUnimplemented = "Unimplemented"
+)
+
+// What to do, as the end of messages.
+const (
+	advisePod     = "check the scheduler's Pods and Service, and network policies"
+	adviseAddress = "check that the address and port are the scheduler's"
+	adviseTLS     = "set " + envProtocol + "=SSL for the operator"
+	advisePlain   = "set " + envProtocol + "=PLAINTEXT for the operator, or enable TLS in the scheduler"
+	adviseAccess  = "check the authorization policies between the operator and the scheduler"
+)
+
+// disconnectError is why a session has no connection. The error's text is a
+// condition's message: it is the same in each attempt that fails in the same way,
+// without ephemeral ports, times and serial numbers.
+type disconnectError struct {
+	reason string
+	err    error
+}
+
+func (e *disconnectError) Error() string { return e.err.Error() }
+func (e *disconnectError) Unwrap() error { return e.err }
+
+// classifyDisconnect returns the reason and message of the condition
+// SchedulerReachable for an error of a call or stream, and the transport's last
+// error, which is nil if the connection did not fail.
+func classifyDisconnect(err, transportErr error) (reason, message string) {
+	if known, is := errors.AsType[*disconnectError](err); is {
+		return known.reason, known.Error()
+	}
+	code, message := status.Code(err), text(err)
+	switch code {
+	case codes.PermissionDenied, codes.Unauthenticated:
+		return ReasonPermissionDenied, fmt.Sprintf("the server rejects the operator's calls (%s: %s): %s", code, message, adviseAccess)
+	case codes.Unimplemented:
+		return ReasonUnimplemented, fmt.Sprintf("the server is not a scheduler (%s): %s", message, adviseAddress)
+	default:
+	}
+	if known, is := errors.AsType[*disconnectError](transportErr); is {
+		return known.reason, known.Error()
+	}
+	switch {
+	case code == codes.DeadlineExceeded:
+		return ReasonNoResponse, message
+	// grpc-go has no other sign of what follows than its texts.
+	case strings.HasPrefix(message, "unexpected HTTP status code") && code != codes.Unavailable:
+		return ReasonUnimplemented, fmt.Sprintf("the server is not a scheduler (%s): %s", message, adviseAddress)
+	case strings.HasPrefix(message, "name resolver error"):
+		return ReasonNameNotResolved, message + ": " + adviseAddress
+	case strings.Contains(message, "keepalive ping failed"):
+		return ReasonConnectionLost, "no answer to an HTTP/2 ping: " + advisePod
+	case code == codes.Unavailable:
+		return ReasonUnavailable, message
+	default:
+		return ReasonConnectionLost, message
+	}
+}
+
+// dialFailure classifies an error of resolving a name or connecting to an address.
+func dialFailure(err error) *disconnectError {
+	failure := func(reason, format string, arguments ...any) *disconnectError {
+		return &disconnectError{reason, fmt.Errorf(format, arguments...)}
+	}
+	dns, isDNS := errors.AsType[*net.DNSError](err)
+	switch {
+	case isDNS && dns.IsNotFound:
+		return failure(ReasonNameNotResolved, "resolve %s: no such host: check that the Service exists", dns.Name)
+	case isDNS && dns.IsTimeout:
+		return failure(ReasonNameNotResolved, "resolve %s: no answer from the DNS server", dns.Name)
+	case isDNS:
+		return failure(ReasonNameNotResolved, "resolve %s: the DNS server failed", dns.Name)
+	case isTimeout(err):
+		return failure(ReasonNoResponse, "no answer to the attempt to connect: %s", advisePod)
+	default:
+		return failure(ReasonUnavailable, "%s: %s", connectionFailureText(err), advisePod)
+	}
+}
+
+// plaintextFailure classifies an error of a connection without TLS on which the
+// server has not sent anything.
+func plaintextFailure(err error) *disconnectError {
+	if isTimeout(err) {
+		return &disconnectError{ReasonNoResponse, errors.New("the server accepts connections and sends nothing: check the scheduler's log")}
+	}
+	return &disconnectError{ReasonUnavailable, fmt.Errorf("%s before it sent anything: %s; if it requires TLS, %s", connectionFailureText(err), advisePod, adviseTLS)}
+}
+
+// handshakeFailure classifies an error of a connection with TLS on which the server
+// has not sent application data.
+func handshakeFailure(err error) *disconnectError {
+	failure := func(format string, arguments ...any) *disconnectError {
+		return &disconnectError{ReasonTLSHandshakeFailed, fmt.Errorf(format, arguments...)}
+	}
+	if isTimeout(err) {
+		return &disconnectError{ReasonNoResponse, errors.New("no answer to the TLS handshake: check the scheduler's log")}
+	}
+	if _, is := errors.AsType[tls.RecordHeaderError](err); is {
+		return failure("the server does not use TLS: %s", advisePlain)
+	}
+	if _, is := errors.AsType[x509.UnknownAuthorityError](err); is {
+		return failure("the scheduler's certificate is signed by unknown authority: give the operator the CA of that certificate")
+	}
+	if name, is := errors.AsType[x509.HostnameError](err); is {
+		return failure("the scheduler's %s: issue it for that name", strings.TrimPrefix(name.Error(), "x509: "))
+	}
+	if invalid, is := errors.AsType[x509.CertificateInvalidError](err); is && invalid.Reason == x509.Expired {
+		return failure("the scheduler's certificate has expired or is not yet valid: renew it, and check the clocks")
+	}
+	if alert, is := errors.AsType[*net.OpError](err); is && alert.Op == "remote error" {
+		return failure("the scheduler rejects the TLS handshake (%s): check that it trusts the CA of the operator's certificate, and that this is valid", alert.Err)
+	}
+	return failure("%s during the TLS handshake", connectionFailureText(err))
+}
+
+func isTimeout(err error) bool {
+	timeout, is := errors.AsType[net.Error](err)
+	return is && timeout.Timeout()
+}
+
+// connectionFailureText is the text of an error without the addresses and ports of
+// [net.OpError]. The ways in which the peer's end is seen differ with timing alone.
+func connectionFailureText(err error) string {
+	for _, closed := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed} {
+		if errors.Is(err, closed) {
+			return "the server closed the connection"
+		}
+	}
+	if number, is := errors.AsType[syscall.Errno](err); is {
+		return number.Error()
+	}
+	if operation, is := errors.AsType[*net.OpError](err); is {
+		return operation.Err.Error()
+	}
+	return err.Error()
+}

@@ -1,0 +1,36 @@
+package relay
+
+import (
+	"testing"
+
+	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
+)
+
+// BenchmarkEvents reads a status event as it comes on a stream, and as it is listed.
+// Metrics: time and allocations per event.
+func BenchmarkEvents(b *testing.B) {
+	model := message[pb.ModelStatusResponse](b, `modelName: "iris" versions {version: 1 serverName: "mlserver" kubernetesMeta {namespace: "team" generation: 1}
+		state {state: ModelAvailable reason: "loaded" availableReplicas: 2 modelGwState: ModelAvailable modelGwReason: "1/1 ready"}
+		modelDefn {meta {name: "iris" kubernetesMeta {namespace: "team" generation: 1}} modelSpec {uri: "gs://models/iris" requirements: "sklearn"} deploymentSpec {replicas: 2 maxReplicas: 4294967295}}}`)
+	pipeline := message[pb.PipelineStatusResponse](b, `pipelineName: "chain" versions {pipeline {name: "chain" uid: "u" version: 1 kubernetesMeta {namespace: "team" generation: 1}
+		steps {name: "a"} steps {name: "b" inputs: "a.outputs"} steps {name: "c" inputs: "b.outputs"} output {steps: "c.outputs"}}
+		state {status: PipelineReady pipelineGwStatus: PipelineReady modelsReady: true reason: "1/1 ready"}}`)
+	for _, each := range []struct {
+		name string
+		read func() word
+	}{
+		{"model/streamed", func() word { return modelWord(model) }},
+		{"model/listed", func() word { return withDefinition(modelWord, modelDefinition)(model) }},
+		{"pipeline/streamed", func() word { return pipelineWord(pipeline) }},
+		{"pipeline/listed", func() word { return withDefinition(pipelineWord, pipelineDefinition)(pipeline) }},
+	} {
+		b.Run(each.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if w := each.read(); w.name == "" {
+					b.Fatal("the event has no name")
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,214 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+)
+
+// ModelMessage is what the scheduler is told of a Model. Errors are for Models
+// that were stored before the schema refused them: explainer and llm together,
+// replicas out of order (wrapping [v1alpha1.ErrScaling]), memory that is no
+// number of bytes.
+func ModelMessage(model *v1alpha1.Model) (*pb.Model, error) {
+	spec := &model.Spec
+	if spec.Explainer != nil && spec.Llm != nil {
+		return nil, fmt.Errorf("spec.llm: explainer and llm exclude each other; remove one of them")
+	}
+	replicas, minReplicas, maxReplicas, err := spec.Bounds()
+	if err != nil {
+		return nil, fmt.Errorf("spec: %w", err)
+	}
+	memory, err := spec.MemoryBytes()
+	if err != nil {
+		return nil, fmt.Errorf("spec.memory: %w", err)
+	}
+	narrow := &narrow{}
+	message := &pb.Model{
+		Meta: &pb.MetaData{Name: model.Name, KubernetesMeta: kubernetesMeta(model)},
+		ModelSpec: &pb.ModelSpec{
+			Uri:             spec.StorageURI,
+			ArtifactVersion: narrow.optional("spec.artifactVersion", spec.ArtifactVersion),
+			Requirements:    requirements(spec),
+			MemoryBytes:     memory,
+			Server:          spec.Server,
+		},
+		DeploymentSpec: &pb.DeploymentSpec{
+			Replicas: replicas, MinReplicas: minReplicas, MaxReplicas: maxReplicas,
+			LogPayloads: spec.Logger != nil,
+		},
+		DataflowSpec: dataflow(spec.Dataflow),
+	}
+	if spec.SecretName != nil {
+		message.ModelSpec.StorageConfig = &pb.StorageConfig{
+			Config: &pb.StorageConfig_StorageSecretName{StorageSecretName: *spec.SecretName},
+		}
+	}
+	for _, parameter := range spec.Parameters {
+		message.ModelSpec.Parameters = append(message.ModelSpec.Parameters,
+			&pb.ParameterSpec{Name: parameter.Name, Value: parameter.Value})
+	}
+	switch {
+	case spec.Explainer != nil:
+		message.ModelSpec.ModelSpec = &pb.ModelSpec_Explainer{Explainer: &pb.ExplainerSpec{
+			Type: spec.Explainer.Type, ModelRef: spec.Explainer.ModelRef, PipelineRef: spec.Explainer.PipelineRef,
+		}}
+	case spec.Llm != nil:
+		message.ModelSpec.ModelSpec = &pb.ModelSpec_Llm{Llm: &pb.LlmSpec{
+			ModelRef: spec.Llm.ModelRef, PipelineRef: spec.Llm.PipelineRef,
+		}}
+	}
+	return message, narrow.err
+}
+
+// requirements are those that the user lists, and then the type of the model.
+func requirements(spec *v1alpha1.ModelSpec) []string {
+	all := append([]string(nil), spec.Requirements...)
+	if spec.ModelType != nil {
+		all = append(all, *spec.ModelType)
+	}
+	return all
+}
+
+// PipelineMessage is what the scheduler is told of a Pipeline: names of steps and
+// inputs as the user wrote them. Errors are for Pipelines that were stored before
+// the schema refused them: numbers that the contract has no room for.
+func PipelineMessage(pipeline *v1alpha1.Pipeline) (*pb.Pipeline, error) {
+	spec := &pipeline.Spec
+	narrow := &narrow{}
+	message := &pb.Pipeline{
+		Name:            pipeline.Name,
+		KubernetesMeta:  kubernetesMeta(pipeline),
+		AllowCycles:     spec.AllowCycles,
+		MaxStepRevisits: narrow.number("spec.maxStepRevisits", spec.MaxStepRevisits),
+		DataflowSpec:    dataflow(spec.Dataflow),
+	}
+	for i, step := range spec.Steps {
+		path := fmt.Sprintf("spec.steps[%d].", i)
+		sent := &pb.PipelineStep{
+			Name:         step.Name,
+			Inputs:       step.Inputs,
+			Triggers:     step.Triggers,
+			TensorMap:    step.TensorMap,
+			JoinWindowMs: narrow.optional(path+"joinWindowMs", step.JoinWindowMs),
+			InputsJoin:   pb.PipelineStep_JoinOp(join(step.InputsJoinType)),
+			TriggersJoin: pb.PipelineStep_JoinOp(join(step.TriggersJoinType)),
+		}
+		if step.Batch != nil {
+			sent.Batch = &pb.Batch{
+				Size:     narrow.optional(path+"batch.size", step.Batch.Size),
+				WindowMs: narrow.optional(path+"batch.windowMs", step.Batch.WindowMs),
+			}
+		}
+		message.Steps = append(message.Steps, sent)
+	}
+	if input := spec.Input; input != nil {
+		message.Input = &pb.PipelineInput{
+			ExternalInputs:   input.ExternalInputs,
+			ExternalTriggers: input.ExternalTriggers,
+			JoinWindowMs:     narrow.optional("spec.input.joinWindowMs", input.JoinWindowMs),
+			JoinType:         pb.PipelineInput_JoinOp(join(input.JoinType)),
+			TriggersJoin:     pb.PipelineInput_JoinOp(join(input.TriggersJoinType)),
+			TensorMap:        input.TensorMap,
+		}
+	}
+	if output := spec.Output; output != nil {
+		message.Output = &pb.PipelineOutput{
+			Steps:        output.Steps,
+			JoinWindowMs: narrow.number("spec.output.joinWindowMs", output.JoinWindowMs),
+			StepsJoin:    pb.PipelineOutput_JoinOp(join(output.StepsJoin)),
+			TensorMap:    output.TensorMap,
+		}
+	}
+	return message, narrow.err
+}
+
+// ExperimentMessage is what the scheduler is told of an Experiment. Errors are as
+// those of [PipelineMessage].
+func ExperimentMessage(experiment *v1alpha1.Experiment) (*pb.Experiment, error) {
+	spec := &experiment.Spec
+	narrow := &narrow{}
+	message := &pb.Experiment{
+		Name:           experiment.Name,
+		Default:        spec.Default,
+		KubernetesMeta: kubernetesMeta(experiment),
+	}
+	if spec.ResourceType == v1alpha1.ResourceTypePipeline {
+		message.ResourceType = pb.ResourceType_PIPELINE
+	}
+	for i, candidate := range spec.Candidates {
+		message.Candidates = append(message.Candidates, &pb.ExperimentCandidate{
+			Name: candidate.Name, Weight: narrow.number(fmt.Sprintf("spec.candidates[%d].weight", i), candidate.Weight),
+		})
+	}
+	if spec.Mirror != nil {
+		message.Mirror = &pb.ExperimentMirror{
+			Name: spec.Mirror.Name, Percent: narrow.number("spec.mirror.percent", spec.Mirror.Percent),
+		}
+	}
+	return message, narrow.err
+}
+
+// ServerMessage is what the scheduler is told of a Server whose workload has been
+// deployed with the given replicas. One that is being deleted has none. The error
+// wraps [v1alpha1.ErrScaling].
+func ServerMessage(server *v1alpha1.Server, deployed *int64) (*pb.ServerNotify, error) {
+	message := &pb.ServerNotify{Name: server.Name, KubernetesMeta: kubernetesMeta(server)}
+	if server.DeletionTimestamp != nil {
+		return message, nil
+	}
+	replicas, minReplicas, maxReplicas, err := server.Spec.Bounds()
+	if err != nil {
+		return nil, fmt.Errorf("spec: %w", err)
+	}
+	if deployed != nil {
+		// What is there is there, in bounds or not.
+		replicas = uint32(max(0, *deployed))
+		minReplicas, maxReplicas = min(minReplicas, replicas), max(maxReplicas, replicas)
+	}
+	message.ExpectedReplicas, message.MinReplicas, message.MaxReplicas = replicas, minReplicas, maxReplicas
+	return message, nil
+}
+
+func kubernetesMeta(object metav1.Object) *pb.KubernetesMeta {
+	return &pb.KubernetesMeta{Namespace: object.GetNamespace(), Generation: object.GetGeneration()}
+}
+
+func dataflow(spec *v1alpha1.DataflowSpec) *pb.DataflowSpec {
+	if spec == nil {
+		return nil
+	}
+	return &pb.DataflowSpec{CleanTopicsOnDelete: spec.CleanTopicsOnDelete}
+}
+
+// narrow turns the numbers of custom resources into those of the contract, and
+// collects an error for each that does not fit.
+type narrow struct{ err error }
+
+func (n *narrow) number(path string, value int64) uint32 {
+	if value < 0 || value > math.MaxUint32 {
+		n.err = errors.Join(n.err, fmt.Errorf("%s: %d is not between 0 and %d", path, value, uint32(math.MaxUint32)))
+		return 0
+	}
+	return uint32(value)
+}
+
+func (n *narrow) optional(path string, value *int64) *uint32 {
+	if value == nil {
+		return nil
+	}
+	return new(n.number(path, *value))
+}
+
+// join numbers a type of join; the three enumerations of the contract are alike.
+func join(kind *v1alpha1.JoinType) int32 {
+	if kind == nil {
+		return 0
+	}
+	return map[v1alpha1.JoinType]int32{v1alpha1.JoinTypeOuter: 1, v1alpha1.JoinTypeAny: 2}[*kind]
+}

@@ -1,0 +1,673 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+
+	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
+)
+
+// subscribe connects, unless conn is connected, and reads from a stream until it
+// fails or ends, as a session does.
+func subscribe(t *testing.T, conn *grpc.ClientConn) error {
+	t.Helper()
+	stream, err := pb.NewSchedulerClient(conn).SubscribeControlPlane(t.Context(), &pb.ControlPlaneSubscriptionRequest{})
+	for err == nil {
+		_, err = stream.Recv()
+	}
+	if errors.Is(err, io.EOF) {
+		return errEnded
+	}
+	return err
+}
+
+func mustConnect(t *testing.T, transport *transport) *grpc.ClientConn {
+	t.Helper()
+	conn, err := transport.connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return conn
+}
+
+func listen(t *testing.T, network, address string) net.Listener {
+	t.Helper()
+	listener, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	return listener
+}
+
+// serveGRPC serves on a listener; every stream sends one message and returns what
+// answer returns. It returns the address for clients.
+func serveGRPC(t *testing.T, listener net.Listener, answer func(grpc.ServerStream) error, options ...grpc.ServerOption) string {
+	t.Helper()
+	server := grpc.NewServer(append(options, grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error { return answer(stream) }))...)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return clientAddress(listener)
+}
+
+func answerStatus(code codes.Code) func(grpc.ServerStream) error {
+	return func(grpc.ServerStream) error { return status.Error(code, "no") }
+}
+
+func clientAddress(listener net.Listener) string {
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return "localhost:" + port
+}
+
+// serveRaw runs a function for each connection, and then closes it.
+func serveRaw(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
+	listener := listen(t, "tcp", "localhost:0")
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = conn.Close() }()
+				serve(conn)
+			}()
+		}
+	}()
+	return clientAddress(listener)
+}
+
+func serveHTTP(t *testing.T, protocols func(*http.Protocols), status int) string {
+	t.Helper()
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(status)
+	}))
+	server.Config.Protocols = new(http.Protocols)
+	protocols(server.Config.Protocols)
+	server.Start()
+	t.Cleanup(server.Close)
+	return clientAddress(server.Listener)
+}
+
+// Every fault that a real peer causes has a reason and a message that is the same in
+// each attempt.
+func TestDisconnectReasons(t *testing.T) {
+	ca, otherCA := newTestCA(t), newTestCA(t)
+	withTLS := func(config *tls.Config) func(*testing.T) string {
+		return func(t *testing.T) string {
+			return serveGRPC(t, listen(t, "tcp", "localhost:0"), answerStatus(codes.OK), grpc.Creds(credentials.NewTLS(config)))
+		}
+	}
+	plain := func(answer func(grpc.ServerStream) error) func(*testing.T) string {
+		return func(t *testing.T) string { return serveGRPC(t, listen(t, "tcp", "localhost:0"), answer) }
+	}
+	raw := func(serve func(net.Conn)) func(*testing.T) string {
+		return func(t *testing.T) string { return serveRaw(t, serve) }
+	}
+	send := func(text string) func(net.Conn) {
+		return func(conn net.Conn) {
+			_, _ = io.WriteString(conn, text)
+			_, _ = io.Copy(io.Discard, conn)
+		}
+	}
+	onlyHTTP1 := func(p *http.Protocols) { p.SetHTTP1(true) }
+	onlyHTTP2 := func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }
+	closeAtOnce := func(net.Conn) {}
+	for name, test := range map[string]struct {
+		serve   func(*testing.T) string
+		tls     bool
+		reason  string
+		message string // or its beginning, with * at the end
+	}{
+		"refused": {
+			serve: func(t *testing.T) string {
+				listener := listen(t, "tcp", "localhost:0")
+				_ = listener.Close()
+				return clientAddress(listener)
+			},
+			reason:  ReasonUnavailable,
+			message: "connection refused: check the scheduler's Pods and Service, and network policies",
+		},
+		"no socket": {
+			serve:   func(t *testing.T) string { return "unix:" + filepath.Join(t.TempDir(), "none") },
+			reason:  ReasonUnavailable,
+			message: "no such file or directory: check the scheduler's Pods and Service, and network policies",
+		},
+		"unknown host": {
+			// Where there is no DNS server, the end differs.
+			serve:  func(*testing.T) string { return "x.invalid:9004" },
+			reason: ReasonNameNotResolved, message: "resolve x.invalid: *",
+		},
+		"unknown host by gRPC's resolver": {
+			serve:  func(*testing.T) string { return "dns:///x.invalid:9004" },
+			reason: ReasonNameNotResolved, message: "name resolver error: *",
+		},
+		"closed at once": {
+			serve: raw(closeAtOnce), reason: ReasonUnavailable,
+			message: "the server closed the connection before it sent anything: check the scheduler's Pods and Service, and network policies; " +
+				"if it requires TLS, set CONTROL_PLANE_SECURITY_PROTOCOL=SSL for the operator",
+		},
+		"plaintext to a scheduler with TLS": {
+			serve: withTLS(ca.serverConfig(t, testCertificate{})), reason: ReasonUnavailable,
+			message: "the server closed the connection before it sent anything: check the scheduler's Pods and Service, and network policies; " +
+				"if it requires TLS, set CONTROL_PLANE_SECURITY_PROTOCOL=SSL for the operator",
+		},
+		"plaintext to a server that answers with a TLS alert": {
+			serve: raw(send("\x15\x03\x01\x00\x02\x02\x46")), reason: ReasonTLSHandshakeFailed,
+			message: "the server requires TLS: set CONTROL_PLANE_SECURITY_PROTOCOL=SSL for the operator",
+		},
+		"TLS to a scheduler without": {
+			serve: plain(answerStatus(codes.OK)), tls: true, reason: ReasonTLSHandshakeFailed,
+			message: "the server does not use TLS: set CONTROL_PLANE_SECURITY_PROTOCOL=PLAINTEXT for the operator, or enable TLS in the scheduler",
+		},
+		"TLS to a server that closes at once": {
+			serve: raw(closeAtOnce), tls: true, reason: ReasonTLSHandshakeFailed,
+			message: "the server closed the connection during the TLS handshake",
+		},
+		"unknown authority": {
+			serve: withTLS(otherCA.serverConfig(t, testCertificate{})), tls: true, reason: ReasonTLSHandshakeFailed,
+			message: "the scheduler's certificate is signed by unknown authority: give the operator the CA of that certificate",
+		},
+		"expired": {
+			serve: withTLS(ca.serverConfig(t, testCertificate{expired: true})), tls: true, reason: ReasonTLSHandshakeFailed,
+			message: "the scheduler's certificate has expired or is not yet valid: renew it, and check the clocks",
+		},
+		"another name": {
+			serve: withTLS(ca.serverConfig(t, testCertificate{name: "other"})), tls: true, reason: ReasonTLSHandshakeFailed,
+			message: "the scheduler's certificate is valid for other, not localhost: issue it for that name",
+		},
+		"a certificate that the scheduler does not trust": {
+			serve: func(t *testing.T) string {
+				config := ca.serverConfig(t, testCertificate{})
+				config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, otherCA.pool()
+				return withTLS(config)(t)
+			},
+			tls: true, reason: ReasonTLSHandshakeFailed,
+			message: "the scheduler rejects the TLS handshake (tls: unknown certificate authority): check that it trusts the CA of the operator's certificate, and that this is valid",
+		},
+		"a certificate that the scheduler does not trust, with TLS 1.2": {
+			serve: func(t *testing.T) string {
+				config := ca.serverConfig(t, testCertificate{})
+				config.ClientAuth, config.ClientCAs, config.MaxVersion = tls.RequireAndVerifyClientCert, otherCA.pool(), tls.VersionTLS12
+				return withTLS(config)(t)
+			},
+			tls: true, reason: ReasonTLSHandshakeFailed,
+			message: "the scheduler rejects the TLS handshake (tls: unknown certificate authority): check that it trusts the CA of the operator's certificate, and that this is valid",
+		},
+		"a TLS server without HTTP/2": {
+			serve: func(t *testing.T) string {
+				server := httptest.NewUnstartedServer(http.NotFoundHandler())
+				server.TLS = ca.serverConfig(t, testCertificate{})
+				server.StartTLS()
+				t.Cleanup(server.Close)
+				return clientAddress(server.Listener)
+			},
+			tls: true, reason: ReasonTLSHandshakeFailed,
+			message: "the scheduler rejects the TLS handshake (tls: no application protocol): check that it trusts the CA of the operator's certificate, and that this is valid",
+		},
+		"HTTP/1": {
+			serve:  func(t *testing.T) string { return serveHTTP(t, onlyHTTP1, http.StatusOK) },
+			reason: ReasonUnimplemented, message: "the server does not use HTTP/2: check that the address and port are the scheduler's",
+		},
+		"another protocol": {
+			serve:  raw(send("SSH-2.0-OpenSSH_9.9\r\n")),
+			reason: ReasonUnimplemented, message: "the server does not use HTTP/2: check that the address and port are the scheduler's",
+		},
+		"HTTP/2, 404": {
+			serve:  func(t *testing.T) string { return serveHTTP(t, onlyHTTP2, http.StatusNotFound) },
+			reason: ReasonUnimplemented,
+			message: `the server is not a scheduler (unexpected HTTP status code received from server: 404 (Not Found); ` +
+				`transport: received unexpected content-type "text/html"): check that the address and port are the scheduler's`,
+		},
+		"HTTP/2, 200": {
+			serve:  func(t *testing.T) string { return serveHTTP(t, onlyHTTP2, http.StatusOK) },
+			reason: ReasonUnimplemented,
+			message: `the server is not a scheduler (unexpected HTTP status code received from server: 200 (OK); ` +
+				`transport: received unexpected content-type "text/html"): check that the address and port are the scheduler's`,
+		},
+		"HTTP/2, 403": {
+			serve:  func(t *testing.T) string { return serveHTTP(t, onlyHTTP2, http.StatusForbidden) },
+			reason: ReasonPermissionDenied, message: "the server rejects the operator's calls (PermissionDenied: unexpected HTTP status code *",
+		},
+		"HTTP/2, 503": {
+			serve:  func(t *testing.T) string { return serveHTTP(t, onlyHTTP2, http.StatusServiceUnavailable) },
+			reason: ReasonUnavailable, message: "unexpected HTTP status code received from server: 503 (Service Unavailable)*",
+		},
+		"PermissionDenied": {
+			serve: plain(answerStatus(codes.PermissionDenied)), reason: ReasonPermissionDenied,
+			message: "the server rejects the operator's calls (PermissionDenied: no): check the authorization policies between the operator and the scheduler",
+		},
+		"Unauthenticated": {
+			serve: plain(answerStatus(codes.Unauthenticated)), reason: ReasonPermissionDenied,
+			message: "the server rejects the operator's calls (Unauthenticated: no): check the authorization policies between the operator and the scheduler",
+		},
+		"another gRPC server": {
+			serve: func(t *testing.T) string {
+				listener, server := listen(t, "tcp", "localhost:0"), grpc.NewServer()
+				go func() { _ = server.Serve(listener) }()
+				t.Cleanup(server.Stop)
+				return clientAddress(listener)
+			},
+			reason:  ReasonUnimplemented,
+			message: "the server is not a scheduler (unknown service seldon.mlops.scheduler.Scheduler): check that the address and port are the scheduler's",
+		},
+		"Unavailable":   {serve: plain(answerStatus(codes.Unavailable)), reason: ReasonUnavailable, message: "no"},
+		"end of stream": {serve: plain(answerStatus(codes.OK)), reason: ReasonConnectionLost, message: "the scheduler ended a stream"},
+		"a break": {
+			serve: func(t *testing.T) string {
+				var server *grpc.Server
+				listener := listen(t, "tcp", "localhost:0")
+				server = grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+					_ = stream.SendMsg(&pb.ControlPlaneResponse{})
+					go server.Stop()
+					<-stream.Context().Done()
+					return nil
+				}))
+				go func() { _ = server.Serve(listener) }()
+				return clientAddress(listener)
+			},
+			reason: ReasonConnectionLost, message: "the server closed the connection",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			attempts := 3
+			if name == "a break" {
+				attempts = 1
+			}
+			options := Options{Address: test.serve(t), Log: logr.Discard()}
+			if test.tls {
+				options.TLS = ca.files(t)
+			}
+			relay := New(t.Context(), options)
+			for range attempts {
+				transport := relay.newTransport("team")
+				err := subscribe(t, mustConnect(t, transport))
+				reason, message := classifyDisconnect(err, transport.lastError())
+				matches := message == test.message
+				if beginning, found := strings.CutSuffix(test.message, "*"); found {
+					matches = strings.HasPrefix(message, beginning)
+				}
+				if reason != test.reason || !matches {
+					t.Errorf("%s: %s\nwant %s: %s\nerror: %v\ntransport's error: %v", reason, message, test.reason, test.message, err, transport.lastError())
+				}
+			}
+		})
+	}
+}
+
+// slowConn delays reads more than writes, so that a write fails, because the server
+// has closed the connection, before its last message is read.
+type slowConn struct{ net.Conn }
+
+func (c slowConn) Read(buffer []byte) (int, error) {
+	time.Sleep(50 * time.Millisecond)
+	return c.Conn.Read(buffer)
+}
+
+func (c slowConn) Write(content []byte) (int, error) {
+	time.Sleep(5 * time.Millisecond)
+	return c.Conn.Write(content)
+}
+
+// A rejected certificate is the reason even where the first sign of it is that
+// nothing can be sent.
+func TestRejectedBeforeTheLastWrite(t *testing.T) {
+	ca := newTestCA(t)
+	config := ca.serverConfig(t, testCertificate{})
+	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, newTestCA(t).pool()
+	relay := New(t.Context(), Options{
+		Address: serveGRPC(t, listen(t, "tcp", "localhost:0"), answerStatus(codes.OK), grpc.Creds(credentials.NewTLS(config))),
+		TLS:     ca.files(t), Log: logr.Discard(),
+	})
+	relay.dialContext = func(ctx context.Context, address string) (net.Conn, error) {
+		conn, err := dialAddress(ctx, address)
+		return slowConn{conn}, err
+	}
+	transport := relay.newTransport("team")
+	err := subscribe(t, mustConnect(t, transport))
+	reason, message := classifyDisconnect(err, transport.lastError())
+	if reason != ReasonTLSHandshakeFailed || !strings.HasPrefix(message, "the scheduler rejects the TLS handshake (tls: unknown certificate authority)") {
+		t.Errorf("%s: %s", reason, message)
+	}
+}
+
+// Servers that do not answer are noticed after the time limit for connections.
+func TestNotAnswering(t *testing.T) {
+	ca := newTestCA(t)
+	pipe := func(context.Context, string) (net.Conn, error) {
+		near, far := net.Pipe()
+		go func() { _, _ = io.Copy(io.Discard, far) }()
+		return near, nil
+	}
+	for name, test := range map[string]struct {
+		dial    func(context.Context, string) (net.Conn, error)
+		tls     bool
+		reason  string
+		message string
+	}{
+		"no answer to SYN": {
+			dial: func(ctx context.Context, _ string) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}
+			},
+			reason: ReasonNoResponse, message: "no answer to the attempt to connect: check the scheduler's Pods and Service, and network policies",
+		},
+		"no answer of DNS": {
+			dial: func(ctx context.Context, _ string) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, &net.DNSError{Name: "seldon-scheduler.team", Err: "read udp 10.0.0.1:43210->10.0.0.10:53: i/o timeout", IsTimeout: true}
+			},
+			reason: ReasonNameNotResolved, message: "resolve seldon-scheduler.team: no answer from the DNS server",
+		},
+		"no HTTP/2":     {dial: pipe, reason: ReasonNoResponse, message: "the server accepts connections and sends nothing: check the scheduler's log"},
+		"no TLS answer": {dial: pipe, tls: true, reason: ReasonNoResponse, message: "no answer to the TLS handshake: check the scheduler's log"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				options := Options{Log: logr.Discard()}
+				if test.tls {
+					options.TLS = ca.files(t)
+				}
+				relay := New(t.Context(), options)
+				relay.dialContext = test.dial
+				transport := relay.newTransport("team")
+				begin := time.Now()
+				err := subscribe(t, mustConnect(t, transport))
+				if took := time.Since(begin); took != 10*time.Second {
+					t.Errorf("noticed after %s", took)
+				}
+				reason, message := classifyDisconnect(err, transport.lastError())
+				if reason != test.reason || message != test.message {
+					t.Errorf("%s: %s", reason, message)
+				}
+			})
+		})
+	}
+}
+
+// A ClientConn that is kept shows the latest error, and none after it has connected;
+// the name is resolved in each attempt, so that it connects within seconds of a
+// scheduler's start.
+func TestLatestError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		listener := bufconn.Listen(1 << 16)
+		connected := make(chan string, 1)
+		serveGRPC(t, listener, func(stream grpc.ServerStream) error {
+			md, _ := metadata.FromIncomingContext(stream.Context())
+			connected <- md.Get(":authority")[0] + " " + md.Get("user-agent")[0]
+			<-stream.Context().Done()
+			return nil
+		})
+		faults := []error{
+			&net.DNSError{Name: "seldon-scheduler.team", IsNotFound: true},
+			&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)},
+		}
+		relay := New(t.Context(), Options{Log: logr.Discard()})
+		relay.dialContext = func(ctx context.Context, address string) (net.Conn, error) {
+			if address != "seldon-scheduler.team:9004" {
+				t.Errorf("dial %s", address)
+			}
+			if len(faults) == 0 {
+				return listener.DialContext(ctx)
+			}
+			fault := faults[0]
+			faults = faults[1:]
+			return nil, fault
+		}
+		transport := relay.newTransport("team")
+		if err := transport.lastError(); err != nil {
+			t.Error("an error before the first attempt:", err)
+		}
+		conn, err := transport.connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		for _, want := range []string{ReasonNameNotResolved, ReasonUnavailable} {
+			conn.Connect()
+			synctest.Wait()
+			if reason, _ := classifyDisconnect(status.Error(codes.Unavailable, ""), transport.lastError()); reason != want {
+				t.Errorf("%s, want %s", reason, want)
+			}
+			time.Sleep(750 * time.Millisecond)
+		}
+		time.Sleep(1500 * time.Millisecond)
+		conn.Connect()
+		stream, err := pb.NewSchedulerClient(conn).SubscribeControlPlane(t.Context(), &pb.ControlPlaneSubscriptionRequest{}, grpc.WaitForReady(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := <-connected, "seldon-scheduler.team:9004 seldon-operator"; !strings.HasPrefix(got, want) {
+			t.Errorf("authority and user agent %s, want %s", got, want)
+		}
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("connected after %s", took)
+		}
+		if err := transport.lastError(); err != nil {
+			t.Error("an error while it is connected:", err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := stream.Recv(); err == nil || transport.lastError() != nil {
+			t.Errorf("closing leaves %v", transport.lastError())
+		}
+	})
+}
+
+// What happens to a connection that is no longer the newest, or that is closed by the
+// session, is no failure.
+func TestNoErrorOfOldConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		listeners := make(chan *bufconn.Listener, 2)
+		start := func() *grpc.Server {
+			listener, server := bufconn.Listen(1<<16), grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+				<-stream.Context().Done()
+				return nil
+			}))
+			go func() { _ = server.Serve(listener) }()
+			t.Cleanup(server.Stop)
+			listeners <- listener
+			return server
+		}
+		old := start()
+		start()
+		relay := New(t.Context(), Options{Log: logr.Discard()})
+		relay.dialContext = func(ctx context.Context, _ string) (net.Conn, error) {
+			select {
+			case listener := <-listeners:
+				return listener.DialContext(ctx)
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		transport := relay.newTransport("team")
+		conn, err := transport.connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pb.NewSchedulerClient(conn).SubscribeControlPlane(t.Context(), &pb.ControlPlaneSubscriptionRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		go old.GracefulStop() // it waits for the stream
+		synctest.Wait()
+		conn.Connect()
+		synctest.Wait()
+		if len(listeners) != 0 || transport.lastError() != nil {
+			t.Fatalf("not connected to the other server: %v", transport.lastError())
+		}
+		old.Stop()
+		synctest.Wait()
+		if err := transport.lastError(); err != nil {
+			t.Error("the end of the old connection:", err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+
+		conn, err = transport.connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Connect()
+		synctest.Wait()
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if err := transport.lastError(); err != nil {
+			t.Error("the end of an attempt:", err)
+		}
+	})
+}
+
+// lossyConn drops what is written once it is broken.
+type lossyConn struct {
+	net.Conn
+	broken *atomic.Bool
+}
+
+func (c lossyConn) Write(content []byte) (int, error) {
+	if c.broken.Load() {
+		return len(content), nil
+	}
+	return c.Conn.Write(content)
+}
+
+// A half-open connection is noticed by a ping.
+func TestNoAnswerToPings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		listener, broken := bufconn.Listen(1<<16), new(atomic.Bool)
+		serveGRPC(t, listener, func(stream grpc.ServerStream) error {
+			broken.Store(true)
+			<-stream.Context().Done()
+			return nil
+		})
+		relay := New(t.Context(), Options{Log: logr.Discard()})
+		relay.dialContext = func(ctx context.Context, _ string) (net.Conn, error) {
+			conn, err := listener.DialContext(ctx)
+			return lossyConn{conn, broken}, err
+		}
+		transport := relay.newTransport("team")
+		begin := time.Now()
+		err := subscribe(t, mustConnect(t, transport))
+		if took := time.Since(begin); took != 95*time.Second {
+			t.Errorf("noticed after %s", took)
+		}
+		if reason, message := classifyDisconnect(err, transport.lastError()); reason != ReasonConnectionLost || !strings.HasPrefix(message, "no answer to an HTTP/2 ping") {
+			t.Errorf("%s: %s", reason, message)
+		}
+	})
+}
+
+// Targets with a scheme are gRPC's.
+func TestTargets(t *testing.T) {
+	folder := t.TempDir()
+	socket := listen(t, "unix", filepath.Join(folder, "team"))
+	serveGRPC(t, socket, answerStatus(codes.Aborted))
+	abstract := listen(t, "unix", "\x00"+folder)
+	serveGRPC(t, abstract, answerStatus(codes.Aborted))
+	tcp := serveGRPC(t, listen(t, "tcp", "localhost:0"), answerStatus(codes.Aborted))
+	for _, address := range []string{
+		tcp, "dns:///" + tcp, "passthrough:///" + tcp,
+		"unix:" + folder + "/{namespace}", "unix://" + folder + "/{namespace}", "unix-abstract:" + folder,
+	} {
+		relay := New(t.Context(), Options{Address: address, Log: logr.Discard()})
+		if err := subscribe(t, mustConnect(t, relay.newTransport("team"))); status.Code(err) != codes.Aborted {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
+
+// What is observed of a connection takes nothing from it: grpc-go limits the time of
+// unacknowledged data on TCP connections alone.
+func TestSocketOptions(t *testing.T) {
+	address := serveGRPC(t, listen(t, "tcp", "localhost:0"), answerStatus(codes.Aborted))
+	relay := New(t.Context(), Options{Address: address, Log: logr.Discard()})
+	dial, dialed := relay.dialContext, make(chan net.Conn, 1)
+	relay.dialContext = func(ctx context.Context, address string) (net.Conn, error) {
+		conn, err := dial(ctx, address)
+		dialed <- conn
+		return conn, err
+	}
+	if err := subscribe(t, mustConnect(t, relay.newTransport("team"))); status.Code(err) != codes.Aborted {
+		t.Fatal(err)
+	}
+	raw, err := (<-dialed).(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) {
+		if timeout, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err != nil || timeout != 20_000 {
+			t.Errorf("TCP_USER_TIMEOUT %d ms, %v", timeout, err)
+		}
+		if keepalive, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE); err != nil || keepalive != 0 {
+			t.Errorf("SO_KEEPALIVE %d, %v: an idle connection sends HTTP/2 pings alone", keepalive, err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A proxy in the environment is not for addresses in the cluster. The environment is
+// read once in a process, and loopback addresses are exempt: thus another process,
+// and a name.
+func TestNoProxy(t *testing.T) {
+	const inChild = "TEST_NO_PROXY_CHILD"
+	if os.Getenv(inChild) != "" {
+		transport := New(t.Context(), Options{Address: "{namespace}.invalid:9004", Log: logr.Discard()}).newTransport("team")
+		err := subscribe(t, mustConnect(t, transport))
+		if reason, _ := classifyDisconnect(err, transport.lastError()); reason != ReasonNameNotResolved {
+			t.Errorf("%s: %v", reason, err)
+		}
+		return
+	}
+	requests := make(chan string, 1)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests <- r.Method + " " + r.Host
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	defer proxy.Close()
+	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNoProxy$", "-test.v")
+	command.Env = append(os.Environ(), inChild+"=1", "HTTPS_PROXY="+proxy.URL, "NO_PROXY=")
+	output, err := command.CombinedOutput()
+	if err != nil || !strings.Contains(string(output), "--- PASS: TestNoProxy") {
+		t.Errorf("%v\n%s", err, output)
+	}
+	select {
+	case request := <-requests:
+		t.Error("a request to the proxy:", request)
+	default:
+	}
+}
