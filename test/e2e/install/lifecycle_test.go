@@ -22,57 +22,58 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/status"
 )
 
-// run runs kubectl as an administrator, with what it reads.
+// run runs kubectl as an administrator with input on its standard input.
 func run(input string, arguments ...string) {
 	GinkgoHelper()
-	command := exec.CommandContext(lifetime, kubectl, append([]string{"--kubeconfig", cluster.KubeconfigPath()}, arguments...)...)
+	command := exec.CommandContext(ctx, kubectl, append([]string{"--kubeconfig", cluster.KubeconfigPath()}, arguments...)...)
 	command.Stdin = strings.NewReader(input)
 	output, err := command.CombinedOutput()
 	Expect(err).NotTo(HaveOccurred(), "kubectl %s: %s", strings.Join(arguments, " "), output)
 }
 
-// newScheduler starts the simulated scheduler of a namespace. TLS is nil for plain
-// text.
+// newScheduler starts the simulated scheduler of a namespace. If tls is nil, it serves
+// plain text.
 func newScheduler(namespace string, tls *tls.Config) *fakescheduler.Scheduler {
 	GinkgoHelper()
-	started, err := fakescheduler.Start(lifetime, fakescheduler.Options{Address: schedulerAddress(namespace), TLS: tls})
+	started, err := fakescheduler.Start(ctx, fakescheduler.Options{Address: schedulerAddress(namespace), TLS: tls})
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(started.Stop)
 	return started
 }
 
-// ownerLabel is on every child.
+// ownerLabel is a label of every child.
 const ownerLabel = "mlops.seldon.io/owner-kind"
 
-// ready tells an object's condition Ready.
+// ready returns a function that gets an object and returns its condition Ready, as
+// status.Ready does.
 func ready(object status.Object) func() string {
-	return func() string { return status.Ready(lifetime, user, object) }
+	return func() string { return status.Ready(ctx, k8sClient, object) }
 }
 
-// edit changes an object as a user would, against conflicts.
+// edit patches an object as a user would, and retries until the patch succeeds.
 func edit[T client.Object](object T, change func(T)) {
 	GinkgoHelper()
 	Eventually(func() error {
-		if err := user.Get(lifetime, client.ObjectKeyFromObject(object), object); err != nil {
+		if err := k8sClient.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
 			return err
 		}
 		before := object.DeepCopyObject().(client.Object)
 		change(object)
-		return user.Patch(lifetime, object, client.MergeFrom(before))
+		return k8sClient.Patch(ctx, object, client.MergeFrom(before))
 	}).Should(Succeed())
 }
 
-func remove(object client.Object) {
+func deleteObject(object client.Object) {
 	GinkgoHelper()
-	Expect(user.Delete(lifetime, object)).To(Succeed())
+	Expect(k8sClient.Delete(ctx, object)).To(Succeed())
 }
 
-func untilGone(objects ...client.Object) {
+func awaitDeleted(objects ...client.Object) {
 	GinkgoHelper()
 	for _, object := range objects {
 		Eventually(func() bool {
-			return apierrors.IsNotFound(user.Get(lifetime, client.ObjectKeyFromObject(object), object))
-		}).Should(BeTrue(), func() string { return fmt.Sprintf("%T %s stays", object, object.GetName()) })
+			return apierrors.IsNotFound(k8sClient.Get(ctx, client.ObjectKeyFromObject(object), object))
+		}).Should(BeTrue(), func() string { return fmt.Sprintf("%T %s still exists", object, object.GetName()) })
 	}
 }
 
@@ -80,7 +81,7 @@ func metadata(namespace, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: namespace, Name: name}
 }
 
-// What tests make in a namespace.
+// The functions below create an object and return it.
 
 func newRuntime(namespace string, change ...func(*v1alpha1.SeldonRuntime)) *v1alpha1.SeldonRuntime {
 	GinkgoHelper()
@@ -93,7 +94,7 @@ func newRuntime(namespace string, change ...func(*v1alpha1.SeldonRuntime)) *v1al
 	for _, change := range change {
 		change(runtime)
 	}
-	Expect(user.Create(lifetime, runtime)).To(Succeed())
+	Expect(k8sClient.Create(ctx, runtime)).To(Succeed())
 	return runtime
 }
 
@@ -101,7 +102,7 @@ func newModel(namespace, name string) *v1alpha1.Model {
 	GinkgoHelper()
 	model := &v1alpha1.Model{ObjectMeta: metadata(namespace, name)}
 	model.Spec.StorageURI = "gs://models/" + name
-	Expect(user.Create(lifetime, model)).To(Succeed())
+	Expect(k8sClient.Create(ctx, model)).To(Succeed())
 	return model
 }
 
@@ -111,7 +112,7 @@ func newPipeline(namespace, name, model string) *v1alpha1.Pipeline {
 		Steps:  []v1alpha1.PipelineStep{{Name: model}},
 		Output: &v1alpha1.PipelineOutput{Steps: []string{model}},
 	}}
-	Expect(user.Create(lifetime, pipeline)).To(Succeed())
+	Expect(k8sClient.Create(ctx, pipeline)).To(Succeed())
 	return pipeline
 }
 
@@ -120,21 +121,21 @@ func newExperiment(namespace, name, model string) *v1alpha1.Experiment {
 	experiment := &v1alpha1.Experiment{ObjectMeta: metadata(namespace, name), Spec: v1alpha1.ExperimentSpec{
 		Default: new(model), Candidates: []v1alpha1.ExperimentCandidate{{Name: model, Weight: 100}},
 	}}
-	Expect(user.Create(lifetime, experiment)).To(Succeed())
+	Expect(k8sClient.Create(ctx, experiment)).To(Succeed())
 	return experiment
 }
 
-// live goes through the life of a runtime, so that everything is done that an
-// operator does.
-func (i *install) live() {
+// runLifecycle takes a runtime from creation to deletion, so that the operator does
+// everything that needs a permission.
+func (i *install) runLifecycle() {
 	GinkgoHelper()
-	namespace := i.home
+	namespace := i.workloadNamespace
 	scheduler := newScheduler(namespace, i.tls)
 
-	By("bring-up")
+	By("creating everything")
 	runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) {
 		r.Spec.DeletionPolicy = v1alpha1.DeletionPolicyCascade
-		r.Spec.DisableAutoUpdate = true // keeps its configuration in a ControllerRevision
+		r.Spec.DisableAutoUpdate = true // pins its configuration in a ControllerRevision
 	})
 	server := &v1alpha1.Server{ObjectMeta: metadata(namespace, "mlserver")}
 	model := newModel(namespace, "one")
@@ -143,7 +144,7 @@ func (i *install) live() {
 		Eventually(ready(each)).Should(HavePrefix("True"), i.log)
 	}
 
-	By("drift, twice, so that its Event is a series: first within what the operator watches, then out of its sight")
+	By("reverting drift, twice, so that its Event is a series: first of objects that the operator still watches, then of objects without its label")
 	children := []client.Object{
 		&corev1.ConfigMap{ObjectMeta: metadata(namespace, "seldon-agent")},
 		&corev1.ServiceAccount{ObjectMeta: metadata(namespace, "seldon-server")},
@@ -156,18 +157,18 @@ func (i *install) live() {
 		func(child client.Object) { child.SetLabels(nil) },
 	} {
 		for _, child := range children {
-			Expect(user.Get(lifetime, client.ObjectKeyFromObject(child), child)).To(Succeed())
+			Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(child), child)).To(Succeed())
 			labels := child.GetLabels()
 			Expect(labels).To(HaveKey(ownerLabel))
 			edit(child, drift)
 			Eventually(func() map[string]string {
-				Expect(user.Get(lifetime, client.ObjectKeyFromObject(child), child)).To(Succeed())
+				Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(child), child)).To(Succeed())
 				return child.GetLabels()
 			}).Should(Equal(labels), "%T %s", child, child.GetName())
 		}
 	}
 
-	By("update: configuration, workloads, claims")
+	By("updating configuration, workloads and volume claims")
 	edit(runtime, func(r *v1alpha1.SeldonRuntime) {
 		r.Spec.DisableAutoUpdate = false
 		r.Spec.Config.KafkaConfig.BootstrapServers = new("another:9092")
@@ -177,7 +178,7 @@ func (i *install) live() {
 		}
 	})
 	hodometer := metadata(namespace, "hodometer")
-	untilGone(&appsv1.Deployment{ObjectMeta: hodometer}, &corev1.ServiceAccount{ObjectMeta: hodometer},
+	awaitDeleted(&appsv1.Deployment{ObjectMeta: hodometer}, &corev1.ServiceAccount{ObjectMeta: hodometer},
 		&rbacv1.Role{ObjectMeta: metadata(namespace, "hodometer-role")}, &rbacv1.RoleBinding{ObjectMeta: metadata(namespace, "hodometer-rolebinding")})
 	config := &v1alpha1.ServerConfig{ObjectMeta: metadata(i.namespace, "mlserver")}
 	edit(config, func(c *v1alpha1.ServerConfig) {
@@ -187,8 +188,8 @@ func (i *install) live() {
 	})
 	Eventually(func() string {
 		claim, set := &corev1.PersistentVolumeClaim{}, &appsv1.StatefulSet{}
-		if user.Get(lifetime, client.ObjectKey{Namespace: namespace, Name: "mlserver-models-mlserver-0"}, claim) != nil ||
-			user.Get(lifetime, client.ObjectKey{Namespace: namespace, Name: "mlserver"}, set) != nil {
+		if k8sClient.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "mlserver-models-mlserver-0"}, claim) != nil ||
+			k8sClient.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "mlserver"}, set) != nil {
 			return ""
 		}
 		return claim.Spec.Resources.Requests.Storage().String() + " " + set.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests.Storage().String()
@@ -197,66 +198,66 @@ func (i *install) live() {
 
 	By("scaling")
 	Eventually(ready(server)).Should(HavePrefix("True"))
-	// Again and again: a request is for the generation that the scheduler knows.
+	// Repeated, since a request has the generation that the scheduler knows at that time.
 	Eventually(func() int32 {
 		Expect(scheduler.RequestScaling("mlserver", 2)).To(Succeed())
 		set := &appsv1.StatefulSet{}
-		if user.Get(lifetime, client.ObjectKeyFromObject(server), set) != nil {
+		if k8sClient.Get(ctx, client.ObjectKeyFromObject(server), set) != nil {
 			return -1
 		}
 		return *set.Spec.Replicas
 	}).Should(BeEquivalentTo(2))
 	Eventually(ready(server)).Should(HavePrefix("True"))
 
-	By("deletion of what is served, while the scheduler is away and while it is there")
+	By("deleting an Experiment and a Pipeline, without and with a running scheduler")
 	scheduler.Kill()
 	mark := len(requestsOf(i.namespace))
-	remove(experiment)
-	Eventually(func() bool { return usedSince(i.namespace, mark)[right{"", "namespaces", "get"}] }).Should(BeTrue(), "it asks whether the namespace goes")
+	deleteObject(experiment)
+	Eventually(func() bool { return usedSince(i.namespace, mark)[permission{"", "namespaces", "get"}] }).Should(BeTrue(), "it checks whether the namespace is terminating")
 	Expect(scheduler.Restart(fakescheduler.RestartOptions{})).To(Succeed())
-	untilGone(experiment)
-	remove(pipeline)
-	untilGone(pipeline)
+	awaitDeleted(experiment)
+	deleteObject(pipeline)
+	awaitDeleted(pipeline)
 
-	By("what the scheduler has and nobody asks for")
+	By("unloading what is loaded in the scheduler and does not exist in the cluster")
 	model, pipeline, experiment = newModel(namespace, "two"), newPipeline(namespace, "lost", "two"), newExperiment(namespace, "lost", "two")
-	relayed := []status.Object{experiment, pipeline, model}
-	for _, each := range relayed {
+	resources := []status.Object{experiment, pipeline, model}
+	for _, each := range resources {
 		Eventually(ready(each)).Should(HavePrefix("True"))
 	}
 	scheduler.Kill()
-	for _, each := range relayed {
-		remove(each)
+	for _, each := range resources {
+		deleteObject(each)
 		edit(each, func(each status.Object) { each.SetFinalizers(nil) })
-		untilGone(each)
+		awaitDeleted(each)
 	}
 	mark = len(requestsOf(i.namespace))
 	Expect(scheduler.Restart(fakescheduler.RestartOptions{})).To(Succeed())
 	for _, resource := range []string{"models", "pipelines", "experiments"} {
-		Eventually(func() bool { return usedSince(i.namespace, mark)[right{"mlops.seldon.io", resource, "get"}] }).Should(BeTrue(), resource)
+		Eventually(func() bool { return usedSince(i.namespace, mark)[permission{"mlops.seldon.io", resource, "get"}] }).Should(BeTrue(), resource)
 	}
 
-	By("deletion of the runtime, with all that is served, in cascade")
+	By("deleting the runtime with deletionPolicy Cascade")
 	model = &v1alpha1.Model{ObjectMeta: metadata(namespace, "one")}
 	pipeline, experiment = newPipeline(namespace, "pipeline", "one"), newExperiment(namespace, "experiment", "one")
-	own := &v1alpha1.Server{ObjectMeta: metadata(namespace, "own"), Spec: v1alpha1.ServerSpec{ServerConfig: "triton"}}
-	Expect(user.Create(lifetime, own)).To(Succeed())
-	for _, each := range []status.Object{pipeline, experiment, own} {
+	userServer := &v1alpha1.Server{ObjectMeta: metadata(namespace, "own"), Spec: v1alpha1.ServerSpec{ServerConfig: "triton"}}
+	Expect(k8sClient.Create(ctx, userServer)).To(Succeed())
+	for _, each := range []status.Object{pipeline, experiment, userServer} {
 		Eventually(ready(each)).Should(HavePrefix("True"))
 	}
 	lists := []client.ObjectList{&appsv1.StatefulSetList{}, &rbacv1.RoleList{}}
-	labelled := func(list client.ObjectList) int {
+	countChildren := func(list client.ObjectList) int {
 		GinkgoHelper()
-		Expect(user.List(lifetime, list, client.InNamespace(namespace), client.HasLabels{ownerLabel})).To(Succeed())
+		Expect(k8sClient.List(ctx, list, client.InNamespace(namespace), client.HasLabels{ownerLabel})).To(Succeed())
 		return meta.LenList(list)
 	}
 	for _, list := range lists {
-		Expect(labelled(list)).NotTo(BeZero())
+		Expect(countChildren(list)).NotTo(BeZero())
 	}
-	remove(runtime)
-	untilGone(experiment, pipeline, model, own, server, runtime)
+	deleteObject(runtime)
+	awaitDeleted(experiment, pipeline, model, userServer, server, runtime)
 	for _, list := range lists {
-		Eventually(func() int { return labelled(list) }).Should(BeZero())
+		Eventually(func() int { return countChildren(list) }).Should(BeZero())
 	}
 	scheduler.Stop()
 }

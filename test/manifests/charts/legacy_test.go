@@ -12,11 +12,11 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 )
 
-// existing are all values of a chart of the upstream operator.
-func existing(t *testing.T, chart string) values {
+// legacyValues returns all values of a chart of the upstream operator.
+func legacyValues(t *testing.T, chart string) values {
 	t.Helper()
 	charts := map[string]values{}
-	if err := yaml.UnmarshalStrict(read(t, filepath.Join("testdata", "existing.yaml")), &charts); err != nil {
+	if err := yaml.UnmarshalStrict(read(t, filepath.Join("testdata", "legacy.yaml")), &charts); err != nil {
 		t.Fatal(err)
 	}
 	with := values{}
@@ -26,11 +26,11 @@ func existing(t *testing.T, chart string) values {
 	return with
 }
 
-// notes are what Helm tells whoever installs a chart. Helm 3 wants an API server for
-// that.
+// notes returns the notes that Helm prints when a chart is installed. Helm 3 needs an
+// API server for that.
 func notes(t *testing.T, chart string, with values) string {
 	t.Helper()
-	namespace := "told"
+	namespace := "notes"
 	if chart == crds {
 		namespace = "default" // where their release is
 	}
@@ -38,18 +38,18 @@ func notes(t *testing.T, chart string, with values) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told, err := helm.Helm{Home: t.TempDir(), Kubeconfig: apiServer(t).KubeconfigPath()}.Run(t.Context(), content,
+	output, err := helm.Helm{Home: t.TempDir(), Kubeconfig: apiServer(t).KubeconfigPath()}.Run(t.Context(), content,
 		"upgrade", chart, helm.Chart(chart), "--install", "--dry-run=client", "--values", "-", "--namespace", namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, told, _ = strings.Cut(told, "\nNOTES:\n")
-	return told
+	_, text, _ := strings.Cut(output, "\nNOTES:\n")
+	return text
 }
 
-// What somebody's values have from the upstream operator's defaults gives what ours
-// give, but for what those say of the operator's own pod, Services, and replicas.
-func TestDefaultsOfTheUpstreamOperatorAreUnderstood(t *testing.T) {
+// Values that were copied from the upstream charts' defaults render the same as our
+// defaults, except for the operator's own pod, Services, and replicas.
+func TestLegacyDefaults(t *testing.T) {
 	pods := []string{
 		"Deployment/seldon-v2-controller-manager spec/template/spec/", "Job/seldon-v2-remove-finalizers spec/template/spec/", "Pod/seldon-v2-check spec/",
 	}
@@ -74,8 +74,8 @@ func TestDefaultsOfTheUpstreamOperatorAreUnderstood(t *testing.T) {
 	for chart, want := range different {
 		plain := places(render(t, chart, "seldon-mesh", nil))
 		got := map[string]any{}
-		for place, value := range places(render(t, chart, "seldon-mesh", existing(t, chart))) {
-			// The name of an item that is there because of another field.
+		for place, value := range places(render(t, chart, "seldon-mesh", legacyValues(t, chart))) {
+			// The name of a list item that exists only because of another field.
 			if before, has := plain[place]; (!has || before != value) && !strings.HasSuffix(place, "/name") {
 				got[place] = value
 			}
@@ -85,13 +85,13 @@ func TestDefaultsOfTheUpstreamOperatorAreUnderstood(t *testing.T) {
 			t.Errorf("%s: expected (-), different with all values of the upstream operator (+):\n%s", chart, diff)
 		}
 		if len(plain) > 0 {
-			t.Errorf("%s: with all values of the upstream operator there is no more %v", chart, plain)
+			t.Errorf("%s: not rendered with all values of the upstream operator: %v", chart, plain)
 		}
 	}
 }
 
-// places are what objects have at each place that is no map and no list itself.
-func places(of objects) map[string]any {
+// places returns the value at each place of objects that is neither a map nor a list.
+func places(rendered objects) map[string]any {
 	found := map[string]any{}
 	var walk func(string, any)
 	walk = func(at string, value any) {
@@ -112,7 +112,7 @@ func places(of objects) map[string]any {
 			found[at] = value
 		}
 	}
-	for name, object := range of {
+	for name, object := range rendered {
 		for key, value := range object.Object {
 			walk(name+" "+key, value)
 		}
@@ -120,11 +120,11 @@ func places(of objects) map[string]any {
 	return found
 }
 
-// Values that name the upstream operator's image get this operator's, and their
-// user is told. All others get what they name.
-func TestTheImageIsThisOperators(t *testing.T) {
+// Values with the upstream operator's image render this operator's image, with a
+// warning in the notes. All other images are rendered as they are.
+func TestUpstreamImageIsReplaced(t *testing.T) {
 	const own = "docker.io/seldon-operator/seldon-operator:0.1.0"
-	for _, test := range []struct{ image, want, told string }{
+	for _, test := range []struct{ image, want, warning string }{
 		{`{}`, own, ""},
 		{`{registry: docker.io, repository: seldonio/seldonv2-controller, tag: latest}`, own, "repository seldonio/seldonv2-controller"},
 		{`{repository: seldonio/seldonv2-controller, tag: 2.10.2}`, own, "repository seldonio/seldonv2-controller"},
@@ -146,29 +146,30 @@ func TestTheImageIsThisOperators(t *testing.T) {
 				t.Errorf("%s: the image of %s is %v, not %s", test.image, container, got, test.want)
 			}
 		}
-		told := notes(t, setup, with)
-		if !strings.Contains(told, "It runs image "+test.want+".\n") {
-			t.Errorf("%s: the notes do not name the image: %s", test.image, told)
+		text := notes(t, setup, with)
+		if !strings.Contains(text, "It runs image "+test.want+".\n") {
+			t.Errorf("%s: the notes do not have the image: %s", test.image, text)
 		}
-		if has := strings.Contains(told, "has no effect: leave it out."); has != (test.told != "") || !strings.Contains(told, test.told) {
-			t.Errorf("%s: the notes should say %q: %s", test.image, test.told, told)
+		if has := strings.Contains(text, "has no effect: leave it out."); has != (test.warning != "") || !strings.Contains(text, test.warning) {
+			t.Errorf("%s: the notes do not have the warning %q: %s", test.image, test.warning, text)
 		}
 	}
 }
 
-// A list without clusterwide did nothing but give rights in the whole cluster. It
-// gives none, does nothing, and its user is told.
-func TestAListOfNamespacesAloneHasNoEffect(t *testing.T) {
+// In the upstream chart, a list of namespaces without clusterwide has no effect but
+// permissions in the whole cluster. Here it has no effect, and the notes have a
+// warning.
+func TestNamespacesWithoutClusterwideHaveNoEffect(t *testing.T) {
 	with := values{"dataPlaneMonitors": values{"enabled": true}, "controller": values{}}
 	without := render(t, setup, "seldon-mesh", with)
-	if told := notes(t, setup, with); strings.Contains(told, "watchNamespaces") {
-		t.Errorf("without a list the notes say %s", told)
+	if text := notes(t, setup, with); strings.Contains(text, "watchNamespaces") {
+		t.Errorf("notes without a list: %s", text)
 	}
 	set(with, "controller.watchNamespaces", []string{"team-a", "team-b"})
 	if diff := cmp.Diff(without, render(t, setup, "seldon-mesh", with)); diff != "" {
 		t.Errorf("without the list (-), with it (+):\n%s", diff)
 	}
-	if told := notes(t, setup, with); !strings.Contains(told, "controller.watchNamespaces has no effect, since controller.clusterwide is not true.") {
-		t.Errorf("with a list the notes say %s", told)
+	if text := notes(t, setup, with); !strings.Contains(text, "controller.watchNamespaces has no effect, since controller.clusterwide is not true.") {
+		t.Errorf("notes with a list: %s", text)
 	}
 }

@@ -16,13 +16,13 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// unknown is SPDX's word for what the writer of a document did not look into.
+// unknown is SPDX's value for what the author of a document did not determine.
 const unknown = "NOASSERTION"
 
-// writeBill writes the bill of materials of one image: it contains the program's
-// module, which depends on the modules, and the version of Go, that the Go command
-// stamped on the program.
-func writeBill(path string, p program, image v1.Image, version string) error {
+// writeSBOM writes the bill of materials of one image as SPDX. The image contains the
+// program's module, which depends on the modules and on the version of Go that the Go
+// command recorded in the program.
+func writeSBOM(path string, p program, image v1.Image, version string) error {
 	digest, err := image.Digest()
 	if err != nil {
 		return err
@@ -67,6 +67,7 @@ func writeBill(path string, p program, image v1.Image, version string) error {
 	return os.WriteFile(path, content.Bytes(), 0o644)
 }
 
+// packageOf returns the SPDX package of a module.
 func packageOf(m *debug.Module) spdx.Package {
 	p := spdx.Package{
 		PackageName: m.Path, PackageVersion: m.Version, PackageSPDXIdentifier: identifier(m.Path),
@@ -74,14 +75,15 @@ func packageOf(m *debug.Module) spdx.Package {
 	}
 	if path, err := module.EscapePath(m.Path); err == nil && m.Sum != "" {
 		p.PackageDownloadLocation = fmt.Sprintf("https://proxy.golang.org/%s/@v/%s.zip", path, m.Version)
-		// The sum of go.sum is one of the module's tree, not of its archive, which is
-		// what SPDX's own checksums are of.
+		// A checksum in go.sum is that of the module's files. SPDX's own checksum field is
+		// for that of the archive.
 		p.PackageComment = "go.sum " + m.Sum
 	}
 	return p
 }
 
-// identifier is made of what SPDX allows: letters, digits, "." and "-".
+// identifier returns the SPDX identifier of a module path. SPDX allows letters, digits,
+// "." and "-".
 func identifier(path string) common.ElementID {
 	return common.ElementID("go-" + strings.Map(func(r rune) rune {
 		if r == '/' || r == '_' || r == '~' {
@@ -91,8 +93,9 @@ func identifier(path string) common.ElementID {
 	}, path))
 }
 
-// purl is a package URL, by which scanners know what a package is. The version of a
-// module is that of its tag, v included; what was built of no commit has none.
+// purl returns a package URL, by which scanners identify a package. The version of a
+// module is that of its tag, including the v, and empty if it was built without a
+// commit.
 func purl(kind, name, version string) []*spdx.PackageExternalReference {
 	locator := fmt.Sprintf("pkg:%s/%s", kind, name)
 	if version != "" {
