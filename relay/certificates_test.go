@@ -126,7 +126,7 @@ func (ca *testCA) files(t *testing.T) *TLS {
 			t.Fatal(err)
 		}
 	}
-	return &TLS{Key: filepath.Join(folder, "tls.key"), Certificate: filepath.Join(folder, "tls.crt"), Authority: filepath.Join(folder, "ca.crt")}
+	return &TLS{KeyFile: filepath.Join(folder, "tls.key"), CertFile: filepath.Join(folder, "tls.crt"), CAFile: filepath.Join(folder, "ca.crt")}
 }
 
 func (ca *testCA) serverConfig(t *testing.T, c testCertificate) *tls.Config {
@@ -164,7 +164,7 @@ func newSecrets(data map[string][]byte) *secretsUnderTest {
 
 func (s *secretsUnderTest) tls() *TLS {
 	key := client.ObjectKeyFromObject(s.secret)
-	return &TLS{Key: "tls.key", Certificate: "tls.crt", Authority: "other.crt", Secret: key, ServerAuthority: "ca.crt", ServerSecret: key}
+	return &TLS{KeyFile: "tls.key", CertFile: "tls.crt", CAFile: "other.crt", Secret: key, ServerCAFile: "ca.crt", ServerSecret: key}
 }
 
 // Sessions that have no connection share their reads of Secrets.
@@ -306,7 +306,7 @@ func TestInvalidCredentials(t *testing.T) {
 		"valid":       {change: func(map[string][]byte) {}},
 		"no key":      {change: func(d map[string][]byte) { delete(d, "tls.key") }, err: "Secret seldon-system/client has no key tls.key"},
 		"no CA":       {change: func(d map[string][]byte) { delete(d, "ca.crt") }, err: "Secret seldon-system/client has no key ca.crt"},
-		"an empty CA": {change: func(d map[string][]byte) { d["ca.crt"] = nil }, err: "authority ca.crt, which schedulers are checked by, has no certificate in PEM"},
+		"an empty CA": {change: func(d map[string][]byte) { d["ca.crt"] = nil }, err: "CA ca.crt, by which schedulers are verified, contains no PEM certificate"},
 		"another key": {
 			change: func(d map[string][]byte) { d["tls.key"] = ca.data(t)["tls.key"] },
 			err:    "certificate tls.crt with key tls.key: tls: private key does not match public key",

@@ -61,7 +61,7 @@ func inBubble(t *testing.T, test func(h *harness), change ...func(*fakescheduler
 		relay := New(ctx, Options{Reader: cluster, APIReader: cluster, Address: "passthrough:///scheduler", Log: logr.Discard()})
 		relay.dialContext = network.dial
 		h := &harness{T: t, relay: relay, cluster: cluster, scheduler: sim, network: network, requests: &requestLog{}}
-		for _, kind := range append(syncedKinds(), SeldonRuntime) {
+		for _, kind := range append(syncedKinds, SeldonRuntime) {
 			relay.queues[kind] = []requestQueue{&kindQueue{kind: kind, harness: h}}
 		}
 		ended := make(chan error)
@@ -181,7 +181,7 @@ func (h *harness) reconcile(kind Kind, name string) {
 	case Server:
 		h.relay.SyncServer(key)
 	default:
-		object := kind.relayed().newObject()
+		object := kind.resource().newObject()
 		if err := h.cluster.Get(h.Context(), key, object); err != nil {
 			h.relay.ObjectDeleted(kind, key)
 			return

@@ -44,18 +44,18 @@ func (s *spaceState) key() spaceKey {
 	o := &s.object
 	key := spaceKey{
 		uid: o.uid[0], generation: o.generation, registered: o.registered, deleting: o.deleting, known: o.remote != nil,
-		sent: o.sentGeneration, inFlight: o.inFlight, unload: o.unload,
-		terminatedEarly: o.terminatedEarly, recheck: o.recheck, reload: o.reload, reloading: o.inFlight && o.reloading, buffered: o.bufferedEvent != nil,
+		sent: o.load.generation, inFlight: o.load.inFlight, unload: o.unload.phase,
+		terminatedEarly: o.unload.terminatedEarly, recheck: o.polling.required, reload: o.load.forced, reloading: o.load.inFlight && o.load.forcedInFlight, buffered: o.bufferedEvent != nil,
 		compared: s.compared, unloading: s.unloading, acknowledged: s.acknowledged,
 	}
 	if o.remote != nil {
 		key.remote = *o.remote
 	}
 	if o.bufferedEvent != nil {
-		key.bufferedEnd, key.bufferedGeneration = o.bufferedEvent.phase >= terminating, o.bufferedEvent.state.Generation
+		key.bufferedEnd, key.bufferedGeneration = o.bufferedEvent.isEnding(), o.bufferedEvent.state.Generation
 	}
-	if o.state != nil {
-		key.stateGeneration = o.state.Generation
+	if o.observed.state != nil {
+		key.stateGeneration = o.observed.state.Generation
 	}
 	return key
 }
@@ -66,15 +66,15 @@ func (s *spaceState) clone() *spaceState {
 	if s.object.remote != nil {
 		next.object.remote = new(*s.object.remote)
 	}
-	if s.object.failure != nil {
-		next.object.failure = new(*s.object.failure)
+	if s.object.observed.failure != nil {
+		next.object.observed.failure = new(*s.object.observed.failure)
 	}
 	return &next
 }
 
 // want is what the custom resource asks for at its generation.
-func (s *spaceState) want() desired {
-	return desired{s.object.uid, s.object.generation, digest{s.object.uid[0], byte(s.object.generation)}}
+func (s *spaceState) want() desiredObject {
+	return desiredObject{s.object.uid, s.object.generation, digest{s.object.uid[0], byte(s.object.generation)}}
 }
 
 // otherForm is a definition that equals none that is desired.
@@ -89,7 +89,7 @@ type spaceStep struct {
 }
 
 func spaceSteps(replaces bool, now time.Time) []spaceStep {
-	idle0 := func(s *spaceState) bool { return !s.object.inFlight && !s.unloading }
+	idle0 := func(s *spaceState) bool { return !s.object.load.inFlight && !s.unloading }
 	steps := []spaceStep{
 		{"the session has its turn", false, func(s *spaceState) bool {
 			if !idle0(s) || !s.object.deleting && !s.compared {
@@ -102,7 +102,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 				s.object.requestUnload()
 				s.unloading, s.acknowledged = true, false
 			case actionPollStatus:
-				s.object.polls++
+				s.object.polling.count++
 			default:
 				return false
 			}
@@ -113,7 +113,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 			return idle0(s)
 		}},
 		{"the load is accepted", false, func(s *spaceState) bool {
-			if s.object.inFlight {
+			if s.object.load.inFlight {
 				s.object.acceptLoad(s.want(), now)
 				return true
 			}
@@ -132,7 +132,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 				return false
 			}
 			s.unloading = false
-			s.object.fail(Failure{Generation: s.object.generation, Reason: ReasonCallFailed})
+			s.object.fail(Failure{Generation: s.object.generation, Reason: ReasonCallFailed}, exponential{}, now)
 			return true
 		}},
 		{"the connection is lost and made again", false, func(s *spaceState) bool {
@@ -156,10 +156,10 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 			return true
 		}},
 		{"its Server can be used again", false, func(s *spaceState) bool {
-			if replaces || s.object.state == nil {
+			if replaces || s.object.observed.state == nil {
 				return false // Models are placed, Pipelines are not
 			}
-			s.object.reload = true
+			s.object.load.forced = true
 			return true
 		}},
 		{"it is created again", false, func(s *spaceState) bool {
@@ -171,38 +171,38 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 			return true
 		}},
 		{"it is not found", false, func(s *spaceState) bool {
-			s.object.handleAbsence(false)
+			s.object.handleAbsence(false, now)
 			return true
 		}},
 		{"it is not listed", true, func(s *spaceState) bool {
-			s.object.handleAbsence(true)
+			s.object.handleAbsence(true, now)
 			s.compared = true
 			return true
 		}},
 	}
 	for _, load := range []struct {
-		name      string
-		failure   Failure
-		uncertain bool
+		name    string
+		failure Failure
+		class   errorClass // without a delay before the retry
 	}{
-		{"the load is rejected", Failure{Reason: ReasonRefused, Terminal: true}, false},
-		{"the load fails", Failure{Reason: ReasonCallFailed}, false},
-		{"the load times out", Failure{Reason: ReasonCallFailed}, true},
+		{"the load is rejected", Failure{Reason: ReasonRefused, Terminal: true}, errorClassWait},
+		{"the load fails", Failure{Reason: ReasonCallFailed}, errorClassWait},
+		{"the load times out", Failure{Reason: ReasonCallFailed}, errorClassRetry},
 	} {
 		steps = append(steps, spaceStep{load.name, false, func(s *spaceState) bool {
-			if !s.object.inFlight {
+			if !s.object.load.inFlight {
 				return false
 			}
 			load.failure.Generation = s.object.generation
-			s.object.failLoad(load.failure, load.uncertain)
+			s.object.failLoad(load.failure, load.class, now)
 			return true
 		}})
 	}
-	for phase := live; phase <= gone; phase++ {
+	for phase := phaseActive; phase <= phaseTerminated; phase++ {
 		for generation := int64(1); generation <= spaceGenerations; generation++ {
 			steps = append(steps, spaceStep{fmt.Sprintf("an event: phase %d, generation %d", phase, generation), false, func(s *spaceState) bool {
 				w := report(phase, generation)
-				if !s.compared && s.object.unload == unloadNotRequested {
+				if !s.compared && s.object.unload.phase == unloadNotRequested {
 					s.object.bufferedEvent = &w
 				} else {
 					s.object.handleEvent(w, now)
@@ -210,15 +210,15 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 				return true
 			}})
 			for _, definition := range []digest{{'a', byte(generation)}, {'b', byte(generation)}, otherForm, {}} {
-				ended := phase == terminating || phase == gone
-				if phase != live && definition != otherForm {
+				ending := phase == phaseTerminating || phase == phaseTerminated
+				if phase != phaseActive && definition != otherForm {
 					continue
 				}
 				for _, trusted := range []bool{false, true} {
-					if trusted && (ended || definition != otherForm) {
+					if trusted && (ending || definition != otherForm) {
 						continue
 					}
-					steps = append(steps, spaceStep{fmt.Sprintf("it is reported: phase %d, generation %d, definition %x, trusted %t", phase, generation, definition[:2], trusted), phase == gone, func(s *spaceState) bool {
+					steps = append(steps, spaceStep{fmt.Sprintf("it is reported: phase %d, generation %d, definition %x, trusted %t", phase, generation, definition[:2], trusted), phase == phaseTerminated, func(s *spaceState) bool {
 						w := report(phase, generation)
 						w.definition = definition
 						s.object.handleReply(w, trusted, now)
@@ -242,8 +242,8 @@ func (s *spaceState) decideOrWait(replaces bool, now time.Time) (action, time.Du
 	if s.object.deleting {
 		return s.object.decideDeletion(now)
 	}
-	if s.object.unload == unloadConfirmed {
-		s.object.unload = unloadNotRequested
+	if s.object.unload.phase == unloadConfirmed {
+		s.object.unload.phase = unloadNotRequested
 	}
 	s.object.verify(s.want(), now)
 	return s.object.decide(s.want(), replaces, now)
@@ -252,10 +252,10 @@ func (s *spaceState) decideOrWait(replaces bool, now time.Time) (action, time.Du
 // done reports whether the session has brought the object where it is desired.
 func (s *spaceState) done() bool {
 	if s.object.deleting {
-		return s.object.unload == unloadConfirmed
+		return s.object.unload.phase == unloadConfirmed
 	}
-	return s.object.unload == unloadNotRequested && s.object.upToDate(s.want()) &&
-		s.object.state != nil && s.object.state.Generation == s.object.generation
+	return s.object.unload.phase == unloadNotRequested && s.object.upToDate(s.want()) &&
+		s.object.observed.state != nil && s.object.observed.state.Generation == s.object.generation
 }
 
 // truth is what a scheduler has, nil for nothing.
@@ -269,8 +269,8 @@ type truth struct {
 // the calls that it took.
 func (s *spaceState) behave(has *truth, replaces bool, reports func(digest) digest, now time.Time) (result outcome) {
 	result.has = has
-	reported := func() word {
-		w := report(live, result.has.generation)
+	reported := func() statusEvent {
+		w := report(phaseActive, result.has.generation)
 		w.definition = reports(result.has.definition)
 		return w
 	}
@@ -289,16 +289,16 @@ func (s *spaceState) behave(has *truth, replaces bool, reports func(digest) dige
 			s.object.requestUnload()
 			s.object.acknowledgeUnload(now)
 		case actionPollStatus:
-			s.object.polls++
-			s.object.lastReplyAt = now
+			s.object.polling.count++
+			s.object.polling.lastReplyAt = now
 			switch {
 			case result.has != nil:
 				s.object.handleReply(reported(), false, now)
-			case s.object.unload == unloadAcknowledged:
-				s.object.handleAbsence(false)
-				s.object.handleAbsence(true) // the listing that follows
+			case s.object.unload.phase == unloadAcknowledged:
+				s.object.handleAbsence(false, now)
+				s.object.handleAbsence(true, now) // the listing that follows
 			default:
-				s.object.handleAbsence(false)
+				s.object.handleAbsence(false, now)
 			}
 		default:
 			switch {
@@ -357,7 +357,7 @@ func exploreStateSpace(t *testing.T, replaces bool) {
 			}
 			seen[key] = true
 			nodes = append(nodes, node{next, i, step.name})
-			if next.object.unload == unloadConfirmed && state.object.unload != unloadConfirmed && !next.acknowledged && !step.certain {
+			if next.object.unload.phase == unloadConfirmed && state.object.unload.phase != unloadConfirmed && !next.acknowledged && !step.certain {
 				fail(len(nodes)-1, "it counts as unloaded, and neither was an unload acknowledged on this connection, nor is it certain")
 			}
 		}
@@ -391,7 +391,7 @@ type outcome struct {
 // has, once it behaves, an object that is desired is loaded and one that is deleted is
 // unloaded, with few calls; and if the kind is compared, so it is in fact.
 func checkNotLost(from *spaceState, replaces bool, now time.Time, ends map[end]outcome) string {
-	if from.object.inFlight || from.unloading {
+	if from.object.load.inFlight || from.unloading {
 		return "" // the states after the call are among the others
 	}
 	want := from.want()
@@ -404,16 +404,16 @@ func checkNotLost(from *spaceState, replaces bool, now time.Time, ends map[end]o
 				case !listed && !from.compared && !from.object.deleting:
 					continue
 				case listed && has == nil:
-					state.object.handleAbsence(true)
+					state.object.handleAbsence(true, now)
 				case listed:
-					w := report(live, has.generation)
+					w := report(phaseActive, has.generation)
 					w.definition = reports(has.definition)
 					state.object.handleReply(w, false, now)
 				}
 				// What was sent may be reported in another form, or in none: then nothing
 				// tells it from another definition of the same generation.
 				known := from.object.remote != nil && from.object.remote.verified && from.object.remote.generation == want.generation ||
-					i == 2 && from.object.sentGeneration == want.generation
+					i == 2 && from.object.load.generation == want.generation
 				end := end{state: state.key(), reported: i}
 				if has != nil {
 					end.has = *has

@@ -42,7 +42,7 @@ func (h *harness) remembered() int {
 	s := h.relay.session(testNamespace)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.items)
+	return len(s.objects)
 }
 
 // An Experiment that is inactive, and whose stop was interrupted by the end of the
@@ -252,7 +252,7 @@ func TestLateLoad(t *testing.T) {
 func TestLateCache(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		scheduler := h.script(&scripted{status: newStates().answer})
-		h.relay.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
+		h.relay.options.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
 			Get: func(_ context.Context, _ client.WithWatch, key client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
 				return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
 			},
@@ -330,7 +330,7 @@ func TestRecreatedSinceRead(t *testing.T) {
 					recreate()
 				}
 			}
-			h.relay.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
+			h.relay.options.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
 				Get: func(ctx context.Context, from client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
 					defer read(!listed)
 					return from.Get(ctx, key, object, options...)
@@ -348,7 +348,7 @@ func TestRecreatedSinceRead(t *testing.T) {
 			h.settle(2 * time.Second)
 			if !listed {
 				scheduler = h.script(&scripted{status: newStates().answer})
-				h.relay.session(testNamespace).abandon(errReconnectNow)
+				h.relay.session(testNamespace).cancelAttempt(errReconnectNow)
 			}
 			h.settle(2 * time.Hour)
 			if scheduler.called("load") == 0 {
@@ -397,7 +397,7 @@ func TestListingReconcilesWhatDiffers(t *testing.T) {
 		states := newStates()
 		scheduler := h.script(&scripted{status: states.answer})
 		var reads atomic.Int64
-		h.relay.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
+		h.relay.options.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
 			Get: func(ctx context.Context, from client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
 				reads.Add(1)
 				return from.Get(ctx, key, object, options...)
@@ -800,7 +800,7 @@ func TestDeletionAfterReconnect(t *testing.T) {
 		}
 		next := h.script(&scripted{closed: true, status: scheduler.status})
 		h.network.set(func(n *memoryNetwork) { n.fails = errors.New("down") })
-		h.relay.session(testNamespace).abandon(errReconnectNow)
+		h.relay.session(testNamespace).cancelAttempt(errReconnectNow)
 		h.settle(time.Second)
 		h.network.set(func(n *memoryNetwork) { n.fails = nil })
 		h.relay.ReconnectNow(testNamespace)

@@ -104,7 +104,7 @@ func TestFirstSyncMissesNoWorkload(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.bareServer("a")
 		arrives := sync.OnceFunc(func() { h.workload("a", 1) })
-		h.relay.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
+		h.relay.options.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
 			Get: func(ctx context.Context, from client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
 				err := from.Get(ctx, key, object, options...)
 				if _, is := object.(*appsv1.StatefulSet); is {
@@ -201,7 +201,7 @@ func TestRejectedServerIsReported(t *testing.T) {
 func TestServerOfADeployment(t *testing.T) {
 	calls := &notifications{}
 	inBubble(t, func(h *harness) {
-		h.relay.UseDeployments = true
+		h.relay.options.UseDeployments = true
 		server := h.server("mlserver", 1) // its StatefulSet does not count
 		workload := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "mlserver"}, Spec: appsv1.DeploymentSpec{Replicas: new(int32(3))}}
 		h.create(workload)

@@ -61,7 +61,7 @@ func TestModelLife(t *testing.T) {
 		}
 		h.release(Model, model)
 		h.settle(time.Second)
-		if n := len(h.relay.session(testNamespace).items); n != 0 {
+		if n := len(h.relay.session(testNamespace).objects); n != 0 {
 			t.Errorf("%d objects are remembered", n)
 		}
 	})
@@ -77,7 +77,7 @@ func TestKindsAreIndependent(t *testing.T) {
 		"ServerNotify":          ReasonNotifyFailed,
 	} {
 		for _, code := range []codes.Code{codes.PermissionDenied, codes.Unimplemented, codes.ResourceExhausted, codes.Internal, codes.Unavailable} {
-			if reason == ReasonListFailed && refused(status.Error(code, "")) {
+			if reason == ReasonListFailed && isPermanent(status.Error(code, "")) {
 				continue // a scheduler that cannot list gets everything
 			}
 			t.Run(method+" "+code.String(), func(t *testing.T) {
@@ -163,8 +163,8 @@ func TestRelistRepairs(t *testing.T) {
 		s := h.open()
 		h.settle(time.Minute)
 		s.mu.Lock()
-		s.items[objectKey{Model, "iris"}].remote = &remoteObject{generation: 7, verified: true} // as a late call may leave it
-		s.items[objectKey{Model, "iris"}].generation = 7
+		s.objects[objectKey{Model, "iris"}].remote = &remoteObject{generation: 7, verified: true} // as a late call may leave it
+		s.objects[objectKey{Model, "iris"}].generation = 7
 		s.mu.Unlock()
 		h.settle(73 * time.Minute)
 		if seen := h.sync(Model, model); !isReady(seen) {
@@ -492,7 +492,7 @@ func TestReleasedInactiveExperiment(t *testing.T) {
 			t.Errorf("%d calls of StopExperiment", calls)
 		}
 		h.settle(time.Minute)
-		if n := len(h.relay.session(testNamespace).items); n != 0 {
+		if n := len(h.relay.session(testNamespace).objects); n != 0 {
 			t.Errorf("%d objects are remembered", n)
 		}
 	})
@@ -642,7 +642,7 @@ func TestStatesExpireOnAConnection(t *testing.T) {
 			t.Errorf("reported %q without a stream", reports)
 		}
 		h.scheduler.FailCalls("ModelStatus", -1, codes.Unavailable)
-		h.settle(3 * h.relay.UnreachableTimeout)
+		h.settle(3 * h.relay.options.UnreachableTimeout)
 		if reports := h.requests.reports("iris"); !slices.Equal(reports, []string{"Ready", "Unknown"}) {
 			t.Errorf("reported %q", reports)
 		}

@@ -14,8 +14,8 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// lines of a word, as a reader of a status sees them.
-func (w word) lines() []string {
+// lines of a statusEvent, as a reader of a status sees them.
+func (w statusEvent) lines() []string {
 	lines := []string{[]string{"live", "idle", "terminating", "gone"}[w.phase]}
 	if w.state.Stable {
 		lines[0] += " settled"
@@ -72,11 +72,11 @@ func TestModelWord(t *testing.T) {
 		{`deleted: true versions {` + meta + `state {state: ScheduleFailed modelGwState: ModelTerminated}}`,
 			[]string{"gone settled", "-ModelReady ScheduleFailed", " ModelTerminated"}},
 	} {
-		w := modelWord(message[pb.ModelStatusResponse](t, `modelName: "m" `+test.message))
+		w := parseModelStatus(message[pb.ModelStatusResponse](t, `modelName: "m" `+test.message))
 		if diff := cmp.Diff(test.want, w.lines()); diff != "" {
 			t.Errorf("%s:\n%s", test.message, diff)
 		}
-		if !w.ours("ns") || w.ours("other") || w.state.Generation != 2 {
+		if !w.belongsTo("ns") || w.belongsTo("other") || w.state.Generation != 2 {
 			t.Errorf("%s: is about %s, generation %d", test.message, w.namespace, w.state.Generation)
 		}
 	}
@@ -103,13 +103,13 @@ func TestPipelineWord(t *testing.T) {
 		{`versions {` + meta + `state {status: PipelineReady pipelineGwStatus: PipelineFailedTerminating modelsReady: true}}`,
 			[]string{"terminating", "+ModelsReady ModelsReady", "-PipelineGwReady PipelineFailedTerminating", "+PipelineReady PipelineReady"}},
 	} {
-		w := pipelineWord(message[pb.PipelineStatusResponse](t, test.message))
+		w := parsePipelineStatus(message[pb.PipelineStatusResponse](t, test.message))
 		if diff := cmp.Diff(test.want, w.lines()); diff != "" {
 			t.Errorf("%s:\n%s", test.message, diff)
 		}
 	}
 	for _, text := range []string{``, `versions {` + meta + `} versions {` + meta + `}`, `versions {}`, `versions {pipeline {kubernetesMeta {namespace: "ns"}}}`} {
-		if w := pipelineWord(message[pb.PipelineStatusResponse](t, `pipelineName: "p" `+text)); w.addressed {
+		if w := parsePipelineStatus(message[pb.PipelineStatusResponse](t, `pipelineName: "p" `+text)); w.hasOrigin {
 			t.Errorf("%q says which object it is about", text)
 		}
 	}
@@ -126,7 +126,7 @@ func TestExperimentWord(t *testing.T) {
 		{meta + `candidatesReady: true statusDescription: "no model a"`,
 			[]string{"idle", "+CandidatesReady CandidatesReady", "-ExperimentReady ExperimentInactive no model a", "-MirrorReady MirrorNotReady the mirror is not ready"}},
 	} {
-		w := experimentWord(message[pb.ExperimentStatusResponse](t, test.message))
+		w := parseExperimentStatus(message[pb.ExperimentStatusResponse](t, test.message))
 		if diff := cmp.Diff(test.want, w.lines()); diff != "" {
 			t.Errorf("%s:\n%s", test.message, diff)
 		}
@@ -147,7 +147,7 @@ func TestCleanText(t *testing.T) {
 			t.Errorf("%.40q: %.40q of %d bytes", text, got, len(got))
 		}
 	}
-	if got := text(status.Error(codes.Internal, "a\n"+long)); len(got) > maxText || !strings.HasPrefix(got, "a ä") {
+	if got := conditionMessage(status.Error(codes.Internal, "a\n"+long)); len(got) > maxText || !strings.HasPrefix(got, "a ä") {
 		t.Errorf("error as %d bytes: %.40q", len(got), got)
 	}
 }
@@ -166,7 +166,7 @@ func TestReplicas(t *testing.T) {
 		message := &pb.ModelStatusResponse{Versions: []*pb.ModelVersionStatus{{State: &pb.ModelStatus{
 			AvailableReplicas: test.available, UnavailableReplicas: test.unavailable,
 		}}}}
-		got := ReadState(message).Model
+		got := parseModelStatus(message).state.Model
 		if got.Replicas != int64(test.wantReplicas) || got.AvailableReplicas != int64(test.wantAvailable) {
 			t.Errorf("%d available and %d not: %d replicas, %d available", test.available, test.unavailable, got.Replicas, got.AvailableReplicas)
 		}
@@ -196,7 +196,7 @@ func TestScaledDown(t *testing.T) {
 		{`modelDefn {}`, "ModelStateUnknown"},
 		{``, "ModelStateUnknown"},
 	} {
-		state := ReadState(message[pb.ModelStatusResponse](t, `versions {`+test.version+`}`))
+		state := parseModelStatus(message[pb.ModelStatusResponse](t, `versions {`+test.version+`}`)).state
 		got := state.Conditions[0].Reason
 		if state.Stable {
 			got += " settled"
@@ -213,9 +213,9 @@ func TestOrigin(t *testing.T) {
 		"iris": true, "iris-2.v1": true, "": false, "Iris": false, "a/b": false, "..": false, strings.Repeat("x", 254): false,
 	} {
 		for generation, valid := range map[int64]bool{1: true, math.MaxInt64: true, 0: false, -1: false, math.MinInt64: false} {
-			w := experimentWord(&pb.ExperimentStatusResponse{ExperimentName: name, KubernetesMeta: &pb.KubernetesMeta{Namespace: "ns", Generation: generation}})
-			if w.ours("ns") != (want && valid) {
-				t.Errorf("%.20q at generation %d is ours: %t", name, generation, w.ours("ns"))
+			w := parseExperimentStatus(&pb.ExperimentStatusResponse{ExperimentName: name, KubernetesMeta: &pb.KubernetesMeta{Namespace: "ns", Generation: generation}})
+			if w.belongsTo("ns") != (want && valid) {
+				t.Errorf("%.20q at generation %d is ours: %t", name, generation, w.belongsTo("ns"))
 			}
 		}
 	}
@@ -227,16 +227,16 @@ func TestDefinitions(t *testing.T) {
 	pipeline := message[pb.PipelineStatusResponse](t, `versions {pipeline {name: "p"}}`)
 	for _, test := range []struct {
 		name string
-		read word
+		read statusEvent
 		want digest
 	}{
-		{"model on a stream", modelWord(model), digest{}},
-		{"model in a listing", withDefinition(modelWord, modelDefinition)(model), modelDigest(model.Versions[0].ModelDefn)},
-		{"model without a definition", withDefinition(modelWord, modelDefinition)(message[pb.ModelStatusResponse](t, `versions {}`)), digest{}},
-		{"model without a version", withDefinition(modelWord, modelDefinition)(&pb.ModelStatusResponse{}), digest{}},
-		{"pipeline on a stream", pipelineWord(pipeline), digest{}},
-		{"pipeline in a listing", withDefinition(pipelineWord, pipelineDefinition)(pipeline), pipelineDigest(pipeline.Versions[0].Pipeline)},
-		{"pipeline without a version", withDefinition(pipelineWord, pipelineDefinition)(&pb.PipelineStatusResponse{}), digest{}},
+		{"model on a stream", parseModelStatus(model), digest{}},
+		{"model in a listing", withDefinition(parseModelStatus, modelDefinition)(model), modelDigest(model.Versions[0].ModelDefn)},
+		{"model without a definition", withDefinition(parseModelStatus, modelDefinition)(message[pb.ModelStatusResponse](t, `versions {}`)), digest{}},
+		{"model without a version", withDefinition(parseModelStatus, modelDefinition)(&pb.ModelStatusResponse{}), digest{}},
+		{"pipeline on a stream", parsePipelineStatus(pipeline), digest{}},
+		{"pipeline in a listing", withDefinition(parsePipelineStatus, pipelineDefinition)(pipeline), pipelineDigest(pipeline.Versions[0].Pipeline)},
+		{"pipeline without a version", withDefinition(parsePipelineStatus, pipelineDefinition)(&pb.PipelineStatusResponse{}), digest{}},
 	} {
 		if test.read.definition != test.want {
 			t.Errorf("%s: digest %x, want %x", test.name, test.read.definition, test.want)

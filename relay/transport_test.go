@@ -196,7 +196,7 @@ func TestDisconnectReasons(t *testing.T) {
 		},
 		"unknown authority": {
 			serve: withTLS(otherCA.serverConfig(t, testCertificate{})), tls: true, reason: ReasonTLSHandshakeFailed,
-			message: "the scheduler's certificate is signed by unknown authority: give the operator the CA of that certificate",
+			message: "the scheduler's certificate is signed by unknown authority: configure the CA of that certificate for the operator",
 		},
 		"expired": {
 			serve: withTLS(ca.serverConfig(t, testCertificate{expired: true})), tls: true, reason: ReasonTLSHandshakeFailed,
@@ -204,7 +204,7 @@ func TestDisconnectReasons(t *testing.T) {
 		},
 		"another name": {
 			serve: withTLS(ca.serverConfig(t, testCertificate{name: "other"})), tls: true, reason: ReasonTLSHandshakeFailed,
-			message: "the scheduler's certificate is valid for other, not localhost: issue it for that name",
+			message: "the scheduler's certificate is valid for other, not localhost: issue a certificate for that name",
 		},
 		"a certificate that the scheduler does not trust": {
 			serve: func(t *testing.T) string {
@@ -213,7 +213,7 @@ func TestDisconnectReasons(t *testing.T) {
 				return withTLS(config)(t)
 			},
 			tls: true, reason: ReasonTLSHandshakeFailed,
-			message: "the scheduler rejects the TLS handshake (tls: unknown certificate authority): check that it trusts the CA of the operator's certificate, and that this is valid",
+			message: "the scheduler rejects the TLS handshake (tls: unknown certificate authority): check that it trusts the CA of the operator's certificate, and that the certificate is valid",
 		},
 		"a certificate that the scheduler does not trust, with TLS 1.2": {
 			serve: func(t *testing.T) string {
@@ -222,7 +222,7 @@ func TestDisconnectReasons(t *testing.T) {
 				return withTLS(config)(t)
 			},
 			tls: true, reason: ReasonTLSHandshakeFailed,
-			message: "the scheduler rejects the TLS handshake (tls: unknown certificate authority): check that it trusts the CA of the operator's certificate, and that this is valid",
+			message: "the scheduler rejects the TLS handshake (tls: unknown certificate authority): check that it trusts the CA of the operator's certificate, and that the certificate is valid",
 		},
 		"a TLS server without HTTP/2": {
 			serve: func(t *testing.T) string {
@@ -233,7 +233,7 @@ func TestDisconnectReasons(t *testing.T) {
 				return clientAddress(server.Listener)
 			},
 			tls: true, reason: ReasonTLSHandshakeFailed,
-			message: "the scheduler rejects the TLS handshake (tls: no application protocol): check that it trusts the CA of the operator's certificate, and that this is valid",
+			message: "the scheduler rejects the TLS handshake (tls: no application protocol): check that it trusts the CA of the operator's certificate, and that the certificate is valid",
 		},
 		"HTTP/1": {
 			serve:  func(t *testing.T) string { return serveHTTP(t, onlyHTTP1, http.StatusOK) },
@@ -380,17 +380,17 @@ func TestNotAnswering(t *testing.T) {
 				<-ctx.Done()
 				return nil, &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}
 			},
-			reason: ReasonNotAnswering, message: "no answer to the attempt to connect: check the scheduler's Pods and Service, and network policies",
+			reason: ReasonNotAnswering, message: "no response to the attempt to connect: check the scheduler's Pods and Service, and network policies",
 		},
 		"no answer of DNS": {
 			dial: func(ctx context.Context, _ string) (net.Conn, error) {
 				<-ctx.Done()
 				return nil, &net.DNSError{Name: "seldon-scheduler.team", Err: "read udp 10.0.0.1:43210->10.0.0.10:53: i/o timeout", IsTimeout: true}
 			},
-			reason: ReasonNameNotResolved, message: "resolve seldon-scheduler.team: no answer from the DNS server",
+			reason: ReasonNameNotResolved, message: "resolve seldon-scheduler.team: no response from the DNS server",
 		},
 		"no HTTP/2":     {dial: pipe, reason: ReasonNotAnswering, message: "the server accepts connections and sends nothing: check the scheduler's log"},
-		"no TLS answer": {dial: pipe, tls: true, reason: ReasonNotAnswering, message: "no answer to the TLS handshake: check the scheduler's log"},
+		"no TLS answer": {dial: pipe, tls: true, reason: ReasonNotAnswering, message: "no response to the TLS handshake: check the scheduler's log"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -585,7 +585,7 @@ func TestNoAnswerToPings(t *testing.T) {
 		if took := time.Since(begin); took != 95*time.Second {
 			t.Errorf("noticed after %s", took)
 		}
-		if reason, message := classifyDisconnect(err, transport.lastError()); reason != ReasonConnectionLost || !strings.HasPrefix(message, "no answer to an HTTP/2 ping") {
+		if reason, message := classifyDisconnect(err, transport.lastError()); reason != ReasonConnectionLost || !strings.HasPrefix(message, "no response to an HTTP/2 ping") {
 			t.Errorf("%s: %s", reason, message)
 		}
 	})

@@ -8,8 +8,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// Whether a status holds the scheduler's word about its generation.
-func TestConfirmed(t *testing.T) {
+// Whether a status holds the scheduler's statusEvent about its generation.
+func TestStatusConfirmed(t *testing.T) {
 	for _, test := range []struct {
 		name             string
 		observed, spoken int64
@@ -28,7 +28,7 @@ func TestConfirmed(t *testing.T) {
 		if test.reason != "none" {
 			model.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: test.reason, ObservedGeneration: test.spoken}}
 		}
-		if got := confirmed(model); got != test.want {
+		if got := statusConfirmed(model); got != test.want {
 			t.Errorf("%s: confirmed %t", test.name, got)
 		}
 	}
