@@ -268,7 +268,7 @@ func TestCertificatesAreRenewed(t *testing.T) {
 	})
 }
 
-// A session that ends does not wait for the API server, and the read ends with the
+// The end of a session does not wait for the API server, and the read ends with the
 // relay.
 func TestCertificatesReadEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

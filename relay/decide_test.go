@@ -63,7 +63,7 @@ func TestDecideDeletion(t *testing.T) {
 		{"not requested", objectState{remote: &remoteObject{1, aDefinition, true}}, actionUnload, 0},
 		{"not in the scheduler", objectState{}, actionUnload, 0},
 		{"its load was rejected", objectState{observed: observedState{failure: &Failure{retryAt: now.Add(time.Minute)}}}, actionUnload, 0},
-		{"requested, not answered", objectState{unload: unloadState{phase: unloadRequested}}, actionUnload, 0},
+		{"requested, without a response", objectState{unload: unloadState{phase: unloadRequested}}, actionUnload, 0},
 		{"requested, not permitted", objectState{unload: unloadState{phase: unloadRequested}, observed: observedState{failure: &Failure{retryAt: now.Add(time.Minute)}}}, actionNone, time.Minute},
 		{"acknowledged", objectState{unload: unloadState{phase: unloadAcknowledged}, polling: pollingState{lastReplyAt: now}}, actionNone, statusPollInterval},
 		{"acknowledged, after an early event", objectState{unload: unloadState{phase: unloadAcknowledged}, polling: pollingState{lastReplyAt: now, required: true}}, actionPollStatus, 0},

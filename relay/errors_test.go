@@ -9,7 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-func TestClassify(t *testing.T) {
+func TestClassifyError(t *testing.T) {
 	for code, want := range map[codes.Code]errorClass{
 		codes.FailedPrecondition: errorClassTerminal, codes.InvalidArgument: errorClassTerminal,
 		codes.OutOfRange: errorClassTerminal, codes.AlreadyExists: errorClassTerminal,
@@ -24,7 +24,7 @@ func TestClassify(t *testing.T) {
 	if got := classifyError(status.Error(codes.FailedPrecondition, ""), true); got != errorClassWait {
 		t.Errorf("while terminating: class %d", got)
 	}
-	if got := classifyError(errors.New("no answer"), false); got != errorClassRetry {
+	if got := classifyError(errors.New("no response"), false); got != errorClassRetry {
 		t.Errorf("an error that is not gRPC's: class %d", got)
 	}
 	if got := classifyError(fmt.Errorf("wrapped: %w", status.Error(codes.FailedPrecondition, "")), false); got != errorClassTerminal {

@@ -97,12 +97,12 @@ func BenchmarkSessions(b *testing.B) {
 			b.ReportMetric(float64(dials.Load()-before), "dials/min-"+state)
 		}
 		goroutines, memory := runtime.NumGoroutine(), heap()
-		begun := time.Now()
+		start := time.Now()
 		for i := range sessions {
 			relay.Open(fmt.Sprintf("team-%d", i))
 		}
 		for connected := 0; connected < sessions; {
-			if connected = 0; time.Since(begun) > time.Minute {
+			if connected = 0; time.Since(start) > time.Minute {
 				check(b, errors.New("not all sessions are in sync after a minute"))
 			}
 			time.Sleep(100 * time.Millisecond)
@@ -112,7 +112,7 @@ func BenchmarkSessions(b *testing.B) {
 				}
 			}
 		}
-		b.ReportMetric(time.Since(begun).Seconds(), "s-to-connect")
+		b.ReportMetric(time.Since(start).Seconds(), "s-to-connect")
 		report("up", goroutines, memory)
 		scheduler.Kill()
 		time.Sleep(5 * time.Minute)

@@ -23,59 +23,59 @@ func TestHandleEvent(t *testing.T) {
 		dropped             string
 		check               func(objectState) bool
 	}{
-		{"its generation", objectState{remote: &verified}, report(phaseActive, 2), true, false, "",
+		{"of its generation", objectState{remote: &verified}, report(phaseActive, 2), true, false, "",
 			func(o objectState) bool {
 				return o.observed.state.Generation == 2 && !o.observed.progressingSince.IsZero()
 			}},
-		{"the same again", objectState{remote: &verified, observed: observedState{state: &State{Generation: 2}}, polling: pollingState{count: 3}}, report(phaseActive, 2), false, false, "",
+		{"of its generation, unchanged", objectState{remote: &verified, observed: observedState{state: &State{Generation: 2}}, polling: pollingState{count: 3}}, report(phaseActive, 2), false, false, "",
 			func(o objectState) bool { return o.polling.lastEventAt.Equal(now) && o.polling.count == 0 }},
-		{"an older generation", objectState{remote: &verified}, report(phaseActive, 1), false, true, "generation",
+		{"of an older generation", objectState{remote: &verified}, report(phaseActive, 1), false, true, "generation",
 			func(o objectState) bool { return o.observed.state == nil && o.polling.required }},
-		{"a newer generation", objectState{remote: &verified}, report(phaseActive, 3), false, true, "generation",
+		{"of a newer generation", objectState{remote: &verified}, report(phaseActive, 3), false, true, "generation",
 			func(o objectState) bool { return o.observed.state == nil && o.polling.required }},
-		{"an older version of a Pipeline ends", objectState{remote: &verified}, report(phaseTerminated, 1), false, false, "generation",
+		{"an older version of a Pipeline is terminated", objectState{remote: &verified}, report(phaseTerminated, 1), false, false, "generation",
 			func(o objectState) bool { return !o.polling.required }},
-		{"before the answer to the call", objectState{load: loadState{generation: 2, inFlight: true}}, report(phaseActive, 2), true, false, "",
+		{"of a load in flight", objectState{load: loadState{generation: 2, inFlight: true}}, report(phaseActive, 2), true, false, "",
 			func(o objectState) bool { return o.observed.state != nil }},
 		{"of the object that the call replaces", objectState{load: loadState{generation: 2, inFlight: true}}, report(phaseTerminated, 2), false, false, "generation",
 			func(o objectState) bool { return o.observed.state == nil && !o.polling.required }},
 		{"of what may be an earlier incarnation", objectState{remote: &listed}, report(phaseActive, 2), false, false, "",
 			func(o objectState) bool { return o.bufferedEvent != nil && o.observed.state == nil }},
-		{"of a load that was not answered", objectState{load: loadState{generation: 2}}, report(phaseActive, 2), false, true, "",
+		{"of a load without a response", objectState{load: loadState{generation: 2}}, report(phaseActive, 2), false, true, "",
 			func(o objectState) bool {
 				return o.bufferedEvent != nil && o.observed.state == nil && o.polling.required
 			}},
-		{"something ends that the scheduler does not have", objectState{}, report(phaseTerminated, 2), false, false, "generation",
+		{"terminated, and not known in the scheduler", objectState{}, report(phaseTerminated, 2), false, false, "generation",
 			func(o objectState) bool { return !o.polling.required }},
 		{"another client unloads it", objectState{remote: &verified, observed: observedState{state: &State{Generation: 2}}}, report(phaseTerminating, 2), false, true, "",
 			func(o objectState) bool { return o.polling.required }},
 		{"an Experiment is inactive", objectState{remote: &verified}, report(phaseInactive, 2), true, false, "",
 			func(o objectState) bool { return o.remote != nil }},
-		{"ends a failure of its generation", objectState{remote: &verified, observed: observedState{failure: &Failure{Generation: 2}}}, report(phaseActive, 2), true, false, "",
+		{"of its generation, after a failure", objectState{remote: &verified, observed: observedState{failure: &Failure{Generation: 2}}}, report(phaseActive, 2), true, false, "",
 			func(o objectState) bool { return o.observed.failure == nil }},
-		{"of what is loaded leaves the failure of what is not", objectState{remote: &remoteObject{1, aDefinition, true}, observed: observedState{failure: &Failure{Generation: 2}}}, report(phaseActive, 1), true, false, "",
+		{"of the loaded generation, after a failure of a newer one", objectState{remote: &remoteObject{1, aDefinition, true}, observed: observedState{failure: &Failure{Generation: 2}}}, report(phaseActive, 1), true, false, "",
 			func(o objectState) bool { return o.observed.failure != nil }},
 		{"the same state after it had expired", objectState{remote: &verified, observed: observedState{state: &State{Generation: 2}, progressingSince: now, stale: true}}, report(phaseActive, 2), true, false, "",
 			func(o objectState) bool { return !o.observed.stale }},
 
-		{"terminated, after the answer", objectState{unload: unloadState{phase: unloadAcknowledged}, remote: &verified}, report(phaseTerminated, 3), true, true, "",
+		{"terminated, after the acknowledgement", objectState{unload: unloadState{phase: unloadAcknowledged}, remote: &verified}, report(phaseTerminated, 3), true, true, "",
 			func(o objectState) bool { return o.unload.phase == unloadConfirmed }},
-		{"terminated, after the answer, and nothing known of what the scheduler has", objectState{unload: unloadState{phase: unloadAcknowledged}}, report(phaseTerminated, 3), false, true, "early",
+		{"terminated, after the acknowledgement, and not known in the scheduler", objectState{unload: unloadState{phase: unloadAcknowledged}}, report(phaseTerminated, 3), false, true, "early",
 			func(o objectState) bool { return o.unload.phase == unloadAcknowledged && o.polling.required }},
-		{"terminated, before the answer, with the generation of the deletion", objectState{unload: unloadState{phase: unloadRequested}, generation: 3, remote: &verified}, report(phaseTerminated, 3), false, false, "",
+		{"terminated, before the acknowledgement, with the generation of the deletion", objectState{unload: unloadState{phase: unloadRequested}, generation: 3, remote: &verified}, report(phaseTerminated, 3), false, false, "",
 			func(o objectState) bool { o.acknowledgeUnload(now); return o.unload.phase == unloadConfirmed }},
-		{"terminated, before the answer, perhaps an earlier incarnation", objectState{unload: unloadState{phase: unloadRequested}, generation: 3, remote: &verified}, report(phaseTerminated, 2), false, false, "early",
+		{"terminated, before the acknowledgement, maybe of an earlier incarnation", objectState{unload: unloadState{phase: unloadRequested}, generation: 3, remote: &verified}, report(phaseTerminated, 2), false, false, "early",
 			func(o objectState) bool {
 				o.acknowledgeUnload(now)
 				return o.unload.phase == unloadAcknowledged && o.polling.required
 			}},
-		{"inactive, before the answer", objectState{unload: unloadState{phase: unloadRequested}, generation: 3, remote: &verified}, report(phaseInactive, 2), false, false, "early",
+		{"inactive, before the acknowledgement", objectState{unload: unloadState{phase: unloadRequested}, generation: 3, remote: &verified}, report(phaseInactive, 2), false, false, "early",
 			func(o objectState) bool { return o.unload.phase == unloadRequested }},
 		{"an older version is terminated", objectState{unload: unloadState{phase: unloadAcknowledged}, remote: &verified}, report(phaseTerminated, 1), false, true, "early",
 			func(o objectState) bool { return o.unload.phase == unloadAcknowledged }},
-		{"inactive, after the answer", objectState{unload: unloadState{phase: unloadAcknowledged}, remote: &verified}, report(phaseInactive, 2), true, true, "",
+		{"inactive, after the acknowledgement", objectState{unload: unloadState{phase: unloadAcknowledged}, remote: &verified}, report(phaseInactive, 2), true, true, "",
 			func(o objectState) bool { return o.unload.phase == unloadConfirmed }},
-		{"terminating is no news", objectState{deleting: true, unload: unloadState{phase: unloadAcknowledged}, remote: &verified, polling: pollingState{count: 3}}, report(phaseTerminating, 2), false, false, "",
+		{"terminating does not change the observation", objectState{deleting: true, unload: unloadState{phase: unloadAcknowledged}, remote: &verified, polling: pollingState{count: 3}}, report(phaseTerminating, 2), false, false, "",
 			func(o objectState) bool {
 				return o.unload.phase == unloadAcknowledged && o.polling.lastEventAt.Equal(now) && o.polling.count == 0
 			}},
@@ -167,13 +167,13 @@ func TestHandleReply(t *testing.T) {
 			func(o objectState) bool { return !o.remote.verified }},
 		{"what was sent, in another form", objectState{generation: 2, remote: &remoteObject{2, aDefinition, true}}, defined(report(phaseActive, 2), anotherDefinition), false, true, false,
 			func(o objectState) bool { return o.remote.verified }},
-		{"a load that was not answered has been carried out", objectState{generation: 2, load: loadState{generation: 2}, polling: pollingState{required: true}, remote: &remoteObject{1, aDefinition, true}}, report(phaseActive, 2), false, true, false,
+		{"a load without a response was carried out", objectState{generation: 2, load: loadState{generation: 2}, polling: pollingState{required: true}, remote: &remoteObject{1, aDefinition, true}}, report(phaseActive, 2), false, true, false,
 			func(o objectState) bool {
 				return o.remote.verified && o.observed.state.Generation == 2 && !o.polling.required
 			}},
-		{"a load that was not answered may be another's, by its definition", objectState{generation: 2, load: loadState{generation: 2}, polling: pollingState{required: true}}, defined(report(phaseActive, 2), anotherDefinition), false, false, true,
+		{"of the generation of a load without a response, with another definition", objectState{generation: 2, load: loadState{generation: 2}, polling: pollingState{required: true}}, defined(report(phaseActive, 2), anotherDefinition), false, false, true,
 			func(o objectState) bool { return !o.remote.verified && !o.polling.required }},
-		{"a load that was not answered may be of an earlier incarnation", objectState{generation: 2, load: loadState{generation: 2}, polling: pollingState{required: true}, remote: &remoteObject{2, aDefinition, false}}, report(phaseActive, 2), false, false, true,
+		{"of the generation of a load without a response, maybe of an earlier incarnation", objectState{generation: 2, load: loadState{generation: 2}, polling: pollingState{required: true}, remote: &remoteObject{2, aDefinition, false}}, report(phaseActive, 2), false, false, true,
 			func(o objectState) bool { return !o.remote.verified }},
 		{"an earlier load was carried out late", objectState{generation: 2, load: loadState{generation: 2}, polling: pollingState{required: true}, remote: &remoteObject{2, aDefinition, true}, observed: observedState{state: &State{Generation: 2}}}, report(phaseActive, 1), false, false, true,
 			func(o objectState) bool {
@@ -181,7 +181,7 @@ func TestHandleReply(t *testing.T) {
 			}},
 		{"another client unloaded it", objectState{generation: 2, polling: pollingState{required: true}, remote: &remoteObject{2, aDefinition, true}, observed: observedState{state: &State{Generation: 2}}}, report(phaseTerminating, 2), false, false, true,
 			func(o objectState) bool { return o.remote == nil && o.observed.state == nil && !o.polling.required }},
-		{"an event came before", objectState{generation: 2, bufferedEvent: &early}, report(phaseActive, 2), true, true, false,
+		{"after a buffered event", objectState{generation: 2, bufferedEvent: &early}, report(phaseActive, 2), true, true, false,
 			func(o objectState) bool { return o.observed.state.Stable && o.bufferedEvent == nil }},
 	} {
 		object := test.object
@@ -254,7 +254,7 @@ func TestReconnected(t *testing.T) {
 	}
 }
 
-// The answer to an unload that a listing has confirmed meanwhile changes nothing.
+// The acknowledgement of an unload that a listing has confirmed meanwhile changes nothing.
 func TestAcknowledgeConfirmedUnload(t *testing.T) {
 	object := objectState{deleting: true, unload: unloadState{phase: unloadConfirmed}}
 	if object.acknowledgeUnload(time.Now()); object.unload.phase != unloadConfirmed {
@@ -296,7 +296,7 @@ func TestFailChangesObservationOnce(t *testing.T) {
 	}
 }
 
-// The answer to a load that was sent before may come after the last event about it.
+// A repeated load may be acknowledged after the last event about the first one.
 func TestAcceptRepeatedLoad(t *testing.T) {
 	now := time.Now()
 	want := desiredObject{generation: 2, definition: aDefinition}

@@ -7,19 +7,19 @@ import (
 )
 
 // The state space of one object: every order of what controllers, the scheduler and the
-// network may do, until no new state is reached. Events and replies come in any order
+// network may do, until no new state is reached. Events and replies arrive in any order
 // and about any generation, so that late, lost and repeated ones are among them. Time
 // does not pass while exploring: waits are the subject of decide_test.go.
 
 // spaceGenerations is how often an object is changed, the deletion included.
 const spaceGenerations = 2
 
-// spaceState is an object, the calls that are in flight, and what the test knows of them.
+// spaceState is an object, the calls that are in flight, and their progress.
 type spaceState struct {
 	object objectState
-	// compared: its kind was compared on this connection.
-	compared bool
-	// unloading: a call to unload it is in flight. acknowledged: one was answered on
+	// resynced: its kind was resynced on this connection.
+	resynced bool
+	// unloading: an unload is in flight. acknowledged: one was acknowledged on
 	// this connection.
 	unloading, acknowledged bool
 }
@@ -37,7 +37,7 @@ type spaceKey struct {
 	reload, reloading                   bool
 	buffered, bufferedEnd               bool
 	bufferedGeneration, stateGeneration int64
-	compared, unloading, acknowledged   bool
+	resynced, unloading, acknowledged   bool
 }
 
 func (s *spaceState) key() spaceKey {
@@ -46,7 +46,7 @@ func (s *spaceState) key() spaceKey {
 		uid: o.uid[0], generation: o.generation, registered: o.registered, deleting: o.deleting, known: o.remote != nil,
 		sent: o.load.generation, inFlight: o.load.inFlight, unload: o.unload.phase,
 		terminatedEarly: o.unload.terminatedEarly, recheck: o.polling.required, reload: o.load.forced, reloading: o.load.inFlight && o.load.forcedInFlight, buffered: o.bufferedEvent != nil,
-		compared: s.compared, unloading: s.unloading, acknowledged: s.acknowledged,
+		resynced: s.resynced, unloading: s.unloading, acknowledged: s.acknowledged,
 	}
 	if o.remote != nil {
 		key.remote = *o.remote
@@ -72,7 +72,7 @@ func (s *spaceState) clone() *spaceState {
 	return &next
 }
 
-// want is what the custom resource asks for at its generation.
+// want returns the desired object of its generation.
 func (s *spaceState) want() desiredObject {
 	return desiredObject{s.object.uid, s.object.generation, digest{s.object.uid[0], byte(s.object.generation)}}
 }
@@ -89,10 +89,10 @@ type spaceStep struct {
 }
 
 func spaceSteps(replaces bool, now time.Time) []spaceStep {
-	idle0 := func(s *spaceState) bool { return !s.object.load.inFlight && !s.unloading }
+	noCalls := func(s *spaceState) bool { return !s.object.load.inFlight && !s.unloading }
 	steps := []spaceStep{
 		{"the session has its turn", false, func(s *spaceState) bool {
-			if !idle0(s) || !s.object.deleting && !s.compared {
+			if !noCalls(s) || !s.object.deleting && !s.resynced {
 				return false
 			}
 			switch s.decide(replaces, now) {
@@ -110,7 +110,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 		}},
 		{"a poll fails", false, func(s *spaceState) bool {
 			s.object.failPoll()
-			return idle0(s)
+			return noCalls(s)
 		}},
 		{"the load is accepted", false, func(s *spaceState) bool {
 			if s.object.load.inFlight {
@@ -137,18 +137,18 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 		}},
 		{"the connection is lost and made again", false, func(s *spaceState) bool {
 			s.object.reconnected()
-			s.compared, s.unloading, s.acknowledged = false, false, false
+			s.resynced, s.unloading, s.acknowledged = false, false, false
 			return true
 		}},
 		{"it is changed", false, func(s *spaceState) bool {
-			if s.object.deleting || s.object.generation == spaceGenerations || !idle0(s) {
+			if s.object.deleting || s.object.generation == spaceGenerations || !noCalls(s) {
 				return false
 			}
 			s.object.setIncarnation(s.object.uid, s.object.generation+1, now)
 			return true
 		}},
 		{"it is deleted", false, func(s *spaceState) bool {
-			if s.object.deleting || !idle0(s) {
+			if s.object.deleting || !noCalls(s) {
 				return false
 			}
 			s.object.deleting = true
@@ -163,7 +163,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 			return true
 		}},
 		{"it is created again", false, func(s *spaceState) bool {
-			if s.object.uid == "b" || !idle0(s) {
+			if s.object.uid == "b" || !noCalls(s) {
 				return false
 			}
 			s.object.setIncarnation("b", 1, now)
@@ -176,7 +176,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 		}},
 		{"it is not listed", true, func(s *spaceState) bool {
 			s.object.handleAbsence(true, now)
-			s.compared = true
+			s.resynced = true
 			return true
 		}},
 	}
@@ -202,7 +202,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 		for generation := int64(1); generation <= spaceGenerations; generation++ {
 			steps = append(steps, spaceStep{fmt.Sprintf("an event: phase %d, generation %d", phase, generation), false, func(s *spaceState) bool {
 				w := report(phase, generation)
-				if !s.compared && s.object.unload.phase == unloadNotRequested {
+				if !s.resynced && s.object.unload.phase == unloadNotRequested {
 					s.object.bufferedEvent = &w
 				} else {
 					s.object.handleEvent(w, now)
@@ -222,7 +222,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 						w := report(phase, generation)
 						w.definition = definition
 						s.object.handleReply(w, trusted, now)
-						s.compared = s.compared || trusted
+						s.resynced = s.resynced || trusted
 						return true
 					}})
 				}
@@ -401,7 +401,7 @@ func checkNotLost(from *spaceState, replaces bool, now time.Time, ends map[end]o
 			for i, reports := range []func(digest) digest{asIs, func(digest) digest { return otherForm }, func(digest) digest { return digest{} }} {
 				state := from.clone()
 				switch {
-				case !listed && !from.compared && !from.object.deleting:
+				case !listed && !from.resynced && !from.object.deleting:
 					continue
 				case listed && has == nil:
 					state.object.handleAbsence(true, now)

@@ -23,9 +23,9 @@ type scripted struct {
 
 	mu    sync.Mutex
 	calls map[string]int
-	// load and unload answer the calls; nil accepts them.
+	// load and unload return the results of the calls; nil accepts them.
 	load, unload func(name string) error
-	// status answers for a name, or lists all for none.
+	// status returns the status of one object, or of all for an empty name.
 	status func(name string) ([]*pb.ModelStatusResponse, error)
 	// closed: the scheduler does not ask for Models.
 	closed bool
@@ -47,7 +47,7 @@ func (h *harness) script(s *scripted) *scripted {
 	return s
 }
 
-// change changes what it answers while it runs.
+// change changes its responses while it runs.
 func (s *scripted) change(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,8 +211,8 @@ func (s *modelStates) remove(names ...string) {
 	}
 }
 
-// answer answers a status call as the real scheduler does.
-func (s *modelStates) answer(name string) ([]*pb.ModelStatusResponse, error) {
+// reply returns the reply to a status call, as the real scheduler does.
+func (s *modelStates) reply(name string) ([]*pb.ModelStatusResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if name == "" {

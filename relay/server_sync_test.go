@@ -118,7 +118,7 @@ func TestFirstSyncMissesNoWorkload(t *testing.T) {
 	}, calls.record)
 }
 
-// A scheduler that runs already asks for the other kinds at once. These do not wait.
+// A scheduler that is already running requests the other kinds at once. These do not wait.
 func TestFirstSyncDelaysNoOtherKind(t *testing.T) {
 	calls := &notifications{}
 	inBubble(t, func(h *harness) {

@@ -67,7 +67,7 @@ func TestModelLife(t *testing.T) {
 	})
 }
 
-// A stream that the scheduler refuses, or a listing that fails, is reported, and
+// A stream that the scheduler rejects, or a listing that fails, is reported, and
 // delays no other kind.
 func TestKindsAreIndependent(t *testing.T) {
 	for method, reason := range map[string]string{
@@ -142,8 +142,8 @@ func TestIdleSession(t *testing.T) {
 				}
 			}
 		}
-		if woken := h.requests.take(Model); len(woken) != 0 {
-			t.Errorf("enqueued %v", woken)
+		if requests := h.requests.take(Model); len(requests) != 0 {
+			t.Errorf("enqueued %v", requests)
 		}
 		if dials := h.network.dialled(); dials != 1 {
 			t.Errorf("%d dials", dials)
@@ -154,7 +154,7 @@ func TestIdleSession(t *testing.T) {
 	})
 }
 
-// What was missed is repaired by the next listing: here, a Model that somebody else
+// What was missed is repaired by the next listing: here, a Model that another client
 // unloaded while its event was lost.
 func TestRelistRepairs(t *testing.T) {
 	inBubble(t, func(h *harness) {
@@ -173,7 +173,7 @@ func TestRelistRepairs(t *testing.T) {
 	})
 }
 
-// A scheduler that speaks and breaks for ever has its objects turn stale after the
+// A scheduler whose connections break again and again has its objects turn stale after the
 // timeout: each is reported once, and once more when the scheduler is well again, with
 // low priority.
 func TestFlappingScheduler(t *testing.T) {
@@ -226,8 +226,8 @@ func TestFlappingScheduler(t *testing.T) {
 	}
 }
 
-// A scheduler whose gRPC server takes pings for abuse when they come more often than
-// every 5 minutes, which is its default, ends the connection some times, and then the
+// A scheduler whose gRPC server rejects pings as too many when they arrive more often than
+// every 5 minutes, which is its default, ends the connection a few times, and then the
 // pings are rare enough.
 func TestTooManyPings(t *testing.T) {
 	inBubble(t, func(h *harness) {
@@ -276,7 +276,7 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
-// A session that hangs in an attempt, as at the address of a pod that is gone, begins
+// A session whose attempt hangs, as at the address of a deleted pod, starts
 // another one at once when the scheduler's workload turns ready.
 func TestReconnectFromHangingDial(t *testing.T) {
 	inBubble(t, func(h *harness) {
@@ -301,13 +301,13 @@ func TestReconnectFromHangingDial(t *testing.T) {
 }
 
 // A connection that is there on one side only is found by pings, when nothing else is
-// sent, and given up.
+// sent, and closed.
 func TestHalfOpenConnection(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)
 		h.open()
 		h.settle(time.Hour)
-		h.network.set(func(n *memoryNetwork) { n.silent = true })
+		h.network.set(func(n *memoryNetwork) { n.mute = true })
 		h.settle(pingAfter + pingTimeout + time.Second)
 		if conn := h.status(); conn.Connected {
 			t.Errorf("status %+v", conn)
@@ -316,7 +316,7 @@ func TestHalfOpenConnection(t *testing.T) {
 		if conn := h.status(); conn.Reason != ReasonNotAnswering && conn.Reason != ReasonUnavailable {
 			t.Errorf("status %+v", conn)
 		}
-		h.network.set(func(n *memoryNetwork) { n.silent = false })
+		h.network.set(func(n *memoryNetwork) { n.mute = false })
 		h.settle(2 * time.Minute)
 		if conn := h.status(); !conn.Connected || !conn.Synced {
 			t.Errorf("status %+v", conn)
@@ -366,7 +366,7 @@ func TestClosedGate(t *testing.T) {
 	})
 }
 
-// Markers that come twice, in any order, or are not known, cost a listing each and
+// Requests that arrive twice, in any order, or are unknown, cause one listing each and
 // change nothing.
 func TestMarkers(t *testing.T) {
 	inBubble(t, func(h *harness) {
@@ -467,7 +467,7 @@ func TestStreamEnds(t *testing.T) {
 }
 
 // An Experiment that is released while there is no connection, and is listed as
-// inactive afterwards, is stopped once: the session knows that it was not.
+// inactive afterwards, is stopped once: the session has recorded that it was not.
 func TestReleasedInactiveExperiment(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)
@@ -571,7 +571,7 @@ func TestClosedSessionsLeaveNothing(t *testing.T) {
 	})
 }
 
-// A scheduler that refuses the control-plane stream is asked again with a backoff, and
+// The control-plane stream of a scheduler that rejects it is retried with a backoff, and
 // the reason is reported.
 func TestRefusedControlPlane(t *testing.T) {
 	for code, reason := range map[codes.Code]string{
@@ -655,7 +655,8 @@ func TestStatesExpireOnAConnection(t *testing.T) {
 	})
 }
 
-// A scheduler that refuses a kind, and is restarted now and then, does not come and go.
+// A scheduler that rejects a kind, and is restarted from time to time, is not reported as
+// reachable and unreachable in turn.
 func TestLongConnectionsAreHealthy(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)

@@ -6,7 +6,7 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// BenchmarkEvents reads a status event as it comes on a stream, and as it is listed.
+// BenchmarkEvents parses a status event from a stream, and from a listing.
 // Metrics: time and allocations per event.
 func BenchmarkEvents(b *testing.B) {
 	model := message[pb.ModelStatusResponse](b, `modelName: "iris" versions {version: 1 serverName: "mlserver" kubernetesMeta {namespace: "team" generation: 1}

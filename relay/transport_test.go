@@ -69,10 +69,10 @@ func listen(t *testing.T, network, address string) net.Listener {
 }
 
 // serveGRPC serves on a listener; every stream sends one message and returns what
-// answer returns. It returns the address for clients.
-func serveGRPC(t *testing.T, listener net.Listener, answer func(grpc.ServerStream) error, options ...grpc.ServerOption) string {
+// handle returns. It returns the address for clients.
+func serveGRPC(t *testing.T, listener net.Listener, handle func(grpc.ServerStream) error, options ...grpc.ServerOption) string {
 	t.Helper()
-	server := grpc.NewServer(append(options, grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error { return answer(stream) }))...)
+	server := grpc.NewServer(append(options, grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error { return handle(stream) }))...)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	return clientAddress(listener)
@@ -128,8 +128,8 @@ func TestDisconnectReasons(t *testing.T) {
 			return serveGRPC(t, listen(t, "tcp", "localhost:0"), answerStatus(codes.OK), grpc.Creds(credentials.NewTLS(config)))
 		}
 	}
-	plain := func(answer func(grpc.ServerStream) error) func(*testing.T) string {
-		return func(t *testing.T) string { return serveGRPC(t, listen(t, "tcp", "localhost:0"), answer) }
+	plain := func(handle func(grpc.ServerStream) error) func(*testing.T) string {
+		return func(t *testing.T) string { return serveGRPC(t, listen(t, "tcp", "localhost:0"), handle) }
 	}
 	raw := func(serve func(net.Conn)) func(*testing.T) string {
 		return func(t *testing.T) string { return serveRaw(t, serve) }
@@ -149,7 +149,7 @@ func TestDisconnectReasons(t *testing.T) {
 		reason  string
 		message string // or its beginning, with * at the end
 	}{
-		"refused": {
+		"connection refused": {
 			serve: func(t *testing.T) string {
 				listener := listen(t, "tcp", "localhost:0")
 				_ = listener.Close()
@@ -182,7 +182,7 @@ func TestDisconnectReasons(t *testing.T) {
 			message: "the server closed the connection before it sent anything: check the scheduler's Pods and Service, and network policies; " +
 				"if it requires TLS, set CONTROL_PLANE_SECURITY_PROTOCOL=SSL for the operator",
 		},
-		"plaintext to a server that answers with a TLS alert": {
+		"plaintext to a server that responds with a TLS alert": {
 			serve: raw(send("\x15\x03\x01\x00\x02\x02\x46")), reason: ReasonTLSHandshakeFailed,
 			message: "the server requires TLS: set CONTROL_PLANE_SECURITY_PROTOCOL=SSL for the operator",
 		},
@@ -361,7 +361,7 @@ func TestRejectedBeforeTheLastWrite(t *testing.T) {
 	}
 }
 
-// Servers that do not answer are noticed after the time limit for connections.
+// Servers that do not respond are detected after the timeout for connections.
 func TestNotAnswering(t *testing.T) {
 	ca := newTestCA(t)
 	pipe := func(context.Context, string) (net.Conn, error) {
@@ -375,22 +375,22 @@ func TestNotAnswering(t *testing.T) {
 		reason  string
 		message string
 	}{
-		"no answer to SYN": {
+		"no response to SYN": {
 			dial: func(ctx context.Context, _ string) (net.Conn, error) {
 				<-ctx.Done()
 				return nil, &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}
 			},
 			reason: ReasonNotAnswering, message: "no response to the attempt to connect: check the scheduler's Pods and Service, and network policies",
 		},
-		"no answer of DNS": {
+		"no response of DNS": {
 			dial: func(ctx context.Context, _ string) (net.Conn, error) {
 				<-ctx.Done()
 				return nil, &net.DNSError{Name: "seldon-scheduler.team", Err: "read udp 10.0.0.1:43210->10.0.0.10:53: i/o timeout", IsTimeout: true}
 			},
 			reason: ReasonNameNotResolved, message: "resolve seldon-scheduler.team: no response from the DNS server",
 		},
-		"no HTTP/2":     {dial: pipe, reason: ReasonNotAnswering, message: "the server accepts connections and sends nothing: check the scheduler's log"},
-		"no TLS answer": {dial: pipe, tls: true, reason: ReasonNotAnswering, message: "no response to the TLS handshake: check the scheduler's log"},
+		"no HTTP/2":       {dial: pipe, reason: ReasonNotAnswering, message: "the server accepts connections and sends nothing: check the scheduler's log"},
+		"no TLS response": {dial: pipe, tls: true, reason: ReasonNotAnswering, message: "no response to the TLS handshake: check the scheduler's log"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -610,7 +610,7 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// What is observed of a connection takes nothing from it: grpc-go limits the time of
+// The observation of a connection does not change it: grpc-go limits the time of
 // unacknowledged data on TCP connections alone.
 func TestSocketOptions(t *testing.T) {
 	address := serveGRPC(t, listen(t, "tcp", "localhost:0"), answerStatus(codes.Aborted))
@@ -633,7 +633,7 @@ func TestSocketOptions(t *testing.T) {
 			t.Errorf("TCP_USER_TIMEOUT %d ms, %v", timeout, err)
 		}
 		if keepalive, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE); err != nil || keepalive != 0 {
-			t.Errorf("SO_KEEPALIVE %d, %v: an idle connection sends HTTP/2 pings alone", keepalive, err)
+			t.Errorf("SO_KEEPALIVE %d, %v: an idle connection sends HTTP/2 pings only", keepalive, err)
 		}
 	}); err != nil {
 		t.Fatal(err)

@@ -15,12 +15,12 @@ func TestPriorities(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var order []objectKey
-		begun := time.Now()
+		start := time.Now()
 		after := map[objectKey]time.Duration{}
 		queue := newWorkQueue(func(key objectKey, p priority) {
 			mu.Lock()
 			order = append(order, key)
-			after[key] = time.Since(begun)
+			after[key] = time.Since(start)
 			mu.Unlock()
 			if p == priorityResync {
 				time.Sleep(callDeadline)
@@ -32,7 +32,7 @@ func TestPriorities(t *testing.T) {
 			queue.add(objectKey{Model, fmt.Sprint(i)}, priorityResync)
 		}
 		synctest.Wait()
-		begun = time.Now()
+		start = time.Now()
 		change, deletion, server := objectKey{Model, "change"}, objectKey{Model, "deletion"}, objectKey{Server, "server"}
 		queue.add(change, priorityChange)
 		queue.add(objectKey{Model, "9999"}, priorityChange)
@@ -60,7 +60,7 @@ func TestPriorities(t *testing.T) {
 	})
 }
 
-// What waits goes by priority, and by one priority in the order of its coming; one that
+// Waiting items are processed by priority, of one priority in the order of adding; one that
 // is added again with a higher priority moves up, and never down.
 func TestOrder(t *testing.T) {
 	queue := newWorkQueue(nil)
@@ -120,13 +120,13 @@ func TestOneAtATime(t *testing.T) {
 // never runs.
 func TestDelays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		begun := time.Now()
+		start := time.Now()
 		var mu sync.Mutex
 		var runs []string
 		queue := newWorkQueue(func(key objectKey, _ priority) {
 			mu.Lock()
 			defer mu.Unlock()
-			runs = append(runs, fmt.Sprint(key.name, " ", time.Since(begun)))
+			runs = append(runs, fmt.Sprint(key.name, " ", time.Since(start)))
 		})
 		queue.addAfter(objectKey{Model, "a"}, priorityChange, 3*time.Second)
 		queue.addAfter(objectKey{Model, "a"}, priorityChange, time.Second)
