@@ -40,7 +40,7 @@ type testCA struct {
 	certificate *x509.Certificate
 }
 
-// testCertificate is what differs from a valid certificate for localhost.
+// testCertificate has the differences from a valid certificate for localhost.
 type testCertificate struct {
 	name    string
 	expired bool
@@ -190,8 +190,8 @@ func TestCertificatesAreShared(t *testing.T) {
 	})
 }
 
-// New certificates, of the authority too, are used for new connections; if they
-// cannot be read any more, the old ones are until they expire.
+// New certificates, also of the CA, are used for new connections; if they
+// cannot be read any more, the previous ones are used until they expire.
 func TestCertificatesAreRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, second := newTestCA(t), newTestCA(t)
@@ -296,7 +296,7 @@ func TestCertificatesReadEnds(t *testing.T) {
 	})
 }
 
-// The message names what is missing or wrong.
+// The message names what is missing or invalid.
 func TestInvalidCredentials(t *testing.T) {
 	ca := newTestCA(t)
 	for name, test := range map[string]struct {

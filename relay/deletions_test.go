@@ -170,7 +170,7 @@ func TestUnknownObjectsAreUnloaded(t *testing.T) {
 				h.release(Model, model)
 			}
 			h.settle(time.Second)
-			if n := h.remembered(); n != 1 {
+			if n := h.stateCount(); n != 1 {
 				t.Errorf("closed %t: %d objects are remembered", closed, n)
 			}
 		})

@@ -19,7 +19,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/process"
 )
 
-// goroutinesOfClients are those that are not the simulated scheduler's.
+// goroutinesOfClients returns the number of goroutines without those of the fake scheduler.
 func goroutinesOfClients() (count int, stacks string) {
 	buffer := make([]byte, 1<<20)
 	buffer = buffer[:runtime.Stack(buffer, true)]
@@ -58,8 +58,8 @@ func TestGoroutines(t *testing.T) {
 	})
 }
 
-// BenchmarkSessions has 1,000 sessions in one process, and one simulated scheduler in
-// another that all of them connect to. Metrics, with all connected and with the
+// BenchmarkSessions has 1,000 sessions in one process, and one fake scheduler in
+// another process, to which all connect. Metrics, with all connected and with the
 // scheduler down for five minutes: goroutines and heap of a session, and attempts to
 // connect in a minute of all of them together.
 func BenchmarkSessions(b *testing.B) {

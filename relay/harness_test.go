@@ -34,10 +34,10 @@ const (
 	modelTerminated  = pb.ModelStatus_ModelTerminated
 )
 
-// testNamespace is the one that the sessions of tests serve.
+// testNamespace is the namespace of the sessions in tests.
 const testNamespace = "team"
 
-// harness is a relay with a session in front of the simulated scheduler, over an
+// harness is a relay with a session to the fake scheduler, over an
 // in-memory network and on the clock of a synctest bubble. What the relay enqueues is
 // synced as the controllers do, which write nothing here.
 type harness struct {
@@ -92,7 +92,7 @@ func newScheme(t testing.TB) *runtime.Scheme {
 	return scheme
 }
 
-// open opens the session, and waits until it has nothing to do for now.
+// open opens the session, and waits until it is idle.
 func (h *harness) open() *session {
 	h.Helper()
 	h.relay.Open(testNamespace)
@@ -203,7 +203,7 @@ func (h *harness) status() ConnectionStatus {
 	return status
 }
 
-// memoryNetwork connects to the listener that was opened last, and counts.
+// memoryNetwork connects to the listener that was opened last, and counts the attempts.
 type memoryNetwork struct {
 	mu       sync.Mutex
 	listener *bufconn.Listener
@@ -366,8 +366,8 @@ func (h *harness) update(model *v1alpha1.Model) {
 	h.sync(Model, model)
 }
 
-// remembered is the number of objects that the session has a state of.
-func (h *harness) remembered() int {
+// stateCount returns the number of objects of which the session has a state.
+func (h *harness) stateCount() int {
 	s := h.relay.session(testNamespace)
 	s.mu.Lock()
 	defer s.mu.Unlock()

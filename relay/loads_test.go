@@ -102,14 +102,14 @@ func TestLateLoad(t *testing.T) {
 		h.settle(10 * time.Second)
 		h.release(Model, model)
 		h.settle(10 * time.Second)
-		if h.remembered() != 0 {
-			t.Errorf("%d objects are remembered", h.remembered())
+		if h.stateCount() != 0 {
+			t.Errorf("%d objects are remembered", h.stateCount())
 		}
 		unloads := scheduler.called("unload")
 		scheduler.events <- modelStatus("iris", 2, modelAvailable)
 		h.settle(10 * time.Second)
-		if n := scheduler.called("unload") - unloads; n != 1 || h.remembered() != 0 {
-			t.Errorf("an object that was loaded after its deletion is unloaded %d times, %d objects are remembered", n, h.remembered())
+		if n := scheduler.called("unload") - unloads; n != 1 || h.stateCount() != 0 {
+			t.Errorf("an object that was loaded after its deletion is unloaded %d times, %d objects are remembered", n, h.stateCount())
 		}
 	})
 }
@@ -164,7 +164,7 @@ func TestRecreatedAfterCacheRead(t *testing.T) {
 				h.model("iris")
 			})
 			read := func(is bool) {
-				if is && h.relay.session(testNamespace) != nil && h.remembered() > 0 {
+				if is && h.relay.session(testNamespace) != nil && h.stateCount() > 0 {
 					recreate()
 				}
 			}

@@ -11,7 +11,7 @@ func report(phase phase, generation int64) statusEvent {
 	return statusEvent{phase: phase, hasOrigin: true, state: State{Generation: generation}}
 }
 
-// The events about an object, and how they change its state.
+// Events about an object, and how they change its state.
 func TestHandleEvent(t *testing.T) {
 	now := time.Now()
 	verified, listed := remoteObject{2, aDefinition, true}, remoteObject{2, aDefinition, false}
@@ -99,7 +99,7 @@ func TestHandleEvent(t *testing.T) {
 	}
 }
 
-// What the scheduler reports for certain while an object is being unloaded: an
+// Replies while an object is being unloaded: an
 // Experiment that is inactive is unloaded only if its stop was acknowledged on this
 // connection.
 func TestHandleReplyWhileUnloading(t *testing.T) {
@@ -140,7 +140,7 @@ func TestHandleAbsence(t *testing.T) {
 	}
 }
 
-// What the scheduler reports to have of an object that is desired.
+// Replies about an object to be loaded.
 func TestHandleReply(t *testing.T) {
 	now := time.Now()
 	defined := func(w statusEvent, definition digest) statusEvent {
@@ -224,7 +224,7 @@ func TestSetIncarnation(t *testing.T) {
 	}
 }
 
-// What a new connection relies on, and which objects have their turn at once.
+// What is kept for a new connection, and which objects are reconciled at once.
 func TestReconnected(t *testing.T) {
 	for _, test := range []struct {
 		deleting bool

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// The state space of one object: every order of what controllers, the scheduler and the
-// network may do, until no new state is reached. Events and replies arrive in any order
+// The state space of one object: every order of actions of controllers, scheduler and
+// network, until no new state is reached. Events and replies arrive in any order
 // and about any generation, so that late, lost and repeated ones are among them. Time
-// does not pass while exploring: waits are the subject of decide_test.go.
+// does not pass while exploring; delays are tested in decide_test.go.
 
-// spaceGenerations is how often an object is changed, the deletion included.
+// spaceGenerations is the number of generations of an object, including that of its deletion.
 const spaceGenerations = 2
 
 // spaceState is an object, the calls that are in flight, and their progress.
@@ -24,7 +24,7 @@ type spaceState struct {
 	unloading, acknowledged bool
 }
 
-// spaceKey identifies what makes a difference to an object, but waits.
+// spaceKey identifies a state, without what only affects delays.
 type spaceKey struct {
 	uid                                 byte
 	generation                          int64
@@ -60,7 +60,7 @@ func (s *spaceState) key() spaceKey {
 	return key
 }
 
-// clone copies what steps change behind pointers.
+// clone returns a copy, deep where steps change values behind pointers.
 func (s *spaceState) clone() *spaceState {
 	next := *s
 	if s.object.remote != nil {
@@ -77,10 +77,10 @@ func (s *spaceState) want() desiredObject {
 	return desiredObject{s.object.uid, s.object.generation, digest{s.object.uid[0], byte(s.object.generation)}}
 }
 
-// otherForm is a definition that equals none that is desired.
+// otherForm is a definition that differs from every desired one.
 var otherForm = digest{0xff}
 
-// spaceStep is something that happens; it returns false where it cannot. certain: it
+// spaceStep is one action; apply returns false in states in which it cannot happen. certain: it
 // proves that the scheduler does not have the object.
 type spaceStep struct {
 	name    string
@@ -91,7 +91,7 @@ type spaceStep struct {
 func spaceSteps(replaces bool, now time.Time) []spaceStep {
 	noCalls := func(s *spaceState) bool { return !s.object.load.inFlight && !s.unloading }
 	steps := []spaceStep{
-		{"the session has its turn", false, func(s *spaceState) bool {
+		{"the session reconciles it", false, func(s *spaceState) bool {
 			if !noCalls(s) || !s.object.deleting && !s.resynced {
 				return false
 			}
@@ -135,7 +135,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 			s.object.fail(Failure{Generation: s.object.generation, Reason: ReasonCallFailed}, exponential{}, now)
 			return true
 		}},
-		{"the connection is lost and made again", false, func(s *spaceState) bool {
+		{"the session reconnects", false, func(s *spaceState) bool {
 			s.object.reconnected()
 			s.resynced, s.unloading, s.acknowledged = false, false, false
 			return true
@@ -162,7 +162,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 			s.object.load.forced = true
 			return true
 		}},
-		{"it is created again", false, func(s *spaceState) bool {
+		{"it is recreated", false, func(s *spaceState) bool {
 			if s.object.uid == "b" || !noCalls(s) {
 				return false
 			}
@@ -232,7 +232,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 	return steps
 }
 
-// decide is the session's turn, as far as it is no call.
+// decide returns the next call of the session.
 func (s *spaceState) decide(replaces bool, now time.Time) action {
 	next, _ := s.decideOrWait(replaces, now)
 	return next
@@ -249,7 +249,7 @@ func (s *spaceState) decideOrWait(replaces bool, now time.Time) (action, time.Du
 	return s.object.decide(s.want(), replaces, now)
 }
 
-// done reports whether the session has brought the object where it is desired.
+// done reports whether the object is as desired.
 func (s *spaceState) done() bool {
 	if s.object.deleting {
 		return s.object.unload.phase == unloadConfirmed
@@ -264,9 +264,9 @@ type truth struct {
 	definition digest
 }
 
-// behave has a scheduler that behaves answer whatever the session does, and no event
-// arrive, until nothing more is to be done. It returns what the scheduler has then, and
-// the calls that it took.
+// behave simulates a correct scheduler that responds to the calls of the session and sends no event,
+// until no call is due any more. It returns what the scheduler has then, and
+// the number of calls.
 func (s *spaceState) behave(has *truth, replaces bool, reports func(digest) digest, now time.Time) (result outcome) {
 	result.has = has
 	reported := func() statusEvent {
@@ -306,12 +306,12 @@ func (s *spaceState) behave(has *truth, replaces bool, reports func(digest) dige
 			case s.done():
 				return result
 			default:
-				result.problem = "nothing is done any more"
+				result.problem = "no call is due"
 				return result
 			}
 		}
 	}
-	result.problem = "it does not end"
+	result.problem = "calls are repeated without end"
 	return result
 }
 
@@ -358,13 +358,13 @@ func exploreStateSpace(t *testing.T, replaces bool) {
 			seen[key] = true
 			nodes = append(nodes, node{next, i, step.name})
 			if next.object.unload.phase == unloadConfirmed && state.object.unload.phase != unloadConfirmed && !next.acknowledged && !step.certain {
-				fail(len(nodes)-1, "it counts as unloaded, and neither was an unload acknowledged on this connection, nor is it certain")
+				fail(len(nodes)-1, "it counts as unloaded, without an acknowledged unload on this connection or a proof")
 			}
 		}
 	}
 	ends := map[end]outcome{}
 	for i := range nodes {
-		if problem := checkNotLost(nodes[i].state, replaces, now, ends); problem != "" {
+		if problem := checkConverges(nodes[i].state, replaces, now, ends); problem != "" {
 			fail(i, problem)
 		}
 	}
@@ -374,7 +374,7 @@ func exploreStateSpace(t *testing.T, replaces bool) {
 	}
 }
 
-// end identifies how a state may end, and outcome is how it does.
+// end identifies the start of a simulation with a correct scheduler, outcome is its result.
 type end struct {
 	state    spaceKey
 	has      truth
@@ -387,10 +387,10 @@ type outcome struct {
 	problem        string
 }
 
-// checkNotLost checks that from a state everything ends well: whatever the scheduler
-// has, once it behaves, an object that is desired is loaded and one that is deleted is
-// unloaded, with few calls; and if the kind is compared, so it is in fact.
-func checkNotLost(from *spaceState, replaces bool, now time.Time, ends map[end]outcome) string {
+// checkConverges checks that the object becomes as desired from a state: whatever the scheduler
+// has, once it is correct, an object to be loaded is loaded and a deleted one is
+// unloaded, with few calls; if the kind was resynced, also in the scheduler.
+func checkConverges(from *spaceState, replaces bool, now time.Time, ends map[end]outcome) string {
 	if from.object.load.inFlight || from.unloading {
 		return "" // the states after the call are among the others
 	}
@@ -410,8 +410,8 @@ func checkNotLost(from *spaceState, replaces bool, now time.Time, ends map[end]o
 					w.definition = reports(has.definition)
 					state.object.handleReply(w, false, now)
 				}
-				// What was sent may be reported in another form, or in none: then nothing
-				// tells it from another definition of the same generation.
+				// The scheduler may report what was sent in another form, or in none: then it
+				// cannot be distinguished from another definition of the same generation.
 				known := from.object.remote != nil && from.object.remote.verified && from.object.remote.generation == want.generation ||
 					i == 2 && from.object.load.generation == want.generation
 				end := end{state: state.key(), reported: i}

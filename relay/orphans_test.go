@@ -86,8 +86,8 @@ func TestReleaseWhileStopFails(t *testing.T) {
 				}
 			}
 			h.settle(time.Minute)
-			if experiments := h.scheduler.Experiments(); !experiments[0].Deleted || h.remembered() != 0 {
-				t.Errorf("closed %t: the scheduler has %+v, %d objects are remembered", closed, experiments, h.remembered())
+			if experiments := h.scheduler.Experiments(); !experiments[0].Deleted || h.stateCount() != 0 {
+				t.Errorf("closed %t: the scheduler has %+v, %d objects are remembered", closed, experiments, h.stateCount())
 			}
 		})
 	}
@@ -143,7 +143,7 @@ func TestStatesAreRemoved(t *testing.T) {
 			h.release(Model, model)
 		}
 		h.settle(time.Minute)
-		if n := h.remembered(); n > 50 {
+		if n := h.stateCount(); n > 50 {
 			t.Errorf("%d objects are kept before the kind was resynced", n)
 		}
 		if scheduler.called("unload orphan-0") != 0 {
@@ -159,7 +159,7 @@ func TestStatesAreRemoved(t *testing.T) {
 				t.Errorf("%s is unloaded %d times", name, n)
 			}
 		}
-		if n := h.remembered(); n != 0 {
+		if n := h.stateCount(); n != 0 {
 			t.Errorf("%d objects are remembered", n)
 		}
 	})

@@ -8,7 +8,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// Whether a status holds the scheduler's statusEvent about its generation.
+// Whether a status contains the state that the scheduler reported of its generation.
 func TestStatusConfirmed(t *testing.T) {
 	for _, test := range []struct {
 		name                string

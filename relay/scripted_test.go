@@ -16,8 +16,8 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// scripted is a scheduler that answers about Models as a test says, for what the
-// simulated one, which follows the real one, does not do. It has no other objects.
+// scripted is a scheduler with the responses about Models that a test specifies, for what the
+// fake one, which follows the real one, does not do. It has no other objects.
 type scripted struct {
 	pb.UnimplementedSchedulerServer
 
@@ -27,12 +27,12 @@ type scripted struct {
 	load, unload func(name string) error
 	// status returns the status of one object, or of all for an empty name.
 	status func(name string) ([]*pb.ModelStatusResponse, error)
-	// closed: the scheduler does not ask for Models.
+	// closed: the scheduler does not request Models.
 	closed bool
 	events chan *pb.ModelStatusResponse
 }
 
-// script has the session talk to a scripted scheduler instead of the simulated one.
+// script connects the session to a scripted scheduler instead of the fake one.
 func (h *harness) script(s *scripted) *scripted {
 	h.Helper()
 	s.calls, s.events = map[string]int{}, make(chan *pb.ModelStatusResponse, 10_000)
@@ -54,7 +54,7 @@ func (s *scripted) change(change func()) {
 	change()
 }
 
-// modelStatus is the status of a Model of the test's namespace.
+// modelStatus returns the status of a Model of the test's namespace.
 func modelStatus(name string, generation int64, state pb.ModelStatus_ModelState) *pb.ModelStatusResponse {
 	gateway := pb.ModelStatus_ModelAvailable
 	if state == pb.ModelStatus_ModelTerminated || state == pb.ModelStatus_ModelTerminating {
@@ -76,7 +76,7 @@ func (s *scripted) count(method, name string) {
 	s.calls[method]++
 }
 
-// called is how often a method was called, with "method name" for one name.
+// called returns the number of calls of a method, with "method name" for one name.
 func (s *scripted) called(method string) int {
 	synctest.Wait()
 	s.mu.Lock()
@@ -180,7 +180,7 @@ func (s *scripted) SubscribeServerStatus(_ *pb.ServerSubscriptionRequest, stream
 	return nil
 }
 
-// modelStates are the Models of a scripted scheduler. Its methods are safe for
+// modelStates has the Models of a scripted scheduler. Its methods are safe for
 // concurrent use.
 type modelStates struct {
 	mu     sync.Mutex

@@ -14,8 +14,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
-// reportDropped makes the scheduler report the Server mlserver as it does when it has only its agents
-// alone.
+// reportDropped makes the scheduler report the Server mlserver after it has dropped the Server and has only its
+// agents.
 func (h *harness) reportDropped() {
 	h.Helper()
 	err := h.scheduler.InjectServerStatus(&pb.ServerStatusResponse{
@@ -26,7 +26,7 @@ func (h *harness) reportDropped() {
 	}
 }
 
-// A scheduler that loses every notification is notified again, ever more slowly, and at
+// A scheduler that loses every notification is notified again with a backoff, and at
 // once after it has reported the Server.
 func TestForgottenServer(t *testing.T) {
 	calls := &notifications{}
@@ -117,7 +117,7 @@ func TestServerReportedBeforeItIsSynced(t *testing.T) {
 		if len(h.requests.take(Server)) == 0 {
 			t.Error("the Server is not enqueued")
 		}
-		// Nothing is kept of Servers that do not exist, or of another namespace.
+		// No state is kept of Servers that do not exist, or of another namespace.
 		for _, message := range []*pb.ServerStatusResponse{
 			{ServerName: "unknown", KubernetesMeta: &pb.KubernetesMeta{Namespace: testNamespace, Generation: 1}},
 			{ServerName: "", KubernetesMeta: &pb.KubernetesMeta{Namespace: testNamespace, Generation: 1}},
@@ -242,7 +242,7 @@ func TestLostServerEvent(t *testing.T) {
 	})
 }
 
-// A Server whose change the scheduler rejects is notified ever more slowly, although
+// A Server whose change the scheduler rejects is notified with a backoff, although
 // events report what the scheduler has.
 func TestRejectedServerWithEvents(t *testing.T) {
 	inBubble(t, func(h *harness) {

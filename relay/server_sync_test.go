@@ -21,7 +21,7 @@ func TestFirstSyncWaitsForWorkloads(t *testing.T) {
 	for name, test := range map[string]struct {
 		missing func(h *harness)
 		waits   bool
-		// arrives makes complete what is missing.
+		// arrives creates what is missing.
 		arrives func(h *harness)
 		first   string
 	}{
@@ -137,14 +137,14 @@ func TestFirstSyncDelaysNoOtherKind(t *testing.T) {
 	}, calls.record)
 }
 
-// One Server that the scheduler rejects does not keep it from the others.
+// One rejected Server does not prevent the notification of the others.
 func TestRejectedServer(t *testing.T) {
 	calls := &notifications{}
 	inBubble(t, func(h *harness) {
 		h.server("a", 1)
 		h.server("b", 2)
 		h.server("c", 3)
-		// The whole notification, and that of a.
+		// The notification of all Servers, and that of a.
 		h.scheduler.FailCalls("ServerNotify", 2, codes.InvalidArgument)
 		h.scheduler.DelayCalls("ServerNotify", time.Second)
 		h.open()
@@ -185,7 +185,7 @@ func TestRejectedServerIsReported(t *testing.T) {
 		if n := len(h.requests.take(SeldonRuntime)); n != 1 {
 			t.Errorf("the SeldonRuntime is enqueued %d times, want once", n)
 		}
-		// A Server that is deleted is reported no more.
+		// A deleted Server is not reported any more.
 		h.removeServer(server)
 		h.settle(time.Minute)
 		if status := h.status(); status.SyncReason == ReasonNotifyFailed {
@@ -197,7 +197,7 @@ func TestRejectedServerIsReported(t *testing.T) {
 	}, calls.record)
 }
 
-// A Server that runs as a Deployment is notified with that one's replicas.
+// A Server that runs as a Deployment is notified with the replicas of its Deployment.
 func TestServerOfADeployment(t *testing.T) {
 	calls := &notifications{}
 	inBubble(t, func(h *harness) {
@@ -224,7 +224,7 @@ func TestServerOfADeployment(t *testing.T) {
 	}, calls.record)
 }
 
-// A Server that was rejected and then cannot be notified, for its spec contradicts
+// A Server that was rejected, and then cannot be notified because its spec contradicts
 // itself, is not reported as rejected on the next connection.
 func TestRejectionEndsWithTheConnection(t *testing.T) {
 	inBubble(t, func(h *harness) {

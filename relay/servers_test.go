@@ -87,7 +87,7 @@ func (h *harness) bareServer(name string, change ...func(*v1alpha1.Server)) *v1a
 	return server
 }
 
-// removeServer deletes a Server, whose workload stays.
+// removeServer deletes a Server and leaves its workload.
 func (h *harness) removeServer(server *v1alpha1.Server) {
 	h.Helper()
 	if err := h.cluster.Delete(h.Context(), server); err != nil {
@@ -96,7 +96,7 @@ func (h *harness) removeServer(server *v1alpha1.Server) {
 	h.relay.ObjectDeleted(Server, client.ObjectKeyFromObject(server))
 }
 
-// modelState is the reason of a Model's condition, and where it is.
+// modelState returns the reason of a Model's condition, and its server.
 func (h *harness) modelState(model *v1alpha1.Model) string {
 	h.Helper()
 	seen := h.sync(Model, model)
@@ -252,7 +252,7 @@ func TestDeletedServer(t *testing.T) {
 	}
 }
 
-// The state of a deleted Server is removed in the end.
+// The state of a deleted Server is removed after deletedServerTTL.
 func TestNoServerIsRemembered(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.open()
@@ -269,8 +269,8 @@ func TestNoServerIsRemembered(t *testing.T) {
 	})
 }
 
-// A Server that was rejected, and then has a spec that contradicts itself, is no problem
-// of the scheduler any more.
+// A Server that was rejected, and then has a spec that contradicts itself, is not reported as
+// rejected any more.
 func TestRejectionEndsWithTheMessage(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)

@@ -174,7 +174,7 @@ func TestRelistRepairs(t *testing.T) {
 }
 
 // A scheduler whose connections break again and again has its objects turn stale after the
-// timeout: each is reported once, and once more when the scheduler is well again, with
+// timeout: each is reported once, and once more when the scheduler has recovered, with
 // low priority.
 func TestFlappingScheduler(t *testing.T) {
 	for _, life := range []time.Duration{0, 200 * time.Millisecond, 1500 * time.Millisecond, 5 * time.Second} {
@@ -300,7 +300,7 @@ func TestReconnectFromHangingDial(t *testing.T) {
 	})
 }
 
-// A connection that is there on one side only is found by pings, when nothing else is
+// A half-open connection is detected by pings when nothing else is
 // sent, and closed.
 func TestHalfOpenConnection(t *testing.T) {
 	inBubble(t, func(h *harness) {
@@ -325,7 +325,7 @@ func TestHalfOpenConnection(t *testing.T) {
 }
 
 // A scheduler that keeps its readiness gate closed after a restart does not serve what
-// it had: objects turn stale after the timeout. One that is deleted meanwhile is
+// it had: objects turn stale after the timeout. An object that is deleted meanwhile is
 // unloaded nevertheless.
 func TestClosedGate(t *testing.T) {
 	inBubble(t, func(h *harness) {
@@ -399,7 +399,7 @@ func TestMarkers(t *testing.T) {
 	})
 }
 
-// At most 8 calls are made at a time, of each Model one, and a Server is announced in
+// At most 8 calls are made at a time, of each Model one, and a Server is notified in
 // spite of 500 loads that hang.
 func TestBacklog(t *testing.T) {
 	const count = 500
@@ -498,7 +498,7 @@ func TestReleasedInactiveExperiment(t *testing.T) {
 	})
 }
 
-// The latest error is reported, also when its reason is that of the one before; the
+// The latest error is reported, also when its reason is unchanged; the
 // same error enqueues nothing.
 func TestLatestErrorIsReported(t *testing.T) {
 	inBubble(t, func(h *harness) {
@@ -545,7 +545,7 @@ func TestHangingListing(t *testing.T) {
 	})
 }
 
-// Sessions that end leave no goroutine behind, whether they were connected or not.
+// Sessions end without a goroutine leak, whether they were connected or not.
 func TestClosedSessionsLeaveNothing(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)
@@ -601,7 +601,7 @@ func TestRefusedControlPlane(t *testing.T) {
 	}
 }
 
-// A kind whose stream of events has ended is not in sync until there is one again, which
+// A kind whose stream of events has ended is not in sync until it is open again, which
 // may be after a backoff of a minute.
 func TestStreamEndsAgain(t *testing.T) {
 	inBubble(t, func(h *harness) {
@@ -627,7 +627,7 @@ func TestStreamEndsAgain(t *testing.T) {
 	})
 }
 
-// What the scheduler reported on this connection expires as well, when it neither lists
+// States reported on this connection expire as well, when the scheduler neither lists
 // the kind nor sends its events any more. A listing alone is enough.
 func TestStatesExpireOnAConnection(t *testing.T) {
 	inBubble(t, func(h *harness) {

@@ -14,7 +14,7 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// lines of a statusEvent, as a reader of a status sees them.
+// lines returns a status event as text, as in a status.
 func (event statusEvent) lines() []string {
 	lines := []string{[]string{"active", "inactive", "terminating", "terminated"}[event.phase]}
 	if event.state.Stable {
@@ -173,8 +173,8 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
-// Whatever state a scheduler has for a Model of 0 replicas, it is scaled down, and
-// nothing more is awaited.
+// In every state that a scheduler reports for a Model of 0 replicas, it is scaled down and
+// stable.
 func TestScaledDown(t *testing.T) {
 	const one, none = `modelDefn {deploymentSpec {replicas: 1}} `, `modelDefn {deploymentSpec {maxReplicas: 4294967295}} `
 	for _, test := range []struct{ version, want string }{

@@ -83,7 +83,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// An object is never worked on twice at a time. What is added meanwhile runs again,
+// An object is never processed twice at a time. If it is added meanwhile, it is processed again,
 // once.
 func TestOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -116,8 +116,8 @@ func TestOneAtATime(t *testing.T) {
 }
 
 // Of several delays the shortest counts, and an object that is added without one is not
-// looked at again after an earlier delay. What is delayed when the queue is closed
-// never runs.
+// processed again after an earlier delay. Items with a delay when the queue is closed
+// are never processed.
 func TestDelays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
