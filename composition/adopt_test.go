@@ -112,8 +112,8 @@ var _ = Describe("Adopting what another operator made", func() {
 		site.predecessor(otherArgs)
 		before := site.deployment()
 		outcome := site.mustReconcile()
-		Expect(outcome.Held()).To(HaveLen(1))
-		held := outcome.Held()[0]
+		Expect(outcome.Blocked()).To(HaveLen(1))
+		held := outcome.Blocked()[0]
 		Expect(held.Reason).To(Equal(composition.RestartRequired))
 		Expect(held.Message).To(ContainSubstring("Deployment %s/shop would restart its pods: spec.template.spec.containers[]", site.owner.Namespace))
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
@@ -121,25 +121,25 @@ var _ = Describe("Adopting what another operator made", func() {
 		site.refresh()
 		Expect(requests.during(func() {
 			for range 5 {
-				Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Message", held.Message)))
+				Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Message", held.Message)))
 			}
 		})).To(BeEmpty(), "the cache shows the workload, and memory the verdict")
 
 		By("holding it also after a restart of the operator")
 		site.engine = newEngine()
 		Expect(writes(requests.during(func() {
-			Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
+			Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
 		}))).To(BeEmpty())
 
 		By("accepting")
-		site.request.AcceptRestarts = true
+		site.request.AllowRestarts = true
 		site.settle()
 		template := site.deployment().Spec.Template
 		Expect(template.Spec.Containers[0].Args).To(BeEmpty())
 		Expect(template.Labels).NotTo(HaveKey("app.kubernetes.io/managed-by"))
 
 		By("going on as with any other")
-		site.request.AcceptRestarts = false
+		site.request.AllowRestarts = false
 		site.overlay("shop", webContainer(map[string]any{"image": "web:2"}))
 		site.settle()
 		Expect(site.deployment().Spec.Template.Spec.Containers[0].Image).To(Equal("web:2"))
@@ -156,9 +156,9 @@ var _ = Describe("Adopting what another operator made", func() {
 			Expect(unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers")).To(Succeed())
 		})
 		before := site.deployment()
-		Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
+		Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
-		site.request.AcceptRestarts = true
+		site.request.AllowRestarts = true
 		site.settle()
 		Expect(site.deployment().Spec.Template.Spec.Containers[0].Env).To(HaveLen(1))
 	})
@@ -180,7 +180,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		site.predecessor(otherArgs)
 		before := site.deployment()
 		site.stopBefore("ServiceAccount")
-		Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
+		Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
 	})
 
@@ -217,11 +217,11 @@ var _ = Describe("Adopting what another operator made", func() {
 			Expect(admin.Create(site.ctx, service)).To(Succeed())
 		}
 		ours := map[string]string{policy.OwnerLabel(): "configmap"}
-		disabled := map[string]string{policy.Domain + "prune": "disabled"}
+		disabled := map[string]string{policy.KeyPrefix + "prune": "disabled"}
 		orphan("unlabelled", nil, disabled)
 		orphan("labelled", ours, disabled)
 		orphan("flux", ours, map[string]string{"kustomize.toolkit.fluxcd.io/prune": "disabled"})
-		orphan("enabled", ours, map[string]string{policy.Domain + "prune": "enabled"})
+		orphan("enabled", ours, map[string]string{policy.KeyPrefix + "prune": "enabled"})
 		site.engine = newEngine()
 		outcome := site.refresh()
 		Expect(outcome.Pruned).To(HaveExactElements(site.key("", "Service", "enabled")))
@@ -257,12 +257,12 @@ var _ = Describe("Adopting what another operator made", func() {
 		})
 		before := site.deployment()
 		for range 3 {
-			Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
+			Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
 			site.cached()
 		}
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
 		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
-		site.request.AcceptRestarts = true
+		site.request.AllowRestarts = true
 		site.settle()
 		Expect(site.deployment().Spec.Template.Spec.Containers[0].Env).To(HaveExactElements(HaveField("Name", "LOG_LEVEL")))
 		Expect(site.deployment().Annotations).NotTo(HaveKey(lastApplied))
@@ -273,7 +273,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		site.patch(&appsv1.Deployment{}, "shop", `{"metadata":{"labels":null}}`)
 		site.cached()
 		site.overlay("shop", webContainer(map[string]any{"image": "web:2"}))
-		Expect(site.mustReconcile().Held()).To(BeEmpty())
+		Expect(site.mustReconcile().Blocked()).To(BeEmpty())
 		site.settle()
 		deployment := site.deployment()
 		Expect(deployment.Spec.Template.Spec.Containers[0].Image).To(Equal("web:2"))
@@ -284,8 +284,8 @@ var _ = Describe("Adopting what another operator made", func() {
 		BeforeEach(func() {
 			site.predecessor()
 			Eventually(func() int64 { return site.deployment().Status.ObservedGeneration }).ShouldNot(BeZero())
-			site.request.Input.Frames[0].Values["greeting"] = "hi"
-			site.request.AcceptRestarts = true
+			site.request.Input.Templates[0].Parameters["greeting"] = "hi"
+			site.request.AllowRestarts = true
 		})
 
 		// Each pod template that a Deployment ever had has its ReplicaSet.
@@ -301,16 +301,16 @@ var _ = Describe("Adopting what another operator made", func() {
 				g.Expect(site.deployment().Status.ObservedGeneration).To(Equal(site.deployment().Generation))
 			}).Should(Succeed())
 			Expect(sets()).To(HaveLen(2))
-			Expect(site.deployment().Spec.Template.Annotations).To(HaveKey(policy.Domain + "config-digest"))
+			Expect(site.deployment().Spec.Template.Annotations).To(HaveKey(policy.KeyPrefix + "config-hash"))
 		}
 
 		It("holds the readers until their restart is accepted, and then rolls them exactly once", func() {
-			site.request.AcceptRestarts = false
-			held := site.mustReconcile().Held()
+			site.request.AllowRestarts = false
+			held := site.mustReconcile().Blocked()
 			Expect(held).To(HaveLen(1))
 			Expect(held[0].Reason).To(Equal(composition.RestartRequired))
-			site.request.AcceptRestarts = true
-			Expect(site.mustReconcile().Rolled).To(HaveLen(1))
+			site.request.AllowRestarts = true
+			Expect(site.mustReconcile().Restarted).To(HaveLen(1))
 			site.settle()
 			rolledOnce()
 		})

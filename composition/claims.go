@@ -69,12 +69,12 @@ func (e *Engine) growClaims(ctx context.Context, step Step) error {
 		for _, claim := range grown {
 			patch := client.RawPatch("application/merge-patch+json", fmt.Appendf(nil,
 				`{"spec":{"resources":{"requests":{"storage":%q}}}}`, claim.to.String()))
-			err := e.Client.Patch(ctx, claim.object.DeepCopy(), patch, append(options, client.FieldOwner(e.Policy.Manager))...)
+			err := e.Client.Patch(ctx, claim.object.DeepCopy(), patch, append(options, client.FieldOwner(e.Options.FieldManager))...)
 			switch {
 			case apierrors.IsForbidden(err) || apierrors.IsInvalid(err):
-				return &MismatchError{
+				return &ImmutableFieldError{
 					Field: "spec.volumeClaimTemplates", Live: claim.from.String(),
-					Wanted: fmt.Sprintf("%s (PersistentVolumeClaim %s cannot grow: %v)", claim.to.String(), claim.object.Name, reasonOf(err)),
+					Desired: fmt.Sprintf("%s (PersistentVolumeClaim %s cannot grow: %v)", claim.to.String(), claim.object.Name, reasonOf(err)),
 				}
 			case err != nil && !apierrors.IsNotFound(err):
 				return fmt.Errorf("grow PersistentVolumeClaim %s/%s: %w", claim.object.Namespace, claim.object.Name, err)
@@ -94,8 +94,8 @@ type growth struct {
 // that are smaller than wanted.
 func (e *Engine) claimsToGrow(ctx context.Context, step Step) ([]growth, error) {
 	claims := &corev1.PersistentVolumeClaimList{}
-	if err := e.Live.List(ctx, claims, client.InNamespace(step.Key.Namespace)); err != nil {
-		return nil, fmt.Errorf("list the volume claims of %s: %w", step.Key, err)
+	if err := e.APIReader.List(ctx, claims, client.InNamespace(step.Ref.Namespace)); err != nil {
+		return nil, fmt.Errorf("list the volume claims of %s: %w", step.Ref, err)
 	}
 	templates := claimsByName(step.Object)
 	var grown []growth
@@ -103,7 +103,7 @@ func (e *Engine) claimsToGrow(ctx context.Context, step Step) ([]growth, error) 
 		claim := &claims.Items[i]
 		// <template>-<StatefulSet>-<ordinal>
 		of, ordinal := cutLast(claim.Name, "-")
-		template, ours := strings.CutSuffix(of, "-"+step.Key.Name)
+		template, ours := strings.CutSuffix(of, "-"+step.Ref.Name)
 		if _, err := strconv.ParseUint(ordinal, 10, 31); err != nil || !ours || claim.DeletionTimestamp != nil {
 			continue
 		}

@@ -10,7 +10,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+
 	jsonpatch "github.com/evanphx/json-patch/v5"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -55,7 +59,7 @@ type conflict struct {
 // defaults, had set, and that were removed because the apply configuration is
 // invalid beside them.
 type RemovedFields struct {
-	Key Key
+	Ref object.Ref
 	// Fields are paths, sorted and bounded: `spec.strategy.rollingUpdate.maxSurge`.
 	Fields string
 	// Managers owned them, sorted and joined; empty for defaults of the API server.
@@ -76,7 +80,7 @@ func (r RemovedFields) String() string {
 // removal helps, the result has the rejection as its error.
 func (e *Engine) applyWithoutConflicts(ctx context.Context, step Step, mark mark, rejection error) result {
 	rejected := result{step: step, live: step.Live, err: rejection, invalid: true}
-	if mark.invalid.desired == step.desired && mark.invalid.content == contentOf(step.Live, e.Policy.Manager) {
+	if mark.invalid.desired == step.desired && mark.invalid.content == cached.LiveHash(step.Live, e.Options.FieldManager) {
 		return rejected
 	}
 	if err := e.giveUp(ctx, step); err != nil {
@@ -89,14 +93,14 @@ func (e *Engine) applyWithoutConflicts(ctx context.Context, step Step, mark mark
 	if found == nil {
 		return rejected
 	}
-	if step.HoldRestart {
+	if step.BlockOnRestart {
 		if would, is := podTemplate(found.result), podTemplate(step.Live); firstDifference(would, is, "") != "" {
-			return result{step: step.hold(RestartRequired, restartMessage(step.Key, would, is)), live: step.Live}
+			return result{step: step.block(RestartRequired, restartMessage(step.Ref, would, is)), live: step.Live}
 		}
 	}
-	removed := found.describe(step.Key, e.Policy.Manager)
+	removed := found.describe(step.Ref, e.Options.FieldManager)
 	if history := mark.removals[removed.String()]; history.wait(e.now()) > 0 {
-		return result{step: step.hold(FieldManagerConflict, removalConflict(step.Key, removed.String())), live: step.Live}
+		return result{step: step.block(FieldManagerConflict, removalConflict(step.Ref, removed.String())), live: step.Live}
 	}
 	live, cached, err := e.removeAndApply(ctx, step, found)
 	if err != nil {
@@ -111,10 +115,10 @@ func (e *Engine) removeAndApply(ctx context.Context, step Step, found *conflict)
 	var owned *unstructured.Unstructured
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		moved := found.live.DeepCopy()
-		if err := moveFields(moved, e.Policy.Manager, found.paths); err != nil {
+		if err := Move(moved, e.Options.FieldManager, found.paths); err != nil {
 			return err
 		}
-		patch, err := metadataPatch(moved, nil, nil)
+		patch, err := managedfields.Patch(moved, nil, nil)
 		if err != nil {
 			return err
 		}
@@ -123,9 +127,9 @@ func (e *Engine) removeAndApply(ctx context.Context, step Step, found *conflict)
 		}
 		// Its controller has written its status meanwhile, or a user its spec, which the
 		// next reconcile reads.
-		current, getErr := e.getLive(ctx, step.Key)
+		current, getErr := e.getLive(ctx, step.Ref)
 		if getErr != nil || current == nil || current.GetUID() != found.live.GetUID() || current.GetGeneration() != found.live.GetGeneration() {
-			return cmp.Or(getErr, fmt.Errorf("%s has changed meanwhile: %w", step.Key, err))
+			return cmp.Or(getErr, fmt.Errorf("%s has changed meanwhile: %w", step.Ref, err))
 		}
 		found.live = current
 		return err
@@ -139,7 +143,7 @@ func (e *Engine) removeAndApply(ctx context.Context, step Step, found *conflict)
 	}
 	// It would have passed a moment ago. The fields are not ours to keep.
 	found.live.SetResourceVersion(owned.GetResourceVersion())
-	patch, restoreErr := metadataPatch(found.live, nil, nil)
+	patch, restoreErr := managedfields.Patch(found.live, nil, nil)
 	if restoreErr == nil {
 		_, restoreErr = e.patchMetadata(ctx, found.live, patch)
 	}
@@ -148,14 +152,14 @@ func (e *Engine) removeAndApply(ctx context.Context, step Step, found *conflict)
 
 // moveFields moves paths into the entry that manager owns by server-side apply, and
 // out of all other entries of live.
-func moveFields(live *unstructured.Unstructured, manager string, paths *fieldpath.Set) error {
+func Move(live *unstructured.Unstructured, manager string, paths *fieldpath.Set) error {
 	entries := live.GetManagedFields()
 	for i := range entries {
-		owned, err := decodeFields(entries[i])
+		owned, err := Decode(entries[i])
 		if err != nil {
 			return err
 		}
-		if isApplied(entries[i], manager) {
+		if managedfields.IsOwnEntry(entries[i], manager) {
 			owned = owned.Union(paths)
 		} else {
 			owned = owned.Difference(paths)
@@ -172,7 +176,7 @@ func moveFields(live *unstructured.Unstructured, manager string, paths *fieldpat
 	return nil
 }
 
-func decodeFields(entry metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
+func Decode(entry metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
 	fields := &fieldpath.Set{}
 	if entry.FieldsV1 == nil {
 		return fields, nil
@@ -187,11 +191,11 @@ func decodeFields(entry metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
 // beside what is live; nil if there are none, or the live object is another by now.
 func (e *Engine) findConflict(ctx context.Context, step Step, rejection error) (*conflict, error) {
 	// Not from the cache, which trims managedFields.
-	live, err := e.getLive(ctx, step.Key)
-	if err != nil || live == nil || live.GetUID() != step.uid() || appliedFields(live, e.Policy.Manager) == nil {
+	live, err := e.getLive(ctx, step.Ref)
+	if err != nil || live == nil || live.GetUID() != step.uid() || managedfields.Own(live, e.Options.FieldManager) == nil {
 		return nil, err
 	}
-	search, err := newConflictSearch(live, step.Object, e.Policy.Manager, e.typeConverter())
+	search, err := newConflictSearch(live, step.Object, e.Options.FieldManager, e.typeConverter())
 	if err != nil {
 		return nil, err
 	}
@@ -226,26 +230,26 @@ func (e *Engine) dryRunResult(ctx context.Context, live *unstructured.Unstructur
 		return nil, err
 	}
 	result := live.DeepCopy()
-	err = e.Client.Patch(ctx, result, client.RawPatch(types.MergePatchType, patch), client.DryRunAll, client.FieldOwner(e.Policy.Manager))
+	err = e.Client.Patch(ctx, result, client.RawPatch(types.MergePatchType, patch), client.DryRunAll, client.FieldOwner(e.Options.FieldManager))
 	return result, err
 }
 
 // describe says which fields are removed, and whose they were.
-func (c *conflict) describe(key Key, manager string) RemovedFields {
+func (c *conflict) describe(key object.Ref, manager string) RemovedFields {
 	var fields []string
 	for path := range c.paths.Leaves().All() {
 		fields = append(fields, strings.TrimPrefix(path.String(), "."))
 	}
 	managers := sets.New[string]()
 	for _, entry := range c.live.GetManagedFields() {
-		if isApplied(entry, manager) {
+		if managedfields.IsOwnEntry(entry, manager) {
 			continue
 		}
-		if owned, err := decodeFields(entry); err == nil && !owned.Intersection(c.paths).Empty() {
+		if owned, err := Decode(entry); err == nil && !owned.Intersection(c.paths).Empty() {
 			managers.Insert(entry.Manager)
 		}
 	}
-	return RemovedFields{Key: key, Fields: bounded(fields, 3), Managers: strings.Join(sets.List(managers), ", ")}
+	return RemovedFields{Ref: key, Fields: bounded(fields, 3), Managers: strings.Join(sets.List(managers), ", ")}
 }
 
 // bounded joins the first of sorted texts, and says how many are left out.
@@ -258,7 +262,7 @@ func bounded(texts []string, most int) string {
 }
 
 // removalConflict is the message of a removal that waits.
-func removalConflict(key Key, removed string) string {
+func removalConflict(key object.Ref, removed string) string {
 	return fmt.Sprintf("%s: %s is set again and again, and the desired state is invalid beside it; it is removed at most once a minute until that stops",
 		key, removed)
 }

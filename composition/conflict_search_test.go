@@ -23,7 +23,7 @@ func TestConflictsOfUnknownKinds(t *testing.T) {
 		return metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationType(operation), APIVersion: "example.com/v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields)}
 	}
 	live.SetManagedFields([]metav1.ManagedFieldsEntry{
-		entry(testPolicy.Manager, "Apply", `{"f:spec":{"f:open":{}}}`),
+		entry(testPolicy.FieldManager, "Apply", `{"f:spec":{"f:open":{}}}`),
 		entry("theirs", "Update", `{"f:spec":{"f:closed":{},"f:doors":{"k:{\"name\":\"a\"}":{".":{},"f:locked":{}}}}}`),
 	})
 	desired := testObject(kind, "shop", map[string]any{"spec": map[string]any{"open": true}})
@@ -44,7 +44,7 @@ func TestConflictsOfUnknownKinds(t *testing.T) {
 		{[]string{"spec.open", "spec", "metadata.labels", "nothing", "spec.doors[7].name", "spec.replicas"}, ""},
 		{nil, ""},
 	} {
-		search, err := newConflictSearch(live, desired, testPolicy.Manager, applyconfigurations.NewTypeConverter(scheme.Scheme))
+		search, err := newConflictSearch(live, desired, testPolicy.FieldManager, applyconfigurations.NewTypeConverter(scheme.Scheme))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,10 +74,10 @@ func TestConflictsThatAreNotRemoved(t *testing.T) {
 	live.SetName("shop")
 	live.SetNamespace(testOwner.Namespace)
 	live.SetManagedFields([]metav1.ManagedFieldsEntry{{
-		Manager: testPolicy.Manager, Operation: "Apply", APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:ports":{"k:{\"port\":80,\"protocol\":\"TCP\"}":{".":{},"f:port":{}}}}}`),
+		Manager: testPolicy.FieldManager, Operation: "Apply", APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:ports":{"k:{\"port\":80,\"protocol\":\"TCP\"}":{".":{},"f:port":{}}}}}`),
 	}})
 	desired := testObject(live.GroupVersionKind(), "shop", map[string]any{"spec": map[string]any{"ports": []any{map[string]any{"port": int64(80)}}}})
-	search, err := newConflictSearch(live, desired, testPolicy.Manager, applyconfigurations.NewTypeConverter(scheme.Scheme))
+	search, err := newConflictSearch(live, desired, testPolicy.FieldManager, applyconfigurations.NewTypeConverter(scheme.Scheme))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -227,7 +227,7 @@ var _ = Describe("Fields that are invalid beside what others set", func() {
 	It("are removed at most once a minute where they come back, and that is reported without flapping", func() {
 		site := newInstance()
 		now := time.Now()
-		site.engine.Now = func() time.Time { return now }
+		site.engine.Clock = func() time.Time { return now }
 		site.layer(deployments, "shop", container(`env: [{name: A, value: a}]`))
 		site.settle()
 		edit := func() {
@@ -244,9 +244,9 @@ var _ = Describe("Fields that are invalid beside what others set", func() {
 			outcome := site.mustReconcile()
 			Expect(outcome.Removed).To(HaveLen(1), "round %d", round)
 			if round < 2 {
-				Expect(outcome.Held()).To(BeEmpty())
+				Expect(outcome.Blocked()).To(BeEmpty())
 			} else {
-				Expect(outcome.Held()).To(HaveExactElements(contended))
+				Expect(outcome.Blocked()).To(HaveExactElements(contended))
 			}
 		}
 		removals := 0
@@ -255,9 +255,9 @@ var _ = Describe("Fields that are invalid beside what others set", func() {
 			if site.deployment().Spec.Template.Spec.Containers[0].Env[1].ValueFrom == nil {
 				edit()
 			}
-			var outcome composition.Outcome
+			var outcome composition.Result
 			sent := requests.during(func() { outcome = site.mustReconcile() })
-			Expect(outcome.Held()).To(ContainElement(contended))
+			Expect(outcome.Blocked()).To(ContainElement(contended))
 			if len(outcome.Removed) > 0 {
 				removals++
 			} else {
@@ -276,7 +276,7 @@ var _ = Describe("Fields that are invalid beside what others set", func() {
 		Expect(site.mustReconcile().Removed).To(HaveLen(1))
 		now = now.Add(6 * time.Minute)
 		site.cached()
-		Expect(site.mustReconcile().Held()).To(BeEmpty())
+		Expect(site.mustReconcile().Blocked()).To(BeEmpty())
 	})
 })
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -58,36 +59,36 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 		map[string]any{"projected": map[string]any{"sources": []any{map[string]any{"secret": map[string]any{"name": "app"}}}}})
 	pod := live.Object["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)
 	pod["imagePullSecrets"] = []any{map[string]any{"name": "app-pull"}}
-	role := KeyOf(orphansOf("app")[1])
-	for _, reason := range []Reason{NotOwned, Terminating, RestartRequired, FieldManagerConflict, Blocked, DependencyRejected, Absent, Drifted, Changed} {
+	role := object.RefOf(orphansOf("app")[1])
+	for _, reason := range []Reason{OwnershipConflict, Terminating, RestartRequired, FieldManagerConflict, ImmutableFieldChanged, DependencyRejected, NotFound, Drifted, DesiredChanged} {
 		for _, exists := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s exists=%v", reason, exists), func(t *testing.T) {
-				step := Step{Key: KeyOf(live), Action: Hold, Reason: reason}
+				step := Step{Ref: object.RefOf(live), Action: Block, Reason: reason}
 				if exists {
 					step.Live = live
 				}
 				var prunes []Step
 				for _, orphan := range orphansOf("app") {
-					prunes = append(prunes, Step{Key: KeyOf(orphan), Live: orphan, Action: Delete, Reason: Unrendered})
+					prunes = append(prunes, Step{Ref: object.RefOf(orphan), Live: orphan, Action: Delete, Reason: Orphaned})
 				}
 				before := slices.Clone(prunes)
 				for _, prune := range retainInUse([]Step{step}, prunes) {
-					used := prune.Key.Name != "unrelated" && prune.Key.Name != "unrelated-headless" && prune.Key.Name != "unrelated-pull"
-					if !exists && prune.Key.Kind != "Deployment" {
+					used := prune.Ref.Name != "unrelated" && prune.Ref.Name != "unrelated-headless" && prune.Ref.Name != "unrelated-pull"
+					if !exists && prune.Ref.Kind != "Deployment" {
 						// The Deployment that it replaces has no configuration, and its Secrets are not its own.
-						used = used && !slices.Contains([]string{"ConfigMap", "Secret"}, prune.Key.Kind)
+						used = used && !slices.Contains([]string{"ConfigMap", "Secret"}, prune.Ref.Kind)
 					}
 					want := Delete
 					if used {
 						want = Retain
 					}
 					if prune.Action != want || used && prune.Reason != InUse {
-						t.Errorf("%s: %s %s, want %s", prune.Key, prune.Action, prune.Reason, want)
+						t.Errorf("%s: %s %s, want %s", prune.Ref, prune.Action, prune.Reason, want)
 					}
 				}
 				for i := range prunes {
 					if prunes[i].Action != before[i].Action {
-						t.Errorf("the plan that was given has changed: %s", prunes[i].Key)
+						t.Errorf("the plan that was given has changed: %s", prunes[i].Ref)
 					}
 				}
 			})
@@ -96,23 +97,23 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 
 	t.Run("a binding keeps its role and account", func(t *testing.T) {
 		orphans := orphansOf("app")
-		unsettled := Step{Key: KeyOf(orphans[2]), Live: orphans[2], Action: Hold, Reason: NotOwned}
-		prunes := []Step{{Key: role, Live: orphans[1], Action: Delete}, {Key: KeyOf(orphans[0]), Live: orphans[0], Action: Delete}}
+		unsettled := Step{Ref: object.RefOf(orphans[2]), Live: orphans[2], Action: Block, Reason: OwnershipConflict}
+		prunes := []Step{{Ref: role, Live: orphans[1], Action: Delete}, {Ref: object.RefOf(orphans[0]), Live: orphans[0], Action: Delete}}
 		for _, prune := range retainInUse([]Step{unsettled}, prunes) {
 			if prune.Action != Retain {
-				t.Errorf("%s: %s", prune.Key, prune.Action)
+				t.Errorf("%s: %s", prune.Ref, prune.Action)
 			}
 		}
 	})
 	t.Run("with every child settled, everything is pruned", func(t *testing.T) {
-		prunes := []Step{{Key: role, Action: Delete}}
+		prunes := []Step{{Ref: role, Action: Delete}}
 		if got := retainInUse(nil, prunes); got[0].Action != Delete {
 			t.Errorf("%s", got[0].Action)
 		}
 	})
 	t.Run("an optional removal is not made a deletion", func(t *testing.T) {
-		prunes := []Step{{Key: role, Live: orphansOf("app")[1], Action: Retain, Reason: Terminating}}
-		if got := retainInUse([]Step{{Key: KeyOf(live), Live: live}}, prunes); got[0].Action != Retain || got[0].Reason != Terminating {
+		prunes := []Step{{Ref: role, Live: orphansOf("app")[1], Action: Retain, Reason: Terminating}}
+		if got := retainInUse([]Step{{Ref: object.RefOf(live), Live: live}}, prunes); got[0].Action != Retain || got[0].Reason != Terminating {
 			t.Errorf("%s %s", got[0].Action, got[0].Reason)
 		}
 	})
@@ -121,20 +122,20 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 func TestRejectedChildrenStopWhatRefersToThem(t *testing.T) {
 	workload := testWorkload("Deployment", "app", "app", map[string]any{"persistentVolumeClaim": map[string]any{"claimName": "disk"}})
 	for _, orphan := range orphansOf("app") {
-		key := KeyOf(orphan)
+		key := object.RefOf(orphan)
 		rejected := sets.New(referenceTo(key))
-		_, stopped := stoppedBy(Step{Key: KeyOf(workload), Object: workload}, rejected)
+		_, stopped := stoppedBy(Step{Ref: object.RefOf(workload), Object: workload}, rejected)
 		if want := key.Kind == "ServiceAccount" && key.Name == "app"; stopped != want {
 			t.Errorf("%s rejected: the workload is stopped: %v, want %v", key, stopped, want)
 		}
 		if key.Kind != "RoleBinding" {
 			continue
 		}
-		if _, stopped := stoppedBy(Step{Key: key, Object: orphan}, sets.New(referenceTo(KeyOf(orphansOf(key.Name)[1])))); !stopped {
+		if _, stopped := stoppedBy(Step{Ref: key, Object: orphan}, sets.New(referenceTo(object.RefOf(orphansOf(key.Name)[1])))); !stopped {
 			t.Errorf("%s goes on without its role", key)
 		}
 	}
-	if _, stopped := stoppedBy(Step{Key: KeyOf(workload), Object: workload}, sets.New(reference{claimKind, "disk"})); !stopped {
+	if _, stopped := stoppedBy(Step{Ref: object.RefOf(workload), Object: workload}, sets.New(reference{claimKind, "disk"})); !stopped {
 		t.Error("the workload goes on without its claim")
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/patch"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
@@ -19,17 +21,17 @@ import (
 // different owners; for one owner, one call at a time.
 type Engine struct {
 	Templates *Templates
-	Policy    Policy
+	Options   object.Options
 	// Kinds that children may be of.
-	Kinds []Kind
+	Kinds []object.Kind
 	// Client writes.
 	Client client.Client
 	// Cache reads children by the owner label; see [Index].
 	Cache client.Reader
 	// Live reads from the API server.
-	Live client.Reader
+	APIReader client.Reader
 	// Now is the clock; nil means time.Now.
-	Now func() time.Time
+	Clock func() time.Time
 
 	ledger *ledger
 	scans  *scans
@@ -40,10 +42,10 @@ type Engine struct {
 
 // New checks engine and makes it ready for use.
 func New(engine Engine) (*Engine, error) {
-	if engine.Templates == nil || engine.Client == nil || engine.Cache == nil || engine.Live == nil {
+	if engine.Templates == nil || engine.Client == nil || engine.Cache == nil || engine.APIReader == nil {
 		return nil, errors.New("an engine needs Templates, Client, Cache and Live")
 	}
-	if engine.Policy.Manager == "" || !strings.HasSuffix(engine.Policy.Domain, "/") {
+	if engine.Options.FieldManager == "" || !strings.HasSuffix(engine.Options.KeyPrefix, "/") {
 		return nil, errors.New("an engine's policy needs a Manager, and a Domain that ends with a slash")
 	}
 	for _, kind := range engine.Kinds {
@@ -59,10 +61,10 @@ func New(engine Engine) (*Engine, error) {
 }
 
 // Index adds to a cache the index that Cache is searched by.
-func Index(ctx context.Context, indexer client.FieldIndexer, kinds []Kind) error {
+func Index(ctx context.Context, indexer client.FieldIndexer, kinds []object.Kind) error {
 	for _, kind := range kinds {
-		err := indexer.IndexField(ctx, kind.Object, ownerIndex, func(object client.Object) []string {
-			for _, reference := range object.GetOwnerReferences() {
+		err := indexer.IndexField(ctx, kind.Object, ownerIndex, func(obj client.Object) []string {
+			for _, reference := range obj.GetOwnerReferences() {
 				if reference.Controller != nil && *reference.Controller {
 					return []string{string(reference.UID)}
 				}
@@ -78,15 +80,15 @@ func Index(ctx context.Context, indexer client.FieldIndexer, kinds []Kind) error
 
 // Request asks for one instance.
 type Request struct {
-	Owner Owner
+	Owner object.Owner
 	Input Input
 	// NewOwner: the owner was made after the operator began to watch its kind, so
-	// that nobody else has made children for it. First contact then asks nothing.
-	NewOwner bool
+	// that nobody else has made children for it. The initial scan then sends no request.
+	SkipInitialScan bool
 	// Paused: look, but write nothing.
 	Paused bool
 	// AcceptRestarts lets workloads that are adopted restart their pods.
-	AcceptRestarts bool
+	AllowRestarts bool
 	// ApplyMetadata sends the owner's labels and annotations to pods at once, although
 	// that restarts them; see [Policy.PropagatedAnnotation].
 	ApplyMetadata bool
@@ -100,53 +102,53 @@ type Request struct {
 	BeforeRecreate func(context.Context) error
 	// Configurations of other owners, whose readers among our workloads roll when
 	// they change.
-	Configurations Configurations
+	ExternalConfigs ConfigHashes
 }
 
 // Outcome is what a reconcile found and did.
-type Outcome struct {
+type Result struct {
 	// Plan as it was carried out: steps that a dry-run settled are Skip.
 	Plan Plan
 	// Children by key: what is live after the reconcile; nil if it does not exist. They
 	// share parts with each other and with later reconciles: copy before changing one.
-	Children map[Key]*unstructured.Unstructured
+	Objects map[object.Ref]*unstructured.Unstructured
 	// Applied, Pruned, Corrected and Rolled are the children that were written,
 	// deleted, put back after drift, and whose pods a changed configuration rolls.
-	Applied, Pruned, Corrected, Rolled []Key
+	Applied, Pruned, DriftCorrected, Restarted []object.Ref
 	// Removed are fields of others that were removed, because the apply
 	// configuration is invalid beside them.
 	Removed []RemovedFields
 	// Recreating: a StatefulSet was deleted to be recreated, and its backup still exists.
 	Recreating bool
 	// Unmatched are the patches that matched no object.
-	Unmatched []Patch
+	UnmatchedPatches []patch.Patch
 	// RequeueAfter says when to look again without an event; zero for never.
 	RequeueAfter time.Duration
 }
 
 // Held lists the steps that are blocked. A step that is carried out, but not as
 // desired, is listed for each of its warnings.
-func (o Outcome) Held() []Step {
+func (o Result) Blocked() []Step {
 	var held []Step
 	for _, step := range slices.Concat(o.Plan.Steps, o.Plan.Prunes) {
-		if step.Action == Hold {
+		if step.Action == Block {
 			held = append(held, step)
 		}
 		for _, warning := range step.Warnings {
-			held = append(held, step.hold(warning.Reason, warning.Message))
+			held = append(held, step.block(warning.Reason, warning.Message))
 		}
 	}
 	return held
 }
 
 // ChildError is what the API server, or the way there, said of one child.
-type ChildError struct {
-	Key Key
+type ObjectError struct {
+	Ref object.Ref
 	Err error
 }
 
-func (e *ChildError) Error() string { return fmt.Sprintf("%s: %v", e.Key, e.Err) }
-func (e *ChildError) Unwrap() error { return e.Err }
+func (e *ObjectError) Error() string { return fmt.Sprintf("%s: %v", e.Ref, e.Err) }
+func (e *ObjectError) Unwrap() error { return e.Err }
 
 // RenderError says that the instance could not be rendered; nothing was written,
 // and trying again without a change is in vain.
@@ -159,39 +161,39 @@ func (e *RenderError) Unwrap() error { return e.Err }
 // with an error, as far as it got. Errors are a [*RenderError], or [*ChildError]s
 // joined, or those of reading. One that apierrors.IsConflict holds for says that
 // the cache was behind: trying again is all that it takes.
-func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error) {
+func (e *Engine) Reconcile(ctx context.Context, request Request) (Result, error) {
 	recreated, err := e.resume(ctx, request, false)
 	if err != nil {
-		return Outcome{}, err
+		return Result{}, err
 	}
-	rendering, err := Render(e.Templates, request.Input, e.Policy.ownKey)
+	rendering, err := Render(e.Templates, request.Input, e.Options.IsReserved)
 	if err == nil {
-		err = e.checkKinds(rendering.Children)
+		err = e.checkKinds(rendering.Objects)
 	}
 	if err != nil {
 		err = &RenderError{err}
 		if failed := recreated.errors(); failed != nil {
 			err = errors.Join(err, failed)
 		}
-		return Outcome{RequeueAfter: recreated.retryAfter()}, err
+		return Result{RequeueAfter: recreated.retryAfter()}, err
 	}
-	seen, err := e.observe(ctx, request, rendering.Children)
+	seen, err := e.observe(ctx, request, rendering.Objects)
 	if err != nil {
-		return Outcome{Unmatched: rendering.Unmatched}, err
+		return Result{UnmatchedPatches: rendering.UnmatchedPatches}, err
 	}
 	recreated.addTo(seen.live)
 	account := e.ledger.account(request.Owner)
-	situation := Situation{
-		Owner: request.Owner, Children: rendering.Children, Live: seen.live, Policy: e.Policy,
-		Paused: request.Paused, AcceptRestarts: request.AcceptRestarts, ApplyMetadata: request.ApplyMetadata, Revision: request.Revision, marks: account.marks, refused: account.refusals(e.now()), types: e.Client.Scheme(),
+	situation := State{
+		Owner: request.Owner, Objects: rendering.Objects, Live: seen.live, Options: e.Options,
+		Paused: request.Paused, AllowRestarts: request.AllowRestarts, ApplyMetadata: request.ApplyMetadata, Revision: request.Revision, marks: account.marks, refused: account.refusals(e.now()), types: e.Client.Scheme(),
 		recreated: recreated, beforeRecreate: request.BeforeRecreate,
 	}
-	situation.markRollouts(request.Configurations)
+	situation.markRollouts(request.ExternalConfigs)
 	if !request.Paused {
-		situation.Adopting, situation.failed = e.adoptAll(ctx, request, rendering.Children, seen.live)
+		situation.Adopting, situation.failed = e.adoptAll(ctx, request, rendering.Objects, seen.live)
 	}
 	outcome, err := e.execute(ctx, situation, account)
-	outcome.Unmatched = rendering.Unmatched
+	outcome.UnmatchedPatches = rendering.UnmatchedPatches
 	outcome.Recreating = account.backups.Len() > 0
 	err = errors.Join(err, recreated.transient())
 	if outcome.RequeueAfter == 0 {
@@ -204,10 +206,10 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Outcome, error
 }
 
 // checkKinds refuses children that the engine could neither watch nor prune.
-func (e *Engine) checkKinds(children []Child) error {
+func (e *Engine) checkKinds(children []object.Object) error {
 	for _, child := range children {
-		if _, known := e.kind(child.Key().GroupVersionKind); !known {
-			return fmt.Errorf("%s: the engine was not told of kind %s", child.Key(), child.Key().GroupVersionKind)
+		if _, known := e.kind(child.Ref().GroupVersionKind); !known {
+			return fmt.Errorf("%s: the engine was not told of kind %s", child.Ref(), child.Ref().GroupVersionKind)
 		}
 	}
 	return nil
@@ -215,8 +217,8 @@ func (e *Engine) checkKinds(children []Child) error {
 
 // Children lists the labelled objects that owner controls, as the cache shows them:
 // for their health, when the owner cannot be rendered. They are to be read only.
-func (e *Engine) Children(ctx context.Context, owner Owner) (map[Key]*unstructured.Unstructured, error) {
-	children := map[Key]*unstructured.Unstructured{}
+func (e *Engine) Children(ctx context.Context, owner object.Owner) (map[object.Ref]*unstructured.Unstructured, error) {
+	children := map[object.Ref]*unstructured.Unstructured{}
 	for _, kind := range e.Kinds {
 		if err := e.listOwned(ctx, owner, kind, children); err != nil {
 			return nil, err
@@ -228,12 +230,12 @@ func (e *Engine) Children(ctx context.Context, owner Owner) (map[Key]*unstructur
 // Forget drops what is remembered of an owner that does not exist any more. Its UID
 // need not be known: call it whenever an owner is not found, since its deletion may
 // not have been seen otherwise.
-func (e *Engine) Forget(owner Owner) { e.ledger.forget(owner) }
+func (e *Engine) Forget(owner object.Owner) { e.ledger.forget(owner) }
 
 // now is the engine's clock.
 func (e *Engine) now() time.Time {
-	if e.Now != nil {
-		return e.Now()
+	if e.Clock != nil {
+		return e.Clock()
 	}
 	return time.Now()
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,8 +41,8 @@ func (c memoryCache) Get(_ context.Context, key client.ObjectKey, _ client.Objec
 // unusedClient knows kinds and fails the benchmark with any request.
 type unusedClient struct{ client.Client }
 
-func (unusedClient) GroupVersionKindFor(object runtime.Object) (schema.GroupVersionKind, error) {
-	gvks, _, err := scheme.Scheme.ObjectKinds(object)
+func (unusedClient) GroupVersionKindFor(obj runtime.Object) (schema.GroupVersionKind, error) {
+	gvks, _, err := scheme.Scheme.ObjectKinds(obj)
 	return gvks[0], err
 }
 
@@ -52,7 +53,7 @@ func (unusedClient) Get(context.Context, client.ObjectKey, client.Object, ...cli
 }
 
 func (unusedClient) List(context.Context, client.ObjectList, ...client.ListOption) error {
-	return nil // first contact
+	return nil // the initial scan
 }
 
 // unchanged is an engine, and the request for an instance that is as it should
@@ -100,15 +101,15 @@ spec:
 	}
 	request := Request{Owner: testOwner, Input: Input{Namespace: testOwner.Namespace}}
 	for i := range 8 {
-		request.Input.Frames = append(request.Input.Frames, Frame{Template: "unit", Values: map[string]string{"name": fmt.Sprintf("unit-%d", i)}})
+		request.Input.Templates = append(request.Input.Templates, TemplateRef{Template: "unit", Parameters: map[string]string{"name": fmt.Sprintf("unit-%d", i)}})
 	}
 	rendering, err := Render(templates, request.Input, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cache := memoryCache{}
-	for _, child := range rendering.Children {
-		live := asLive(testPolicy.dressed(child, testOwner), types.UID(child.Key().String()))
+	for _, child := range rendering.Objects {
+		live := asLive(testPolicy.WithOwnerMetadata(child, testOwner), types.UID(child.Ref().String()))
 		typed, err := scheme.Scheme.New(live.GroupVersionKind())
 		if err != nil {
 			t.Fatal(err)
@@ -120,8 +121,8 @@ spec:
 		cache[gvk] = append(cache[gvk], typed)
 	}
 	engine, err := New(Engine{
-		Templates: templates, Policy: testPolicy, Client: unusedClient{}, Live: unusedClient{}, Cache: cache,
-		Kinds: []Kind{
+		Templates: templates, Options: testPolicy, Client: unusedClient{}, APIReader: unusedClient{}, Cache: cache,
+		Kinds: []object.Kind{
 			{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
 			{Object: &corev1.Service{}, List: &corev1.ServiceList{}},
 			{Object: &appsv1.Deployment{}, List: &appsv1.DeploymentList{}},
@@ -143,7 +144,7 @@ func BenchmarkReconcileUnchanged(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if outcome.Plan.Writes() > 0 || len(outcome.Children) != 24 {
+		if outcome.Plan.Writes() > 0 || len(outcome.Objects) != 24 {
 			b.Fatalf("not in step: %v", describe(outcome.Plan))
 		}
 	}

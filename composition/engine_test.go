@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 var _ = Describe("An instance", func() {
@@ -54,14 +55,14 @@ var _ = Describe("An instance", func() {
 	It("sends one patch for a changed configuration and one for the workload that reads it", func() {
 		site.settle()
 		before := site.deployment()
-		site.request.Input.Frames[0].Values["greeting"] = "hi"
-		var outcome composition.Outcome
+		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
+		var outcome composition.Result
 		made := writes(requests.during(func() { outcome = site.mustReconcile() }))
 		Expect(made).To(HaveExactElements(HaveSuffix("/configmaps/site"), HaveSuffix("/deployments/shop")))
-		Expect(outcome.Rolled).To(HaveLen(1))
+		Expect(outcome.Restarted).To(HaveLen(1))
 		Expect(site.deployment().Spec.Template.Annotations).To(HaveLen(1))
 
-		site.request.Input.Frames[0].Values["greeting"] = "hello"
+		site.request.Input.Templates[0].Parameters["greeting"] = "hello"
 		site.mustReconcile()
 		Expect(site.deployment().Spec.Template).To(Equal(before.Spec.Template), "the mark is a function of origin and today")
 	})
@@ -72,7 +73,7 @@ var _ = Describe("An instance", func() {
 		site.get(configuration, "site")
 		patch := []byte(`{"data":{"index.html":"hi"}}`)
 		Expect(admin.Patch(site.ctx, configuration, client.RawPatch(types.MergePatchType, patch))).To(Succeed())
-		site.request.Input.Frames[0].Values["greeting"] = "hi"
+		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
 		site.engine = newEngine()
 		site.cached()
 		site.mustReconcile()
@@ -100,17 +101,17 @@ var _ = Describe("An instance", func() {
 		Expect(site.deployment().Annotations).NotTo(HaveKey("note"))
 	})
 
-	DescribeTable("puts back drift in what it owns", func(drift string, object client.Object, name string, intact func(client.Object) bool) {
+	DescribeTable("puts back drift in what it owns", func(drift string, obj client.Object, name string, intact func(client.Object) bool) {
 		site.settle()
-		site.get(object, name)
-		Expect(admin.Patch(site.ctx, object, client.RawPatch(types.MergePatchType, []byte(drift)))).To(Succeed())
-		Expect(intact(object)).To(BeFalse())
+		site.get(obj, name)
+		Expect(admin.Patch(site.ctx, obj, client.RawPatch(types.MergePatchType, []byte(drift)))).To(Succeed())
+		Expect(intact(obj)).To(BeFalse())
 		site.cached()
-		var outcome composition.Outcome
+		var outcome composition.Result
 		Expect(writes(requests.during(func() { outcome = site.mustReconcile() }))).To(HaveLen(1))
-		Expect(outcome.Corrected).To(HaveLen(1))
-		site.get(object, name)
-		Expect(intact(object)).To(BeTrue())
+		Expect(outcome.DriftCorrected).To(HaveLen(1))
+		site.get(obj, name)
+		Expect(intact(obj)).To(BeTrue())
 		site.settle()
 	},
 		Entry("a field", `{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"evil"}]}}}}`, &appsv1.Deployment{}, "shop",
@@ -162,7 +163,7 @@ var _ = Describe("An instance", func() {
 
 	It("prunes what is no longer rendered, in reverse order, and nothing of others", func() {
 		site.settle()
-		site.request.Input.Frames[0].Components = nil
+		site.request.Input.Templates[0].Components = nil
 		outcome := site.mustReconcile()
 		Expect(outcome.Pruned).To(HaveLen(3))
 		Expect(apierrors.IsNotFound(admin.Get(site.ctx, client.ObjectKey{Namespace: site.owner.Namespace, Name: "site"}, &rbacv1.Role{}))).To(BeTrue())
@@ -179,10 +180,10 @@ var _ = Describe("An instance", func() {
 			g.Expect(quota.Status.Hard).NotTo(BeEmpty())
 		}).Should(Succeed())
 		_, err := site.reconcile()
-		child := &composition.ChildError{}
+		child := &composition.ObjectError{}
 		Expect(err).To(MatchError(ContainSubstring("exceeded quota")))
 		Expect(asChildError(err, &child)).To(BeTrue())
-		Expect(child.Key.Kind).To(Equal("Service"))
+		Expect(child.Ref.Kind).To(Equal("Service"))
 		site.deployment()
 
 		Expect(admin.Delete(site.ctx, quota)).To(Succeed())
@@ -195,9 +196,9 @@ var _ = Describe("An instance", func() {
 		foreign.Namespace, foreign.Name = site.owner.Namespace, "shop"
 		Expect(admin.Create(site.ctx, foreign)).To(Succeed())
 		outcome := site.mustReconcile()
-		Expect(outcome.Held()).To(HaveLen(1))
-		Expect(outcome.Held()[0].Reason).To(Equal(composition.NotOwned))
-		Expect(outcome.Held()[0].Message).To(ContainSubstring("Service " + site.owner.Namespace + "/shop exists"))
+		Expect(outcome.Blocked()).To(HaveLen(1))
+		Expect(outcome.Blocked()[0].Reason).To(Equal(composition.OwnershipConflict))
+		Expect(outcome.Blocked()[0].Message).To(ContainSubstring("Service " + site.owner.Namespace + "/shop exists"))
 		version := foreign.ResourceVersion
 		site.get(foreign, "shop")
 		Expect(foreign.ResourceVersion).To(Equal(version))
@@ -216,10 +217,10 @@ var _ = Describe("An instance", func() {
 		site.settle()
 		var order []string
 		Eventually(func(g Gomega) {
-			var remaining []composition.Key
+			var remaining []object.Ref
 			order = append(order, writes(requests.during(func() {
 				var err error
-				remaining, err = site.engine.Teardown(site.ctx, site.request.Owner)
+				remaining, err = site.engine.Delete(site.ctx, site.request.Owner)
 				g.Expect(err).NotTo(HaveOccurred())
 			}))...)
 			g.Expect(remaining).To(BeEmpty())

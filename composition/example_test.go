@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 // A website is composed of a Deployment, a Service and a ConfigMap. Rendering and
@@ -19,10 +20,10 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	policy := composition.Policy{Manager: "websites", Domain: "websites.example.com/"}
+	policy := object.Options{FieldManager: "websites", KeyPrefix: "websites.example.com/"}
 	input := composition.Input{
 		Namespace: "team-a",
-		Frames:    []composition.Frame{{Template: "site", Values: map[string]string{"name": "shop", "greeting": "hello"}}},
+		Templates: []composition.TemplateRef{{Template: "site", Parameters: map[string]string{"name": "shop", "greeting": "hello"}}},
 		Layers: []composition.Layer{{
 			Source: "Website team-a/shop",
 			Overlays: func() ([]composition.Overlay, error) {
@@ -39,16 +40,16 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	plan := composition.MakePlan(composition.Situation{
-		Owner: composition.Owner{
+	plan := composition.Compute(composition.State{
+		Owner: object.Owner{
 			GroupVersionKind: schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Website"},
 			Namespace:        "team-a", Name: "shop", UID: "7d8c",
 		},
-		Children: rendering.Children,
-		Policy:   policy,
+		Objects: rendering.Objects,
+		Options: policy,
 	})
 	for _, step := range plan.Steps {
-		fmt.Println(step.Action, step.Key, step.Reason)
+		fmt.Println(step.Action, step.Ref, step.Reason)
 	}
 	// Output:
 	// Apply ConfigMap team-a/site Absent

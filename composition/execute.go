@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -43,12 +46,12 @@ const maxParallel = 8
 // execute applies a plan wave by wave, and then prunes. A child that the API server
 // rejects stops only those that refer to it. Any other error is taken for a passing
 // one: it stops the waves that follow and all pruning.
-func (e *Engine) execute(ctx context.Context, situation Situation, account *account) (Outcome, error) {
-	plan := MakePlan(situation)
+func (e *Engine) execute(ctx context.Context, situation State, account *account) (Result, error) {
+	plan := Compute(situation)
 	account.tidy(plan)
-	outcome := Outcome{Plan: plan, Children: make(map[Key]*unstructured.Unstructured, len(plan.Steps))}
+	outcome := Result{Plan: plan, Objects: make(map[object.Ref]*unstructured.Unstructured, len(plan.Steps))}
 	for _, step := range plan.Steps {
-		outcome.Children[step.Key] = step.Live
+		outcome.Objects[step.Ref] = step.Live
 	}
 	var errs []error
 	unsettled := situation.recreated.unsettled()
@@ -57,16 +60,16 @@ func (e *Engine) execute(ctx context.Context, situation Situation, account *acco
 		transient := false
 		for i, result := range e.applyWave(ctx, situation, steps, account, rejected) {
 			e.remember(account, result)
-			result.step.warnOfContention(account.marks[result.step.Key], e.now())
+			result.step.warnOfContention(account.marks[result.step.Ref], e.now())
 			steps[i] = result.step
 			outcome.note(result)
 			switch {
-			case result.err == nil && result.step.Action == Hold:
+			case result.err == nil && result.step.Action == Block:
 				unsettled = append(unsettled, result.step)
 			case result.err == nil:
 			case isRejection(result.err):
 				unsettled = append(unsettled, result.step)
-				rejected.Insert(referenceTo(result.step.Key))
+				rejected.Insert(referenceTo(result.step.Ref))
 				errs = append(errs, result.err)
 			default:
 				transient = true
@@ -86,8 +89,8 @@ func (e *Engine) execute(ctx context.Context, situation Situation, account *acco
 func byWave(steps []Step) [][]Step {
 	var waves [][]Step
 	for len(steps) > 0 {
-		current := waveOf(steps[0].Key.GroupKind())
-		size := slices.IndexFunc(steps, func(step Step) bool { return waveOf(step.Key.GroupKind()) != current })
+		current := object.WaveOf(steps[0].Ref.GroupKind())
+		size := slices.IndexFunc(steps, func(step Step) bool { return object.WaveOf(step.Ref.GroupKind()) != current })
 		if size < 0 {
 			size = len(steps)
 		}
@@ -116,13 +119,13 @@ func isRejection(err error) bool {
 func retryAfter(plan Plan, account *account, now time.Time) time.Duration {
 	after := time.Duration(0)
 	for _, step := range plan.Steps {
-		waits := account.marks[step.Key].waits(now)
-		if refused := account.marks[step.Key].refused; slices.Contains(step.Warnings, Warning{Blocked, refused.message}) {
+		waits := account.marks[step.Ref].waits(now)
+		if refused := account.marks[step.Ref].refused; slices.Contains(step.Warnings, Warning{ImmutableFieldChanged, refused.message}) {
 			waits = append(waits, max(time.Second, refused.at.Add(heldRetry).Sub(now)))
 		}
 		switch {
-		case step.Action != Hold || step.Reason == Paused || step.Reason == FieldManagerConflict:
-		case step.Reason == Blocked:
+		case step.Action != Block || step.Reason == Paused || step.Reason == FieldManagerConflict:
+		case step.Reason == ImmutableFieldChanged:
 			waits = append(waits, time.Second) // what else has changed is applied then
 		default:
 			waits = append(waits, heldRetry)
@@ -154,15 +157,15 @@ func (m mark) waits(now time.Time) []time.Duration {
 // warnOfContention adds a warning for each kind of correction that is contended. A
 // step that waits for one says so itself.
 func (s *Step) warnOfContention(m mark, now time.Time) {
-	if s.Action == Hold {
+	if s.Action == Block {
 		return
 	}
 	if m.corrections.at(now).contended {
-		s.warn(FieldManagerConflict, contention(s.Key, m.contendedField, m.rival))
+		s.warn(FieldManagerConflict, contention(s.Ref, m.contendedField, m.rival))
 	}
 	for _, removed := range slices.Sorted(maps.Keys(m.removals)) {
 		if m.removals[removed].at(now).contended {
-			s.warn(FieldManagerConflict, removalConflict(s.Key, removed))
+			s.warn(FieldManagerConflict, removalConflict(s.Ref, removed))
 		}
 	}
 }
@@ -170,11 +173,11 @@ func (s *Step) warnOfContention(m mark, now time.Time) {
 // applyWave executes the steps of a wave in parallel, up to maxParallel. It reads the
 // account and leaves writing to the caller. A step that refers to a rejected child
 // is blocked.
-func (e *Engine) applyWave(ctx context.Context, situation Situation, steps []Step, account *account, rejected sets.Set[reference]) []result {
+func (e *Engine) applyWave(ctx context.Context, situation State, steps []Step, account *account, rejected sets.Set[reference]) []result {
 	results := make([]result, len(steps))
 	var pending []int
 	for i, step := range steps {
-		if err := situation.failed[step.Key]; err != nil {
+		if err := situation.failed[step.Ref]; err != nil {
 			results[i] = result{step: step, live: step.Live, err: err}
 			continue
 		}
@@ -183,8 +186,8 @@ func (e *Engine) applyWave(ctx context.Context, situation Situation, steps []Ste
 			continue
 		}
 		if name, stopped := stoppedBy(step, rejected); stopped {
-			message := fmt.Sprintf("%s is not applied, because the API server rejects %s %s, which it refers to", step.Key, name.Kind, name.name)
-			results[i] = result{step: step.hold(DependencyRejected, message), live: step.Live}
+			message := fmt.Sprintf("%s is not applied, because the API server rejects %s %s, which it refers to", step.Ref, name.Kind, name.name)
+			results[i] = result{step: step.block(DependencyRejected, message), live: step.Live}
 			continue
 		}
 		pending = append(pending, i)
@@ -192,9 +195,9 @@ func (e *Engine) applyWave(ctx context.Context, situation Situation, steps []Ste
 	inParallel(ctx, len(pending), func(piece int) {
 		i := pending[piece]
 		step := steps[i]
-		results[i] = e.carryOut(ctx, step, account.marks[step.Key], situation.beforeRecreate)
+		results[i] = e.carryOut(ctx, step, account.marks[step.Ref], situation.beforeRecreate)
 		if err := results[i].err; err != nil {
-			results[i].err = &ChildError{step.Key, err}
+			results[i].err = &ObjectError{step.Ref, err}
 		}
 	})
 	return results
@@ -210,18 +213,18 @@ func inParallel(ctx context.Context, pieces int, do func(piece int)) {
 func (e *Engine) carryOut(ctx context.Context, step Step, mark mark, before func(context.Context) error) result {
 	var rival string
 	if step.Reason == Drifted {
-		if message, waits := mark.waitsForRemoval(step.Key, e.now()); waits {
-			return result{step: step.hold(FieldManagerConflict, message), live: step.Live}
+		if message, waits := mark.waitsForRemoval(step.Ref, e.now()); waits {
+			return result{step: step.block(FieldManagerConflict, message), live: step.Live}
 		}
 		rival = e.rivalOnceContended(ctx, step, mark)
 		if mark.corrections.wait(e.now()) > 0 {
-			return result{step: step.hold(FieldManagerConflict, contention(step.Key, step.Message, rival)), live: step.Live, field: step.Message, rival: rival}
+			return result{step: step.block(FieldManagerConflict, contention(step.Ref, step.Message, rival)), live: step.Live, field: step.Message, rival: rival}
 		}
 	}
 	if step.Action == Recreate {
 		return e.recreate(ctx, step, before)
 	}
-	if step.Verify {
+	if step.DryRunFirst {
 		settled, err := e.verify(ctx, step)
 		if apierrors.IsInvalid(err) {
 			return e.applyWithoutConflicts(ctx, step, mark, err)
@@ -230,19 +233,19 @@ func (e *Engine) carryOut(ctx context.Context, step Step, mark mark, before func
 			return result{step: settled, live: step.Live, err: err}
 		}
 	}
-	if len(step.GiveUp) > 0 {
+	if len(step.ReleaseFields) > 0 {
 		if err := e.giveUp(ctx, step); err != nil {
 			return result{step: step, live: step.Live, err: err}
 		}
 	}
-	live, cached, err := e.apply(ctx, step)
+	live, inCache, err := e.apply(ctx, step)
 	if apierrors.IsInvalid(err) && step.Live != nil {
 		return e.applyWithoutConflicts(ctx, step, mark, err)
 	}
 	if err != nil {
 		return result{step: step, live: step.Live, err: err}
 	}
-	return result{step: step, live: live, cached: cached, wrote: e.changed(step.Live, live), rival: rival}
+	return result{step: step, live: live, cached: inCache, wrote: e.changed(step.Live, live), rival: rival}
 }
 
 // changed reports whether a write made something of live but its status, which its
@@ -250,7 +253,7 @@ func (e *Engine) carryOut(ctx context.Context, step Step, mark mark, before func
 // admission webhook undoes changes nothing.
 func (e *Engine) changed(before, after *unstructured.Unstructured) bool {
 	return before == nil || before.GetResourceVersion() != after.GetResourceVersion() &&
-		contentOf(before, e.Policy.Manager) != contentOf(after, e.Policy.Manager)
+		cached.LiveHash(before, e.Options.FieldManager) != cached.LiveHash(after, e.Options.FieldManager)
 }
 
 // rivalOnceContended names the manager that undoes the correction of drift, if this
@@ -264,7 +267,7 @@ func (e *Engine) rivalOnceContended(ctx context.Context, step Step, mark mark) s
 
 // waitsForRemoval is the message of drift whose correction takes the removal of
 // fields that were removed too often.
-func (m mark) waitsForRemoval(key Key, now time.Time) (message string, waits bool) {
+func (m mark) waitsForRemoval(key object.Ref, now time.Time) (message string, waits bool) {
 	for _, removed := range slices.Sorted(maps.Keys(m.removals)) {
 		if m.removals[removed].wait(now) > 0 {
 			return removalConflict(key, removed), true
@@ -278,20 +281,20 @@ func (m mark) waitsForRemoval(key Key, now time.Time) (message string, waits boo
 func (e *Engine) verify(ctx context.Context, step Step) (Step, error) {
 	dry, _, err := e.apply(ctx, step, client.DryRunAll)
 	if isDryRunUnsupported(err) {
-		if step.HoldRestart && !sameTemplate(step.Object, step.Live, e.Policy.Manager) {
-			return step.hold(RestartRequired, restartMessage(step.Key, podTemplate(step.Object), podTemplate(step.Live))), nil
+		if step.BlockOnRestart && !sameTemplate(step.Object, step.Live, e.Options.FieldManager) {
+			return step.block(RestartRequired, restartMessage(step.Ref, podTemplate(step.Object), podTemplate(step.Live))), nil
 		}
 		return step, nil
 	}
 	if err != nil {
 		return step, err
 	}
-	if len(step.GiveUp) == 0 && contentOf(dry, e.Policy.Manager) == contentOf(step.Live, e.Policy.Manager) {
-		step.Action, step.Reason, step.Message = Skip, InStep, ""
+	if len(step.ReleaseFields) == 0 && cached.LiveHash(dry, e.Options.FieldManager) == cached.LiveHash(step.Live, e.Options.FieldManager) {
+		step.Action, step.Reason, step.Message = Skip, UpToDate, ""
 		return step, nil
 	}
-	if would, is := podTemplate(dry), podTemplate(step.Live); step.HoldRestart && !equality.Semantic.DeepEqual(would, is) {
-		return step.hold(RestartRequired, restartMessage(step.Key, would, is)), nil
+	if would, is := podTemplate(dry), podTemplate(step.Live); step.BlockOnRestart && !equality.Semantic.DeepEqual(would, is) {
+		return step.block(RestartRequired, restartMessage(step.Ref, would, is)), nil
 	}
 	return step, nil
 }
@@ -304,7 +307,7 @@ func isDryRunUnsupported(err error) bool {
 }
 
 // restartMessage says why a workload's pods would restart.
-func restartMessage(key Key, would, is any) string {
+func restartMessage(key object.Ref, would, is any) string {
 	return fmt.Sprintf("%s would restart its pods: %s differs from what the pods were made with", key, firstDifference(would, is, "spec.template"))
 }
 
@@ -322,38 +325,38 @@ const noVersion = "1"
 // apply sends the step's object. With the UID of what is live, so that an object
 // which was deleted in the meantime is not made again by a stale plan, or with
 // noVersion, so that one which was made in the meantime is not taken over.
-func (e *Engine) apply(ctx context.Context, step Step, options ...client.ApplyOption) (live *unstructured.Unstructured, cached client.Object, err error) {
+func (e *Engine) apply(ctx context.Context, step Step, options ...client.ApplyOption) (live *unstructured.Unstructured, inCache client.Object, err error) {
 	// What comes back replaces the content as a whole.
-	object := &unstructured.Unstructured{Object: maps.Clone(step.Object.Object)}
+	obj := &unstructured.Unstructured{Object: maps.Clone(step.Object.Object)}
 	if step.Live == nil {
-		setField(object.Object, noVersion, "metadata", "resourceVersion")
+		object.SetField(obj.Object, noVersion, "metadata", "resourceVersion")
 	} else {
-		setField(object.Object, string(step.uid()), "metadata", "uid")
+		object.SetField(obj.Object, string(step.uid()), "metadata", "uid")
 	}
-	options = append(options, client.FieldOwner(e.Policy.Manager), client.ForceOwnership)
-	if err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
+	options = append(options, client.FieldOwner(e.Options.FieldManager), client.ForceOwnership)
+	if err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(obj), options...); err != nil {
 		return nil, nil, fmt.Errorf("apply: %w", err)
 	}
-	if cached, err = e.asCached(object); err != nil {
+	if inCache, err = e.asCached(obj); err != nil {
 		return nil, nil, err
 	}
-	live, err = asUnstructured(cached, step.Key.GroupVersionKind)
-	return live, cached, err
+	live, err = cached.FromTyped(inCache, step.Ref.GroupVersionKind)
+	return live, inCache, err
 }
 
 // giveUp drops the step's fields from what we own.
 func (e *Engine) giveUp(ctx context.Context, step Step) error {
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		// Not from the cache, which trims managedFields.
-		live, err := e.getLive(ctx, step.Key)
+		live, err := e.getLive(ctx, step.Ref)
 		if err != nil || live == nil {
 			return err
 		}
-		changed, err := giveUp(live, e.Policy.Manager, step.GiveUp)
+		changed, err := managedfields.Release(live, e.Options.FieldManager, step.ReleaseFields)
 		if err != nil || !changed {
 			return err
 		}
-		patch, err := metadataPatch(live, nil, nil)
+		patch, err := managedfields.Patch(live, nil, nil)
 		if err != nil {
 			return err
 		}
@@ -361,53 +364,53 @@ func (e *Engine) giveUp(ctx context.Context, step Step) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("give up %v: %w", step.GiveUp, err)
+		return fmt.Errorf("give up %v: %w", step.ReleaseFields, err)
 	}
 	return nil
 }
 
 // remember updates the ledger with what became of a step.
 func (e *Engine) remember(account *account, result result) {
-	step, manager := result.step, e.Policy.Manager
+	step, manager := result.step, e.Options.FieldManager
 	switch {
 	case step.Action == Recreate:
-		account.backups = sets.New(account.backups.UnsortedList()...).Insert(backupName(step.Key.Name))
-		delete(account.marks, step.Key)
-	case step.Reason == Absent && apierrors.IsConflict(result.err):
-		account.taken[step.Key] = true
+		account.backups = sets.New(account.backups.UnsortedList()...).Insert(backupName(step.Ref.Name))
+		delete(account.marks, step.Ref)
+	case step.Reason == NotFound && apierrors.IsConflict(result.err):
+		account.taken[step.Ref] = true
 	case result.invalid:
 		account.invalid(step, result.live, manager)
 	case result.err != nil || result.live == nil:
 	case step.Action == Skip:
-		account.found(step.Key, step.desired, result.live, manager)
+		account.found(step.Ref, step.desired, result.live, manager)
 	case step.Action == Apply:
-		account.applied(step.Key, step.desired, result, manager, e.now())
-	case step.Action == Hold && step.Reason == RestartRequired:
-		account.held(step.Key, step.desired, result.live, manager, step.Message)
-	case step.Action == Hold && step.Reason == Blocked:
-		account.blocked(step.Key, claimsDigest(step.Object), step.Message, e.now())
-	case step.Action == Hold && step.Reason == FieldManagerConflict && result.field != "":
-		mark := account.marks[step.Key]
+		account.applied(step.Ref, step.desired, result, manager, e.now())
+	case step.Action == Block && step.Reason == RestartRequired:
+		account.held(step.Ref, step.desired, result.live, manager, step.Message)
+	case step.Action == Block && step.Reason == ImmutableFieldChanged:
+		account.blocked(step.Ref, claimsDigest(step.Object), step.Message, e.now())
+	case step.Action == Block && step.Reason == FieldManagerConflict && result.field != "":
+		mark := account.marks[step.Ref]
 		mark.contendedField, mark.rival = result.field, result.rival
-		account.marks[step.Key] = mark
+		account.marks[step.Ref] = mark
 	}
 }
 
 // note adds what became of a step to the outcome.
-func (o *Outcome) note(result result) {
-	key := result.step.Key
-	o.Children[key] = result.live
+func (o *Result) note(result result) {
+	key := result.step.Ref
+	o.Objects[key] = result.live
 	if result.err != nil || !result.wrote {
 		return
 	}
 	o.Applied = append(o.Applied, key)
 	if result.step.Reason == Drifted {
-		o.Corrected = append(o.Corrected, key)
+		o.DriftCorrected = append(o.DriftCorrected, key)
 	}
 	if result.removal.Fields != "" {
 		o.Removed = append(o.Removed, result.removal)
 	}
-	if result.step.Rolls {
-		o.Rolled = append(o.Rolled, key)
+	if result.step.TriggersRollout {
+		o.Restarted = append(o.Restarted, key)
 	}
 }

@@ -21,21 +21,22 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 // interceptor is a client whose requests can be answered by a test, as an admission
 // webhook or a broken connection would.
 type interceptor struct {
 	client.Client
-	apply  func(object *kindAndName, dryRun bool) error
+	apply  func(obj *kindAndName, dryRun bool) error
 	delete func(client.Object) error
 	patch  func(client.Object) error
 }
 
 type kindAndName struct{ kind, name string }
 
-func (i interceptor) Apply(ctx context.Context, object runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-	applied := object.(interface {
+func (i interceptor) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+	applied := obj.(interface {
 		GetKind() string
 		GetName() string
 	})
@@ -46,25 +47,25 @@ func (i interceptor) Apply(ctx context.Context, object runtime.ApplyConfiguratio
 			return err
 		}
 	}
-	return i.Client.Apply(ctx, object, options...)
+	return i.Client.Apply(ctx, obj, options...)
 }
 
-func (i interceptor) Patch(ctx context.Context, object client.Object, patch client.Patch, options ...client.PatchOption) error {
+func (i interceptor) Patch(ctx context.Context, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
 	if i.patch != nil {
-		if err := i.patch(object); err != nil {
+		if err := i.patch(obj); err != nil {
 			return err
 		}
 	}
-	return i.Client.Patch(ctx, object, patch, options...)
+	return i.Client.Patch(ctx, obj, patch, options...)
 }
 
-func (i interceptor) Delete(ctx context.Context, object client.Object, options ...client.DeleteOption) error {
+func (i interceptor) Delete(ctx context.Context, obj client.Object, options ...client.DeleteOption) error {
 	if i.delete != nil {
-		if err := i.delete(object); err != nil {
+		if err := i.delete(obj); err != nil {
 			return err
 		}
 	}
-	return i.Client.Delete(ctx, object, options...)
+	return i.Client.Delete(ctx, obj, options...)
 }
 
 var _ = Describe("A plan that is carried out", func() {
@@ -82,9 +83,9 @@ var _ = Describe("A plan that is carried out", func() {
 		})
 		Expect(err).NotTo(HaveOccurred())
 		site.engine.Templates = templates
-		site.request.Input.Frames = nil
+		site.request.Input.Templates = nil
 		for i := range count {
-			site.request.Input.Frames = append(site.request.Input.Frames, composition.Frame{Template: "one", Values: map[string]string{"name": fmt.Sprintf("one-%d", i)}})
+			site.request.Input.Templates = append(site.request.Input.Templates, composition.TemplateRef{Template: "one", Parameters: map[string]string{"name": fmt.Sprintf("one-%d", i)}})
 		}
 	}
 
@@ -104,21 +105,21 @@ var _ = Describe("A plan that is carried out", func() {
 		site.mustReconcile()
 		Expect(most.Swap(0)).To(BeNumerically("==", 8))
 		site.cached()
-		site.request.Input.Frames = site.request.Input.Frames[:20]
+		site.request.Input.Templates = site.request.Input.Templates[:20]
 		Expect(site.mustReconcile().Pruned).To(HaveLen(40))
 		Expect(most.Swap(0)).To(BeNumerically("==", 8))
 		site.cached()
-		Eventually(func() ([]composition.Key, error) { return site.engine.Teardown(site.ctx, site.request.Owner) }).Should(BeEmpty())
+		Eventually(func() ([]object.Ref, error) { return site.engine.Delete(site.ctx, site.request.Owner) }).Should(BeEmpty())
 		Expect(most.Swap(0)).To(BeNumerically("==", 8))
 	})
 
 	It("prunes nothing and applies nothing of later waves after a passing error", func() {
 		site.settle()
-		site.request.Input.Frames[0].Components = nil
-		site.request.Input.Frames[0].Values["greeting"] = "hi"
+		site.request.Input.Templates[0].Components = nil
+		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
 		site.layer(deployments, "shop", "metadata: {annotations: {changed: yes-it-is}}")
-		site.engine.Client = interceptor{Client: writer, apply: func(object *kindAndName, _ bool) error {
-			if object.kind == "ConfigMap" {
+		site.engine.Client = interceptor{Client: writer, apply: func(obj *kindAndName, _ bool) error {
+			if obj.kind == "ConfigMap" {
 				return apierrors.NewServiceUnavailable("try again")
 			}
 			return nil
@@ -133,13 +134,13 @@ var _ = Describe("A plan that is carried out", func() {
 	DescribeTable("prunes beside a rejected child what that does not use", func(rejected string, kept ...string) {
 		site.layer(deployments, "shop", "spec: {template: {spec: {serviceAccountName: site}}}")
 		site.settle()
-		site.request.Input.Frames[0].Components = nil
+		site.request.Input.Templates[0].Components = nil
 		site.request.Input.Layers = nil
-		site.request.Input.Frames[0].Values["greeting"] = "hi"
+		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
 		site.layer(deployments, "shop", "metadata: {annotations: {changed: yes-it-is}}")
-		site.engine.Client = interceptor{Client: writer, apply: func(object *kindAndName, _ bool) error {
-			if object.kind == rejected {
-				return apierrors.NewForbidden(schema.GroupResource{}, object.name, fmt.Errorf("not today"))
+		site.engine.Client = interceptor{Client: writer, apply: func(obj *kindAndName, _ bool) error {
+			if obj.kind == rejected {
+				return apierrors.NewForbidden(schema.GroupResource{}, obj.name, fmt.Errorf("not today"))
 			}
 			return nil
 		}}
@@ -159,10 +160,10 @@ var _ = Describe("A plan that is carried out", func() {
 
 	It("does not take a refusal to delete for a deletion", func() {
 		site.settle()
-		site.request.Input.Frames[0].Components = nil
-		site.engine.Client = interceptor{Client: writer, delete: func(object client.Object) error {
-			if object.GetObjectKind().GroupVersionKind().Kind == "Role" {
-				return apierrors.NewConflict(schema.GroupResource{Resource: "roles"}, object.GetName(), fmt.Errorf("a webhook refuses"))
+		site.request.Input.Templates[0].Components = nil
+		site.engine.Client = interceptor{Client: writer, delete: func(obj client.Object) error {
+			if obj.GetObjectKind().GroupVersionKind().Kind == "Role" {
+				return apierrors.NewConflict(schema.GroupResource{Resource: "roles"}, obj.GetName(), fmt.Errorf("a webhook refuses"))
 			}
 			return nil
 		}}
@@ -177,10 +178,10 @@ var _ = Describe("A plan that is carried out", func() {
 
 	It("stops pruning at an error, so that what an object needs outlives it", func() {
 		site.settle()
-		site.request.Input.Frames = nil
-		site.engine.Client = interceptor{Client: writer, delete: func(object client.Object) error {
-			if object.GetObjectKind().GroupVersionKind().Kind == "Deployment" {
-				return apierrors.NewForbidden(schema.GroupResource{}, object.GetName(), fmt.Errorf("not today"))
+		site.request.Input.Templates = nil
+		site.engine.Client = interceptor{Client: writer, delete: func(obj client.Object) error {
+			if obj.GetObjectKind().GroupVersionKind().Kind == "Deployment" {
+				return apierrors.NewForbidden(schema.GroupResource{}, obj.GetName(), fmt.Errorf("not today"))
 			}
 			return nil
 		}}
@@ -192,16 +193,16 @@ var _ = Describe("A plan that is carried out", func() {
 
 	DescribeTable("adopts what it can", func(refused error, later bool) {
 		site.predecessor()
-		site.engine.Client = interceptor{Client: writer, patch: func(object client.Object) error {
-			if object.GetObjectKind().GroupVersionKind().Kind == "Service" {
+		site.engine.Client = interceptor{Client: writer, patch: func(obj client.Object) error {
+			if obj.GetObjectKind().GroupVersionKind().Kind == "Service" {
 				return refused
 			}
 			return nil
 		}}
 		outcome, err := site.reconcile()
-		child := &composition.ChildError{}
+		child := &composition.ObjectError{}
 		Expect(asChildError(err, &child)).To(BeTrue())
-		Expect(child.Key.Kind).To(Equal("Service"))
+		Expect(child.Ref.Kind).To(Equal("Service"))
 		service := &corev1.Service{}
 		site.get(service, "shop")
 		Expect(service.Labels).NotTo(HaveKey(policy.OwnerLabel()))
@@ -226,23 +227,23 @@ var _ = Describe("A plan that is carried out", func() {
 		site.cached()
 		site.engine.Client = rewriting{writer}
 		outcome := site.mustReconcile()
-		Expect(outcome.Corrected).To(BeEmpty())
+		Expect(outcome.DriftCorrected).To(BeEmpty())
 		Expect(outcome.Applied).To(BeEmpty())
 	})
 
 	It("names who scales a child through the scale subresource", func() {
 		now := time.Now()
-		site.engine.Now = func() time.Time { return now }
+		site.engine.Clock = func() time.Time { return now }
 		site.layer(deployments, "shop", "spec: {replicas: 2}")
 		site.settle()
-		var outcome composition.Outcome
+		var outcome composition.Result
 		for round := range 6 {
 			now = now.Add(time.Second)
 			site.scale(&appsv1.Deployment{}, "shop", int32(3+round))
 			site.cached()
 			outcome = site.mustReconcile()
 		}
-		Expect(outcome.Held()).To(HaveExactElements(HaveField("Message", And(
+		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", And(
 			ContainSubstring("spec.replicas is changed again and again by "), ContainSubstring("through the subresource scale")))))
 	})
 
@@ -267,22 +268,22 @@ type counted struct {
 	begin func() (end func())
 }
 
-func (c counted) Apply(ctx context.Context, object runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+func (c counted) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
 	defer c.begin()()
-	return c.Client.Apply(ctx, object, options...)
+	return c.Client.Apply(ctx, obj, options...)
 }
 
-func (c counted) Delete(ctx context.Context, object client.Object, options ...client.DeleteOption) error {
+func (c counted) Delete(ctx context.Context, obj client.Object, options ...client.DeleteOption) error {
 	defer c.begin()()
-	return c.Client.Delete(ctx, object, options...)
+	return c.Client.Delete(ctx, obj, options...)
 }
 
 // rewriting is a client whose applies an admission webhook turns into no change of
 // the spec, while another controller writes the status.
 type rewriting struct{ client.Client }
 
-func (r rewriting) Apply(ctx context.Context, object runtime.ApplyConfiguration, _ ...client.ApplyOption) error {
-	applied := object.(client.Object)
+func (r rewriting) Apply(ctx context.Context, obj runtime.ApplyConfiguration, _ ...client.ApplyOption) error {
+	applied := obj.(client.Object)
 	patch := client.RawPatch(types.MergePatchType, []byte(`{"status":{"collisionCount":1}}`))
 	deployment := &appsv1.Deployment{}
 	deployment.Namespace, deployment.Name = applied.GetNamespace(), applied.GetName()

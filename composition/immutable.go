@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -15,23 +17,23 @@ import (
 
 // MismatchError is a field that the API server does not let anybody change, and that
 // differs from what is desired.
-type MismatchError struct {
+type ImmutableFieldError struct {
 	// Field is the path of the first difference, `spec.selector.matchLabels.app`, say.
 	Field string
 	// Live and Wanted are the values there as compact JSON, shortened; empty for the
 	// contents of ConfigMaps and Secrets, which are long, or secret.
-	Live, Wanted string
+	Live, Desired string
 
 	// field is the immutable field that the difference is in.
 	field []string
 }
 
 // Error names the field and its values.
-func (m *MismatchError) Error() string {
-	if m.Live == "" && m.Wanted == "" {
+func (m *ImmutableFieldError) Error() string {
+	if m.Live == "" && m.Desired == "" {
 		return m.Field + " is immutable and keeps its live value"
 	}
-	return fmt.Sprintf("%s is immutable and keeps its live value %s; desired is %s", m.Field, m.Live, m.Wanted)
+	return fmt.Sprintf("%s is immutable and keeps its live value %s; desired is %s", m.Field, m.Live, m.Desired)
 }
 
 var claimTemplates = []string{"spec", "volumeClaimTemplates"}
@@ -56,7 +58,7 @@ var selector = []string{"spec", "selector"}
 
 // immutableMismatches lists what stands between live and desired. Fields that
 // desired does not mention are never in the way.
-func immutableMismatches(desired, live *unstructured.Unstructured) []*MismatchError {
+func immutableMismatches(desired, live *unstructured.Unstructured) []*ImmutableFieldError {
 	fields := immutableFields[desired.GroupVersionKind().GroupKind()]
 	if isFrozen(live) {
 		fields = slices.Concat(fields, frozenFields)
@@ -64,7 +66,7 @@ func immutableMismatches(desired, live *unstructured.Unstructured) []*MismatchEr
 	if len(fields) == 0 {
 		return nil
 	}
-	var mismatches []*MismatchError
+	var mismatches []*ImmutableFieldError
 	for _, field := range fields {
 		if _, found, _ := unstructured.NestedFieldNoCopy(desired.Object, field...); !found || sameImmutable(field, desired, live) {
 			continue
@@ -73,10 +75,10 @@ func immutableMismatches(desired, live *unstructured.Unstructured) []*MismatchEr
 		if canonical, err := canonicalised(desired, scheme.Scheme); err == nil && sameImmutable(field, canonical, live) {
 			continue
 		}
-		mismatch := &MismatchError{Field: strings.Join(field, "."), field: field}
+		mismatch := &ImmutableFieldError{Field: strings.Join(field, "."), field: field}
 		if !slices.ContainsFunc(frozenFields, func(frozen []string) bool { return slices.Equal(frozen, field) }) {
 			where, is, wanted := leafDifference(immutableValue(field, live), immutableValue(field, desired), mismatch.Field)
-			mismatch.Field, mismatch.Live, mismatch.Wanted = where, compact(is), compact(wanted)
+			mismatch.Field, mismatch.Live, mismatch.Desired = where, compact(is), compact(wanted)
 		}
 		mismatches = append(mismatches, mismatch)
 	}
@@ -94,9 +96,9 @@ func isFrozen(live *unstructured.Unstructured) bool {
 // only look different keep their live form, as do those that could not grow; claims
 // that grow turn the step into Recreate. An `immutable` that was applied and is no
 // longer rendered stays as well.
-func (p Policy) keepImmutable(step *Step, refused refusal) {
-	if _, found := step.Object.Object["immutable"]; isFrozen(step.Live) && !found && owns(step.Live, p.Manager, "immutable") {
-		setField(step.Object.Object, true, "immutable")
+func keepImmutable(options object.Options, step *Step, refused refusal) {
+	if _, found := step.Object.Object["immutable"]; isFrozen(step.Live) && !found && managedfields.Owns(step.Live, options.FieldManager, "immutable") {
+		object.SetField(step.Object.Object, true, "immutable")
 	}
 	mismatches := immutableMismatches(step.Object, step.Live)
 	var messages []string
@@ -105,7 +107,7 @@ func (p Policy) keepImmutable(step *Step, refused refusal) {
 		field := mismatch.field
 		if slices.Equal(field, claimTemplates) && claimsOnlyGrow(step.Object, step.Live) {
 			if refused.claims == claimsDigest(step.Object) {
-				step.warn(Blocked, refused.message)
+				step.warn(ImmutableFieldChanged, refused.message)
 			} else {
 				grown = true
 			}
@@ -113,28 +115,28 @@ func (p Policy) keepImmutable(step *Step, refused refusal) {
 		}
 		messages = append(messages, mismatch.Error())
 		if value, found, _ := unstructured.NestedFieldCopy(step.Live.Object, field...); found {
-			setField(step.Object.Object, value, field...)
+			object.SetField(step.Object.Object, value, field...)
 		} else {
-			removeField(step.Object.Object, field...)
+			object.RemoveField(step.Object.Object, field...)
 		}
 		if slices.Equal(field, selector) {
 			keepSelected(step.Object)
 		}
 	}
 	if len(messages) > 0 {
-		step.warn(Blocked, immutableMessage(step.Key, messages...))
+		step.warn(ImmutableFieldChanged, immutableMessage(step.Ref, messages...))
 	}
 	if grown {
-		step.Action, step.Reason = Recreate, ClaimsGrown
+		step.Action, step.Reason = Recreate, VolumeExpansion
 		return
 	}
 	keepClaims(step.Object, step.Live)
 }
 
 // immutableMessage says which fields of a child are immutable, and what to do.
-func immutableMessage(key Key, mismatches ...string) string {
+func immutableMessage(key object.Ref, mismatches ...string) string {
 	deletion := ""
-	if isWorkload(key.GroupKind()) {
+	if object.IsWorkload(key.GroupKind()) {
 		deletion = ", which deletes its pods,"
 	}
 	return fmt.Sprintf("%s: %s; set the desired value back, or delete the %s%s to have it created as desired",
@@ -142,16 +144,16 @@ func immutableMessage(key Key, mismatches ...string) string {
 }
 
 // claimsDigest identifies the claim templates of a StatefulSet.
-func claimsDigest(set *unstructured.Unstructured) digest {
+func claimsDigest(set *unstructured.Unstructured) object.Hash {
 	claims, _, _ := unstructured.NestedFieldNoCopy(set.Object, claimTemplates...)
-	return fingerprintOf(claims)
+	return object.MemoryHash(claims)
 }
 
 // keepSelected gives a pod template the labels that its workload's selector needs.
 func keepSelected(workload *unstructured.Unstructured) {
 	wanted, _, _ := unstructured.NestedStringMap(workload.Object, "spec", "selector", "matchLabels")
 	for label, value := range wanted {
-		setField(workload.Object, value, "spec", "template", "metadata", "labels", label)
+		object.SetField(workload.Object, value, "spec", "template", "metadata", "labels", label)
 	}
 }
 
@@ -164,12 +166,12 @@ func leafDifference(live, desired any, path string) (where string, is, wanted an
 		if !isMap {
 			break
 		}
-		for _, key := range sortedKeys(desired) {
+		for _, key := range slices.Sorted(maps.Keys(desired)) {
 			if _, contained := containedIn(desired[key], fields[key], ""); !contained {
 				return leafDifference(fields[key], desired[key], path+"."+key)
 			}
 		}
-		for _, key := range sortedKeys(fields) {
+		for _, key := range slices.Sorted(maps.Keys(fields)) {
 			if _, contained := containedIn(fields[key], desired[key], ""); !contained {
 				return leafDifference(fields[key], desired[key], path+"."+key)
 			}
@@ -199,8 +201,8 @@ func sameImmutable(field []string, desired, live *unstructured.Unstructured) boo
 }
 
 // immutableValue is the field's value, as far as it means something.
-func immutableValue(field []string, object *unstructured.Unstructured) any {
-	value, _, _ := unstructured.NestedFieldNoCopy(object.Object, field...)
+func immutableValue(field []string, obj *unstructured.Unstructured) any {
+	value, _, _ := unstructured.NestedFieldNoCopy(obj.Object, field...)
 	if slices.Equal(field, claimTemplates) {
 		return withoutTypes(value)
 	}
@@ -230,7 +232,7 @@ func keepClaims(desired, live *unstructured.Unstructured) {
 		return
 	}
 	if actual, found, _ := unstructured.NestedFieldCopy(live.Object, claimTemplates...); found {
-		setField(desired.Object, actual, claimTemplates...)
+		object.SetField(desired.Object, actual, claimTemplates...)
 	}
 }
 

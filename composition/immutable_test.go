@@ -20,15 +20,15 @@ var _ = Describe("Fields that nobody may change", func() {
 	keeps := func(kind, message string) {
 		GinkgoHelper()
 		outcome := site.refresh()
-		Expect(outcome.Held()).To(HaveExactElements(And(
-			HaveField("Reason", composition.Blocked), HaveField("Message", message))))
+		Expect(outcome.Blocked()).To(HaveExactElements(And(
+			HaveField("Reason", composition.ImmutableFieldChanged), HaveField("Message", message))))
 		for _, applied := range outcome.Applied {
 			Expect(applied.Kind).To(Equal(kind))
 		}
 		Eventually(func() []string {
 			return requests.during(func() { outcome = site.refresh() })
 		}).Should(BeEmpty())
-		Expect(outcome.Held()).To(HaveExactElements(HaveField("Message", message)))
+		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", message)))
 	}
 	overlay := func(kind schema.GroupVersionKind, name string, content map[string]any) {
 		site.request.Input.Layers = append(site.request.Input.Layers, composition.Layer{
@@ -124,8 +124,8 @@ var _ = Describe("Fields that nobody may change", func() {
 		overlay(corev1.SchemeGroupVersion.WithKind("ConfigMap"), "site", map[string]any{"immutable": true})
 		site.settle()
 		site.request.Input.Layers = nil
-		Expect(site.refresh().Held()).To(BeEmpty(), "nothing that anybody would notice is missing")
-		site.request.Input.Frames[0].Values["greeting"] = "hi"
+		Expect(site.refresh().Blocked()).To(BeEmpty(), "nothing that anybody would notice is missing")
+		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
 		keeps("ConfigMap", `ConfigMap `+site.owner.Namespace+`/site: data is immutable and keeps its live value; `+
 			`set the desired value back, or delete the ConfigMap to have it created as desired`)
 	})

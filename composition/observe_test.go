@@ -67,11 +67,11 @@ var _ = Describe("A cache that is behind", func() {
 		site.freeze()
 		site.overlay("shop", webContainer(map[string]any{"image": "web:2"}))
 		Expect(writes(requests.during(func() { site.mustReconcile() }))).To(HaveLen(1))
-		var outcome composition.Outcome
+		var outcome composition.Result
 		Expect(requests.during(func() { outcome = site.mustReconcile() })).To(BeEmpty())
 		Expect(outcome.RequeueAfter).To(BeNumerically("<=", 5*time.Second))
 		Expect(outcome.RequeueAfter).NotTo(BeZero(), "the cache may never show an object that was deleted since")
-		containers, _, _ := nestedSlice(outcome.Children[site.key("apps", "Deployment", "shop")], "spec", "template", "spec", "containers")
+		containers, _, _ := nestedSlice(outcome.Objects[site.key("apps", "Deployment", "shop")], "spec", "template", "spec", "containers")
 		Expect(containers[0]).To(HaveKeyWithValue("image", "web:2"), "what is live is what we wrote")
 
 		By("removing it again before the cache shows it")
@@ -87,7 +87,7 @@ var _ = Describe("A cache that is behind", func() {
 
 		By("asking the API server when it stays behind")
 		later := time.Now().Add(time.Minute)
-		site.engine.Now = func() time.Time { return later }
+		site.engine.Clock = func() time.Time { return later }
 		made := requests.during(func() { site.mustReconcile() })
 		Expect(made).To(HaveLen(6))
 		Expect(made).To(HaveEach(HavePrefix("GET ")))
@@ -103,14 +103,14 @@ var _ = Describe("A cache that is behind", func() {
 	It("is not believed about what we deleted", func() {
 		site.settle()
 		site.freeze()
-		site.request.Input.Frames[0].Components = nil
+		site.request.Input.Templates[0].Components = nil
 		Expect(site.mustReconcile().Pruned).To(HaveLen(3))
-		var outcome composition.Outcome
+		var outcome composition.Result
 		Expect(requests.during(func() { outcome = site.mustReconcile() })).To(BeEmpty())
 		Expect(outcome.Pruned).To(BeEmpty(), "told once")
 
 		By("wanting it again before the cache shows that it is gone")
-		site.request.Input.Frames[0].Components = []string{"account"}
+		site.request.Input.Templates[0].Components = []string{"account"}
 		site.mustReconcile()
 		Expect(site.exists(&rbacv1.Role{}, "site")).To(BeTrue())
 	})
@@ -139,14 +139,14 @@ var _ = Describe("A cache that is behind", func() {
 		Expect(admin.Delete(site.ctx, role)).To(Succeed())
 		role.ObjectMeta = metav1.ObjectMeta{Namespace: role.Namespace, Name: role.Name}
 		Expect(admin.Create(site.ctx, role)).To(Succeed())
-		site.request.Input.Frames[0].Components = nil
+		site.request.Input.Templates[0].Components = nil
 		Expect(site.mustReconcile().Pruned).To(HaveLen(2))
 		Expect(site.exists(&rbacv1.Role{}, "site")).To(BeTrue())
 	})
 })
 
 var _ = Describe("What the cache cannot show", func() {
-	It("is listed at first contact, and not again", func() {
+	It("is listed by the initial scan, and not again", func() {
 		site := newInstance()
 		lists := func(made []string) []string {
 			return slices.DeleteFunc(made, func(request string) bool {
@@ -156,15 +156,15 @@ var _ = Describe("What the cache cannot show", func() {
 			})
 		}
 		Expect(lists(requests.during(func() { site.mustReconcile() }))).To(HaveLen(len(kinds)))
-		site.request.Input.Frames[0].Values["name"] = "store"
+		site.request.Input.Templates[0].Parameters["name"] = "store"
 		Expect(lists(requests.during(func() { site.settle() }))).To(BeEmpty())
 	})
 
 	It("is not asked for where there can be nothing", func() {
 		site := newInstance()
-		site.request.NewOwner = true
-		site.request.Input.Frames = append(site.request.Input.Frames, composition.Frame{Template: "kiosk"},
-			composition.Frame{Template: "depot", Values: map[string]string{"stock": "1", "size": "1Gi"}})
+		site.request.SkipInitialScan = true
+		site.request.Input.Templates = append(site.request.Input.Templates, composition.TemplateRef{Template: "kiosk"},
+			composition.TemplateRef{Template: "depot", Parameters: map[string]string{"stock": "1", "size": "1Gi"}})
 		Expect(requests.during(func() { site.mustReconcile() })).To(HaveEach(HavePrefix("PATCH ")))
 		site.settle()
 		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
@@ -172,14 +172,14 @@ var _ = Describe("What the cache cannot show", func() {
 
 	It("is not taken over by making a child", func() {
 		site := newInstance()
-		site.request.NewOwner = true
+		site.request.SkipInitialScan = true
 		foreign := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}
 		foreign.Namespace, foreign.Name = site.owner.Namespace, "shop"
 		Expect(admin.Create(site.ctx, foreign)).To(Succeed())
 		version := foreign.ResourceVersion
 		_, err := site.reconcile()
 		Expect(apierrors.IsConflict(err)).To(BeTrue(), "%v", err)
-		Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Reason", composition.NotOwned)))
+		Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", composition.OwnershipConflict)))
 		site.get(foreign, "shop")
 		Expect(foreign.ResourceVersion).To(Equal(version))
 		site.deployment() // the rest goes on
@@ -187,14 +187,14 @@ var _ = Describe("What the cache cannot show", func() {
 		By("making it when the name is free")
 		Expect(admin.Delete(site.ctx, foreign)).To(Succeed())
 		later := time.Now().Add(time.Hour)
-		site.engine.Now = func() time.Time { return later }
+		site.engine.Clock = func() time.Time { return later }
 		site.settle()
 	})
 
 	It("is all that is asked for after a restart", func() {
 		site := newInstance()
-		site.request.Input.Frames = append(site.request.Input.Frames, composition.Frame{Template: "kiosk"},
-			composition.Frame{Template: "depot", Values: map[string]string{"stock": "1", "size": "1Gi"}})
+		site.request.Input.Templates = append(site.request.Input.Templates, composition.TemplateRef{Template: "kiosk"},
+			composition.TemplateRef{Template: "depot", Parameters: map[string]string{"stock": "1", "size": "1Gi"}})
 		site.settle()
 		site.engine = newEngine()
 		Expect(requests.during(func() { site.mustReconcile() })).To(And(
@@ -205,7 +205,7 @@ var _ = Describe("What the cache cannot show", func() {
 	It("is asked for once a minute where it is in the way", func() {
 		site := newInstance()
 		now := time.Now()
-		site.engine.Now = func() time.Time { return now }
+		site.engine.Clock = func() time.Time { return now }
 		foreign := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}
 		foreign.Namespace, foreign.Name = site.owner.Namespace, "shop"
 		Expect(admin.Create(site.ctx, foreign)).To(Succeed())
@@ -215,7 +215,7 @@ var _ = Describe("What the cache cannot show", func() {
 		Expect(requests.during(func() {
 			for range 10 {
 				outcome := site.mustReconcile()
-				Expect(outcome.Held()).To(HaveLen(1))
+				Expect(outcome.Blocked()).To(HaveLen(1))
 				Expect(outcome.RequeueAfter).To(Equal(time.Minute))
 			}
 		})).To(BeEmpty())
@@ -249,7 +249,7 @@ var _ = Describe("What the cache cannot show", func() {
 		}
 		other := site.request
 		other.Owner.UID, other.Owner.Name = "another", "another"
-		other.Input.Frames = nil
+		other.Input.Templates = nil
 		scan := func() {
 			_, err := site.engine.Reconcile(site.ctx, other)
 			Expect(err).NotTo(HaveOccurred())
@@ -257,7 +257,7 @@ var _ = Describe("What the cache cannot show", func() {
 		Expect(lists(func() { site.settle() })).To(Equal(1))
 		Expect(lists(scan)).To(BeZero())
 		later := time.Now().Add(time.Minute)
-		site.engine.Now = func() time.Time { return later }
+		site.engine.Clock = func() time.Time { return later }
 		other.Owner.UID = "third"
 		Expect(lists(scan)).To(Equal(1))
 	})

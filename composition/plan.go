@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -28,7 +29,7 @@ const (
 	// Retain what is no longer rendered but is not ours to delete.
 	Retain Action = "Retain"
 	// Hold: something stands in the way; nothing is written, and it is told.
-	Hold Action = "Hold"
+	Block Action = "Hold"
 )
 
 // Reason is a CamelCase word for why a step is what it is.
@@ -36,19 +37,19 @@ type Reason string
 
 const (
 	// Absent: there is no such object.
-	Absent Reason = "Absent"
+	NotFound Reason = "Absent"
 	// Changed: what we want has changed since we last applied it.
-	Changed Reason = "Changed"
+	DesiredChanged Reason = "Changed"
 	// Drifted: somebody changed what we own.
 	Drifted Reason = "Drifted"
 	// Unverified: nothing in memory tells, as after a restart; a dry-run will.
 	Unverified Reason = "Unverified"
 	// InStep: live and wanted agree.
-	InStep Reason = "InStep"
+	UpToDate Reason = "InStep"
 	// Adopted: an object that the owner controls, made by another program.
-	Adopted Reason = "Adopted"
+	Adopting Reason = "Adopted"
 	// Unrendered: the owner controls it and no longer wants it.
-	Unrendered Reason = "Unrendered"
+	Orphaned Reason = "Unrendered"
 	// Paused: the owner asks for no writes.
 	Paused Reason = "Paused"
 	// PruneDisabled: an annotation keeps the orphan: [Policy.Domain]prune or
@@ -56,10 +57,10 @@ const (
 	PruneDisabled Reason = "PruneDisabled"
 	// Terminating: the object is being deleted and has to go first.
 	Terminating Reason = "Terminating"
-	// NotOwned: an object of that name exists and the owner does not control it.
-	NotOwned Reason = "NotOwned"
-	// Blocked: an immutable field differs.
-	Blocked Reason = "Blocked"
+	// OwnershipConflict: an object of that name exists and the owner does not control it.
+	OwnershipConflict Reason = "OwnershipConflict"
+	// ImmutableFieldChanged: an immutable field differs.
+	ImmutableFieldChanged Reason = "ImmutableFieldChanged"
 	// RestartRequired: adopting the workload would restart its pods.
 	RestartRequired Reason = "RestartRequired"
 	// FieldManagerConflict: another manager undoes our corrections again and again.
@@ -75,12 +76,12 @@ const (
 	// API server does not accept it again.
 	RecreationFailed Reason = "RecreationFailed"
 	// ClaimsGrown: only the volume claims' sizes differ, and they only grow.
-	ClaimsGrown Reason = "ClaimsGrown"
+	VolumeExpansion Reason = "ClaimsGrown"
 )
 
 // Step is the plan for one child.
 type Step struct {
-	Key    Key
+	Ref    object.Ref
 	Action Action
 	Reason Reason
 	// Message says more where the reason alone does not: it is for people.
@@ -90,19 +91,19 @@ type Step struct {
 	// Live is what the plan was made for; nil if the object does not exist.
 	Live *unstructured.Unstructured
 	// Verify: make a dry-run first and do nothing if it changes nothing.
-	Verify bool
+	DryRunFirst bool
 	// HoldRestart: with Verify, hold the step if the dry-run changes the pod template.
-	HoldRestart bool
+	BlockOnRestart bool
 	// GiveUp are fields to drop from what we own before the apply, so that their
 	// live values stay.
-	GiveUp [][]string
+	ReleaseFields [][]string
 	// Warnings are what keeps the child from being as desired although the step is
 	// carried out: an immutable field, another manager that changes it again.
 	Warnings []Warning
 	// Rolls: the step rolls pods because a configuration that they read has changed.
-	Rolls bool
+	TriggersRollout bool
 
-	desired digest
+	desired object.Hash
 }
 
 // Warning is a reason and its message, for people.
@@ -133,17 +134,17 @@ func (p Plan) Writes() int {
 }
 
 // Situation is all that a plan is made from. Making a plan is a pure function of it.
-type Situation struct {
-	Owner Owner
+type State struct {
+	Owner object.Owner
 	// Children as rendered, complete.
-	Children []Child
+	Objects []object.Object
 	// Live objects by key: those of Children that exist, and all others that the
 	// owner controls.
-	Live map[Key]*unstructured.Unstructured
+	Live map[object.Ref]*unstructured.Unstructured
 	// Paused: plan no writes.
 	Paused bool
 	// AcceptRestarts lets adopted workloads restart their pods.
-	AcceptRestarts bool
+	AllowRestarts bool
 	// ApplyMetadata: see [Request].
 	ApplyMetadata bool
 	// Revision of the owner: see [Request].
@@ -151,15 +152,15 @@ type Situation struct {
 	// Adopting are the live objects under adoption: their field ownership was
 	// migrated, and our first apply has not happened yet. The value is the owner's
 	// revision at the migration.
-	Adopting map[Key]string
+	Adopting map[object.Ref]string
 	// Policy of the engine.
-	Policy Policy
+	Options object.Options
 
-	marks map[Key]mark
+	marks map[object.Ref]mark
 	// failed are the children whose adoption failed.
-	failed map[Key]error
+	failed map[object.Ref]error
 	// refused are the claims that could not grow a moment ago.
-	refused map[Key]refusal
+	refused map[object.Ref]refusal
 	// recreated are the StatefulSets that have a backup.
 	recreated recreations
 	// beforeRecreate: see [Request].
@@ -169,11 +170,11 @@ type Situation struct {
 }
 
 // MakePlan decides for each child and for each leftover.
-func MakePlan(situation Situation) Plan {
+func Compute(situation State) Plan {
 	plan := Plan{}
-	rendered := map[Key]bool{}
-	for _, child := range situation.Children {
-		rendered[child.Key()] = true
+	rendered := map[object.Ref]bool{}
+	for _, child := range situation.Objects {
+		rendered[child.Ref()] = true
 		plan.Steps = append(plan.Steps, decide(situation, child))
 	}
 	for key, live := range situation.Live {
@@ -183,50 +184,50 @@ func MakePlan(situation Situation) Plan {
 	}
 	for key, recreation := range situation.recreated {
 		if !rendered[key] && recreation.err != nil {
-			plan.Prunes = append(plan.Prunes, Step{Key: key}.hold(RecreationFailed, recreation.err.Error()))
+			plan.Prunes = append(plan.Prunes, Step{Ref: key}.block(RecreationFailed, recreation.err.Error()))
 		}
 	}
-	slices.SortFunc(plan.Prunes, func(a, b Step) int { return compareReverse(a.Key, b.Key) })
+	slices.SortFunc(plan.Prunes, func(a, b Step) int { return object.CompareReverse(a.Ref, b.Ref) })
 	return plan
 }
 
 // decide plans one rendered child.
-func decide(s Situation, child Child) Step {
-	step := Step{Key: child.Key(), Live: s.Live[child.Key()]}
+func decide(s State, child object.Object) Step {
+	step := Step{Ref: child.Ref(), Live: s.Live[child.Ref()]}
 	if step.Live != nil {
-		if reason, message, held := obstacle(s, step.Key, step.Live); held {
-			return step.hold(reason, message)
+		if reason, message, held := obstacle(s, step.Ref, step.Live); held {
+			return step.block(reason, message)
 		}
 	}
-	if err := s.recreated[step.Key].err; err != nil {
-		return step.hold(RecreationFailed, err.Error())
+	if err := s.recreated[step.Ref].err; err != nil {
+		return step.block(RecreationFailed, err.Error())
 	}
 	if s.Paused {
-		return step.hold(Paused, "")
+		return step.block(Paused, "")
 	}
-	step.Object = s.Policy.dressed(child, s.Owner)
+	step.Object = s.Options.WithOwnerMetadata(child, s.Owner)
 	var seed []string
-	if child.Seed != "" {
-		seed = strings.Split(child.Seed, ".")
-		s.Policy.seed(&step, seed)
+	if child.InitialOnlyField != "" {
+		seed = strings.Split(child.InitialOnlyField, ".")
+		applyInitialOnly(s.Options, &step, seed)
 	}
 	if step.Live == nil {
-		step.desired = fingerprintOf(step.Object.Object)
-		step.Action, step.Reason = Apply, Absent
+		step.desired = object.MemoryHash(step.Object.Object)
+		step.Action, step.Reason = Apply, NotFound
 		return step
 	}
 
-	s.Policy.yield(&step, replicas)
+	releaseUnset(s.Options, &step, replicas)
 	if seed != nil && !slices.Equal(seed, replicas) {
-		s.Policy.yield(&step, seed)
+		releaseUnset(s.Options, &step, seed)
 	}
-	s.Policy.keepImmutable(&step, s.refused[step.Key])
-	s.Policy.carry(&step, s.keepsPods(step.Key))
-	if _, adopting := s.Adopting[step.Key]; !s.ApplyMetadata {
-		s.Policy.keepMetadata(&step, adopting)
+	keepImmutable(s.Options, &step, s.refused[step.Ref])
+	carry(s.Options, &step, s.keepsPods(step.Ref))
+	if _, adopting := s.Adopting[step.Ref]; !s.ApplyMetadata {
+		keepMetadata(s.Options, &step, adopting)
 	}
-	step.desired = fingerprintOf(step.Object.Object)
-	step.Rolls = isWorkload(step.Key.GroupKind()) && s.Policy.rollMark(step.Object) != s.Policy.rollMark(step.Live)
+	step.desired = object.MemoryHash(step.Object.Object)
+	step.TriggersRollout = object.IsWorkload(step.Ref.GroupKind()) && rollMark(s.Options, step.Object) != rollMark(s.Options, step.Live)
 	if step.Action == Recreate {
 		return step
 	}
@@ -235,16 +236,16 @@ func decide(s Situation, child Child) Step {
 
 // keepsPods reports whether a child is under adoption and its pods may not restart:
 // the caller does not allow it, and the owner has the revision of the adoption.
-func (s Situation) keepsPods(key Key) bool {
+func (s State) keepsPods(key object.Ref) bool {
 	revision, adopting := s.Adopting[key]
-	return adopting && !s.AcceptRestarts && revision == s.Revision
+	return adopting && !s.AllowRestarts && revision == s.Revision
 }
 
 // obstacle tells what forbids writing to live at all.
-func obstacle(s Situation, key Key, live *unstructured.Unstructured) (Reason, string, bool) {
+func obstacle(s State, key object.Ref, live *unstructured.Unstructured) (Reason, string, bool) {
 	switch {
-	case !s.Policy.mayWrite(live, s.Owner):
-		return NotOwned, fmt.Sprintf("%s exists and is not controlled by %s %s; delete it or rename it", key, s.Owner.Kind, s.Owner.Name), true
+	case !mayWrite(s.Options, live, s.Owner):
+		return OwnershipConflict, fmt.Sprintf("%s exists and is not controlled by %s %s; delete it or rename it", key, s.Owner.Kind, s.Owner.Name), true
 	case live.GetDeletionTimestamp() != nil:
 		return Terminating, fmt.Sprintf("%s is being deleted", key), true
 	}
@@ -252,58 +253,58 @@ func obstacle(s Situation, key Key, live *unstructured.Unstructured) (Reason, st
 }
 
 // compare decides between Skip and Apply, by memory first, then by content.
-func compare(s Situation, step Step) Step {
-	mark, known := s.marks[step.Key]
-	known = known && mark.desired != digest{}
-	remembered := known && mark.desired == step.desired && mark.sees(step.Live, s.Policy.Manager)
-	if _, adopting := s.Adopting[step.Key]; adopting {
-		if remembered && mark.wouldRestart != "" && s.keepsPods(step.Key) {
-			return step.hold(RestartRequired, mark.wouldRestart)
+func compare(s State, step Step) Step {
+	mark, known := s.marks[step.Ref]
+	known = known && mark.desired != object.Hash{}
+	remembered := known && mark.desired == step.desired && mark.sees(step.Live, s.Options.FieldManager)
+	if _, adopting := s.Adopting[step.Ref]; adopting {
+		if remembered && mark.wouldRestart != "" && s.keepsPods(step.Ref) {
+			return step.block(RestartRequired, mark.wouldRestart)
 		}
-		step.Action, step.Reason = Apply, Adopted
-		step.Verify = isWorkload(step.Key.GroupKind()) && s.keepsPods(step.Key)
-		step.HoldRestart = step.Verify
+		step.Action, step.Reason = Apply, Adopting
+		step.DryRunFirst = object.IsWorkload(step.Ref.GroupKind()) && s.keepsPods(step.Ref)
+		step.BlockOnRestart = step.DryRunFirst
 		return step
 	}
 	if remembered && mark.wouldRestart == "" {
-		step.Action, step.Reason = Skip, InStep
+		step.Action, step.Reason = Skip, UpToDate
 		return step
 	}
-	differing, ok := inStep(step.Object, step.Live, s.Policy.Manager, cmp.Or(s.types, scheme.Scheme))
+	differing, ok := inStep(step.Object, step.Live, s.Options.FieldManager, cmp.Or(s.types, scheme.Scheme))
 	switch {
 	case ok:
-		step.Action, step.Reason = Skip, InStep
+		step.Action, step.Reason = Skip, UpToDate
 	case known && mark.desired == step.desired:
 		step.Action, step.Reason, step.Message = Apply, Drifted, differing
 	case known:
-		step.Action, step.Reason, step.Message = Apply, Changed, differing
+		step.Action, step.Reason, step.Message = Apply, DesiredChanged, differing
 	default:
-		step.Action, step.Reason, step.Message, step.Verify = Apply, Unverified, differing, true
+		step.Action, step.Reason, step.Message, step.DryRunFirst = Apply, Unverified, differing, true
 	}
 	return step
 }
 
 // decideLeftover plans an object that the owner controls and that is not rendered.
-func decideLeftover(s Situation, key Key, live *unstructured.Unstructured) Step {
-	step := Step{Key: key, Live: live, Action: Delete, Reason: Unrendered}
+func decideLeftover(s State, key object.Ref, live *unstructured.Unstructured) Step {
+	step := Step{Ref: key, Live: live, Action: Delete, Reason: Orphaned}
 	switch {
-	case !s.Owner.controls(live):
-		step.Action, step.Reason = Retain, NotOwned
+	case !s.Owner.IsControllerOf(live):
+		step.Action, step.Reason = Retain, OwnershipConflict
 	case live.GetDeletionTimestamp() != nil:
 		step.Action, step.Reason = Retain, Terminating
 	case isClaim(key):
 		step.Action = Retain
-	case s.Policy.pruneDisabled(live):
+	case s.Options.PruneDisabled(live):
 		step.Action, step.Reason = Retain, PruneDisabled
 	case s.Paused:
-		return step.hold(Paused, "")
+		return step.block(Paused, "")
 	}
 	return step
 }
 
 // hold turns the step into one that writes nothing.
-func (s Step) hold(reason Reason, message string) Step {
-	s.Action, s.Reason, s.Message = Hold, reason, message
+func (s Step) block(reason Reason, message string) Step {
+	s.Action, s.Reason, s.Message = Block, reason, message
 	return s
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -41,15 +43,15 @@ var stateNames = []string{"absent", "drifted", "deleting", "foreign", "remembere
 	"restartHeld", "restartsAccepted", "paused", "unlabelled", "blocked", "claimsGrown", "scaled"}
 
 var (
-	testPolicy = Policy{Manager: "tester", Domain: "test.example.com/", Carried: func(key string) bool { return strings.HasPrefix(key, "tool/") }}
-	testOwner  = Owner{GroupVersionKind: schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shop"}, Namespace: "ns", Name: "shop", UID: "owner"}
+	testPolicy = object.Options{FieldManager: "tester", KeyPrefix: "test.example.com/", PreservePodTemplateKey: func(key string) bool { return strings.HasPrefix(key, "tool/") }}
+	testOwner  = object.Owner{GroupVersionKind: schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shop"}, Namespace: "ns", Name: "shop", UID: "owner"}
 	stateful   = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "StatefulSet"}
 )
 
 // situationOf makes the situation that bits say, beside an unchanged ConfigMap, a
 // Role that is missing, and leftovers: a Service of the owner, one of another, one
 // that is being deleted, and a claim of the owner.
-func situationOf(bits int) Situation {
+func situationOf(bits int) State {
 	has := func(bit int) bool { return bits&bit != 0 }
 	size := "1Gi"
 	if has(claimsGrown) {
@@ -58,13 +60,13 @@ func situationOf(bits int) Situation {
 	set := testSet(size)
 	configuration := testObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "config", map[string]any{"data": map[string]any{"a": "b"}})
 	role := testObject(schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "Role"}, "role", nil)
-	s := Situation{
-		Owner: testOwner, Policy: testPolicy, Paused: has(paused), AcceptRestarts: has(restartsAccepted),
-		Children: []Child{{Object: role}, {Object: configuration}, {Object: set}},
-		Live:     map[Key]*unstructured.Unstructured{}, Adopting: map[Key]string{}, marks: map[Key]mark{},
+	s := State{
+		Owner: testOwner, Options: testPolicy, Paused: has(paused), AllowRestarts: has(restartsAccepted),
+		Objects: []object.Object{{Object: role}, {Object: configuration}, {Object: set}},
+		Live:    map[object.Ref]*unstructured.Unstructured{}, Adopting: map[object.Ref]string{}, marks: map[object.Ref]mark{},
 	}
-	live := asLive(testPolicy.dressed(Child{Object: configuration}, testOwner), "config-1")
-	s.Live[KeyOf(live)] = live
+	live := asLive(testPolicy.WithOwnerMetadata(object.Object{Object: configuration}, testOwner), "config-1")
+	s.Live[object.RefOf(live)] = live
 
 	service := schema.GroupVersionKind{Version: "v1", Kind: "Service"}
 	for name, change := range map[string]func(*unstructured.Unstructured){
@@ -72,37 +74,37 @@ func situationOf(bits int) Situation {
 		"held": func(o *unstructured.Unstructured) { o.SetOwnerReferences(nil) },
 		"gone": func(o *unstructured.Unstructured) { o.SetDeletionTimestamp(&metav1.Time{Time: time.Unix(1, 0)}) },
 	} {
-		leftover := asLive(testPolicy.dressed(Child{Object: testObject(service, name, nil)}, testOwner), types.UID(name))
+		leftover := asLive(testPolicy.WithOwnerMetadata(object.Object{Object: testObject(service, name, nil)}, testOwner), types.UID(name))
 		change(leftover)
-		s.Live[KeyOf(leftover)] = leftover
+		s.Live[object.RefOf(leftover)] = leftover
 	}
-	claim := asLive(testPolicy.dressed(Child{Object: testObject(schema.GroupVersionKind{Version: "v1", Kind: "PersistentVolumeClaim"}, "claim", nil)}, testOwner), "claim")
-	s.Live[KeyOf(claim)] = claim
+	claim := asLive(testPolicy.WithOwnerMetadata(object.Object{Object: testObject(schema.GroupVersionKind{Version: "v1", Kind: "PersistentVolumeClaim"}, "claim", nil)}, testOwner), "claim")
+	s.Live[object.RefOf(claim)] = claim
 
 	if has(absent) {
 		return s
 	}
-	live = asLive(testPolicy.dressed(Child{Object: testSet("1Gi")}, testOwner), "set-1")
-	key := KeyOf(live)
+	live = asLive(testPolicy.WithOwnerMetadata(object.Object{Object: testSet("1Gi")}, testOwner), "set-1")
+	key := object.RefOf(live)
 	spec := live.Object["spec"].(map[string]any)
-	owned := appliedFields(live, testPolicy.Manager)
+	owned := managedfields.Own(live, testPolicy.FieldManager)
 	if has(scaled) {
 		spec["replicas"] = int64(3)
 		owned["f:spec"].(map[string]any)["f:replicas"] = map[string]any{}
 	}
 	lastWanted := func() *unstructured.Unstructured {
-		wanted := testPolicy.dressed(Child{Object: set}, testOwner)
+		wanted := testPolicy.WithOwnerMetadata(object.Object{Object: set}, testOwner)
 		if has(blocked) {
-			setField(wanted.Object, "other", "spec", "serviceName")
+			object.SetField(wanted.Object, "other", "spec", "serviceName")
 		}
 		return wanted
 	}
 	if has(remembered) {
 		wanted := lastWanted()
 		if has(desiredChanged) {
-			setField(wanted.Object, "here", "metadata", "annotations", "was")
+			object.SetField(wanted.Object, "here", "metadata", "annotations", "was")
 		}
-		s.marks[key] = markOf(fingerprintOf(wanted.Object), live, testPolicy.Manager)
+		s.marks[key] = markOf(object.MemoryHash(wanted.Object), live, testPolicy.FieldManager)
 	}
 	if has(drifted) {
 		spec["template"].(map[string]any)["spec"].(map[string]any)["nodeName"] = "elsewhere"
@@ -132,7 +134,7 @@ func situationOf(bits int) Situation {
 	}
 	if has(restartHeld) {
 		wanted := lastWanted()
-		held := markOf(fingerprintOf(wanted.Object), live, testPolicy.Manager)
+		held := markOf(object.MemoryHash(wanted.Object), live, testPolicy.FieldManager)
 		held.wouldRestart = "would restart"
 		s.marks[key] = held
 	}
@@ -156,12 +158,12 @@ func testSet(size string) *unstructured.Unstructured {
 }
 
 func testObject(kind schema.GroupVersionKind, name string, content map[string]any) *unstructured.Unstructured {
-	object := &unstructured.Unstructured{Object: map[string]any{}}
-	maps.Copy(object.Object, content)
-	object.SetGroupVersionKind(kind)
-	object.SetNamespace(testOwner.Namespace)
-	object.SetName(name)
-	return object
+	obj := &unstructured.Unstructured{Object: map[string]any{}}
+	maps.Copy(obj.Object, content)
+	obj.SetGroupVersionKind(kind)
+	obj.SetNamespace(testOwner.Namespace)
+	obj.SetName(name)
+	return obj
 }
 
 // asLive is what the API server makes of an apply configuration.
@@ -175,7 +177,7 @@ func asLive(applied *unstructured.Unstructured, uid types.UID) *unstructured.Uns
 	}
 	metadata := live.Object["metadata"].(map[string]any)
 	metadata["managedFields"] = []any{map[string]any{
-		"manager": testPolicy.Manager, "operation": "Apply", "apiVersion": applied.GetAPIVersion(), "fieldsType": "FieldsV1", "fieldsV1": fields,
+		"manager": testPolicy.FieldManager, "operation": "Apply", "apiVersion": applied.GetAPIVersion(), "fieldsType": "FieldsV1", "fieldsV1": fields,
 	}}
 	return live
 }
@@ -183,8 +185,8 @@ func asLive(applied *unstructured.Unstructured, uid types.UID) *unstructured.Uns
 // fieldsOf is the FieldsV1 of a value whose lists are all atomic.
 func fieldsOf(value any) map[string]any {
 	fields := map[string]any{}
-	if object, isMap := value.(map[string]any); isMap {
-		for key, below := range object {
+	if obj, isMap := value.(map[string]any); isMap {
+		for key, below := range obj {
 			fields["f:"+key] = fieldsOf(below)
 		}
 	}
@@ -192,9 +194,9 @@ func fieldsOf(value any) map[string]any {
 }
 
 // carriedOut is the situation after a plan, as the API server would have it.
-func carriedOut(s Situation, plan Plan) Situation {
+func carriedOut(s State, plan Plan) State {
 	next := s
-	next.Live, next.marks, next.Adopting = maps.Clone(s.Live), maps.Clone(s.marks), map[Key]string{}
+	next.Live, next.marks, next.Adopting = maps.Clone(s.Live), maps.Clone(s.marks), map[object.Ref]string{}
 	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
 		switch step.Action {
 		case Apply:
@@ -204,17 +206,17 @@ func carriedOut(s Situation, plan Plan) Situation {
 			}
 			live := asLive(step.Object, uid)
 			live.SetResourceVersion("9")
-			if len(step.GiveUp) > 0 {
+			if len(step.ReleaseFields) > 0 {
 				live.Object["spec"].(map[string]any)["replicas"] = int64(3)
 			}
-			next.Live[step.Key] = live
-			next.marks[step.Key] = markOf(step.desired, live, testPolicy.Manager)
+			next.Live[step.Ref] = live
+			next.marks[step.Ref] = markOf(step.desired, live, testPolicy.FieldManager)
 		case Recreate, Delete:
-			delete(next.Live, step.Key)
-			delete(next.marks, step.Key)
-		case Skip, Hold, Retain:
-			if revision, adopting := s.Adopting[step.Key]; adopting {
-				next.Adopting[step.Key] = revision
+			delete(next.Live, step.Ref)
+			delete(next.marks, step.Ref)
+		case Skip, Block, Retain:
+			if revision, adopting := s.Adopting[step.Ref]; adopting {
+				next.Adopting[step.Ref] = revision
 			}
 		}
 	}
@@ -231,11 +233,11 @@ func TestPlanOverItsStateSpace(t *testing.T) {
 		}
 		s := situationOf(bits)
 		before := fingerprint(s)
-		plan := MakePlan(s)
+		plan := Compute(s)
 		if problem := violated(bits, plan); problem != "" {
 			t.Fatalf("%s: %s\n%+v", nameOf(bits), problem, plan.Steps)
 		}
-		if again := MakePlan(s); !slices.Equal(describe(plan), describe(again)) {
+		if again := Compute(s); !slices.Equal(describe(plan), describe(again)) {
 			t.Fatalf("%s: two plans of one situation differ: %s", nameOf(bits), cmp.Diff(describe(plan), describe(again)))
 		}
 		if fingerprint(s) != before {
@@ -246,7 +248,7 @@ func TestPlanOverItsStateSpace(t *testing.T) {
 				break
 			}
 			s = carriedOut(s, plan)
-			plan = MakePlan(s)
+			plan = Compute(s)
 		}
 		if plan.Writes() != 0 {
 			t.Fatalf("%s: something is always left to do:\n%v", nameOf(bits), describe(plan))
@@ -255,27 +257,27 @@ func TestPlanOverItsStateSpace(t *testing.T) {
 }
 
 // fingerprint is of all that a plan may not change.
-func fingerprint(s Situation) digest {
+func fingerprint(s State) object.Hash {
 	contents := map[string]any{}
 	for key, live := range s.Live {
 		contents["live "+key.String()] = live.Object
 	}
-	for _, child := range s.Children {
-		contents["child "+child.Key().String()] = child.Object.Object
+	for _, child := range s.Objects {
+		contents["child "+child.Ref().String()] = child.Object.Object
 	}
-	return digestOf(contents)
+	return object.StableHash(contents)
 }
 
 // violated names the invariant that a plan does not hold; empty for none.
 func violated(bits int, plan Plan) string {
 	has := func(bit int) bool { return bits&bit != 0 }
 	for i := 1; i < len(plan.Steps); i++ {
-		if waveOf(plan.Steps[i-1].Key.GroupKind()) > waveOf(plan.Steps[i].Key.GroupKind()) {
+		if object.WaveOf(plan.Steps[i-1].Ref.GroupKind()) > object.WaveOf(plan.Steps[i].Ref.GroupKind()) {
 			return "steps are out of order"
 		}
 	}
 	for i := 1; i < len(plan.Prunes); i++ {
-		if waveOf(plan.Prunes[i-1].Key.GroupKind()) < waveOf(plan.Prunes[i].Key.GroupKind()) {
+		if object.WaveOf(plan.Prunes[i-1].Ref.GroupKind()) < object.WaveOf(plan.Prunes[i].Ref.GroupKind()) {
 			return "prunes are out of order"
 		}
 	}
@@ -286,15 +288,15 @@ func violated(bits int, plan Plan) string {
 		writes := step.Action == Apply || step.Action == Recreate || step.Action == Delete
 		switch {
 		case step.Action == "" || step.Reason == "":
-			return "undecided: " + step.Key.String()
-		case writes && step.Live != nil && !testOwner.controls(step.Live):
-			return "writes to an object of another: " + step.Key.String()
+			return "undecided: " + step.Ref.String()
+		case writes && step.Live != nil && !testOwner.IsControllerOf(step.Live):
+			return "writes to an object of another: " + step.Ref.String()
 		case writes && step.Live != nil && step.Live.GetDeletionTimestamp() != nil:
-			return "writes to an object that is being deleted: " + step.Key.String()
-		case step.Action == Delete && (isClaim(step.Key) || step.Live == nil):
-			return "deletes " + step.Key.String()
-		case (step.Action == Apply) && (step.Object.GetLabels()[testPolicy.OwnerLabel()] != "shop" || !testOwner.controls(step.Object)):
-			return "applies an object without label or owner: " + step.Key.String()
+			return "writes to an object that is being deleted: " + step.Ref.String()
+		case step.Action == Delete && (isClaim(step.Ref) || step.Live == nil):
+			return "deletes " + step.Ref.String()
+		case (step.Action == Apply) && (step.Object.GetLabels()[testPolicy.OwnerLabel()] != "shop" || !testOwner.IsControllerOf(step.Object)):
+			return "applies an object without label or owner: " + step.Ref.String()
 		case step.Action == Apply && step.Object.GetUID() != "":
 			return "an apply configuration has a UID of its own"
 		}
@@ -305,15 +307,15 @@ func violated(bits int, plan Plan) string {
 	set := plan.Steps[2]
 	switch {
 	case has(absent):
-		return unless(has(paused) || set.Action == Apply && set.Reason == Absent && !set.Verify, "an absent object is not simply made")
+		return unless(has(paused) || set.Action == Apply && set.Reason == NotFound && !set.DryRunFirst, "an absent object is not simply made")
 	case has(foreign):
-		return unless(set.Reason == NotOwned, "an object of another is not told")
+		return unless(set.Reason == OwnershipConflict, "an object of another is not told")
 	case has(deleting):
 		return unless(set.Reason == Terminating, "a deletion is not waited for")
 	case has(paused):
 		return unless(set.Reason == Paused, "is not held for the pause")
 	case has(blocked):
-		if len(set.Warnings) != 1 || set.Warnings[0].Reason != Blocked || !strings.Contains(set.Warnings[0].Message, `spec.serviceName is immutable and keeps its live value "other"; desired is "set"`) {
+		if len(set.Warnings) != 1 || set.Warnings[0].Reason != ImmutableFieldChanged || !strings.Contains(set.Warnings[0].Message, `spec.serviceName is immutable and keeps its live value "other"; desired is "set"`) {
 			return "an immutable field is not reported"
 		}
 		if name, _, _ := unstructured.NestedString(set.Object.Object, "spec", "serviceName"); name != "other" {
@@ -322,26 +324,26 @@ func violated(bits int, plan Plan) string {
 	}
 	switch {
 	case has(claimsGrown):
-		return unless(set.Action == Recreate && set.Reason == ClaimsGrown, "claims do not grow")
+		return unless(set.Action == Recreate && set.Reason == VolumeExpansion, "claims do not grow")
 	case has(adopting) && has(restartHeld) && !has(restartsAccepted):
 		return unless(set.Reason == RestartRequired && set.Message == "would restart", "the result of the dry-run is not remembered")
 	case has(adopting):
-		return unless(set.Action == Apply && set.Reason == Adopted && set.Verify == !has(restartsAccepted) && set.HoldRestart == set.Verify, "is not adopted with care")
+		return unless(set.Action == Apply && set.Reason == Adopting && set.DryRunFirst == !has(restartsAccepted) && set.BlockOnRestart == set.DryRunFirst, "is not adopted with care")
 	}
 	inOrder := bits&(drifted|ownershipLost|unlabelled|scaled) == 0
 	switch {
-	case set.Verify && has(remembered) && !has(restartHeld):
+	case set.DryRunFirst && has(remembered) && !has(restartHeld):
 		return "asks for what it remembers"
-	case has(scaled) && !slices.ContainsFunc(set.GiveUp, func(path []string) bool { return slices.Equal(path, replicas) }):
+	case has(scaled) && !slices.ContainsFunc(set.ReleaseFields, func(path []string) bool { return slices.Equal(path, replicas) }):
 		return "does not give replicas up"
 	case inOrder:
 		return unless(set.Action == Skip, "writes what is in step")
 	case has(restartHeld), has(remembered) && !has(desiredChanged) && !has(scaled):
 		return unless(set.Action == Apply && set.Reason == Drifted && set.Message != "", "does not put drift back")
 	case has(remembered) && has(desiredChanged):
-		return unless(set.Action == Apply && set.Reason == Changed, "does not apply a change")
+		return unless(set.Action == Apply && set.Reason == DesiredChanged, "does not apply a change")
 	case !has(remembered):
-		return unless(set.Action == Apply && set.Reason == Unverified && set.Verify, "does not ask what it cannot know")
+		return unless(set.Action == Apply && set.Reason == Unverified && set.DryRunFirst, "does not ask what it cannot know")
 	}
 	return ""
 }
@@ -366,7 +368,7 @@ func nameOf(bits int) string {
 func describe(plan Plan) []string {
 	var lines []string
 	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
-		lines = append(lines, fmt.Sprintf("%s %s %s %q verify=%v giveUp=%v", step.Key, step.Action, step.Reason, step.Message, step.Verify, step.GiveUp))
+		lines = append(lines, fmt.Sprintf("%s %s %s %q verify=%v giveUp=%v", step.Ref, step.Action, step.Reason, step.Message, step.DryRunFirst, step.ReleaseFields))
 	}
 	return lines
 }

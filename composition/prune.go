@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -15,7 +16,7 @@ import (
 // prune deletes orphans wave by wave, the last wave first, each provided that it is
 // still the object that was seen. What unsettled children use is retained. An error
 // stops the waves that follow, whose objects those of this wave may need.
-func (e *Engine) prune(ctx context.Context, unsettled []Step, account *account, outcome *Outcome) error {
+func (e *Engine) prune(ctx context.Context, unsettled []Step, account *account, outcome *Result) error {
 	prunes := outcome.Plan.Prunes
 	if len(unsettled) > 0 {
 		if err := e.completeOrphans(ctx, prunes); err != nil {
@@ -35,9 +36,9 @@ func (e *Engine) prune(ctx context.Context, unsettled []Step, account *account, 
 			if errs[i] != nil {
 				continue
 			}
-			account.gone(step.Key, step.Live)
+			account.gone(step.Ref, step.Live)
 			if deleted[i] {
-				outcome.Pruned = append(outcome.Pruned, step.Key)
+				outcome.Pruned = append(outcome.Pruned, step.Ref)
 			}
 		}
 		if err := errors.Join(errs...); err != nil {
@@ -51,13 +52,13 @@ func (e *Engine) prune(ctx context.Context, unsettled []Step, account *account, 
 // what they use, and who uses them, can be seen.
 func (e *Engine) completeOrphans(ctx context.Context, prunes []Step) error {
 	for i, step := range prunes {
-		kind := step.Key.GroupKind()
-		if step.Action != Delete || !isStub(step.Live) || !isWorkload(kind) && kind != roleBindingKind && kind != serviceKind {
+		kind := step.Ref.GroupKind()
+		if step.Action != Delete || !object.IsStub(step.Live) || !object.IsWorkload(kind) && kind != roleBindingKind && kind != serviceKind {
 			continue
 		}
-		live, err := e.getLive(ctx, step.Key)
+		live, err := e.getLive(ctx, step.Ref)
 		if err != nil {
-			return &ChildError{step.Key, err}
+			return &ObjectError{step.Ref, err}
 		}
 		if live != nil && live.GetUID() == step.Live.GetUID() {
 			prunes[i].Live = live
@@ -73,7 +74,7 @@ func (e *Engine) deleteWave(ctx context.Context, objects []*unstructured.Unstruc
 	inParallel(ctx, len(objects), func(i int) {
 		var err error
 		if deleted[i], err = e.delete(ctx, objects[i]); err != nil {
-			errs[i] = &ChildError{KeyOf(objects[i]), err}
+			errs[i] = &ObjectError{object.RefOf(objects[i]), err}
 		}
 	})
 	return deleted, errs
@@ -91,7 +92,7 @@ func (e *Engine) delete(ctx context.Context, live *unstructured.Unstructured) (b
 		return false, nil
 	case apierrors.IsConflict(err):
 		// Another object of the name, or an admission webhook that answers so.
-		current, getErr := e.getLive(ctx, KeyOf(live))
+		current, getErr := e.getLive(ctx, object.RefOf(live))
 		if getErr == nil && (current == nil || current.GetUID() != uid) {
 			return false, nil
 		}
@@ -100,4 +101,4 @@ func (e *Engine) delete(ctx context.Context, live *unstructured.Unstructured) (b
 }
 
 // isClaim tells volume claims, whose data nobody but a person may delete.
-func isClaim(key Key) bool { return key.Group == "" && key.Kind == "PersistentVolumeClaim" }
+func isClaim(key object.Ref) bool { return key.Group == "" && key.Kind == "PersistentVolumeClaim" }

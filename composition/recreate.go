@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,15 +38,12 @@ import (
 // backupName is the name of the ControllerRevision with the backup of a StatefulSet.
 func backupName(set string) string { return set + "-recreate-backup" }
 
-// backupLabel holds the owner's UID.
-func (p Policy) backupLabel() string { return p.Domain + "recreate-backup-for" }
-
 // recreate grows the claims and deletes the StatefulSet. The rest waits until it does
 // not exist any more; see [Engine.resume].
 func (e *Engine) recreate(ctx context.Context, step Step, before func(context.Context) error) result {
 	err := e.growClaims(ctx, step)
-	if mismatch := (*MismatchError)(nil); errors.As(err, &mismatch) {
-		return result{step: step.hold(Blocked, immutableMessage(step.Key, mismatch.Error())), live: step.Live}
+	if mismatch := (*ImmutableFieldError)(nil); errors.As(err, &mismatch) {
+		return result{step: step.block(ImmutableFieldChanged, immutableMessage(step.Ref, mismatch.Error())), live: step.Live}
 	}
 	if err == nil && before != nil {
 		err = before(ctx)
@@ -59,7 +58,7 @@ func (e *Engine) recreate(ctx context.Context, step Step, before func(context.Co
 // deletes just that.
 func (e *Engine) backUpAndDelete(ctx context.Context, step Step) error {
 	// Not from the cache, which trims managedFields.
-	live, err := e.getLive(ctx, step.Key)
+	live, err := e.getLive(ctx, step.Ref)
 	if err != nil || live == nil || live.GetUID() != step.uid() || live.GetDeletionTimestamp() != nil {
 		return err
 	}
@@ -76,26 +75,26 @@ func (e *Engine) backUpAndDelete(ctx context.Context, step Step) error {
 	owner := step.Object.GetOwnerReferences()
 	backup := &appsv1.ControllerRevision{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: step.Key.Namespace, Name: backupName(step.Key.Name), OwnerReferences: owner,
-			Labels: map[string]string{e.Policy.OwnerLabel(): step.Object.GetLabels()[e.Policy.OwnerLabel()], e.Policy.backupLabel(): string(owner[0].UID)},
+			Namespace: step.Ref.Namespace, Name: backupName(step.Ref.Name), OwnerReferences: owner,
+			Labels: map[string]string{e.Options.OwnerLabel(): step.Object.GetLabels()[e.Options.OwnerLabel()], e.Options.BackupLabel(): string(owner[0].UID)},
 		},
 		Data: runtime.RawExtension{Raw: content},
 	}
-	err = e.Client.Create(ctx, backup, client.FieldOwner(e.Policy.Manager))
+	err = e.Client.Create(ctx, backup, client.FieldOwner(e.Options.FieldManager))
 	if apierrors.IsAlreadyExists(err) {
 		// Of a try that ended before the deletion. Its data cannot be changed.
-		if err = e.dropBackup(ctx, step.Key.Namespace, backup.Name); err == nil {
-			err = e.Client.Create(ctx, backup, client.FieldOwner(e.Policy.Manager))
+		if err = e.dropBackup(ctx, step.Ref.Namespace, backup.Name); err == nil {
+			err = e.Client.Create(ctx, backup, client.FieldOwner(e.Options.FieldManager))
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("back up %s: %w", step.Key, err)
+		return fmt.Errorf("back up %s: %w", step.Ref, err)
 	}
 	uid, version := live.GetUID(), live.GetResourceVersion()
 	err = e.Client.Delete(ctx, live, client.PropagationPolicy(metav1.DeletePropagationOrphan),
 		client.Preconditions{UID: &uid, ResourceVersion: &version})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("delete %s, leaving its pods: %w", step.Key, err)
+		return fmt.Errorf("delete %s, leaving its pods: %w", step.Ref, err)
 	}
 	return nil
 }
@@ -111,7 +110,7 @@ type recreation struct {
 }
 
 // recreations are by the StatefulSet's key.
-type recreations map[Key]recreation
+type recreations map[object.Ref]recreation
 
 func (r recreations) errors() error {
 	var errs []error
@@ -125,7 +124,7 @@ func (r recreations) errors() error {
 // transient are the errors that trying again may remove.
 func (r recreations) transient() error {
 	passing := maps.Clone(r)
-	maps.DeleteFunc(passing, func(_ Key, each recreation) bool {
+	maps.DeleteFunc(passing, func(_ object.Ref, each recreation) bool {
 		return isRejection(each.err) || errors.Is(each.err, errNameTaken)
 	})
 	return passing.errors()
@@ -136,7 +135,7 @@ func (r recreations) unsettled() []Step {
 	var steps []Step
 	for key, each := range r {
 		if each.err != nil {
-			steps = append(steps, Step{Key: key, Live: each.kept}.hold(RecreationFailed, each.err.Error()))
+			steps = append(steps, Step{Ref: key, Live: each.kept}.block(RecreationFailed, each.err.Error()))
 		}
 	}
 	return steps
@@ -151,7 +150,7 @@ func (r recreations) retryAfter() time.Duration {
 }
 
 // addTo replaces what the cache shows of the StatefulSets by what is live.
-func (r recreations) addTo(live map[Key]*unstructured.Unstructured) {
+func (r recreations) addTo(live map[object.Ref]*unstructured.Unstructured) {
 	for key, each := range r {
 		if each.live != nil {
 			live[key] = each.live
@@ -180,9 +179,9 @@ func (e *Engine) Resume(ctx context.Context, request Request, orphans bool) (don
 func (e *Engine) resume(ctx context.Context, request Request, orphans bool) (recreations, error) {
 	owner := request.Owner
 	account := e.ledger.account(owner)
-	if account.backups == nil && !request.NewOwner {
+	if account.backups == nil && !request.SkipInitialScan {
 		list := &appsv1.ControllerRevisionList{}
-		err := e.Live.List(ctx, list, client.InNamespace(owner.Namespace), client.MatchingLabels{e.Policy.backupLabel(): string(owner.UID)})
+		err := e.APIReader.List(ctx, list, client.InNamespace(owner.Namespace), client.MatchingLabels{e.Options.BackupLabel(): string(owner.UID)})
 		if err != nil {
 			return nil, fmt.Errorf("list backups of StatefulSets: %w", err)
 		}
@@ -201,7 +200,7 @@ func (e *Engine) resume(ctx context.Context, request Request, orphans bool) (rec
 			account.backups.Delete(name)
 		}
 		if kept != nil {
-			found[KeyOf(kept)] = recreation{live, kept, err}
+			found[object.RefOf(kept)] = recreation{live, kept, err}
 		}
 	}
 	return found, nil
@@ -214,10 +213,10 @@ var errNameTaken = errors.New("a StatefulSet of that name exists that has anothe
 // recreateFrom recreates one StatefulSet from its backup, and returns what was kept
 // and what is live. It is done once the backup is deleted. kept is nil if there is no
 // backup.
-func (e *Engine) recreateFrom(ctx context.Context, owner Owner, name string, orphans bool) (kept, live *unstructured.Unstructured, done bool, err error) {
+func (e *Engine) recreateFrom(ctx context.Context, owner object.Owner, name string, orphans bool) (kept, live *unstructured.Unstructured, done bool, err error) {
 	backup := &appsv1.ControllerRevision{}
-	err = e.Live.Get(ctx, client.ObjectKey{Namespace: owner.Namespace, Name: name}, backup)
-	if apierrors.IsNotFound(err) || err == nil && !owner.controls(backup) {
+	err = e.APIReader.Get(ctx, client.ObjectKey{Namespace: owner.Namespace, Name: name}, backup)
+	if apierrors.IsNotFound(err) || err == nil && !owner.IsControllerOf(backup) {
 		return nil, nil, true, nil
 	}
 	kept = &unstructured.Unstructured{}
@@ -227,7 +226,7 @@ func (e *Engine) recreateFrom(ctx context.Context, owner Owner, name string, orp
 	if err != nil {
 		return nil, nil, false, fmt.Errorf("read ControllerRevision %s/%s: %w", owner.Namespace, name, err)
 	}
-	key := KeyOf(kept)
+	key := object.RefOf(kept)
 	live, err = e.getLive(ctx, key)
 	if err == nil && live == nil {
 		live, err = e.createFrom(ctx, kept, orphans)
@@ -237,7 +236,7 @@ func (e *Engine) recreateFrom(ctx context.Context, owner Owner, name string, orp
 	case live.GetDeletionTimestamp() != nil:
 		return kept, live, false, nil
 	case live.GetUID() == kept.GetUID(): // stopped before the deletion
-	case !orphans && !owner.controls(live):
+	case !orphans && !owner.IsControllerOf(live):
 		err = errNameTaken
 	default:
 		live, err = e.handBack(ctx, key, kept)
@@ -246,7 +245,7 @@ func (e *Engine) recreateFrom(ctx context.Context, owner Owner, name string, orp
 		err = e.dropBackup(ctx, owner.Namespace, name)
 	}
 	if err != nil {
-		return kept, nil, false, &ChildError{key, fmt.Errorf(
+		return kept, nil, false, &ObjectError{key, fmt.Errorf(
 			"it was deleted to grow its volume claims and cannot be recreated: %w; its %s run without it; correct the cause, or delete its backup, ControllerRevision %s, to give it up",
 			err, podsOf(kept), name)}
 	}
@@ -266,22 +265,22 @@ func podsOf(set *unstructured.Unstructured) string {
 // createFrom creates a StatefulSet as it was kept. It does not take over one that
 // was made meanwhile: that is a conflict.
 func (e *Engine) createFrom(ctx context.Context, kept *unstructured.Unstructured, orphans bool) (*unstructured.Unstructured, error) {
-	object := kept.DeepCopy()
+	obj := kept.DeepCopy()
 	for _, field := range []string{"uid", "generation", "creationTimestamp", "managedFields"} {
-		unstructured.RemoveNestedField(object.Object, "metadata", field)
+		unstructured.RemoveNestedField(obj.Object, "metadata", field)
 	}
-	object.SetResourceVersion(noVersion)
+	obj.SetResourceVersion(noVersion)
 	if orphans {
-		object.SetOwnerReferences(nil)
+		obj.SetOwnerReferences(nil)
 	}
-	err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(e.Policy.Manager))
-	return object, err
+	err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(obj), client.FieldOwner(e.Options.FieldManager))
+	return obj, err
 }
 
 // handBack gives the fields of an object that was made again to their previous
 // owners. Without it they would be ours, and our next apply would remove those
 // that we do not send.
-func (e *Engine) handBack(ctx context.Context, key Key, kept *unstructured.Unstructured) (again *unstructured.Unstructured, err error) {
+func (e *Engine) handBack(ctx context.Context, key object.Ref, kept *unstructured.Unstructured) (again *unstructured.Unstructured, err error) {
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		live, err := e.getLive(ctx, key)
 		if err != nil {
@@ -290,7 +289,9 @@ func (e *Engine) handBack(ctx context.Context, key Key, kept *unstructured.Unstr
 		if live == nil {
 			return fmt.Errorf("%s is gone", key)
 		}
-		entries := slices.DeleteFunc(live.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool { return isApplied(entry, e.Policy.Manager) })
+		entries := slices.DeleteFunc(live.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
+			return managedfields.IsOwnEntry(entry, e.Options.FieldManager)
+		})
 		for _, entry := range kept.GetManagedFields() {
 			// As `kubectl scale` is known: its ownership counts as any other's.
 			if entry.Subresource != "status" {
@@ -298,7 +299,7 @@ func (e *Engine) handBack(ctx context.Context, key Key, kept *unstructured.Unstr
 			}
 		}
 		live.SetManagedFields(entries)
-		patch, err := metadataPatch(live, nil, nil)
+		patch, err := managedfields.Patch(live, nil, nil)
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 var _ = Describe("Claims that grow", func() {
@@ -55,7 +56,7 @@ var _ = Describe("Claims that grow", func() {
 		GinkgoHelper()
 		before, pods := site.depot(), podUIDs()
 		Expect(pods).To(HaveLen(2))
-		site.request.Input.Frames[0].Values["size"] = "2Gi"
+		site.request.Input.Templates[0].Parameters["size"] = "2Gi"
 		grow()
 		site.settle()
 		after := site.depot()
@@ -88,9 +89,9 @@ var _ = Describe("Claims that grow", func() {
 
 	It("grow around pods that a changed configuration has rolled, and what others put into their template", func() {
 		site.patch(&appsv1.StatefulSet{}, "depot", `{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"now"}}}}}`)
-		site.request.Input.Frames[0].Values["stock"] = "2"
+		site.request.Input.Templates[0].Parameters["stock"] = "2"
 		site.cached()
-		Expect(site.mustReconcile().Rolled).To(HaveLen(1))
+		Expect(site.mustReconcile().Restarted).To(HaveLen(1))
 		site.settle()
 		Eventually(func(g Gomega) {
 			set := site.depot()
@@ -135,7 +136,7 @@ var _ = Describe("Claims that grow", func() {
 
 		BeforeEach(func() {
 			before, pods = site.depot(), podUIDs()
-			site.request.Input.Frames[0].Values["size"] = "2Gi"
+			site.request.Input.Templates[0].Parameters["size"] = "2Gi"
 			Expect(site.mustReconcile().Recreating).To(BeTrue())
 			Eventually(func() bool { return site.exists(&appsv1.StatefulSet{}, "depot") }).Should(BeFalse())
 			site.engine = newEngine()
@@ -163,7 +164,7 @@ var _ = Describe("Claims that grow", func() {
 		})
 
 		It("get it back when the owner cannot be rendered", func() {
-			site.request.Input.Frames = append(site.request.Input.Frames, composition.Frame{Template: "no such template"})
+			site.request.Input.Templates = append(site.request.Input.Templates, composition.TemplateRef{Template: "no such template"})
 			_, err := site.reconcile()
 			Expect(err).To(MatchError(ContainSubstring("no such template")))
 			recreated()
@@ -182,13 +183,13 @@ var _ = Describe("Claims that grow", func() {
 		})
 
 		It("are deleted with it when the child is disabled", func() {
-			site.request.Input.Frames[0] = composition.Frame{Template: "kiosk"}
-			Eventually(func() []composition.Key { return site.refresh().Pruned }).Should(ContainElement(site.key("apps", "StatefulSet", "depot")))
+			site.request.Input.Templates[0] = composition.TemplateRef{Template: "kiosk"}
+			Eventually(func() []object.Ref { return site.refresh().Pruned }).Should(ContainElement(site.key("apps", "StatefulSet", "depot")))
 			noPods()
 		})
 
 		It("are deleted with it when the owner is being deleted", func() {
-			Eventually(func() ([]composition.Key, error) { return site.engine.Teardown(site.ctx, site.request.Owner) }).Should(BeEmpty())
+			Eventually(func() ([]object.Ref, error) { return site.engine.Delete(site.ctx, site.request.Owner) }).Should(BeEmpty())
 			noPods()
 		})
 
@@ -198,9 +199,9 @@ var _ = Describe("Claims that grow", func() {
 			Expect(admin.Create(site.ctx, quota)).To(Succeed())
 			Eventually(func() corev1.ResourceList { site.get(quota, "none"); return quota.Status.Hard }).ShouldNot(BeEmpty())
 
-			site.request.Input.Frames[0].Values["stock"] = "2"
+			site.request.Input.Templates[0].Parameters["stock"] = "2"
 			outcome := site.mustReconcile()
-			Expect(outcome.Held()).To(HaveExactElements(And(
+			Expect(outcome.Blocked()).To(HaveExactElements(And(
 				HaveField("Reason", composition.RecreationFailed),
 				HaveField("Message", And(ContainSubstring("exceeded quota"), ContainSubstring("pods depot-0 to depot-1"), ContainSubstring("ControllerRevision "+backup))))))
 			Expect(outcome.Applied).To(HaveExactElements(HaveField("Kind", "ConfigMap")))
@@ -209,22 +210,22 @@ var _ = Describe("Claims that grow", func() {
 
 			By("naming it as well while the child is disabled, the owner cannot be rendered or is being deleted")
 			disabled := site.request
-			disabled.Input.Frames = []composition.Frame{{Template: "kiosk"}}
+			disabled.Input.Templates = []composition.TemplateRef{{Template: "kiosk"}}
 			outcome, err := site.engine.Reconcile(site.ctx, disabled)
 			Expect(err).NotTo(HaveOccurred())
-			Expect(outcome.Held()).To(HaveExactElements(HaveField("Reason", composition.RecreationFailed)))
+			Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Reason", composition.RecreationFailed)))
 			Expect(outcome.Pruned).To(BeEmpty(), "what the pods use")
 			Expect(site.exists(&corev1.ConfigMap{}, "depot")).To(BeTrue())
-			disabled.Input.Frames = []composition.Frame{{Template: "no such template"}}
+			disabled.Input.Templates = []composition.TemplateRef{{Template: "no such template"}}
 			outcome, err = site.engine.Reconcile(site.ctx, disabled)
 			Expect(err).To(MatchError(And(ContainSubstring("no such template"), ContainSubstring("pods depot-0 to depot-1"))))
 			Expect(outcome.RequeueAfter).To(BeNumerically(">", 0))
-			_, err = site.engine.Teardown(site.ctx, site.request.Owner)
+			_, err = site.engine.Delete(site.ctx, site.request.Owner)
 			Expect(err).To(MatchError(ContainSubstring("pods depot-0 to depot-1")))
 
 			Expect(podUIDs()).To(Equal(pods))
 			Expect(admin.Delete(site.ctx, quota)).To(Succeed())
-			site.request.Input.Frames[0].Values["stock"] = "1"
+			site.request.Input.Templates[0].Parameters["stock"] = "1"
 			Eventually(func() bool { return site.mustReconcile().Recreating }).Should(BeFalse())
 			recreated()
 		})
@@ -236,7 +237,7 @@ var _ = Describe("Claims that grow", func() {
 			theirs.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "theirs"}}
 			theirs.Spec.Template.Labels = theirs.Spec.Selector.MatchLabels
 			Expect(admin.Create(site.ctx, theirs)).To(Succeed())
-			Expect(site.mustReconcile().Held()).To(HaveExactElements(And(
+			Expect(site.mustReconcile().Blocked()).To(HaveExactElements(And(
 				HaveField("Reason", composition.RecreationFailed), HaveField("Message", ContainSubstring("exists that has another owner")))))
 			Expect(site.depot().UID).To(Equal(theirs.UID))
 			Expect(site.depot().OwnerReferences).To(BeEmpty())
@@ -250,7 +251,7 @@ var _ = Describe("Claims that grow", func() {
 
 	It("do not grow before the owner waits for the rest", func() {
 		before := site.depot()
-		site.request.Input.Frames[0].Values["size"] = "2Gi"
+		site.request.Input.Templates[0].Parameters["size"] = "2Gi"
 		site.request.BeforeRecreate = func(context.Context) error { return errStopped }
 		_, err := site.reconcile()
 		Expect(err).To(MatchError(errStopped))
@@ -274,10 +275,10 @@ var _ = Describe("Claims that grow", func() {
 		Eventually(func() corev1.PersistentVolumeClaimPhase { return claims()["shelf-depot-1"].Status.Phase }).Should(Equal(corev1.ClaimBound))
 		before := site.depot()
 
-		site.request.Input.Frames[0].Values["size"] = "2Gi"
+		site.request.Input.Templates[0].Parameters["size"] = "2Gi"
 		outcome := site.mustReconcile()
-		Expect(outcome.Held()).To(HaveExactElements(And(
-			HaveField("Reason", composition.Blocked),
+		Expect(outcome.Blocked()).To(HaveExactElements(And(
+			HaveField("Reason", composition.ImmutableFieldChanged),
 			HaveField("Message", And(
 				ContainSubstring("StatefulSet "+site.owner.Namespace+"/depot: spec.volumeClaimTemplates is immutable and keeps its live value 1Gi; desired is 2Gi"),
 				ContainSubstring("PersistentVolumeClaim shelf-depot-1 cannot grow"))))))
@@ -286,29 +287,29 @@ var _ = Describe("Claims that grow", func() {
 
 		By("applying the rest")
 		Expect(outcome.RequeueAfter).To(Equal(time.Second))
-		site.request.Input.Frames[0].Values["stock"] = "2"
-		message := outcome.Held()[0].Message
+		site.request.Input.Templates[0].Parameters["stock"] = "2"
+		message := outcome.Blocked()[0].Message
 		outcome = site.mustReconcile()
 		Expect(outcome.Applied).To(ConsistOf(HaveField("Kind", "ConfigMap"), HaveField("Kind", "StatefulSet")))
 		Expect(outcome.RequeueAfter).To(BeNumerically("~", time.Minute, 2*time.Second), "the class may be changed")
-		Expect(outcome.Held()).To(HaveExactElements(HaveField("Message", message)))
+		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", message)))
 		site.cached()
 
 		Expect(requests.during(func() {
 			for range 5 {
-				Expect(site.mustReconcile().Held()).To(HaveExactElements(HaveField("Message", message)))
+				Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Message", message)))
 			}
 		})).To(BeEmpty())
 		later := time.Now().Add(time.Minute)
-		site.engine.Now = func() time.Time { return later }
+		site.engine.Clock = func() time.Time { return later }
 		Expect(requests.during(func() { site.mustReconcile() })).NotTo(BeEmpty(), "the class may have been mended")
 	})
 
 	It("never shrink", func() {
-		site.request.Input.Frames[0].Values["size"] = "512Mi"
+		site.request.Input.Templates[0].Parameters["size"] = "512Mi"
 		outcome := site.mustReconcile()
-		Expect(outcome.Held()).To(HaveExactElements(HaveField("Reason", composition.Blocked)))
-		Expect(outcome.Held()[0].Message).To(ContainSubstring(
+		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Reason", composition.ImmutableFieldChanged)))
+		Expect(outcome.Blocked()[0].Message).To(ContainSubstring(
 			`spec.volumeClaimTemplates[0].spec.resources.requests.storage is immutable and keeps its live value "1Gi"; desired is "512Mi"`))
 	})
 })

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/seldon-operator/seldon-operator/composition/merge"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/patch"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -13,9 +16,9 @@ import (
 type Input struct {
 	// Namespace that all children live in.
 	Namespace string
-	Frames    []Frame
+	Templates []TemplateRef
 	Layers    []Layer
-	Patches   []Patch
+	Patches   []patch.Patch
 }
 
 // Layer is what one source says about the objects of the frames.
@@ -41,12 +44,12 @@ type Overlay struct {
 }
 
 // Rendering is what Render gives.
-type Rendering struct {
+type RenderResult struct {
 	// Children in the order of their waves, each key once. They share parts with
 	// templates and with other renderings: copy before changing one.
-	Children []Child
+	Objects []object.Object
 	// Unmatched are the patches whose target matched nothing.
-	Unmatched []Patch
+	UnmatchedPatches []patch.Patch
 }
 
 // Render is a pure function from input to children: bind the frames, merge the
@@ -54,49 +57,49 @@ type Rendering struct {
 // rendered completely is not touched at all. All errors are told, joined.
 //
 // ownKeys tells the label and annotation keys that patches may not touch.
-func Render(templates *Templates, input Input, ownKeys func(string) bool) (Rendering, error) {
+func Render(templates *Templates, input Input, ownKeys func(string) bool) (RenderResult, error) {
 	children, layers, err := bindFrames(templates, input)
 	if err != nil {
-		return Rendering{}, err
+		return RenderResult{}, err
 	}
 	if err := mergeLayers(children, layers); err != nil {
-		return Rendering{}, err
+		return RenderResult{}, err
 	}
 	objects := make([]*unstructured.Unstructured, len(children))
 	for i := range children {
 		objects[i] = children[i].Object
 	}
-	objects, unmatched, err := ApplyPatches(objects, input.Patches, ownKeys)
+	objects, unmatched, err := patch.Apply(objects, input.Patches, ownKeys)
 	if err != nil {
-		return Rendering{}, err
+		return RenderResult{}, err
 	}
 	for i := range children {
 		children[i].Object = objects[i]
 	}
-	sortChildren(children)
-	return Rendering{Children: children, Unmatched: unmatched}, nil
+	object.Sort(children)
+	return RenderResult{Objects: children, UnmatchedPatches: unmatched}, nil
 }
 
 // bindFrames binds the frames, with the lowest layer in them if that has a
 // version, and gives the layers that are still to be merged.
-func bindFrames(templates *Templates, input Input) ([]Child, []Layer, error) {
+func bindFrames(templates *Templates, input Input) ([]object.Object, []Layer, error) {
 	var shared *Layer
 	layers := input.Layers
 	if len(layers) > 0 && layers[0].Version != "" {
 		shared, layers = &layers[0], layers[1:]
 	}
-	var children []Child
-	seen := map[Key]string{}
-	for _, frame := range input.Frames {
+	var children []object.Object
+	seen := map[object.Ref]string{}
+	for _, frame := range input.Templates {
 		bound, err := templates.bindWith(frame, input.Namespace, shared)
 		if err != nil {
 			return nil, nil, err
 		}
 		for _, child := range bound {
-			if other, found := seen[child.Key()]; found {
-				return nil, nil, fmt.Errorf("%s comes from template %s and from template %s; rename one", child.Key(), other, frame.Template)
+			if other, found := seen[child.Ref()]; found {
+				return nil, nil, fmt.Errorf("%s comes from template %s and from template %s; rename one", child.Ref(), other, frame.Template)
 			}
-			seen[child.Key()] = frame.Template
+			seen[child.Ref()] = frame.Template
 		}
 		children = append(children, bound...)
 	}
@@ -104,7 +107,7 @@ func bindFrames(templates *Templates, input Input) ([]Child, []Layer, error) {
 }
 
 // mergeLayers merges layers over children. An overlay needs its object.
-func mergeLayers(children []Child, layers []Layer) error {
+func mergeLayers(children []object.Object, layers []Layer) error {
 	var errs []error
 	places := placesOf(children)
 	for _, layer := range layers {
@@ -130,7 +133,7 @@ type place struct {
 }
 
 // placesOf returns the index of each child.
-func placesOf(children []Child) map[place]int {
+func placesOf(children []object.Object) map[place]int {
 	places := make(map[place]int, len(children))
 	for i, child := range children {
 		places[place{child.Object.GroupVersionKind(), child.Object.GetName()}] = i
@@ -140,12 +143,12 @@ func placesOf(children []Child) map[place]int {
 
 // mergeOverlay merges one overlay over the child that it is for, and returns
 // whether that is among children.
-func mergeOverlay(children []Child, places map[place]int, source string, overlay Overlay) (met bool, err error) {
+func mergeOverlay(children []object.Object, places map[place]int, source string, overlay Overlay) (met bool, err error) {
 	i, found := places[place{overlay.Kind, overlay.Name}]
 	if !found {
 		return false, nil
 	}
-	merged, err := Merge(overlay.Kind, children[i].Object.Object, overlay.Content)
+	merged, err := merge.StrategicMerge(overlay.Kind, children[i].Object.Object, overlay.Content)
 	if err != nil {
 		return true, fmt.Errorf("%s: %s: %w", source, overlay.Path, err)
 	}

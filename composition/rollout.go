@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -22,57 +24,57 @@ import (
 // Configurations are the ConfigMaps and Secrets of a namespace whose readers roll.
 // One that is expected and does not exist has the zero Configuration: until it is
 // back, its readers stay as they are.
-type Configurations map[ConfigurationKey]Configuration
+type ConfigHashes map[ConfigRef]ConfigHash
 
 // ConfigurationKey names a ConfigMap or Secret: Kind is one of these.
-type ConfigurationKey struct {
+type ConfigRef struct {
 	Kind, Name string
 }
 
 // Configuration is what pods read of a ConfigMap or Secret, as digests.
-type Configuration struct {
+type ConfigHash struct {
 	// Now is the digest of the contents; empty if the object does not exist.
-	Now string
+	Current string
 	// Adopted is the digest that its owner found when it adopted it; empty if the
 	// owner made it.
-	Adopted string
+	AtAdoption string
 }
 
 // ConfigurationOf is the configuration of a ConfigMap or Secret.
-func (p Policy) ConfigurationOf(object client.Object) (Configuration, error) {
-	content, err := asUnstructured(object, schema.GroupVersionKind{})
+func HashConfig(options object.Options, obj client.Object) (ConfigHash, error) {
+	content, err := cached.FromTyped(obj, schema.GroupVersionKind{})
 	if err != nil {
-		return Configuration{}, err
+		return ConfigHash{}, err
 	}
-	return p.configurationOf(content), nil
+	return hashConfig(options, content), nil
 }
 
 // configurationOf reads a ConfigMap or Secret.
-func (p Policy) configurationOf(object *unstructured.Unstructured) Configuration {
-	contents, binary := object.Object["data"], object.Object["binaryData"]
+func hashConfig(options object.Options, obj *unstructured.Unstructured) ConfigHash {
+	contents, binary := obj.Object["data"], obj.Object["binaryData"]
 	if binary != nil {
 		contents = []any{contents, binary}
 	}
-	return Configuration{Now: digestOf(contents).String(), Adopted: object.GetAnnotations()[p.adoptedAnnotation()]}
+	return ConfigHash{Current: object.StableHash(contents).String(), AtAdoption: obj.GetAnnotations()[options.HashAtAdoptionAnnotation()]}
 }
 
 // rendered are the configurations among children whose readers roll. One whose name
 // another owner's object has does not count: what pods read is not what we render.
-func (s Situation) rendered() Configurations {
-	configurations := Configurations{}
-	for _, child := range s.Children {
-		if !child.RollReaders {
+func (s State) rendered() ConfigHashes {
+	configurations := ConfigHashes{}
+	for _, child := range s.Objects {
+		if !child.RestartOnChange {
 			continue
 		}
-		key := ConfigurationKey{child.Key().Kind, child.Key().Name}
-		live := s.Live[child.Key()]
+		key := ConfigRef{child.Ref().Kind, child.Ref().Name}
+		live := s.Live[child.Ref()]
 		switch {
-		case live != nil && !s.Policy.mayWrite(live, s.Owner):
-			configurations[key] = Configuration{}
+		case live != nil && !mayWrite(s.Options, live, s.Owner):
+			configurations[key] = ConfigHash{}
 		case live != nil && isFrozen(live):
-			configurations[key] = s.Policy.configurationOf(live) // which keeps its contents
+			configurations[key] = hashConfig(s.Options, live) // which keeps its contents
 		default:
-			configurations[key] = s.Policy.configurationOf(child.Object)
+			configurations[key] = hashConfig(s.Options, child.Object)
 		}
 	}
 	return configurations
@@ -90,44 +92,44 @@ const originAtAdoption = "at-adoption"
 // moment ago, and changed them by that: a workload that is adopted after that still
 // runs with what they found. While a configuration does not exist, its readers keep
 // origin and mark.
-func (s Situation) markRollouts(others Configurations) {
+func (s State) markRollouts(others ConfigHashes) {
 	wanted := s.rendered()
-	before, found := maps.Clone(wanted), Configurations{}
-	for key, object := range s.Live {
-		name := ConfigurationKey{key.Kind, key.Name}
+	before, found := maps.Clone(wanted), ConfigHashes{}
+	for key, obj := range s.Live {
+		name := ConfigRef{key.Kind, key.Name}
 		if _, reads := wanted[name]; reads && key.Group == "" {
-			before[name] = Configuration{Now: s.Policy.configurationOf(object).Now}
+			before[name] = ConfigHash{Current: hashConfig(s.Options, obj).Current}
 		}
 	}
 	maps.Copy(wanted, others)
 	maps.Copy(before, others)
 	for name, configuration := range before {
-		found[name] = Configuration{Now: cmp.Or(configuration.Adopted, configuration.Now)}
+		found[name] = ConfigHash{Current: cmp.Or(configuration.AtAdoption, configuration.Current)}
 	}
-	for _, child := range s.Children {
-		if !isWorkload(child.Object.GroupVersionKind().GroupKind()) {
+	for _, child := range s.Objects {
+		if !object.IsWorkload(child.Object.GroupVersionKind().GroupKind()) {
 			continue
 		}
 		names := wanted.readBy(child.Object)
 		if len(names) == 0 {
 			continue
 		}
-		live := s.Live[child.Key()]
+		live := s.Live[child.Ref()]
 		today, complete := wanted.digest(names)
 		var origin, mark string
 		if live != nil {
-			origin, mark = live.GetAnnotations()[s.Policy.originAnnotation()], s.Policy.rollMark(live)
+			origin, mark = live.GetAnnotations()[s.Options.HashAtCreationAnnotation()], rollMark(s.Options, live)
 		}
 		switch {
 		case !complete:
-			if origin == "" && live != nil && !s.Policy.isOurs(live) {
+			if origin == "" && live != nil && !isOurs(s.Options, live) {
 				origin = originAtAdoption
 			}
 		default:
 			switch {
 			case live == nil:
 				origin = today
-			case origin == originAtAdoption, origin == "" && !s.Policy.isOurs(live):
+			case origin == originAtAdoption, origin == "" && !isOurs(s.Options, live):
 				origin, _ = found.digest(names)
 			case origin == "":
 				origin, _ = before.digest(names)
@@ -137,46 +139,46 @@ func (s Situation) markRollouts(others Configurations) {
 			}
 		}
 		if origin != "" {
-			setField(child.Object.Object, origin, "metadata", "annotations", s.Policy.originAnnotation())
+			object.SetField(child.Object.Object, origin, "metadata", "annotations", s.Options.HashAtCreationAnnotation())
 		}
 		if mark != "" {
-			setField(child.Object.Object, mark, "spec", "template", "metadata", "annotations", s.Policy.rollAnnotation())
+			object.SetField(child.Object.Object, mark, "spec", "template", "metadata", "annotations", s.Options.ConfigHashAnnotation())
 		}
 	}
 }
 
 // rollMark is the mark on a workload's pod template; empty for none.
-func (p Policy) rollMark(workload *unstructured.Unstructured) string {
-	mark, _, _ := unstructured.NestedString(workload.Object, "spec", "template", "metadata", "annotations", p.rollAnnotation())
+func rollMark(options object.Options, workload *unstructured.Unstructured) string {
+	mark, _, _ := unstructured.NestedString(workload.Object, "spec", "template", "metadata", "annotations", options.ConfigHashAnnotation())
 	return mark
 }
 
 // readBy lists which of the configurations the pods of a workload refer to.
-func (c Configurations) readBy(workload *unstructured.Unstructured) []ConfigurationKey {
+func (c ConfigHashes) readBy(workload *unstructured.Unstructured) []ConfigRef {
 	pod, _, _ := unstructured.NestedFieldNoCopy(workload.Object, "spec", "template", "spec")
-	read := sets.New[ConfigurationKey]()
+	read := sets.New[ConfigRef]()
 	walkPodReferences(pod, func(kind schema.GroupKind, name any) {
 		text, _ := name.(string)
-		if key := (ConfigurationKey{kind.Kind, text}); kind.Group == "" {
+		if key := (ConfigRef{kind.Kind, text}); kind.Group == "" {
 			if _, known := c[key]; known {
 				read.Insert(key)
 			}
 		}
 	})
-	return slices.SortedFunc(maps.Keys(read), func(a, b ConfigurationKey) int {
+	return slices.SortedFunc(maps.Keys(read), func(a, b ConfigRef) int {
 		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
 	})
 }
 
 // digest of the named configurations together; complete unless one does not exist.
-func (c Configurations) digest(names []ConfigurationKey) (digest string, complete bool) {
+func (c ConfigHashes) digest(names []ConfigRef) (digest string, complete bool) {
 	contents := make(map[string]string, len(names))
 	for _, name := range names {
-		now := c[name].Now
+		now := c[name].Current
 		if now == "" {
 			return "", false
 		}
 		contents[name.Kind+"/"+name.Name] = now
 	}
-	return digestOf(contents).String(), true
+	return object.StableHash(contents).String(), true
 }

@@ -4,6 +4,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/jsontest"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -15,13 +18,13 @@ import (
 func reader(spec string) func(t *testing.T) *unstructured.Unstructured {
 	return func(t *testing.T) *unstructured.Unstructured {
 		return testObject(schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}, "web",
-			map[string]any{"spec": map[string]any{"template": map[string]any{"spec": decode(t, spec)}}})
+			map[string]any{"spec": map[string]any{"template": map[string]any{"spec": jsontest.Decode(t, spec)}}})
 	}
 }
 
 func TestReadBy(t *testing.T) {
-	configurations := Configurations{
-		{"ConfigMap", "config"}: {Now: "1"}, {"Secret", "token"}: {Now: "2"}, {"Secret", "both"}: {Now: "3"}, {"ConfigMap", "both"}: {},
+	configurations := ConfigHashes{
+		{"ConfigMap", "config"}: {Current: "1"}, {"Secret", "token"}: {Current: "2"}, {"Secret", "both"}: {Current: "3"}, {"ConfigMap", "both"}: {},
 	}
 	for spec, want := range map[string][]string{
 		`{"volumes":[{"name":"v","configMap":{"name":"token"}},{"name":"w","secret":{"secretName":"config"}}]}`: nil,
@@ -47,13 +50,13 @@ func TestReadBy(t *testing.T) {
 }
 
 func TestConfigurationOf(t *testing.T) {
-	digest := func(object client.Object) string {
+	digest := func(obj client.Object) string {
 		t.Helper()
-		configuration, err := testPolicy.ConfigurationOf(object)
+		configuration, err := HashConfig(testPolicy, obj)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return configuration.Now
+		return configuration.Current
 	}
 	typed := &corev1.ConfigMap{Data: map[string]string{"a": "b"}, BinaryData: map[string][]byte{"c": {1, 2}}}
 	rendered := &unstructured.Unstructured{Object: map[string]any{
@@ -71,41 +74,41 @@ func TestConfigurationOf(t *testing.T) {
 
 func TestMarkRollouts(t *testing.T) {
 	web := reader(`{"volumes":[{"name":"v","configMap":{"name":"config"}}]}`)
-	name := ConfigurationKey{"ConfigMap", "config"}
+	name := ConfigRef{"ConfigMap", "config"}
 	config := func(data string) *unstructured.Unstructured {
 		return testObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "config", map[string]any{"data": map[string]any{"key": data}})
 	}
-	owned := func(object *unstructured.Unstructured) *unstructured.Unstructured {
-		object.SetOwnerReferences([]metav1.OwnerReference{{UID: testOwner.UID, Controller: new(true)}})
-		return object
+	owned := func(obj *unstructured.Unstructured) *unstructured.Unstructured {
+		obj.SetOwnerReferences([]metav1.OwnerReference{{UID: testOwner.UID, Controller: new(true)}})
+		return obj
 	}
-	configuration := func(data string) Configuration { return testPolicy.configurationOf(config(data)) }
+	configuration := func(data string) ConfigHash { return hashConfig(testPolicy, config(data)) }
 	digestFor := func(data string) string {
-		digest, _ := Configurations{name: configuration(data)}.digest([]ConfigurationKey{name})
+		digest, _ := ConfigHashes{name: configuration(data)}.digest([]ConfigRef{name})
 		return digest
 	}
 	// theirs was adopted with the data given, and is now another.
-	theirs := func(adopted string) Configurations {
-		object := config("theirs")
-		object.SetAnnotations(map[string]string{testPolicy.adoptedAnnotation(): configuration(adopted).Now})
-		return Configurations{name: testPolicy.configurationOf(object)}
+	theirs := func(adopted string) ConfigHashes {
+		obj := config("theirs")
+		obj.SetAnnotations(map[string]string{testPolicy.HashAtAdoptionAnnotation(): configuration(adopted).Current})
+		return ConfigHashes{name: hashConfig(testPolicy, obj)}
 	}
-	absent := Configurations{name: {}}
+	absent := ConfigHashes{name: {}}
 	liveWeb := func(origin string) *unstructured.Unstructured {
 		live := web(t)
 		if origin != "" {
-			setField(live.Object, origin, "metadata", "annotations", testPolicy.originAnnotation())
+			object.SetField(live.Object, origin, "metadata", "annotations", testPolicy.HashAtCreationAnnotation())
 		}
 		return live
 	}
 	marked := func(live *unstructured.Unstructured, mark string) *unstructured.Unstructured {
-		setField(live.Object, mark, "spec", "template", "metadata", "annotations", testPolicy.rollAnnotation())
+		object.SetField(live.Object, mark, "spec", "template", "metadata", "annotations", testPolicy.ConfigHashAnnotation())
 		return live
 	}
 	type lives = []*unstructured.Unstructured
 	tests := map[string]struct {
 		live         lives
-		others       Configurations
+		others       ConfigHashes
 		notRendered  bool
 		origin, mark string
 	}{
@@ -116,8 +119,8 @@ func TestMarkRollouts(t *testing.T) {
 		"an adopted one with another":              {live: lives{liveWeb(""), owned(config("old"))}, origin: digestFor("old"), mark: digestFor("new")},
 		"one whose configuration was deleted":      {live: lives{asLive(liveWeb(""), "1")}, origin: digestFor("new")},
 		"a configuration whose name is taken":      {live: lives{marked(liveWeb(digestFor("old")), "x"), config("old")}, origin: digestFor("old"), mark: "x"},
-		"another owner's configuration":            {others: Configurations{name: configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
-		"another owner's, adopted as it is":        {live: lives{liveWeb("")}, others: Configurations{name: configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
+		"another owner's configuration":            {others: ConfigHashes{name: configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
+		"another owner's, adopted as it is":        {live: lives{liveWeb("")}, others: ConfigHashes{name: configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
 		"another owner's, adopted with another":    {live: lives{liveWeb("")}, others: theirs("old"), notRendered: true, origin: digestFor("old"), mark: digestFor("theirs")},
 		"another owner's, made after its adoption": {others: theirs("old"), notRendered: true, origin: digestFor("theirs")},
 		"another owner's, read later than adopted": {live: lives{asLive(liveWeb(""), "1")}, others: theirs("old"), notRendered: true, origin: digestFor("theirs")},
@@ -127,26 +130,26 @@ func TestMarkRollouts(t *testing.T) {
 		"another owner's, absent at adoption":      {live: lives{liveWeb("")}, others: absent, notRendered: true, origin: originAtAdoption},
 		"another owner's, adopted later":           {live: lives{asLive(liveWeb(originAtAdoption), "1")}, others: theirs("old"), notRendered: true, origin: digestFor("old"), mark: digestFor("theirs")},
 		"another owner's, adopted later as it is":  {live: lives{asLive(liveWeb(originAtAdoption), "1")}, others: theirs("theirs"), notRendered: true, origin: digestFor("theirs")},
-		"another owner's, made after the workload": {live: lives{asLive(liveWeb(""), "1")}, others: Configurations{name: configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
+		"another owner's, made after the workload": {live: lives{asLive(liveWeb(""), "1")}, others: ConfigHashes{name: configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
 		"one that nobody said is read only once":   {notRendered: true},
 		"nothing rolls that remembers, unrendered": {live: lives{liveWeb(digestFor("old"))}, notRendered: true},
-		"a Secret of the configuration's name":     {others: Configurations{{"Secret", "config"}: {Now: "1"}}, notRendered: true},
+		"a Secret of the configuration's name":     {others: ConfigHashes{{"Secret", "config"}: {Current: "1"}}, notRendered: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			workload := web(t)
-			s := Situation{Owner: testOwner, Policy: testPolicy, Children: []Child{{Object: workload}}, Live: map[Key]*unstructured.Unstructured{}}
+			s := State{Owner: testOwner, Options: testPolicy, Objects: []object.Object{{Object: workload}}, Live: map[object.Ref]*unstructured.Unstructured{}}
 			if !test.notRendered {
-				s.Children = append(s.Children, Child{Object: config("new"), RollReaders: true})
+				s.Objects = append(s.Objects, object.Object{Object: config("new"), RestartOnChange: true})
 			}
 			for _, live := range test.live {
-				s.Live[KeyOf(live)] = live
+				s.Live[object.RefOf(live)] = live
 			}
 			s.markRollouts(test.others)
-			if got := workload.GetAnnotations()[testPolicy.originAnnotation()]; got != test.origin {
+			if got := workload.GetAnnotations()[testPolicy.HashAtCreationAnnotation()]; got != test.origin {
 				t.Errorf("origin is %q, want %q", got, test.origin)
 			}
-			if got := testPolicy.rollMark(workload); got != test.mark {
+			if got := rollMark(testPolicy, workload); got != test.mark {
 				t.Errorf("mark is %q, want %q", got, test.mark)
 			}
 		})

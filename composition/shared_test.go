@@ -29,7 +29,7 @@ var _ = Describe("Fields that others set too", func() {
 		site.overlay("shop", withReplicas(3))
 		site.settle()
 		site.scale(&appsv1.Deployment{}, "shop", 4)
-		Expect(site.refresh().Corrected).To(HaveLen(1))
+		Expect(site.refresh().DriftCorrected).To(HaveLen(1))
 		Expect(*site.deployment().Spec.Replicas).To(BeEquivalentTo(3))
 	})
 

@@ -27,7 +27,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
 // The engine's tests run on a real control plane, with workload controllers and
@@ -44,16 +46,16 @@ var (
 	children cache.Cache
 )
 
-var policy = composition.Policy{
-	Manager:     "sites",
-	Domain:      "sites.example.com/",
-	LastApplied: lastApplied,
-	Carried: func(key string) bool {
+var policy = object.Options{
+	FieldManager:                "sites",
+	KeyPrefix:                   "sites.example.com/",
+	LegacyLastAppliedAnnotation: lastApplied,
+	PreservePodTemplateKey: func(key string) bool {
 		return strings.HasPrefix(key, "meta.helm.sh/") || key == "app.kubernetes.io/managed-by"
 	},
 }
 
-var kinds = []composition.Kind{
+var kinds = []object.Kind{
 	{Object: &corev1.ServiceAccount{}, List: &corev1.ServiceAccountList{}},
 	{Object: &rbacv1.Role{}, List: &rbacv1.RoleList{}},
 	{Object: &rbacv1.RoleBinding{}, List: &rbacv1.RoleBindingList{}},
@@ -92,7 +94,7 @@ var _ = BeforeSuite(func() {
 	Expect(err).NotTo(HaveOccurred())
 	children, err = cache.New(cluster.Config(), cache.Options{
 		DefaultLabelSelector: labels.NewSelector().Add(*labelled),
-		DefaultTransform:     policy.CacheTransform,
+		DefaultTransform:     cached.Transform(policy),
 	})
 	Expect(err).NotTo(HaveOccurred())
 	Expect(composition.Index(ctx, children, kinds)).To(Succeed())
@@ -108,8 +110,8 @@ func newEngine() *composition.Engine {
 	templates, err := composition.NewTemplates(os.DirFS("testdata/templates"))
 	Expect(err).NotTo(HaveOccurred())
 	engine, err := composition.New(composition.Engine{
-		Templates: templates, Policy: policy, Kinds: kinds,
-		Client: writer, Cache: children, Live: writer,
+		Templates: templates, Options: policy, Kinds: kinds,
+		Client: writer, Cache: children, APIReader: writer,
 	})
 	Expect(err).NotTo(HaveOccurred())
 	return engine
@@ -132,15 +134,15 @@ func newInstance() *instance {
 	Expect(admin.Create(ctx, owner)).To(Succeed())
 	i := &instance{ctx: ctx, owner: owner, engine: newEngine()}
 	i.request = composition.Request{
-		Owner: composition.Owner{
+		Owner: object.Owner{
 			GroupVersionKind: corev1.SchemeGroupVersion.WithKind("ConfigMap"),
 			Namespace:        owner.Namespace, Name: owner.Name, UID: owner.UID,
 		},
 		Input: composition.Input{
 			Namespace: owner.Namespace,
-			Frames: []composition.Frame{{
+			Templates: []composition.TemplateRef{{
 				Template: "site", Components: []string{"account"},
-				Values: map[string]string{"name": "shop", "greeting": "hello"},
+				Parameters: map[string]string{"name": "shop", "greeting": "hello"},
 			}},
 		},
 	}
@@ -158,11 +160,11 @@ func (i *instance) overlay(name string, content map[string]any) {
 	})
 }
 
-func (i *instance) reconcile() (composition.Outcome, error) {
+func (i *instance) reconcile() (composition.Result, error) {
 	return i.engine.Reconcile(i.ctx, i.request)
 }
 
-func (i *instance) mustReconcile() composition.Outcome {
+func (i *instance) mustReconcile() composition.Result {
 	GinkgoHelper()
 	outcome, err := i.reconcile()
 	Expect(err).NotTo(HaveOccurred())
@@ -176,9 +178,9 @@ func (i *instance) settle() {
 		outcome, err := i.reconcile()
 		g.Expect(err).NotTo(HaveOccurred())
 		for _, step := range slices.Concat(outcome.Plan.Steps, outcome.Plan.Prunes) {
-			g.Expect(step.Action).To(Equal(composition.Skip), "%s: %s %s", step.Key, step.Reason, step.Message)
+			g.Expect(step.Action).To(Equal(composition.Skip), "%s: %s %s", step.Ref, step.Reason, step.Message)
 		}
-		for key, live := range outcome.Children {
+		for key, live := range outcome.Objects {
 			g.Expect(live).NotTo(BeNil(), key.String())
 		}
 	}).Should(Succeed())
@@ -201,17 +203,17 @@ func (i *instance) cached() {
 func versions(list client.ObjectList) []string {
 	var versions []string
 	_ = meta.EachListItem(list, func(item runtime.Object) error {
-		object := item.(client.Object)
-		versions = append(versions, object.GetName()+"@"+object.GetResourceVersion())
+		obj := item.(client.Object)
+		versions = append(versions, obj.GetName()+"@"+obj.GetResourceVersion())
 		return nil
 	})
 	slices.Sort(versions)
 	return versions
 }
 
-func (i *instance) get(object client.Object, name string) {
+func (i *instance) get(obj client.Object, name string) {
 	GinkgoHelper()
-	Expect(admin.Get(i.ctx, client.ObjectKey{Namespace: i.owner.Namespace, Name: name}, object)).To(Succeed())
+	Expect(admin.Get(i.ctx, client.ObjectKey{Namespace: i.owner.Namespace, Name: name}, obj)).To(Succeed())
 }
 
 func (i *instance) deployment() *appsv1.Deployment {
@@ -264,4 +266,4 @@ func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 
 func quantityOf(text string) resource.Quantity { return resource.MustParse(text) }
 
-func asChildError(err error, target **composition.ChildError) bool { return errors.As(err, target) }
+func asChildError(err error, target **composition.ObjectError) bool { return errors.As(err, target) }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/seldon-operator/seldon-operator/composition/merge"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/lru"
@@ -23,28 +25,28 @@ const (
 	// `replacements` copy to where they belong.
 	parametersFile = "parameters.yaml"
 
-	// policyPrefix marks the annotations by which a template talks to the engine.
-	// They are read when the template is compiled and never reach the cluster.
-	policyPrefix = "composition/"
-	// rollReadersPolicy on a ConfigMap or Secret: pods read it only when they
-	// start, so a change of its content rolls the workloads that refer to it.
-	rollReadersPolicy = policyPrefix + "roll-readers"
-	// seedPolicy on any object: a field, as a dotted path, that is sent when the
-	// object is made and when the value wanted for it changes, and is left to
-	// others in between.
-	seedPolicy = policyPrefix + "seed"
+	// directivePrefix is the prefix of the annotations that a template sets for the
+	// engine. They are read when the template is compiled and never reach the cluster.
+	directivePrefix = "composition.seldon-operator.dev/"
+	// restartOnChangeDirective on a ConfigMap or Secret: pods read it only when they
+	// start, so a change of its content restarts the workloads that refer to it.
+	restartOnChangeDirective = directivePrefix + "restart-on-change"
+	// initialOnlyFieldsDirective on any object holds the dotted path of a field that is
+	// sent when the object is created and when its desired value changes. In between,
+	// other field managers may set it.
+	initialOnlyFieldsDirective = directivePrefix + "initial-only-fields"
 )
 
 // Frame is one use of a template: a Kustomize folder, the Kustomize Components
 // below it that are wanted, and the values of its parameters.
-type Frame struct {
+type TemplateRef struct {
 	// Template is the folder, relative to the root of the renderer's file system.
 	Template string
 	// Components are folders under Template's `components`, each a Kustomize
 	// Component. Their order has no meaning.
 	Components []string
 	// Values by parameter name. Every parameter of the variant needs one.
-	Values map[string]string
+	Parameters map[string]string
 }
 
 // Templates compiles Kustomize folders and binds them to values.
@@ -91,7 +93,7 @@ func NewTemplates(fsys fs.FS) (*Templates, error) {
 //
 // Errors: a folder that Kustomize refuses, a parameter without a value, a value
 // for no parameter.
-func (t *Templates) Bind(frame Frame, namespace string) ([]Child, error) {
+func (t *Templates) Instantiate(frame TemplateRef, namespace string) ([]object.Object, error) {
 	v, err := t.compiled(frame)
 	if err != nil {
 		return nil, err
@@ -104,10 +106,10 @@ func (t *Templates) Bind(frame Frame, namespace string) ([]Child, error) {
 }
 
 // values puts those of frame in the order of the variant's parameters.
-func (v *variant) values(frame Frame, namespace string) ([]string, error) {
+func (v *variant) values(frame TemplateRef, namespace string) ([]string, error) {
 	values := make([]string, len(v.parameters))
 	for i, name := range v.parameters {
-		value, found := frame.Values[name]
+		value, found := frame.Parameters[name]
 		switch {
 		case name == namespaceParameter:
 			value = namespace
@@ -116,7 +118,7 @@ func (v *variant) values(frame Frame, namespace string) ([]string, error) {
 		}
 		values[i] = value
 	}
-	for name := range frame.Values {
+	for name := range frame.Parameters {
 		if !slices.Contains(v.parameters, name) {
 			return nil, fmt.Errorf("template %s: has no parameter %q", frame.Template, name)
 		}
@@ -124,13 +126,13 @@ func (v *variant) values(frame Frame, namespace string) ([]string, error) {
 	return values, nil
 }
 
-func (v *variant) bind(values []string) []Child {
-	children := make([]Child, len(v.objects))
-	for i, object := range v.objects {
-		children[i] = Child{
-			Object:      &unstructured.Unstructured{Object: object.content.bind(values).(map[string]any)},
-			RollReaders: object.rollReaders,
-			Seed:        object.seed,
+func (v *variant) bind(values []string) []object.Object {
+	children := make([]object.Object, len(v.objects))
+	for i, obj := range v.objects {
+		children[i] = object.Object{
+			Object:           &unstructured.Unstructured{Object: obj.content.bind(values).(map[string]any)},
+			RestartOnChange:  obj.rollReaders,
+			InitialOnlyField: obj.seed,
 		}
 	}
 	return children
@@ -153,7 +155,7 @@ type compiledObject struct {
 }
 
 // compiled gives the variant of frame, running Kustomize if this is its first use.
-func (t *Templates) compiled(frame Frame) (*variant, error) {
+func (t *Templates) compiled(frame TemplateRef) (*variant, error) {
 	components := slices.Sorted(slices.Values(frame.Components))
 	key := frame.Template + "?" + strings.Join(components, ",")
 
@@ -199,19 +201,19 @@ func (t *Templates) compile(template string, components []string) (*variant, err
 		return nil, err
 	}
 	v := &variant{parameters: names}
-	for _, object := range objects {
-		annotations := object.GetAnnotations()
+	for _, obj := range objects {
+		annotations := obj.GetAnnotations()
 		compiled := compiledObject{
-			rollReaders: annotations[rollReadersPolicy] == "true",
-			seed:        annotations[seedPolicy],
+			rollReaders: annotations[restartOnChangeDirective] == "true",
+			seed:        annotations[initialOnlyFieldsDirective],
 		}
-		if err := checkSeed(object.GroupVersionKind(), compiled.seed); err != nil {
-			return nil, fmt.Errorf("%s %s: annotation %s: %w", object.GetKind(), object.GetName(), seedPolicy, err)
+		if err := checkSeed(obj.GroupVersionKind(), compiled.seed); err != nil {
+			return nil, fmt.Errorf("%s %s: annotation %s: %w", obj.GetKind(), obj.GetName(), initialOnlyFieldsDirective, err)
 		}
-		dropPolicies(object)
-		compiled.content, err = compileNode(object.Object, len(names))
+		stripDirectives(obj)
+		compiled.content, err = compileNode(obj.Object, len(names))
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
+			return nil, fmt.Errorf("%s %s: %w", obj.GetKind(), obj.GetName(), err)
 		}
 		v.objects = append(v.objects, compiled)
 	}
@@ -224,16 +226,7 @@ func checkSeed(kind schema.GroupVersionKind, path string) error {
 	if path == "" {
 		return nil
 	}
-	field := &mergeField{mergeType: mergeTypeOf(kind)}
-	for name := range strings.SplitSeq(path, ".") {
-		if field = field.field(name); field == nil || name == "" {
-			return fmt.Errorf("%s has no field %s: give the path of one, such as spec.replicas", kind.Kind, path)
-		}
-		if field.kind == kindList || field.kind == kindMap {
-			return fmt.Errorf("%s goes through a list or a map, in which a single entry cannot be sent at creation only", path)
-		}
-	}
-	return nil
+	return merge.ValidateScalarPath(kind, path)
 }
 
 // kustomize is a plain Kustomize run of template with components, parameters
@@ -276,11 +269,11 @@ func (t *Templates) kustomize(template string, components []string, values map[s
 		if err != nil {
 			return nil, err
 		}
-		object := &unstructured.Unstructured{}
-		if err := object.UnmarshalJSON(text); err != nil {
+		obj := &unstructured.Unstructured{}
+		if err := obj.UnmarshalJSON(text); err != nil {
 			return nil, err
 		}
-		objects = append(objects, object)
+		objects = append(objects, obj)
 	}
 	return objects, nil
 }
@@ -340,15 +333,15 @@ func withValues(content []byte, values map[string]string) ([]byte, error) {
 	return yaml.Marshal(file)
 }
 
-func dropPolicies(object *unstructured.Unstructured) {
-	annotations := object.GetAnnotations()
+func stripDirectives(obj *unstructured.Unstructured) {
+	annotations := obj.GetAnnotations()
 	for key := range annotations {
-		if strings.HasPrefix(key, policyPrefix) {
+		if strings.HasPrefix(key, directivePrefix) {
 			delete(annotations, key)
 		}
 	}
 	if len(annotations) == 0 {
 		annotations = nil // SetAnnotations then removes the field
 	}
-	object.SetAnnotations(annotations)
+	obj.SetAnnotations(annotations)
 }

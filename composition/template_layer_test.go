@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -37,9 +38,9 @@ func TestFramesThatALayerLeavesAloneAreNotKept(t *testing.T) {
 	templates, reads := replicaTemplates(t), 0
 	render := func(namespace string) {
 		t.Helper()
-		input := Input{Namespace: namespace, Frames: []Frame{{Template: "workload", Values: map[string]string{"name": "w"}}}}
+		input := Input{Namespace: namespace, Templates: []TemplateRef{{Template: "workload", Parameters: map[string]string{"name": "w"}}}}
 		for replica := range 2 * layeredVariants {
-			input.Frames = append(input.Frames, Frame{Template: "replica", Values: map[string]string{"name": fmt.Sprintf("w-%d", replica)}})
+			input.Templates = append(input.Templates, TemplateRef{Template: "replica", Parameters: map[string]string{"name": fmt.Sprintf("w-%d", replica)}})
 		}
 		input.Layers = []Layer{{Source: "Config a", Version: "1", Overlays: func() ([]Overlay, error) {
 			reads++
@@ -49,7 +50,7 @@ func TestFramesThatALayerLeavesAloneAreNotKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := len(rendering.Children); got != 2*layeredVariants+1 {
+		if got := len(rendering.Objects); got != 2*layeredVariants+1 {
 			t.Fatalf("%d children", got)
 		}
 	}
@@ -67,7 +68,7 @@ func TestFramesThatALayerLeavesAloneAreNotKept(t *testing.T) {
 func TestUsersCannotWritePlaceholders(t *testing.T) {
 	templates := replicaTemplates(t)
 	for _, text := range []string{"p7hole", "p7hole0q7", "p0123456789abcdefh0q", "{{.Namespace}}", "$(NAMESPACE)"} {
-		input := Input{Namespace: "team", Frames: []Frame{{Template: "workload", Values: map[string]string{"name": "w"}}}, Layers: []Layer{{
+		input := Input{Namespace: "team", Templates: []TemplateRef{{Template: "workload", Parameters: map[string]string{"name": "w"}}}, Layers: []Layer{{
 			Source: "Config a", Version: text, Overlays: func() ([]Overlay, error) {
 				return []Overlay{{Kind: deploymentGVK, Name: "w", Content: map[string]any{"metadata": map[string]any{"annotations": map[string]any{"text": text}}}}}, nil
 			},
@@ -77,7 +78,7 @@ func TestUsersCannotWritePlaceholders(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 			continue
 		}
-		if got := rendering.Children[0].Object.GetAnnotations()["text"]; got != text {
+		if got := rendering.Objects[0].Object.GetAnnotations()["text"]; got != text {
 			t.Errorf("%q became %q", text, got)
 		}
 	}
@@ -115,7 +116,7 @@ func BenchmarkOwnership(b *testing.B) {
 		}
 		b.Run(fmt.Sprint(count), func(b *testing.B) {
 			for b.Loop() {
-				if where, same := sameFields(ports, owned, ""); !same {
+				if where, same := managedfields.OwnsExactly(ports, owned, ""); !same {
 					b.Fatal(where)
 				}
 			}

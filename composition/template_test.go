@@ -11,6 +11,8 @@ import (
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/patch"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	kustomizetypes "sigs.k8s.io/kustomize/api/types"
 )
@@ -31,16 +33,16 @@ func TestBindEqualsKustomize(t *testing.T) {
 	random := rand.New(rand.NewSource(1))
 	for range 60 {
 		name, namespace := randomName(random), randomName(random)
-		frame := Frame{Template: "site", Values: map[string]string{"name": name, "greeting": randomText(random)}}
+		frame := TemplateRef{Template: "site", Parameters: map[string]string{"name": name, "greeting": randomText(random)}}
 		if random.Intn(2) == 0 {
 			frame.Components = []string{"account"}
 		}
-		children, err := templates.Bind(frame, namespace)
+		children, err := templates.Instantiate(frame, namespace)
 		if err != nil {
 			t.Fatal(err)
 		}
 		values := map[string]string{namespaceParameter: namespace}
-		maps.Copy(values, frame.Values)
+		maps.Copy(values, frame.Parameters)
 		objects, err := templates.kustomize(frame.Template, frame.Components, values)
 		if err != nil {
 			t.Fatal(err)
@@ -49,8 +51,8 @@ func TestBindEqualsKustomize(t *testing.T) {
 		for _, child := range children {
 			bound = append(bound, child.Object)
 		}
-		for _, object := range objects {
-			dropPolicies(object)
+		for _, obj := range objects {
+			stripDirectives(obj)
 		}
 		if diff := cmp.Diff(objects, bound); diff != "" {
 			t.Fatalf("name %q, namespace %q: kustomize (-) and bind (+) differ:\n%s", name, namespace, diff)
@@ -63,7 +65,7 @@ func TestBindEqualsKustomize(t *testing.T) {
 func TestBindNeverReadsValues(t *testing.T) {
 	templates := siteTemplates(t)
 	for _, value := range []string{"true", "null", "1e3", "0x10", "~", "2001-01-01", "a: b", "---", "- x", "{{ . }}", "$(X)", "'\"", "é\n\tz", ""} {
-		children, err := templates.Bind(Frame{Template: "site", Values: map[string]string{"name": value, "greeting": value}}, "team-a")
+		children, err := templates.Instantiate(TemplateRef{Template: "site", Parameters: map[string]string{"name": value, "greeting": value}}, "team-a")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,15 +89,15 @@ func TestBindNeverReadsValues(t *testing.T) {
 // change it in place.
 func TestBindingsDoNotDisturbEachOther(t *testing.T) {
 	templates := siteTemplates(t)
-	frame := Frame{Template: "site", Values: map[string]string{"name": "a", "greeting": "b"}}
+	frame := TemplateRef{Template: "site", Parameters: map[string]string{"name": "a", "greeting": "b"}}
 	bind := func() map[string]*unstructured.Unstructured {
-		children, err := templates.Bind(frame, "team-a")
+		children, err := templates.Instantiate(frame, "team-a")
 		if err != nil {
 			t.Fatal(err)
 		}
 		bound := map[string]*unstructured.Unstructured{}
 		for _, child := range children {
-			bound[child.Key().Kind] = child.Object
+			bound[child.Ref().Kind] = child.Object
 		}
 		return bound
 	}
@@ -104,49 +106,49 @@ func TestBindingsDoNotDisturbEachOther(t *testing.T) {
 		return list
 	}
 	first := bind()
-	before := map[string]digest{}
-	for kind, object := range first {
-		before[kind] = digestOf(object.Object)
+	before := map[string]object.Hash{}
+	for kind, obj := range first {
+		before[kind] = object.StableHash(obj.Object)
 	}
 	if again := bind(); reflect.ValueOf(containers(first)).Pointer() != reflect.ValueOf(containers(again)).Pointer() {
 		t.Error("what has no parameter in it is copied")
 	}
 
 	rendering, err := Render(templates, Input{
-		Namespace: "team-a", Frames: []Frame{frame},
+		Namespace: "team-a", Templates: []TemplateRef{frame},
 		Layers: []Layer{{Overlays: func() ([]Overlay, error) {
 			return []Overlay{{Kind: first["Deployment"].GroupVersionKind(), Name: "a", Content: map[string]any{"spec": map[string]any{"template": map[string]any{
 				"spec": map[string]any{"containers": []any{map[string]any{"name": "web", "image": "other"}}},
 			}}}}}, nil
 		}}},
-		Patches: []Patch{{Target: &kustomizetypes.Selector{}, Text: `[{op: add, path: /metadata/annotations, value: {a: b}}]`}},
+		Patches: []patch.Patch{{Target: &kustomizetypes.Selector{}, Text: `[{op: add, path: /metadata/annotations, value: {a: b}}]`}},
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Situation{Owner: testOwner, Policy: testPolicy, Children: rendering.Children}
-	s.markRollouts(Configurations{{"ConfigMap", "a"}: {Now: "1"}})
-	for _, step := range MakePlan(s).Steps {
-		setField(step.Object.Object, "x", "spec", "template", "spec", "nodeName")
+	s := State{Owner: testOwner, Options: testPolicy, Objects: rendering.Objects}
+	s.markRollouts(ConfigHashes{{"ConfigMap", "a"}: {Current: "1"}})
+	for _, step := range Compute(s).Steps {
+		object.SetField(step.Object.Object, "x", "spec", "template", "spec", "nodeName")
 	}
-	for kind, object := range bind() {
-		if digestOf(object.Object) != before[kind] {
+	for kind, obj := range bind() {
+		if object.StableHash(obj.Object) != before[kind] {
 			t.Errorf("%s was changed through another binding", kind)
 		}
 	}
 }
 
 func TestBindReadsPolicies(t *testing.T) {
-	children, err := siteTemplates(t).Bind(Frame{Template: "site", Values: map[string]string{"name": "a", "greeting": "b"}}, "team-a")
+	children, err := siteTemplates(t).Instantiate(TemplateRef{Template: "site", Parameters: map[string]string{"name": "a", "greeting": "b"}}, "team-a")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, child := range children {
-		if want := child.Object.GetKind() == "ConfigMap"; child.RollReaders != want {
-			t.Errorf("%s: RollReaders is %v, want %v", child.Key(), child.RollReaders, want)
+		if want := child.Object.GetKind() == "ConfigMap"; child.RestartOnChange != want {
+			t.Errorf("%s: RollReaders is %v, want %v", child.Ref(), child.RestartOnChange, want)
 		}
 		for key := range child.Object.GetAnnotations() {
-			t.Errorf("%s: annotation %s would reach the cluster", child.Key(), key)
+			t.Errorf("%s: annotation %s would reach the cluster", child.Ref(), key)
 		}
 	}
 }
@@ -161,15 +163,15 @@ func TestBindRefuses(t *testing.T) {
 	}
 	tests := map[string]struct {
 		files fstest.MapFS
-		frame Frame
+		frame TemplateRef
 		want  string
 	}{
-		"no value":          {frame: Frame{Template: "site", Values: map[string]string{"name": "a"}}, want: `parameter "greeting" has no value`},
-		"unknown value":     {frame: Frame{Template: "site", Values: map[string]string{"name": "a", "greeting": "b", "title": "c"}}, want: `has no parameter "title"`},
-		"unknown component": {frame: Frame{Template: "site", Components: []string{"nope"}, Values: map[string]string{"name": "a", "greeting": "b"}}, want: "components/nope"},
-		"no folder":         {frame: Frame{Template: "nope"}, want: "nope"},
-		"missing resource":  {files: broken("resources: [gone.yaml]"), frame: Frame{Template: "broken"}, want: "gone.yaml"},
-		"not a file":        {files: broken("resources: {"), frame: Frame{Template: "broken"}, want: "broken"},
+		"no value":          {frame: TemplateRef{Template: "site", Parameters: map[string]string{"name": "a"}}, want: `parameter "greeting" has no value`},
+		"unknown value":     {frame: TemplateRef{Template: "site", Parameters: map[string]string{"name": "a", "greeting": "b", "title": "c"}}, want: `has no parameter "title"`},
+		"unknown component": {frame: TemplateRef{Template: "site", Components: []string{"nope"}, Parameters: map[string]string{"name": "a", "greeting": "b"}}, want: "components/nope"},
+		"no folder":         {frame: TemplateRef{Template: "nope"}, want: "nope"},
+		"missing resource":  {files: broken("resources: [gone.yaml]"), frame: TemplateRef{Template: "broken"}, want: "gone.yaml"},
+		"not a file":        {files: broken("resources: {"), frame: TemplateRef{Template: "broken"}, want: "broken"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -179,7 +181,7 @@ func TestBindRefuses(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := templates.Bind(test.frame, "team-a")
+			_, err := templates.Instantiate(test.frame, "team-a")
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got error %v, want one with %q", err, test.want)
 			}
@@ -221,10 +223,10 @@ func randomText(random *rand.Rand) string {
 
 func BenchmarkBind(b *testing.B) {
 	templates := siteTemplates(b)
-	frame := Frame{Template: "site", Components: []string{"account"}, Values: map[string]string{"name": "shop", "greeting": "hello"}}
+	frame := TemplateRef{Template: "site", Components: []string{"account"}, Parameters: map[string]string{"name": "shop", "greeting": "hello"}}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := templates.Bind(frame, "team-a"); err != nil {
+		if _, err := templates.Instantiate(frame, "team-a"); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/controllers"
 )
 
-// A namespace as the existing operator leaves it is taken over by starting ours.
+// A namespace as the upstream operator leaves it is taken over by starting ours.
 var _ = Describe("Adoption", Serial, func() {
 	var namespace string
 
@@ -46,7 +46,7 @@ var _ = Describe("Adoption", Serial, func() {
 
 		By("making the children its own")
 		gateway := get(namespace, "seldon-modelgateway", &appsv1.Deployment{})
-		Expect(gateway.Labels).To(HaveKey("mlops.seldon.io/composed-by"))
+		Expect(gateway.Labels).To(HaveKey("mlops.seldon.io/owner-kind"))
 		Expect(gateway.Annotations).NotTo(HaveKey(v1alpha1.LastAppliedAnnotation))
 		Expect(*gateway.Spec.Replicas).To(BeEquivalentTo(1))
 		for _, entry := range gateway.ManagedFields {
@@ -93,7 +93,7 @@ var _ = Describe("Adoption", Serial, func() {
 		Eventually(condition(server, "ReplicasLimited")).Should(HavePrefix("True"))
 		Eventually(ready(server)).Should(HavePrefix("True"))
 		set := get(namespace, server.Name, &appsv1.StatefulSet{})
-		Expect(set.Labels).To(HaveKey("mlops.seldon.io/composed-by"))
+		Expect(set.Labels).To(HaveKey("mlops.seldon.io/owner-kind"))
 		Expect(set.Spec.Replicas).To(Equal(replicas))
 		Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(before))
 	})
@@ -223,7 +223,7 @@ var _ = Describe("Adoption", Serial, func() {
 	})
 })
 
-// existing makes a custom resource as the existing operator left it, status included.
+// existing makes a custom resource as the upstream operator left it, status included.
 func existing[T client.Object](namespace, file string, into T, change ...func(*unstructured.Unstructured)) T {
 	GinkgoHelper()
 	object := read(filepath.Join("..", "test", "fixtures", "existing", file))[0]
@@ -240,7 +240,7 @@ func existing[T client.Object](namespace, file string, into T, change ...func(*u
 	return get(namespace, object.GetName(), into)
 }
 
-// existingChildren makes children of owner as the existing operator left them;
+// existingChildren makes children of owner as the upstream operator left them;
 // those that are there already stay. It waits until all pods are ready.
 func existingChildren(owner client.Object, files ...string) {
 	GinkgoHelper()

@@ -37,16 +37,16 @@ const (
 // Conditions that are there only while there is something to tell. The first
 // three are part of the API; these add to them.
 const (
-	conditionUnknownOverride      = "UnknownOverride"
-	conditionReplicasLimited      = "ReplicasLimited"
-	conditionPatchUnmatched       = "PatchUnmatched"
-	conditionFieldsIgnored        = "FieldsIgnored"
-	conditionNameTooLong          = "NameTooLong"
-	conditionFieldManagerConflict = "FieldManagerConflict"
-	conditionNotOwned             = "NotOwned"
-	conditionMetadataPending      = "MetadataPending"
-	conditionRecreationFailed     = "RecreationFailed"
-	conditionServersReady         = "ServersReady"
+	conditionOverrideTargetNotFound = "OverrideTargetNotFound"
+	conditionReplicasLimited        = "ReplicasLimited"
+	conditionPatchTargetNotFound    = "PatchTargetNotFound"
+	conditionFieldsIgnored          = "FieldsIgnored"
+	conditionNameTooLong            = "NameTooLong"
+	conditionFieldManagerConflict   = "FieldManagerConflict"
+	conditionOwnershipConflict      = "OwnershipConflict"
+	conditionMetadataPending        = "MetadataPending"
+	conditionRecreationFailed       = "RecreationFailed"
+	conditionServersReady           = "ServersReady"
 )
 
 // Conditions of kstatus, absent rather than False and never both.
@@ -142,17 +142,17 @@ func flatten(err error) []error {
 
 // heldConditions are those of children that stay held until somebody acts.
 var heldConditions = map[composition.Reason]string{
-	composition.Blocked:              v1alpha1.ConditionBlocked,
-	composition.RestartRequired:      v1alpha1.ConditionRestartRequired,
-	composition.NotOwned:             conditionNotOwned,
-	composition.RecreationFailed:     conditionRecreationFailed,
-	composition.FieldManagerConflict: conditionFieldManagerConflict,
+	composition.ImmutableFieldChanged: v1alpha1.ConditionImmutableFieldChanged,
+	composition.RestartRequired:       v1alpha1.ConditionRestartRequired,
+	composition.OwnershipConflict:     conditionOwnershipConflict,
+	composition.RecreationFailed:      conditionRecreationFailed,
+	composition.FieldManagerConflict:  conditionFieldManagerConflict,
 }
 
 // notices are the conditions that tell what held children back.
-func notices(outcome composition.Outcome) []verdict {
+func notices(outcome composition.Result) []verdict {
 	byReason := map[composition.Reason][]string{}
-	for _, step := range outcome.Held() {
+	for _, step := range outcome.Blocked() {
 		byReason[step.Reason] = append(byReason[step.Reason], step.Message)
 	}
 	var verdicts []verdict
@@ -166,11 +166,11 @@ func notices(outcome composition.Outcome) []verdict {
 			join(messages)+"; to restart them now, set the annotation "+v1alpha1.ApplyMetadataAnnotation+": \"true\""))
 	}
 	var unmatched []string
-	for _, patch := range outcome.Unmatched {
+	for _, patch := range outcome.UnmatchedPatches {
 		unmatched = append(unmatched, fmt.Sprintf("%s: %s: its target matches no object", patch.Source, patch.Path))
 	}
 	if len(unmatched) > 0 {
-		verdicts = append(verdicts, isTrue(conditionPatchUnmatched, conditionPatchUnmatched, join(unmatched)))
+		verdicts = append(verdicts, isTrue(conditionPatchTargetNotFound, conditionPatchTargetNotFound, join(unmatched)))
 	}
 	return verdicts
 }

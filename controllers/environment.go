@@ -34,18 +34,18 @@ const (
 	statusManager = "seldon-operator-status"
 	// scalingManager owns the replicas of Servers that a scheduler asks for.
 	scalingManager = "seldon-operator-scaling"
-	// metadataManager owns the finalizers that we put on our own kinds.
-	metadataManager = "seldon-operator-metadata"
-	// releaseManager scales the operator's own Deployment down, and gives the field up.
-	releaseManager = "seldon-operator-release"
+	// finalizersManager owns the finalizers that we put on our own kinds.
+	finalizersManager = "seldon-operator-finalizers"
+	// uninstallManager scales the operator's own Deployment down, and gives the field up.
+	uninstallManager = "seldon-operator-uninstall"
 )
 
 // policy is the engine's, for all instances.
-var policy = composition.Policy{
-	Manager:     childrenManager,
-	Domain:      templates.OwnDomain,
-	Carried:     templates.OwnedByTools,
-	LastApplied: v1alpha1.LastAppliedAnnotation,
+var policy = composition.Options{
+	FieldManager:                childrenManager,
+	KeyPrefix:                   templates.OwnDomain,
+	PreservePodTemplateKey:      templates.OwnedByTools,
+	LegacyLastAppliedAnnotation: v1alpha1.LastAppliedAnnotation,
 }
 
 // kinds that runtimes have children of.
@@ -55,7 +55,7 @@ func kinds() []composition.Kind {
 		{Object: &rbacv1.Role{}, List: &rbacv1.RoleList{}},
 		{Object: &rbacv1.RoleBinding{}, List: &rbacv1.RoleBindingList{}},
 		{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
-		{Object: &v1alpha1.Server{}, List: &v1alpha1.ServerList{}, Unfiltered: true},
+		{Object: &v1alpha1.Server{}, List: &v1alpha1.ServerList{}, CacheUnfiltered: true},
 	}...)
 }
 
@@ -103,7 +103,7 @@ func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
 	ours := labels.NewSelector().Add(*labelled)
 	here := map[string]cache.Config{operatorNamespace: {}}
 	options := cache.Options{
-		DefaultTransform:         policy.CacheTransform,
+		DefaultTransform:         composition.CacheTransform(policy),
 		DefaultWatchErrorHandler: tellMissingRights(),
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.SeldonConfig{}: {Namespaces: here},
@@ -111,7 +111,7 @@ func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
 		},
 	}
 	for _, kind := range kinds() {
-		if !kind.Unfiltered {
+		if !kind.CacheUnfiltered {
 			options.ByObject[kind.Object] = cache.ByObject{Label: ours}
 		}
 	}
@@ -167,7 +167,7 @@ func newEnvironment(ctx context.Context, mgr manager.Manager, options Options) e
 // kinds that such an owner has children of, and at no others.
 func (e environment) withEngine(compiled *composition.Templates, kinds []composition.Kind) (environment, error) {
 	engine, err := composition.New(composition.Engine{
-		Templates: compiled, Policy: policy, Kinds: kinds, Client: e.client, Cache: e.client, Live: e.live,
+		Templates: compiled, Options: policy, Kinds: kinds, Client: e.client, Cache: e.client, APIReader: e.live,
 	})
 	e = e.forOneKind()
 	e.engine = engine

@@ -61,7 +61,7 @@ const recreationWait = 5 * time.Second
 // withoutInput is the end of a reconcile whose object cannot be rendered because of
 // err. StatefulSets that are being recreated are recreated all the same.
 func (e *environment) withoutInput(ctx context.Context, owner composition.Owner, err error) (reconcile.Result, error) {
-	done, resumeErr := e.engine.Resume(ctx, composition.Request{Owner: owner, NewOwner: !e.veterans.have(owner.UID)}, false)
+	done, resumeErr := e.engine.Resume(ctx, composition.Request{Owner: owner, SkipInitialScan: !e.veterans.have(owner.UID)}, false)
 	if !done {
 		return reconcile.Result{RequeueAfter: recreationWait}, errors.Join(err, resumeErr)
 	}

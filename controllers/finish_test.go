@@ -28,9 +28,9 @@ import (
 
 var (
 	services   = schema.GroupResource{Resource: "services"}
-	conflicts  = &composition.ChildError{Err: apierrors.NewConflict(services, "a", errors.New("modified"))}
-	denied     = &composition.ChildError{Err: apierrors.NewForbidden(services, "b", errors.New("quota"))}
-	throttled  = &composition.ChildError{Err: apierrors.NewTooManyRequests("slow down", 1)}
+	conflicts  = &composition.ObjectError{Err: apierrors.NewConflict(services, "a", errors.New("modified"))}
+	denied     = &composition.ObjectError{Err: apierrors.NewForbidden(services, "b", errors.New("quota"))}
+	throttled  = &composition.ObjectError{Err: apierrors.NewTooManyRequests("slow down", 1)}
 	missing    = &configNotFoundError{kind: "SeldonConfig", field: "spec.seldonConfig", namespace: "n", name: "c"}
 	errUnknown = errors.New("x")
 )
@@ -54,7 +54,7 @@ func TestClassify(t *testing.T) {
 		"503":                         {apierrors.NewServiceUnavailable("no etcd"), transient},
 		"504":                         {apierrors.NewTimeoutError("slow", 1), transient},
 		"504 of a server":             {apierrors.NewServerTimeout(services, "get", 1), transient},
-		"no connection":               {&composition.ChildError{Err: &url.Error{Op: "Patch", Err: io.EOF}}, transient},
+		"no connection":               {&composition.ObjectError{Err: &url.Error{Op: "Patch", Err: io.EOF}}, transient},
 		"an expired context":          {context.DeadlineExceeded, transient},
 		"the end of the operator":     {context.Canceled, transient},
 		"a configuration not there":   {missing, missingConfig},

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/health"
+
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,7 +20,7 @@ import (
 
 // childHealth is the health of one child, with its name for messages.
 type childHealth struct {
-	key     composition.Key
+	key     composition.ObjectRef
 	reason  string // one of healthReasons
 	message string
 	// rolling: its controller is bringing a change about. A workload whose controller
@@ -31,15 +33,15 @@ type childHealth struct {
 var serverKind = v1alpha1.GroupVersion.WithKind("Server").GroupKind()
 
 // healthReasons are the reasons of conditions of children, the worst last.
-var healthReasons = []string{reasonReady, reasonProgressing, reasonReplicaFailure, string(composition.Missing), string(composition.Failed)}
+var healthReasons = []string{reasonReady, reasonProgressing, reasonReplicaFailure, string(health.NotFound), string(health.Failed)}
 
 // healthOf computes the health of every child.
-func healthOf(children map[composition.Key]*unstructured.Unstructured) map[composition.Key]childHealth {
-	healths := make(map[composition.Key]childHealth, len(children))
+func healthOf(children map[composition.ObjectRef]*unstructured.Unstructured) map[composition.ObjectRef]childHealth {
+	healths := make(map[composition.ObjectRef]childHealth, len(children))
 	for key, live := range children {
-		health, message := composition.HealthOf(live, serverKind)
-		child := childHealth{key: key, reason: string(health), message: message}
-		if health == composition.Progressing {
+		status, message := health.Of(live, serverKind)
+		child := childHealth{key: key, reason: string(status), message: message}
+		if status == health.InProgress {
 			child.reason, child.rolling = reasonProgressing, isRolling(live)
 			if refused := conditionOf(live, string(appsv1.DeploymentReplicaFailure)); refused != nil && refused["status"] == string(metav1.ConditionTrue) {
 				child.reason, child.message = reasonReplicaFailure, fmt.Sprintf("%s: %v", message, refused["message"])
@@ -120,14 +122,14 @@ func summary(condition string, children []childHealth, also []string) verdict {
 }
 
 // readiness is Ready with Reconciling or Stalled, and Paused where that holds.
-func readiness(object conditioned, children []childHealth, outcome composition.Outcome, disabled []string) []verdict {
+func readiness(object conditioned, children []childHealth, outcome composition.Result, disabled []string) []verdict {
 	var verdicts []verdict
 	if object.GetAnnotations()[v1alpha1.PausedAnnotation] == "true" {
 		verdicts = append(verdicts, isTrue(v1alpha1.ConditionPaused, v1alpha1.ConditionPaused, fmt.Sprintf(
 			"nothing is written to the children until the annotation %s is taken away", v1alpha1.PausedAnnotation)))
 	}
 	// A blocked child outweighs one on its way: it needs a person.
-	for _, step := range outcome.Held() {
+	for _, step := range outcome.Blocked() {
 		if _, told := heldConditions[step.Reason]; told {
 			verdicts = append(verdicts, isFalse(v1alpha1.ConditionReady, string(step.Reason), join(heldMessages(outcome))))
 			return append(verdicts, stalled(outcome)...)
@@ -149,17 +151,17 @@ func readiness(object conditioned, children []childHealth, outcome composition.O
 }
 
 // stalled is a condition for steps that no further attempt completes.
-func stalled(outcome composition.Outcome) []verdict {
+func stalled(outcome composition.Result) []verdict {
 	var messages []string
-	for _, step := range outcome.Held() {
-		if step.Reason == composition.Blocked {
+	for _, step := range outcome.Blocked() {
+		if step.Reason == composition.ImmutableFieldChanged {
 			messages = append(messages, step.Message)
 		}
 	}
 	if len(messages) == 0 {
 		return nil
 	}
-	return []verdict{isTrue(conditionStalled, string(composition.Blocked), join(messages))}
+	return []verdict{isTrue(conditionStalled, string(composition.ImmutableFieldChanged), join(messages))}
 }
 
 // lostReplicas returns whether object, some of whose children are not ready, was
@@ -176,7 +178,7 @@ func lostReplicas(object conditioned, children []childHealth) bool {
 // exist, when it could not be rendered. part names the condition that describes a
 // child; empty if none does. The conditions keep their observedGeneration: the children
 // are those of the generation that was applied last.
-func followChildren(object conditioned, children map[composition.Key]childHealth, part func(composition.Key) string, parts ...string) {
+func followChildren(object conditioned, children map[composition.ObjectRef]childHealth, part func(composition.ObjectRef) string, parts ...string) {
 	described := map[string][]childHealth{}
 	for key, child := range children {
 		kind := part(key)
@@ -188,7 +190,7 @@ func followChildren(object conditioned, children map[composition.Key]childHealth
 		if known == nil {
 			continue
 		}
-		now := isFalse(kind, string(composition.Missing), "does not exist")
+		now := isFalse(kind, string(health.NotFound), "does not exist")
 		switch group := described[kind]; {
 		case len(group) == 1 && kind != conditionServersReady:
 			now = group[0].verdict(kind)
@@ -202,9 +204,9 @@ func followChildren(object conditioned, children map[composition.Key]childHealth
 	object.SetConditions(conditions)
 }
 
-func heldMessages(outcome composition.Outcome) []string {
+func heldMessages(outcome composition.Result) []string {
 	var messages []string
-	for _, step := range outcome.Held() {
+	for _, step := range outcome.Blocked() {
 		if step.Message != "" {
 			messages = append(messages, step.Message)
 		}

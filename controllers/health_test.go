@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/health"
+
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,7 +19,7 @@ import (
 )
 
 // livingChild decodes the spec and status of a child.
-func livingChild(t *testing.T, kind, text string) (composition.Key, *unstructured.Unstructured) {
+func livingChild(t *testing.T, kind, text string) (composition.ObjectRef, *unstructured.Unstructured) {
 	t.Helper()
 	object := &unstructured.Unstructured{}
 	if err := yaml.Unmarshal([]byte(text), &object.Object); err != nil {
@@ -30,7 +32,7 @@ func livingChild(t *testing.T, kind, text string) (composition.Key, *unstructure
 	object.SetGroupVersionKind(gvk)
 	object.SetName("child")
 	object.SetGeneration(2)
-	return composition.Key{GroupVersionKind: gvk, Name: "child"}, normalized(t, object)
+	return composition.ObjectRef{GroupVersionKind: gvk, Name: "child"}, normalized(t, object)
 }
 
 // normalized has the types of numbers that the API server's JSON has.
@@ -90,8 +92,8 @@ func TestReadinessOfChildren(t *testing.T) {
 				}
 				setConditions(owner, []verdict{before})
 			}
-			child := healthOf(map[composition.Key]*unstructured.Unstructured{key: live})[key]
-			verdicts := readiness(owner, []childHealth{child}, composition.Outcome{}, nil)
+			child := healthOf(map[composition.ObjectRef]*unstructured.Unstructured{key: live})[key]
+			verdicts := readiness(owner, []childHealth{child}, composition.Result{}, nil)
 			words := []string{verdicts[0].reason}
 			for _, more := range verdicts[1:] {
 				words = append(words, more.kind)
@@ -111,7 +113,7 @@ func TestReadinessOfChildren(t *testing.T) {
 func TestSummaryIsDeterministic(t *testing.T) {
 	var children []childHealth
 	for _, reason := range healthReasons {
-		children = append(children, childHealth{key: composition.Key{Name: reason}, reason: reason})
+		children = append(children, childHealth{key: composition.ObjectRef{Name: reason}, reason: reason})
 		for range children {
 			children = append(children[1:], children[0])
 			if got := summary("Any", children, nil); got.reason != reason {
@@ -126,17 +128,17 @@ func TestSummaryIsDeterministic(t *testing.T) {
 	}
 }
 
-// Blocked children stall their owner; what waits for consent or for another object
+// Children with a changed immutable field stall their owner; what waits for consent or for another object
 // does not.
-func TestStalledByBlockedChildren(t *testing.T) {
+func TestStalledByImmutableField(t *testing.T) {
 	for reason := range heldConditions {
-		outcome := composition.Outcome{Plan: composition.Plan{Steps: []composition.Step{{Action: composition.Hold, Reason: reason, Message: "m"}}}}
+		outcome := composition.Result{Plan: composition.Plan{Steps: []composition.Step{{Action: composition.Block, Reason: reason, Message: "m"}}}}
 		var got []string
 		for _, each := range readiness(&v1alpha1.Server{}, nil, outcome, nil) {
 			got = append(got, each.kind)
 		}
 		want := []string{"Ready"}
-		if reason == composition.Blocked {
+		if reason == composition.ImmutableFieldChanged {
 			want = append(want, conditionStalled)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -151,12 +153,12 @@ func TestFollowChildren(t *testing.T) {
 	runtime := &v1alpha1.SeldonRuntime{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
 	setConditions(runtime, []verdict{isTrue("AReady", reasonReady, "a"), isTrue("BReady", reasonReady, "b"), isTrue("Other", "Other", "")})
 	runtime.Generation = 2
-	children := map[composition.Key]childHealth{}
+	children := map[composition.ObjectRef]childHealth{}
 	for _, name := range []string{"A", "C"} {
-		key := composition.Key{Name: name}
-		children[key] = childHealth{key: key, reason: string(composition.Failed), message: "broke"}
+		key := composition.ObjectRef{Name: name}
+		children[key] = childHealth{key: key, reason: string(health.Failed), message: "broke"}
 	}
-	followChildren(runtime, children, func(key composition.Key) string { return key.Name + "Ready" }, "AReady", "BReady", "CReady")
+	followChildren(runtime, children, func(key composition.ObjectRef) string { return key.Name + "Ready" }, "AReady", "BReady", "CReady")
 	var got []string
 	for _, condition := range runtime.Status.Conditions {
 		got = append(got, fmt.Sprintf("%s %s %s %d", condition.Type, condition.Status, condition.Reason, condition.ObservedGeneration))

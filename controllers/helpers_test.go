@@ -40,7 +40,7 @@ func namesOf(list client.ObjectList, namespace string) []string {
 // configuration.
 func rolled(namespace string) func() []string {
 	return func() []string {
-		const mark = "mlops.seldon.io/config-digest"
+		const mark = "mlops.seldon.io/config-hash"
 		var found []string
 		deployments, sets := &appsv1.DeploymentList{}, &appsv1.StatefulSetList{}
 		Expect(admin.List(lifetime, deployments, client.InNamespace(namespace))).To(Succeed())

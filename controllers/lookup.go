@@ -90,11 +90,11 @@ func (e *environment) requestsFor(ctx context.Context, list client.ObjectList, o
 // startupConfigurations are the ConfigMaps in a namespace that pods read only at
 // start. One that does not exist, or that no SeldonRuntime controls, is among them
 // without content.
-func (e *environment) startupConfigurations(ctx context.Context, namespace string) (composition.Configurations, error) {
-	configurations := composition.Configurations{}
+func (e *environment) startupConfigurations(ctx context.Context, namespace string) (composition.ConfigHashes, error) {
+	configurations := composition.ConfigHashes{}
 	for _, name := range templates.StartupConfigMaps {
-		key := composition.ConfigurationKey{Kind: "ConfigMap", Name: name}
-		configurations[key] = composition.Configuration{}
+		key := composition.ConfigRef{Kind: "ConfigMap", Name: name}
+		configurations[key] = composition.ConfigHash{}
 		configMap := &corev1.ConfigMap{}
 		err := e.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, configMap)
 		if client.IgnoreNotFound(err) != nil {
@@ -103,7 +103,7 @@ func (e *environment) startupConfigurations(ctx context.Context, namespace strin
 		if owner := metav1.GetControllerOfNoCopy(configMap); owner == nil || !isRuntime(owner) {
 			continue
 		}
-		if configurations[key], err = e.engine.Policy.ConfigurationOf(configMap); err != nil {
+		if configurations[key], err = composition.HashConfig(e.engine.Options, configMap); err != nil {
 			return nil, err
 		}
 	}

@@ -36,11 +36,11 @@ func TestObjectsThatCannotBeCounted(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	meters := newMeters(oneModel{}, registry)
 	meters.lifetime = logr.NewContext(t.Context(), log)
-	meters.changed("team", "Pruned", make([]composition.Key, 1))
+	meters.changed("team", "Pruned", make([]composition.ObjectRef, 1))
 	registry.MustRegister(meters)
 	for range 2 {
 		families, err := registry.Gather()
-		if err != nil || len(families) != 2 || families[0].GetName() != "seldon_child_changes_total" || len(families[1].GetMetric()) != 3 {
+		if err != nil || len(families) != 2 || families[0].GetName() != "seldon_operator_child_operations_total" || len(families[1].GetMetric()) != 3 {
 			t.Errorf("got %v, %v, want changes, and the objects of one kind by three statuses", families, err)
 		}
 	}

@@ -78,7 +78,7 @@ var _ = Describe("Deletion with --cascade=orphan", func() {
 		By("blocking on one that the operator did not make")
 		edit(get(namespace, "mlserver-1", &corev1.Service{}), func(s *corev1.Service) { s.ManagedFields = []metav1.ManagedFieldsEntry{{}} })
 		again := newServer(namespace, "mlserver", "mlserver", replicas(2))
-		Eventually(condition(again, "NotOwned")).Should(And(HavePrefix("True"), ContainSubstring("Service "+namespace+"/mlserver-1 exists")))
+		Eventually(condition(again, "OwnershipConflict")).Should(And(HavePrefix("True"), ContainSubstring("Service "+namespace+"/mlserver-1 exists")))
 		Expect(admin.Delete(lifetime, get(namespace, "mlserver-1", &corev1.Service{}))).To(Succeed())
 		delete(before, "mlserver-1")
 

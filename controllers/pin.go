@@ -24,9 +24,9 @@ import (
 // the operator itself. A change of the object's own spec, other than of replicas,
 // is a new roll-out and takes the configuration of that moment.
 
-// pinLabel on a ControllerRevision holds the UID of the object that it pins a
-// configuration for.
-const pinLabel = templates.OwnDomain + "pin-of"
+// pinnedConfigLabel is the label on a ControllerRevision that holds a pinned configuration.
+// Its value is the UID of the object that the configuration is pinned for.
+const pinnedConfigLabel = templates.OwnDomain + "pinned-config-for"
 
 // pin is what a ControllerRevision holds.
 type pin struct {
@@ -40,7 +40,7 @@ type pin struct {
 // what was pinned for owner's spec.
 func (e *environment) configFor(ctx context.Context, owner client.Object, spec any, pinned bool, config client.Object, load func() error) error {
 	revisions := &appsv1.ControllerRevisionList{}
-	err := e.client.List(ctx, revisions, client.InNamespace(owner.GetNamespace()), client.MatchingLabels{pinLabel: string(owner.GetUID())})
+	err := e.client.List(ctx, revisions, client.InNamespace(owner.GetNamespace()), client.MatchingLabels{pinnedConfigLabel: string(owner.GetUID())})
 	if err != nil {
 		return fmt.Errorf("list pinned configurations: %w", err)
 	}
@@ -103,7 +103,7 @@ func (e *environment) writePin(ctx context.Context, owner client.Object, digest 
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:       owner.GetNamespace(),
 			Name:            owner.GetName() + "-" + strings.ToLower(gvk.Kind) + "-" + hex.EncodeToString(sum[:5]),
-			Labels:          map[string]string{pinLabel: string(owner.GetUID()), policy.OwnerLabel(): strings.ToLower(gvk.Kind)},
+			Labels:          map[string]string{pinnedConfigLabel: string(owner.GetUID()), policy.OwnerLabel(): strings.ToLower(gvk.Kind)},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(owner, gvk)},
 		},
 		Data:     runtime.RawExtension{Raw: data},

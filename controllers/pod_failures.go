@@ -34,7 +34,7 @@ func newPodFailures(live client.Reader) *podFailures {
 
 // health computes the health of every child. after says when to look again for pods
 // that are not created, without a change of a child; 0 if all are.
-func (p *podFailures) health(ctx context.Context, children map[composition.Key]*unstructured.Unstructured) (healths map[composition.Key]childHealth, after time.Duration) {
+func (p *podFailures) health(ctx context.Context, children map[composition.ObjectRef]*unstructured.Unstructured) (healths map[composition.ObjectRef]childHealth, after time.Duration) {
 	healths = healthOf(children)
 	for key, child := range healths {
 		if key.Kind != "StatefulSet" || child.reason != reasonProgressing || !lacksPods(children[key]) {

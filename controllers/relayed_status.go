@@ -110,7 +110,7 @@ func reportsUnreachable(object conditioned) bool {
 func isTold(object conditioned, kind relay.Kind) bool {
 	for _, each := range kind.Conditions() {
 		found := find(object.GetConditions(), each)
-		// The existing operator writes no generation, and only what is current.
+		// The upstream operator writes no generation, and only what is current.
 		if found == nil || found.Reason == reasonNoRuntime || found.ObservedGeneration != object.GetGeneration() && found.ObservedGeneration != 0 {
 			return false
 		}

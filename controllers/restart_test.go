@@ -56,7 +56,7 @@ var _ = Describe("A configuration that pods read at start", func() {
 
 		By("not counting one that belongs to others")
 		Expect(admin.Create(lifetime, &corev1.ConfigMap{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "seldon-tracing", Labels: map[string]string{"mlops.seldon.io/composed-by": "seldonruntime"}},
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "seldon-tracing", Labels: map[string]string{"mlops.seldon.io/owner-kind": "seldonruntime"}},
 			Data:       map[string]string{"a": "b"},
 		})).To(Succeed())
 		restartsNothing("a ConfigMap without an owner")

@@ -102,19 +102,19 @@ func (r *seldonRuntimeReconciler) expand(ctx context.Context, runtime *v1alpha1.
 		return reconcile.Result{}, err
 	}
 	outcome, err := r.engine.Reconcile(ctx, composition.Request{
-		Owner:          r.owner(runtime),
-		Input:          input,
-		NewOwner:       !r.veterans.have(runtime.UID),
-		Paused:         runtime.Annotations[v1alpha1.PausedAnnotation] == "true",
-		AcceptRestarts: restartsAllowed(runtime),
-		ApplyMetadata:  runtime.Annotations[v1alpha1.ApplyMetadataAnnotation] == "true",
-		Revision:       revision,
+		Owner:           r.owner(runtime),
+		Input:           input,
+		SkipInitialScan: !r.veterans.have(runtime.UID),
+		Paused:          runtime.Annotations[v1alpha1.PausedAnnotation] == "true",
+		AllowRestarts:   restartsAllowed(runtime),
+		ApplyMetadata:   runtime.Annotations[v1alpha1.ApplyMetadataAnnotation] == "true",
+		Revision:        revision,
 	})
 	r.tellOutcome(runtime, outcome)
 	if err != nil {
 		return reconcile.Result{RequeueAfter: outcome.RequeueAfter}, err
 	}
-	children, after := r.pods.health(ctx, outcome.Children)
+	children, after := r.pods.health(ctx, outcome.Objects)
 	setConditions(runtime, runtimeVerdicts(runtime, components, children, outcome),
 		v1alpha1.ConditionSchedulerReachable, v1alpha1.ConditionSchedulerSynced)
 	runtime.Status.ObservedGeneration = runtime.Generation
@@ -204,7 +204,7 @@ func (r *seldonRuntimeReconciler) keptServiceTypes(ctx context.Context, runtime 
 		key := client.ObjectKey{Namespace: runtime.Namespace, Name: name}
 		err := r.client.Get(ctx, key, service)
 		if err == nil {
-			if kind := service.Annotations[templates.KeptServiceTypeAnnotation]; kind != "" {
+			if kind := service.Annotations[templates.AdoptedServiceTypeAnnotation]; kind != "" {
 				kept[name] = corev1.ServiceType(kind)
 			}
 			continue
@@ -222,7 +222,7 @@ func (r *seldonRuntimeReconciler) keptServiceTypes(ctx context.Context, runtime 
 		if err == nil && metav1.IsControlledBy(service, runtime) {
 			if kept[name] = service.Spec.Type; service.Labels[policy.OwnerLabel()] != "" {
 				// Adopted, and the cache does not show it yet.
-				kept[name] = corev1.ServiceType(service.Annotations[templates.KeptServiceTypeAnnotation])
+				kept[name] = corev1.ServiceType(service.Annotations[templates.AdoptedServiceTypeAnnotation])
 			}
 			continue
 		}
@@ -275,7 +275,7 @@ func (r *seldonRuntimeReconciler) release(ctx context.Context, runtime *v1alpha1
 			return waiting, err
 		}
 	}
-	remaining, err := r.engine.Teardown(ctx, r.owner(runtime))
+	remaining, err := r.engine.Delete(ctx, r.owner(runtime))
 	for _, key := range remaining {
 		waiting = append(waiting, key.Kind+" "+key.Name)
 	}
@@ -290,7 +290,7 @@ func (r *seldonRuntimeReconciler) followChildren(ctx context.Context, runtime *v
 		return err
 	}
 	healths, _ := r.pods.health(ctx, children)
-	followChildren(runtime, healths, func(key composition.Key) string {
+	followChildren(runtime, healths, func(key composition.ObjectRef) string {
 		switch key.Kind {
 		case "Server":
 			return conditionServersReady
@@ -305,12 +305,12 @@ func (r *seldonRuntimeReconciler) followChildren(ctx context.Context, runtime *v
 }
 
 // runtimeVerdicts are the conditions of a runtime that was rendered and applied.
-func runtimeVerdicts(runtime *v1alpha1.SeldonRuntime, components templates.RuntimeComponents, children map[composition.Key]childHealth, outcome composition.Outcome) []verdict {
+func runtimeVerdicts(runtime *v1alpha1.SeldonRuntime, components templates.RuntimeComponents, children map[composition.ObjectRef]childHealth, outcome composition.Result) []verdict {
 	var verdicts []verdict
 	for name, kind := range components.Kinds {
 		condition, known := v1alpha1.ComponentCondition(name)
 		if known {
-			key := composition.Key{GroupVersionKind: kind, Namespace: runtime.Namespace, Name: name}
+			key := composition.ObjectRef{GroupVersionKind: kind, Namespace: runtime.Namespace, Name: name}
 			verdicts = append(verdicts, children[key].verdict(condition))
 		}
 	}
@@ -324,7 +324,7 @@ func runtimeVerdicts(runtime *v1alpha1.SeldonRuntime, components templates.Runti
 		verdicts = append(verdicts, summary(conditionServersReady, servers, nil))
 	}
 	if len(components.UnknownOverrides) > 0 {
-		verdicts = append(verdicts, isTrue(conditionUnknownOverride, conditionUnknownOverride, join(components.UnknownOverrides)))
+		verdicts = append(verdicts, isTrue(conditionOverrideTargetNotFound, conditionOverrideTargetNotFound, join(components.UnknownOverrides)))
 	}
 	if len(components.Bounds) > 0 {
 		var messages []string

@@ -131,9 +131,9 @@ var _ = Describe("A SeldonRuntime", func() {
 	It("tells an override that names no component", func() {
 		runtime := newRuntime(namespace, override("seldon-envoi", func(*v1alpha1.OverrideSpec) {}))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		Expect(condition(runtime, "UnknownOverride")()).To(And(
+		Expect(condition(runtime, "OverrideTargetNotFound")()).To(And(
 			HavePrefix("True"), ContainSubstring(`spec.overrides[0].name`), ContainSubstring(`no component "seldon-envoi"; it has seldon-scheduler,`)))
-		Eventually(eventReasons(runtime)).Should(ContainElement("UnknownOverride"))
+		Eventually(eventReasons(runtime)).Should(ContainElement("OverrideTargetNotFound"))
 	})
 
 	DescribeTable("tells what is wrong with a patch", func(patch v1alpha1.Patch, reason, message string) {
@@ -154,7 +154,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Entry("an account, from a tenant", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "ServiceAccount", Name: "seldon-server"},
 			Patch: `metadata: {annotations: {cloud: role}}`}, "InvalidPatch", "ServiceAccount"),
 		Entry("the operator's own keys", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "Deployment", Name: "seldon-envoy"},
-			Patch: `metadata: {labels: {mlops.seldon.io/composed-by: me}}`}, "InvalidPatch", "mlops.seldon.io/composed-by"),
+			Patch: `metadata: {labels: {mlops.seldon.io/owner-kind: me}}`}, "InvalidPatch", "mlops.seldon.io/owner-kind"),
 	)
 
 	It("applies patches, those of the SeldonConfig first, and tells one that matches nothing", func() {
@@ -175,7 +175,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Expect(get(namespace, "seldon-mesh", &corev1.Service{}).Annotations).To(And(HaveKeyWithValue("cloud", "b"), HaveKeyWithValue("size", "s")))
 		Expect(get(namespace, "seldon-server", &corev1.ServiceAccount{}).Annotations).To(HaveKeyWithValue("cloud", "role"))
 		Expect(get(namespace, "seldon-envoy", &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Lifecycle).To(BeNil())
-		Expect(condition(runtime, "PatchUnmatched")()).To(ContainSubstring("spec.patches[2]"))
+		Expect(condition(runtime, "PatchTargetNotFound")()).To(ContainSubstring("spec.patches[2]"))
 	})
 
 	It("tells what the API server refuses", func() {
@@ -306,7 +306,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		runtime := newRuntime(namespace, override("nobody", func(*v1alpha1.OverrideSpec) {}))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Eventually(eventReasons(runtime)).Should(ContainElement("RuntimeReady"))
-		Consistently(eventReasons(runtime)).Should(ConsistOf("UnknownOverride", "RuntimeReady"))
+		Consistently(eventReasons(runtime)).Should(ConsistOf("OverrideTargetNotFound", "RuntimeReady"))
 	})
 
 	It("writes nothing while paused but ends its deletion", func() {
@@ -460,7 +460,7 @@ containers:
 		Eventually(prefix).Should(ContainSubstring("newest"))
 		pins := &appsv1.ControllerRevisionList{}
 		Eventually(func() int {
-			Expect(admin.List(lifetime, pins, client.InNamespace(namespace), client.HasLabels{"mlops.seldon.io/pin-of"})).To(Succeed())
+			Expect(admin.List(lifetime, pins, client.InNamespace(namespace), client.HasLabels{"mlops.seldon.io/pinned-config-for"})).To(Succeed())
 			return len(pins.Items)
 		}).Should(BeZero())
 	})

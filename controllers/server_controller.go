@@ -114,15 +114,15 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 		return reconcile.Result{}, err
 	}
 	outcome, err := r.engine.Reconcile(ctx, composition.Request{
-		Owner:          serverOwner(server),
-		Input:          input,
-		NewOwner:       !r.veterans.have(server.UID),
-		Paused:         server.Annotations[v1alpha1.PausedAnnotation] == "true",
-		AcceptRestarts: restartsAllowed(server),
-		ApplyMetadata:  server.Annotations[v1alpha1.ApplyMetadataAnnotation] == "true",
-		Revision:       revision,
-		Configurations: configurations,
-		BeforeRecreate: func(ctx context.Context) error { return r.addFinalizer(ctx, server, v1alpha1.ServerFinalizer) },
+		Owner:           serverOwner(server),
+		Input:           input,
+		SkipInitialScan: !r.veterans.have(server.UID),
+		Paused:          server.Annotations[v1alpha1.PausedAnnotation] == "true",
+		AllowRestarts:   restartsAllowed(server),
+		ApplyMetadata:   server.Annotations[v1alpha1.ApplyMetadataAnnotation] == "true",
+		Revision:        revision,
+		ExternalConfigs: configurations,
+		BeforeRecreate:  func(ctx context.Context) error { return r.addFinalizer(ctx, server, v1alpha1.ServerFinalizer) },
 	})
 	r.tellOutcome(server, outcome)
 	if err == nil && !outcome.Recreating {
@@ -131,9 +131,9 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	if err != nil {
 		return reconcile.Result{RequeueAfter: outcome.RequeueAfter}, err
 	}
-	workload := outcome.Children[composition.Key{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}]
+	workload := outcome.Objects[composition.ObjectRef{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}]
 	server.Status.Replicas = observedReplicas(workload)
-	children, after := r.pods.health(ctx, outcome.Children)
+	children, after := r.pods.health(ctx, outcome.Objects)
 	setConditions(server, serverVerdicts(server, children, outcome, warnings))
 	server.Status.ObservedGeneration = server.Generation
 	// Not before the workload is applied: the scheduler must not wait for replicas
@@ -227,10 +227,10 @@ func (r *serverReconciler) followChildren(ctx context.Context, server *v1alpha1.
 	if err != nil {
 		return err
 	}
-	workload := composition.Key{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}
+	workload := composition.ObjectRef{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}
 	server.Status.Replicas = observedReplicas(children[workload])
 	healths, _ := r.pods.health(ctx, children)
-	followChildren(server, healths, func(key composition.Key) string {
+	followChildren(server, healths, func(key composition.ObjectRef) string {
 		if key == workload {
 			return v1alpha1.ConditionWorkloadReady
 		}
@@ -249,7 +249,7 @@ func observedReplicas(workload *unstructured.Unstructured) int64 {
 }
 
 // serverVerdicts are the conditions of a Server that was rendered and applied.
-func serverVerdicts(server *v1alpha1.Server, children map[composition.Key]childHealth, outcome composition.Outcome, warnings templates.ServerWarnings) []verdict {
+func serverVerdicts(server *v1alpha1.Server, children map[composition.ObjectRef]childHealth, outcome composition.Result, warnings templates.ServerWarnings) []verdict {
 	var verdicts []verdict
 	for key, health := range children {
 		if key.Kind == "StatefulSet" || key.Kind == "Deployment" {

@@ -36,7 +36,7 @@ var _ = Describe("A Server", func() {
 		stored.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Server"))
 		loaded, found, err := unstructured.NestedInt64(get(namespace, "mlserver", stored).Object, "status", "loadedModels")
 		Expect(err).NotTo(HaveOccurred())
-		Expect(found).To(BeTrue(), "the existing operator's schema requires it, at zero too")
+		Expect(found).To(BeTrue(), "the upstream operator's schema requires it, at zero too")
 		Expect(loaded).To(BeZero())
 		set := get(namespace, "mlserver", &appsv1.StatefulSet{})
 		Expect(set.Spec.Template.Labels).To(Equal(map[string]string{"app.kubernetes.io/name": "seldon-server", "seldon-server-name": "mlserver"}))
@@ -153,16 +153,16 @@ var _ = Describe("A Server", func() {
 		edit(config, func(c *v1alpha1.ServerConfig) {
 			c.Spec.VolumeClaimTemplates[0].Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
 		})
-		Eventually(ready(server)).Should(And(HavePrefix("False Blocked"), ContainSubstring(
+		Eventually(ready(server)).Should(And(HavePrefix("False ImmutableFieldChanged"), ContainSubstring(
 			`spec.volumeClaimTemplates[0].spec.accessModes[0] is immutable and keeps its live value "ReadWriteOnce"; desired is "ReadWriteMany"`)))
-		Eventually(eventReasons(server)).Should(ContainElement("Blocked"))
+		Eventually(eventReasons(server)).Should(ContainElement("ImmutableFieldChanged"))
 		edit(server, func(s *v1alpha1.Server) { replicas(2)(s) })
 		Eventually(func() int32 { return get(namespace, "mlserver", &appsv1.StatefulSet{}).Status.ReadyReplicas }).Should(Equal(int32(2)))
 		edit(config, func(c *v1alpha1.ServerConfig) {
 			c.Spec.VolumeClaimTemplates[0].Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
 		})
 		Eventually(ready(server)).Should(HavePrefix("True"))
-		Expect(condition(server, v1alpha1.ConditionBlocked)()).To(Equal("none"))
+		Expect(condition(server, v1alpha1.ConditionImmutableFieldChanged)()).To(Equal("none"))
 	})
 
 	It("grows its claims around its pods", func() {

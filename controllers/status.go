@@ -77,7 +77,7 @@ func (e *environment) writeStatus(ctx context.Context, before, object conditione
 	if apierrors.IsInvalid(err) {
 		// Kubernetes before 1.33 does so for what is wrong in a spec from before there
 		// was a rule against it.
-		e.tell(object, corev1.EventTypeWarning, "StatusRefused", "mend this for the status to be written: "+err.Error())
+		e.tell(object, corev1.EventTypeWarning, "StatusUpdateRejected", "correct this for the status to be written: "+err.Error())
 	}
 	if err != nil {
 		return fmt.Errorf("write status: %w", err)
@@ -119,8 +119,8 @@ func isProgress(reason string) bool {
 // isNotice tells the conditions that are there only when something is the matter.
 func isNotice(kind string) bool {
 	return slices.Contains([]string{
-		v1alpha1.ConditionBlocked, v1alpha1.ConditionRestartRequired, conditionNotOwned, conditionRecreationFailed, conditionFieldManagerConflict,
-		conditionPatchUnmatched, conditionUnknownOverride, conditionReplicasLimited, conditionFieldsIgnored, conditionNameTooLong,
+		v1alpha1.ConditionImmutableFieldChanged, v1alpha1.ConditionRestartRequired, conditionOwnershipConflict, conditionRecreationFailed, conditionFieldManagerConflict,
+		conditionPatchTargetNotFound, conditionOverrideTargetNotFound, conditionReplicasLimited, conditionFieldsIgnored, conditionNameTooLong,
 	}, kind)
 }
 
@@ -144,14 +144,14 @@ func (e *environment) tellReadiness(object conditioned, condition metav1.Conditi
 
 // tellOutcome tells, in Events and metrics, what a reconcile did beyond bringing
 // up.
-func (e *environment) tellOutcome(object conditioned, outcome composition.Outcome) {
+func (e *environment) tellOutcome(object conditioned, outcome composition.Result) {
 	for _, each := range []struct {
-		keys           []composition.Key
+		keys           []composition.ObjectRef
 		reason, phrase string
 	}{
 		{outcome.Pruned, "Pruned", "deleted, because they are no longer wanted: "},
-		{outcome.Corrected, "DriftCorrected", "put back, because somebody changed what is ours: "},
-		{outcome.Rolled, "ConfigurationChanged", "rolling pods, because a configuration that they read at start has changed: "},
+		{outcome.DriftCorrected, "DriftCorrected", "put back, because somebody changed what is ours: "},
+		{outcome.Restarted, "ConfigurationChanged", "rolling pods, because a configuration that they read at start has changed: "},
 	} {
 		if len(each.keys) > 0 {
 			var names []string
@@ -170,8 +170,8 @@ func (e *environment) tellOutcome(object conditioned, outcome composition.Outcom
 func (e *environment) recordRemovals(object conditioned, removed []composition.RemovedFields) {
 	for _, each := range removed {
 		e.tell(object, corev1.EventTypeNormal, "ConflictingFieldsRemoved", fmt.Sprintf(
-			"removed from %s %s, because the desired state is invalid beside it: %s", each.Key.Kind, each.Key.Name, each))
-		e.meters.changed(object.GetNamespace(), "ConflictingFieldsRemoved", []composition.Key{each.Key})
+			"removed from %s %s, because the desired state is invalid beside it: %s", each.Ref.Kind, each.Ref.Name, each))
+		e.meters.changed(object.GetNamespace(), "ConflictingFieldsRemoved", []composition.ObjectRef{each.Ref})
 	}
 }
 

@@ -3,6 +3,8 @@ package controllers
 import (
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/health"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
@@ -21,11 +23,11 @@ func TestLongNamesBecomeAWarning(t *testing.T) {
 		}
 		return ""
 	}
-	server := serverVerdicts(&v1alpha1.Server{}, nil, composition.Outcome{}, templates.ServerWarnings{NameTooLong: "a"})
+	server := serverVerdicts(&v1alpha1.Server{}, nil, composition.Result{}, templates.ServerWarnings{NameTooLong: "a"})
 	if got := message(server); got != "a" {
 		t.Errorf("Server: got %q, want a", got)
 	}
-	runtime := runtimeVerdicts(&v1alpha1.SeldonRuntime{}, templates.RuntimeComponents{NamesTooLong: []string{"b", "a"}}, nil, composition.Outcome{})
+	runtime := runtimeVerdicts(&v1alpha1.SeldonRuntime{}, templates.RuntimeComponents{NamesTooLong: []string{"b", "a"}}, nil, composition.Result{})
 	if got := message(runtime); got != "a; b" {
 		t.Errorf("SeldonRuntime: got %q, want a; b", got)
 	}
@@ -41,7 +43,7 @@ func TestUnobservedServersAreNotReady(t *testing.T) {
 		"":      reasonProgressing,
 		"empty": reasonProgressing,
 		"older": reasonProgressing,
-		"newer": string(composition.Healthy),
+		"newer": string(health.Current),
 	} {
 		server := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": "a", "generation": int64(2)}}}
 		server.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Server"))
@@ -51,8 +53,8 @@ func TestUnobservedServersAreNotReady(t *testing.T) {
 		if generation := map[string]int64{"older": 1, "newer": 2}[status]; generation > 0 {
 			server.Object["status"] = map[string]any{"observedGeneration": generation, "conditions": []any{map[string]any{"type": "Ready", "status": "True"}}}
 		}
-		key := composition.KeyOf(server)
-		children := healthOf(map[composition.Key]*unstructured.Unstructured{key: server})
+		key := composition.RefOf(server)
+		children := healthOf(map[composition.ObjectRef]*unstructured.Unstructured{key: server})
 		if got := children[key].reason; got != want {
 			t.Errorf("status %q: got %s, want %s", status, got, want)
 		}

@@ -10,7 +10,7 @@ import (
 
 // veterans are the objects that were there when their controller began to watch
 // them; it does not work before it has seen all of these. Nobody has made children
-// for any other object before us: the existing operator and older ones of ours
+// for any other object before us: the upstream operator and older ones of ours
 // hold the same lease, and had given it up by then.
 type veterans struct {
 	mu sync.Mutex

@@ -72,7 +72,7 @@ func (c *connection) run(ctx context.Context) (healthy bool, err error) {
 		c.queue.wait()
 	}()
 	handshake := time.AfterFunc(handshakeTimeout, func() {
-		disconnect(&disconnectError{ReasonNotAnswering, errors.New("the scheduler accepts the stream and sends nothing: check its log")})
+		disconnect(&disconnectError{ReasonNoResponse, errors.New("the scheduler accepts the stream and sends nothing: check its log")})
 	})
 	defer handshake.Stop()
 	var stable *time.Timer
@@ -206,7 +206,7 @@ func (c *connection) healthCheck(ctx context.Context) error {
 		return err
 	})
 	if err != nil && !isPermanent(err) {
-		return &disconnectError{ReasonNotAnswering, fmt.Errorf("the scheduler responds neither to a call nor to SchedulerStatus: %s", conditionMessage(err))}
+		return &disconnectError{ReasonNoResponse, fmt.Errorf("the scheduler responds neither to a call nor to SchedulerStatus: %s", conditionMessage(err))}
 	}
 	return nil
 }

@@ -67,10 +67,10 @@ type Failure struct {
 const (
 	// ReasonInvalidSpec: the object cannot be translated to the scheduler's message.
 	ReasonInvalidSpec = "InvalidSpec"
-	// ReasonRefused: the scheduler rejects the object.
-	ReasonRefused = "Refused"
-	// ReasonTerminating: the scheduler is still unloading an earlier object of that name.
-	ReasonTerminating = "TerminatingPredecessor"
+	// ReasonRejected: the scheduler rejects the object.
+	ReasonRejected = "Rejected"
+	// ReasonWaitingForPreviousDeletion: the scheduler is still unloading an earlier object of that name.
+	ReasonWaitingForPreviousDeletion = "WaitingForPreviousDeletion"
 	// ReasonCallFailed: the call to the scheduler failed, and is repeated.
 	ReasonCallFailed = "SchedulerCallFailed"
 )

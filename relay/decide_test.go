@@ -85,7 +85,7 @@ func TestRetryAfterFailure(t *testing.T) {
 	object := objectState{}
 	for attempt, minutes := range []int{1, 2, 4, 8, 10, 10} {
 		want := time.Duration(minutes) * time.Minute
-		if _, got := object.fail(Failure{Reason: ReasonRefused}, rejectedBackoff, now); got != want || !object.retryTime().Equal(now.Add(got)) {
+		if _, got := object.fail(Failure{Reason: ReasonRejected}, rejectedBackoff, now); got != want || !object.retryTime().Equal(now.Add(got)) {
 			t.Errorf("attempt %d: after %s, want %s", attempt, got, want)
 		}
 	}
@@ -93,7 +93,7 @@ func TestRetryAfterFailure(t *testing.T) {
 	if !object.retryTime().IsZero() {
 		t.Error("it waits on a new connection")
 	}
-	if _, got := object.fail(Failure{Reason: ReasonRefused}, rejectedBackoff, now); got != time.Minute {
+	if _, got := object.fail(Failure{Reason: ReasonRejected}, rejectedBackoff, now); got != time.Minute {
 		t.Errorf("on a new connection: after %s", got)
 	}
 }

@@ -281,7 +281,7 @@ func TestVerify(t *testing.T) {
 func TestFailChangesObservationOnce(t *testing.T) {
 	object := objectState{}
 	fail := func(generation int64) bool {
-		changed, _ := object.fail(Failure{Generation: generation, Reason: ReasonRefused}, exponential{}, time.Now())
+		changed, _ := object.fail(Failure{Generation: generation, Reason: ReasonRejected}, exponential{}, time.Now())
 		return changed
 	}
 	if !fail(1) || fail(1) {

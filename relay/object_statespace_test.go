@@ -185,7 +185,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 		failure Failure
 		class   errorClass // without a delay before the retry
 	}{
-		{"the load is rejected", Failure{Reason: ReasonRefused, Terminal: true}, errorClassWait},
+		{"the load is rejected", Failure{Reason: ReasonRejected, Terminal: true}, errorClassWait},
 		{"the load fails", Failure{Reason: ReasonCallFailed}, errorClassWait},
 		{"the load times out", Failure{Reason: ReasonCallFailed}, errorClassRetry},
 	} {

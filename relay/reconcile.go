@@ -161,9 +161,9 @@ func loadFailure(generation int64, err error, class errorClass) Failure {
 	failure := Failure{Generation: generation, Reason: ReasonCallFailed, Message: conditionMessage(err)}
 	switch class {
 	case errorClassTerminal:
-		failure.Terminal, failure.Reason = true, ReasonRefused
+		failure.Terminal, failure.Reason = true, ReasonRejected
 	case errorClassWait:
-		failure.Reason = ReasonTerminating
+		failure.Reason = ReasonWaitingForPreviousDeletion
 	case errorClassRetry, errorClassDenied:
 	}
 	return failure

@@ -133,7 +133,7 @@ func statusConfirmed(object client.Object) bool {
 	}
 	ready := meta.FindStatusCondition(reported.GetConditions(), v1alpha1.ConditionReady)
 	switch {
-	case ready == nil || ready.Reason == ReasonRefused || ready.Reason == ReasonInvalidSpec:
+	case ready == nil || ready.Reason == ReasonRejected || ready.Reason == ReasonInvalidSpec:
 		return false
 	case reported.GetObservedGeneration() == 0:
 		return ready.ObservedGeneration == 0

@@ -20,7 +20,7 @@ func TestStatusConfirmed(t *testing.T) {
 		{"of an older one", 1, 2, "WaitingForScheduler", false},
 		{"only the operator's condition", 0, 2, "NoRuntime", false},
 		{"by the upstream operator", 0, 0, "", true},
-		{"rejected", 2, 2, ReasonRefused, false},
+		{"rejected", 2, 2, ReasonRejected, false},
 		{"none", 0, 0, "none", false},
 	} {
 		model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Generation: 2}}

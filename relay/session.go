@@ -116,7 +116,7 @@ func (s *session) run(ctx context.Context) {
 		if errors.Is(context.Cause(attempt), errReconnectNow) {
 			closeConn()
 			failures = 0
-		} else if err.reason == ReasonNotAnswering {
+		} else if err.reason == ReasonNoResponse {
 			// The connection may be half-open; grpc-go would continue to use it.
 			closeConn()
 		}

@@ -30,8 +30,8 @@ const (
 	ReasonConnecting = "Connecting"
 	// ReasonUnavailable: connections to the scheduler's address fail.
 	ReasonUnavailable = "Unavailable"
-	// ReasonNotAnswering: connections succeed, and the server sends nothing on them.
-	ReasonNotAnswering = "NotAnswering"
+	// ReasonNoResponse: connections succeed, and the server sends nothing on them.
+	ReasonNoResponse = "NoResponse"
 	// ReasonConnectionLost: the scheduler ended the connection, or it failed.
 	ReasonConnectionLost = "ConnectionLost"
 	// ReasonCredentials: the certificates cannot be read.

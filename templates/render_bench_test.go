@@ -127,8 +127,8 @@ func asKustomization(b *testing.B, compiled *composition.Templates, runtime temp
 		}
 	}
 	root := kustomize.Kustomization{Namespace: input.Namespace}
-	for i, frame := range input.Frames {
-		children, err := compiled.Bind(frame, input.Namespace)
+	for i, frame := range input.Templates {
+		children, err := compiled.Instantiate(frame, input.Namespace)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/merge"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -40,9 +42,9 @@ type RuntimeComponents struct {
 	Bounds []Bound
 }
 
-// KeptServiceTypeAnnotation on a Service holds the type that it had when it was
-// adopted.
-const KeptServiceTypeAnnotation = OwnDomain + "kept-service-type"
+// AdoptedServiceTypeAnnotation is the key of the annotation on a Service that holds the
+// type that the Service had when it was adopted.
+const AdoptedServiceTypeAnnotation = OwnDomain + "adopted-service-type"
 
 // accounts are the components of the template that make a ServiceAccount, by
 // its name. Each is there if a component's pods run under it.
@@ -82,12 +84,12 @@ func (r Runtime) Input() (composition.Input, RuntimeComponents, error) {
 	}
 	build.services(values)
 	slices.Sort(build.frameComponents)
-	frames := append([]composition.Frame{{
-		Template: "runtime", Components: slices.Compact(build.frameComponents), Values: values,
+	frames := append([]composition.TemplateRef{{
+		Template: "runtime", Components: slices.Compact(build.frameComponents), Parameters: values,
 	}}, build.frames...)
 	return composition.Input{
 		Namespace: r.Runtime.Namespace,
-		Frames:    frames,
+		Templates: frames,
 		Layers: []composition.Layer{
 			{Source: build.base, Version: versionOf(r.Config), Overlays: func() ([]composition.Overlay, error) {
 				return configOverlays(r.Config, build.result.Kinds)
@@ -104,7 +106,7 @@ func (r Runtime) Input() (composition.Input, RuntimeComponents, error) {
 type runtimeBuild struct {
 	Runtime
 	config          v1alpha1.SeldonConfiguration
-	frames          []composition.Frame
+	frames          []composition.TemplateRef
 	frameComponents []string
 	overlays        []composition.Overlay // of the runtime
 	base, source    string                // names of the layers
@@ -216,8 +218,8 @@ func (b *runtimeBuild) component(index int) error {
 	if replicas != nil {
 		lay("replicas", map[string]any{"spec": map[string]any{"replicas": *replicas}})
 	}
-	b.frames = append(b.frames, composition.Frame{
-		Template: "runtime/workloads/" + strings.ToLower(kind.Kind), Values: map[string]string{"name": component.Name},
+	b.frames = append(b.frames, composition.TemplateRef{
+		Template: "runtime/workloads/" + strings.ToLower(kind.Kind), Parameters: map[string]string{"name": component.Name},
 	})
 	b.result.Kinds[component.Name] = kind
 	if message := nameTooLong(kind, "component", component.Name); message != "" {
@@ -237,7 +239,7 @@ func (b *runtimeBuild) replicas(component *v1alpha1.ComponentDefn, override v1al
 	if err != nil {
 		return nil, fmt.Errorf("%s: component %q: %w", b.base, component.Name, err)
 	}
-	workload, err := composition.Merge(kind, content, podSpec(pod))
+	workload, err := merge.StrategicMerge(kind, content, podSpec(pod))
 	if err != nil {
 		return nil, fmt.Errorf("%s: override of %q: %w", b.source, component.Name, err)
 	}
@@ -311,7 +313,7 @@ func (b *runtimeBuild) serviceType(component, service string, fallback corev1.Se
 	}
 	b.overlays = append(b.overlays, composition.Overlay{
 		Path: "adopted Service", Kind: corev1.SchemeGroupVersion.WithKind("Service"), Name: service,
-		Content: map[string]any{"metadata": map[string]any{"annotations": map[string]any{KeptServiceTypeAnnotation: string(kept)}}},
+		Content: map[string]any{"metadata": map[string]any{"annotations": map[string]any{AdoptedServiceTypeAnnotation: string(kept)}}},
 	})
 	if wanted == corev1.ServiceTypeLoadBalancer {
 		return string(kept)
@@ -331,7 +333,7 @@ func (b *runtimeBuild) server(index int) error {
 	if err := decode(text, &spec); err != nil {
 		return fmt.Errorf("%s: %s: %w", b.source, path, err)
 	}
-	b.frames = append(b.frames, composition.Frame{Template: "runtime/server", Values: map[string]string{"name": server.Name}})
+	b.frames = append(b.frames, composition.TemplateRef{Template: "runtime/server", Parameters: map[string]string{"name": server.Name}})
 	b.overlays = append(b.overlays, composition.Overlay{
 		Path: path, Kind: v1alpha1.GroupVersion.WithKind("Server"), Name: server.Name,
 		Content: map[string]any{"spec": spec},

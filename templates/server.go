@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/merge"
+
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -85,7 +87,7 @@ func (s Server) Input() (input composition.Input, warnings ServerWarnings, err e
 	}
 	return composition.Input{
 		Namespace: s.Server.Namespace,
-		Frames:    s.frames(replicas),
+		Templates: s.frames(replicas),
 		Layers: []composition.Layer{
 			{Source: base, Version: versionOf(s.Config), Overlays: func() ([]composition.Overlay, error) {
 				content, err := s.configContent()
@@ -101,16 +103,16 @@ func (s Server) Input() (input composition.Input, warnings ServerWarnings, err e
 // that is desired or still exists. What is desired counts up to the limit: the
 // number of a Server above it may have been set by anyone who may edit the
 // StatefulSet.
-func (s Server) frames(replicas int64) []composition.Frame {
-	frames := []composition.Frame{{
-		Template: "server/" + strings.ToLower(s.Kind().Kind), Values: map[string]string{"name": s.Server.Name},
+func (s Server) frames(replicas int64) []composition.TemplateRef {
+	frames := []composition.TemplateRef{{
+		Template: "server/" + strings.ToLower(s.Kind().Kind), Parameters: map[string]string{"name": s.Server.Name},
 	}}
 	if s.UseDeployment {
 		return frames
 	}
 	services := max(min(replicas, s.maxReplicas()), s.ObservedReplicas)
 	for ordinal := range min(services, v1alpha1.MaxReplicas) {
-		frames = append(frames, composition.Frame{Template: "server/replica", Values: map[string]string{
+		frames = append(frames, composition.TemplateRef{Template: "server/replica", Parameters: map[string]string{
 			"server": s.Server.Name, "replica": fmt.Sprintf("%s-%d", s.Server.Name, ordinal),
 		}})
 	}
@@ -184,7 +186,7 @@ func (s Server) capabilities(override map[string]any) (overlay map[string]any, i
 	if err != nil {
 		return nil, nil, err
 	}
-	merged, err := composition.Merge(s.Kind(), content, override)
+	merged, err := merge.StrategicMerge(s.Kind(), content, override)
 	if err != nil {
 		return nil, nil, err
 	}

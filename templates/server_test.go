@@ -77,7 +77,7 @@ func TestServerReplicasAreLimited(t *testing.T) {
 			if err != nil || replicas != test.replicas {
 				t.Errorf("got %d replicas (%v), want %d", replicas, err, test.replicas)
 			}
-			if got := int64(len(input.Frames)) - 1; got != test.services {
+			if got := int64(len(input.Templates)) - 1; got != test.services {
 				t.Errorf("got %d Services, want %d", got, test.services)
 			}
 			if !strings.Contains(warnings.ReplicasLimited, test.message) || (warnings.ReplicasLimited == "") != (test.message == "") {
@@ -187,9 +187,9 @@ func agentOf(t *testing.T, input composition.Input) []corev1.EnvVar {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, child := range rendering.Children {
+	for _, child := range rendering.Objects {
 		set := &appsv1.StatefulSet{}
-		if child.Key().Kind != "StatefulSet" {
+		if child.Ref().Kind != "StatefulSet" {
 			continue
 		}
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(child.Object.Object, set); err != nil {

@@ -55,9 +55,9 @@ const (
 const (
 	// ConditionPaused is True while PausedAnnotation holds back writes.
 	ConditionPaused string = "Paused"
-	// ConditionBlocked is True while a child cannot be brought to what is
+	// ConditionImmutableFieldChanged is True while a child cannot be brought to what is
 	// wanted, such as an immutable field.
-	ConditionBlocked string = "Blocked"
+	ConditionImmutableFieldChanged string = "ImmutableFieldChanged"
 	// ConditionRestartRequired is True while an adopted workload is not changed
 	// because its pods would restart. AllowRestartAnnotation allows that, and so does
 	// a change of the object's spec other than of its replicas.

@@ -27,7 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
 // The tests that need an API server share one, which the first of them starts.
@@ -165,7 +165,7 @@ func readCRDs() ([]apiextensionsv1.CustomResourceDefinition, error) {
 }
 
 // permissive returns a CRD that holds objects to their types and required
-// fields alone, as the CRDs of the existing operator do.
+// fields alone, as the CRDs of the upstream operator do.
 func permissive(crd apiextensionsv1.CustomResourceDefinition) *apiextensionsv1.CustomResourceDefinition {
 	loose := crd.DeepCopy()
 	for i := range loose.Spec.Versions {

@@ -28,11 +28,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
 // What is served behind the filter.
-const metrics = "seldon_objects 1\n"
+const metrics = "seldon_operator_resources 1\n"
 
 // world is an API server with two accounts: one that may read metrics, and one that
 // may not.

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/test/status"
+	"github.com/seldon-operator/seldon-operator/test/framework/status"
 )
 
 // A GitOps tool renders charts, applies them server-side as a manager of its own,

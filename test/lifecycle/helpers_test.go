@@ -19,7 +19,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
-	"github.com/seldon-operator/seldon-operator/test/status"
+	"github.com/seldon-operator/seldon-operator/test/framework/status"
 )
 
 const (

@@ -1,6 +1,6 @@
 // Package lifecycle_test goes through the life of an installation with the program
 // that users have, Helm: install, upgrade, rollback, uninstall in every order, the
-// way here from the existing operator, and the way back. The operator runs as it is
+// way here from the upstream operator, and the way back. The operator runs as it is
 // installed, in a pod of its Deployment and in the hooks of its chart.
 package lifecycle_test
 
@@ -27,11 +27,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
-	"github.com/seldon-operator/seldon-operator/test/controlplane/programs"
-	helmprogram "github.com/seldon-operator/seldon-operator/test/helm"
-	"github.com/seldon-operator/seldon-operator/test/kubelet"
-	"github.com/seldon-operator/seldon-operator/test/process"
+	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
+	helmprogram "github.com/seldon-operator/seldon-operator/test/framework/helm"
+	"github.com/seldon-operator/seldon-operator/test/framework/nodeagent"
+	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
 const operator = "seldon-v2-controller-manager"
@@ -40,7 +40,7 @@ var (
 	lifetime, endLifetime = context.WithCancel(context.Background())
 
 	cluster *controlplane.ControlPlane
-	node    *kubelet.Kubelet
+	node    *nodeagent.Agent
 	manager string // the program
 	user    client.Client
 	// kinds and objects see everything that is in a namespace, whatever its kind.
@@ -85,7 +85,7 @@ var _ = BeforeSuite(func() {
 	DeferCleanup(os.RemoveAll, sockets)
 	manager, err = process.Build(lifetime, folder, "manager")
 	Expect(err).NotTo(HaveOccurred())
-	node, err = kubelet.Start(lifetime, kubelet.Options{
+	node, err = nodeagent.Start(lifetime, nodeagent.Options{
 		Config: cluster.Config(), Program: manager, Directory: folder,
 		Arguments: func(*corev1.Pod) []string { return []string{"--scheduler-address=" + schedulerAddress("{namespace}")} },
 	})
@@ -119,7 +119,7 @@ func tryHelm(arguments ...string) (string, error) {
 // kubectl runs kubectl as an administrator and returns what it prints.
 func kubectl(arguments ...string) string {
 	GinkgoHelper()
-	program, err := programs.Path(programs.Kubectl)
+	program, err := binaries.Path(binaries.Kubectl)
 	Expect(err).NotTo(HaveOccurred())
 	output, err := run(program, arguments...)
 	Expect(err).NotTo(HaveOccurred(), "kubectl %s: %s", strings.Join(arguments, " "), output)

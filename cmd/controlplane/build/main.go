@@ -13,12 +13,12 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/seldon-operator/seldon-operator/test/controlplane/programs"
+	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := programs.Build(ctx, os.Stderr, term.IsTerminal(int(os.Stderr.Fd())))
+	err := binaries.Build(ctx, os.Stderr, term.IsTerminal(int(os.Stderr.Fd())))
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "controlplane:", err)

@@ -13,8 +13,8 @@ import (
 	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/seldon-operator/seldon-operator/test/controlplane"
-	"github.com/seldon-operator/seldon-operator/test/controlplane/programs"
+	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
 func main() {
@@ -35,7 +35,7 @@ func main() {
 }
 
 func run(ctx context.Context, opts controlplane.Options) error {
-	kubectl, err := programs.Path(programs.Kubectl)
+	kubectl, err := binaries.Path(binaries.Kubectl)
 	if err != nil {
 		return err
 	}

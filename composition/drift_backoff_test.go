@@ -1,0 +1,60 @@
+package composition_test
+
+import (
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/composition"
+)
+
+var _ = Describe("Drift that comes back", func() {
+	It("is put back at once a few times, then slowed down and told", func() {
+		site := newInstance()
+		now := time.Now()
+		site.engine.Clock = func() time.Time { return now }
+		site.settle()
+		drift := func(round int) {
+			GinkgoHelper()
+			site.patch(&corev1.ConfigMap{}, "site", fmt.Sprintf(`{"data":{"index.html":"%d"}}`, round), client.FieldOwner("rewriter"))
+			site.cached()
+		}
+		for round := range 5 {
+			now = now.Add(time.Second)
+			drift(round)
+			Expect(site.mustReconcile().DriftCorrected).To(HaveLen(1), "round %d", round)
+		}
+		now = now.Add(time.Second)
+		drift(5)
+		// Another, later, who has nothing to do with it.
+		site.patch(&corev1.ConfigMap{}, "site", `{"metadata":{"annotations":{"theirs":"1"}}}`, client.FieldOwner("annotator"))
+		site.cached()
+		outcome := site.mustReconcile()
+		Expect(outcome.DriftCorrected).To(BeEmpty())
+		message := "ConfigMap " + site.owner.Namespace + `/site: data is changed again and again by "rewriter"; it is corrected once a minute until that stops`
+		Expect(outcome.Blocked()).To(HaveExactElements(And(HaveField("Reason", composition.FieldManagerConflict), HaveField("Message", message))))
+		Expect(outcome.RequeueAfter).To(Equal(59 * time.Second))
+
+		By("costing nothing while it waits")
+		Expect(requests.during(func() { outcome = site.mustReconcile() })).To(BeEmpty())
+		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", message)))
+
+		By("correcting once a minute")
+		now = now.Add(time.Minute)
+		Expect(site.mustReconcile().DriftCorrected).To(HaveLen(1))
+		drift(6)
+		Expect(site.mustReconcile().Blocked()).To(HaveLen(1))
+
+		By("forgetting it when that has stopped for a while")
+		now = now.Add(6 * time.Minute)
+		Expect(site.mustReconcile().DriftCorrected).To(HaveLen(1))
+		now = now.Add(time.Second)
+		drift(7)
+		Expect(site.mustReconcile().DriftCorrected).To(HaveLen(1))
+		site.settle()
+	})
+})

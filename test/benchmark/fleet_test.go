@@ -1,0 +1,369 @@
+// Package benchmark_test measures the operator as a process against a real control
+// plane. It has benchmarks only: `make bench` runs them.
+package benchmark_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/yaml"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/process"
+)
+
+const (
+	fleetSize         = 100
+	workers           = 16
+	operatorNamespace = "seldon-system"
+)
+
+// BenchmarkFleet brings up 100 namespaces, each with a SeldonRuntime and two
+// Servers, by the operator, which is running by then, and, for comparison, has a
+// bare client make the same objects, ready to send, with 16 workers: once by plain
+// creation, once by server-side apply, which takes the API server longer. All end
+// when every workload is ready. Metrics: seconds of each, the operator's in
+// proportion to those of creation and of apply, the operator's processor seconds,
+// its peak resident memory, and how much of that is its own: the rest are pages of
+// the program's file, which a container's limit does not count as long as the
+// kernel can take them back.
+func BenchmarkFleet(b *testing.B) {
+	log.SetLogger(logr.Discard()) // the installation of CRDs wants one
+	binary, err := process.Build(b.Context(), b.TempDir(), "manager")
+	check(b, err)
+	for b.Loop() {
+		byOperator, usage, own, objects := expandFleet(b, binary)
+		created, applied := makeFleet(b, objects, create), makeFleet(b, objects, apply)
+		b.ReportMetric(byOperator.Seconds(), "operator-s")
+		b.ReportMetric(created.Seconds(), "created-s")
+		b.ReportMetric(applied.Seconds(), "applied-s")
+		b.ReportMetric(byOperator.Seconds()/created.Seconds(), "per-created")
+		b.ReportMetric(byOperator.Seconds()/applied.Seconds(), "per-applied")
+		b.ReportMetric((usage.SystemTime() + usage.UserTime()).Seconds(), "operator-cpu-s")
+		b.ReportMetric(float64(usage.SysUsage().(*syscall.Rusage).Maxrss)/1024, "operator-peak-MiB")
+		b.ReportMetric(float64(own)/1024, "operator-own-peak-MiB")
+	}
+}
+
+// startCluster starts a control plane with empty namespaces team-0 and so on.
+func startCluster(b *testing.B) (*controlplane.ControlPlane, client.Client) {
+	b.Helper()
+	cluster, err := controlplane.Start(b.Context(), controlplane.Options{
+		Nodes: 20, CRDs: []string{filepath.Join("..", "..", "config", "crd", "bases")},
+	})
+	check(b, err)
+	admin, err := client.New(cluster.Config(), client.Options{Scheme: newScheme(b)})
+	check(b, err)
+	sideBySide(b, fleetSize, func(ctx context.Context, i int) error {
+		return admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: team(i)}})
+	})
+	// The namespaces' own accounts come from a controller; they are not ours to time.
+	await(b, func() bool {
+		accounts := &corev1.ServiceAccountList{}
+		check(b, admin.List(b.Context(), accounts))
+		return len(accounts.Items) >= fleetSize
+	})
+	return cluster, admin
+}
+
+func newScheme(b *testing.B) *runtime.Scheme {
+	b.Helper()
+	scheme := runtime.NewScheme()
+	check(b, clientgoscheme.AddToScheme(scheme))
+	check(b, v1alpha1.AddToScheme(scheme))
+	return scheme
+}
+
+func team(i int) string { return fmt.Sprintf("team-%d", i) }
+
+// expandFleet lets the operator do it, and gives the objects that it made in one
+// namespace.
+func expandFleet(b *testing.B, binary string) (took time.Duration, usage *os.ProcessState, own int, objects []client.Object) {
+	b.Helper()
+	cluster, admin := startCluster(b)
+	defer func() { check(b, cluster.Stop()) }()
+	check(b, admin.Create(b.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}}))
+	install(b, admin, "seldonconfigs/default.yaml", &v1alpha1.SeldonConfig{})
+	install(b, admin, "serverconfigs/mlserver.yaml", &v1alpha1.ServerConfig{})
+	install(b, admin, "serverconfigs/triton.yaml", &v1alpha1.ServerConfig{})
+
+	probes, err := process.FreeAddress("127.0.0.1")
+	check(b, err)
+	manager := exec.Command(binary, "--clusterwide", "--metrics-bind-address=0", "--health-probe-bind-address="+probes, "--log-level=error")
+	manager.Env = append(os.Environ(), "KUBECONFIG="+cluster.KubeconfigPath(), "POD_NAMESPACE="+operatorNamespace)
+	manager.Stderr = os.Stderr
+	check(b, manager.Start())
+	measured := ownPeak(manager.Process.Pid)
+	await(b, func() bool {
+		response, err := http.Get("http://" + probes + "/readyz")
+		if err != nil {
+			return false
+		}
+		check(b, response.Body.Close())
+		return response.StatusCode == http.StatusOK
+	})
+
+	start := time.Now()
+	sideBySide(b, fleetSize, func(ctx context.Context, i int) error {
+		return admin.Create(ctx, &v1alpha1.SeldonRuntime{
+			ObjectMeta: metav1.ObjectMeta{Namespace: team(i), Name: "seldon"},
+			Spec: v1alpha1.SeldonRuntimeSpec{SeldonConfig: "default", Servers: []v1alpha1.RuntimeServer{
+				{Name: "mlserver", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}},
+				{Name: "triton", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "triton"}},
+			}},
+		})
+	})
+	awaitWorkloads(b, admin)
+	took = time.Since(start)
+	await(b, func() bool {
+		runtimes := &v1alpha1.SeldonRuntimeList{}
+		check(b, admin.List(b.Context(), runtimes))
+		for i := range runtimes.Items {
+			if !meta.IsStatusConditionTrue(runtimes.Items[i].Status.Conditions, v1alpha1.ConditionReady) {
+				return false
+			}
+		}
+		return len(runtimes.Items) == fleetSize
+	})
+	objects = childrenOf(b, admin, team(0))
+	check(b, manager.Process.Signal(syscall.SIGTERM))
+	_ = manager.Wait()
+	return took, manager.ProcessState, <-measured, objects
+}
+
+// ownPeak looks at the memory of a process that belongs to no file, in KiB, until
+// the process is gone, and then gives the most that it saw.
+func ownPeak(pid int) <-chan int {
+	peak := make(chan int, 1)
+	go func() {
+		most := 0
+		for {
+			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			_, after, found := strings.Cut(string(status), "RssAnon:")
+			if err != nil || !found {
+				peak <- most
+				return
+			}
+			if now, err := strconv.Atoi(strings.Fields(after)[0]); err == nil {
+				most = max(most, now)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}()
+	return peak
+}
+
+// create and apply are the ways in which a bare client makes an object. Either
+// leaves the UID in the object.
+func create(ctx context.Context, to client.Client, object client.Object) error {
+	return to.Create(ctx, object)
+}
+
+func apply(ctx context.Context, to client.Client, object client.Object) error {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return err
+	}
+	applied := &unstructured.Unstructured{Object: content}
+	err = to.Apply(ctx, client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner("bare"), client.ForceOwnership)
+	object.SetUID(applied.GetUID())
+	return err
+}
+
+// makeFleet has a bare client make the objects, the SeldonRuntime and Servers among
+// them, in every namespace.
+func makeFleet(b *testing.B, objects []client.Object, write func(context.Context, client.Client, client.Object) error) time.Duration {
+	b.Helper()
+	cluster, admin := startCluster(b)
+	defer func() { check(b, cluster.Stop()) }()
+	// Owners come before what they own.
+	var generations [3][]client.Object
+	for i := range fleetSize {
+		for _, object := range objects {
+			object := object.DeepCopyObject().(client.Object)
+			object.SetNamespace(team(i))
+			if binding, isBinding := object.(*rbacv1.RoleBinding); isBinding {
+				binding.Subjects[0].Namespace = team(i)
+			}
+			generation := 2
+			switch object.(type) {
+			case *v1alpha1.SeldonRuntime:
+				generation = 0
+			case *v1alpha1.Server:
+				generation = 1
+			}
+			generations[generation] = append(generations[generation], object)
+		}
+	}
+	var owners sync.Map
+	start := time.Now()
+	for _, generation := range generations {
+		sideBySide(b, len(generation), func(ctx context.Context, i int) error {
+			object := generation[i]
+			references := object.GetOwnerReferences()
+			for i := range references {
+				uid, _ := owners.Load(owner{object.GetNamespace(), references[i].Kind, references[i].Name})
+				references[i].UID = uid.(types.UID)
+			}
+			object.SetOwnerReferences(references)
+			kind := object.GetObjectKind().GroupVersionKind().Kind
+			if err := write(ctx, admin, object); err != nil {
+				return err
+			}
+			owners.Store(owner{object.GetNamespace(), kind, object.GetName()}, object.GetUID())
+			return nil
+		})
+	}
+	awaitWorkloads(b, admin)
+	return time.Since(start)
+}
+
+// owner names an object that others may name in their owner references.
+type owner struct{ namespace, kind, name string }
+
+// childrenOf reads what there is in a namespace, fit to be created elsewhere once
+// the owners' UIDs are known.
+func childrenOf(b *testing.B, reader client.Client, namespace string) []client.Object {
+	b.Helper()
+	var objects []client.Object
+	for _, list := range []client.ObjectList{
+		&corev1.ServiceAccountList{}, &rbacv1.RoleList{}, &rbacv1.RoleBindingList{}, &corev1.ConfigMapList{}, &corev1.ServiceList{},
+		&appsv1.DeploymentList{}, &appsv1.StatefulSetList{}, &v1alpha1.SeldonRuntimeList{}, &v1alpha1.ServerList{},
+	} {
+		check(b, reader.List(b.Context(), list, client.InNamespace(namespace)))
+		check(b, meta.EachListItem(list, func(item runtime.Object) error {
+			object := item.(client.Object)
+			gvk, err := apiutil.GVKForObject(object, reader.Scheme())
+			if err != nil {
+				return err
+			}
+			object.GetObjectKind().SetGroupVersionKind(gvk)
+			if object.GetName() == "default" || object.GetName() == "kube-root-ca.crt" {
+				return nil // every namespace has these by itself
+			}
+			object.SetResourceVersion("")
+			object.SetUID("")
+			object.SetManagedFields(nil)
+			if service, isService := object.(*corev1.Service); isService {
+				if service.Spec.ClusterIP != corev1.ClusterIPNone {
+					service.Spec.ClusterIP = ""
+				}
+				service.Spec.ClusterIPs = nil
+				for i := range service.Spec.Ports {
+					service.Spec.Ports[i].NodePort = 0
+				}
+			}
+			objects = append(objects, object)
+			return nil
+		}))
+	}
+	return objects
+}
+
+// awaitWorkloads returns when the workloads of the whole fleet are there and ready.
+// It looks at one namespace at a time, so that waiting costs little and the same
+// however long it takes.
+func awaitWorkloads(b *testing.B, reader client.Reader) {
+	b.Helper()
+	for i := range fleetSize {
+		await(b, func() bool { return workloadsReady(b, reader, team(i)) })
+	}
+}
+
+func workloadsReady(b *testing.B, reader client.Reader, namespace string) bool {
+	b.Helper()
+	deployments, sets := &appsv1.DeploymentList{}, &appsv1.StatefulSetList{}
+	check(b, reader.List(b.Context(), deployments, client.InNamespace(namespace)))
+	check(b, reader.List(b.Context(), sets, client.InNamespace(namespace)))
+	if len(deployments.Items) < 5 || len(sets.Items) < 3 {
+		return false
+	}
+	for i := range deployments.Items {
+		if deployments.Items[i].Status.ReadyReplicas < 1 {
+			return false
+		}
+	}
+	for i := range sets.Items {
+		if sets.Items[i].Status.ReadyReplicas < 1 {
+			return false
+		}
+	}
+	return true
+}
+
+func install(b *testing.B, writer client.Client, file string, object client.Object) {
+	b.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "config", file))
+	check(b, err)
+	check(b, yaml.UnmarshalStrict(text, object))
+	object.SetNamespace(operatorNamespace)
+	check(b, writer.Create(b.Context(), object))
+}
+
+// sideBySide calls do for 0 to count-1 with 16 workers.
+func sideBySide(b *testing.B, count int, do func(ctx context.Context, i int) error) {
+	b.Helper()
+	next := make(chan int)
+	var group sync.WaitGroup
+	errs := make([]error, workers)
+	for worker := range workers {
+		group.Go(func() {
+			for i := range next {
+				if errs[worker] == nil {
+					errs[worker] = do(b.Context(), i)
+				}
+			}
+		})
+	}
+	for i := range count {
+		next <- i
+	}
+	close(next)
+	group.Wait()
+	for _, err := range errs {
+		check(b, err)
+	}
+}
+
+// await polls until done, seldom enough not to be what is measured.
+func await(b *testing.B, done func() bool) {
+	b.Helper()
+	deadline := time.Now().Add(10 * time.Minute)
+	for !done() {
+		if time.Now().After(deadline) {
+			b.Fatal("not done within ten minutes")
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+func check(b *testing.B, err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}

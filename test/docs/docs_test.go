@@ -1,0 +1,414 @@
+// Package docs_test tests the documentation: links resolve, snippets are valid
+// objects of the API, and commands and examples give the output that their page
+// shows. The tests run in the folder docs, so that paths are those of its pages.
+package docs_test
+
+import (
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/seldon-operator/seldon-operator/composition/merge"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+)
+
+const (
+	readme    = "../README.md"
+	changelog = "../CHANGELOG.md"
+	alerts    = "../config/components/monitoring/prometheusrule.yaml"
+)
+
+func TestMain(m *testing.M) {
+	if err := os.Chdir(filepath.Join("..", "..", "docs")); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// pages are the README, the changelog and everything below docs, by path from here.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{readme: read(t, readme), changelog: read(t, changelog)}
+	err := filepath.WalkDir("../docs", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && filepath.Ext(path) == ".md" {
+			found[path] = read(t, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// block is a fenced piece of a page: its info string and its text.
+type block struct{ info, text string }
+
+var fence = regexp.MustCompile("(?ms)^```([^\n]*)\n(.*?)^```$")
+
+func blocks(page string) []block {
+	var found []block
+	for _, match := range fence.FindAllStringSubmatch(page, -1) {
+		found = append(found, block{strings.TrimSpace(match[1]), match[2]})
+	}
+	return found
+}
+
+var (
+	link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	// span is code within a line, where brackets are no link.
+	span    = regexp.MustCompile("`[^`\n]*`")
+	heading = regexp.MustCompile(`(?m)^#+ +(.*)$`)
+	// unslugged is what GitHub leaves out of the anchor of a heading.
+	unslugged = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+func anchors(page string) []string {
+	var found []string
+	for _, match := range heading.FindAllStringSubmatch(fence.ReplaceAllString(page, ""), -1) {
+		slug := unslugged.ReplaceAllString(strings.ToLower(match[1]), "")
+		found = append(found, strings.ReplaceAll(slug, " ", "-"))
+	}
+	return found
+}
+
+func TestLinksResolve(t *testing.T) {
+	all := pages(t)
+	linked := map[string]bool{readme: true}
+	for page, content := range all {
+		for _, match := range link.FindAllStringSubmatch(span.ReplaceAllString(fence.ReplaceAllString(content, ""), ""), -1) {
+			if strings.Contains(match[1], "://") {
+				continue
+			}
+			path, anchor, _ := strings.Cut(match[1], "#")
+			target := page
+			if path != "" {
+				target = filepath.Join(filepath.Dir(page), path)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: link %s: %v", page, match[1], err)
+				continue
+			}
+			if anchor != "" && !slices.Contains(anchors(all[target]), anchor) {
+				t.Errorf("%s: link %s: %s has no such heading", page, match[1], target)
+			}
+			if page == readme {
+				linked[target] = true
+			}
+		}
+	}
+	for page := range all {
+		if !linked[page] {
+			t.Errorf("%s: the README does not link to it", page)
+		}
+	}
+}
+
+// newScheme has the kinds of our API and no others.
+func newScheme(t *testing.T) *runtime.Scheme {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	return scheme
+}
+
+// documents are the YAML documents of a block, decoded.
+func documents(t *testing.T, page string, b block) []map[string]any {
+	t.Helper()
+	var found []map[string]any
+	for text := range strings.SplitSeq(b.text, "\n---\n") {
+		var content any
+		if err := yaml.UnmarshalStrict([]byte(text), &content); err != nil {
+			t.Fatalf("%s: %v in\n%s", page, err, text)
+		}
+		if object, isObject := content.(map[string]any); isObject {
+			found = append(found, object)
+		}
+	}
+	return found
+}
+
+// typed decodes a document that is an object of our API, strictly; nil if it is
+// something else.
+func typed(t *testing.T, scheme *runtime.Scheme, page string, document map[string]any) runtime.Object {
+	t.Helper()
+	apiVersion, _ := document["apiVersion"].(string)
+	kind, _ := document["kind"].(string)
+	gvk := schema.FromAPIVersionAndKind(apiVersion, kind)
+	if gvk.Group != v1alpha1.GroupVersion.Group {
+		return nil
+	}
+	object, err := scheme.New(gvk)
+	if err != nil {
+		t.Fatalf("%s: %v", page, err)
+	}
+	text, err := yaml.Marshal(document)
+	if err == nil {
+		err = yaml.UnmarshalStrict(text, object)
+	}
+	if err != nil {
+		t.Errorf("%s: %s: %v in\n%s", page, kind, err, text)
+	}
+	checkPodSpecs(t, page, document)
+	return object
+}
+
+// checkPodSpecs looks for unknown fields in pod specs, whose decoding is lenient
+// on purpose: by laying them over an empty pod, which names what it does not have.
+func checkPodSpecs(t *testing.T, page string, value any) {
+	t.Helper()
+	switch value := value.(type) {
+	case []any:
+		for _, item := range value {
+			checkPodSpecs(t, page, item)
+		}
+	case map[string]any:
+		for key, below := range value {
+			if pod, isObject := below.(map[string]any); key == "podSpec" && isObject {
+				gvk := schema.GroupVersionKind{Version: "v1", Kind: "Pod"}
+				if _, err := merge.StrategicMerge(gvk, map[string]any{}, map[string]any{"spec": pod}); err != nil && strings.Contains(err.Error(), "unknown field") {
+					t.Errorf("%s: podSpec: %v", page, err)
+				}
+			}
+			checkPodSpecs(t, page, below)
+		}
+	}
+}
+
+func TestSnippetsAreValid(t *testing.T) {
+	scheme := newScheme(t)
+	ours := 0
+	for page, content := range pages(t) {
+		for _, b := range blocks(content) {
+			if language, _, _ := strings.Cut(b.info, " "); language != "yaml" {
+				continue
+			}
+			for _, document := range documents(t, page, b) {
+				if typed(t, scheme, page, document) != nil {
+					ours++
+				}
+			}
+		}
+	}
+	if ours == 0 {
+		t.Error("no snippet is an object of our API")
+	}
+}
+
+// Go snippets are pieces of a file that compiles.
+func TestGoSnippetsCompile(t *testing.T) {
+	compiled := undented(read(t, "../test/docs/engine_example_test.go"))
+	found := 0
+	for page, content := range pages(t) {
+		for _, b := range blocks(content) {
+			if b.info != "go" {
+				continue
+			}
+			found++
+			if !strings.Contains(compiled, undented(b.text)) {
+				t.Errorf("%s: engine_example_test.go does not hold\n%s", page, b.text)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no snippet is Go")
+	}
+}
+
+// undented drops the white space that lines start with.
+func undented(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimLeft(lines[i], " \t")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// What users and callers get to read has an explanation: conditions and reasons
+// on the page on conditions, actions and reasons of plans on that on the engine.
+func TestReasonsAreExplained(t *testing.T) {
+	for _, test := range []struct {
+		page, source string
+		explained    func(name, kind string) bool
+	}{
+		{"conditions-and-events.md", "../controllers/conditions.go", func(name, _ string) bool {
+			return strings.HasPrefix(name, "condition") || strings.HasPrefix(name, "reason")
+		}},
+		{"conditions-and-events.md", "../controllers/relayed_status.go", func(name, _ string) bool { return strings.HasPrefix(name, "reason") }},
+		{"conditions-and-events.md", "../relay/decide.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
+		{"conditions-and-events.md", "../relay/status.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
+		{"engine.md", "../composition/plan.go", func(_, kind string) bool {
+			return kind == "Action" || kind == "Reason"
+		}},
+	} {
+		page := read(t, test.page)
+		found := 0
+		for _, value := range constants(t, test.source, test.explained) {
+			found++
+			if !strings.Contains(page, "`"+value+"`") {
+				t.Errorf("%s: does not explain %s of %s", test.page, value, test.source)
+			}
+		}
+		if found == 0 {
+			t.Errorf("%s: has no constants of this sort", test.source)
+		}
+	}
+}
+
+// Whatever is not well has a way out: a row of a table that says what to do says it,
+// unless it speaks of something that is True.
+func TestReasonsHaveAWayOut(t *testing.T) {
+	const page = "conditions-and-events.md"
+	rows := 0
+	column := 0 // of the table that a line is in
+	for line := range strings.Lines(read(t, page)) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		switch {
+		case !strings.HasPrefix(line, "|"):
+			column = 0
+		case strings.TrimSpace(cells[len(cells)-1]) == "what to do":
+			column = len(cells) - 1
+		case column == 0 || strings.HasPrefix(line, "|---") || strings.TrimSpace(cells[0]) == "True":
+		default:
+			rows++
+			if len(cells) <= column || strings.TrimSpace(cells[column]) == "" {
+				t.Errorf("%s: does not say what to do: %s", page, line)
+			}
+		}
+	}
+	if rows < 20 {
+		t.Errorf("%s: only %d rows say what to do", page, rows)
+	}
+}
+
+// Each alert is on the page on monitoring, and links to a section on what to do.
+func TestAlertsHaveASection(t *testing.T) {
+	var object struct {
+		Spec struct {
+			Groups []struct {
+				Rules []struct {
+					Alert       string            `json:"alert"`
+					Annotations map[string]string `json:"annotations"`
+				} `json:"rules"`
+			} `json:"groups"`
+		} `json:"spec"`
+	}
+	if err := yaml.Unmarshal([]byte(read(t, alerts)), &object); err != nil {
+		t.Fatal(err)
+	}
+	monitoring, sections := read(t, "monitoring.md"), anchors(read(t, "troubleshooting.md"))
+	found := 0
+	for _, group := range object.Spec.Groups {
+		for _, rule := range group.Rules {
+			found++
+			if !strings.Contains(monitoring, "| `"+rule.Alert+"` |") {
+				t.Errorf("monitoring.md: does not list the alert %s", rule.Alert)
+			}
+			link, anchor, _ := strings.Cut(rule.Annotations["runbook_url"], "#")
+			if !strings.HasSuffix(link, "/docs/troubleshooting.md") || anchor != strings.ToLower(rule.Alert) || !slices.Contains(sections, anchor) {
+				t.Errorf("%s: the runbook_url of %s leads to no section of its own: %s", alerts, rule.Alert, rule.Annotations["runbook_url"])
+			}
+		}
+	}
+	if found == 0 {
+		t.Errorf("%s: has no alert", alerts)
+	}
+}
+
+// The command that the page on monitoring has for a Prometheus without an operator
+// gives the groups of the PrometheusRule.
+func TestAlertsGoIntoAFile(t *testing.T) {
+	shown := regexp.MustCompile(`(?m)^\$ (sed .*) >\S+$`).FindStringSubmatch(read(t, "monitoring.md"))
+	if shown == nil {
+		t.Fatal("monitoring.md: there is no such command")
+	}
+	command := exec.Command("bash", "-c", shown[1])
+	command.Dir = ".."
+	text, err := command.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", shown[1], err)
+	}
+	var file any
+	var object struct {
+		Spec any `json:"spec"`
+	}
+	if err := errors.Join(yaml.Unmarshal(text, &file), yaml.Unmarshal([]byte(read(t, alerts)), &object)); err != nil {
+		t.Fatal(err)
+	}
+	if file == nil || !reflect.DeepEqual(file, object.Spec) {
+		t.Errorf("%s gives\n%s", shown[1], text)
+	}
+}
+
+// constants are the values of the string constants in a file whose name and type
+// are chosen, and which its package uses: what nothing uses, nobody gets to read.
+func constants(t *testing.T, file string, chosen func(name, kind string) bool) []string {
+	t.Helper()
+	siblings, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var source strings.Builder
+	for _, sibling := range siblings {
+		source.WriteString(read(t, sibling))
+	}
+	used := func(name string) bool {
+		return len(regexp.MustCompile(`\b`+name+`\b`).FindAllString(source.String(), 2)) == 2
+	}
+	syntax, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values []string
+	ast.Inspect(syntax, func(node ast.Node) bool {
+		spec, isValue := node.(*ast.ValueSpec)
+		if !isValue || len(spec.Values) != 1 {
+			return true
+		}
+		kind, _ := spec.Type.(*ast.Ident)
+		literal, isLiteral := spec.Values[0].(*ast.BasicLit)
+		constant := spec.Names[0].Name
+		if !isLiteral || literal.Kind != token.STRING || !chosen(constant, name(kind)) || !used(constant) {
+			return true
+		}
+		if value, err := strconv.Unquote(literal.Value); err == nil {
+			values = append(values, value)
+		}
+		return true
+	})
+	return values
+}
+
+func name(identifier *ast.Ident) string {
+	if identifier == nil {
+		return ""
+	}
+	return identifier.Name
+}

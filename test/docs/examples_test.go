@@ -1,0 +1,169 @@
+package docs_test
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/templates"
+)
+
+const (
+	mergingPage = "fields-and-merging.md"
+	// resultYAML and resultText are the info strings of blocks that show what the
+	// example before them gives: parts of children, or the error.
+	resultYAML = "yaml result"
+	resultText = "text result"
+)
+
+// examples renders, block by block, what a page shows.
+type examples struct {
+	templates     *composition.Templates
+	seldonConfigs map[string]*v1alpha1.SeldonConfig
+	serverConfigs map[string]*v1alpha1.ServerConfig
+
+	rendered map[string]*unstructured.Unstructured // by kind and name
+	err      error
+}
+
+// The examples of the page on merging give what the page says they give.
+func TestExamplesGiveTheirResults(t *testing.T) {
+	compiled, err := composition.NewTemplates(templates.Files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scheme := newScheme(t)
+	e := &examples{
+		templates:     compiled,
+		seldonConfigs: map[string]*v1alpha1.SeldonConfig{},
+		serverConfigs: map[string]*v1alpha1.ServerConfig{},
+	}
+	pending := ""
+	results := 0
+	for _, b := range blocks(read(t, mergingPage)) {
+		switch b.info {
+		case resultYAML:
+			pending = ""
+			results++
+			e.compare(t, documents(t, mergingPage, b))
+		case resultText:
+			pending = ""
+			results++
+			if want := strings.TrimSpace(b.text); e.err == nil || !strings.Contains(e.err.Error(), want) {
+				t.Errorf("got error %v, the page says %s", e.err, want)
+			}
+		case "yaml":
+			for _, document := range documents(t, mergingPage, b) {
+				if !e.take(typed(t, scheme, mergingPage, document)) {
+					continue
+				}
+				if pending != "" {
+					t.Errorf("no result is shown for\n%s", pending)
+				}
+				pending = b.text
+			}
+		}
+	}
+	if pending != "" {
+		t.Errorf("no result is shown for\n%s", pending)
+	}
+	if results < 10 {
+		t.Errorf("%s: only %d results are shown", mergingPage, results)
+	}
+}
+
+// take remembers a configuration, or renders what has one; it tells whether it
+// did the latter.
+func (e *examples) take(object runtime.Object) bool {
+	var input composition.Input
+	switch object := object.(type) {
+	case *v1alpha1.SeldonConfig:
+		object.Namespace = "seldon-system"
+		e.seldonConfigs[object.Name] = object
+		return false
+	case *v1alpha1.ServerConfig:
+		object.Namespace = "seldon-system"
+		e.serverConfigs[object.Name] = object
+		return false
+	case *v1alpha1.SeldonRuntime:
+		object.Namespace = "team-a"
+		input, _, e.err = templates.Runtime{Runtime: object, Config: e.seldonConfigs[object.Spec.SeldonConfig]}.Input()
+	case *v1alpha1.Server:
+		object.Namespace = "team-a"
+		input, _, e.err = templates.Server{Server: object, Config: e.serverConfigs[object.Spec.ServerConfig]}.Input()
+	default:
+		return false
+	}
+	e.rendered = map[string]*unstructured.Unstructured{}
+	if e.err != nil {
+		return true
+	}
+	rendering, err := composition.Render(e.templates, input, func(key string) bool { return strings.HasPrefix(key, templates.OwnDomain) })
+	e.err = err
+	for _, child := range rendering.Objects {
+		e.rendered[child.Object.GetKind()+"/"+child.Object.GetName()] = child.Object
+	}
+	return true
+}
+
+// compare holds children against what the page shows of them.
+func (e *examples) compare(t *testing.T, shown []map[string]any) {
+	t.Helper()
+	for _, want := range shown {
+		child := unstructured.Unstructured{Object: want}
+		name := child.GetKind() + "/" + child.GetName()
+		got, found := e.rendered[name]
+		if !found {
+			t.Errorf("%s is not rendered (%v)", name, e.err)
+			continue
+		}
+		for _, difference := range differences(want, got.Object, name) {
+			t.Error(difference)
+		}
+	}
+}
+
+// differences between what is shown and what there is: of a map only what is
+// shown counts, null stands for nothing, and a list is shown with all its items.
+func differences(shown, got any, path string) []string {
+	switch shown := shown.(type) {
+	case nil:
+		if got == nil {
+			return nil
+		}
+	case map[string]any:
+		fields, isMap := got.(map[string]any)
+		if !isMap {
+			break
+		}
+		var found []string
+		for key, value := range shown {
+			found = append(found, differences(value, fields[key], path+"."+key)...)
+		}
+		slices.Sort(found)
+		return found
+	case []any:
+		items, _ := got.([]any)
+		if len(items) != len(shown) {
+			break
+		}
+		var found []string
+		for i, value := range shown {
+			found = append(found, differences(value, items[i], fmt.Sprintf("%s[%d]", path, i))...)
+		}
+		return found
+	default:
+		// YAML's numbers are float64 here, those of a rendering may be int64.
+		if reflect.DeepEqual(shown, got) || fmt.Sprint(shown) == fmt.Sprint(got) {
+			return nil
+		}
+	}
+	return []string{fmt.Sprintf("%s: the page shows %v, there is %v", path, shown, got)}
+}

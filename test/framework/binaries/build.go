@@ -1,0 +1,228 @@
+package binaries
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+)
+
+// target is a program to build.
+type target struct {
+	// name is that of the file to make.
+	name string
+	// pkg is the import path of the program's main package.
+	pkg string
+}
+
+// targets are the programs of the control plane, in the order in which they are
+// built. Their versions are in the go.mod of the module that requires them.
+var targets = []target{
+	{Etcd, "go.etcd.io/etcd/server/v3"},
+	{APIServer, "k8s.io/kubernetes/cmd/kube-apiserver"},
+	{ControllerManager, "k8s.io/kubernetes/cmd/kube-controller-manager"},
+	{Scheduler, "k8s.io/kubernetes/cmd/kube-scheduler"},
+	{Kubectl, "k8s.io/kubernetes/cmd/kubectl"},
+	{Kwok, "sigs.k8s.io/kwok/cmd/kwok"},
+}
+
+// Build builds those of the programs that are missing or out of date into
+// bin/k8s of this repository, from the modules that test/framework/binaries/tools
+// pins. With an empty build cache that takes minutes, when nothing is to be done
+// milliseconds.
+//
+// It tells on out what is being built, how far it is and how long it took so
+// far: on a terminal in one line that is rewritten, elsewhere in a line every
+// now and then. When KUBEBUILDER_ASSETS is set there is nothing to build, and
+// Build says so. It needs the go command and, the first time, a module proxy.
+func Build(ctx context.Context, out io.Writer, terminal bool) error {
+	if assets := os.Getenv(AssetsVariable); assets != "" {
+		_, err := fmt.Fprintf(out, "controlplane: %s is set: using the programs in %s\n", AssetsVariable, assets)
+		return err
+	}
+	root, err := repositoryRoot()
+	if err != nil {
+		return err
+	}
+	b := &builder{
+		module:   filepath.Join(root, "test", "framework", "binaries", "tools"),
+		into:     filepath.Join(root, "bin", "k8s"),
+		targets:  targets,
+		progress: newProgress(out, terminal),
+	}
+	return b.build(ctx)
+}
+
+// builder builds programs of one module.
+type builder struct {
+	module   string
+	into     string
+	targets  []target
+	progress *progress
+}
+
+// build builds what is missing or out of date.
+func (b *builder) build(ctx context.Context) (err error) {
+	fingerprint, flags, err := b.fingerprint()
+	if err != nil {
+		return fmt.Errorf("build the control plane: %w", err)
+	}
+	var todo []target
+	for _, t := range b.targets {
+		upToDate, err := b.upToDate(t, fingerprint)
+		if err != nil {
+			return fmt.Errorf("build the control plane: %w", err)
+		}
+		if !upToDate {
+			todo = append(todo, t)
+		}
+	}
+	if len(todo) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Join(b.into, stampDirectory), 0o755); err != nil {
+		return err
+	}
+	b.progress.start(len(todo), b.into)
+	defer func() { b.progress.finish(err) }()
+	if err := b.resolve(ctx, todo); err != nil {
+		return err
+	}
+	for _, t := range todo {
+		b.progress.begin(t)
+		if err := b.buildOne(ctx, t, flags); err != nil {
+			return err
+		}
+		if err := os.WriteFile(b.stamp(t), []byte(fingerprint), 0o600); err != nil {
+			return err
+		}
+		b.progress.end(t)
+	}
+	return nil
+}
+
+// stampDirectory holds a file for each program, with the fingerprint of what it
+// was built from.
+const stampDirectory = ".stamps"
+
+func (b *builder) stamp(t target) string { return filepath.Join(b.into, stampDirectory, t.name) }
+
+// kubernetesVersion finds the pinned version of Kubernetes.
+var kubernetesVersion = regexp.MustCompile(`(?m)^\s*k8s\.io/kubernetes (v(\d+)\.(\d+)\.\S+)`)
+
+// fingerprint returns a digest of all that a program's content follows from, and
+// the flags to build with.
+func (b *builder) fingerprint() (fingerprint string, flags []string, err error) {
+	digest := sha256.New()
+	var requirements []byte
+	for _, name := range []string{"go.sum", "go.mod"} {
+		if requirements, err = os.ReadFile(filepath.Join(b.module, name)); err != nil {
+			return "", nil, err
+		}
+		_, _ = fmt.Fprintf(digest, "%s %d\n%s", name, len(requirements), requirements)
+	}
+	linker := "-s -w"
+	// Kubernetes' programs learn their version from the linker, and refuse to
+	// work together, or as clients tell it wrong, without.
+	if v := kubernetesVersion.FindSubmatch(requirements); v != nil {
+		const base = " -X k8s.io/component-base/version."
+		linker += fmt.Sprintf(base+"gitVersion=%s"+base+"gitMajor=%s"+base+"gitMinor=%s"+base+"gitTreeState=clean", v[1], v[2], v[3])
+		linker += fmt.Sprintf(" -X k8s.io/client-go/pkg/version.gitVersion=%s", v[1])
+	}
+	flags = []string{"-trimpath", "-ldflags", linker}
+	_, _ = fmt.Fprintln(digest, runtime.Version(), runtime.GOOS, runtime.GOARCH, flags)
+	return hex.EncodeToString(digest.Sum(nil)), flags, nil
+}
+
+// upToDate tells whether a program is there and was built from what the
+// fingerprint stands for.
+func (b *builder) upToDate(t target, fingerprint string) (bool, error) {
+	for _, file := range []string{filepath.Join(b.into, t.name), b.stamp(t)} {
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+	}
+	content, err := os.ReadFile(b.stamp(t))
+	return string(content) == fingerprint, err
+}
+
+// resolve fetches the modules and finds out which packages are to be compiled,
+// those that the build cache has not.
+func (b *builder) resolve(ctx context.Context, todo []target) error {
+	arguments := []string{"list", "-deps", "-trimpath", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}"}
+	for _, t := range todo {
+		arguments = append(arguments, t.pkg)
+	}
+	stale, err := b.run(ctx, arguments, func(line string) bool {
+		fetching := strings.HasPrefix(line, "go: downloading ")
+		if fetching {
+			b.progress.fetched()
+		}
+		return fetching
+	})
+	if err != nil {
+		return fmt.Errorf("find the packages of the control plane: %w", err)
+	}
+	b.progress.expect(strings.Fields(stale))
+	return nil
+}
+
+// buildOne builds a program next to its place and moves it there, so that a
+// build that is broken off leaves the old one, and one that runs is not written to.
+func (b *builder) buildOne(ctx context.Context, t target, flags []string) error {
+	unfinished := filepath.Join(b.into, "."+t.name)
+	arguments := append([]string{"build", "-v", "-o", unfinished}, flags...)
+	// With -v the go command names each package when it compiles it.
+	if _, err := b.run(ctx, append(arguments, t.pkg), b.progress.compiled); err != nil {
+		return fmt.Errorf("build %s: %w", t.name, errors.Join(err, os.RemoveAll(unfinished)))
+	}
+	return os.Rename(unfinished, filepath.Join(b.into, t.name))
+}
+
+// quotedLines bounds how much of the go command's complaints an error quotes.
+const quotedLines = 30
+
+// run runs the go command in the module. Each line that it writes to its
+// standard error goes to watch; those that watch does not know (returns false)
+// explain a failure and become part of the error.
+func (b *builder) run(ctx context.Context, arguments []string, watch func(line string) bool) (string, error) {
+	command := exec.CommandContext(ctx, "go", arguments...)
+	command.Dir = b.module
+	// Nothing here needs C, so neither should the machine have a C compiler.
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	var output bytes.Buffer
+	command.Stdout = &output
+	messages, err := command.StderrPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := command.Start(); err != nil {
+		return "", err
+	}
+	var unknown []string
+	lines := bufio.NewScanner(messages)
+	for lines.Scan() {
+		if !watch(lines.Text()) {
+			unknown = append(unknown, lines.Text())
+		}
+	}
+	err = errors.Join(lines.Err(), command.Wait())
+	if err != nil && len(unknown) > 0 {
+		unknown = unknown[max(0, len(unknown)-quotedLines):]
+		err = fmt.Errorf("%w:\n\t%s", err, strings.Join(unknown, "\n\t"))
+	}
+	return output.String(), err
+}

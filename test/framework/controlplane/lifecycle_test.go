@@ -1,0 +1,142 @@
+package controlplane_test
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/go-logr/logr"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
+)
+
+// victim is the environment variable that makes this test binary start a control
+// plane, print where it is, and wait to be killed.
+const victim = "CONTROLPLANE_TEST_VICTIM"
+
+func TestMain(m *testing.M) {
+	// What fails here tells it by an error.
+	log.SetLogger(logr.Discard())
+	if directory := os.Getenv(victim); directory != "" {
+		cp, err := controlplane.Start(context.Background(), controlplane.Options{Directory: directory, APIServerOnly: true})
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println(cp.Config().Host)
+		select {}
+	}
+	os.Exit(m.Run())
+}
+
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+rules: [{level: Metadata}]
+`
+
+const widgets = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  names: {kind: Widget, plural: widgets}
+  scope: Namespaced
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object}}
+`
+
+func TestAPIServersRunSideBySide(t *testing.T) {
+	g := NewWithT(t)
+	crds := t.TempDir()
+	g.Expect(os.WriteFile(filepath.Join(crds, "widgets.yaml"), []byte(widgets), 0o600)).To(Succeed())
+	directory := filepath.Join(t.TempDir(), "kept")
+	audit, policy := filepath.Join(t.TempDir(), "audit.log"), filepath.Join(t.TempDir(), "policy.yaml")
+	g.Expect(os.WriteFile(policy, []byte(auditPolicy), 0o600)).To(Succeed())
+
+	one, err := controlplane.Start(t.Context(), controlplane.Options{
+		Directory: directory, APIServerOnly: true, CRDs: []string{crds},
+		APIServerFlags: []string{"--audit-log-path=" + audit, "--audit-policy-file=" + policy},
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { g.Expect(one.Stop()).To(Succeed()) }()
+	two, err := controlplane.Start(t.Context(), controlplane.Options{APIServerOnly: true})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { g.Expect(two.Stop()).To(Succeed()) }()
+
+	// The CRDs are served when Start returns, and only where they were asked for.
+	widget := &unstructured.Unstructured{}
+	widget.SetAPIVersion("example.com/v1")
+	widget.SetKind("Widget")
+	widget.SetNamespace(metav1.NamespaceDefault)
+	widget.SetName("mine")
+	g.Expect(clientOf(t, one).Create(t.Context(), widget)).To(Succeed())
+	g.Expect(clientOf(t, two).Get(t.Context(), client.ObjectKeyFromObject(widget), widget)).NotTo(Succeed())
+	g.Eventually(func() (string, error) {
+		content, err := os.ReadFile(audit)
+		return string(content), err
+	}).WithTimeout(soon).Should(ContainSubstring("widgets"), "extra flags reach the API server")
+
+	_, err = controlplane.Start(t.Context(), controlplane.Options{Directory: directory, APIServerOnly: true})
+	g.Expect(err).To(MatchError(ContainSubstring("another control plane runs in " + directory)))
+
+	temporary := two.Directory()
+	g.Expect(two.Stop()).To(Succeed())
+	g.Expect(temporary).NotTo(BeADirectory())
+	g.Expect(one.Stop()).To(Succeed())
+	g.Expect(filepath.Join(directory, "kube-apiserver.log")).To(BeARegularFile())
+	g.Expect(one.KubeconfigPath()).To(BeARegularFile())
+
+	again, err := controlplane.Start(t.Context(), controlplane.Options{Directory: directory, APIServerOnly: true})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { g.Expect(again.Stop()).To(Succeed()) }()
+	g.Expect(clientOf(t, again).Get(t.Context(), client.ObjectKeyFromObject(widget), widget)).
+		NotTo(Succeed(), "each start is a new cluster")
+}
+
+func TestStartErrorsSayWhatToDo(t *testing.T) {
+	t.Run("missing programs", func(t *testing.T) {
+		t.Setenv("KUBEBUILDER_ASSETS", t.TempDir())
+		_, err := controlplane.Start(t.Context(), controlplane.Options{})
+		NewWithT(t).Expect(err).To(MatchError(And(ContainSubstring("make controlplane"), ContainSubstring("KUBEBUILDER_ASSETS"))))
+	})
+	t.Run("a program that ends", func(t *testing.T) {
+		g := NewWithT(t)
+		directory := t.TempDir()
+		_, err := controlplane.Start(t.Context(), controlplane.Options{
+			Directory: directory, APIServerFlags: []string{"--no-such-flag"},
+		})
+		g.Expect(err).To(MatchError(And(
+			ContainSubstring("kube-apiserver ended by itself"),
+			ContainSubstring("unknown flag: --no-such-flag"),
+			ContainSubstring(filepath.Join(directory, "kube-apiserver.log")),
+		)))
+	})
+	t.Run("a context that ends", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := controlplane.Start(ctx, controlplane.Options{Directory: t.TempDir(), APIServerOnly: true})
+		NewWithT(t).Expect(err).To(And(MatchError(context.Canceled), MatchError(ContainSubstring("the API server to be ready"))))
+	})
+	t.Run("missing CRDs", func(t *testing.T) {
+		_, err := controlplane.Start(t.Context(), controlplane.Options{APIServerOnly: true, CRDs: []string{"no-such-directory"}})
+		NewWithT(t).Expect(err).To(And(MatchError(fs.ErrNotExist), MatchError(ContainSubstring("no-such-directory"))))
+	})
+}
+
+func clientOf(t *testing.T, cp *controlplane.ControlPlane) client.Client {
+	t.Helper()
+	c, err := client.New(cp.Config(), client.Options{})
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return c
+}
