@@ -15,20 +15,20 @@ import (
 )
 
 // lines returns a status event as text, as in a status.
-func (event statusEvent) lines() []string {
-	lines := []string{[]string{"active", "inactive", "terminating", "terminated"}[event.phase]}
-	if event.state.Stable {
+func (e statusEvent) lines() []string {
+	lines := []string{[]string{"active", "inactive", "terminating", "terminated"}[e.phase]}
+	if e.state.Stable {
 		lines[0] += " stable"
 	}
-	for _, each := range event.state.Conditions {
+	for _, each := range e.state.Conditions {
 		sign := "-"
 		if each.True {
 			sign = "+"
 		}
 		lines = append(lines, strings.TrimSpace(sign+each.Type+" "+each.Reason+" "+each.Message))
 	}
-	if event.state.Model != nil {
-		lines = append(lines, event.state.Model.Server+" "+event.state.Model.Gateway)
+	if e.state.Model != nil {
+		lines = append(lines, e.state.Model.Server+" "+e.state.Model.Gateway)
 	}
 	return lines
 }
