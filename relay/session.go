@@ -28,6 +28,9 @@ type session struct {
 	namespace string
 	log       logr.Logger
 	end       context.CancelFunc
+	// transport and conn are used by run only; conn is nil if it is to be replaced.
+	transport *transport
+	conn      *grpc.ClientConn
 
 	mu sync.Mutex
 	// cancelAttempt ends the current attempt to connect, or the wait for the next one.
@@ -68,7 +71,7 @@ const (
 // newSession returns a session that is not running. end ends the context of run.
 func newSession(r *Relay, namespace string, end context.CancelFunc) *session {
 	s := &session{
-		relay: r, namespace: namespace, end: end,
+		relay: r, namespace: namespace, end: end, transport: r.newTransport(namespace),
 		log:     r.options.Log.WithValues("namespace", namespace),
 		status:  ConnectionStatus{Since: time.Now(), Reason: ReasonConnecting, Message: "connecting to " + r.target(namespace)},
 		kinds:   map[Kind]*kindState{},
@@ -86,39 +89,28 @@ func (s *session) run(ctx context.Context) {
 	s.startStaleTimers()
 	s.mu.Unlock()
 	defer s.stopStaleTimers()
-	transport := s.relay.newTransport(s.namespace)
-	var conn *grpc.ClientConn
-	closeConn := func() {
-		if conn == nil {
-			return
-		}
-		if err := conn.Close(); err != nil {
-			s.log.V(1).Info("close the connection", "error", err.Error())
-		}
-		conn = nil
-	}
-	defer closeConn()
+	defer s.closeConn()
 	failures := 0
 	for ctx.Err() == nil {
 		attempt, cancelAttempt := context.WithCancelCause(ctx)
 		s.mu.Lock()
 		s.cancelAttempt = cancelAttempt
 		s.mu.Unlock()
-		healthy, err := s.connect(attempt, transport, &conn)
+		healthy, err := s.connect(attempt)
 		if ctx.Err() == nil && context.Cause(attempt) == nil {
 			s.onDisconnected(healthy, err)
 			if healthy {
 				failures = 0
 			}
-			waitToReconnect(attempt, conn, jitter(streamBackoff.after(failures)))
+			s.waitToReconnect(attempt, jitter(streamBackoff.after(failures)))
 			failures++
 		}
 		if errors.Is(context.Cause(attempt), errReconnectNow) {
-			closeConn()
+			s.closeConn()
 			failures = 0
 		} else if err.reason == ReasonNoResponse {
 			// The connection may be half-open; grpc-go would continue to use it.
-			closeConn()
+			s.closeConn()
 		}
 		cancelAttempt(nil)
 	}
@@ -126,27 +118,37 @@ func (s *session) run(ctx context.Context) {
 
 // connect runs one connection until it ends, on a new ClientConn unless there is one.
 // It returns whether the connection was healthy, and why it ended.
-func (s *session) connect(ctx context.Context, transport *transport, conn **grpc.ClientConn) (healthy bool, _ *disconnectError) {
+func (s *session) connect(ctx context.Context) (healthy bool, _ *disconnectError) {
 	var err error
-	if *conn == nil {
-		*conn, err = transport.connect()
+	if s.conn == nil {
+		s.conn, err = s.transport.connect()
 	}
 	if err == nil {
-		healthy, err = newConnection(s, *conn).run(ctx)
+		healthy, err = newConnection(s, s.conn).run(ctx)
 	}
-	reason, message := classifyDisconnect(err, transport.lastError())
+	reason, message := classifyDisconnect(err, s.transport.lastError())
 	return healthy, &disconnectError{reason, errors.New(message)}
 }
 
 // waitToReconnect returns when the next attempt is due: after a delay, or when grpc-go
 // has connected.
-func waitToReconnect(ctx context.Context, conn *grpc.ClientConn, delay time.Duration) {
+func (s *session) waitToReconnect(ctx context.Context, delay time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, delay)
 	defer cancel()
-	if conn != nil && conn.GetState() == connectivity.TransientFailure && conn.WaitForStateChange(ctx, connectivity.TransientFailure) {
+	if s.conn != nil && s.conn.GetState() == connectivity.TransientFailure && s.conn.WaitForStateChange(ctx, connectivity.TransientFailure) {
 		return
 	}
 	<-ctx.Done()
+}
+
+func (s *session) closeConn() {
+	if s.conn == nil {
+		return
+	}
+	if err := s.conn.Close(); err != nil {
+		s.log.V(1).Info("close the connection", "error", err.Error())
+	}
+	s.conn = nil
 }
 
 // reconnectNow makes a session that is not connected start another attempt at once, on a
