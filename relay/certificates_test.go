@@ -203,7 +203,7 @@ func TestCertificatesAreRenewed(t *testing.T) {
 		}
 		serve(first)
 		listener := bufconn.Listen(1 << 16)
-		serveGRPC(t, listener, answerStatus(codes.Aborted), grpc.Creds(credentials.NewTLS(&tls.Config{
+		serveGRPC(t, listener, respondStatus(codes.Aborted), grpc.Creds(credentials.NewTLS(&tls.Config{
 			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.Load(), nil }, MinVersion: tls.VersionTLS12,
 		})))
 		secrets := newSecrets(first.data(t))

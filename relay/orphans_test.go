@@ -164,3 +164,35 @@ func TestStatesAreRemoved(t *testing.T) {
 		}
 	})
 }
+
+// An Experiment that is released while there is no connection, and is listed as
+// inactive afterwards, is stopped once: the session has recorded that it was not.
+func TestReleasedInactiveExperiment(t *testing.T) {
+	inBubble(t, func(h *harness) {
+		h.server("mlserver", 1)
+		h.open()
+		experiment := h.experiment("ab", "missing")
+		h.settle(time.Minute)
+		h.scheduler.Kill()
+		h.delete(Experiment, experiment)
+		h.settle(10 * time.Minute)
+		h.release(Experiment, experiment)
+		for range 3 {
+			if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			h.settle(5 * time.Minute)
+			if experiments := h.scheduler.Experiments(); len(experiments) != 1 || !experiments[0].Deleted {
+				t.Errorf("%+v", experiments)
+			}
+			h.scheduler.Kill()
+		}
+		if calls := h.scheduler.Calls("StopExperiment"); calls != 1 {
+			t.Errorf("%d calls of StopExperiment", calls)
+		}
+		h.settle(time.Minute)
+		if n := len(h.relay.session(testNamespace).objects); n != 0 {
+			t.Errorf("%d objects are remembered", n)
+		}
+	})
+}

@@ -78,7 +78,7 @@ func serveGRPC(t *testing.T, listener net.Listener, handle func(grpc.ServerStrea
 	return clientAddress(listener)
 }
 
-func answerStatus(code codes.Code) func(grpc.ServerStream) error {
+func respondStatus(code codes.Code) func(grpc.ServerStream) error {
 	return func(grpc.ServerStream) error { return status.Error(code, "no") }
 }
 
@@ -125,7 +125,7 @@ func TestDisconnectReasons(t *testing.T) {
 	ca, otherCA := newTestCA(t), newTestCA(t)
 	withTLS := func(config *tls.Config) func(*testing.T) string {
 		return func(t *testing.T) string {
-			return serveGRPC(t, listen(t, "tcp", "localhost:0"), answerStatus(codes.OK), grpc.Creds(credentials.NewTLS(config)))
+			return serveGRPC(t, listen(t, "tcp", "localhost:0"), respondStatus(codes.OK), grpc.Creds(credentials.NewTLS(config)))
 		}
 	}
 	plain := func(handle func(grpc.ServerStream) error) func(*testing.T) string {
@@ -187,7 +187,7 @@ func TestDisconnectReasons(t *testing.T) {
 			message: "the server requires TLS: set CONTROL_PLANE_SECURITY_PROTOCOL=SSL for the operator",
 		},
 		"TLS to a scheduler without": {
-			serve: plain(answerStatus(codes.OK)), tls: true, reason: ReasonTLSHandshakeFailed,
+			serve: plain(respondStatus(codes.OK)), tls: true, reason: ReasonTLSHandshakeFailed,
 			message: "the server does not use TLS: set CONTROL_PLANE_SECURITY_PROTOCOL=PLAINTEXT for the operator, or enable TLS in the scheduler",
 		},
 		"TLS to a server that closes at once": {
@@ -264,11 +264,11 @@ func TestDisconnectReasons(t *testing.T) {
 			reason: ReasonUnavailable, message: "unexpected HTTP status code received from server: 503 (Service Unavailable)*",
 		},
 		"PermissionDenied": {
-			serve: plain(answerStatus(codes.PermissionDenied)), reason: ReasonPermissionDenied,
+			serve: plain(respondStatus(codes.PermissionDenied)), reason: ReasonPermissionDenied,
 			message: "the server rejects the operator's calls (PermissionDenied: no): check the authorization policies between the operator and the scheduler",
 		},
 		"Unauthenticated": {
-			serve: plain(answerStatus(codes.Unauthenticated)), reason: ReasonPermissionDenied,
+			serve: plain(respondStatus(codes.Unauthenticated)), reason: ReasonPermissionDenied,
 			message: "the server rejects the operator's calls (Unauthenticated: no): check the authorization policies between the operator and the scheduler",
 		},
 		"another gRPC server": {
@@ -281,8 +281,8 @@ func TestDisconnectReasons(t *testing.T) {
 			reason:  ReasonUnimplemented,
 			message: "the server is not a scheduler (unknown service seldon.mlops.scheduler.Scheduler): check that the address and port are the scheduler's",
 		},
-		"Unavailable":   {serve: plain(answerStatus(codes.Unavailable)), reason: ReasonUnavailable, message: "no"},
-		"end of stream": {serve: plain(answerStatus(codes.OK)), reason: ReasonConnectionLost, message: "the scheduler ended a stream"},
+		"Unavailable":   {serve: plain(respondStatus(codes.Unavailable)), reason: ReasonUnavailable, message: "no"},
+		"end of stream": {serve: plain(respondStatus(codes.OK)), reason: ReasonConnectionLost, message: "the scheduler ended a stream"},
 		"a break": {
 			serve: func(t *testing.T) string {
 				var server *grpc.Server
@@ -346,7 +346,7 @@ func TestRejectedBeforeTheLastWrite(t *testing.T) {
 	config := ca.serverConfig(t, testCertificate{})
 	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, newTestCA(t).pool()
 	relay := New(t.Context(), Options{
-		Address: serveGRPC(t, listen(t, "tcp", "localhost:0"), answerStatus(codes.OK), grpc.Creds(credentials.NewTLS(config))),
+		Address: serveGRPC(t, listen(t, "tcp", "localhost:0"), respondStatus(codes.OK), grpc.Creds(credentials.NewTLS(config))),
 		TLS:     ca.files(t), Log: logr.Discard(),
 	})
 	relay.dialContext = func(ctx context.Context, address string) (net.Conn, error) {
@@ -362,7 +362,7 @@ func TestRejectedBeforeTheLastWrite(t *testing.T) {
 }
 
 // Servers that do not respond are detected after the timeout for connections.
-func TestNotAnswering(t *testing.T) {
+func TestNoResponse(t *testing.T) {
 	ca := newTestCA(t)
 	pipe := func(context.Context, string) (net.Conn, error) {
 		near, far := net.Pipe()
@@ -566,7 +566,7 @@ func (c lossyConn) Write(content []byte) (int, error) {
 }
 
 // A half-open connection is noticed by a ping.
-func TestNoAnswerToPings(t *testing.T) {
+func TestNoResponseToPings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		listener, broken := bufconn.Listen(1<<16), new(atomic.Bool)
 		serveGRPC(t, listener, func(stream grpc.ServerStream) error {
@@ -595,10 +595,10 @@ func TestNoAnswerToPings(t *testing.T) {
 func TestTargets(t *testing.T) {
 	folder := t.TempDir()
 	socket := listen(t, "unix", filepath.Join(folder, "team"))
-	serveGRPC(t, socket, answerStatus(codes.Aborted))
+	serveGRPC(t, socket, respondStatus(codes.Aborted))
 	abstract := listen(t, "unix", "\x00"+folder)
-	serveGRPC(t, abstract, answerStatus(codes.Aborted))
-	tcp := serveGRPC(t, listen(t, "tcp", "localhost:0"), answerStatus(codes.Aborted))
+	serveGRPC(t, abstract, respondStatus(codes.Aborted))
+	tcp := serveGRPC(t, listen(t, "tcp", "localhost:0"), respondStatus(codes.Aborted))
 	for _, address := range []string{
 		tcp, "dns:///" + tcp, "passthrough:///" + tcp,
 		"unix:" + folder + "/{namespace}", "unix://" + folder + "/{namespace}", "unix-abstract:" + folder,
@@ -613,7 +613,7 @@ func TestTargets(t *testing.T) {
 // The observation of a connection does not change it: grpc-go limits the time of
 // unacknowledged data on TCP connections alone.
 func TestSocketOptions(t *testing.T) {
-	address := serveGRPC(t, listen(t, "tcp", "localhost:0"), answerStatus(codes.Aborted))
+	address := serveGRPC(t, listen(t, "tcp", "localhost:0"), respondStatus(codes.Aborted))
 	relay := New(t.Context(), Options{Address: address, Log: logr.Discard()})
 	dial, dialed := relay.dialContext, make(chan net.Conn, 1)
 	relay.dialContext = func(ctx context.Context, address string) (net.Conn, error) {
