@@ -20,7 +20,7 @@ const listedPoll = 15 * time.Second
 // tellAgain is how often is told again what is still missing.
 const tellAgain = 10 * time.Minute
 
-var absentMetric = prometheus.NewDesc("seldon_operator_absent_namespaces",
+var unwatchedMetric = prometheus.NewDesc("seldon_operator_unwatched_namespaces",
 	"Always 1; a listed namespace that is not watched, since it or the operator's Role in it is not there.", []string{"namespace"}, nil)
 
 // Listed are the namespaces of a list, as they were found at the start.
@@ -123,11 +123,11 @@ func (l *Listed) changed(ctx context.Context, synced bool) (name string, changed
 }
 
 // Describe implements [prometheus.Collector].
-func (l *Listed) Describe(to chan<- *prometheus.Desc) { to <- absentMetric }
+func (l *Listed) Describe(to chan<- *prometheus.Desc) { to <- unwatchedMetric }
 
 // Collect implements [prometheus.Collector]. Each replica tells it.
 func (l *Listed) Collect(to chan<- prometheus.Metric) {
 	for name := range l.Absent {
-		to <- prometheus.MustNewConstMetric(absentMetric, prometheus.GaugeValue, 1, name)
+		to <- prometheus.MustNewConstMetric(unwatchedMetric, prometheus.GaugeValue, 1, name)
 	}
 }

@@ -40,7 +40,7 @@ func TestObjectsThatCannotBeCounted(t *testing.T) {
 	registry.MustRegister(meters)
 	for range 2 {
 		families, err := registry.Gather()
-		if err != nil || len(families) != 2 || families[0].GetName() != "seldon_child_changes_total" || len(families[1].GetMetric()) != 3 {
+		if err != nil || len(families) != 2 || families[0].GetName() != "seldon_operator_child_operations_total" || len(families[1].GetMetric()) != 3 {
 			t.Errorf("got %v, %v, want changes, and the objects of one kind by three statuses", families, err)
 		}
 	}

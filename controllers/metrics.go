@@ -34,9 +34,9 @@ type meters struct {
 const collectTimeout = 5 * time.Second
 
 var (
-	objectsMetric = prometheus.NewDesc("seldon_objects",
+	resourcesMetric = prometheus.NewDesc("seldon_operator_resources",
 		"Objects of a kind in a namespace, by the status of their condition Ready.", []string{"kind", "namespace", "ready"}, nil)
-	noticesMetric = prometheus.NewDesc("seldon_notices",
+	warningConditionsMetric = prometheus.NewDesc("seldon_operator_warning_conditions",
 		"SeldonRuntimes and Servers in a namespace that have a condition of this type, which is there only when something is the matter.",
 		[]string{"kind", "namespace", "type"}, nil)
 )
@@ -45,7 +45,7 @@ func newMeters(cache client.Reader, registry prometheus.Registerer) *meters {
 	return &meters{
 		cache: cache, registry: registry, failures: rate.Sometimes{Interval: tellAgain},
 		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "seldon_child_changes_total",
+			Name: "seldon_operator_child_operations_total",
 			Help: "Children that were put back, deleted or rolled, by the reason of the Event that tells of it.",
 		}, []string{"kind", "namespace", "reason"}),
 		conflicts: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -53,7 +53,7 @@ func newMeters(cache client.Reader, registry prometheus.Registerer) *meters {
 			Help: "Reconciles that are retried because what they read was older than what is stored, by the kind of the object.",
 		}, []string{"kind"}),
 		ready: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "seldon_time_to_ready_seconds",
+			Name:    "seldon_operator_time_to_ready_seconds",
 			Help:    "Time until the condition Ready of an object turned True, since it had turned False or Unknown last, for whatever reason, or else since the object was created.",
 			Buckets: []float64{1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600},
 		}, []string{"kind"}),
@@ -74,8 +74,8 @@ func (m *meters) Start(ctx context.Context) error {
 
 // Describe implements [prometheus.Collector].
 func (m *meters) Describe(to chan<- *prometheus.Desc) {
-	to <- objectsMetric
-	to <- noticesMetric
+	to <- resourcesMetric
+	to <- warningConditionsMetric
 	m.changes.Describe(to)
 	m.conflicts.Describe(to)
 	m.ready.Describe(to)
@@ -130,8 +130,8 @@ func collectObjects(to chan<- prometheus.Metric, list client.ObjectList) {
 			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(number), of.kind, of.namespace, of.value)
 		}
 	}
-	emit(objectsMetric, objects)
-	emit(noticesMetric, notices)
+	emit(resourcesMetric, objects)
+	emit(warningConditionsMetric, notices)
 }
 
 // changed counts children that something was done to, by the reason of the Event.

@@ -42,13 +42,13 @@ var _ = Describe("Metrics", func() {
 	It("count objects, notices, and what was done to children", func() {
 		namespace := newNamespace()
 		objects := func(kind, ready string) func() float64 {
-			return measured("seldon_objects", map[string]string{"kind": kind, "namespace": namespace, "ready": ready})
+			return measured("seldon_operator_resources", map[string]string{"kind": kind, "namespace": namespace, "ready": ready})
 		}
 		changes := func(kind, reason string) func() float64 {
-			return measured("seldon_child_changes_total", map[string]string{"kind": kind, "namespace": namespace, "reason": reason})
+			return measured("seldon_operator_child_operations_total", map[string]string{"kind": kind, "namespace": namespace, "reason": reason})
 		}
-		paused := measured("seldon_notices", map[string]string{"kind": "SeldonRuntime", "namespace": namespace, "type": "Paused"})
-		took := measured("seldon_time_to_ready_seconds", map[string]string{"kind": "SeldonRuntime"})
+		paused := measured("seldon_operator_warning_conditions", map[string]string{"kind": "SeldonRuntime", "namespace": namespace, "type": "Paused"})
+		took := measured("seldon_operator_time_to_ready_seconds", map[string]string{"kind": "SeldonRuntime"})
 		before := took()
 
 		model := newModel(namespace, "iris")
@@ -85,7 +85,7 @@ var _ = Describe("Metrics", func() {
 
 	It("end with the last of what has children, be that a Server", func() {
 		namespace := newNamespace()
-		changes := measured("seldon_child_changes_total", map[string]string{"kind": "StatefulSet", "namespace": namespace, "reason": "DriftCorrected"})
+		changes := measured("seldon_operator_child_operations_total", map[string]string{"kind": "StatefulSet", "namespace": namespace, "reason": "DriftCorrected"})
 		servers := []*v1alpha1.Server{newServer(namespace, "one", "mlserver"), newServer(namespace, "two", "mlserver")}
 		for _, server := range servers {
 			Eventually(exists(namespace, server.Name, &appsv1.StatefulSet{})).Should(BeTrue())
@@ -94,7 +94,7 @@ var _ = Describe("Metrics", func() {
 		edit(get(namespace, "one", &appsv1.StatefulSet{}), func(s *appsv1.StatefulSet) { s.Spec.Template.Spec.Containers[0].Image = "x" })
 		Eventually(changes).Should(BeEquivalentTo(1))
 		Expect(admin.Delete(lifetime, servers[1])).To(Succeed())
-		Eventually(measured("seldon_objects", map[string]string{"kind": "Server", "namespace": namespace, "ready": "False"})).Should(BeNumerically("<", 2))
+		Eventually(measured("seldon_operator_resources", map[string]string{"kind": "Server", "namespace": namespace, "ready": "False"})).Should(BeNumerically("<", 2))
 		Consistently(changes).Should(BeEquivalentTo(1), "there is another")
 		Expect(admin.Delete(lifetime, servers[0])).To(Succeed())
 		Eventually(changes).Should(BeZero())

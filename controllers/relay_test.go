@@ -211,8 +211,8 @@ var _ = Describe("The relay", func() {
 		pipeline := &v1alpha1.Pipeline{ObjectMeta: objectMeta(namespace, "chain"), Spec: v1alpha1.PipelineSpec{
 			Steps: []v1alpha1.PipelineStep{{Name: "iris", Inputs: []string{"nowhere.outputs"}}}}}
 		Expect(admin.Create(lifetime, pipeline)).To(Succeed())
-		Eventually(ready(pipeline)).Should(And(HavePrefix("False Refused"), ContainSubstring("nowhere")))
-		Expect(condition(pipeline, v1alpha1.ConditionPipelineReady)()).To(HavePrefix("False Refused"))
+		Eventually(ready(pipeline)).Should(And(HavePrefix("False Rejected"), ContainSubstring("nowhere")))
+		Expect(condition(pipeline, v1alpha1.ConditionPipelineReady)()).To(HavePrefix("False Rejected"))
 		Eventually(eventReasons(pipeline)).Should(ContainElement("PipelineNotReady"))
 		edit(pipeline, func(p *v1alpha1.Pipeline) { p.Spec.Steps[0].Inputs = nil })
 		Eventually(ready(pipeline)).Should(HavePrefix("True"))
@@ -298,7 +298,7 @@ var _ = Describe("The relay", func() {
 		for _, object := range []client.Object{experiment, pipeline} {
 			Eventually(gone(object)).Should(BeTrue())
 			Expect(time.Since(deleted)).To(BeNumerically(">", deletionDeadline-2*time.Second))
-			Eventually(eventReasons(object)).Should(ContainElement("MayRemain"))
+			Eventually(eventReasons(object)).Should(ContainElement("UnloadTimedOut"))
 		}
 		Expect(slices.DeleteFunc(writes(requests.since(mark, namespace)), func(entry string) bool { return !strings.Contains(entry, "/pipelines/") })).
 			To(HaveLen(2), "the status, and the finalizer")
@@ -334,7 +334,7 @@ var _ = Describe("The relay", func() {
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
 		Consistently(gone(model)).WithTimeout(deletionDeadline - 3*time.Second).Should(BeFalse())
 		Eventually(gone(model)).WithTimeout(6 * time.Second).Should(BeTrue())
-		Eventually(eventReasons(model)).Should(ContainElement("MayRemain"))
+		Eventually(eventReasons(model)).Should(ContainElement("UnloadTimedOut"))
 	})
 
 	It("loads nothing that could go without its being unloaded", func() {
@@ -361,7 +361,7 @@ var _ = Describe("The relay", func() {
 		})
 		newScheduler(namespace)
 		newRuntime(namespace, withServer)
-		Eventually(eventReasons(model)).Should(ContainElement("StatusRefused"))
+		Eventually(eventReasons(model)).Should(ContainElement("StatusUpdateRejected"))
 		allow()
 		Eventually(ready(model)).Should(HavePrefix("True"))
 	})
@@ -422,7 +422,7 @@ var _ = Describe("The relay", func() {
 		// Somebody takes the finalizer away.
 		edit(model, func(m *v1alpha1.Model) { m.Finalizers = nil })
 		model = newModel(namespace, "iris")
-		Eventually(ready(model)).Should(HavePrefix("Unknown TerminatingPredecessor"))
+		Eventually(ready(model)).Should(HavePrefix("Unknown WaitingForPreviousDeletion"))
 		Eventually(ready(model)).Should(HavePrefix("True"))
 	})
 
@@ -475,7 +475,7 @@ var _ = Describe("The relay", func() {
 		Consistently(replicas).Should(BeEquivalentTo(3), "the runtime does not put it back")
 
 		Expect(sim.RequestScaling("mlserver", 4)).To(Succeed())
-		Eventually(eventReasons(server)).Should(ContainElement("ScalingRefused"))
+		Eventually(eventReasons(server)).Should(ContainElement("ScalingRejected"))
 		Expect(sim.RequestScaling("mlserver", -1)).To(Succeed())
 		Expect(sim.RequestScalingAt("mlserver", 1, 1)).To(Succeed())
 		Consistently(replicas).Should(BeEquivalentTo(3), "out of bounds, or asked for before the Server changed")
@@ -585,11 +585,11 @@ var _ = Describe("The relay", func() {
 			Eventually(loaded).Should(BeEquivalentTo(max(0, extreme)))
 		}
 		report(pb.ServerStatusResponse_ScalingRequest, math.MaxInt32, 0, math.MaxInt64)
-		Eventually(eventReasons(server)).Should(ContainElement("ScalingRefused"))
+		Eventually(eventReasons(server)).Should(ContainElement("ScalingRejected"))
 		report(pb.ServerStatusResponse_ScalingRequest, math.MinInt32, 0, math.MinInt64)
 		Consistently(func() *int64 { return get(namespace, "mlserver", server).Spec.Replicas }).Should(BeNil())
 		for _, object := range []client.Object{model, server} {
-			Expect(eventReasons(object)()).NotTo(ContainElement("StatusRefused"))
+			Expect(eventReasons(object)()).NotTo(ContainElement("StatusUpdateRejected"))
 		}
 	})
 
@@ -701,5 +701,5 @@ func aboutModels(entries []string) []string {
 // process.
 func abandoned(kind, reason string) float64 {
 	GinkgoHelper()
-	return measured("seldon_scheduler_abandoned_total", map[string]string{"kind": kind, "reason": reason})()
+	return measured("seldon_operator_scheduler_unconfirmed_releases_total", map[string]string{"kind": kind, "reason": reason})()
 }

@@ -135,7 +135,7 @@ func (r *relayedReconciler[T]) release(ctx context.Context, object T) (reconcile
 			ctrl.LoggerFrom(ctx).V(1).Info("Finalizer removed before the scheduler confirmed the unload", "reason", leave.reason)
 		}
 		if leave.message != "" {
-			r.tell(object, corev1.EventTypeWarning, "MayRemain", leave.message)
+			r.tell(object, corev1.EventTypeWarning, "UnloadTimedOut", leave.message)
 		}
 		return reconcile.Result{}, r.removeFinalizer(ctx, object, r.kind.Finalizer())
 	}

@@ -93,10 +93,10 @@ func TestTell(t *testing.T) {
 			"Ready Unknown SchedulerUnreachable " + messageUnreachable,
 		}},
 		{name: "refused", answered: true, seen: session(func(o *relay.Observation) {
-			o.Failure = &relay.Failure{Terminal: true, Reason: relay.ReasonRefused, Message: "step a: 50%"}
+			o.Failure = &relay.Failure{Terminal: true, Reason: relay.ReasonRejected, Message: "step a: 50%"}
 		}), want: []string{
 			"ModelsReady Unknown WaitingForScheduler", "PipelineGwReady Unknown WaitingForScheduler",
-			"PipelineReady False Refused step a: 50%", "Ready False Refused step a: 50%",
+			"PipelineReady False Rejected step a: 50%", "Ready False Rejected step a: 50%",
 		}},
 		{name: "a call fails", conditions: conditions(2), keep: []string{"ModelsReady", "PipelineGwReady"},
 			seen: session(func(o *relay.Observation) {
@@ -168,7 +168,7 @@ func TestOutageWritesOnce(t *testing.T) {
 		}), true, "Unknown SchedulerCallFailed"},
 		{"recovered", seen(func(o *relay.Observation) { o.Connected, o.State = true, state(true) }), true, "True Ready"},
 		{"lost for too long once more", silent, true, "Unknown SchedulerUnreachable"},
-		{"rejected", seen(func(o *relay.Observation) { o.Failure = failure(true, relay.ReasonRefused) }), true, "False Refused"},
+		{"rejected", seen(func(o *relay.Observation) { o.Failure = failure(true, relay.ReasonRejected) }), true, "False Refused"},
 	} {
 		before := model.DeepCopy()
 		told := tell(model, relay.Model, step.seen, now)

@@ -35,10 +35,10 @@ func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, r
 	case request.Generation < server.Generation && request.Replicas < int64(replicas):
 		// Asked for before the Server was changed: more does no harm, less may.
 	case request.Replicas < int64(lowest) || request.Replicas > int64(highest):
-		r.tell(server, corev1.EventTypeWarning, "ScalingRefused", fmt.Sprintf(
+		r.tell(server, corev1.EventTypeWarning, "ScalingRejected", fmt.Sprintf(
 			"the scheduler asks for %d replicas, which is not between minReplicas %d and maxReplicas %d", request.Replicas, lowest, highest))
 	case request.Replicas > r.MaxReplicasPerServer:
-		r.tell(server, corev1.EventTypeWarning, "ScalingRefused", fmt.Sprintf(
+		r.tell(server, corev1.EventTypeWarning, "ScalingRejected", fmt.Sprintf(
 			"the scheduler asks for %d replicas, and the operator's --max-replicas-per-server allows %d: raise the flag, or set maxReplicas to what it allows", request.Replicas, r.MaxReplicasPerServer))
 	default:
 		if err := r.applyReplicas(ctx, server, request.Replicas); err != nil {

@@ -80,7 +80,7 @@ var _ = Describe("A session", func() {
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 		proxy.Freeze()
 		newModel(namespace, "iris")
-		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(40 * time.Second).Should(HavePrefix("False NotAnswering"))
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(40 * time.Second).Should(HavePrefix("False NoResponse"))
 		proxy.Open()
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(40 * time.Second).Should(HavePrefix("True"))
 		Eventually(ready(&v1alpha1.Model{ObjectMeta: objectMeta(namespace, "iris")})).Should(HavePrefix("True"))

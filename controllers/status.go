@@ -77,7 +77,7 @@ func (e *environment) writeStatus(ctx context.Context, before, object conditione
 	if apierrors.IsInvalid(err) {
 		// Kubernetes before 1.33 does so for what is wrong in a spec from before there
 		// was a rule against it.
-		e.tell(object, corev1.EventTypeWarning, "StatusRefused", "mend this for the status to be written: "+err.Error())
+		e.tell(object, corev1.EventTypeWarning, "StatusUpdateRejected", "correct this for the status to be written: "+err.Error())
 	}
 	if err != nil {
 		return fmt.Errorf("write status: %w", err)

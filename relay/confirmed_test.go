@@ -20,7 +20,7 @@ func TestConfirmed(t *testing.T) {
 		{"of an older one", 1, 2, "WaitingForScheduler", false},
 		{"only ours", 0, 2, "NoRuntime", false},
 		{"the existing operator's", 0, 0, "", true},
-		{"refused", 2, 2, ReasonRefused, false},
+		{"refused", 2, 2, ReasonRejected, false},
 		{"none", 0, 0, "none", false},
 	} {
 		model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Generation: 2}}

@@ -78,7 +78,7 @@ func (c *connection) run(ctx context.Context) (healthy bool, err error) {
 		c.queue.wait()
 	}()
 	silent := time.AfterFunc(handshakeTimeout, func() {
-		cancel(&disconnectError{ReasonNotAnswering, errors.New("the scheduler accepts the stream and sends nothing: check its log")})
+		cancel(&disconnectError{ReasonNoResponse, errors.New("the scheduler accepts the stream and sends nothing: check its log")})
 	})
 	defer silent.Stop()
 	var stable *time.Timer
@@ -201,7 +201,7 @@ func (c *connection) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
 	if _, err := c.client.SchedulerStatus(ctx, &pb.SchedulerStatusRequest{SubscriberName: subscriber}); err != nil && !refused(err) {
-		return &disconnectError{ReasonNotAnswering, fmt.Errorf("the scheduler answers neither a call nor SchedulerStatus: %s", text(err))}
+		return &disconnectError{ReasonNoResponse, fmt.Errorf("the scheduler answers neither a call nor SchedulerStatus: %s", text(err))}
 	}
 	return nil
 }

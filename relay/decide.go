@@ -76,10 +76,10 @@ type Failure struct {
 const (
 	// ReasonInvalidSpec: the object cannot be translated for the scheduler.
 	ReasonInvalidSpec = "InvalidSpec"
-	// ReasonRefused: the scheduler rejects it.
-	ReasonRefused = "Refused"
-	// ReasonTerminating: the scheduler still unloads an earlier one of that name.
-	ReasonTerminating = "TerminatingPredecessor"
+	// ReasonRejected: the scheduler rejects it.
+	ReasonRejected = "Rejected"
+	// ReasonWaitingForPreviousDeletion: the scheduler still unloads an earlier one of that name.
+	ReasonWaitingForPreviousDeletion = "WaitingForPreviousDeletion"
 	// ReasonCallFailed: the call to the scheduler failed; it is tried again.
 	ReasonCallFailed = "SchedulerCallFailed"
 )

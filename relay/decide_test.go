@@ -85,7 +85,7 @@ func TestRetryLater(t *testing.T) {
 	object := objectState{}
 	for attempt, minutes := range []int{1, 2, 4, 8, 10, 10} {
 		want := time.Duration(minutes) * time.Minute
-		object.fail(Failure{Reason: ReasonRefused})
+		object.fail(Failure{Reason: ReasonRejected})
 		if got := object.retryLater(time.Minute, now); got != want || !object.retryTime().Equal(now.Add(got)) {
 			t.Errorf("attempt %d: after %s, want %s", attempt, got, want)
 		}
@@ -94,7 +94,7 @@ func TestRetryLater(t *testing.T) {
 	if !object.retryTime().IsZero() {
 		t.Error("it waits on a new connection")
 	}
-	object.fail(Failure{Reason: ReasonRefused})
+	object.fail(Failure{Reason: ReasonRejected})
 	if got := object.retryLater(time.Minute, now); got != time.Minute {
 		t.Errorf("on a new connection: after %s", got)
 	}

@@ -67,7 +67,7 @@ func classifyDisconnect(err, transportErr error) (reason, message string) {
 	}
 	switch {
 	case code == codes.DeadlineExceeded:
-		return ReasonNotAnswering, message
+		return ReasonNoResponse, message
 	// grpc-go has no other sign of what follows than its texts.
 	case strings.HasPrefix(message, "unexpected HTTP status code") && code != codes.Unavailable:
 		return ReasonUnimplemented, fmt.Sprintf("the server is not a scheduler (%s): %s", message, adviseAddress)
@@ -96,7 +96,7 @@ func dialFailure(err error) *disconnectError {
 	case isDNS:
 		return failure(ReasonNameNotResolved, "resolve %s: the DNS server failed", dns.Name)
 	case isTimeout(err):
-		return failure(ReasonNotAnswering, "no answer to the attempt to connect: %s", advisePod)
+		return failure(ReasonNoResponse, "no answer to the attempt to connect: %s", advisePod)
 	default:
 		return failure(ReasonUnavailable, "%s: %s", connectionFailureText(err), advisePod)
 	}
@@ -106,7 +106,7 @@ func dialFailure(err error) *disconnectError {
 // server has not sent anything.
 func plaintextFailure(err error) *disconnectError {
 	if isTimeout(err) {
-		return &disconnectError{ReasonNotAnswering, errors.New("the server accepts connections and sends nothing: check the scheduler's log")}
+		return &disconnectError{ReasonNoResponse, errors.New("the server accepts connections and sends nothing: check the scheduler's log")}
 	}
 	return &disconnectError{ReasonUnavailable, fmt.Errorf("%s before it sent anything: %s; if it requires TLS, %s", connectionFailureText(err), advisePod, adviseTLS)}
 }
@@ -118,7 +118,7 @@ func handshakeFailure(err error) *disconnectError {
 		return &disconnectError{ReasonTLSHandshakeFailed, fmt.Errorf(format, arguments...)}
 	}
 	if isTimeout(err) {
-		return &disconnectError{ReasonNotAnswering, errors.New("no answer to the TLS handshake: check the scheduler's log")}
+		return &disconnectError{ReasonNoResponse, errors.New("no answer to the TLS handshake: check the scheduler's log")}
 	}
 	if _, is := errors.AsType[tls.RecordHeaderError](err); is {
 		return failure("the server does not use TLS: %s", advisePlain)

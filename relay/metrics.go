@@ -23,13 +23,15 @@ type metrics struct {
 }
 
 var (
-	sessionsMetric = prometheus.NewDesc("seldon_scheduler_sessions",
+	sessionsMetric = prometheus.NewDesc("seldon_operator_scheduler_sessions",
 		"Sessions with schedulers, one for each namespace with a SeldonRuntime, by state.", []string{"state"}, nil)
-	connectedMetric = prometheus.NewDesc("seldon_scheduler_connected_seconds",
-		"Time since the session of a namespace connected; 0 while it is not connected.", []string{"namespace"}, nil)
-	syncedMetric = prometheus.NewDesc("seldon_scheduler_synced",
+	connectedMetric = prometheus.NewDesc("seldon_operator_scheduler_connected",
+		"Whether the session of a namespace is connected to its scheduler (1) or not (0).", []string{"namespace"}, nil)
+	connectionStartMetric = prometheus.NewDesc("seldon_operator_scheduler_connection_start_timestamp_seconds",
+		"Unix time at which the session of a namespace connected; absent while it is not connected.", []string{"namespace"}, nil)
+	syncedMetric = prometheus.NewDesc("seldon_operator_scheduler_synced",
 		"Whether a kind was compared with what the scheduler has, on this connection, and its events arrive.", []string{"namespace", "kind"}, nil)
-	queueMetric = prometheus.NewDesc("seldon_scheduler_queue_depth",
+	queueMetric = prometheus.NewDesc("seldon_operator_scheduler_workqueue_depth",
 		"Objects of a namespace that wait to be compared with what its scheduler has.", []string{"namespace"}, nil)
 )
 
@@ -40,17 +42,17 @@ func newMetrics(sessions func() []*session) *metrics {
 	return &metrics{
 		sessions: sessions,
 		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "seldon_scheduler_rpc_duration_seconds", Help: "Duration of calls to schedulers, by method and code; of streams, the time that they lasted.",
+			Name: "seldon_operator_scheduler_rpc_duration_seconds", Help: "Duration of calls to schedulers, by method and code; of streams, the time that they lasted.",
 			Buckets: []float64{.001, .005, .025, .1, .5, 2.5, 10, 60, 600, 3600},
 		}, []string{"method", "code"}),
-		resyncs: counter("seldon_scheduler_resyncs_total",
+		resyncs: counter("seldon_operator_scheduler_resyncs_total",
 			"Kinds that were compared with what a scheduler has, at its request.", "namespace", "kind"),
-		syncFailures: counter("seldon_scheduler_sync_failures_total",
+		syncFailures: counter("seldon_operator_scheduler_sync_failures_total",
 			"Failed listings of kinds, notifications of Servers and streams of events, by reason.", "namespace", "kind", "reason"),
-		dropped: counter("seldon_scheduler_events_dropped_total",
+		dropped: counter("seldon_operator_scheduler_events_dropped_total",
 			"Messages of schedulers that were not used, by reason.", "reason"),
-		abandoned: counter("seldon_scheduler_abandoned_total",
-			"Objects that were released although the scheduler had not said that they are gone, by kind and reason.", "kind", "reason"),
+		abandoned: counter("seldon_operator_scheduler_unconfirmed_releases_total",
+			"Objects that were released although the scheduler had not confirmed that they are unloaded, by kind and reason.", "kind", "reason"),
 	}
 }
 
@@ -58,6 +60,7 @@ func newMetrics(sessions func() []*session) *metrics {
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	to <- sessionsMetric
 	to <- connectedMetric
+	to <- connectionStartMetric
 	to <- syncedMetric
 	to <- queueMetric
 	m.calls.Describe(to)
@@ -88,7 +91,8 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		}
 		connected := 0.0
 		if reach.Connected {
-			connected = time.Since(reach.Since).Seconds()
+			connected = 1
+			to <- prometheus.MustNewConstMetric(connectionStartMetric, prometheus.GaugeValue, float64(reach.Since.UnixMilli())/1000, s.namespace)
 			states["connected"]++
 		} else {
 			states["connecting"]++

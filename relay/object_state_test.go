@@ -275,7 +275,7 @@ func TestVerify(t *testing.T) {
 // A failure is news once per reason and generation, and when nothing was known before.
 func TestFailIsNewsOnce(t *testing.T) {
 	object := objectState{}
-	failure := Failure{Generation: 1, Reason: ReasonRefused}
+	failure := Failure{Generation: 1, Reason: ReasonRejected}
 	if !object.fail(failure) || object.fail(failure) {
 		t.Error("it is not news exactly once")
 	}

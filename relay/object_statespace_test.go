@@ -185,7 +185,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 		failure   Failure
 		uncertain bool
 	}{
-		{"the load is rejected", Failure{Reason: ReasonRefused, Terminal: true}, false},
+		{"the load is rejected", Failure{Reason: ReasonRejected, Terminal: true}, false},
 		{"the load fails", Failure{Reason: ReasonCallFailed}, false},
 		{"the load times out", Failure{Reason: ReasonCallFailed}, true},
 	} {

@@ -144,9 +144,9 @@ func (c *connection) load(ctx context.Context, kind *relayed, key objectKey, wan
 		class := classify(err, isTerminating)
 		switch class {
 		case classTerminal:
-			failure.Terminal, failure.Reason = true, ReasonRefused
+			failure.Terminal, failure.Reason = true, ReasonRejected
 		case classWait:
-			failure.Reason = ReasonTerminating
+			failure.Reason = ReasonWaitingForPreviousDeletion
 		case classRetry, classDenied:
 		}
 		// Every answer may have been lost on its way.
@@ -380,7 +380,7 @@ func confirmed(object client.Object) bool {
 	}
 	ready := meta.FindStatusCondition(reported.GetConditions(), v1alpha1.ConditionReady)
 	switch {
-	case ready == nil || ready.Reason == ReasonRefused || ready.Reason == ReasonInvalidSpec:
+	case ready == nil || ready.Reason == ReasonRejected || ready.Reason == ReasonInvalidSpec:
 		return false
 	case reported.GetObservedGeneration() == 0:
 		return ready.ObservedGeneration == 0

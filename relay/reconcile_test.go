@@ -726,7 +726,7 @@ func TestFailedLoadsBackOff(t *testing.T) {
 				if seen.Failure == nil || seen.Failure.Terminal != want.terminal || seen.Failure.Message != "no: "+code.String() {
 					t.Errorf("observed %+v", seen.Failure)
 				}
-				if want := map[bool]string{true: ReasonRefused, false: ReasonCallFailed}[want.terminal]; seen.Failure.Reason != want {
+				if want := map[bool]string{true: ReasonRejected, false: ReasonCallFailed}[want.terminal]; seen.Failure.Reason != want {
 					t.Errorf("reason %s, want %s", seen.Failure.Reason, want)
 				}
 				// A change is sent at once.

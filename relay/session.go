@@ -71,8 +71,8 @@ const (
 	ReasonConnecting = "Connecting"
 	// ReasonUnavailable: nothing answers at the scheduler's address.
 	ReasonUnavailable = "Unavailable"
-	// ReasonNotAnswering: something takes connections there and does not speak.
-	ReasonNotAnswering = "NotAnswering"
+	// ReasonNoResponse: something takes connections there and does not speak.
+	ReasonNoResponse = "NoResponse"
 	// ReasonConnectionLost: the scheduler ended the connection, or it broke.
 	ReasonConnectionLost = "ConnectionLost"
 	// ReasonCredentials: certificates cannot be read.
@@ -135,7 +135,7 @@ func (s *session) run(ctx context.Context) {
 		if errors.Is(context.Cause(attempt), errReconnectNow) {
 			closeConn()
 			backoff = newBackoff()
-		} else if lost.reason == ReasonNotAnswering {
+		} else if lost.reason == ReasonNoResponse {
 			// It may be there on one side only; grpc-go would go on using it.
 			closeConn()
 		}

@@ -313,7 +313,7 @@ func TestHalfOpenConnection(t *testing.T) {
 			t.Errorf("status %+v", conn)
 		}
 		h.settle(5 * time.Minute)
-		if conn := h.status(); conn.Reason != ReasonNotAnswering && conn.Reason != ReasonUnavailable {
+		if conn := h.status(); conn.Reason != ReasonNoResponse && conn.Reason != ReasonUnavailable {
 			t.Errorf("status %+v", conn)
 		}
 		h.network.set(func(n *memoryNetwork) { n.silent = false })

@@ -380,7 +380,7 @@ func TestNotAnswering(t *testing.T) {
 				<-ctx.Done()
 				return nil, &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}
 			},
-			reason: ReasonNotAnswering, message: "no answer to the attempt to connect: check the scheduler's Pods and Service, and network policies",
+			reason: ReasonNoResponse, message: "no answer to the attempt to connect: check the scheduler's Pods and Service, and network policies",
 		},
 		"no answer of DNS": {
 			dial: func(ctx context.Context, _ string) (net.Conn, error) {
@@ -389,8 +389,8 @@ func TestNotAnswering(t *testing.T) {
 			},
 			reason: ReasonNameNotResolved, message: "resolve seldon-scheduler.team: no answer from the DNS server",
 		},
-		"no HTTP/2":     {dial: pipe, reason: ReasonNotAnswering, message: "the server accepts connections and sends nothing: check the scheduler's log"},
-		"no TLS answer": {dial: pipe, tls: true, reason: ReasonNotAnswering, message: "no answer to the TLS handshake: check the scheduler's log"},
+		"no HTTP/2":     {dial: pipe, reason: ReasonNoResponse, message: "the server accepts connections and sends nothing: check the scheduler's log"},
+		"no TLS answer": {dial: pipe, tls: true, reason: ReasonNoResponse, message: "no answer to the TLS handshake: check the scheduler's log"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

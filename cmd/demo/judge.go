@@ -42,7 +42,7 @@ func passes(object *unstructured.Unstructured, reason string) bool {
 	if !isRelayed(object) {
 		return reason == "Progressing"
 	}
-	return !strings.Contains(reason, "Failed") && !slices.Contains([]string{relay.ReasonRefused, relay.ReasonInvalidSpec, "NoRuntime"}, reason)
+	return !strings.Contains(reason, "Failed") && !slices.Contains([]string{relay.ReasonRejected, relay.ReasonInvalidSpec, "NoRuntime"}, reason)
 }
 
 // conditionsOf are the conditions of an object of ours.

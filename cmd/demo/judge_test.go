@@ -87,7 +87,7 @@ func TestNodeOfWhatTheSchedulerServes(t *testing.T) {
 			pipeline(loading + ", {type: Ready, status: 'False', observedGeneration: 2, reason: PipelineFailed, message: 'PipelineFailed: no room'}"),
 			failed, "PipelineFailed: no room  ✓ ModelsReady, ✗ PipelineReady"},
 		{"the scheduler never took it",
-			pipeline("{type: Ready, status: 'False', observedGeneration: 2, reason: Refused, message: it has a cycle}"), failed, "Refused: it has a cycle"},
+			pipeline("{type: Ready, status: 'False', observedGeneration: 2, reason: Rejected, message: it has a cycle}"), failed, "Rejected: it has a cycle"},
 		{"there is no scheduler",
 			pipeline("{type: Ready, status: 'False', observedGeneration: 2, reason: NoRuntime, message: create one}"), failed, "NoRuntime: create one"},
 		{"nobody knows",

@@ -32,7 +32,7 @@ import (
 )
 
 // What is served behind the filter.
-const metrics = "seldon_objects 1\n"
+const metrics = "seldon_operator_resources 1\n"
 
 // world is an API server with two accounts: one that may read metrics, and one that
 // may not.

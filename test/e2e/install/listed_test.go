@@ -102,7 +102,7 @@ var _ = Describe("An operator with a list of which a part is gone", Ordered, fun
 		pod := i.pods()[0]
 		Expect(podLog(i.namespace, pod)).To(MatchRegexp(`"A listed namespace is not watched[^\n]*"namespace":"%s"`, never))
 		_, text := scrape("http://"+node.Address(i.namespace, pod, 4000), "")
-		Expect(text).To(ContainSubstring(`seldon_operator_absent_namespaces{namespace="%s"} 1`, never))
+		Expect(text).To(ContainSubstring(`seldon_operator_unwatched_namespaces{namespace="%s"} 1`, never))
 		servesTheOther()
 	})
 

@@ -90,9 +90,9 @@ type values map[string]map[string][]string
 
 // rare are values that no operator serves while all is well, by metric and label.
 var rare = values{
-	"seldon_notices": {"type": {v1alpha1.ConditionImmutableFieldChanged, v1alpha1.ConditionRestartRequired, string(composition.OwnershipConflict), string(composition.RecreationFailed), string(composition.FieldManagerConflict)}},
+	"seldon_operator_warning_conditions": {"type": {v1alpha1.ConditionImmutableFieldChanged, v1alpha1.ConditionRestartRequired, string(composition.OwnershipConflict), string(composition.RecreationFailed), string(composition.FieldManagerConflict)}},
 	// Told when the stream ends.
-	"seldon_scheduler_rpc_duration_seconds_bucket": {"method": {path.Base(pb.Scheduler_SubscribeModelStatus_FullMethodName)}},
+	"seldon_operator_scheduler_rpc_duration_seconds_bucket": {"method": {path.Base(pb.Scheduler_SubscribeModelStatus_FullMethodName)}},
 }
 
 func TestMonitoring(t *testing.T) {
@@ -164,20 +164,20 @@ func TestProblems(t *testing.T) {
 		row      = `{"panels":[{"title":"R","type":"row","panels":[{"title":"P","targets":[{"expr":%q}]}]}]}`
 		variable = `{"templating":{"list":[{"name":"v","type":"query","query":%q}]}}`
 	)
-	served := values{"seldon_notices": {"kind": {"Server", "SeldonRuntime"}, "type": {"Paused"}}}
+	served := values{"seldon_operator_warning_conditions": {"kind": {"Server", "SeldonRuntime"}, "type": {"Paused"}}}
 	for text, want := range map[string]string{
-		`seldon_notices{type="Paused"}`: "",
-		`seldon_notices{type=~"ImmutableFieldChanged|RestartRequired|OwnershipConflict|RecreationFailed|FieldManagerConflict"}`: "",
-		`seldon_notices{kind=~"Seldon.*", job=~".*manager.*", type!="Paused"}`:                                                  "",
-		`nothing`:                                  "there is no metric nothing",
-		`seldon_notices{type="Nothing"}`:           "seldon_notices has no type Nothing, but",
-		`seldon_notices{type!="Nothing"}`:          "seldon_notices has no type Nothing, but",
-		`seldon_notices{type=~"Paused|Nothing"}`:   "seldon_notices has no type Nothing, but",
-		`seldon_notices{kind=~"Nothing.*"}`:        "seldon_notices has no kind Nothing.*, but",
-		`seldon_notices{reason="Paused"}`:          "seldon_notices has no label reason",
-		`seldon_notices{job="seldon"}`:             "seldon_notices has no job seldon, but",
-		`sum by (reason) (seldon_notices{})`:       "seldon_notices has no label reason",
-		`rate(seldon_notices{type="Nothing"}[5m])`: "seldon_notices has no type Nothing, but",
+		`seldon_operator_warning_conditions{type="Paused"}`: "",
+		`seldon_operator_warning_conditions{type=~"ImmutableFieldChanged|RestartRequired|OwnershipConflict|RecreationFailed|FieldManagerConflict"}`: "",
+		`seldon_operator_warning_conditions{kind=~"Seldon.*", job=~".*manager.*", type!="Paused"}`:                                                  "",
+		`nothing`: "there is no metric nothing",
+		`seldon_operator_warning_conditions{type="Nothing"}`:           "seldon_operator_warning_conditions has no type Nothing, but",
+		`seldon_operator_warning_conditions{type!="Nothing"}`:          "seldon_operator_warning_conditions has no type Nothing, but",
+		`seldon_operator_warning_conditions{type=~"Paused|Nothing"}`:   "seldon_operator_warning_conditions has no type Nothing, but",
+		`seldon_operator_warning_conditions{kind=~"Nothing.*"}`:        "seldon_operator_warning_conditions has no kind Nothing.*, but",
+		`seldon_operator_warning_conditions{reason="Paused"}`:          "seldon_operator_warning_conditions has no label reason",
+		`seldon_operator_warning_conditions{job="seldon"}`:             "seldon_operator_warning_conditions has no job seldon, but",
+		`sum by (reason) (seldon_operator_warning_conditions{})`:       "seldon_operator_warning_conditions has no label reason",
+		`rate(seldon_operator_warning_conditions{type="Nothing"}[5m])`: "seldon_operator_warning_conditions has no type Nothing, but",
 	} {
 		for where, manifest := range map[string]string{
 			"alert A": fmt.Sprintf(rule, text), "panel P": fmt.Sprintf(file, fmt.Sprintf(panel, text)),
