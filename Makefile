@@ -13,7 +13,7 @@ VERSION ?= dev
 IMAGE ?= docker.io/seldon-operator/seldon-operator
 IMG ?= $(IMAGE):$(VERSION)
 KUBECTL ?= kubectl
-# Arguments for the program that run, demo and start run, such as ARGS=--once.
+# Arguments for the program that run, demo and start run, such as ARGS=--non-interactive.
 # They run built programs and not `go run`, which makes Ctrl-C look like a failure.
 ARGS ?=
 
@@ -137,11 +137,11 @@ bench: controlplane ## Print the figures: budgets of requests, and all benchmark
 	go test -p 1 -timeout 60m -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: demo
-demo: controlplane ## Show the operator at work, on a local control plane (ARGS=--once ends by itself).
+demo: controlplane ## Show the operator at work, on a local control plane (ARGS=--non-interactive ends by itself).
 	@# With -v the go command names what it compiles: the first time that is much.
 	@GOFLAGS="$$(go env GOFLAGS) -v" $(MAKE) --no-print-directory build
 	@CGO_ENABLED=0 go build -v -trimpath -o $(BIN)/ ./cmd/fakescheduler ./cmd/demo
-	@exec $(BIN)/demo --manager $(BIN)/manager --scheduler-binary $(BIN)/fakescheduler $(ARGS)
+	@exec $(BIN)/demo --manager-binary $(BIN)/manager --scheduler-binary $(BIN)/fakescheduler $(ARGS)
 
 ##@ Build
 
@@ -188,7 +188,7 @@ deploy: $(KUSTOMIZE) ## Deploy the operator from OVERLAY, with the image IMG; ma
 	$(KUSTOMIZE) build $(LAYER) | $(KUBECTL) apply -f -
 
 .PHONY: undeploy
-undeploy: $(KUSTOMIZE) ## Remove what deploy deployed, its namespace included; "manager release" comes first.
+undeploy: $(KUSTOMIZE) ## Remove what deploy deployed, its namespace included; "manager remove-finalizers" comes first.
 	$(KUSTOMIZE) build $(OVERLAY) | $(KUBECTL) delete --ignore-not-found -f -
 
 ##@ Release

@@ -34,10 +34,10 @@ const (
 	statusManager = "seldon-operator-status"
 	// scalingManager owns the replicas of Servers that a scheduler asks for.
 	scalingManager = "seldon-operator-scaling"
-	// metadataManager owns the finalizers that we put on our own kinds.
-	metadataManager = "seldon-operator-metadata"
-	// releaseManager scales the operator's own Deployment down, and gives the field up.
-	releaseManager = "seldon-operator-release"
+	// finalizersManager owns the finalizers that we put on our own kinds.
+	finalizersManager = "seldon-operator-finalizers"
+	// uninstallManager scales the operator's own Deployment down, and gives the field up.
+	uninstallManager = "seldon-operator-uninstall"
 )
 
 // policy is the engine's, for all instances.

@@ -31,7 +31,7 @@ func (e *environment) removeFinalizer(ctx context.Context, object client.Object,
 // a whole: the lock keeps it from undoing what somebody else adds meanwhile.
 func (e *environment) patchFinalizers(ctx context.Context, before, object client.Object) error {
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := e.client.Patch(ctx, object, patch, client.FieldOwner(metadataManager)); err != nil {
+	if err := e.client.Patch(ctx, object, patch, client.FieldOwner(finalizersManager)); err != nil {
 		return fmt.Errorf("write finalizers: %w", err)
 	}
 	e.versions.wrote(object)

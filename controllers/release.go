@@ -94,7 +94,7 @@ func StopDeployment(ctx context.Context, to client.Client, key client.ObjectKey)
 		return true, fmt.Errorf("selector of Deployment %s: %w", key, err)
 	}
 	patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":0}}`))
-	if err := to.Patch(ctx, deployment, patch, client.FieldOwner(releaseManager)); err != nil {
+	if err := to.Patch(ctx, deployment, patch, client.FieldOwner(uninstallManager)); err != nil {
 		return !apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	}
 	if err := disownReplicas(ctx, to, key); err != nil {
@@ -133,7 +133,7 @@ func disownReplicas(ctx context.Context, to client.Client, key client.ObjectKey)
 		}
 		patch := client.MergeFromWithOptions(deployment.DeepCopy(), client.MergeFromWithOptimisticLock{})
 		deployment.ManagedFields = slices.DeleteFunc(deployment.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
-			return entry.Manager == releaseManager
+			return entry.Manager == uninstallManager
 		})
 		return to.Patch(ctx, deployment, patch)
 	})

@@ -59,19 +59,19 @@ type demo struct {
 
 // newDemo finds what cannot work before anything is started.
 func newDemo(flags settings, screen screen) (*demo, error) {
-	if _, err := os.Stat(flags.manager); err != nil {
+	if _, err := os.Stat(flags.managerBinary); err != nil {
 		return nil, fmt.Errorf("find the operator: %w; build it with `make build`", err)
 	}
 	if _, err := os.Stat(flags.schedulerBinary); err != nil {
 		return nil, fmt.Errorf("find the simulated scheduler: %w; `make demo` builds it", err)
 	}
-	sample, err := readManifests(flags.sample)
+	sample, err := readManifests(flags.runtimeFile)
 	if err != nil {
 		return nil, err
 	}
 	runtime, err := theRuntime(sample)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flags.sample, err)
+		return nil, fmt.Errorf("%s: %w", flags.runtimeFile, err)
 	}
 	relayed, err := readManifests(relayedSamples...)
 	if err != nil {
@@ -114,7 +114,7 @@ func (d *demo) show(interrupted context.Context) error {
 			return err
 		}
 	}
-	if d.flags.once {
+	if d.flags.nonInteractive {
 		d.keepPicture()
 		return nil
 	}

@@ -77,7 +77,7 @@ func start(t *testing.T, arguments ...string) *demonstration {
 	g.Expect(err).NotTo(HaveOccurred())
 	d := &demonstration{temporary: t.TempDir()}
 	d.command = exec.Command(program, append([]string{
-		"--manager", filepath.Join(built, "manager"), "--scheduler-binary", filepath.Join(built, "fakescheduler"),
+		"--manager-binary", filepath.Join(built, "manager"), "--scheduler-binary", filepath.Join(built, "fakescheduler"),
 	}, arguments...)...)
 	d.command.Dir = filepath.Join("..", "..")
 	d.command.Env = append(os.Environ(), asProgram+"=true", "TMPDIR="+d.temporary)
@@ -141,7 +141,7 @@ func (d *demonstration) leftovers(t *testing.T) []string {
 
 func TestOnceShowsEverythingAndEnds(t *testing.T) {
 	g := NewWithT(t)
-	d := start(t, "--once")
+	d := start(t, "--non-interactive")
 	if _, err := os.Stat("/proc/self/environ"); err == nil {
 		d.until(t, "✓ Create Models")
 		g.Expect(d.processes(t)).To(ContainElements(ContainSubstring("/manager "), ContainSubstring("/fakescheduler "), ContainSubstring("/etcd ")),
@@ -218,13 +218,13 @@ func TestOnceFailsWithTheReason(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "runtime.yaml")
 	manifest := "apiVersion: mlops.seldon.io/v1alpha1\nkind: SeldonRuntime\nmetadata: {name: lost}\nspec: {seldonConfig: nowhere}\n"
 	g.Expect(os.WriteFile(file, []byte(manifest), 0o600)).To(Succeed())
-	d := start(t, "--once", "--timeout=5s", "--runtime", file)
+	d := start(t, "--non-interactive", "--timeout=5s", "--runtime-file", file)
 	g.Expect(d.status(t)).To(Equal(exitFailed))
 	_, complaint, found := strings.Cut(d.written(), "\ndemo: ")
 	g.Expect(found).To(BeTrue())
 	g.Expect(complaint).To(And(
 		HavePrefix("gave up after 5s: SeldonRuntime lost is not ready: ConfigNotFound: "), ContainSubstring(`"nowhere"`),
-		ContainSubstring("Run it without --once"), ContainSubstring("The last lines of the scheduler's log"),
+		ContainSubstring("Run it without --non-interactive"), ContainSubstring("The last lines of the scheduler's log"),
 		MatchRegexp(`The last lines of the operator's log, .*operator.log:\n\t\{"level"`),
 	))
 	g.Expect(d.leftovers(t)).To(HaveLen(1))
@@ -237,7 +237,7 @@ func TestOnceFailsWhenTheOperatorEnds(t *testing.T) {
 	g := NewWithT(t)
 	program, err := exec.LookPath("false")
 	g.Expect(err).NotTo(HaveOccurred())
-	d := start(t, "--once", "--manager", program)
+	d := start(t, "--non-interactive", "--manager-binary", program)
 	g.Expect(d.status(t)).To(Equal(exitFailed))
 	g.Expect(d.written()).To(And(
 		ContainSubstring("demo: the operator ended by itself: exit status 1"), ContainSubstring("The operator's log is empty"),
@@ -248,7 +248,7 @@ func TestOnceFailsWhenTheSchedulerEnds(t *testing.T) {
 	g := NewWithT(t)
 	program, err := exec.LookPath("false")
 	g.Expect(err).NotTo(HaveOccurred())
-	d := start(t, "--once", "--scheduler-binary", program)
+	d := start(t, "--non-interactive", "--scheduler-binary", program)
 	g.Expect(d.status(t)).To(Equal(exitFailed))
 	g.Expect(d.written()).To(And(
 		ContainSubstring("demo: the scheduler ended by itself: exit status 1"), ContainSubstring("The scheduler's log is empty"),
@@ -257,7 +257,7 @@ func TestOnceFailsWhenTheSchedulerEnds(t *testing.T) {
 
 func TestMissingProgramsAreTold(t *testing.T) {
 	for flag, complaint := range map[string]string{
-		"--manager":          "^demo: find the operator: .*bin/none.*make build",
+		"--manager-binary":   "^demo: find the operator: .*bin/none.*make build",
 		"--scheduler-binary": "^demo: find the simulated scheduler: .*bin/none.*make demo",
 	} {
 		t.Run(flag, func(t *testing.T) {
@@ -315,7 +315,7 @@ func TestCtrlCBeforeEverythingWasShown(t *testing.T) {
 		// kwok takes a comma in the path to its configuration for a separator.
 		t.Run(strings.ReplaceAll(stage, ",", ""), func(t *testing.T) {
 			g := NewWithT(t)
-			d := start(t, "--once")
+			d := start(t, "--non-interactive")
 			d.until(t, "○ "+stage)
 			g.Expect(d.command.Process.Signal(os.Interrupt)).To(Succeed())
 			d.until(t, "○ Stop everything")

@@ -2,7 +2,7 @@
 // operator and a simulated scheduler, applies samples, and draws what expands into
 // what, and what the scheduler serves, until all of it is ready. It then changes and
 // deletes Models, kills the scheduler and starts it again, and at last waits for
-// Ctrl-C. With --once it ends by itself.
+// Ctrl-C. With --non-interactive it ends by itself.
 //
 // It is run from the root of the repository, as `make demo` does, which builds
 // the programs that it starts.

@@ -26,10 +26,10 @@ const (
 
 // settings are the flags.
 type settings struct {
-	once            bool
+	nonInteractive  bool
 	timeout         time.Duration
-	sample          string
-	manager         string
+	runtimeFile     string
+	managerBinary   string
 	schedulerBinary string
 }
 
@@ -58,10 +58,10 @@ func parse(arguments []string, usage io.Writer) (settings, error) {
 	flags := settings{}
 	set := flag.NewFlagSet("demo", flag.ContinueOnError)
 	set.SetOutput(usage)
-	set.BoolVar(&flags.once, "once", false, "end as soon as everything was shown, with exit status 1 if something takes too long")
-	set.DurationVar(&flags.timeout, "timeout", 3*time.Minute, "how long --once waits at each stage")
-	set.StringVar(&flags.sample, "runtime", "config/samples/mlops_v1alpha1_seldonruntime.yaml", "`file` with the SeldonRuntime to show")
-	set.StringVar(&flags.manager, "manager", "bin/manager", "the operator's program")
+	set.BoolVar(&flags.nonInteractive, "non-interactive", false, "end as soon as everything was shown, with exit status 1 if something takes too long")
+	set.DurationVar(&flags.timeout, "timeout", 3*time.Minute, "how long --non-interactive waits at each stage")
+	set.StringVar(&flags.runtimeFile, "runtime-file", "config/samples/mlops_v1alpha1_seldonruntime.yaml", "`file` with the SeldonRuntime to show")
+	set.StringVar(&flags.managerBinary, "manager-binary", "bin/manager", "the operator's program")
 	set.StringVar(&flags.schedulerBinary, "scheduler-binary", "bin/fakescheduler", "the simulated scheduler's program")
 	if err := set.Parse(arguments); err != nil {
 		return settings{}, err

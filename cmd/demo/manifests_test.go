@@ -57,18 +57,18 @@ func TestParse(t *testing.T) {
 	g := NewWithT(t)
 	usage := &bytes.Buffer{}
 	g.Expect(parse(nil, usage)).To(Equal(settings{
-		timeout: 3 * time.Minute, sample: "config/samples/mlops_v1alpha1_seldonruntime.yaml",
-		manager: "bin/manager", schedulerBinary: "bin/fakescheduler",
+		timeout: 3 * time.Minute, runtimeFile: "config/samples/mlops_v1alpha1_seldonruntime.yaml",
+		managerBinary: "bin/manager", schedulerBinary: "bin/fakescheduler",
 	}))
-	g.Expect(parse([]string{"--once", "--timeout=1s", "--runtime=r", "--manager=m", "--scheduler-binary=s"}, usage)).To(Equal(settings{
-		once: true, timeout: time.Second, sample: "r", manager: "m", schedulerBinary: "s",
+	g.Expect(parse([]string{"--non-interactive", "--timeout=1s", "--runtime-file=r", "--manager-binary=m", "--scheduler-binary=s"}, usage)).To(Equal(settings{
+		nonInteractive: true, timeout: time.Second, runtimeFile: "r", managerBinary: "m", schedulerBinary: "s",
 	}))
 	g.Expect(usage.String()).To(BeEmpty())
 
-	_, err := parse([]string{"once"}, usage)
-	g.Expect(err).To(MatchError(`unknown argument "once"`))
-	g.Expect(usage.String()).To(Equal("demo: unknown argument \"once\"\n"))
+	_, err := parse([]string{"status"}, usage)
+	g.Expect(err).To(MatchError(`unknown argument "status"`))
+	g.Expect(usage.String()).To(Equal("demo: unknown argument \"status\"\n"))
 	_, err = parse([]string{"--help"}, usage)
 	g.Expect(errors.Is(err, flag.ErrHelp)).To(BeTrue())
-	g.Expect(usage.String()).To(ContainSubstring("-once"))
+	g.Expect(usage.String()).To(ContainSubstring("-non-interactive"))
 }

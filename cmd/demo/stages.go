@@ -108,7 +108,7 @@ func (d *demo) startOperator(ctx context.Context) (string, error) {
 	// No ports: nobody asks for metrics or probes here, and two demonstrations
 	// may run side by side.
 	d.operator, err = d.launch(program{
-		name: "operator", path: d.flags.manager, directory: d.directory, log: d.operatorLog(),
+		name: "operator", path: d.flags.managerBinary, directory: d.directory, log: d.operatorLog(),
 		arguments: []string{
 			"--clusterwide", "--metrics-bind-address=0", "--health-probe-bind-address=0",
 			"--scheduler-address=" + schedulerAddress("{namespace}"),
@@ -145,7 +145,7 @@ func (d *demo) createRuntime(ctx context.Context) (string, error) {
 		return "", err
 	}
 	d.watch.Store(watch)
-	return d.flags.sample, d.create(ctx, userNamespace, d.sample...)
+	return d.flags.runtimeFile, d.create(ctx, userNamespace, d.sample...)
 }
 
 func (d *demo) untilReady(ctx context.Context) (string, error) {
@@ -160,12 +160,12 @@ func allReady(w *watch) error {
 	return nil
 }
 
-// await waits until nothing is missing in the picture any more, with --once no
+// await waits until nothing is missing in the picture any more, with --non-interactive no
 // longer than the time-out. missing says what is, nil for nothing.
 func (d *demo) await(ctx context.Context, missing func(w *watch) error) error {
 	watch := d.watch.Load()
 	deadline := ctx
-	if d.flags.once {
+	if d.flags.nonInteractive {
 		var cancel context.CancelFunc
 		deadline, cancel = context.WithTimeout(ctx, d.flags.timeout)
 		defer cancel()
@@ -174,7 +174,7 @@ func (d *demo) await(ctx context.Context, missing func(w *watch) error) error {
 	if until(deadline, func() bool { last = missing(watch); return last == nil }) {
 		return nil
 	}
-	return fmt.Errorf("gave up after %s: %w\nRun it without --once to look around in this state, or with a longer --timeout",
+	return fmt.Errorf("gave up after %s: %w\nRun it without --non-interactive to look around in this state, or with a longer --timeout",
 		d.flags.timeout, last)
 }
 

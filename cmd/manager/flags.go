@@ -111,13 +111,13 @@ func (s *settings) bind(flags *flag.FlagSet) {
 	flags.BoolVar(&s.leaderElect, "leader-elect", false, "elect a leader, so that of several replicas one works")
 	flags.StringVar(&s.logLevel, "log-level", "", "debug, info, warn or error; goes before --zap-log-level (default info)")
 	flags.BoolVar(&s.deployments, "use-deployments-for-servers", false, "make Servers Deployments in place of StatefulSets")
-	flags.IntVar(&s.concurrency, "concurrency", 8, "objects of each kind that are reconciled side by side")
+	flags.IntVar(&s.concurrency, "max-concurrent-reconciles", 8, "number of objects of each kind that are reconciled at the same time")
 	flags.Int64Var(&s.maxReplicas, "max-replicas-per-server", templates.DefaultMaxReplicas,
 		fmt.Sprintf("greatest number of replicas that a Server gets, from 1 to %d; one that requests more keeps the replicas that it has", v1alpha1.MaxReplicas))
 	flags.StringVar(&s.scheduler, "scheduler-address", "",
 		"address of a namespace's scheduler, with {namespace} for the namespace; for development (default seldon-scheduler.{namespace} with port 9004 or, with TLS, 9044)")
-	flags.DurationVar(&s.silence, "scheduler-silence", time.Minute, "how long a scheduler may be out of reach before what it serves is told to be unknown")
-	flags.DurationVar(&s.deadline, "deletion-deadline", 5*time.Minute, "how long a deleted Model, Pipeline or Experiment waits for its scheduler's word before it is released")
+	flags.DurationVar(&s.silence, "scheduler-unreachable-timeout", time.Minute, "time without a stable connection to a scheduler after which the Ready condition of its Models, Pipelines and Experiments becomes Unknown")
+	flags.DurationVar(&s.deadline, "unload-timeout", 5*time.Minute, "time after which the finalizer of a deleted Model, Pipeline or Experiment is removed although the scheduler has not confirmed the unload")
 	flags.BoolVar(&s.version, "version", false, "print the version and exit")
 	s.log.TimeEncoder = zapcore.ISO8601TimeEncoder
 	s.log.BindFlags(flags)
@@ -138,14 +138,14 @@ func (s *settings) validate() ([]string, error) {
 		s.log.Level = level
 	}
 	if s.concurrency < 1 {
-		wrong = append(wrong, fmt.Errorf("--concurrency=%d: give 1 or more", s.concurrency))
+		wrong = append(wrong, fmt.Errorf("--max-concurrent-reconciles=%d: give 1 or more", s.concurrency))
 	}
 	if s.maxReplicas < 1 || s.maxReplicas > v1alpha1.MaxReplicas {
 		wrong = append(wrong, fmt.Errorf("--max-replicas-per-server=%d: give 1 to %d", s.maxReplicas, v1alpha1.MaxReplicas))
 	}
 	wrong = append(wrong,
-		isPositive("scheduler-silence", s.silence),
-		isPositive("deletion-deadline", s.deadline),
+		isPositive("scheduler-unreachable-timeout", s.silence),
+		isPositive("unload-timeout", s.deadline),
 		isAddress("metrics-bind-address", s.metricsAddress),
 		isAddress("health-probe-bind-address", s.probeAddress))
 	if s.metricsAddress == s.probeAddress && s.metricsAddress != off {

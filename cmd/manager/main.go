@@ -43,10 +43,10 @@ const shutdownTimeout = 8 * time.Second
 
 // usage is what --help starts with.
 const usage = `Usage:
-  manager [flags]          run the operator
-  manager release [flags]  take the operator's finalizers off everything in the
-                           namespaces to watch, so that it can be uninstalled
-  manager check [flags]    tell whether the operator in this namespace works
+  manager [flags]                    run the operator
+  manager remove-finalizers [flags]  remove the operator's finalizers from all objects in the
+                                     watched namespaces, so that it can be uninstalled
+  manager check [flags]              check that the operator in this namespace works
 
 Flags:
 `
@@ -54,7 +54,7 @@ Flags:
 func main() {
 	// A word before the flags names what to do, if that is not to run.
 	arguments, work := os.Args[1:], run
-	verbs := map[string]func([]string) error{"release": release, "check": check}
+	verbs := map[string]func([]string) error{"remove-finalizers": removeFinalizers, "check": check}
 	if len(arguments) > 0 && verbs[arguments[0]] != nil {
 		arguments, work = arguments[1:], verbs[arguments[0]]
 	}

@@ -149,13 +149,13 @@ func (i *install) pods() []string {
 	return names
 }
 
-// release stops the operator and has its finalizers taken off, by a Job with its
+// removeFinalizers stops the operator and has its finalizers removed, by a Job with its
 // account: that of docs/modes.md, or the one that the chart has for its uninstall.
-func (i *install) release() {
+func (i *install) removeFinalizers() {
 	GinkgoHelper()
-	name := "release"
+	name := "remove-finalizers"
 	if i.kustomizations == nil {
-		name = "seldon-v2-release"
+		name = "seldon-v2-remove-finalizers"
 	}
 	// Of Jobs before this one the log stays.
 	stops := func() int {
@@ -167,7 +167,7 @@ func (i *install) release() {
 	if i.kustomizations == nil {
 		i.helm("uninstall")
 	} else {
-		run(fmt.Sprintf(releaseJob, i.all || i.listed != nil, strings.Join(i.listed, ",")), "apply", "--namespace", i.namespace, "--filename", "-")
+		run(fmt.Sprintf(removeFinalizersJob, i.all || i.listed != nil, strings.Join(i.listed, ",")), "apply", "--namespace", i.namespace, "--filename", "-")
 		i.untilComplete(name)
 	}
 	Expect(i.pods()).To(BeEmpty())
@@ -213,10 +213,10 @@ func (i *install) remove() {
 // Nothing in a namespace waits for an operator that has gone.
 var _ = AfterSuite(func() { untilGone(going...) })
 
-// releaseJob is what docs/modes.md tells, with the flags of any mode.
-const releaseJob = `apiVersion: batch/v1
+// removeFinalizersJob is what docs/modes.md tells, with the flags of any mode.
+const removeFinalizersJob = `apiVersion: batch/v1
 kind: Job
-metadata: {name: release}
+metadata: {name: remove-finalizers}
 spec:
   backoffLimit: 0
   template:
@@ -224,11 +224,11 @@ spec:
       restartPolicy: Never
       serviceAccountName: ` + account + `
       containers:
-        - name: release
+        - name: remove-finalizers
           image: operator
           command: [/manager]
           args:
-            - release
+            - remove-finalizers
             - --stop-deployment=` + deployment + `
             - --namespace=$(POD_NAMESPACE)
             - --clusterwide=$(CLUSTERWIDE)

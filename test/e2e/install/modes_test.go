@@ -72,7 +72,7 @@ var _ = DescribeTableSubtree("An operator", Ordered, func(operators []*install, 
 					return object.GetFinalizers()
 				}).Should(HaveLen(1), each.log)
 			}
-			each.release()
+			each.removeFinalizers()
 			for _, object := range left {
 				Expect(user.Get(lifetime, client.ObjectKeyFromObject(object), object)).To(Succeed())
 				Expect(object.GetFinalizers()).To(BeEmpty())
@@ -272,8 +272,8 @@ var _ = Describe("An operator by the chart", Ordered, func() {
 	})
 
 	It("comes back by an upgrade after it was released, without a conflict", func() {
-		run(i.helm("template", helm.Chart(setup), "--show-only", "templates/controller/release-job.yaml"), "apply", "--filename", "-")
-		i.untilComplete("seldon-v2-release")
+		run(i.helm("template", helm.Chart(setup), "--show-only", "templates/controller/remove-finalizers-job.yaml"), "apply", "--filename", "-")
+		i.untilComplete("seldon-v2-remove-finalizers")
 		Expect(i.pods()).To(BeEmpty())
 		i.helm("upgrade", helm.Chart(setup), "--wait")
 		Expect(i.pods()).To(HaveLen(1))

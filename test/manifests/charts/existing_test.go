@@ -51,9 +51,9 @@ func notes(t *testing.T, chart string, with values) string {
 // give, but for what those say of the operator's own pod, Services, and replicas.
 func TestDefaultsOfTheExistingOperatorAreTaken(t *testing.T) {
 	pods := []string{
-		"Deployment/seldon-v2-controller-manager spec/template/spec/", "Job/seldon-v2-release spec/template/spec/", "Pod/seldon-v2-check spec/",
+		"Deployment/seldon-v2-controller-manager spec/template/spec/", "Job/seldon-v2-remove-finalizers spec/template/spec/", "Pod/seldon-v2-check spec/",
 	}
-	container := map[string]string{pods[0]: "manager", pods[1]: "release", pods[2]: "check"}
+	container := map[string]string{pods[0]: "manager", pods[1]: "remove-finalizers", pods[2]: "check"}
 	different := map[string]map[string]any{
 		setup: {
 			pods[0] + "containers/manager/env/GOMEMLIMIT/value":          "57MiB",
@@ -141,7 +141,7 @@ func TestTheImageIsThisOperators(t *testing.T) {
 		}
 		with := values{"controller": values{"image": image}}
 		rendered := render(t, setup, "seldon-mesh", with)
-		for _, container := range []string{"controller", "release", "check"} {
+		for _, container := range []string{"controller", "remove-finalizers", "check"} {
 			if got, _ := rendered.place(container + " image"); got != test.want {
 				t.Errorf("%s: the image of %s is %v, not %s", test.image, container, got, test.want)
 			}

@@ -101,9 +101,9 @@ func tryPrograms(t *testing.T, cluster *controlplane.ControlPlane, server client
 	if output, err := run("check", "--timeout=5s"); err == nil || !strings.Contains(output, "Lease") {
 		t.Errorf("check, without a leader: %v\n%s", err, output)
 	}
-	output, err := run("release")
-	if err != nil || !strings.Contains(output, "released SeldonRuntime seldon-mesh/seldon") {
-		t.Errorf("release: %v\n%s", err, output)
+	output, err := run("remove-finalizers")
+	if err != nil || !strings.Contains(output, "removed the finalizer from SeldonRuntime seldon-mesh/seldon") {
+		t.Errorf("remove-finalizers: %v\n%s", err, output)
 	}
 	for _, object := range []client.Object{deployment, seldonRuntime} {
 		if err := server.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
@@ -111,10 +111,10 @@ func tryPrograms(t *testing.T, cluster *controlplane.ControlPlane, server client
 		}
 	}
 	if len(seldonRuntime.Finalizers) > 0 {
-		t.Errorf("release left %v", seldonRuntime.Finalizers)
+		t.Errorf("remove-finalizers left %v", seldonRuntime.Finalizers)
 	}
 	if *deployment.Spec.Replicas != 0 {
-		t.Errorf("release left the Deployment with %d replicas", *deployment.Spec.Replicas)
+		t.Errorf("remove-finalizers left the Deployment with %d replicas", *deployment.Spec.Replicas)
 	}
 }
 

@@ -38,7 +38,7 @@ type effect struct {
 var aliases = map[string]string{
 	"config":            "SeldonConfig/default spec/config",
 	"controller":        "Deployment/seldon-v2-controller-manager spec/template/spec/containers/manager",
-	"release":           "Job/seldon-v2-release spec/template/spec/containers/release",
+	"remove-finalizers": "Job/seldon-v2-remove-finalizers spec/template/spec/containers/remove-finalizers",
 	"check":             "Pod/seldon-v2-check spec/containers/check",
 	"scheduler":         "SeldonConfig/default spec/components/seldon-scheduler/podSpec/containers/scheduler",
 	"pipelinegateway":   "SeldonConfig/default spec/components/seldon-pipelinegateway/podSpec/containers/pipelinegateway",

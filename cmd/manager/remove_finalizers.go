@@ -18,9 +18,9 @@ import (
 // stopTimeout is how long the operator's pods have to be gone.
 const stopTimeout = 2 * time.Minute
 
-// release stops the operator if it is told what that is, and takes the finalizers
-// off. It may be run again.
-func release(arguments []string) error {
+// removeFinalizers stops the operator, if --stop-deployment names its Deployment, and
+// removes its finalizers. It may be run again.
+func removeFinalizers(arguments []string) error {
 	within := scope{operator: operatorNamespace()}
 	deployment := ""
 	err := parse(arguments, func(flags *flag.FlagSet) {
@@ -51,10 +51,10 @@ func release(arguments []string) error {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(listed.Absent)) {
-		fmt.Printf("skipped namespace %s, which is gone, or the operator's Role in it is (%v): if it is there, make the Role and run this again\n", name, listed.Absent[name])
+		fmt.Printf("skipped namespace %s, which does not exist or has no Role of the operator (%v): if it exists, create the Role and run this again\n", name, listed.Absent[name])
 	}
 	return controllers.Release(ctx, to, listed.Present, func(kind string, object client.Object) {
-		fmt.Printf("released %s %s/%s\n", kind, object.GetNamespace(), object.GetName())
+		fmt.Printf("removed the finalizer from %s %s/%s\n", kind, object.GetNamespace(), object.GetName())
 	})
 }
 
@@ -68,7 +68,7 @@ func stop(ctx context.Context, to client.Client, key client.ObjectKey) error {
 	case found:
 		fmt.Printf("stopped Deployment %s\n", key)
 	default:
-		fmt.Printf("there is no Deployment %s: nothing to stop\n", key)
+		fmt.Printf("Deployment %s does not exist: nothing to stop\n", key)
 	}
 	return nil
 }
