@@ -38,15 +38,15 @@ type pin struct {
 
 // configFor fills config with what owner is to be made from: what load reads, or
 // what was pinned for owner's spec.
-func (e *environment) configFor(ctx context.Context, owner client.Object, spec any, pinned bool, config client.Object, load func() error) error {
+func (s *shared) configFor(ctx context.Context, owner client.Object, spec any, pinned bool, config client.Object, load func() error) error {
 	revisions := &appsv1.ControllerRevisionList{}
-	err := e.client.List(ctx, revisions, client.InNamespace(owner.GetNamespace()), client.MatchingLabels{pinnedConfigLabel: string(owner.GetUID())})
+	err := s.client.List(ctx, revisions, client.InNamespace(owner.GetNamespace()), client.MatchingLabels{pinnedConfigLabel: string(owner.GetUID())})
 	if err != nil {
 		return fmt.Errorf("list pinned configurations: %w", err)
 	}
 	slices.SortFunc(revisions.Items, func(a, b appsv1.ControllerRevision) int { return cmp.Compare(b.Revision, a.Revision) })
 	if !pinned {
-		return e.afterLoad(ctx, load, revisions.Items)
+		return s.afterLoad(ctx, load, revisions.Items)
 	}
 	digest, err := rolloutDigest(spec)
 	if err != nil {
@@ -61,28 +61,28 @@ func (e *environment) configFor(ctx context.Context, owner client.Object, spec a
 			if err := json.Unmarshal(newest.Config, config); err != nil {
 				return fmt.Errorf("read ControllerRevision %s/%s: %w", owner.GetNamespace(), revisions.Items[0].Name, err)
 			}
-			return e.unpin(ctx, revisions.Items[1:])
+			return s.unpin(ctx, revisions.Items[1:])
 		}
 	}
 	if err := load(); err != nil {
 		return err
 	}
-	if err := e.writePin(ctx, owner, digest, config); err != nil {
+	if err := s.writePin(ctx, owner, digest, config); err != nil {
 		return err
 	}
-	return e.unpin(ctx, revisions.Items)
+	return s.unpin(ctx, revisions.Items)
 }
 
-func (e *environment) afterLoad(ctx context.Context, load func() error, revisions []appsv1.ControllerRevision) error {
+func (s *shared) afterLoad(ctx context.Context, load func() error, revisions []appsv1.ControllerRevision) error {
 	if err := load(); err != nil {
 		return err
 	}
-	return e.unpin(ctx, revisions)
+	return s.unpin(ctx, revisions)
 }
 
 // writePin keeps config for owner. A ControllerRevision's data never changes, so
 // each roll-out has one of its own, named after what is in it.
-func (e *environment) writePin(ctx context.Context, owner client.Object, digest string, config client.Object) error {
+func (s *shared) writePin(ctx context.Context, owner client.Object, digest string, config client.Object) error {
 	kept := config.DeepCopyObject().(client.Object)
 	kept.SetManagedFields(nil)
 	kept.SetResourceVersion("")
@@ -94,7 +94,7 @@ func (e *environment) writePin(ctx context.Context, owner client.Object, digest 
 	if err != nil {
 		return fmt.Errorf("pin the configuration: %w", err)
 	}
-	gvk, err := e.client.GroupVersionKindFor(owner)
+	gvk, err := s.client.GroupVersionKindFor(owner)
 	if err != nil {
 		return err
 	}
@@ -103,13 +103,13 @@ func (e *environment) writePin(ctx context.Context, owner client.Object, digest 
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:       owner.GetNamespace(),
 			Name:            owner.GetName() + "-" + strings.ToLower(gvk.Kind) + "-" + hex.EncodeToString(sum[:5]),
-			Labels:          map[string]string{pinnedConfigLabel: string(owner.GetUID()), policy.OwnerLabel(): strings.ToLower(gvk.Kind)},
+			Labels:          map[string]string{pinnedConfigLabel: string(owner.GetUID()), engineOptions.OwnerLabel(): strings.ToLower(gvk.Kind)},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(owner, gvk)},
 		},
 		Data:     runtime.RawExtension{Raw: data},
 		Revision: owner.GetGeneration(),
 	}
-	err = e.client.Create(ctx, revision, client.FieldOwner(childrenManager))
+	err = s.client.Create(ctx, revision, client.FieldOwner(fieldManager))
 	if client.IgnoreAlreadyExists(err) != nil {
 		return fmt.Errorf("pin the configuration in ControllerRevision %s/%s: %w", revision.Namespace, revision.Name, err)
 	}
@@ -117,9 +117,9 @@ func (e *environment) writePin(ctx context.Context, owner client.Object, digest 
 }
 
 // unpin deletes pins that no longer hold.
-func (e *environment) unpin(ctx context.Context, revisions []appsv1.ControllerRevision) error {
+func (s *shared) unpin(ctx context.Context, revisions []appsv1.ControllerRevision) error {
 	for i := range revisions {
-		if err := e.client.Delete(ctx, &revisions[i]); client.IgnoreNotFound(err) != nil {
+		if err := s.client.Delete(ctx, &revisions[i]); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("delete ControllerRevision %s/%s: %w", revisions[i].Namespace, revisions[i].Name, err)
 		}
 	}

@@ -26,6 +26,7 @@ import (
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition/reconciler"
 	"github.com/seldon-operator/seldon-operator/relay"
 )
 
@@ -79,7 +80,7 @@ func FuzzReportedStatus(f *testing.F) {
 		case 0:
 			model := &v1alpha1.Model{ObjectMeta: meta}
 			setReported(model, relay.Model, seen)
-			fillModel(model, state)
+			setModelStatus(model, state)
 			if _, err := labels.Parse(model.Status.Selector); err != nil {
 				t.Errorf("selector: %.2000q", err.Error())
 			}
@@ -103,9 +104,9 @@ var reportedKinds = []func() proto.Message{
 }
 
 // setReported sets the conditions that follow from an observation.
-func setReported(object conditioned, kind relay.Kind, seen relay.Observation) {
-	told := tell(object, kind, seen, time.Now())
-	setConditions(object, append(told.verdicts, progress(told.verdicts)...), told.keep...)
+func setReported(object reconciler.Object, kind relay.Kind, seen relay.Observation) {
+	update := computeStatus(object, kind, seen, time.Now())
+	reconciler.SetConditions(object, append(update.conditions, progressConditions(update.conditions)...), update.keep...)
 }
 
 // eachExtreme calls visit with each field of a message in turn at each of its extremes,
@@ -195,9 +196,9 @@ func newSchema(f *testing.F, plural string) crdSchema {
 var reasonFormat = regexp.MustCompile(`^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$`)
 
 // accept fails the test if the API server would reject the status of object.
-func (s crdSchema) accept(t *testing.T, object conditioned) {
+func (s crdSchema) accept(t *testing.T, object reconciler.Object) {
 	t.Helper()
-	patch, err := statusPatch(object)
+	patch, err := reconciler.StatusPatch(object)
 	if err != nil {
 		t.Fatal(err)
 	}

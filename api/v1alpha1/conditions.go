@@ -50,6 +50,13 @@ const (
 	ConditionSchedulerSynced      string = "SchedulerSynced"
 )
 
+// ComponentConditions are the types of the conditions of a SeldonRuntime's components;
+// see [ComponentCondition].
+var ComponentConditions = []string{
+	ConditionSchedulerReady, ConditionDataflowEngineReady, ConditionModelGatewayReady,
+	ConditionPipelineGatewayReady, ConditionEnvoyReady, ConditionHodometerReady,
+}
+
 // Conditions of everything that expands into children (SeldonRuntime, Server).
 // They are absent unless there is something to tell.
 const (

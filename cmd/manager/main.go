@@ -143,13 +143,13 @@ func run(arguments []string) error {
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
 	}
-	listed, err := controllers.FindListed(ctx, live, flags.operator, namespaces)
+	watched, err := controllers.ResolveNamespaces(ctx, live, flags.operator, namespaces)
 	if err != nil {
 		return err
 	}
 	mgr, err := ctrl.NewManager(config, manager.Options{
 		Scheme:                        scheme,
-		Cache:                         controllers.CacheOptions(flags.operator, listed.Present),
+		Cache:                         controllers.CacheOptions(flags.operator, watched.Available),
 		Metrics:                       flags.metricsOptions(),
 		HealthProbeBindAddress:        flags.probeAddress,
 		LeaderElection:                flags.leaderElect,
@@ -167,11 +167,11 @@ func run(arguments []string) error {
 	}
 	ready := controllers.CachesSynced(ctx, mgr.GetCache())
 	err = errors.Join(
-		metrics.Registry.Register(buildMetric()), metrics.Registry.Register(listed),
+		metrics.Registry.Register(buildMetric()), metrics.Registry.Register(watched),
 		controllers.Setup(ctx, mgr, controllers.Options{
-			Namespace: flags.operator, UseDeploymentsForServers: flags.deployments, Concurrency: flags.concurrency,
+			Namespace: flags.operator, UseDeploymentsForServers: flags.deployments, MaxConcurrentReconciles: flags.concurrency,
 			MaxReplicasPerServer: flags.maxReplicas,
-			SchedulerAddress:     flags.scheduler, TLS: tls, Silence: flags.silence, DeletionDeadline: flags.deadline,
+			SchedulerAddress:     flags.scheduler, TLS: tls, UnreachableTimeout: flags.silence, UnloadTimeout: flags.deadline,
 		}),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", ready),
@@ -181,8 +181,8 @@ func run(arguments []string) error {
 	}
 	synced := func() bool { return ready(nil) == nil }
 	go func() {
-		listed.UntilChanged(ctx, synced)
-		end() // the container is started again
+		watched.WaitForChange(ctx, synced)
+		end() // Kubernetes restarts the container
 	}()
 	return controllers.Start(ctx, mgr, synced)
 }

@@ -46,14 +46,14 @@ func removeFinalizers(arguments []string) error {
 		}
 	}
 	// Asked after the operator was stopped: what is gone now does not come into the way.
-	listed, err := controllers.FindListed(ctx, to, within.operator, namespaces)
+	watched, err := controllers.ResolveNamespaces(ctx, to, within.operator, namespaces)
 	if err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(listed.Absent)) {
-		fmt.Printf("skipped namespace %s, which does not exist or has no Role of the operator (%v): if it exists, create the Role and run this again\n", name, listed.Absent[name])
+	for _, name := range slices.Sorted(maps.Keys(watched.Unavailable)) {
+		fmt.Printf("skipped namespace %s, which does not exist or has no Role of the operator (%v): if it exists, create the Role and run this again\n", name, watched.Unavailable[name])
 	}
-	return controllers.Release(ctx, to, listed.Present, func(kind string, object client.Object) {
+	return controllers.RemoveFinalizers(ctx, to, watched.Available, func(kind string, object client.Object) {
 		fmt.Printf("removed the finalizer from %s %s/%s\n", kind, object.GetNamespace(), object.GetName())
 	})
 }
