@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/csaupgrade"
@@ -31,19 +33,19 @@ import (
 
 // adoptingPath marks, in managedFields, a child that awaits our first apply, and
 // remembers the owner's revision at the adoption.
-func (p Options) adoptingPath(revision string) []string {
-	return []string{"metadata", "annotations", p.adoptingPrefix() + revision}
+func adoptingPath(options object.Options, revision string) []string {
+	return []string{"metadata", "annotations", adoptingPrefix(options) + revision}
 }
 
-func (p Options) adoptingPrefix() string { return p.KeyPrefix + "adopting." }
+func adoptingPrefix(options object.Options) string { return options.KeyPrefix + "adopting." }
 
 // adopting reports whether a child is ours but for the first apply, and the owner's
 // revision at its adoption.
-func (p Options) adopting(live *unstructured.Unstructured) (revision string, ok bool) {
-	metadata, _ := OwnFields(live, p.FieldManager)["f:metadata"].(map[string]any)
+func adoptionRevision(options object.Options, live *unstructured.Unstructured) (revision string, ok bool) {
+	metadata, _ := managedfields.Own(live, options.FieldManager)["f:metadata"].(map[string]any)
 	annotations, _ := metadata["f:annotations"].(map[string]any)
 	for key := range annotations {
-		if revision, ok := strings.CutPrefix(key, "f:"+p.adoptingPrefix()); ok {
+		if revision, ok := strings.CutPrefix(key, "f:"+adoptingPrefix(options)); ok {
 			return revision, true
 		}
 	}
@@ -52,10 +54,10 @@ func (p Options) adopting(live *unstructured.Unstructured) (revision string, ok 
 
 // isOurs tells a child that we have applied or taken over, and that no operator
 // before us has written to since then. It may have lost its label.
-func (p Options) isOurs(live *unstructured.Unstructured) bool {
-	_, rewritten := live.GetAnnotations()[p.LegacyLastAppliedAnnotation]
-	_, adopting := p.adopting(live)
-	return OwnFields(live, p.FieldManager) != nil && (!rewritten || adopting)
+func isOurs(options object.Options, live *unstructured.Unstructured) bool {
+	_, rewritten := live.GetAnnotations()[options.LegacyLastAppliedAnnotation]
+	_, adopting := adoptionRevision(options, live)
+	return managedfields.Own(live, options.FieldManager) != nil && (!rewritten || adopting)
 }
 
 // adoptAll takes over the rendered objects that the owner controls and that
@@ -63,14 +65,14 @@ func (p Options) isOurs(live *unstructured.Unstructured) bool {
 // at the time. It comes before any apply, so that a workload remembers the
 // configuration its pods run with before that changes. What could not be taken over
 // is in failed, and is not to be applied.
-func (e *Engine) adoptAll(ctx context.Context, request Request, children []Object, live map[ObjectRef]*unstructured.Unstructured) (adopting map[ObjectRef]string, failed map[ObjectRef]error) {
-	adopting, failed = map[ObjectRef]string{}, map[ObjectRef]error{}
+func (e *Engine) adoptAll(ctx context.Context, request Request, children []object.Object, live map[object.Ref]*unstructured.Unstructured) (adopting map[object.Ref]string, failed map[object.Ref]error) {
+	adopting, failed = map[object.Ref]string{}, map[object.Ref]error{}
 	for _, child := range children {
 		key := child.Ref()
-		if !e.Options.adoptable(live[key], request.Owner) {
+		if !adoptable(e.Options, live[key], request.Owner) {
 			continue
 		}
-		if !e.Options.isOurs(live[key]) {
+		if !isOurs(e.Options, live[key]) {
 			adopted, err := e.takeOver(ctx, request, child)
 			if err != nil {
 				failed[key] = &ObjectError{key, fmt.Errorf("take over: %w", err)}
@@ -81,7 +83,7 @@ func (e *Engine) adoptAll(ctx context.Context, request Request, children []Objec
 				continue
 			}
 		}
-		if revision, ok := e.Options.adopting(live[key]); ok {
+		if revision, ok := adoptionRevision(e.Options, live[key]); ok {
 			adopting[key] = revision
 		}
 	}
@@ -89,41 +91,41 @@ func (e *Engine) adoptAll(ctx context.Context, request Request, children []Objec
 }
 
 // adoptable tells objects that are the owner's and stay.
-func (p Options) adoptable(live *unstructured.Unstructured, owner Owner) bool {
-	return live != nil && live.GetDeletionTimestamp() == nil && owner.controls(live)
+func adoptable(options object.Options, live *unstructured.Unstructured, owner object.Owner) bool {
+	return live != nil && live.GetDeletionTimestamp() == nil && owner.IsControllerOf(live)
 }
 
 // mayWrite reports whether a rendered child may be applied over live: the owner
 // controls it, or it is left of an owner of the same kind that was deleted without
 // its children: nothing controls it, it has our label, and we have applied it.
-func (p Options) mayWrite(live *unstructured.Unstructured, owner Owner) bool {
-	return owner.controls(live) || metav1.GetControllerOfNoCopy(live) == nil && p.isOurs(live) &&
-		live.GetLabels()[p.OwnerLabel()] == p.labels(owner)[p.OwnerLabel()]
+func mayWrite(options object.Options, live *unstructured.Unstructured, owner object.Owner) bool {
+	return owner.IsControllerOf(live) || metav1.GetControllerOfNoCopy(live) == nil && isOurs(options, live) &&
+		live.GetLabels()[options.OwnerLabel()] == options.Labels(owner)[options.OwnerLabel()]
 }
 
 // takeOver is the first step of adopting one object. It gives back what is live
 // after it; nil if that is nothing.
-func (e *Engine) takeOver(ctx context.Context, request Request, child Object) (taken *unstructured.Unstructured, err error) {
+func (e *Engine) takeOver(ctx context.Context, request Request, child object.Object) (taken *unstructured.Unstructured, err error) {
 	key, owner := child.Ref(), request.Owner
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		// Not from the cache, which trims managedFields.
 		live, err := e.getLive(ctx, key)
-		if err != nil || !e.Options.adoptable(live, owner) || e.Options.isOurs(live) {
+		if err != nil || !adoptable(e.Options, live, owner) || isOurs(e.Options, live) {
 			taken = live
 			return err
 		}
-		if err := e.Options.migrate(live, owner, request.Revision, metav1.NewTime(e.now())); err != nil {
+		if err := migrate(e.Options, live, owner, request.Revision, metav1.NewTime(e.now())); err != nil {
 			return err
 		}
 		annotations := map[string]string{}
-		origin := e.Options.hashAtCreationAnnotation()
+		origin := e.Options.HashAtCreationAnnotation()
 		if value := child.Object.GetAnnotations()[origin]; value != "" && live.GetAnnotations()[origin] == "" {
 			annotations[origin] = value
 		}
 		if child.RestartOnChange {
-			annotations[e.Options.hashAtAdoptionAnnotation()] = e.Options.hashConfig(live).Current
+			annotations[e.Options.HashAtAdoptionAnnotation()] = hashConfig(e.Options, live).Current
 		}
-		patch, err := MetadataPatch(live, e.Options.labels(owner), annotations)
+		patch, err := managedfields.Patch(live, e.Options.Labels(owner), annotations)
 		if err != nil {
 			return err
 		}
@@ -136,18 +138,18 @@ func (e *Engine) takeOver(ctx context.Context, request Request, child Object) (t
 // migrate gives p.Manager, by server-side apply, what previous managers of live
 // own by `Update`, and marks live as one under adoption. It changes live's
 // managedFields.
-func (p Options) migrate(live *unstructured.Unstructured, owner Owner, revision string, now metav1.Time) error {
-	if err := csaupgrade.UpgradeManagedFields(live, p.previousManagers(live, owner), p.FieldManager); err != nil {
+func migrate(options object.Options, live *unstructured.Unstructured, owner object.Owner, revision string, now metav1.Time) error {
+	if err := csaupgrade.UpgradeManagedFields(live, previousManagers(options, live, owner), options.FieldManager); err != nil {
 		return fmt.Errorf("migrate field ownership: %w", err)
 	}
-	if OwnFields(live, p.FieldManager) == nil {
+	if managedfields.Own(live, options.FieldManager) == nil {
 		live.SetManagedFields(append(live.GetManagedFields(), metav1.ManagedFieldsEntry{
-			Manager: p.FieldManager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: live.GetAPIVersion(),
+			Manager: options.FieldManager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: live.GetAPIVersion(),
 			Time: &now, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1("{}"),
 		}))
 	}
-	_, err := UpdateOwnEntry(live, p.FieldManager, func(owned *fieldpath.Set) *fieldpath.Set {
-		return owned.Union(fieldpath.NewSet(Path(p.adoptingPath(revision))))
+	_, err := managedfields.UpdateOwnEntry(live, options.FieldManager, func(owned *fieldpath.Set) *fieldpath.Set {
+		return owned.Union(fieldpath.NewSet(managedfields.Path(adoptingPath(options, revision))))
 	})
 	return err
 }
@@ -155,11 +157,11 @@ func (p Options) migrate(live *unstructured.Unstructured, owner Owner, revision 
 // previousManagers are the managers whose `Update` entries hold the reference to
 // owner, or what an operator before us remembers: whoever wrote it is the program
 // that made the object before us, or wrote to it again.
-func (p Options) previousManagers(object metav1.Object, owner Owner) sets.Set[string] {
+func previousManagers(options object.Options, obj metav1.Object, owner object.Owner) sets.Set[string] {
 	managers := sets.New[string]()
 	reference := fieldpath.MakePathOrDie("metadata", "ownerReferences", fieldpath.KeyByFields("uid", string(owner.UID)))
-	memory := fieldpath.MakePathOrDie("metadata", "annotations", p.LegacyLastAppliedAnnotation)
-	for _, entry := range object.GetManagedFields() {
+	memory := fieldpath.MakePathOrDie("metadata", "annotations", options.LegacyLastAppliedAnnotation)
+	for _, entry := range obj.GetManagedFields() {
 		if entry.Operation != metav1.ManagedFieldsOperationUpdate || entry.Subresource != "" || entry.FieldsV1 == nil {
 			continue
 		}
@@ -173,30 +175,15 @@ func (p Options) previousManagers(object metav1.Object, owner Owner) sets.Set[st
 
 // patchMetadata sends a patch of live's metadata and gives back what is live then.
 func (e *Engine) patchMetadata(ctx context.Context, live *unstructured.Unstructured, patch []byte) (*unstructured.Unstructured, error) {
-	object := live.DeepCopy()
-	err := e.Client.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(e.Options.FieldManager))
+	obj := live.DeepCopy()
+	err := e.Client.Patch(ctx, obj, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(e.Options.FieldManager))
 	if err != nil {
 		return nil, err
 	}
-	gvk := object.GroupVersionKind()
-	cached, err := e.asCached(object)
+	gvk := obj.GroupVersionKind()
+	inCache, err := e.asCached(obj)
 	if err != nil {
 		return nil, err
 	}
-	return asUnstructured(cached, gvk)
-}
-
-// asCached brings an object that the API server gave back into the form that it
-// has in the cache, so that the two compare equal.
-func (e *Engine) asCached(object *unstructured.Unstructured) (client.Object, error) {
-	typed, err := typedFrom(object, e.Client.Scheme())
-	if runtime.IsNotRegisteredError(err) {
-		TrimManagedFields(object, e.Options.FieldManager)
-		return object, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	_, err = e.Options.CacheTransform(typed)
-	return typed, err
+	return cached.FromTyped(inCache, gvk)
 }

@@ -10,7 +10,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+
 	jsonpatch "github.com/evanphx/json-patch/v5"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -55,7 +59,7 @@ type conflict struct {
 // defaults, had set, and that were removed because the apply configuration is
 // invalid beside them.
 type RemovedFields struct {
-	Ref ObjectRef
+	Ref object.Ref
 	// Fields are paths, sorted and bounded: `spec.strategy.rollingUpdate.maxSurge`.
 	Fields string
 	// Managers owned them, sorted and joined; empty for defaults of the API server.
@@ -76,7 +80,7 @@ func (r RemovedFields) String() string {
 // removal helps, the result has the rejection as its error.
 func (e *Engine) applyWithoutConflicts(ctx context.Context, step Step, mark mark, rejection error) result {
 	rejected := result{step: step, live: step.Live, err: rejection, invalid: true}
-	if mark.invalid.desired == step.desired && mark.invalid.content == LiveHash(step.Live, e.Options.FieldManager) {
+	if mark.invalid.desired == step.desired && mark.invalid.content == cached.LiveHash(step.Live, e.Options.FieldManager) {
 		return rejected
 	}
 	if err := e.giveUp(ctx, step); err != nil {
@@ -114,7 +118,7 @@ func (e *Engine) removeAndApply(ctx context.Context, step Step, found *conflict)
 		if err := Move(moved, e.Options.FieldManager, found.paths); err != nil {
 			return err
 		}
-		patch, err := MetadataPatch(moved, nil, nil)
+		patch, err := managedfields.Patch(moved, nil, nil)
 		if err != nil {
 			return err
 		}
@@ -139,7 +143,7 @@ func (e *Engine) removeAndApply(ctx context.Context, step Step, found *conflict)
 	}
 	// It would have passed a moment ago. The fields are not ours to keep.
 	found.live.SetResourceVersion(owned.GetResourceVersion())
-	patch, restoreErr := MetadataPatch(found.live, nil, nil)
+	patch, restoreErr := managedfields.Patch(found.live, nil, nil)
 	if restoreErr == nil {
 		_, restoreErr = e.patchMetadata(ctx, found.live, patch)
 	}
@@ -155,7 +159,7 @@ func Move(live *unstructured.Unstructured, manager string, paths *fieldpath.Set)
 		if err != nil {
 			return err
 		}
-		if IsOwnEntry(entries[i], manager) {
+		if managedfields.IsOwnEntry(entries[i], manager) {
 			owned = owned.Union(paths)
 		} else {
 			owned = owned.Difference(paths)
@@ -188,7 +192,7 @@ func Decode(entry metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
 func (e *Engine) findConflict(ctx context.Context, step Step, rejection error) (*conflict, error) {
 	// Not from the cache, which trims managedFields.
 	live, err := e.getLive(ctx, step.Ref)
-	if err != nil || live == nil || live.GetUID() != step.uid() || OwnFields(live, e.Options.FieldManager) == nil {
+	if err != nil || live == nil || live.GetUID() != step.uid() || managedfields.Own(live, e.Options.FieldManager) == nil {
 		return nil, err
 	}
 	search, err := newConflictSearch(live, step.Object, e.Options.FieldManager, e.typeConverter())
@@ -231,14 +235,14 @@ func (e *Engine) dryRunResult(ctx context.Context, live *unstructured.Unstructur
 }
 
 // describe says which fields are removed, and whose they were.
-func (c *conflict) describe(key ObjectRef, manager string) RemovedFields {
+func (c *conflict) describe(key object.Ref, manager string) RemovedFields {
 	var fields []string
 	for path := range c.paths.Leaves().All() {
 		fields = append(fields, strings.TrimPrefix(path.String(), "."))
 	}
 	managers := sets.New[string]()
 	for _, entry := range c.live.GetManagedFields() {
-		if IsOwnEntry(entry, manager) {
+		if managedfields.IsOwnEntry(entry, manager) {
 			continue
 		}
 		if owned, err := Decode(entry); err == nil && !owned.Intersection(c.paths).Empty() {
@@ -258,7 +262,7 @@ func bounded(texts []string, most int) string {
 }
 
 // removalConflict is the message of a removal that waits.
-func removalConflict(key ObjectRef, removed string) string {
+func removalConflict(key object.Ref, removed string) string {
 	return fmt.Sprintf("%s: %s is set again and again, and the desired state is invalid beside it; it is removed at most once a minute until that stops",
 		key, removed)
 }

@@ -6,10 +6,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/managedfields"
+	smdmanagedfields "k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/merge"
@@ -41,26 +43,26 @@ type conflictSearch struct {
 // sameVersion is a converter of objects that all have one version.
 type sameVersion struct{}
 
-func (sameVersion) Convert(object *typed.TypedValue, _ fieldpath.APIVersion) (*typed.TypedValue, error) {
-	return object, nil
+func (sameVersion) Convert(obj *typed.TypedValue, _ fieldpath.APIVersion) (*typed.TypedValue, error) {
+	return obj, nil
 }
 func (sameVersion) IsMissingVersionError(error) bool { return false }
 
 // newConflictSearch reads live and desired by the schema of their kind. One that
 // converter does not know has a schema deduced from its content, in which all lists
 // are atomic: then nothing in a list is a candidate.
-func newConflictSearch(live, desired *unstructured.Unstructured, manager string, converter managedfields.TypeConverter) (*conflictSearch, error) {
+func newConflictSearch(live, desired *unstructured.Unstructured, manager string, converter smdmanagedfields.TypeConverter) (*conflictSearch, error) {
 	liveTyped, err := converter.ObjectToTyped(live, typed.AllowDuplicates)
 	deduced := err != nil
 	if deduced {
-		converter = managedfields.NewDeducedTypeConverter()
+		converter = smdmanagedfields.NewDeducedTypeConverter()
 		if liveTyped, err = converter.ObjectToTyped(live, typed.AllowDuplicates); err != nil {
-			return nil, fmt.Errorf("read %s: %w", RefOf(live), err)
+			return nil, fmt.Errorf("read %s: %w", object.RefOf(live), err)
 		}
 	}
 	desiredTyped, err := converter.ObjectToTyped(desired)
 	if err != nil {
-		return nil, fmt.Errorf("read the apply configuration of %s: %w", RefOf(live), err)
+		return nil, fmt.Errorf("read the apply configuration of %s: %w", object.RefOf(live), err)
 	}
 	search := &conflictSearch{
 		manager: manager, version: fieldpath.APIVersion(live.GetAPIVersion()), live: liveTyped, desired: desiredTyped,
@@ -86,7 +88,7 @@ func newConflictSearch(live, desired *unstructured.Unstructured, manager string,
 		}
 		present = present.Union(owned)
 		name := entry.Manager
-		if !IsOwnEntry(entry, manager) {
+		if !managedfields.IsOwnEntry(entry, manager) {
 			name = string(entry.Operation) + " " + name
 		}
 		search.managers[name] = fieldpath.NewVersionedSet(owned, search.version, entry.Operation == metav1.ManagedFieldsOperationApply)
@@ -291,11 +293,11 @@ func (s *conflictSearch) locate(field string) fieldpath.Path {
 	value := s.merged.AsValue().Unstructured()
 	for name := range strings.SplitSeq(field, ".") {
 		name, brackets, _ := strings.Cut(name, "[")
-		object, _ := value.(map[string]any)
-		if _, found := object[name]; !found {
+		obj, _ := value.(map[string]any)
+		if _, found := obj[name]; !found {
 			// Some of the API server's paths have the name of the Go field
 			// (pkg/apis/core/validation, LoadBalancerSourceRanges).
-			for key := range object {
+			for key := range obj {
 				if strings.EqualFold(key, name) {
 					name = key
 				}
@@ -303,7 +305,7 @@ func (s *conflictSearch) locate(field string) fieldpath.Path {
 		}
 		path = append(path, fieldpath.PathElement{FieldName: &name})
 		fields = fields.WithPrefix(path[len(path)-1])
-		value = object[name]
+		value = obj[name]
 		for text := range strings.SplitSeq(strings.TrimSuffix(brackets, "]"), "][") {
 			var index int
 			items, _ := value.([]any)
@@ -329,11 +331,11 @@ func elementOf(item any, fields *fieldpath.Set) (fieldpath.PathElement, bool) {
 	check := func(element fieldpath.PathElement) {
 		switch {
 		case element.Key != nil:
-			object, isObject := item.(map[string]any)
+			obj, isObject := item.(map[string]any)
 			matches := isObject
 			for _, key := range *element.Key {
 				// A key that the item leaves out is defaulted, as a port's protocol is.
-				value, given := object[key.Name]
+				value, given := obj[key.Name]
 				matches = matches && (!given || fmt.Sprint(value) == fmt.Sprint(key.Value.Unstructured()))
 			}
 			if matches {

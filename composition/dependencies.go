@@ -1,6 +1,7 @@
 package composition
 
 import (
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -18,7 +19,7 @@ type reference struct {
 	name string
 }
 
-func referenceTo(key ObjectRef) reference { return reference{key.GroupKind(), key.Name} }
+func referenceTo(key object.Ref) reference { return reference{key.GroupKind(), key.Name} }
 
 var (
 	serviceAccountKind = schema.GroupKind{Kind: "ServiceAccount"}
@@ -31,9 +32,9 @@ var (
 
 // references lists what object refers to by name. It knows workloads and role
 // bindings; other kinds give an empty set.
-func references(object *unstructured.Unstructured) sets.Set[reference] {
+func references(obj *unstructured.Unstructured) sets.Set[reference] {
 	found := sets.New[reference]()
-	if object == nil {
+	if obj == nil {
 		return found
 	}
 	add := func(kind schema.GroupKind, name any) {
@@ -41,18 +42,18 @@ func references(object *unstructured.Unstructured) sets.Set[reference] {
 			found.Insert(reference{kind, text})
 		}
 	}
-	kind := object.GroupVersionKind().GroupKind()
+	kind := obj.GroupVersionKind().GroupKind()
 	switch {
 	case kind == roleBindingKind:
-		role, _, _ := unstructured.NestedStringMap(object.Object, "roleRef")
+		role, _, _ := unstructured.NestedStringMap(obj.Object, "roleRef")
 		add(schema.GroupKind{Group: role["apiGroup"], Kind: role["kind"]}, role["name"])
-		for name := range subjects(object) {
+		for name := range subjects(obj) {
 			add(serviceAccountKind, name)
 		}
-	case IsWorkload(kind):
-		service, _, _ := unstructured.NestedString(object.Object, "spec", "serviceName")
+	case object.IsWorkload(kind):
+		service, _, _ := unstructured.NestedString(obj.Object, "spec", "serviceName")
 		add(serviceKind, service)
-		pod, _, _ := unstructured.NestedFieldNoCopy(object.Object, "spec", "template", "spec")
+		pod, _, _ := unstructured.NestedFieldNoCopy(obj.Object, "spec", "template", "spec")
 		fields, _ := pod.(map[string]any)
 		add(serviceAccountKind, fields["serviceAccountName"])
 		secrets, _ := fields["imagePullSecrets"].([]any)
@@ -107,22 +108,22 @@ func subjects(binding *unstructured.Unstructured) sets.Set[string] {
 
 // uses reports whether the pods of user, or user itself, need object: it refers to
 // it, its account has its role from it, or it is the Service in front of its pods.
-func uses(user, object *unstructured.Unstructured) bool {
+func uses(user, obj *unstructured.Unstructured) bool {
 	named := references(user)
-	key := RefOf(object)
+	key := object.RefOf(obj)
 	if named.Has(referenceTo(key)) {
 		return true
 	}
 	switch key.GroupKind() {
 	case roleBindingKind:
-		for account := range subjects(object) {
+		for account := range subjects(obj) {
 			if named.Has(reference{serviceAccountKind, account}) {
 				return true
 			}
 		}
 	case serviceKind:
-		selector, _, _ := unstructured.NestedStringMap(object.Object, "spec", "selector")
-		return user != nil && len(selector) > 0 && IsWorkload(user.GroupVersionKind().GroupKind()) &&
+		selector, _, _ := unstructured.NestedStringMap(obj.Object, "spec", "selector")
+		return user != nil && len(selector) > 0 && object.IsWorkload(user.GroupVersionKind().GroupKind()) &&
 			labels.SelectorFromSet(selector).Matches(podLabels(user))
 	}
 	return false
@@ -136,8 +137,8 @@ func podLabels(workload *unstructured.Unstructured) labels.Set {
 
 // replaces reports whether the child of step takes the place of the workload of
 // another kind at key: a Deployment that became a StatefulSet, say.
-func replaces(step Step, key ObjectRef) bool {
-	return IsWorkload(step.Ref.GroupKind()) && IsWorkload(key.GroupKind()) &&
+func replaces(step Step, key object.Ref) bool {
+	return object.IsWorkload(step.Ref.GroupKind()) && object.IsWorkload(key.GroupKind()) &&
 		step.Ref.Name == key.Name && step.Ref.GroupKind() != key.GroupKind()
 }
 

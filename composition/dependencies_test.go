@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -58,17 +59,17 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 		map[string]any{"projected": map[string]any{"sources": []any{map[string]any{"secret": map[string]any{"name": "app"}}}}})
 	pod := live.Object["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)
 	pod["imagePullSecrets"] = []any{map[string]any{"name": "app-pull"}}
-	role := RefOf(orphansOf("app")[1])
+	role := object.RefOf(orphansOf("app")[1])
 	for _, reason := range []Reason{OwnershipConflict, Terminating, RestartRequired, FieldManagerConflict, ImmutableFieldChanged, DependencyRejected, NotFound, Drifted, DesiredChanged} {
 		for _, exists := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s exists=%v", reason, exists), func(t *testing.T) {
-				step := Step{Ref: RefOf(live), Action: Block, Reason: reason}
+				step := Step{Ref: object.RefOf(live), Action: Block, Reason: reason}
 				if exists {
 					step.Live = live
 				}
 				var prunes []Step
 				for _, orphan := range orphansOf("app") {
-					prunes = append(prunes, Step{Ref: RefOf(orphan), Live: orphan, Action: Delete, Reason: Orphaned})
+					prunes = append(prunes, Step{Ref: object.RefOf(orphan), Live: orphan, Action: Delete, Reason: Orphaned})
 				}
 				before := slices.Clone(prunes)
 				for _, prune := range retainInUse([]Step{step}, prunes) {
@@ -96,8 +97,8 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 
 	t.Run("a binding keeps its role and account", func(t *testing.T) {
 		orphans := orphansOf("app")
-		unsettled := Step{Ref: RefOf(orphans[2]), Live: orphans[2], Action: Block, Reason: OwnershipConflict}
-		prunes := []Step{{Ref: role, Live: orphans[1], Action: Delete}, {Ref: RefOf(orphans[0]), Live: orphans[0], Action: Delete}}
+		unsettled := Step{Ref: object.RefOf(orphans[2]), Live: orphans[2], Action: Block, Reason: OwnershipConflict}
+		prunes := []Step{{Ref: role, Live: orphans[1], Action: Delete}, {Ref: object.RefOf(orphans[0]), Live: orphans[0], Action: Delete}}
 		for _, prune := range retainInUse([]Step{unsettled}, prunes) {
 			if prune.Action != Retain {
 				t.Errorf("%s: %s", prune.Ref, prune.Action)
@@ -112,7 +113,7 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 	})
 	t.Run("an optional removal is not made a deletion", func(t *testing.T) {
 		prunes := []Step{{Ref: role, Live: orphansOf("app")[1], Action: Retain, Reason: Terminating}}
-		if got := retainInUse([]Step{{Ref: RefOf(live), Live: live}}, prunes); got[0].Action != Retain || got[0].Reason != Terminating {
+		if got := retainInUse([]Step{{Ref: object.RefOf(live), Live: live}}, prunes); got[0].Action != Retain || got[0].Reason != Terminating {
 			t.Errorf("%s %s", got[0].Action, got[0].Reason)
 		}
 	})
@@ -121,20 +122,20 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 func TestRejectedChildrenStopWhatRefersToThem(t *testing.T) {
 	workload := testWorkload("Deployment", "app", "app", map[string]any{"persistentVolumeClaim": map[string]any{"claimName": "disk"}})
 	for _, orphan := range orphansOf("app") {
-		key := RefOf(orphan)
+		key := object.RefOf(orphan)
 		rejected := sets.New(referenceTo(key))
-		_, stopped := stoppedBy(Step{Ref: RefOf(workload), Object: workload}, rejected)
+		_, stopped := stoppedBy(Step{Ref: object.RefOf(workload), Object: workload}, rejected)
 		if want := key.Kind == "ServiceAccount" && key.Name == "app"; stopped != want {
 			t.Errorf("%s rejected: the workload is stopped: %v, want %v", key, stopped, want)
 		}
 		if key.Kind != "RoleBinding" {
 			continue
 		}
-		if _, stopped := stoppedBy(Step{Ref: key, Object: orphan}, sets.New(referenceTo(RefOf(orphansOf(key.Name)[1])))); !stopped {
+		if _, stopped := stoppedBy(Step{Ref: key, Object: orphan}, sets.New(referenceTo(object.RefOf(orphansOf(key.Name)[1])))); !stopped {
 			t.Errorf("%s goes on without its role", key)
 		}
 	}
-	if _, stopped := stoppedBy(Step{Ref: RefOf(workload), Object: workload}, sets.New(reference{claimKind, "disk"})); !stopped {
+	if _, stopped := stoppedBy(Step{Ref: object.RefOf(workload), Object: workload}, sets.New(reference{claimKind, "disk"})); !stopped {
 		t.Error("the workload goes on without its claim")
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/patch"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
@@ -19,9 +21,9 @@ import (
 // different owners; for one owner, one call at a time.
 type Engine struct {
 	Templates *Templates
-	Options   Options
+	Options   object.Options
 	// Kinds that children may be of.
-	Kinds []Kind
+	Kinds []object.Kind
 	// Client writes.
 	Client client.Client
 	// Cache reads children by the owner label; see [Index].
@@ -59,10 +61,10 @@ func New(engine Engine) (*Engine, error) {
 }
 
 // Index adds to a cache the index that Cache is searched by.
-func Index(ctx context.Context, indexer client.FieldIndexer, kinds []Kind) error {
+func Index(ctx context.Context, indexer client.FieldIndexer, kinds []object.Kind) error {
 	for _, kind := range kinds {
-		err := indexer.IndexField(ctx, kind.Object, ownerIndex, func(object client.Object) []string {
-			for _, reference := range object.GetOwnerReferences() {
+		err := indexer.IndexField(ctx, kind.Object, ownerIndex, func(obj client.Object) []string {
+			for _, reference := range obj.GetOwnerReferences() {
 				if reference.Controller != nil && *reference.Controller {
 					return []string{string(reference.UID)}
 				}
@@ -78,10 +80,10 @@ func Index(ctx context.Context, indexer client.FieldIndexer, kinds []Kind) error
 
 // Request asks for one instance.
 type Request struct {
-	Owner Owner
+	Owner object.Owner
 	Input Input
 	// NewOwner: the owner was made after the operator began to watch its kind, so
-	// that nobody else has made children for it. First contact then asks nothing.
+	// that nobody else has made children for it. The initial scan then sends no request.
 	SkipInitialScan bool
 	// Paused: look, but write nothing.
 	Paused bool
@@ -109,17 +111,17 @@ type Result struct {
 	Plan Plan
 	// Children by key: what is live after the reconcile; nil if it does not exist. They
 	// share parts with each other and with later reconciles: copy before changing one.
-	Objects map[ObjectRef]*unstructured.Unstructured
+	Objects map[object.Ref]*unstructured.Unstructured
 	// Applied, Pruned, Corrected and Rolled are the children that were written,
 	// deleted, put back after drift, and whose pods a changed configuration rolls.
-	Applied, Pruned, DriftCorrected, Restarted []ObjectRef
+	Applied, Pruned, DriftCorrected, Restarted []object.Ref
 	// Removed are fields of others that were removed, because the apply
 	// configuration is invalid beside them.
 	Removed []RemovedFields
 	// Recreating: a StatefulSet was deleted to be recreated, and its backup still exists.
 	Recreating bool
 	// Unmatched are the patches that matched no object.
-	UnmatchedPatches []Patch
+	UnmatchedPatches []patch.Patch
 	// RequeueAfter says when to look again without an event; zero for never.
 	RequeueAfter time.Duration
 }
@@ -141,7 +143,7 @@ func (o Result) Blocked() []Step {
 
 // ChildError is what the API server, or the way there, said of one child.
 type ObjectError struct {
-	Ref ObjectRef
+	Ref object.Ref
 	Err error
 }
 
@@ -164,7 +166,7 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Result, error)
 	if err != nil {
 		return Result{}, err
 	}
-	rendering, err := Render(e.Templates, request.Input, e.Options.ownKey)
+	rendering, err := Render(e.Templates, request.Input, e.Options.IsReserved)
 	if err == nil {
 		err = e.checkKinds(rendering.Objects)
 	}
@@ -204,7 +206,7 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Result, error)
 }
 
 // checkKinds refuses children that the engine could neither watch nor prune.
-func (e *Engine) checkKinds(children []Object) error {
+func (e *Engine) checkKinds(children []object.Object) error {
 	for _, child := range children {
 		if _, known := e.kind(child.Ref().GroupVersionKind); !known {
 			return fmt.Errorf("%s: the engine was not told of kind %s", child.Ref(), child.Ref().GroupVersionKind)
@@ -215,8 +217,8 @@ func (e *Engine) checkKinds(children []Object) error {
 
 // Children lists the labelled objects that owner controls, as the cache shows them:
 // for their health, when the owner cannot be rendered. They are to be read only.
-func (e *Engine) Children(ctx context.Context, owner Owner) (map[ObjectRef]*unstructured.Unstructured, error) {
-	children := map[ObjectRef]*unstructured.Unstructured{}
+func (e *Engine) Children(ctx context.Context, owner object.Owner) (map[object.Ref]*unstructured.Unstructured, error) {
+	children := map[object.Ref]*unstructured.Unstructured{}
 	for _, kind := range e.Kinds {
 		if err := e.listOwned(ctx, owner, kind, children); err != nil {
 			return nil, err
@@ -228,7 +230,7 @@ func (e *Engine) Children(ctx context.Context, owner Owner) (map[ObjectRef]*unst
 // Forget drops what is remembered of an owner that does not exist any more. Its UID
 // need not be known: call it whenever an owner is not found, since its deletion may
 // not have been seen otherwise.
-func (e *Engine) Forget(owner Owner) { e.ledger.forget(owner) }
+func (e *Engine) Forget(owner object.Owner) { e.ledger.forget(owner) }
 
 // now is the engine's clock.
 func (e *Engine) now() time.Time {

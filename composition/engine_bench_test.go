@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,8 +41,8 @@ func (c memoryCache) Get(_ context.Context, key client.ObjectKey, _ client.Objec
 // unusedClient knows kinds and fails the benchmark with any request.
 type unusedClient struct{ client.Client }
 
-func (unusedClient) GroupVersionKindFor(object runtime.Object) (schema.GroupVersionKind, error) {
-	gvks, _, err := scheme.Scheme.ObjectKinds(object)
+func (unusedClient) GroupVersionKindFor(obj runtime.Object) (schema.GroupVersionKind, error) {
+	gvks, _, err := scheme.Scheme.ObjectKinds(obj)
 	return gvks[0], err
 }
 
@@ -52,7 +53,7 @@ func (unusedClient) Get(context.Context, client.ObjectKey, client.Object, ...cli
 }
 
 func (unusedClient) List(context.Context, client.ObjectList, ...client.ListOption) error {
-	return nil // first contact
+	return nil // the initial scan
 }
 
 // unchanged is an engine, and the request for an instance that is as it should
@@ -108,7 +109,7 @@ spec:
 	}
 	cache := memoryCache{}
 	for _, child := range rendering.Objects {
-		live := asLive(testPolicy.dressed(child, testOwner), types.UID(child.Ref().String()))
+		live := asLive(testPolicy.WithOwnerMetadata(child, testOwner), types.UID(child.Ref().String()))
 		typed, err := scheme.Scheme.New(live.GroupVersionKind())
 		if err != nil {
 			t.Fatal(err)
@@ -121,7 +122,7 @@ spec:
 	}
 	engine, err := New(Engine{
 		Templates: templates, Options: testPolicy, Client: unusedClient{}, APIReader: unusedClient{}, Cache: cache,
-		Kinds: []Kind{
+		Kinds: []object.Kind{
 			{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
 			{Object: &corev1.Service{}, List: &corev1.ServiceList{}},
 			{Object: &appsv1.Deployment{}, List: &appsv1.DeploymentList{}},

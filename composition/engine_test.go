@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 var _ = Describe("An instance", func() {
@@ -100,17 +101,17 @@ var _ = Describe("An instance", func() {
 		Expect(site.deployment().Annotations).NotTo(HaveKey("note"))
 	})
 
-	DescribeTable("puts back drift in what it owns", func(drift string, object client.Object, name string, intact func(client.Object) bool) {
+	DescribeTable("puts back drift in what it owns", func(drift string, obj client.Object, name string, intact func(client.Object) bool) {
 		site.settle()
-		site.get(object, name)
-		Expect(admin.Patch(site.ctx, object, client.RawPatch(types.MergePatchType, []byte(drift)))).To(Succeed())
-		Expect(intact(object)).To(BeFalse())
+		site.get(obj, name)
+		Expect(admin.Patch(site.ctx, obj, client.RawPatch(types.MergePatchType, []byte(drift)))).To(Succeed())
+		Expect(intact(obj)).To(BeFalse())
 		site.cached()
 		var outcome composition.Result
 		Expect(writes(requests.during(func() { outcome = site.mustReconcile() }))).To(HaveLen(1))
 		Expect(outcome.DriftCorrected).To(HaveLen(1))
-		site.get(object, name)
-		Expect(intact(object)).To(BeTrue())
+		site.get(obj, name)
+		Expect(intact(obj)).To(BeTrue())
 		site.settle()
 	},
 		Entry("a field", `{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"evil"}]}}}}`, &appsv1.Deployment{}, "shop",
@@ -216,7 +217,7 @@ var _ = Describe("An instance", func() {
 		site.settle()
 		var order []string
 		Eventually(func(g Gomega) {
-			var remaining []composition.ObjectRef
+			var remaining []object.Ref
 			order = append(order, writes(requests.during(func() {
 				var err error
 				remaining, err = site.engine.Delete(site.ctx, site.request.Owner)

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 // A website is composed of a Deployment, a Service and a ConfigMap. Rendering and
@@ -19,7 +20,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	policy := composition.Options{FieldManager: "websites", KeyPrefix: "websites.example.com/"}
+	policy := object.Options{FieldManager: "websites", KeyPrefix: "websites.example.com/"}
 	input := composition.Input{
 		Namespace: "team-a",
 		Templates: []composition.TemplateRef{{Template: "site", Parameters: map[string]string{"name": "shop", "greeting": "hello"}}},
@@ -40,7 +41,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	plan := composition.Compute(composition.State{
-		Owner: composition.Owner{
+		Owner: object.Owner{
 			GroupVersionKind: schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Website"},
 			Namespace:        "team-a", Name: "shop", UID: "7d8c",
 		},

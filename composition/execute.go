@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -46,7 +49,7 @@ const maxParallel = 8
 func (e *Engine) execute(ctx context.Context, situation State, account *account) (Result, error) {
 	plan := Compute(situation)
 	account.tidy(plan)
-	outcome := Result{Plan: plan, Objects: make(map[ObjectRef]*unstructured.Unstructured, len(plan.Steps))}
+	outcome := Result{Plan: plan, Objects: make(map[object.Ref]*unstructured.Unstructured, len(plan.Steps))}
 	for _, step := range plan.Steps {
 		outcome.Objects[step.Ref] = step.Live
 	}
@@ -86,8 +89,8 @@ func (e *Engine) execute(ctx context.Context, situation State, account *account)
 func byWave(steps []Step) [][]Step {
 	var waves [][]Step
 	for len(steps) > 0 {
-		current := WaveOf(steps[0].Ref.GroupKind())
-		size := slices.IndexFunc(steps, func(step Step) bool { return WaveOf(step.Ref.GroupKind()) != current })
+		current := object.WaveOf(steps[0].Ref.GroupKind())
+		size := slices.IndexFunc(steps, func(step Step) bool { return object.WaveOf(step.Ref.GroupKind()) != current })
 		if size < 0 {
 			size = len(steps)
 		}
@@ -235,14 +238,14 @@ func (e *Engine) carryOut(ctx context.Context, step Step, mark mark, before func
 			return result{step: step, live: step.Live, err: err}
 		}
 	}
-	live, cached, err := e.apply(ctx, step)
+	live, inCache, err := e.apply(ctx, step)
 	if apierrors.IsInvalid(err) && step.Live != nil {
 		return e.applyWithoutConflicts(ctx, step, mark, err)
 	}
 	if err != nil {
 		return result{step: step, live: step.Live, err: err}
 	}
-	return result{step: step, live: live, cached: cached, wrote: e.changed(step.Live, live), rival: rival}
+	return result{step: step, live: live, cached: inCache, wrote: e.changed(step.Live, live), rival: rival}
 }
 
 // changed reports whether a write made something of live but its status, which its
@@ -250,7 +253,7 @@ func (e *Engine) carryOut(ctx context.Context, step Step, mark mark, before func
 // admission webhook undoes changes nothing.
 func (e *Engine) changed(before, after *unstructured.Unstructured) bool {
 	return before == nil || before.GetResourceVersion() != after.GetResourceVersion() &&
-		LiveHash(before, e.Options.FieldManager) != LiveHash(after, e.Options.FieldManager)
+		cached.LiveHash(before, e.Options.FieldManager) != cached.LiveHash(after, e.Options.FieldManager)
 }
 
 // rivalOnceContended names the manager that undoes the correction of drift, if this
@@ -264,7 +267,7 @@ func (e *Engine) rivalOnceContended(ctx context.Context, step Step, mark mark) s
 
 // waitsForRemoval is the message of drift whose correction takes the removal of
 // fields that were removed too often.
-func (m mark) waitsForRemoval(key ObjectRef, now time.Time) (message string, waits bool) {
+func (m mark) waitsForRemoval(key object.Ref, now time.Time) (message string, waits bool) {
 	for _, removed := range slices.Sorted(maps.Keys(m.removals)) {
 		if m.removals[removed].wait(now) > 0 {
 			return removalConflict(key, removed), true
@@ -286,7 +289,7 @@ func (e *Engine) verify(ctx context.Context, step Step) (Step, error) {
 	if err != nil {
 		return step, err
 	}
-	if len(step.ReleaseFields) == 0 && LiveHash(dry, e.Options.FieldManager) == LiveHash(step.Live, e.Options.FieldManager) {
+	if len(step.ReleaseFields) == 0 && cached.LiveHash(dry, e.Options.FieldManager) == cached.LiveHash(step.Live, e.Options.FieldManager) {
 		step.Action, step.Reason, step.Message = Skip, UpToDate, ""
 		return step, nil
 	}
@@ -304,7 +307,7 @@ func isDryRunUnsupported(err error) bool {
 }
 
 // restartMessage says why a workload's pods would restart.
-func restartMessage(key ObjectRef, would, is any) string {
+func restartMessage(key object.Ref, would, is any) string {
 	return fmt.Sprintf("%s would restart its pods: %s differs from what the pods were made with", key, firstDifference(would, is, "spec.template"))
 }
 
@@ -322,23 +325,23 @@ const noVersion = "1"
 // apply sends the step's object. With the UID of what is live, so that an object
 // which was deleted in the meantime is not made again by a stale plan, or with
 // noVersion, so that one which was made in the meantime is not taken over.
-func (e *Engine) apply(ctx context.Context, step Step, options ...client.ApplyOption) (live *unstructured.Unstructured, cached client.Object, err error) {
+func (e *Engine) apply(ctx context.Context, step Step, options ...client.ApplyOption) (live *unstructured.Unstructured, inCache client.Object, err error) {
 	// What comes back replaces the content as a whole.
-	object := &unstructured.Unstructured{Object: maps.Clone(step.Object.Object)}
+	obj := &unstructured.Unstructured{Object: maps.Clone(step.Object.Object)}
 	if step.Live == nil {
-		SetField(object.Object, noVersion, "metadata", "resourceVersion")
+		object.SetField(obj.Object, noVersion, "metadata", "resourceVersion")
 	} else {
-		SetField(object.Object, string(step.uid()), "metadata", "uid")
+		object.SetField(obj.Object, string(step.uid()), "metadata", "uid")
 	}
 	options = append(options, client.FieldOwner(e.Options.FieldManager), client.ForceOwnership)
-	if err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...); err != nil {
+	if err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(obj), options...); err != nil {
 		return nil, nil, fmt.Errorf("apply: %w", err)
 	}
-	if cached, err = e.asCached(object); err != nil {
+	if inCache, err = e.asCached(obj); err != nil {
 		return nil, nil, err
 	}
-	live, err = asUnstructured(cached, step.Ref.GroupVersionKind)
-	return live, cached, err
+	live, err = cached.FromTyped(inCache, step.Ref.GroupVersionKind)
+	return live, inCache, err
 }
 
 // giveUp drops the step's fields from what we own.
@@ -349,11 +352,11 @@ func (e *Engine) giveUp(ctx context.Context, step Step) error {
 		if err != nil || live == nil {
 			return err
 		}
-		changed, err := Release(live, e.Options.FieldManager, step.ReleaseFields)
+		changed, err := managedfields.Release(live, e.Options.FieldManager, step.ReleaseFields)
 		if err != nil || !changed {
 			return err
 		}
-		patch, err := MetadataPatch(live, nil, nil)
+		patch, err := managedfields.Patch(live, nil, nil)
 		if err != nil {
 			return err
 		}

@@ -21,21 +21,22 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 // interceptor is a client whose requests can be answered by a test, as an admission
 // webhook or a broken connection would.
 type interceptor struct {
 	client.Client
-	apply  func(object *kindAndName, dryRun bool) error
+	apply  func(obj *kindAndName, dryRun bool) error
 	delete func(client.Object) error
 	patch  func(client.Object) error
 }
 
 type kindAndName struct{ kind, name string }
 
-func (i interceptor) Apply(ctx context.Context, object runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-	applied := object.(interface {
+func (i interceptor) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+	applied := obj.(interface {
 		GetKind() string
 		GetName() string
 	})
@@ -46,25 +47,25 @@ func (i interceptor) Apply(ctx context.Context, object runtime.ApplyConfiguratio
 			return err
 		}
 	}
-	return i.Client.Apply(ctx, object, options...)
+	return i.Client.Apply(ctx, obj, options...)
 }
 
-func (i interceptor) Patch(ctx context.Context, object client.Object, patch client.Patch, options ...client.PatchOption) error {
+func (i interceptor) Patch(ctx context.Context, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
 	if i.patch != nil {
-		if err := i.patch(object); err != nil {
+		if err := i.patch(obj); err != nil {
 			return err
 		}
 	}
-	return i.Client.Patch(ctx, object, patch, options...)
+	return i.Client.Patch(ctx, obj, patch, options...)
 }
 
-func (i interceptor) Delete(ctx context.Context, object client.Object, options ...client.DeleteOption) error {
+func (i interceptor) Delete(ctx context.Context, obj client.Object, options ...client.DeleteOption) error {
 	if i.delete != nil {
-		if err := i.delete(object); err != nil {
+		if err := i.delete(obj); err != nil {
 			return err
 		}
 	}
-	return i.Client.Delete(ctx, object, options...)
+	return i.Client.Delete(ctx, obj, options...)
 }
 
 var _ = Describe("A plan that is carried out", func() {
@@ -108,7 +109,7 @@ var _ = Describe("A plan that is carried out", func() {
 		Expect(site.mustReconcile().Pruned).To(HaveLen(40))
 		Expect(most.Swap(0)).To(BeNumerically("==", 8))
 		site.cached()
-		Eventually(func() ([]composition.ObjectRef, error) { return site.engine.Delete(site.ctx, site.request.Owner) }).Should(BeEmpty())
+		Eventually(func() ([]object.Ref, error) { return site.engine.Delete(site.ctx, site.request.Owner) }).Should(BeEmpty())
 		Expect(most.Swap(0)).To(BeNumerically("==", 8))
 	})
 
@@ -117,8 +118,8 @@ var _ = Describe("A plan that is carried out", func() {
 		site.request.Input.Templates[0].Components = nil
 		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
 		site.layer(deployments, "shop", "metadata: {annotations: {changed: yes-it-is}}")
-		site.engine.Client = interceptor{Client: writer, apply: func(object *kindAndName, _ bool) error {
-			if object.kind == "ConfigMap" {
+		site.engine.Client = interceptor{Client: writer, apply: func(obj *kindAndName, _ bool) error {
+			if obj.kind == "ConfigMap" {
 				return apierrors.NewServiceUnavailable("try again")
 			}
 			return nil
@@ -137,9 +138,9 @@ var _ = Describe("A plan that is carried out", func() {
 		site.request.Input.Layers = nil
 		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
 		site.layer(deployments, "shop", "metadata: {annotations: {changed: yes-it-is}}")
-		site.engine.Client = interceptor{Client: writer, apply: func(object *kindAndName, _ bool) error {
-			if object.kind == rejected {
-				return apierrors.NewForbidden(schema.GroupResource{}, object.name, fmt.Errorf("not today"))
+		site.engine.Client = interceptor{Client: writer, apply: func(obj *kindAndName, _ bool) error {
+			if obj.kind == rejected {
+				return apierrors.NewForbidden(schema.GroupResource{}, obj.name, fmt.Errorf("not today"))
 			}
 			return nil
 		}}
@@ -160,9 +161,9 @@ var _ = Describe("A plan that is carried out", func() {
 	It("does not take a refusal to delete for a deletion", func() {
 		site.settle()
 		site.request.Input.Templates[0].Components = nil
-		site.engine.Client = interceptor{Client: writer, delete: func(object client.Object) error {
-			if object.GetObjectKind().GroupVersionKind().Kind == "Role" {
-				return apierrors.NewConflict(schema.GroupResource{Resource: "roles"}, object.GetName(), fmt.Errorf("a webhook refuses"))
+		site.engine.Client = interceptor{Client: writer, delete: func(obj client.Object) error {
+			if obj.GetObjectKind().GroupVersionKind().Kind == "Role" {
+				return apierrors.NewConflict(schema.GroupResource{Resource: "roles"}, obj.GetName(), fmt.Errorf("a webhook refuses"))
 			}
 			return nil
 		}}
@@ -178,9 +179,9 @@ var _ = Describe("A plan that is carried out", func() {
 	It("stops pruning at an error, so that what an object needs outlives it", func() {
 		site.settle()
 		site.request.Input.Templates = nil
-		site.engine.Client = interceptor{Client: writer, delete: func(object client.Object) error {
-			if object.GetObjectKind().GroupVersionKind().Kind == "Deployment" {
-				return apierrors.NewForbidden(schema.GroupResource{}, object.GetName(), fmt.Errorf("not today"))
+		site.engine.Client = interceptor{Client: writer, delete: func(obj client.Object) error {
+			if obj.GetObjectKind().GroupVersionKind().Kind == "Deployment" {
+				return apierrors.NewForbidden(schema.GroupResource{}, obj.GetName(), fmt.Errorf("not today"))
 			}
 			return nil
 		}}
@@ -192,8 +193,8 @@ var _ = Describe("A plan that is carried out", func() {
 
 	DescribeTable("adopts what it can", func(refused error, later bool) {
 		site.predecessor()
-		site.engine.Client = interceptor{Client: writer, patch: func(object client.Object) error {
-			if object.GetObjectKind().GroupVersionKind().Kind == "Service" {
+		site.engine.Client = interceptor{Client: writer, patch: func(obj client.Object) error {
+			if obj.GetObjectKind().GroupVersionKind().Kind == "Service" {
 				return refused
 			}
 			return nil
@@ -267,22 +268,22 @@ type counted struct {
 	begin func() (end func())
 }
 
-func (c counted) Apply(ctx context.Context, object runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+func (c counted) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
 	defer c.begin()()
-	return c.Client.Apply(ctx, object, options...)
+	return c.Client.Apply(ctx, obj, options...)
 }
 
-func (c counted) Delete(ctx context.Context, object client.Object, options ...client.DeleteOption) error {
+func (c counted) Delete(ctx context.Context, obj client.Object, options ...client.DeleteOption) error {
 	defer c.begin()()
-	return c.Client.Delete(ctx, object, options...)
+	return c.Client.Delete(ctx, obj, options...)
 }
 
 // rewriting is a client whose applies an admission webhook turns into no change of
 // the spec, while another controller writes the status.
 type rewriting struct{ client.Client }
 
-func (r rewriting) Apply(ctx context.Context, object runtime.ApplyConfiguration, _ ...client.ApplyOption) error {
-	applied := object.(client.Object)
+func (r rewriting) Apply(ctx context.Context, obj runtime.ApplyConfiguration, _ ...client.ApplyOption) error {
+	applied := obj.(client.Object)
 	patch := client.RawPatch(types.MergePatchType, []byte(`{"status":{"collisionCount":1}}`))
 	deployment := &appsv1.Deployment{}
 	deployment.Namespace, deployment.Name = applied.GetNamespace(), applied.GetName()

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 // use replaces the instance's frames by one.
@@ -24,8 +25,8 @@ func (i *instance) use(template string, values map[string]string) {
 }
 
 // key of a child of the instance.
-func (i *instance) key(group, kind, name string) composition.ObjectRef {
-	key := composition.ObjectRef{Namespace: i.owner.Namespace, Name: name}
+func (i *instance) key(group, kind, name string) object.Ref {
+	key := object.Ref{Namespace: i.owner.Namespace, Name: name}
 	key.Group, key.Version, key.Kind = group, "v1", kind
 	return key
 }
@@ -38,27 +39,27 @@ func (i *instance) depot() *appsv1.StatefulSet {
 }
 
 // exists tells whether the API server has the object.
-func (i *instance) exists(object client.Object, name string) bool {
+func (i *instance) exists(obj client.Object, name string) bool {
 	GinkgoHelper()
-	err := admin.Get(i.ctx, client.ObjectKey{Namespace: i.owner.Namespace, Name: name}, object)
+	err := admin.Get(i.ctx, client.ObjectKey{Namespace: i.owner.Namespace, Name: name}, obj)
 	Expect(client.IgnoreNotFound(err)).NotTo(HaveOccurred())
 	return err == nil
 }
 
 // patch changes an object, as a user would.
-func (i *instance) patch(object client.Object, name, patch string, options ...client.PatchOption) {
+func (i *instance) patch(obj client.Object, name, patch string, options ...client.PatchOption) {
 	GinkgoHelper()
-	i.get(object, name)
-	Expect(admin.Patch(i.ctx, object, client.RawPatch(types.MergePatchType, []byte(patch)), options...)).To(Succeed())
+	i.get(obj, name)
+	Expect(admin.Patch(i.ctx, obj, client.RawPatch(types.MergePatchType, []byte(patch)), options...)).To(Succeed())
 }
 
 // scale sets replicas through the scale subresource, as `kubectl scale` and
 // autoscalers do.
-func (i *instance) scale(object client.Object, name string, replicas int32) {
+func (i *instance) scale(obj client.Object, name string, replicas int32) {
 	GinkgoHelper()
-	i.get(object, name)
+	i.get(obj, name)
 	scale := &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: replicas}}
-	Expect(admin.SubResource("scale").Update(i.ctx, object, client.WithSubResourceBody(scale))).To(Succeed())
+	Expect(admin.SubResource("scale").Update(i.ctx, obj, client.WithSubResourceBody(scale))).To(Succeed())
 }
 
 // refresh reconciles as an operator does that sees all that there is.
@@ -88,20 +89,20 @@ func (i *instance) predecessor(changes ...func(*unstructured.Unstructured)) {
 	rendering, err := composition.Render(i.engine.Templates, i.request.Input, nil)
 	Expect(err).NotTo(HaveOccurred())
 	for _, child := range rendering.Objects {
-		object := child.Object.DeepCopy()
-		object.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(i.owner, corev1.SchemeGroupVersion.WithKind("ConfigMap"))})
-		object.SetAnnotations(map[string]string{lastApplied: "{}"})
-		if object.GroupVersionKind().Group == "apps" {
-			Expect(unstructured.SetNestedField(object.Object, "Helm", "spec", "template", "metadata", "labels", "app.kubernetes.io/managed-by")).To(Succeed())
-			Expect(unstructured.SetNestedField(object.Object, "shop", "spec", "template", "metadata", "annotations", "meta.helm.sh/release-name")).To(Succeed())
+		obj := child.Object.DeepCopy()
+		obj.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(i.owner, corev1.SchemeGroupVersion.WithKind("ConfigMap"))})
+		obj.SetAnnotations(map[string]string{lastApplied: "{}"})
+		if obj.GroupVersionKind().Group == "apps" {
+			Expect(unstructured.SetNestedField(obj.Object, "Helm", "spec", "template", "metadata", "labels", "app.kubernetes.io/managed-by")).To(Succeed())
+			Expect(unstructured.SetNestedField(obj.Object, "shop", "spec", "template", "metadata", "annotations", "meta.helm.sh/release-name")).To(Succeed())
 		}
 		for _, change := range changes {
-			change(object)
+			change(obj)
 		}
 		// By its Go type, whose zero values such a program sends as well.
-		typed, err := admin.Scheme().New(object.GroupVersionKind())
+		typed, err := admin.Scheme().New(obj.GroupVersionKind())
 		Expect(err).NotTo(HaveOccurred())
-		Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, typed)).To(Succeed())
+		Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, typed)).To(Succeed())
 		made := typed.(client.Object)
 		Expect(admin.Create(i.ctx, made, client.FieldOwner(predecessorManager))).To(Succeed())
 		annotations := made.GetAnnotations()
@@ -117,17 +118,17 @@ const (
 )
 
 // updateRetrying writes annotations by `Update`, whoever else writes status.
-func updateRetrying(ctx context.Context, object client.Object) error {
-	annotations := object.GetAnnotations()
+func updateRetrying(ctx context.Context, obj client.Object) error {
+	annotations := obj.GetAnnotations()
 	for {
-		err := admin.Update(ctx, object, client.FieldOwner(predecessorManager))
+		err := admin.Update(ctx, obj, client.FieldOwner(predecessorManager))
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if err := admin.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(obj), obj); err != nil {
 			return err
 		}
-		object.SetAnnotations(annotations)
+		obj.SetAnnotations(annotations)
 	}
 }
 
@@ -137,11 +138,11 @@ type faulty struct {
 	refuse func(kind string) error
 }
 
-func (f faulty) Apply(ctx context.Context, object runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-	if err := f.refuse(object.(interface{ GetKind() string }).GetKind()); err != nil {
+func (f faulty) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+	if err := f.refuse(obj.(interface{ GetKind() string }).GetKind()); err != nil {
 		return err
 	}
-	return f.Client.Apply(ctx, object, options...)
+	return f.Client.Apply(ctx, obj, options...)
 }
 
 // patchless is a client that loses all patches but applies.
@@ -170,6 +171,6 @@ func (i *instance) stopBefore(kind string) {
 	i.cached()
 }
 
-func nestedSlice(object *unstructured.Unstructured, path ...string) ([]any, bool, error) {
-	return unstructured.NestedSlice(object.Object, path...)
+func nestedSlice(obj *unstructured.Unstructured, path ...string) ([]any, bool, error) {
+	return unstructured.NestedSlice(obj.Object, path...)
 }

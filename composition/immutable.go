@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -94,9 +96,9 @@ func isFrozen(live *unstructured.Unstructured) bool {
 // only look different keep their live form, as do those that could not grow; claims
 // that grow turn the step into Recreate. An `immutable` that was applied and is no
 // longer rendered stays as well.
-func (p Options) keepImmutable(step *Step, refused refusal) {
-	if _, found := step.Object.Object["immutable"]; isFrozen(step.Live) && !found && Owns(step.Live, p.FieldManager, "immutable") {
-		SetField(step.Object.Object, true, "immutable")
+func keepImmutable(options object.Options, step *Step, refused refusal) {
+	if _, found := step.Object.Object["immutable"]; isFrozen(step.Live) && !found && managedfields.Owns(step.Live, options.FieldManager, "immutable") {
+		object.SetField(step.Object.Object, true, "immutable")
 	}
 	mismatches := immutableMismatches(step.Object, step.Live)
 	var messages []string
@@ -113,9 +115,9 @@ func (p Options) keepImmutable(step *Step, refused refusal) {
 		}
 		messages = append(messages, mismatch.Error())
 		if value, found, _ := unstructured.NestedFieldCopy(step.Live.Object, field...); found {
-			SetField(step.Object.Object, value, field...)
+			object.SetField(step.Object.Object, value, field...)
 		} else {
-			RemoveField(step.Object.Object, field...)
+			object.RemoveField(step.Object.Object, field...)
 		}
 		if slices.Equal(field, selector) {
 			keepSelected(step.Object)
@@ -132,9 +134,9 @@ func (p Options) keepImmutable(step *Step, refused refusal) {
 }
 
 // immutableMessage says which fields of a child are immutable, and what to do.
-func immutableMessage(key ObjectRef, mismatches ...string) string {
+func immutableMessage(key object.Ref, mismatches ...string) string {
 	deletion := ""
-	if IsWorkload(key.GroupKind()) {
+	if object.IsWorkload(key.GroupKind()) {
 		deletion = ", which deletes its pods,"
 	}
 	return fmt.Sprintf("%s: %s; set the desired value back, or delete the %s%s to have it created as desired",
@@ -142,16 +144,16 @@ func immutableMessage(key ObjectRef, mismatches ...string) string {
 }
 
 // claimsDigest identifies the claim templates of a StatefulSet.
-func claimsDigest(set *unstructured.Unstructured) Hash {
+func claimsDigest(set *unstructured.Unstructured) object.Hash {
 	claims, _, _ := unstructured.NestedFieldNoCopy(set.Object, claimTemplates...)
-	return MemoryHash(claims)
+	return object.MemoryHash(claims)
 }
 
 // keepSelected gives a pod template the labels that its workload's selector needs.
 func keepSelected(workload *unstructured.Unstructured) {
 	wanted, _, _ := unstructured.NestedStringMap(workload.Object, "spec", "selector", "matchLabels")
 	for label, value := range wanted {
-		SetField(workload.Object, value, "spec", "template", "metadata", "labels", label)
+		object.SetField(workload.Object, value, "spec", "template", "metadata", "labels", label)
 	}
 }
 
@@ -164,12 +166,12 @@ func leafDifference(live, desired any, path string) (where string, is, wanted an
 		if !isMap {
 			break
 		}
-		for _, key := range sortedKeys(desired) {
+		for _, key := range slices.Sorted(maps.Keys(desired)) {
 			if _, contained := containedIn(desired[key], fields[key], ""); !contained {
 				return leafDifference(fields[key], desired[key], path+"."+key)
 			}
 		}
-		for _, key := range sortedKeys(fields) {
+		for _, key := range slices.Sorted(maps.Keys(fields)) {
 			if _, contained := containedIn(fields[key], desired[key], ""); !contained {
 				return leafDifference(fields[key], desired[key], path+"."+key)
 			}
@@ -199,8 +201,8 @@ func sameImmutable(field []string, desired, live *unstructured.Unstructured) boo
 }
 
 // immutableValue is the field's value, as far as it means something.
-func immutableValue(field []string, object *unstructured.Unstructured) any {
-	value, _, _ := unstructured.NestedFieldNoCopy(object.Object, field...)
+func immutableValue(field []string, obj *unstructured.Unstructured) any {
+	value, _, _ := unstructured.NestedFieldNoCopy(obj.Object, field...)
 	if slices.Equal(field, claimTemplates) {
 		return withoutTypes(value)
 	}
@@ -230,7 +232,7 @@ func keepClaims(desired, live *unstructured.Unstructured) {
 		return
 	}
 	if actual, found, _ := unstructured.NestedFieldCopy(live.Object, claimTemplates...); found {
-		SetField(desired.Object, actual, claimTemplates...)
+		object.SetField(desired.Object, actual, claimTemplates...)
 	}
 }
 

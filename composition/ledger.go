@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,7 +38,7 @@ type ownerKey struct {
 	types.NamespacedName
 }
 
-func keyOf(owner Owner) ownerKey {
+func keyOf(owner object.Owner) ownerKey {
 	return ownerKey{owner.GroupKind(), types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}}
 }
 
@@ -44,23 +46,23 @@ func newLedger() *ledger { return &ledger{owners: map[ownerKey]*account{}} }
 
 // account of an owner. Only one reconcile at a time uses it; see [Engine]. Another
 // owner of the same name replaces it.
-func (l *ledger) account(owner Owner) *account {
+func (l *ledger) account(owner object.Owner) *account {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	key := keyOf(owner)
 	if known := l.owners[key]; known == nil || known.owner != owner.UID {
 		l.owners[key] = &account{
 			owner:   owner.UID,
-			marks:   map[ObjectRef]mark{},
-			deleted: map[ObjectRef]types.UID{},
-			foreign: map[ObjectRef]sighting{},
-			taken:   map[ObjectRef]bool{},
+			marks:   map[object.Ref]mark{},
+			deleted: map[object.Ref]types.UID{},
+			foreign: map[object.Ref]sighting{},
+			taken:   map[object.Ref]bool{},
 		}
 	}
 	return l.owners[key]
 }
 
-func (l *ledger) forget(owner Owner) {
+func (l *ledger) forget(owner object.Owner) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.owners, keyOf(owner))
@@ -69,17 +71,17 @@ func (l *ledger) forget(owner Owner) {
 // account is what is remembered of one owner.
 type account struct {
 	owner types.UID
-	marks map[ObjectRef]mark
+	marks map[object.Ref]mark
 	// deleted are the UIDs of children that we deleted and the cache may still show.
-	deleted map[ObjectRef]types.UID
+	deleted map[object.Ref]types.UID
 	// foreign are objects outside the cache that have the name of a child and are
 	// not the owner's.
-	foreign map[ObjectRef]sighting
+	foreign map[object.Ref]sighting
 	// taken are the children whose name an object has that the cache does not show.
-	taken map[ObjectRef]bool
+	taken map[object.Ref]bool
 	// leftovers are objects outside the cache that the owner controls and that
-	// were not rendered at first contact; nil before that.
-	leftovers map[ObjectRef]*unstructured.Unstructured
+	// were not rendered at the initial scan; nil before that.
+	leftovers map[object.Ref]*unstructured.Unstructured
 	// backups are the names of the backups of StatefulSets that are recreated; nil
 	// before they were listed.
 	backups sets.Set[string]
@@ -95,9 +97,9 @@ type sighting struct {
 // was held by a dry-run.
 type mark struct {
 	// desired is the digest of the apply configuration; zero if nothing is known.
-	desired Hash
+	desired object.Hash
 	// content and resourceVersion are of the live object that goes with it.
-	content         Hash
+	content         object.Hash
 	resourceVersion string
 	// wouldRestart is why a dry-run of desired over content was held; else empty.
 	wouldRestart string
@@ -121,11 +123,11 @@ type mark struct {
 
 // invalidity is an apply configuration that is invalid beside some live content,
 // whatever is removed of it.
-type invalidity struct{ desired, content Hash }
+type invalidity struct{ desired, content object.Hash }
 
 // refusal is what stood in the way of an apply configuration, and when.
 type refusal struct {
-	claims  Hash
+	claims  object.Hash
 	message string
 	at      time.Time
 }
@@ -133,16 +135,16 @@ type refusal struct {
 // sees tells whether live is, but for its status, what the mark remembers.
 func (m mark) sees(live *unstructured.Unstructured, manager string) bool {
 	return live.GetResourceVersion() == m.resourceVersion ||
-		m.content != Hash{} && LiveHash(live, manager) == m.content
+		m.content != object.Hash{} && cached.LiveHash(live, manager) == m.content
 }
 
 // catchUp reconciles what the cache showed, in live, with our own writes: what
 // the cache does not show yet is added, what it still shows is removed. behind
 // tells that it has not caught up.
-func (a *account) catchUp(live map[ObjectRef]*unstructured.Unstructured, now time.Time) (behind bool) {
+func (a *account) catchUp(live map[object.Ref]*unstructured.Unstructured, now time.Time) (behind bool) {
 	for key, uid := range a.deleted {
-		cached := live[key]
-		if cached == nil || cached.GetUID() != uid || cached.GetDeletionTimestamp() != nil {
+		inCache := live[key]
+		if inCache == nil || inCache.GetUID() != uid || inCache.GetDeletionTimestamp() != nil {
 			delete(a.deleted, key)
 			continue
 		}
@@ -153,15 +155,15 @@ func (a *account) catchUp(live map[ObjectRef]*unstructured.Unstructured, now tim
 		if mark.fresh == nil {
 			continue
 		}
-		cached := live[key]
+		inCache := live[key]
 		switch {
-		case cached != nil && !older(cached.GetResourceVersion(), mark.resourceVersion),
-			cached == nil && now.Sub(mark.at) >= cacheLag:
+		case inCache != nil && !older(inCache.GetResourceVersion(), mark.resourceVersion),
+			inCache == nil && now.Sub(mark.at) >= cacheLag:
 			mark.fresh = nil
 			a.marks[key] = mark
 		default:
-			if object, err := asUnstructured(mark.fresh, key.GroupVersionKind); err == nil {
-				live[key] = object
+			if obj, err := cached.FromTyped(mark.fresh, key.GroupVersionKind); err == nil {
+				live[key] = obj
 			}
 			behind = true
 		}
@@ -176,7 +178,7 @@ func older(version, than string) bool {
 }
 
 // found remembers that live was found in step with desired.
-func (a *account) found(key ObjectRef, desired Hash, live *unstructured.Unstructured, manager string) {
+func (a *account) found(key object.Ref, desired object.Hash, live *unstructured.Unstructured, manager string) {
 	old := a.marks[key]
 	if old.desired == desired && old.resourceVersion == live.GetResourceVersion() && old.wouldRestart == "" {
 		return
@@ -191,7 +193,7 @@ func (a *account) found(key ObjectRef, desired Hash, live *unstructured.Unstruct
 
 // applied remembers what the API server gave back for desired, and whether this
 // was a write against drift.
-func (a *account) applied(key ObjectRef, desired Hash, result result, manager string, now time.Time) {
+func (a *account) applied(key object.Ref, desired object.Hash, result result, manager string, now time.Time) {
 	mark := markOf(desired, result.live, manager)
 	mark.fresh, mark.at = result.cached, now
 	mark.keepHistory(a.marks[key])
@@ -222,12 +224,12 @@ func (m *mark) keepHistory(old mark) {
 // invalid remembers that a step's object is invalid beside what is live.
 func (a *account) invalid(step Step, live *unstructured.Unstructured, manager string) {
 	mark := a.marks[step.Ref]
-	mark.invalid = invalidity{desired: step.desired, content: LiveHash(live, manager)}
+	mark.invalid = invalidity{desired: step.desired, content: cached.LiveHash(live, manager)}
 	a.marks[step.Ref] = mark
 }
 
 // held remembers that a dry-run of desired over live would restart pods.
-func (a *account) held(key ObjectRef, desired Hash, live *unstructured.Unstructured, manager, message string) {
+func (a *account) held(key object.Ref, desired object.Hash, live *unstructured.Unstructured, manager, message string) {
 	mark := markOf(desired, live, manager)
 	mark.keepHistory(a.marks[key])
 	mark.wouldRestart = message
@@ -235,15 +237,15 @@ func (a *account) held(key ObjectRef, desired Hash, live *unstructured.Unstructu
 }
 
 // blocked remembers that a StatefulSet's claims cannot grow as desired.
-func (a *account) blocked(key ObjectRef, claims Hash, message string, now time.Time) {
+func (a *account) blocked(key object.Ref, claims object.Hash, message string, now time.Time) {
 	mark := a.marks[key]
 	mark.refused = refusal{claims: claims, message: message, at: now}
 	a.marks[key] = mark
 }
 
 // refusals are those that are not to be tried again yet.
-func (a *account) refusals(now time.Time) map[ObjectRef]refusal {
-	refused := map[ObjectRef]refusal{}
+func (a *account) refusals(now time.Time) map[object.Ref]refusal {
+	refused := map[object.Ref]refusal{}
 	for key, mark := range a.marks {
 		if mark.refused.message != "" && now.Sub(mark.refused.at) < heldRetry {
 			refused[key] = mark.refused
@@ -254,7 +256,7 @@ func (a *account) refusals(now time.Time) map[ObjectRef]refusal {
 
 // gone remembers that an object was deleted. One without finalizers is gone when
 // the API server has said so.
-func (a *account) gone(key ObjectRef, live *unstructured.Unstructured) {
+func (a *account) gone(key object.Ref, live *unstructured.Unstructured) {
 	delete(a.marks, key)
 	if _, isLeftover := a.leftovers[key]; isLeftover {
 		if len(live.GetFinalizers()) == 0 {
@@ -269,18 +271,18 @@ func (a *account) gone(key ObjectRef, live *unstructured.Unstructured) {
 
 // tidy drops the marks of children that are neither wanted nor there.
 func (a *account) tidy(plan Plan) {
-	known := make(map[ObjectRef]bool, len(plan.Steps)+len(plan.Prunes))
+	known := make(map[object.Ref]bool, len(plan.Steps)+len(plan.Prunes))
 	for _, steps := range [][]Step{plan.Steps, plan.Prunes} {
 		for _, step := range steps {
 			known[step.Ref] = true
 		}
 	}
-	unknown := func(key ObjectRef) bool { return !known[key] }
-	maps.DeleteFunc(a.marks, func(key ObjectRef, _ mark) bool { return unknown(key) })
-	maps.DeleteFunc(a.foreign, func(key ObjectRef, _ sighting) bool { return unknown(key) })
-	maps.DeleteFunc(a.taken, func(key ObjectRef, _ bool) bool { return unknown(key) })
+	unknown := func(key object.Ref) bool { return !known[key] }
+	maps.DeleteFunc(a.marks, func(key object.Ref, _ mark) bool { return unknown(key) })
+	maps.DeleteFunc(a.foreign, func(key object.Ref, _ sighting) bool { return unknown(key) })
+	maps.DeleteFunc(a.taken, func(key object.Ref, _ bool) bool { return unknown(key) })
 }
 
-func markOf(desired Hash, live *unstructured.Unstructured, manager string) mark {
-	return mark{desired: desired, content: LiveHash(live, manager), resourceVersion: live.GetResourceVersion()}
+func markOf(desired object.Hash, live *unstructured.Unstructured, manager string) mark {
+	return mark{desired: desired, content: cached.LiveHash(live, manager), resourceVersion: live.GetResourceVersion()}
 }

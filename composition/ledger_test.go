@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -11,7 +12,7 @@ import (
 // What our writes gave back stands in for the cache only as long as it has to:
 // it is most of what an engine remembers.
 func TestCatchUp(t *testing.T) {
-	object := func(version string) *unstructured.Unstructured {
+	obj := func(version string) *unstructured.Unstructured {
 		live := asLive(testObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "config", nil), "1")
 		live.SetResourceVersion(version)
 		return live
@@ -33,12 +34,12 @@ func TestCatchUp(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			account := newLedger().account(Owner{UID: "owner"})
-			key := RefOf(object("5"))
-			account.applied(key, Hash{1}, result{live: object("5"), cached: object("5")}, testPolicy.FieldManager, written)
-			live := map[ObjectRef]*unstructured.Unstructured{}
+			account := newLedger().account(object.Owner{UID: "owner"})
+			key := object.RefOf(obj("5"))
+			account.applied(key, object.Hash{1}, result{live: obj("5"), cached: obj("5")}, testPolicy.FieldManager, written)
+			live := map[object.Ref]*unstructured.Unstructured{}
 			if test.cached != "" {
-				live[key] = object(test.cached)
+				live[key] = obj(test.cached)
 			}
 			behind := account.catchUp(live, written.Add(test.after))
 			if behind != test.kept || (account.marks[key].fresh != nil) != test.kept {
@@ -57,10 +58,10 @@ func TestCatchUp(t *testing.T) {
 
 // An account does not grow with the children that come and go.
 func TestTidy(t *testing.T) {
-	account := newLedger().account(Owner{UID: "owner"})
+	account := newLedger().account(object.Owner{UID: "owner"})
 	live := asLive(testObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "gone", nil), "1")
-	key := RefOf(live)
-	account.found(key, Hash{1}, live, testPolicy.FieldManager)
+	key := object.RefOf(live)
+	account.found(key, object.Hash{1}, live, testPolicy.FieldManager)
 	account.foreign[key] = sighting{}
 	account.taken[key] = true
 	account.tidy(Plan{Steps: []Step{{Ref: key}}})
@@ -75,8 +76,8 @@ func TestTidy(t *testing.T) {
 
 func TestForget(t *testing.T) {
 	ledger := newLedger()
-	owner := Owner{GroupVersionKind: schema.GroupVersionKind{Kind: "Owner"}, Namespace: "team", Name: "owner", UID: "1"}
-	ledger.account(owner).taken[ObjectRef{}] = true
+	owner := object.Owner{GroupVersionKind: schema.GroupVersionKind{Kind: "Owner"}, Namespace: "team", Name: "owner", UID: "1"}
+	ledger.account(owner).taken[object.Ref{}] = true
 	if len(ledger.account(owner).taken) != 1 {
 		t.Error("an account is another each time")
 	}
@@ -90,7 +91,7 @@ func TestForget(t *testing.T) {
 	if len(ledger.owners) != 2 {
 		t.Errorf("%d owners are remembered, want one of each kind", len(ledger.owners))
 	}
-	for _, each := range []Owner{owner, other} {
+	for _, each := range []object.Owner{owner, other} {
 		each.UID = "" // as for an owner that was not found
 		ledger.forget(each)
 	}

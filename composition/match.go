@@ -1,11 +1,15 @@
 package composition
 
 import (
+	"maps"
+	"slices"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // inStep tells, in memory, whether live already is what applying desired would
@@ -14,7 +18,7 @@ import (
 // written a value in another way, which only a dry-run can tell. Then differing
 // names the first place. types are the Go types of kinds.
 func inStep(desired, live *unstructured.Unstructured, manager string, types *runtime.Scheme) (differing string, ok bool) {
-	owned := OwnFieldsWithoutOwnerRefs(live, manager)
+	owned := managedfields.OwnWithoutOwnerRefs(live, manager)
 	if owned == nil {
 		return "metadata.managedFields", false
 	}
@@ -22,7 +26,7 @@ func inStep(desired, live *unstructured.Unstructured, manager string, types *run
 	if metadata, found := fields["metadata"].(map[string]any); found {
 		delete(metadata, "ownerReferences") // see ownedContent
 	}
-	if where, same := OwnsExactly(fields, owned, ""); !same {
+	if where, same := managedfields.OwnsExactly(fields, owned, ""); !same {
 		return where, false
 	}
 	canonical, err := canonicalFields(desired, types)
@@ -57,7 +61,7 @@ func withoutIdentity(object *unstructured.Unstructured) map[string]any {
 // That writes quantities and the like as the API server does, and is what a cache
 // of typed objects shows. Zero values that the type omits are lost.
 func canonicalised(object *unstructured.Unstructured, types *runtime.Scheme) (*unstructured.Unstructured, error) {
-	typed, err := typedFrom(object, types)
+	typed, err := cached.ToTyped(object, types)
 	if runtime.IsNotRegisteredError(err) {
 		return object, nil
 	}
@@ -69,18 +73,6 @@ func canonicalised(object *unstructured.Unstructured, types *runtime.Scheme) (*u
 		return nil, err
 	}
 	return &unstructured.Unstructured{Object: content}, nil
-}
-
-// typedFrom is an object as the Go type of its kind.
-func typedFrom(object *unstructured.Unstructured, types *runtime.Scheme) (client.Object, error) {
-	typed, err := types.New(object.GroupVersionKind())
-	if err != nil {
-		return nil, err
-	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, typed); err != nil {
-		return nil, err
-	}
-	return typed.(client.Object), nil
 }
 
 // canonicalFields is an apply configuration written as the API server does, with
@@ -133,7 +125,7 @@ func containedIn(desired, live any, path string) (differing string, ok bool) {
 		if !isMap && (len(desired) > 0 || live != nil) {
 			return path, false
 		}
-		for _, key := range sortedKeys(desired) {
+		for _, key := range slices.Sorted(maps.Keys(desired)) {
 			if where, ok := containedIn(desired[key], fields[key], path+"."+key); !ok {
 				return where, false
 			}
@@ -205,11 +197,11 @@ func podTemplate(workload *unstructured.Unstructured) any {
 
 // sameTemplate tells whether applying desired leaves live's pod template as it is.
 func sameTemplate(desired, live *unstructured.Unstructured, manager string) bool {
-	owned := OwnFields(live, manager)
+	owned := managedfields.Own(live, manager)
 	for _, field := range []string{"f:spec", "f:template"} {
 		owned, _ = owned[field].(map[string]any)
 	}
-	if _, same := OwnsExactly(podTemplate(desired), owned, ""); !same {
+	if _, same := managedfields.OwnsExactly(podTemplate(desired), owned, ""); !same {
 		return false
 	}
 	canonical, err := canonicalFields(desired, scheme.Scheme)
@@ -218,4 +210,22 @@ func sameTemplate(desired, live *unstructured.Unstructured, manager string) bool
 	}
 	_, same := containedIn(podTemplate(&unstructured.Unstructured{Object: canonical}), podTemplate(live), "")
 	return same
+}
+
+// sameScalar compares decoded JSON scalars, for which a number may be int64 on one
+// side and float64 on the other. Lists and maps are the same as nothing.
+func sameScalar(a, b any) bool {
+	switch a := a.(type) {
+	case map[string]any, []any:
+		return false
+	case int64:
+		if b, isFloat := b.(float64); isFloat {
+			return float64(a) == b
+		}
+	case float64:
+		if b, isInt := b.(int64); isInt {
+			return a == float64(b)
+		}
+	}
+	return a == b
 }

@@ -1,7 +1,11 @@
 package composition
 
 import (
+	"encoding/json"
 	"testing"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/jsontest"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -37,7 +41,7 @@ func TestContainedIn(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			differing, ok := containedIn(decode(t, test.desired), decode(t, test.live), "")
+			differing, ok := containedIn(jsontest.Decode(t, test.desired), jsontest.Decode(t, test.live), "")
 			if ok != (test.differing == "") || differing != test.differing {
 				t.Errorf("got %v, %q, want %q", ok, differing, test.differing)
 			}
@@ -52,7 +56,7 @@ func TestFirstDifference(t *testing.T) {
 		{`{"a":1,"b":2}`, `{"a":1}`, "x.b"},
 		{`{"a":1}`, `{"a":1}`, "x"},
 	} {
-		if got := firstDifference(decode(t, test[0]), decode(t, test[1]), "x"); got != test[2] {
+		if got := firstDifference(jsontest.Decode(t, test[0]), jsontest.Decode(t, test[1]), "x"); got != test[2] {
 			t.Errorf("%s and %s differ at %s, want %s", test[0], test[1], got, test[2])
 		}
 	}
@@ -61,7 +65,7 @@ func TestFirstDifference(t *testing.T) {
 // What the API server writes in another way is in step without asking it.
 func TestInStepKnowsTheForms(t *testing.T) {
 	object := func(text string) *unstructured.Unstructured {
-		return &unstructured.Unstructured{Object: decode(t, text).(map[string]any)}
+		return &unstructured.Unstructured{Object: jsontest.Decode(t, text).(map[string]any)}
 	}
 	const head = `"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web","namespace":"ns","uid":"1"}`
 	pod := func(container string) string {
@@ -91,13 +95,56 @@ func TestInStepKnowsTheFormsOfCustomResources(t *testing.T) {
 	kind := schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shop"}
 	types := runtime.NewScheme()
 	types.AddKnownTypeWithName(kind, &corev1.PersistentVolumeClaim{}) // for its quantities
-	desired := testObject(kind, "shop", decode(t, `{"spec":{"resources":{"requests":{"storage":"1024Mi"}}}}`).(map[string]any))
+	desired := testObject(kind, "shop", jsontest.Decode(t, `{"spec":{"resources":{"requests":{"storage":"1024Mi"}}}}`).(map[string]any))
 	live := asLive(desired, "1")
-	live.Object["spec"] = decode(t, `{"resources":{"requests":{"storage":"1Gi"}}}`)
+	live.Object["spec"] = jsontest.Decode(t, `{"resources":{"requests":{"storage":"1Gi"}}}`)
 	if differing, ok := inStep(desired, live, testPolicy.FieldManager, types); !ok {
 		t.Errorf("not in step: %s", differing)
 	}
 	if _, ok := inStep(desired, live, testPolicy.FieldManager, scheme.Scheme); ok {
 		t.Error("in step for who does not know the type")
 	}
+}
+
+func TestSameScalar(t *testing.T) {
+	same := [][2]any{{int64(1), int64(1)}, {int64(2000000), float64(2000000)}, {float64(3), int64(3)}, {"a", "a"}, {true, true}, {nil, nil}}
+	for _, pair := range same {
+		if !sameScalar(pair[0], pair[1]) {
+			t.Errorf("%v (%T) and %v (%T) are not the same", pair[0], pair[0], pair[1], pair[1])
+		}
+	}
+	different := [][2]any{{int64(1), "1"}, {int64(1), true}, {"a", nil}, {nil, false}, {float64(1.5), int64(1)},
+		{map[string]any{}, map[string]any{}}, {[]any{}, []any{}}, {"a", map[string]any{}}}
+	for _, pair := range different {
+		if sameScalar(pair[0], pair[1]) {
+			t.Errorf("%v (%T) and %v (%T) are the same", pair[0], pair[0], pair[1], pair[1])
+		}
+	}
+}
+
+// Whatever JSON is rendered, and whatever managedFields say, nothing panics; and
+// what is contained in itself is found so.
+func FuzzMatch(f *testing.F) {
+	f.Add(`{"a":[{"name":"x","v":1}],"b":[1,"y",null]}`, `{"f:a":{"k:{\"name\":\"x\"}":{".":{},"f:v":{}}},"f:b":{"v:1":{}}}`)
+	f.Add(`[[{}],[[]],""]`, `{"v:[{}]":{},"k:{}":{},"k:null":{}}`)
+	f.Add(`{"":{"":0}}`, `{"f:":{"f:":{"f:":null}}}`)
+	f.Fuzz(func(t *testing.T, left, right string) {
+		var a, b any
+		if json.Unmarshal([]byte(left), &a) != nil || json.Unmarshal([]byte(right), &b) != nil {
+			return
+		}
+		owned, _ := b.(map[string]any)
+		managedfields.OwnsExactly(a, owned, "")
+		containedIn(a, b, "")
+		containedIn(b, a, "")
+		firstDifference(a, b, "")
+		if where, ok := containedIn(a, a, ""); !ok {
+			t.Errorf("%s is not contained in itself: %s", left, where)
+		}
+		if fields, isMap := a.(map[string]any); isMap {
+			if where, same := managedfields.OwnsExactly(fields, fieldsOf(fields), ""); !same {
+				t.Errorf("%s does not have its own fields: %s", left, where)
+			}
+		}
+	})
 }

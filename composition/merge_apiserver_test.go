@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
-	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/merge"
 )
 
 // The API server decides whether what Merge gives is an object: each of these is
@@ -50,7 +50,7 @@ var _ = Describe("A merged object", Ordered, func() {
 
 		It("is accepted: "+example["name"].(string), func() {
 			base := bases[kind]
-			merged, err := composition.Merge(base.GroupVersionKind(), base.Object, override)
+			merged, err := merge.StrategicMerge(base.GroupVersionKind(), base.Object, override)
 			Expect(err).NotTo(HaveOccurred())
 
 			applied := &unstructured.Unstructured{Object: runtime.DeepCopyJSON(merged)}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/sets"
 )
@@ -14,27 +16,22 @@ import (
 // reason. The rendering lists the keys in an annotation of the workload; the live
 // workload's list has those that are not rendered any more.
 
-// PropagatedAnnotation is the key of the annotation on a rendered workload that lists
-// the keys of its pod template's labels and annotations which come from the owner's
-// metadata: `labels:team annotations:cost`, separated by spaces.
-func (p Options) PropagatedAnnotation() string { return p.KeyPrefix + "propagated-keys" }
-
 // propagated are the paths of an object's propagated keys, in its pod template.
-func (p Options) propagated(object *unstructured.Unstructured) sets.Set[string] {
-	return sets.New(strings.Fields(object.GetAnnotations()[p.PropagatedAnnotation()])...)
+func propagated(options object.Options, obj *unstructured.Unstructured) sets.Set[string] {
+	return sets.New(strings.Fields(obj.GetAnnotations()[options.PropagatedAnnotation()])...)
 }
 
 // keepMetadata keeps the propagated metadata of step's pod template as it is live, if
 // the template would otherwise not change, and warns of what is pending.
-func (p Options) keepMetadata(step *Step, adopting bool) {
-	if !IsWorkload(step.Ref.GroupKind()) {
+func keepMetadata(options object.Options, step *Step, adopting bool) {
+	if !object.IsWorkload(step.Ref.GroupKind()) {
 		return
 	}
-	keys := p.propagated(step.Object).Union(p.propagated(step.Live))
+	keys := propagated(options, step.Object).Union(propagated(options, step.Live))
 	if adopting {
-		keys = keys.Union(p.templateKeys(step.Live).Difference(p.templateKeys(step.Object)))
+		keys = keys.Union(templateKeys(options, step.Live).Difference(templateKeys(options, step.Object)))
 	}
-	kept := p.carried(step)
+	kept := carried(options, step)
 	if kept == nil {
 		kept = step.Object.DeepCopy()
 	}
@@ -44,7 +41,7 @@ func (p Options) keepMetadata(step *Step, adopting bool) {
 		path := []string{"spec", "template", "metadata", field, name}
 		live, isLive, _ := unstructured.NestedString(step.Live.Object, path...)
 		rendered, isRendered, _ := unstructured.NestedString(step.Object.Object, path...)
-		switch theirs := isLive && !Owns(step.Live, p.FieldManager, path...); {
+		switch theirs := isLive && !managedfields.Owns(step.Live, options.FieldManager, path...); {
 		case theirs && isRendered:
 			return // drift, which is reverted
 		case theirs:
@@ -54,31 +51,31 @@ func (p Options) keepMetadata(step *Step, adopting bool) {
 		case isLive:
 			_ = unstructured.SetNestedField(kept.Object, live, path...)
 		default:
-			RemoveField(kept.Object, path...)
+			object.RemoveField(kept.Object, path...)
 		}
 		pending = append(pending, field+" "+name)
 	}
-	if len(pending) == 0 || !sameTemplate(kept, step.Live, p.FieldManager) {
+	if len(pending) == 0 || !sameTemplate(kept, step.Live, options.FieldManager) {
 		return
 	}
 	listed := slices.DeleteFunc(sets.List(keys), func(key string) bool {
 		field, name, _ := strings.Cut(key, ":")
 		_, found, _ := unstructured.NestedString(kept.Object, "spec", "template", "metadata", field, name)
-		return !found && !p.propagated(step.Object).Has(key)
+		return !found && !propagated(options, step.Object).Has(key)
 	})
-	SetField(kept.Object, strings.Join(listed, " "), "metadata", "annotations", p.PropagatedAnnotation())
+	object.SetField(kept.Object, strings.Join(listed, " "), "metadata", "annotations", options.PropagatedAnnotation())
 	step.Object = kept
 	step.warn(MetadataPending, step.Ref.String()+": the next rollout of its pods changes "+strings.Join(pending, ", ")+" of their template")
 }
 
 // templateKeys are the keys of a pod template, less ours and those of tools. Those
 // that an operator before us wrote and that are not rendered count as propagated.
-func (p Options) templateKeys(object *unstructured.Unstructured) sets.Set[string] {
+func templateKeys(options object.Options, obj *unstructured.Unstructured) sets.Set[string] {
 	keys := sets.New[string]()
 	for _, field := range []string{"labels", "annotations"} {
-		values, _, _ := unstructured.NestedStringMap(object.Object, "spec", "template", "metadata", field)
+		values, _, _ := unstructured.NestedStringMap(obj.Object, "spec", "template", "metadata", field)
 		for key := range maps.Keys(values) {
-			if !p.ownKey(key) && (p.PreservePodTemplateKey == nil || !p.PreservePodTemplateKey(key)) {
+			if !options.IsReserved(key) && (options.PreservePodTemplateKey == nil || !options.PreservePodTemplateKey(key)) {
 				keys.Insert(field + ":" + key)
 			}
 		}

@@ -4,19 +4,20 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // A change of propagated metadata alone changes no pod template.
 func TestKeepMetadata(t *testing.T) {
 	workload := func(image, keys string, labels map[string]any) *unstructured.Unstructured {
-		object := testSet("1Gi")
-		SetField(object.Object, []any{map[string]any{"name": "web", "image": image}}, "spec", "template", "spec", "containers")
+		obj := testSet("1Gi")
+		object.SetField(obj.Object, []any{map[string]any{"name": "web", "image": image}}, "spec", "template", "spec", "containers")
 		for key, value := range labels {
-			SetField(object.Object, value, "spec", "template", "metadata", "labels", key)
+			object.SetField(obj.Object, value, "spec", "template", "metadata", "labels", key)
 		}
-		SetField(object.Object, keys, "metadata", "annotations", testPolicy.PropagatedAnnotation())
-		return object
+		object.SetField(obj.Object, keys, "metadata", "annotations", testPolicy.PropagatedAnnotation())
+		return obj
 	}
 	type labels = map[string]any
 	tests := map[string]struct {
@@ -69,8 +70,8 @@ func TestKeepMetadata(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			before := test.rendered.DeepCopy()
-			step := Step{Ref: RefOf(test.rendered), Object: test.rendered, Live: asLive(test.live, "1")}
-			testPolicy.keepMetadata(&step, test.adopting)
+			step := Step{Ref: object.RefOf(test.rendered), Object: test.rendered, Live: asLive(test.live, "1")}
+			keepMetadata(testPolicy, &step, test.adopting)
 			got, _, _ := unstructured.NestedMap(step.Object.Object, "spec", "template", "metadata", "labels")
 			base, _, _ := unstructured.NestedMap(testSet("1Gi").Object, "spec", "template", "metadata", "labels")
 			for key, value := range base {
@@ -94,7 +95,7 @@ func TestKeepMetadata(t *testing.T) {
 				len(pending) > 0 && !strings.Contains(pending[0].Message, test.pending) {
 				t.Errorf("warnings are %v, want %q", pending, test.pending)
 			}
-			if StableHash(before.Object) != StableHash(test.rendered.Object) {
+			if object.StableHash(before.Object) != object.StableHash(test.rendered.Object) {
 				t.Error("the rendering was changed")
 			}
 		})

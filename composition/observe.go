@@ -3,13 +3,11 @@ package composition
 import (
 	"context"
 	"fmt"
-	"reflect"
-	"strings"
 
-	corev1 "k8s.io/api/core/v1"
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,28 +17,18 @@ import (
 // ownerIndex is the cache index of children by their controller's UID.
 const ownerIndex = "composition.ownerUID"
 
-// Kind is a kind that instances may have children of.
-type Kind struct {
-	// Object and List are of the kind's Go types.
-	Object client.Object
-	List   client.ObjectList
-	// Unfiltered: the cache holds every object of the kind. Of others it holds
-	// those with the owner label.
-	CacheUnfiltered bool
-}
-
 // observation is what was found in the cluster.
 type observation struct {
 	// live is everything that the owner controls, and every rendered child that
 	// exists, whoever's it is.
-	live map[ObjectRef]*unstructured.Unstructured
+	live map[object.Ref]*unstructured.Unstructured
 	// behind: the cache has not shown some of our own writes yet.
 	behind bool
 }
 
 // observe finds what is live. It reads the cache, and the API server only for
 // what the cache cannot know.
-func (e *Engine) observe(ctx context.Context, request Request, children []Object) (observation, error) {
+func (e *Engine) observe(ctx context.Context, request Request, children []object.Object) (observation, error) {
 	e.scans.expire(e.now())
 	owner := request.Owner
 	live, err := e.Children(ctx, owner)
@@ -50,14 +38,14 @@ func (e *Engine) observe(ctx context.Context, request Request, children []Object
 	account := e.ledger.account(owner)
 	seen := observation{live: live, behind: account.catchUp(live, e.now())}
 
-	wanted := make(map[ObjectRef]bool, len(children))
+	wanted := make(map[object.Ref]bool, len(children))
 	for _, child := range children {
 		wanted[child.Ref()] = true
 	}
 	switch {
 	case account.leftovers != nil:
 	case request.SkipInitialScan:
-		account.leftovers = map[ObjectRef]*unstructured.Unstructured{}
+		account.leftovers = map[object.Ref]*unstructured.Unstructured{}
 	default:
 		if err := e.contact(ctx, owner, account, wanted, live); err != nil {
 			return observation{}, err
@@ -70,19 +58,19 @@ func (e *Engine) observe(ctx context.Context, request Request, children []Object
 		if live[key] != nil {
 			continue
 		}
-		object, err := e.lookUp(ctx, owner, account, key)
+		obj, err := e.lookUp(ctx, owner, account, key)
 		if err != nil {
 			return observation{}, err
 		}
-		if object != nil {
-			live[key] = object
+		if obj != nil {
+			live[key] = obj
 		}
 	}
 	return seen, nil
 }
 
 // listOwned adds the labelled objects of a kind that owner controls.
-func (e *Engine) listOwned(ctx context.Context, owner Owner, kind Kind, live map[ObjectRef]*unstructured.Unstructured) error {
+func (e *Engine) listOwned(ctx context.Context, owner object.Owner, kind object.Kind, live map[object.Ref]*unstructured.Unstructured) error {
 	list := kind.List.DeepCopyObject().(client.ObjectList)
 	err := e.Cache.List(ctx, list, client.InNamespace(owner.Namespace),
 		client.MatchingFields{ownerIndex: string(owner.UID)}, client.UnsafeDisableDeepCopy)
@@ -93,10 +81,10 @@ func (e *Engine) listOwned(ctx context.Context, owner Owner, kind Kind, live map
 	if err != nil {
 		return err
 	}
-	return meta.EachListItem(list, func(object runtime.Object) error {
-		content, err := asUnstructured(object.(client.Object), gvk)
+	return meta.EachListItem(list, func(obj runtime.Object) error {
+		content, err := cached.FromTyped(obj.(client.Object), gvk)
 		if err == nil {
-			live[ObjectRef{gvk, content.GetNamespace(), content.GetName()}] = content
+			live[object.Ref{GroupVersionKind: gvk, Namespace: content.GetNamespace(), Name: content.GetName()}] = content
 		}
 		return err
 	})
@@ -105,8 +93,8 @@ func (e *Engine) listOwned(ctx context.Context, owner Owner, kind Kind, live map
 // contact finds, once, what the cache cannot show: the objects of our kinds
 // without our label that owner controls, or that have the name of a child. They
 // are leftovers and predecessors from before the engine ran.
-func (e *Engine) contact(ctx context.Context, owner Owner, account *account, wanted map[ObjectRef]bool, live map[ObjectRef]*unstructured.Unstructured) error {
-	leftovers := map[ObjectRef]*unstructured.Unstructured{}
+func (e *Engine) contact(ctx context.Context, owner object.Owner, account *account, wanted map[object.Ref]bool, live map[object.Ref]*unstructured.Unstructured) error {
+	leftovers := map[object.Ref]*unstructured.Unstructured{}
 	for _, kind := range e.Kinds {
 		if kind.CacheUnfiltered {
 			continue
@@ -124,14 +112,14 @@ func (e *Engine) contact(ctx context.Context, owner Owner, account *account, wan
 			case live[key] != nil:
 			case wanted[key]:
 				account.taken[key] = true
-				object, err := e.getLive(ctx, key)
+				obj, err := e.getLive(ctx, key)
 				if err != nil {
 					return err
 				}
-				if object != nil {
-					live[key] = object
+				if obj != nil {
+					live[key] = obj
 				}
-			case owner.controls(stub):
+			case owner.IsControllerOf(stub):
 				leftovers[key] = stub
 			}
 		}
@@ -140,25 +128,25 @@ func (e *Engine) contact(ctx context.Context, owner Owner, account *account, wan
 	return nil
 }
 
-// addLeftovers adds what first contact found and is still there. One that is
+// addLeftovers adds what the initial scan found and is still there. One that is
 // being deleted is asked for, since the cache will not tell when it is gone; one
 // that is wanted by now is no leftover any more.
-func (e *Engine) addLeftovers(ctx context.Context, account *account, wanted map[ObjectRef]bool, live map[ObjectRef]*unstructured.Unstructured) error {
+func (e *Engine) addLeftovers(ctx context.Context, account *account, wanted map[object.Ref]bool, live map[object.Ref]*unstructured.Unstructured) error {
 	for key, leftover := range account.leftovers {
 		if live[key] != nil || wanted[key] {
 			delete(account.leftovers, key)
 			continue
 		}
 		if leftover.GetDeletionTimestamp() != nil || len(leftover.GetFinalizers()) > 0 {
-			object, err := e.getLive(ctx, key)
+			obj, err := e.getLive(ctx, key)
 			if err != nil {
 				return err
 			}
-			if object == nil || object.GetUID() != leftover.GetUID() {
+			if obj == nil || obj.GetUID() != leftover.GetUID() {
 				delete(account.leftovers, key)
 				continue
 			}
-			leftover = identity(key, object)
+			leftover = object.Stub(key, obj)
 			account.leftovers[key] = leftover
 		}
 		live[key] = leftover
@@ -166,140 +154,62 @@ func (e *Engine) addLeftovers(ctx context.Context, account *account, wanted map[
 	return nil
 }
 
-// identity is an object less its content: what a plan needs to know of one that
-// it leaves alone or deletes.
-func identity(key ObjectRef, object metav1.Object) *unstructured.Unstructured {
-	stub := &unstructured.Unstructured{}
-	stub.SetGroupVersionKind(key.GroupVersionKind)
-	stub.SetNamespace(key.Namespace)
-	stub.SetName(key.Name)
-	stub.SetUID(object.GetUID())
-	stub.SetResourceVersion(object.GetResourceVersion())
-	stub.SetOwnerReferences(object.GetOwnerReferences())
-	stub.SetFinalizers(object.GetFinalizers())
-	for name, value := range object.GetAnnotations() {
-		if strings.HasSuffix(name, "/prune") {
-			SetField(stub.Object, value, "metadata", "annotations", name)
-		}
-	}
-	stub.SetDeletionTimestamp(object.GetDeletionTimestamp())
-	return stub
-}
-
-// isStub reports whether object has no content: either its kind has none, or it is
-// an identity.
-func isStub(object *unstructured.Unstructured) bool {
-	for key := range object.Object {
-		if key != "apiVersion" && key != "kind" && key != "metadata" {
-			return false
-		}
-	}
-	return true
-}
-
 // lookUp finds a rendered child that the owner does not control in the cache:
 // there under another owner, or live, if we made it once or could not make it
 // because there is one. nil means that it does not exist as far as is known.
-func (e *Engine) lookUp(ctx context.Context, owner Owner, account *account, key ObjectRef) (*unstructured.Unstructured, error) {
+func (e *Engine) lookUp(ctx context.Context, owner object.Owner, account *account, key object.Ref) (*unstructured.Unstructured, error) {
 	if seen, known := account.foreign[key]; known && e.now().Sub(seen.at) < heldRetry {
 		return seen.object, nil
 	}
 	delete(account.foreign, key)
 	_, made := account.marks[key]
 	kind, _ := e.kind(key.GroupVersionKind)
-	cached := kind.Object.DeepCopyObject().(client.Object)
-	err := e.Cache.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, cached)
+	inCache := kind.Object.DeepCopyObject().(client.Object)
+	err := e.Cache.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, inCache)
 	switch {
-	case err == nil && account.deleted[key] != cached.GetUID():
-		return asUnstructured(cached, key.GroupVersionKind)
+	case err == nil && account.deleted[key] != inCache.GetUID():
+		return cached.FromTyped(inCache, key.GroupVersionKind)
 	case err != nil && !apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("get %s: %w", key, err)
 	case !account.taken[key] && !made:
 		return nil, nil
 	}
-	object, err := e.getLive(ctx, key)
+	obj, err := e.getLive(ctx, key)
 	switch {
 	case err != nil:
 		return nil, err
-	case object == nil:
+	case obj == nil:
 		delete(account.taken, key)
-	case !e.Options.mayWrite(object, owner):
-		account.foreign[key] = sighting{object: identity(key, object), at: e.now()}
+	case !mayWrite(e.Options, obj, owner):
+		account.foreign[key] = sighting{object: object.Stub(key, obj), at: e.now()}
 	}
-	return object, nil
+	return obj, nil
 }
 
 // getLive asks the API server; nil if there is no such object.
-func (e *Engine) getLive(ctx context.Context, key ObjectRef) (*unstructured.Unstructured, error) {
-	object := &unstructured.Unstructured{}
-	object.SetGroupVersionKind(key.GroupVersionKind)
-	err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, object)
+func (e *Engine) getLive(ctx context.Context, key object.Ref) (*unstructured.Unstructured, error) {
+	obj := &unstructured.Unstructured{}
+	obj.SetGroupVersionKind(key.GroupVersionKind)
+	err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, obj)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", key, err)
 	}
-	return object, nil
+	return obj, nil
 }
 
 // kind finds one of the engine's kinds.
-func (e *Engine) kind(gvk schema.GroupVersionKind) (Kind, bool) {
+func (e *Engine) kind(gvk schema.GroupVersionKind) (object.Kind, bool) {
 	for _, kind := range e.Kinds {
 		if found, err := e.gvk(kind.Object); err == nil && found == gvk {
 			return kind, true
 		}
 	}
-	return Kind{}, false
+	return object.Kind{}, false
 }
 
-func (e *Engine) gvk(object client.Object) (schema.GroupVersionKind, error) {
-	return e.Client.GroupVersionKindFor(object)
-}
-
-// asUnstructured converts a cached object, which is not changed. The two share
-// parts that are not to be changed either.
-func asUnstructured(object client.Object, gvk schema.GroupVersionKind) (*unstructured.Unstructured, error) {
-	if converted, is := object.(*unstructured.Unstructured); is {
-		return converted, nil
-	}
-	content, err := contentOfTyped(object)
-	if err != nil {
-		return nil, fmt.Errorf("read %s %s: %w", gvk.Kind, object.GetName(), err)
-	}
-	converted := &unstructured.Unstructured{Object: content}
-	converted.SetGroupVersionKind(gvk)
-	return converted, nil
-}
-
-// contentOfTyped is the unstructured form of a typed object. What is most of the
-// work and the same for many objects is not converted anew.
-func contentOfTyped(object client.Object) (map[string]any, error) {
-	shallow := reflect.New(reflect.TypeOf(object).Elem())
-	shallow.Elem().Set(reflect.ValueOf(object).Elem())
-	rest := shallow.Interface().(client.Object)
-	rest.SetManagedFields(nil)
-	template := templateOf(object)
-	if template != nil {
-		*templateOf(rest) = corev1.PodTemplateSpec{}
-	}
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(rest)
-	if err != nil {
-		return nil, err
-	}
-	if template != nil {
-		converted, err := unstructuredTemplate(template)
-		if err != nil {
-			return nil, err
-		}
-		content["spec"].(map[string]any)["template"] = converted
-	}
-	if entries := object.GetManagedFields(); len(entries) > 0 {
-		converted, err := unstructuredEntries(entries)
-		if err != nil {
-			return nil, err
-		}
-		content["metadata"].(map[string]any)["managedFields"] = converted
-	}
-	return content, nil
+func (e *Engine) gvk(obj client.Object) (schema.GroupVersionKind, error) {
+	return e.Client.GroupVersionKindFor(obj)
 }

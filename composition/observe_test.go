@@ -146,7 +146,7 @@ var _ = Describe("A cache that is behind", func() {
 })
 
 var _ = Describe("What the cache cannot show", func() {
-	It("is listed at first contact, and not again", func() {
+	It("is listed by the initial scan, and not again", func() {
 		site := newInstance()
 		lists := func(made []string) []string {
 			return slices.DeleteFunc(made, func(request string) bool {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -80,7 +81,7 @@ const (
 
 // Step is the plan for one child.
 type Step struct {
-	Ref    ObjectRef
+	Ref    object.Ref
 	Action Action
 	Reason Reason
 	// Message says more where the reason alone does not: it is for people.
@@ -102,7 +103,7 @@ type Step struct {
 	// Rolls: the step rolls pods because a configuration that they read has changed.
 	TriggersRollout bool
 
-	desired Hash
+	desired object.Hash
 }
 
 // Warning is a reason and its message, for people.
@@ -134,12 +135,12 @@ func (p Plan) Writes() int {
 
 // Situation is all that a plan is made from. Making a plan is a pure function of it.
 type State struct {
-	Owner Owner
+	Owner object.Owner
 	// Children as rendered, complete.
-	Objects []Object
+	Objects []object.Object
 	// Live objects by key: those of Children that exist, and all others that the
 	// owner controls.
-	Live map[ObjectRef]*unstructured.Unstructured
+	Live map[object.Ref]*unstructured.Unstructured
 	// Paused: plan no writes.
 	Paused bool
 	// AcceptRestarts lets adopted workloads restart their pods.
@@ -151,15 +152,15 @@ type State struct {
 	// Adopting are the live objects under adoption: their field ownership was
 	// migrated, and our first apply has not happened yet. The value is the owner's
 	// revision at the migration.
-	Adopting map[ObjectRef]string
+	Adopting map[object.Ref]string
 	// Policy of the engine.
-	Options Options
+	Options object.Options
 
-	marks map[ObjectRef]mark
+	marks map[object.Ref]mark
 	// failed are the children whose adoption failed.
-	failed map[ObjectRef]error
+	failed map[object.Ref]error
 	// refused are the claims that could not grow a moment ago.
-	refused map[ObjectRef]refusal
+	refused map[object.Ref]refusal
 	// recreated are the StatefulSets that have a backup.
 	recreated recreations
 	// beforeRecreate: see [Request].
@@ -171,7 +172,7 @@ type State struct {
 // MakePlan decides for each child and for each leftover.
 func Compute(situation State) Plan {
 	plan := Plan{}
-	rendered := map[ObjectRef]bool{}
+	rendered := map[object.Ref]bool{}
 	for _, child := range situation.Objects {
 		rendered[child.Ref()] = true
 		plan.Steps = append(plan.Steps, decide(situation, child))
@@ -186,12 +187,12 @@ func Compute(situation State) Plan {
 			plan.Prunes = append(plan.Prunes, Step{Ref: key}.block(RecreationFailed, recreation.err.Error()))
 		}
 	}
-	slices.SortFunc(plan.Prunes, func(a, b Step) int { return compareReverse(a.Ref, b.Ref) })
+	slices.SortFunc(plan.Prunes, func(a, b Step) int { return object.CompareReverse(a.Ref, b.Ref) })
 	return plan
 }
 
 // decide plans one rendered child.
-func decide(s State, child Object) Step {
+func decide(s State, child object.Object) Step {
 	step := Step{Ref: child.Ref(), Live: s.Live[child.Ref()]}
 	if step.Live != nil {
 		if reason, message, held := obstacle(s, step.Ref, step.Live); held {
@@ -204,29 +205,29 @@ func decide(s State, child Object) Step {
 	if s.Paused {
 		return step.block(Paused, "")
 	}
-	step.Object = s.Options.dressed(child, s.Owner)
+	step.Object = s.Options.WithOwnerMetadata(child, s.Owner)
 	var seed []string
 	if child.InitialOnlyField != "" {
 		seed = strings.Split(child.InitialOnlyField, ".")
-		s.Options.seed(&step, seed)
+		applyInitialOnly(s.Options, &step, seed)
 	}
 	if step.Live == nil {
-		step.desired = MemoryHash(step.Object.Object)
+		step.desired = object.MemoryHash(step.Object.Object)
 		step.Action, step.Reason = Apply, NotFound
 		return step
 	}
 
-	s.Options.yield(&step, replicas)
+	releaseUnset(s.Options, &step, replicas)
 	if seed != nil && !slices.Equal(seed, replicas) {
-		s.Options.yield(&step, seed)
+		releaseUnset(s.Options, &step, seed)
 	}
-	s.Options.keepImmutable(&step, s.refused[step.Ref])
-	s.Options.carry(&step, s.keepsPods(step.Ref))
+	keepImmutable(s.Options, &step, s.refused[step.Ref])
+	carry(s.Options, &step, s.keepsPods(step.Ref))
 	if _, adopting := s.Adopting[step.Ref]; !s.ApplyMetadata {
-		s.Options.keepMetadata(&step, adopting)
+		keepMetadata(s.Options, &step, adopting)
 	}
-	step.desired = MemoryHash(step.Object.Object)
-	step.TriggersRollout = IsWorkload(step.Ref.GroupKind()) && s.Options.rollMark(step.Object) != s.Options.rollMark(step.Live)
+	step.desired = object.MemoryHash(step.Object.Object)
+	step.TriggersRollout = object.IsWorkload(step.Ref.GroupKind()) && rollMark(s.Options, step.Object) != rollMark(s.Options, step.Live)
 	if step.Action == Recreate {
 		return step
 	}
@@ -235,15 +236,15 @@ func decide(s State, child Object) Step {
 
 // keepsPods reports whether a child is under adoption and its pods may not restart:
 // the caller does not allow it, and the owner has the revision of the adoption.
-func (s State) keepsPods(key ObjectRef) bool {
+func (s State) keepsPods(key object.Ref) bool {
 	revision, adopting := s.Adopting[key]
 	return adopting && !s.AllowRestarts && revision == s.Revision
 }
 
 // obstacle tells what forbids writing to live at all.
-func obstacle(s State, key ObjectRef, live *unstructured.Unstructured) (Reason, string, bool) {
+func obstacle(s State, key object.Ref, live *unstructured.Unstructured) (Reason, string, bool) {
 	switch {
-	case !s.Options.mayWrite(live, s.Owner):
+	case !mayWrite(s.Options, live, s.Owner):
 		return OwnershipConflict, fmt.Sprintf("%s exists and is not controlled by %s %s; delete it or rename it", key, s.Owner.Kind, s.Owner.Name), true
 	case live.GetDeletionTimestamp() != nil:
 		return Terminating, fmt.Sprintf("%s is being deleted", key), true
@@ -254,14 +255,14 @@ func obstacle(s State, key ObjectRef, live *unstructured.Unstructured) (Reason, 
 // compare decides between Skip and Apply, by memory first, then by content.
 func compare(s State, step Step) Step {
 	mark, known := s.marks[step.Ref]
-	known = known && mark.desired != Hash{}
+	known = known && mark.desired != object.Hash{}
 	remembered := known && mark.desired == step.desired && mark.sees(step.Live, s.Options.FieldManager)
 	if _, adopting := s.Adopting[step.Ref]; adopting {
 		if remembered && mark.wouldRestart != "" && s.keepsPods(step.Ref) {
 			return step.block(RestartRequired, mark.wouldRestart)
 		}
 		step.Action, step.Reason = Apply, Adopting
-		step.DryRunFirst = IsWorkload(step.Ref.GroupKind()) && s.keepsPods(step.Ref)
+		step.DryRunFirst = object.IsWorkload(step.Ref.GroupKind()) && s.keepsPods(step.Ref)
 		step.BlockOnRestart = step.DryRunFirst
 		return step
 	}
@@ -284,16 +285,16 @@ func compare(s State, step Step) Step {
 }
 
 // decideLeftover plans an object that the owner controls and that is not rendered.
-func decideLeftover(s State, key ObjectRef, live *unstructured.Unstructured) Step {
+func decideLeftover(s State, key object.Ref, live *unstructured.Unstructured) Step {
 	step := Step{Ref: key, Live: live, Action: Delete, Reason: Orphaned}
 	switch {
-	case !s.Owner.controls(live):
+	case !s.Owner.IsControllerOf(live):
 		step.Action, step.Reason = Retain, OwnershipConflict
 	case live.GetDeletionTimestamp() != nil:
 		step.Action, step.Reason = Retain, Terminating
 	case isClaim(key):
 		step.Action = Retain
-	case s.Options.pruneDisabled(live):
+	case s.Options.PruneDisabled(live):
 		step.Action, step.Reason = Retain, PruneDisabled
 	case s.Paused:
 		return step.block(Paused, "")

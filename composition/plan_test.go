@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -41,8 +43,8 @@ var stateNames = []string{"absent", "drifted", "deleting", "foreign", "remembere
 	"restartHeld", "restartsAccepted", "paused", "unlabelled", "blocked", "claimsGrown", "scaled"}
 
 var (
-	testPolicy = Options{FieldManager: "tester", KeyPrefix: "test.example.com/", PreservePodTemplateKey: func(key string) bool { return strings.HasPrefix(key, "tool/") }}
-	testOwner  = Owner{GroupVersionKind: schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shop"}, Namespace: "ns", Name: "shop", UID: "owner"}
+	testPolicy = object.Options{FieldManager: "tester", KeyPrefix: "test.example.com/", PreservePodTemplateKey: func(key string) bool { return strings.HasPrefix(key, "tool/") }}
+	testOwner  = object.Owner{GroupVersionKind: schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shop"}, Namespace: "ns", Name: "shop", UID: "owner"}
 	stateful   = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "StatefulSet"}
 )
 
@@ -60,11 +62,11 @@ func situationOf(bits int) State {
 	role := testObject(schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "Role"}, "role", nil)
 	s := State{
 		Owner: testOwner, Options: testPolicy, Paused: has(paused), AllowRestarts: has(restartsAccepted),
-		Objects: []Object{{Object: role}, {Object: configuration}, {Object: set}},
-		Live:    map[ObjectRef]*unstructured.Unstructured{}, Adopting: map[ObjectRef]string{}, marks: map[ObjectRef]mark{},
+		Objects: []object.Object{{Object: role}, {Object: configuration}, {Object: set}},
+		Live:    map[object.Ref]*unstructured.Unstructured{}, Adopting: map[object.Ref]string{}, marks: map[object.Ref]mark{},
 	}
-	live := asLive(testPolicy.dressed(Object{Object: configuration}, testOwner), "config-1")
-	s.Live[RefOf(live)] = live
+	live := asLive(testPolicy.WithOwnerMetadata(object.Object{Object: configuration}, testOwner), "config-1")
+	s.Live[object.RefOf(live)] = live
 
 	service := schema.GroupVersionKind{Version: "v1", Kind: "Service"}
 	for name, change := range map[string]func(*unstructured.Unstructured){
@@ -72,37 +74,37 @@ func situationOf(bits int) State {
 		"held": func(o *unstructured.Unstructured) { o.SetOwnerReferences(nil) },
 		"gone": func(o *unstructured.Unstructured) { o.SetDeletionTimestamp(&metav1.Time{Time: time.Unix(1, 0)}) },
 	} {
-		leftover := asLive(testPolicy.dressed(Object{Object: testObject(service, name, nil)}, testOwner), types.UID(name))
+		leftover := asLive(testPolicy.WithOwnerMetadata(object.Object{Object: testObject(service, name, nil)}, testOwner), types.UID(name))
 		change(leftover)
-		s.Live[RefOf(leftover)] = leftover
+		s.Live[object.RefOf(leftover)] = leftover
 	}
-	claim := asLive(testPolicy.dressed(Object{Object: testObject(schema.GroupVersionKind{Version: "v1", Kind: "PersistentVolumeClaim"}, "claim", nil)}, testOwner), "claim")
-	s.Live[RefOf(claim)] = claim
+	claim := asLive(testPolicy.WithOwnerMetadata(object.Object{Object: testObject(schema.GroupVersionKind{Version: "v1", Kind: "PersistentVolumeClaim"}, "claim", nil)}, testOwner), "claim")
+	s.Live[object.RefOf(claim)] = claim
 
 	if has(absent) {
 		return s
 	}
-	live = asLive(testPolicy.dressed(Object{Object: testSet("1Gi")}, testOwner), "set-1")
-	key := RefOf(live)
+	live = asLive(testPolicy.WithOwnerMetadata(object.Object{Object: testSet("1Gi")}, testOwner), "set-1")
+	key := object.RefOf(live)
 	spec := live.Object["spec"].(map[string]any)
-	owned := OwnFields(live, testPolicy.FieldManager)
+	owned := managedfields.Own(live, testPolicy.FieldManager)
 	if has(scaled) {
 		spec["replicas"] = int64(3)
 		owned["f:spec"].(map[string]any)["f:replicas"] = map[string]any{}
 	}
 	lastWanted := func() *unstructured.Unstructured {
-		wanted := testPolicy.dressed(Object{Object: set}, testOwner)
+		wanted := testPolicy.WithOwnerMetadata(object.Object{Object: set}, testOwner)
 		if has(blocked) {
-			SetField(wanted.Object, "other", "spec", "serviceName")
+			object.SetField(wanted.Object, "other", "spec", "serviceName")
 		}
 		return wanted
 	}
 	if has(remembered) {
 		wanted := lastWanted()
 		if has(desiredChanged) {
-			SetField(wanted.Object, "here", "metadata", "annotations", "was")
+			object.SetField(wanted.Object, "here", "metadata", "annotations", "was")
 		}
-		s.marks[key] = markOf(MemoryHash(wanted.Object), live, testPolicy.FieldManager)
+		s.marks[key] = markOf(object.MemoryHash(wanted.Object), live, testPolicy.FieldManager)
 	}
 	if has(drifted) {
 		spec["template"].(map[string]any)["spec"].(map[string]any)["nodeName"] = "elsewhere"
@@ -132,7 +134,7 @@ func situationOf(bits int) State {
 	}
 	if has(restartHeld) {
 		wanted := lastWanted()
-		held := markOf(MemoryHash(wanted.Object), live, testPolicy.FieldManager)
+		held := markOf(object.MemoryHash(wanted.Object), live, testPolicy.FieldManager)
 		held.wouldRestart = "would restart"
 		s.marks[key] = held
 	}
@@ -156,12 +158,12 @@ func testSet(size string) *unstructured.Unstructured {
 }
 
 func testObject(kind schema.GroupVersionKind, name string, content map[string]any) *unstructured.Unstructured {
-	object := &unstructured.Unstructured{Object: map[string]any{}}
-	maps.Copy(object.Object, content)
-	object.SetGroupVersionKind(kind)
-	object.SetNamespace(testOwner.Namespace)
-	object.SetName(name)
-	return object
+	obj := &unstructured.Unstructured{Object: map[string]any{}}
+	maps.Copy(obj.Object, content)
+	obj.SetGroupVersionKind(kind)
+	obj.SetNamespace(testOwner.Namespace)
+	obj.SetName(name)
+	return obj
 }
 
 // asLive is what the API server makes of an apply configuration.
@@ -183,8 +185,8 @@ func asLive(applied *unstructured.Unstructured, uid types.UID) *unstructured.Uns
 // fieldsOf is the FieldsV1 of a value whose lists are all atomic.
 func fieldsOf(value any) map[string]any {
 	fields := map[string]any{}
-	if object, isMap := value.(map[string]any); isMap {
-		for key, below := range object {
+	if obj, isMap := value.(map[string]any); isMap {
+		for key, below := range obj {
 			fields["f:"+key] = fieldsOf(below)
 		}
 	}
@@ -194,7 +196,7 @@ func fieldsOf(value any) map[string]any {
 // carriedOut is the situation after a plan, as the API server would have it.
 func carriedOut(s State, plan Plan) State {
 	next := s
-	next.Live, next.marks, next.Adopting = maps.Clone(s.Live), maps.Clone(s.marks), map[ObjectRef]string{}
+	next.Live, next.marks, next.Adopting = maps.Clone(s.Live), maps.Clone(s.marks), map[object.Ref]string{}
 	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
 		switch step.Action {
 		case Apply:
@@ -255,7 +257,7 @@ func TestPlanOverItsStateSpace(t *testing.T) {
 }
 
 // fingerprint is of all that a plan may not change.
-func fingerprint(s State) Hash {
+func fingerprint(s State) object.Hash {
 	contents := map[string]any{}
 	for key, live := range s.Live {
 		contents["live "+key.String()] = live.Object
@@ -263,19 +265,19 @@ func fingerprint(s State) Hash {
 	for _, child := range s.Objects {
 		contents["child "+child.Ref().String()] = child.Object.Object
 	}
-	return StableHash(contents)
+	return object.StableHash(contents)
 }
 
 // violated names the invariant that a plan does not hold; empty for none.
 func violated(bits int, plan Plan) string {
 	has := func(bit int) bool { return bits&bit != 0 }
 	for i := 1; i < len(plan.Steps); i++ {
-		if WaveOf(plan.Steps[i-1].Ref.GroupKind()) > WaveOf(plan.Steps[i].Ref.GroupKind()) {
+		if object.WaveOf(plan.Steps[i-1].Ref.GroupKind()) > object.WaveOf(plan.Steps[i].Ref.GroupKind()) {
 			return "steps are out of order"
 		}
 	}
 	for i := 1; i < len(plan.Prunes); i++ {
-		if WaveOf(plan.Prunes[i-1].Ref.GroupKind()) < WaveOf(plan.Prunes[i].Ref.GroupKind()) {
+		if object.WaveOf(plan.Prunes[i-1].Ref.GroupKind()) < object.WaveOf(plan.Prunes[i].Ref.GroupKind()) {
 			return "prunes are out of order"
 		}
 	}
@@ -287,13 +289,13 @@ func violated(bits int, plan Plan) string {
 		switch {
 		case step.Action == "" || step.Reason == "":
 			return "undecided: " + step.Ref.String()
-		case writes && step.Live != nil && !testOwner.controls(step.Live):
+		case writes && step.Live != nil && !testOwner.IsControllerOf(step.Live):
 			return "writes to an object of another: " + step.Ref.String()
 		case writes && step.Live != nil && step.Live.GetDeletionTimestamp() != nil:
 			return "writes to an object that is being deleted: " + step.Ref.String()
 		case step.Action == Delete && (isClaim(step.Ref) || step.Live == nil):
 			return "deletes " + step.Ref.String()
-		case (step.Action == Apply) && (step.Object.GetLabels()[testPolicy.OwnerLabel()] != "shop" || !testOwner.controls(step.Object)):
+		case (step.Action == Apply) && (step.Object.GetLabels()[testPolicy.OwnerLabel()] != "shop" || !testOwner.IsControllerOf(step.Object)):
 			return "applies an object without label or owner: " + step.Ref.String()
 		case step.Action == Apply && step.Object.GetUID() != "":
 			return "an apply configuration has a UID of its own"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -52,7 +53,7 @@ func (e *Engine) prune(ctx context.Context, unsettled []Step, account *account, 
 func (e *Engine) completeOrphans(ctx context.Context, prunes []Step) error {
 	for i, step := range prunes {
 		kind := step.Ref.GroupKind()
-		if step.Action != Delete || !isStub(step.Live) || !IsWorkload(kind) && kind != roleBindingKind && kind != serviceKind {
+		if step.Action != Delete || !object.IsStub(step.Live) || !object.IsWorkload(kind) && kind != roleBindingKind && kind != serviceKind {
 			continue
 		}
 		live, err := e.getLive(ctx, step.Ref)
@@ -73,7 +74,7 @@ func (e *Engine) deleteWave(ctx context.Context, objects []*unstructured.Unstruc
 	inParallel(ctx, len(objects), func(i int) {
 		var err error
 		if deleted[i], err = e.delete(ctx, objects[i]); err != nil {
-			errs[i] = &ObjectError{RefOf(objects[i]), err}
+			errs[i] = &ObjectError{object.RefOf(objects[i]), err}
 		}
 	})
 	return deleted, errs
@@ -91,7 +92,7 @@ func (e *Engine) delete(ctx context.Context, live *unstructured.Unstructured) (b
 		return false, nil
 	case apierrors.IsConflict(err):
 		// Another object of the name, or an admission webhook that answers so.
-		current, getErr := e.getLive(ctx, RefOf(live))
+		current, getErr := e.getLive(ctx, object.RefOf(live))
 		if getErr == nil && (current == nil || current.GetUID() != uid) {
 			return false, nil
 		}
@@ -100,4 +101,4 @@ func (e *Engine) delete(ctx context.Context, live *unstructured.Unstructured) (b
 }
 
 // isClaim tells volume claims, whose data nobody but a person may delete.
-func isClaim(key ObjectRef) bool { return key.Group == "" && key.Kind == "PersistentVolumeClaim" }
+func isClaim(key object.Ref) bool { return key.Group == "" && key.Kind == "PersistentVolumeClaim" }

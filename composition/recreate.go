@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,9 +37,6 @@ import (
 
 // backupName is the name of the ControllerRevision with the backup of a StatefulSet.
 func backupName(set string) string { return set + "-recreate-backup" }
-
-// backupLabel holds the owner's UID.
-func (p Options) backupLabel() string { return p.KeyPrefix + "recreate-backup-for" }
 
 // recreate grows the claims and deletes the StatefulSet. The rest waits until it does
 // not exist any more; see [Engine.resume].
@@ -77,7 +76,7 @@ func (e *Engine) backUpAndDelete(ctx context.Context, step Step) error {
 	backup := &appsv1.ControllerRevision{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: step.Ref.Namespace, Name: backupName(step.Ref.Name), OwnerReferences: owner,
-			Labels: map[string]string{e.Options.OwnerLabel(): step.Object.GetLabels()[e.Options.OwnerLabel()], e.Options.backupLabel(): string(owner[0].UID)},
+			Labels: map[string]string{e.Options.OwnerLabel(): step.Object.GetLabels()[e.Options.OwnerLabel()], e.Options.BackupLabel(): string(owner[0].UID)},
 		},
 		Data: runtime.RawExtension{Raw: content},
 	}
@@ -111,7 +110,7 @@ type recreation struct {
 }
 
 // recreations are by the StatefulSet's key.
-type recreations map[ObjectRef]recreation
+type recreations map[object.Ref]recreation
 
 func (r recreations) errors() error {
 	var errs []error
@@ -125,7 +124,7 @@ func (r recreations) errors() error {
 // transient are the errors that trying again may remove.
 func (r recreations) transient() error {
 	passing := maps.Clone(r)
-	maps.DeleteFunc(passing, func(_ ObjectRef, each recreation) bool {
+	maps.DeleteFunc(passing, func(_ object.Ref, each recreation) bool {
 		return isRejection(each.err) || errors.Is(each.err, errNameTaken)
 	})
 	return passing.errors()
@@ -151,7 +150,7 @@ func (r recreations) retryAfter() time.Duration {
 }
 
 // addTo replaces what the cache shows of the StatefulSets by what is live.
-func (r recreations) addTo(live map[ObjectRef]*unstructured.Unstructured) {
+func (r recreations) addTo(live map[object.Ref]*unstructured.Unstructured) {
 	for key, each := range r {
 		if each.live != nil {
 			live[key] = each.live
@@ -182,7 +181,7 @@ func (e *Engine) resume(ctx context.Context, request Request, orphans bool) (rec
 	account := e.ledger.account(owner)
 	if account.backups == nil && !request.SkipInitialScan {
 		list := &appsv1.ControllerRevisionList{}
-		err := e.APIReader.List(ctx, list, client.InNamespace(owner.Namespace), client.MatchingLabels{e.Options.backupLabel(): string(owner.UID)})
+		err := e.APIReader.List(ctx, list, client.InNamespace(owner.Namespace), client.MatchingLabels{e.Options.BackupLabel(): string(owner.UID)})
 		if err != nil {
 			return nil, fmt.Errorf("list backups of StatefulSets: %w", err)
 		}
@@ -201,7 +200,7 @@ func (e *Engine) resume(ctx context.Context, request Request, orphans bool) (rec
 			account.backups.Delete(name)
 		}
 		if kept != nil {
-			found[RefOf(kept)] = recreation{live, kept, err}
+			found[object.RefOf(kept)] = recreation{live, kept, err}
 		}
 	}
 	return found, nil
@@ -214,10 +213,10 @@ var errNameTaken = errors.New("a StatefulSet of that name exists that has anothe
 // recreateFrom recreates one StatefulSet from its backup, and returns what was kept
 // and what is live. It is done once the backup is deleted. kept is nil if there is no
 // backup.
-func (e *Engine) recreateFrom(ctx context.Context, owner Owner, name string, orphans bool) (kept, live *unstructured.Unstructured, done bool, err error) {
+func (e *Engine) recreateFrom(ctx context.Context, owner object.Owner, name string, orphans bool) (kept, live *unstructured.Unstructured, done bool, err error) {
 	backup := &appsv1.ControllerRevision{}
 	err = e.APIReader.Get(ctx, client.ObjectKey{Namespace: owner.Namespace, Name: name}, backup)
-	if apierrors.IsNotFound(err) || err == nil && !owner.controls(backup) {
+	if apierrors.IsNotFound(err) || err == nil && !owner.IsControllerOf(backup) {
 		return nil, nil, true, nil
 	}
 	kept = &unstructured.Unstructured{}
@@ -227,7 +226,7 @@ func (e *Engine) recreateFrom(ctx context.Context, owner Owner, name string, orp
 	if err != nil {
 		return nil, nil, false, fmt.Errorf("read ControllerRevision %s/%s: %w", owner.Namespace, name, err)
 	}
-	key := RefOf(kept)
+	key := object.RefOf(kept)
 	live, err = e.getLive(ctx, key)
 	if err == nil && live == nil {
 		live, err = e.createFrom(ctx, kept, orphans)
@@ -237,7 +236,7 @@ func (e *Engine) recreateFrom(ctx context.Context, owner Owner, name string, orp
 	case live.GetDeletionTimestamp() != nil:
 		return kept, live, false, nil
 	case live.GetUID() == kept.GetUID(): // stopped before the deletion
-	case !orphans && !owner.controls(live):
+	case !orphans && !owner.IsControllerOf(live):
 		err = errNameTaken
 	default:
 		live, err = e.handBack(ctx, key, kept)
@@ -266,22 +265,22 @@ func podsOf(set *unstructured.Unstructured) string {
 // createFrom creates a StatefulSet as it was kept. It does not take over one that
 // was made meanwhile: that is a conflict.
 func (e *Engine) createFrom(ctx context.Context, kept *unstructured.Unstructured, orphans bool) (*unstructured.Unstructured, error) {
-	object := kept.DeepCopy()
+	obj := kept.DeepCopy()
 	for _, field := range []string{"uid", "generation", "creationTimestamp", "managedFields"} {
-		unstructured.RemoveNestedField(object.Object, "metadata", field)
+		unstructured.RemoveNestedField(obj.Object, "metadata", field)
 	}
-	object.SetResourceVersion(noVersion)
+	obj.SetResourceVersion(noVersion)
 	if orphans {
-		object.SetOwnerReferences(nil)
+		obj.SetOwnerReferences(nil)
 	}
-	err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(e.Options.FieldManager))
-	return object, err
+	err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(obj), client.FieldOwner(e.Options.FieldManager))
+	return obj, err
 }
 
 // handBack gives the fields of an object that was made again to their previous
 // owners. Without it they would be ours, and our next apply would remove those
 // that we do not send.
-func (e *Engine) handBack(ctx context.Context, key ObjectRef, kept *unstructured.Unstructured) (again *unstructured.Unstructured, err error) {
+func (e *Engine) handBack(ctx context.Context, key object.Ref, kept *unstructured.Unstructured) (again *unstructured.Unstructured, err error) {
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		live, err := e.getLive(ctx, key)
 		if err != nil {
@@ -290,7 +289,9 @@ func (e *Engine) handBack(ctx context.Context, key ObjectRef, kept *unstructured
 		if live == nil {
 			return fmt.Errorf("%s is gone", key)
 		}
-		entries := slices.DeleteFunc(live.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool { return IsOwnEntry(entry, e.Options.FieldManager) })
+		entries := slices.DeleteFunc(live.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
+			return managedfields.IsOwnEntry(entry, e.Options.FieldManager)
+		})
 		for _, entry := range kept.GetManagedFields() {
 			// As `kubectl scale` is known: its ownership counts as any other's.
 			if entry.Subresource != "status" {
@@ -298,7 +299,7 @@ func (e *Engine) handBack(ctx context.Context, key ObjectRef, kept *unstructured
 			}
 		}
 		live.SetManagedFields(entries)
-		patch, err := MetadataPatch(live, nil, nil)
+		patch, err := managedfields.Patch(live, nil, nil)
 		if err != nil {
 			return err
 		}

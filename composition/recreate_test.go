@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 var _ = Describe("Claims that grow", func() {
@@ -183,12 +184,12 @@ var _ = Describe("Claims that grow", func() {
 
 		It("are deleted with it when the child is disabled", func() {
 			site.request.Input.Templates[0] = composition.TemplateRef{Template: "kiosk"}
-			Eventually(func() []composition.ObjectRef { return site.refresh().Pruned }).Should(ContainElement(site.key("apps", "StatefulSet", "depot")))
+			Eventually(func() []object.Ref { return site.refresh().Pruned }).Should(ContainElement(site.key("apps", "StatefulSet", "depot")))
 			noPods()
 		})
 
 		It("are deleted with it when the owner is being deleted", func() {
-			Eventually(func() ([]composition.ObjectRef, error) { return site.engine.Delete(site.ctx, site.request.Owner) }).Should(BeEmpty())
+			Eventually(func() ([]object.Ref, error) { return site.engine.Delete(site.ctx, site.request.Owner) }).Should(BeEmpty())
 			noPods()
 		})
 

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/seldon-operator/seldon-operator/composition/merge"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/patch"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -15,7 +18,7 @@ type Input struct {
 	Namespace string
 	Templates []TemplateRef
 	Layers    []Layer
-	Patches   []Patch
+	Patches   []patch.Patch
 }
 
 // Layer is what one source says about the objects of the frames.
@@ -44,9 +47,9 @@ type Overlay struct {
 type RenderResult struct {
 	// Children in the order of their waves, each key once. They share parts with
 	// templates and with other renderings: copy before changing one.
-	Objects []Object
+	Objects []object.Object
 	// Unmatched are the patches whose target matched nothing.
-	UnmatchedPatches []Patch
+	UnmatchedPatches []patch.Patch
 }
 
 // Render is a pure function from input to children: bind the frames, merge the
@@ -66,27 +69,27 @@ func Render(templates *Templates, input Input, ownKeys func(string) bool) (Rende
 	for i := range children {
 		objects[i] = children[i].Object
 	}
-	objects, unmatched, err := ApplyPatches(objects, input.Patches, ownKeys)
+	objects, unmatched, err := patch.Apply(objects, input.Patches, ownKeys)
 	if err != nil {
 		return RenderResult{}, err
 	}
 	for i := range children {
 		children[i].Object = objects[i]
 	}
-	sortChildren(children)
+	object.Sort(children)
 	return RenderResult{Objects: children, UnmatchedPatches: unmatched}, nil
 }
 
 // bindFrames binds the frames, with the lowest layer in them if that has a
 // version, and gives the layers that are still to be merged.
-func bindFrames(templates *Templates, input Input) ([]Object, []Layer, error) {
+func bindFrames(templates *Templates, input Input) ([]object.Object, []Layer, error) {
 	var shared *Layer
 	layers := input.Layers
 	if len(layers) > 0 && layers[0].Version != "" {
 		shared, layers = &layers[0], layers[1:]
 	}
-	var children []Object
-	seen := map[ObjectRef]string{}
+	var children []object.Object
+	seen := map[object.Ref]string{}
 	for _, frame := range input.Templates {
 		bound, err := templates.bindWith(frame, input.Namespace, shared)
 		if err != nil {
@@ -104,7 +107,7 @@ func bindFrames(templates *Templates, input Input) ([]Object, []Layer, error) {
 }
 
 // mergeLayers merges layers over children. An overlay needs its object.
-func mergeLayers(children []Object, layers []Layer) error {
+func mergeLayers(children []object.Object, layers []Layer) error {
 	var errs []error
 	places := placesOf(children)
 	for _, layer := range layers {
@@ -130,7 +133,7 @@ type place struct {
 }
 
 // placesOf returns the index of each child.
-func placesOf(children []Object) map[place]int {
+func placesOf(children []object.Object) map[place]int {
 	places := make(map[place]int, len(children))
 	for i, child := range children {
 		places[place{child.Object.GroupVersionKind(), child.Object.GetName()}] = i
@@ -140,12 +143,12 @@ func placesOf(children []Object) map[place]int {
 
 // mergeOverlay merges one overlay over the child that it is for, and returns
 // whether that is among children.
-func mergeOverlay(children []Object, places map[place]int, source string, overlay Overlay) (met bool, err error) {
+func mergeOverlay(children []object.Object, places map[place]int, source string, overlay Overlay) (met bool, err error) {
 	i, found := places[place{overlay.Kind, overlay.Name}]
 	if !found {
 		return false, nil
 	}
-	merged, err := Merge(overlay.Kind, children[i].Object.Object, overlay.Content)
+	merged, err := merge.StrategicMerge(overlay.Kind, children[i].Object.Object, overlay.Content)
 	if err != nil {
 		return true, fmt.Errorf("%s: %s: %w", source, overlay.Path, err)
 	}

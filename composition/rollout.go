@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -39,21 +41,21 @@ type ConfigHash struct {
 }
 
 // ConfigurationOf is the configuration of a ConfigMap or Secret.
-func (p Options) HashConfig(object client.Object) (ConfigHash, error) {
-	content, err := asUnstructured(object, schema.GroupVersionKind{})
+func HashConfig(options object.Options, obj client.Object) (ConfigHash, error) {
+	content, err := cached.FromTyped(obj, schema.GroupVersionKind{})
 	if err != nil {
 		return ConfigHash{}, err
 	}
-	return p.hashConfig(content), nil
+	return hashConfig(options, content), nil
 }
 
 // configurationOf reads a ConfigMap or Secret.
-func (p Options) hashConfig(object *unstructured.Unstructured) ConfigHash {
-	contents, binary := object.Object["data"], object.Object["binaryData"]
+func hashConfig(options object.Options, obj *unstructured.Unstructured) ConfigHash {
+	contents, binary := obj.Object["data"], obj.Object["binaryData"]
 	if binary != nil {
 		contents = []any{contents, binary}
 	}
-	return ConfigHash{Current: StableHash(contents).String(), AtAdoption: object.GetAnnotations()[p.hashAtAdoptionAnnotation()]}
+	return ConfigHash{Current: object.StableHash(contents).String(), AtAdoption: obj.GetAnnotations()[options.HashAtAdoptionAnnotation()]}
 }
 
 // rendered are the configurations among children whose readers roll. One whose name
@@ -67,12 +69,12 @@ func (s State) rendered() ConfigHashes {
 		key := ConfigRef{child.Ref().Kind, child.Ref().Name}
 		live := s.Live[child.Ref()]
 		switch {
-		case live != nil && !s.Options.mayWrite(live, s.Owner):
+		case live != nil && !mayWrite(s.Options, live, s.Owner):
 			configurations[key] = ConfigHash{}
 		case live != nil && isFrozen(live):
-			configurations[key] = s.Options.hashConfig(live) // which keeps its contents
+			configurations[key] = hashConfig(s.Options, live) // which keeps its contents
 		default:
-			configurations[key] = s.Options.hashConfig(child.Object)
+			configurations[key] = hashConfig(s.Options, child.Object)
 		}
 	}
 	return configurations
@@ -93,10 +95,10 @@ const originAtAdoption = "at-adoption"
 func (s State) markRollouts(others ConfigHashes) {
 	wanted := s.rendered()
 	before, found := maps.Clone(wanted), ConfigHashes{}
-	for key, object := range s.Live {
+	for key, obj := range s.Live {
 		name := ConfigRef{key.Kind, key.Name}
 		if _, reads := wanted[name]; reads && key.Group == "" {
-			before[name] = ConfigHash{Current: s.Options.hashConfig(object).Current}
+			before[name] = ConfigHash{Current: hashConfig(s.Options, obj).Current}
 		}
 	}
 	maps.Copy(wanted, others)
@@ -105,7 +107,7 @@ func (s State) markRollouts(others ConfigHashes) {
 		found[name] = ConfigHash{Current: cmp.Or(configuration.AtAdoption, configuration.Current)}
 	}
 	for _, child := range s.Objects {
-		if !IsWorkload(child.Object.GroupVersionKind().GroupKind()) {
+		if !object.IsWorkload(child.Object.GroupVersionKind().GroupKind()) {
 			continue
 		}
 		names := wanted.readBy(child.Object)
@@ -116,18 +118,18 @@ func (s State) markRollouts(others ConfigHashes) {
 		today, complete := wanted.digest(names)
 		var origin, mark string
 		if live != nil {
-			origin, mark = live.GetAnnotations()[s.Options.hashAtCreationAnnotation()], s.Options.rollMark(live)
+			origin, mark = live.GetAnnotations()[s.Options.HashAtCreationAnnotation()], rollMark(s.Options, live)
 		}
 		switch {
 		case !complete:
-			if origin == "" && live != nil && !s.Options.isOurs(live) {
+			if origin == "" && live != nil && !isOurs(s.Options, live) {
 				origin = originAtAdoption
 			}
 		default:
 			switch {
 			case live == nil:
 				origin = today
-			case origin == originAtAdoption, origin == "" && !s.Options.isOurs(live):
+			case origin == originAtAdoption, origin == "" && !isOurs(s.Options, live):
 				origin, _ = found.digest(names)
 			case origin == "":
 				origin, _ = before.digest(names)
@@ -137,17 +139,17 @@ func (s State) markRollouts(others ConfigHashes) {
 			}
 		}
 		if origin != "" {
-			SetField(child.Object.Object, origin, "metadata", "annotations", s.Options.hashAtCreationAnnotation())
+			object.SetField(child.Object.Object, origin, "metadata", "annotations", s.Options.HashAtCreationAnnotation())
 		}
 		if mark != "" {
-			SetField(child.Object.Object, mark, "spec", "template", "metadata", "annotations", s.Options.configHashAnnotation())
+			object.SetField(child.Object.Object, mark, "spec", "template", "metadata", "annotations", s.Options.ConfigHashAnnotation())
 		}
 	}
 }
 
 // rollMark is the mark on a workload's pod template; empty for none.
-func (p Options) rollMark(workload *unstructured.Unstructured) string {
-	mark, _, _ := unstructured.NestedString(workload.Object, "spec", "template", "metadata", "annotations", p.configHashAnnotation())
+func rollMark(options object.Options, workload *unstructured.Unstructured) string {
+	mark, _, _ := unstructured.NestedString(workload.Object, "spec", "template", "metadata", "annotations", options.ConfigHashAnnotation())
 	return mark
 }
 
@@ -178,5 +180,5 @@ func (c ConfigHashes) digest(names []ConfigRef) (digest string, complete bool) {
 		}
 		contents[name.Kind+"/"+name.Name] = now
 	}
-	return StableHash(contents).String(), true
+	return object.StableHash(contents).String(), true
 }

@@ -4,6 +4,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/jsontest"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -15,7 +18,7 @@ import (
 func reader(spec string) func(t *testing.T) *unstructured.Unstructured {
 	return func(t *testing.T) *unstructured.Unstructured {
 		return testObject(schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}, "web",
-			map[string]any{"spec": map[string]any{"template": map[string]any{"spec": decode(t, spec)}}})
+			map[string]any{"spec": map[string]any{"template": map[string]any{"spec": jsontest.Decode(t, spec)}}})
 	}
 }
 
@@ -47,9 +50,9 @@ func TestReadBy(t *testing.T) {
 }
 
 func TestConfigurationOf(t *testing.T) {
-	digest := func(object client.Object) string {
+	digest := func(obj client.Object) string {
 		t.Helper()
-		configuration, err := testPolicy.HashConfig(object)
+		configuration, err := HashConfig(testPolicy, obj)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,31 +78,31 @@ func TestMarkRollouts(t *testing.T) {
 	config := func(data string) *unstructured.Unstructured {
 		return testObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "config", map[string]any{"data": map[string]any{"key": data}})
 	}
-	owned := func(object *unstructured.Unstructured) *unstructured.Unstructured {
-		object.SetOwnerReferences([]metav1.OwnerReference{{UID: testOwner.UID, Controller: new(true)}})
-		return object
+	owned := func(obj *unstructured.Unstructured) *unstructured.Unstructured {
+		obj.SetOwnerReferences([]metav1.OwnerReference{{UID: testOwner.UID, Controller: new(true)}})
+		return obj
 	}
-	configuration := func(data string) ConfigHash { return testPolicy.hashConfig(config(data)) }
+	configuration := func(data string) ConfigHash { return hashConfig(testPolicy, config(data)) }
 	digestFor := func(data string) string {
 		digest, _ := ConfigHashes{name: configuration(data)}.digest([]ConfigRef{name})
 		return digest
 	}
 	// theirs was adopted with the data given, and is now another.
 	theirs := func(adopted string) ConfigHashes {
-		object := config("theirs")
-		object.SetAnnotations(map[string]string{testPolicy.hashAtAdoptionAnnotation(): configuration(adopted).Current})
-		return ConfigHashes{name: testPolicy.hashConfig(object)}
+		obj := config("theirs")
+		obj.SetAnnotations(map[string]string{testPolicy.HashAtAdoptionAnnotation(): configuration(adopted).Current})
+		return ConfigHashes{name: hashConfig(testPolicy, obj)}
 	}
 	absent := ConfigHashes{name: {}}
 	liveWeb := func(origin string) *unstructured.Unstructured {
 		live := web(t)
 		if origin != "" {
-			SetField(live.Object, origin, "metadata", "annotations", testPolicy.hashAtCreationAnnotation())
+			object.SetField(live.Object, origin, "metadata", "annotations", testPolicy.HashAtCreationAnnotation())
 		}
 		return live
 	}
 	marked := func(live *unstructured.Unstructured, mark string) *unstructured.Unstructured {
-		SetField(live.Object, mark, "spec", "template", "metadata", "annotations", testPolicy.configHashAnnotation())
+		object.SetField(live.Object, mark, "spec", "template", "metadata", "annotations", testPolicy.ConfigHashAnnotation())
 		return live
 	}
 	type lives = []*unstructured.Unstructured
@@ -135,18 +138,18 @@ func TestMarkRollouts(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			workload := web(t)
-			s := State{Owner: testOwner, Options: testPolicy, Objects: []Object{{Object: workload}}, Live: map[ObjectRef]*unstructured.Unstructured{}}
+			s := State{Owner: testOwner, Options: testPolicy, Objects: []object.Object{{Object: workload}}, Live: map[object.Ref]*unstructured.Unstructured{}}
 			if !test.notRendered {
-				s.Objects = append(s.Objects, Object{Object: config("new"), RestartOnChange: true})
+				s.Objects = append(s.Objects, object.Object{Object: config("new"), RestartOnChange: true})
 			}
 			for _, live := range test.live {
-				s.Live[RefOf(live)] = live
+				s.Live[object.RefOf(live)] = live
 			}
 			s.markRollouts(test.others)
-			if got := workload.GetAnnotations()[testPolicy.hashAtCreationAnnotation()]; got != test.origin {
+			if got := workload.GetAnnotations()[testPolicy.HashAtCreationAnnotation()]; got != test.origin {
 				t.Errorf("origin is %q, want %q", got, test.origin)
 			}
-			if got := testPolicy.rollMark(workload); got != test.mark {
+			if got := rollMark(testPolicy, workload); got != test.mark {
 				t.Errorf("mark is %q, want %q", got, test.mark)
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
@@ -43,12 +44,12 @@ type scanned struct {
 type scan struct {
 	mu    sync.Mutex
 	at    time.Time
-	stubs map[ObjectRef]*unstructured.Unstructured
+	stubs map[object.Ref]*unstructured.Unstructured
 }
 
 // unlabelled lists the identities of the objects of a kind and namespace without our
 // label. They are shared and must not be changed.
-func (s *scans) unlabelled(ctx context.Context, e *Engine, gvk schema.GroupVersionKind, namespace string) (map[ObjectRef]*unstructured.Unstructured, error) {
+func (s *scans) unlabelled(ctx context.Context, e *Engine, gvk schema.GroupVersionKind, namespace string) (map[object.Ref]*unstructured.Unstructured, error) {
 	s.mu.Lock()
 	if s.found == nil {
 		s.found = map[scanned]*scan{}
@@ -80,13 +81,13 @@ func (s *scans) expire(now time.Time) {
 }
 
 // listUnlabelled reads the API server.
-func (e *Engine) listUnlabelled(ctx context.Context, gvk schema.GroupVersionKind, namespace string) (map[ObjectRef]*unstructured.Unstructured, error) {
+func (e *Engine) listUnlabelled(ctx context.Context, gvk schema.GroupVersionKind, namespace string) (map[object.Ref]*unstructured.Unstructured, error) {
 	requirement, err := labels.NewRequirement(e.Options.OwnerLabel(), selection.DoesNotExist, nil)
 	if err != nil {
 		return nil, fmt.Errorf("select objects without label %s: %w", e.Options.OwnerLabel(), err)
 	}
 	selector := client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*requirement)}
-	stubs := map[ObjectRef]*unstructured.Unstructured{}
+	stubs := map[object.Ref]*unstructured.Unstructured{}
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
 	for more := true; more; more = list.Continue != "" {
@@ -95,8 +96,8 @@ func (e *Engine) listUnlabelled(ctx context.Context, gvk schema.GroupVersionKind
 			return nil, fmt.Errorf("list %s objects of %s that are not labelled yet: %w", gvk.Kind, namespace, err)
 		}
 		for i := range list.Items {
-			key := ObjectRef{gvk, list.Items[i].Namespace, list.Items[i].Name}
-			stubs[key] = identity(key, &list.Items[i])
+			key := object.Ref{GroupVersionKind: gvk, Namespace: list.Items[i].Namespace, Name: list.Items[i].Name}
+			stubs[key] = object.Stub(key, &list.Items[i])
 		}
 	}
 	return stubs, nil

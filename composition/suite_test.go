@@ -27,6 +27,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
@@ -44,7 +46,7 @@ var (
 	children cache.Cache
 )
 
-var policy = composition.Options{
+var policy = object.Options{
 	FieldManager:                "sites",
 	KeyPrefix:                   "sites.example.com/",
 	LegacyLastAppliedAnnotation: lastApplied,
@@ -53,7 +55,7 @@ var policy = composition.Options{
 	},
 }
 
-var kinds = []composition.Kind{
+var kinds = []object.Kind{
 	{Object: &corev1.ServiceAccount{}, List: &corev1.ServiceAccountList{}},
 	{Object: &rbacv1.Role{}, List: &rbacv1.RoleList{}},
 	{Object: &rbacv1.RoleBinding{}, List: &rbacv1.RoleBindingList{}},
@@ -92,7 +94,7 @@ var _ = BeforeSuite(func() {
 	Expect(err).NotTo(HaveOccurred())
 	children, err = cache.New(cluster.Config(), cache.Options{
 		DefaultLabelSelector: labels.NewSelector().Add(*labelled),
-		DefaultTransform:     policy.CacheTransform,
+		DefaultTransform:     cached.Transform(policy),
 	})
 	Expect(err).NotTo(HaveOccurred())
 	Expect(composition.Index(ctx, children, kinds)).To(Succeed())
@@ -132,7 +134,7 @@ func newInstance() *instance {
 	Expect(admin.Create(ctx, owner)).To(Succeed())
 	i := &instance{ctx: ctx, owner: owner, engine: newEngine()}
 	i.request = composition.Request{
-		Owner: composition.Owner{
+		Owner: object.Owner{
 			GroupVersionKind: corev1.SchemeGroupVersion.WithKind("ConfigMap"),
 			Namespace:        owner.Namespace, Name: owner.Name, UID: owner.UID,
 		},
@@ -201,17 +203,17 @@ func (i *instance) cached() {
 func versions(list client.ObjectList) []string {
 	var versions []string
 	_ = meta.EachListItem(list, func(item runtime.Object) error {
-		object := item.(client.Object)
-		versions = append(versions, object.GetName()+"@"+object.GetResourceVersion())
+		obj := item.(client.Object)
+		versions = append(versions, obj.GetName()+"@"+obj.GetResourceVersion())
 		return nil
 	})
 	slices.Sort(versions)
 	return versions
 }
 
-func (i *instance) get(object client.Object, name string) {
+func (i *instance) get(obj client.Object, name string) {
 	GinkgoHelper()
-	Expect(admin.Get(i.ctx, client.ObjectKey{Namespace: i.owner.Namespace, Name: name}, object)).To(Succeed())
+	Expect(admin.Get(i.ctx, client.ObjectKey{Namespace: i.owner.Namespace, Name: name}, obj)).To(Succeed())
 }
 
 func (i *instance) deployment() *appsv1.Deployment {

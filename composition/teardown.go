@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -14,7 +15,7 @@ import (
 // remaining are the children that are still there, because a finalizer or an
 // error keeps them or one of a later wave; none when it is done. Volume claims
 // stay. What [Engine.Resume] does comes first.
-func (e *Engine) Delete(ctx context.Context, owner Owner) (remaining []ObjectRef, err error) {
+func (e *Engine) Delete(ctx context.Context, owner object.Owner) (remaining []object.Ref, err error) {
 	recreated, err := e.resume(ctx, Request{Owner: owner}, false)
 	if err = errors.Join(err, recreated.errors()); err != nil {
 		return nil, err
@@ -24,16 +25,16 @@ func (e *Engine) Delete(ctx context.Context, owner Owner) (remaining []ObjectRef
 		return nil, err
 	}
 	recreated.addTo(seen.live)
-	for key, object := range seen.live {
-		if owner.controls(object) && !isClaim(key) {
+	for key, obj := range seen.live {
+		if owner.IsControllerOf(obj) && !isClaim(key) {
 			remaining = append(remaining, key)
 		}
 	}
-	slices.SortFunc(remaining, compareReverse)
+	slices.SortFunc(remaining, object.CompareReverse)
 	account := e.ledger.account(owner)
 	for len(remaining) > 0 {
-		last := WaveOf(remaining[0].GroupKind())
-		size := slices.IndexFunc(remaining, func(key ObjectRef) bool { return WaveOf(key.GroupKind()) != last })
+		last := object.WaveOf(remaining[0].GroupKind())
+		size := slices.IndexFunc(remaining, func(key object.Ref) bool { return object.WaveOf(key.GroupKind()) != last })
 		if size < 0 {
 			size = len(remaining)
 		}
@@ -47,7 +48,7 @@ func (e *Engine) Delete(ctx context.Context, owner Owner) (remaining []ObjectRef
 }
 
 // deleteAll deletes the objects of keys and gives back those that are still there.
-func (e *Engine) deleteAll(ctx context.Context, keys []ObjectRef, live map[ObjectRef]*unstructured.Unstructured, account *account) (left []ObjectRef, err error) {
+func (e *Engine) deleteAll(ctx context.Context, keys []object.Ref, live map[object.Ref]*unstructured.Unstructured, account *account) (left []object.Ref, err error) {
 	var pending []*unstructured.Unstructured
 	for _, key := range keys {
 		if live[key].GetDeletionTimestamp() != nil {
@@ -57,14 +58,14 @@ func (e *Engine) deleteAll(ctx context.Context, keys []ObjectRef, live map[Objec
 		pending = append(pending, live[key])
 	}
 	_, errs := e.deleteWave(ctx, pending)
-	for i, object := range pending {
+	for i, obj := range pending {
 		if errs[i] != nil {
-			left = append(left, RefOf(object))
+			left = append(left, object.RefOf(obj))
 			continue
 		}
-		account.gone(RefOf(object), object)
-		if len(object.GetFinalizers()) > 0 {
-			left = append(left, RefOf(object))
+		account.gone(object.RefOf(obj), obj)
+		if len(obj.GetFinalizers()) > 0 {
+			left = append(left, object.RefOf(obj))
 		}
 	}
 	return left, errors.Join(errs...)

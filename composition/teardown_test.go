@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 var _ = Describe("Teardown", func() {
@@ -18,15 +19,15 @@ var _ = Describe("Teardown", func() {
 
 	BeforeEach(func() { site = newInstance() })
 
-	teardown := func() []composition.ObjectRef {
+	teardown := func() []object.Ref {
 		GinkgoHelper()
 		remaining, err := site.engine.Delete(site.ctx, site.request.Owner)
 		Expect(err).NotTo(HaveOccurred())
 		return remaining
 	}
-	finalizer := func(object *corev1.Service, value string) {
+	finalizer := func(obj *corev1.Service, value string) {
 		GinkgoHelper()
-		site.patch(object, "shop", `{"metadata":{"finalizers":`+value+`}}`)
+		site.patch(obj, "shop", `{"metadata":{"finalizers":`+value+`}}`)
 		site.cached()
 	}
 
@@ -82,7 +83,7 @@ var _ = Describe("Teardown", func() {
 	It("leaves volume claims, and what is of others", func() {
 		site.settle()
 		site.engine.Kinds = append(slices.Clip(site.engine.Kinds),
-			composition.Kind{Object: &corev1.PersistentVolumeClaim{}, List: &corev1.PersistentVolumeClaimList{}})
+			object.Kind{Object: &corev1.PersistentVolumeClaim{}, List: &corev1.PersistentVolumeClaimList{}})
 		claim := &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: quantityOf("1Gi")}},

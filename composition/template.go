@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/seldon-operator/seldon-operator/composition/merge"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/lru"
@@ -91,7 +93,7 @@ func NewTemplates(fsys fs.FS) (*Templates, error) {
 //
 // Errors: a folder that Kustomize refuses, a parameter without a value, a value
 // for no parameter.
-func (t *Templates) Instantiate(frame TemplateRef, namespace string) ([]Object, error) {
+func (t *Templates) Instantiate(frame TemplateRef, namespace string) ([]object.Object, error) {
 	v, err := t.compiled(frame)
 	if err != nil {
 		return nil, err
@@ -124,13 +126,13 @@ func (v *variant) values(frame TemplateRef, namespace string) ([]string, error) 
 	return values, nil
 }
 
-func (v *variant) bind(values []string) []Object {
-	children := make([]Object, len(v.objects))
-	for i, object := range v.objects {
-		children[i] = Object{
-			Object:           &unstructured.Unstructured{Object: object.content.bind(values).(map[string]any)},
-			RestartOnChange:  object.rollReaders,
-			InitialOnlyField: object.seed,
+func (v *variant) bind(values []string) []object.Object {
+	children := make([]object.Object, len(v.objects))
+	for i, obj := range v.objects {
+		children[i] = object.Object{
+			Object:           &unstructured.Unstructured{Object: obj.content.bind(values).(map[string]any)},
+			RestartOnChange:  obj.rollReaders,
+			InitialOnlyField: obj.seed,
 		}
 	}
 	return children
@@ -199,19 +201,19 @@ func (t *Templates) compile(template string, components []string) (*variant, err
 		return nil, err
 	}
 	v := &variant{parameters: names}
-	for _, object := range objects {
-		annotations := object.GetAnnotations()
+	for _, obj := range objects {
+		annotations := obj.GetAnnotations()
 		compiled := compiledObject{
 			rollReaders: annotations[restartOnChangeDirective] == "true",
 			seed:        annotations[initialOnlyFieldsDirective],
 		}
-		if err := checkSeed(object.GroupVersionKind(), compiled.seed); err != nil {
-			return nil, fmt.Errorf("%s %s: annotation %s: %w", object.GetKind(), object.GetName(), initialOnlyFieldsDirective, err)
+		if err := checkSeed(obj.GroupVersionKind(), compiled.seed); err != nil {
+			return nil, fmt.Errorf("%s %s: annotation %s: %w", obj.GetKind(), obj.GetName(), initialOnlyFieldsDirective, err)
 		}
-		stripDirectives(object)
-		compiled.content, err = compileNode(object.Object, len(names))
+		stripDirectives(obj)
+		compiled.content, err = compileNode(obj.Object, len(names))
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
+			return nil, fmt.Errorf("%s %s: %w", obj.GetKind(), obj.GetName(), err)
 		}
 		v.objects = append(v.objects, compiled)
 	}
@@ -224,16 +226,7 @@ func checkSeed(kind schema.GroupVersionKind, path string) error {
 	if path == "" {
 		return nil
 	}
-	field := &mergeField{mergeType: mergeTypeOf(kind)}
-	for name := range strings.SplitSeq(path, ".") {
-		if field = field.field(name); field == nil || name == "" {
-			return fmt.Errorf("%s has no field %s: give the path of one, such as spec.replicas", kind.Kind, path)
-		}
-		if field.kind == kindList || field.kind == kindMap {
-			return fmt.Errorf("%s goes through a list or a map, in which a single entry cannot be sent at creation only", path)
-		}
-	}
-	return nil
+	return merge.ValidateScalarPath(kind, path)
 }
 
 // kustomize is a plain Kustomize run of template with components, parameters
@@ -276,11 +269,11 @@ func (t *Templates) kustomize(template string, components []string, values map[s
 		if err != nil {
 			return nil, err
 		}
-		object := &unstructured.Unstructured{}
-		if err := object.UnmarshalJSON(text); err != nil {
+		obj := &unstructured.Unstructured{}
+		if err := obj.UnmarshalJSON(text); err != nil {
 			return nil, err
 		}
-		objects = append(objects, object)
+		objects = append(objects, obj)
 	}
 	return objects, nil
 }
@@ -340,8 +333,8 @@ func withValues(content []byte, values map[string]string) ([]byte, error) {
 	return yaml.Marshal(file)
 }
 
-func stripDirectives(object *unstructured.Unstructured) {
-	annotations := object.GetAnnotations()
+func stripDirectives(obj *unstructured.Unstructured) {
+	annotations := obj.GetAnnotations()
 	for key := range annotations {
 		if strings.HasPrefix(key, directivePrefix) {
 			delete(annotations, key)
@@ -350,5 +343,5 @@ func stripDirectives(object *unstructured.Unstructured) {
 	if len(annotations) == 0 {
 		annotations = nil // SetAnnotations then removes the field
 	}
-	object.SetAnnotations(annotations)
+	obj.SetAnnotations(annotations)
 }

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 // bindWith is Bind, and merges the shared layer into the objects. As many
 // instances share it, the result is compiled and kept with the namespace open:
 // for a frame that the layer changes, another instance is another binding.
-func (t *Templates) bindWith(frame TemplateRef, namespace string, shared *Layer) ([]Object, error) {
+func (t *Templates) bindWith(frame TemplateRef, namespace string, shared *Layer) ([]object.Object, error) {
 	if shared == nil {
 		return t.Instantiate(frame, namespace)
 	}
@@ -59,9 +61,9 @@ func (t *Templates) bindWith(frame TemplateRef, namespace string, shared *Layer)
 }
 
 // sharesKind reports whether an overlay is for an object of the kind of a child.
-func sharesKind(children []Object, overlays []Overlay) bool {
+func sharesKind(children []object.Object, overlays []Overlay) bool {
 	return slices.ContainsFunc(overlays, func(overlay Overlay) bool {
-		return slices.ContainsFunc(children, func(child Object) bool { return child.Object.GroupVersionKind() == overlay.Kind })
+		return slices.ContainsFunc(children, func(child object.Object) bool { return child.Object.GroupVersionKind() == overlay.Kind })
 	})
 }
 
@@ -84,7 +86,7 @@ func layeredKey(frame TemplateRef, shared *Layer) [sha256.Size]byte {
 }
 
 // compileChildren compiles objects whose only parameter is the namespace.
-func compileChildren(children []Object) (*variant, error) {
+func compileChildren(children []object.Object) (*variant, error) {
 	v := &variant{parameters: []string{namespaceParameter}}
 	for _, child := range children {
 		content, err := compileNode(child.Object.Object, 1)

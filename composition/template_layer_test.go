@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -115,7 +116,7 @@ func BenchmarkOwnership(b *testing.B) {
 		}
 		b.Run(fmt.Sprint(count), func(b *testing.B) {
 			for b.Loop() {
-				if where, same := OwnsExactly(ports, owned, ""); !same {
+				if where, same := managedfields.OwnsExactly(ports, owned, ""); !same {
 					b.Fatal(where)
 				}
 			}

@@ -11,6 +11,8 @@ import (
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/patch"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	kustomizetypes "sigs.k8s.io/kustomize/api/types"
 )
@@ -49,8 +51,8 @@ func TestBindEqualsKustomize(t *testing.T) {
 		for _, child := range children {
 			bound = append(bound, child.Object)
 		}
-		for _, object := range objects {
-			stripDirectives(object)
+		for _, obj := range objects {
+			stripDirectives(obj)
 		}
 		if diff := cmp.Diff(objects, bound); diff != "" {
 			t.Fatalf("name %q, namespace %q: kustomize (-) and bind (+) differ:\n%s", name, namespace, diff)
@@ -104,9 +106,9 @@ func TestBindingsDoNotDisturbEachOther(t *testing.T) {
 		return list
 	}
 	first := bind()
-	before := map[string]Hash{}
-	for kind, object := range first {
-		before[kind] = StableHash(object.Object)
+	before := map[string]object.Hash{}
+	for kind, obj := range first {
+		before[kind] = object.StableHash(obj.Object)
 	}
 	if again := bind(); reflect.ValueOf(containers(first)).Pointer() != reflect.ValueOf(containers(again)).Pointer() {
 		t.Error("what has no parameter in it is copied")
@@ -119,7 +121,7 @@ func TestBindingsDoNotDisturbEachOther(t *testing.T) {
 				"spec": map[string]any{"containers": []any{map[string]any{"name": "web", "image": "other"}}},
 			}}}}}, nil
 		}}},
-		Patches: []Patch{{Target: &kustomizetypes.Selector{}, Text: `[{op: add, path: /metadata/annotations, value: {a: b}}]`}},
+		Patches: []patch.Patch{{Target: &kustomizetypes.Selector{}, Text: `[{op: add, path: /metadata/annotations, value: {a: b}}]`}},
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -127,10 +129,10 @@ func TestBindingsDoNotDisturbEachOther(t *testing.T) {
 	s := State{Owner: testOwner, Options: testPolicy, Objects: rendering.Objects}
 	s.markRollouts(ConfigHashes{{"ConfigMap", "a"}: {Current: "1"}})
 	for _, step := range Compute(s).Steps {
-		SetField(step.Object.Object, "x", "spec", "template", "spec", "nodeName")
+		object.SetField(step.Object.Object, "x", "spec", "template", "spec", "nodeName")
 	}
-	for kind, object := range bind() {
-		if StableHash(object.Object) != before[kind] {
+	for kind, obj := range bind() {
+		if object.StableHash(obj.Object) != before[kind] {
 			t.Errorf("%s was changed through another binding", kind)
 		}
 	}

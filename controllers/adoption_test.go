@@ -16,7 +16,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/controllers"
 )
 
-// A namespace as the existing operator leaves it is taken over by starting ours.
+// A namespace as the upstream operator leaves it is taken over by starting ours.
 var _ = Describe("Adoption", Serial, func() {
 	var namespace string
 
@@ -223,7 +223,7 @@ var _ = Describe("Adoption", Serial, func() {
 	})
 })
 
-// existing makes a custom resource as the existing operator left it, status included.
+// existing makes a custom resource as the upstream operator left it, status included.
 func existing[T client.Object](namespace, file string, into T, change ...func(*unstructured.Unstructured)) T {
 	GinkgoHelper()
 	object := read(filepath.Join("..", "test", "fixtures", "existing", file))[0]
@@ -240,7 +240,7 @@ func existing[T client.Object](namespace, file string, into T, change ...func(*u
 	return get(namespace, object.GetName(), into)
 }
 
-// existingChildren makes children of owner as the existing operator left them;
+// existingChildren makes children of owner as the upstream operator left them;
 // those that are there already stay. It waits until all pods are ready.
 func existingChildren(owner client.Object, files ...string) {
 	GinkgoHelper()

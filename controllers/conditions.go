@@ -11,6 +11,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/reconciler"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
@@ -79,7 +80,7 @@ func runtimeConditions(owner *v1alpha1.SeldonRuntime, components templates.Runti
 func setComponentConditions(owner *v1alpha1.SeldonRuntime, children map[composition.ObjectRef]reconciler.ChildHealth) {
 	groups := map[string][]reconciler.ChildHealth{}
 	for ref, child := range children {
-		if conditionType, known := v1alpha1.ComponentCondition(ref.Name); known && composition.IsWorkload(ref.GroupKind()) {
+		if conditionType, known := v1alpha1.ComponentCondition(ref.Name); known && object.IsWorkload(ref.GroupKind()) {
 			groups[conditionType] = append(groups[conditionType], child)
 		}
 	}
@@ -115,7 +116,7 @@ func serversAmong(children map[composition.ObjectRef]reconciler.ChildHealth) []r
 func serverConditions(server *v1alpha1.Server, warnings templates.ServerWarnings, children map[composition.ObjectRef]reconciler.ChildHealth, result composition.Result) []metav1.Condition {
 	var conditions []metav1.Condition
 	for ref, health := range children {
-		if composition.IsWorkload(ref.GroupKind()) {
+		if object.IsWorkload(ref.GroupKind()) {
 			conditions = append(conditions, health.Condition(v1alpha1.ConditionWorkloadReady))
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/health"
 	"github.com/seldon-operator/seldon-operator/composition/reconciler"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
@@ -62,7 +63,7 @@ func TestSetComponentConditions(t *testing.T) {
 		"mlserver":                  v1alpha1.GroupVersion.WithKind("Server"),
 	} {
 		ref := composition.ObjectRef{GroupVersionKind: kind, Name: name}
-		children[ref] = reconciler.ChildHealth{Ref: ref, Reason: string(composition.HealthFailed), Message: "broke"}
+		children[ref] = reconciler.ChildHealth{Ref: ref, Reason: string(health.Failed), Message: "broke"}
 	}
 	setComponentConditions(owner, children)
 	var got []string

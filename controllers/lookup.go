@@ -65,7 +65,7 @@ func (s *shared) startupConfigurations(ctx context.Context, namespace string) (c
 		if owner := metav1.GetControllerOfNoCopy(configMap); owner == nil || !isRuntime(owner) {
 			continue
 		}
-		if configurations[key], err = engineOptions.HashConfig(configMap); err != nil {
+		if configurations[key], err = composition.HashConfig(engineOptions, configMap); err != nil {
 			return nil, err
 		}
 	}

@@ -57,7 +57,7 @@ func TestMemoryOfDeletedServersIsReleased(t *testing.T) {
 	}
 	s := &shared{
 		client: to, apiReader: to, pods: newPodFailures(to), metrics: newCollector(to, prometheus.NewRegistry()),
-		relay: relay.New(t.Context(), relay.Options{Reader: to, Live: to}),
+		relay: relay.New(t.Context(), relay.Options{Reader: to, APIReader: to}),
 		base:  reconciler.Options{Client: to, Recorder: &events.FakeRecorder{}, FieldManager: fieldManager},
 	}
 	composer, err := s.newComposer("Server", compiled, serverKinds())

@@ -46,7 +46,7 @@ func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, r
 			return err
 		}
 	}
-	r.relay.ScalingDone(client.ObjectKeyFromObject(server), request)
+	r.relay.AckScaling(client.ObjectKeyFromObject(server), request)
 	return nil //nolint:nilerr // that of Bounds is in the Server's status
 }
 

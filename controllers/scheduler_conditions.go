@@ -23,7 +23,7 @@ const syncSettlePeriod = 10 * time.Second
 // If the scheduler's workload has become ready since wasReady, the session connects at
 // once.
 func (r *seldonRuntimeReconciler) setSchedulerConditions(runtime *v1alpha1.SeldonRuntime, wasReady bool) time.Duration {
-	connection, open := r.relay.Reachability(runtime.Namespace)
+	connection, open := r.relay.ConnectionStatus(runtime.Namespace)
 	ready := meta.FindStatusCondition(runtime.Status.Conditions, v1alpha1.ConditionReady)
 	if !open || ready != nil && ready.Reason == reasonDuplicate {
 		meta.RemoveStatusCondition(&runtime.Status.Conditions, v1alpha1.ConditionSchedulerReachable)
@@ -38,7 +38,7 @@ func (r *seldonRuntimeReconciler) setSchedulerConditions(runtime *v1alpha1.Seldo
 	reconciler.SetConditions(runtime, conditions, keep...)
 	isReady := meta.IsStatusConditionTrue(runtime.Status.Conditions, v1alpha1.ConditionSchedulerReady)
 	if isReady && !wasReady && !connection.Connected {
-		r.relay.Hurry(runtime.Namespace)
+		r.relay.ReconnectNow(runtime.Namespace)
 	}
 	return requeueAfter
 }
@@ -46,7 +46,7 @@ func (r *seldonRuntimeReconciler) setSchedulerConditions(runtime *v1alpha1.Seldo
 // schedulerConditions computes SchedulerReachable and SchedulerSynced from the state of
 // a connection, and when to compute them again, 0 for not at all. A condition that is not
 // returned stays as it is in existing: a session that has just been created knows less.
-func schedulerConditions(existing []metav1.Condition, connection relay.Reachability, now time.Time) ([]metav1.Condition, time.Duration) {
+func schedulerConditions(existing []metav1.Condition, connection relay.ConnectionStatus, now time.Time) ([]metav1.Condition, time.Duration) {
 	if connection.Reason == relay.ReasonConnecting && meta.FindStatusCondition(existing, v1alpha1.ConditionSchedulerReachable) != nil {
 		return nil, 0
 	}

@@ -22,40 +22,40 @@ func TestSchedulerConditions(t *testing.T) {
 	afterOutage := []metav1.Condition{
 		condition(v1alpha1.ConditionSchedulerReachable, metav1.ConditionFalse), condition(v1alpha1.ConditionSchedulerSynced, metav1.ConditionUnknown),
 	}
-	connected := relay.Reachability{Connected: true, Since: now.Add(-3 * time.Second), Reason: relay.ReasonConnected, Message: "connected to a"}
-	with := func(reach relay.Reachability, change func(*relay.Reachability)) relay.Reachability {
+	connected := relay.ConnectionStatus{Connected: true, Since: now.Add(-3 * time.Second), Reason: relay.ReasonConnected, Message: "connected to a"}
+	with := func(reach relay.ConnectionStatus, change func(*relay.ConnectionStatus)) relay.ConnectionStatus {
 		change(&reach)
 		return reach
 	}
-	waiting := with(connected, func(r *relay.Reachability) {
+	waiting := with(connected, func(r *relay.ConnectionStatus) {
 		r.SyncReason, r.SyncMessage = relay.ReasonWaitingForScheduler, "Pipeline not requested yet"
 	})
-	lost := relay.Reachability{Reason: relay.ReasonConnectionLost, Message: "a: EOF", SyncReason: relay.ReasonNotConnected}
+	lost := relay.ConnectionStatus{Reason: relay.ReasonConnectionLost, Message: "a: EOF", SyncReason: relay.ReasonNotConnected}
 	for _, test := range []struct {
 		name     string
 		existing []metav1.Condition
-		reach    relay.Reachability
+		reach    relay.ConnectionStatus
 		want     []string
 		after    time.Duration
 	}{
-		{name: "new session of a new runtime", reach: relay.Reachability{Reason: relay.ReasonConnecting, Message: "connecting to a", SyncReason: relay.ReasonNotConnected},
+		{name: "new session of a new runtime", reach: relay.ConnectionStatus{Reason: relay.ReasonConnecting, Message: "connecting to a", SyncReason: relay.ReasonNotConnected},
 			want: []string{"SchedulerReachable False Connecting connecting to a", "SchedulerSynced Unknown NotConnected "}},
 		{name: "new session of a runtime with conditions", existing: existing,
-			reach: relay.Reachability{Reason: relay.ReasonConnecting, SyncReason: relay.ReasonNotConnected}},
+			reach: relay.ConnectionStatus{Reason: relay.ReasonConnecting, SyncReason: relay.ReasonNotConnected}},
 		{name: "session that reports no synchronization", reach: connected, want: []string{"SchedulerReachable True Connected connected to a"}},
-		{name: "synced", reach: with(connected, func(r *relay.Reachability) { r.Synced, r.SyncReason = true, relay.ReasonSynced }),
+		{name: "synced", reach: with(connected, func(r *relay.ConnectionStatus) { r.Synced, r.SyncReason = true, relay.ReasonSynced }),
 			want: []string{"SchedulerReachable True Connected connected to a", "SchedulerSynced True Synced "}},
 		{name: "outage", existing: existing, reach: lost,
 			want: []string{"SchedulerReachable False ConnectionLost a: EOF", "SchedulerSynced Unknown NotConnected "}},
 		{name: "restart of the operator, kinds not requested yet", existing: existing, reach: waiting,
 			want: []string{"SchedulerReachable True Connected connected to a"}, after: 7 * time.Second},
 		{name: "restart of the operator, gate closed", existing: existing,
-			reach: with(waiting, func(r *relay.Reachability) { r.Since = now.Add(-syncSettlePeriod) }),
+			reach: with(waiting, func(r *relay.ConnectionStatus) { r.Since = now.Add(-syncSettlePeriod) }),
 			want:  []string{"SchedulerReachable True Connected connected to a", "SchedulerSynced False WaitingForScheduler Pipeline not requested yet"}},
 		{name: "after an outage, gate closed", existing: afterOutage, reach: waiting,
 			want: []string{"SchedulerReachable True Connected connected to a", "SchedulerSynced False WaitingForScheduler Pipeline not requested yet"}},
 		{name: "listing fails", existing: existing,
-			reach: with(connected, func(r *relay.Reachability) {
+			reach: with(connected, func(r *relay.ConnectionStatus) {
 				r.SyncReason, r.SyncMessage = relay.ReasonListFailed, "ModelStatus: deadline exceeded"
 			}),
 			want: []string{"SchedulerReachable True Connected connected to a", "SchedulerSynced False ListFailed ModelStatus: deadline exceeded"}},

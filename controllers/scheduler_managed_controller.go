@@ -44,7 +44,7 @@ func (r *schedulerManagedReconciler[T]) setup(mgr manager.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(strings.ToLower(string(r.kind))).
 		For(r.newObject(), builder.WithPredicates(reconciler.SpecChanged)).
-		WatchesRawSource(r.relay.Wakes(r.kind)).
+		WatchesRawSource(r.relay.EventSource(r.kind)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.MaxConcurrentReconciles}).
 		Complete(r)
 }
@@ -62,7 +62,7 @@ func (r *schedulerManagedReconciler[T]) ReconcileNormal(ctx context.Context, obj
 	if err := r.AddFinalizer(ctx, object, r.kind.Finalizer()); err != nil {
 		return reconcile.Result{}, err
 	}
-	observation := r.relay.Hand(r.kind, object)
+	observation := r.relay.Sync(r.kind, object)
 	if !observation.Session {
 		served, err := r.hasRuntime(ctx, object.GetNamespace())
 		if err != nil {
@@ -106,7 +106,7 @@ func (r *schedulerManagedReconciler[T]) ReconcileDelete(ctx context.Context, obj
 	if !slices.Contains(object.GetFinalizers(), r.kind.Finalizer()) {
 		return reconcile.Result{}, nil
 	}
-	observation := r.relay.Hand(r.kind, object)
+	observation := r.relay.Sync(r.kind, object)
 	decision, err := r.decideFinalize(ctx, object, observation)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -128,7 +128,7 @@ func (r *schedulerManagedReconciler[T]) ReconcileDelete(ctx context.Context, obj
 
 // ReconcileNotFound implements [reconciler.Steps].
 func (r *schedulerManagedReconciler[T]) ReconcileNotFound(_ context.Context, key types.NamespacedName) error {
-	r.relay.Gone(r.kind, key)
+	r.relay.ObjectDeleted(r.kind, key)
 	r.Forget(key)
 	return nil
 }
@@ -137,7 +137,7 @@ func (r *schedulerManagedReconciler[T]) ReconcileNotFound(_ context.Context, key
 // unload.
 func (r *schedulerManagedReconciler[T]) finalize(ctx context.Context, object T, decision finalizeDecision) error {
 	if decision.reason != "" {
-		r.relay.Abandoned(r.kind, decision.reason)
+		r.relay.RecordUnconfirmedRelease(r.kind, decision.reason)
 		ctrl.LoggerFrom(ctx).V(1).Info("Finalizer removed before the scheduler confirmed the unload", "reason", decision.reason)
 	}
 	if decision.message != "" {

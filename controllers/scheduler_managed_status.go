@@ -86,7 +86,7 @@ func progressConditions(conditions []metav1.Condition) []metav1.Condition {
 		case ready.Type != reconciler.ConditionReady || ready.Status == metav1.ConditionTrue:
 		case ready.Reason == relay.ReasonInvalidSpec:
 			return []metav1.Condition{reconciler.True(reconciler.ConditionStalled, ready.Reason, ready.Message)}
-		case slices.Contains([]string{reconciler.ReasonProgressing, reasonWaiting}, ready.Reason) || relay.IsProgress(ready.Reason):
+		case slices.Contains([]string{reconciler.ReasonProgressing, reasonWaiting}, ready.Reason) || relay.IsProgressing(ready.Reason):
 			return []metav1.Condition{reconciler.True(reconciler.ConditionReconciling, ready.Reason, ready.Message)}
 		}
 	}
@@ -96,10 +96,10 @@ func progressConditions(conditions []metav1.Condition) []metav1.Condition {
 // settleRemaining returns how long to wait before a state is written that may soon
 // change.
 func settleRemaining(observation relay.Observation, now time.Time) time.Duration {
-	if observation.BusySince.IsZero() {
+	if observation.ProgressingSince.IsZero() {
 		return 0
 	}
-	return max(0, settlePeriod-now.Sub(observation.BusySince))
+	return max(0, settlePeriod-now.Sub(observation.ProgressingSince))
 }
 
 // reportsUnreachable reports whether the status of object has the reason

@@ -24,8 +24,8 @@ func TestComputeStatus(t *testing.T) {
 		return seen
 	}
 	// State of a Pipeline of which the given parts are not ready.
-	state := func(settled bool, lacking ...string) *relay.State {
-		state := &relay.State{Generation: 2, Settled: settled}
+	state := func(stable bool, lacking ...string) *relay.State {
+		state := &relay.State{Generation: 2, Stable: stable}
 		for _, kind := range relay.Pipeline.Conditions() {
 			condition := relay.Condition{Type: kind, True: true, Reason: "Fine"}
 			for _, lack := range lacking {
@@ -67,25 +67,25 @@ func TestComputeStatus(t *testing.T) {
 			}},
 		{name: "progressing for a moment", wait: settlePeriod - 100*time.Millisecond,
 			seen: session(func(o *relay.Observation) {
-				o.State, o.BusySince = state(false, "ModelsReady"), now.Add(-100*time.Millisecond)
+				o.State, o.ProgressingSince = state(false, "ModelsReady"), now.Add(-100*time.Millisecond)
 			})},
 		{name: "progressing for longer", observed: true,
-			seen: session(func(o *relay.Observation) { o.State, o.BusySince = state(false, "ModelsReady"), now.Add(-settlePeriod) }), want: []string{
+			seen: session(func(o *relay.Observation) { o.State, o.ProgressingSince = state(false, "ModelsReady"), now.Add(-settlePeriod) }), want: []string{
 				"ModelsReady False NotModelsReady 100% of ModelsReady", "PipelineGwReady True Fine", "PipelineReady True Fine",
 				"Ready False NotModelsReady 100% of ModelsReady",
 			}},
 		{name: "nothing reported, and conditions to keep", conditions: conditions(2), seen: session(func(*relay.Observation) {})},
 		{name: "nothing reported, and conditions of the upstream operator to keep", conditions: conditions(0), seen: session(func(*relay.Observation) {})},
 		{name: "nothing reported for a moment", wait: settlePeriod - time.Millisecond,
-			seen: session(func(o *relay.Observation) { o.BusySince = now.Add(-time.Millisecond) })},
+			seen: session(func(o *relay.Observation) { o.ProgressingSince = now.Add(-time.Millisecond) })},
 		{name: "nothing reported about a new generation", conditions: conditions(1), keep: []string{"ModelsReady", "PipelineGwReady"},
-			seen: session(func(o *relay.Observation) { o.BusySince = now.Add(-time.Minute) }),
+			seen: session(func(o *relay.Observation) { o.ProgressingSince = now.Add(-time.Minute) }),
 			want: []string{
 				"PipelineReady Unknown WaitingForScheduler the scheduler has not reported anything about it yet",
 				"Ready Unknown WaitingForScheduler the scheduler has not reported anything about it yet",
 			}},
 		{name: "a runtime was created, and nothing is reported yet", conditions: []metav1.Condition{{Type: "PipelineReady", Reason: "NoRuntime", ObservedGeneration: 2}},
-			seen: session(func(o *relay.Observation) { o.BusySince = now.Add(-time.Minute) }), want: []string{
+			seen: session(func(o *relay.Observation) { o.ProgressingSince = now.Add(-time.Minute) }), want: []string{
 				"ModelsReady Unknown WaitingForScheduler", "PipelineGwReady Unknown WaitingForScheduler",
 				"PipelineReady Unknown WaitingForScheduler the scheduler has not reported anything about it yet",
 				"Ready Unknown WaitingForScheduler the scheduler has not reported anything about it yet",
@@ -139,7 +139,7 @@ func TestComputeStatus(t *testing.T) {
 func TestOutageWritesOnce(t *testing.T) {
 	now := time.Now()
 	seen := func(change func(*relay.Observation)) relay.Observation {
-		observation := relay.Observation{Session: true, BusySince: now.Add(-time.Hour)}
+		observation := relay.Observation{Session: true, ProgressingSince: now.Add(-time.Hour)}
 		change(&observation)
 		return observation
 	}
@@ -147,7 +147,7 @@ func TestOutageWritesOnce(t *testing.T) {
 		return &relay.Failure{Generation: 1, Terminal: terminal, Reason: reason, Message: "boom"}
 	}
 	state := func(status bool) *relay.State {
-		return &relay.State{Generation: 1, Settled: true, Conditions: []relay.Condition{{Type: v1alpha1.ConditionModelReady, True: status, Reason: "R"}}}
+		return &relay.State{Generation: 1, Stable: true, Conditions: []relay.Condition{{Type: v1alpha1.ConditionModelReady, True: status, Reason: "R"}}}
 	}
 	stale := seen(func(o *relay.Observation) { o.Stale = true })
 	model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Name: "m", Generation: 1}}

@@ -52,7 +52,7 @@ func (r *seldonRuntimeReconciler) setup(ctx context.Context, mgr manager.Manager
 		Watches(&v1alpha1.Pipeline{}, reconciler.Debounce(inNamespace), builder.WithPredicates(reconciler.CreatedOrDeleted)).
 		Watches(&v1alpha1.Experiment{}, reconciler.Debounce(inNamespace), builder.WithPredicates(reconciler.Deleted)).
 		Watches(&v1alpha1.Server{}, inNamespace, builder.WithPredicates(reconciler.Deleted)).
-		WatchesRawSource(r.relay.Wakes(relay.SeldonRuntime)).
+		WatchesRawSource(r.relay.EventSource(relay.SeldonRuntime)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.MaxConcurrentReconciles})
 	return reconciler.WatchOwned(build, mgr, &v1alpha1.SeldonRuntime{}, runtimeKinds()).Complete(r)
 }

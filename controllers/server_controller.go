@@ -51,7 +51,7 @@ func (r *serverReconciler) setup(ctx context.Context, mgr manager.Manager) error
 		For(&v1alpha1.Server{}, builder.WithPredicates(r.Preexisting.Predicate(), reconciler.SpecOrMetadataChanged)).
 		Watches(&v1alpha1.ServerConfig{}, reconciler.EnqueueReferencing(r.client, servers, configIndex, r.Namespace)).
 		Watches(&corev1.ConfigMap{}, reconciler.EnqueueInNamespace(r.client, servers), builder.WithPredicates(isStartupConfig)).
-		WatchesRawSource(r.relay.Wakes(relay.Server)).
+		WatchesRawSource(r.relay.EventSource(relay.Server)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.MaxConcurrentReconciles})
 	return reconciler.WatchOwned(build, mgr, &v1alpha1.Server{}, serverKinds()).Complete(r)
 }
@@ -108,7 +108,7 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 // the scheduler reports, and scales the Server as the scheduler requests. The workload
 // must have been applied: the scheduler must not wait for replicas that do not exist.
 func (r *serverReconciler) syncScheduler(ctx context.Context, server *v1alpha1.Server) error {
-	observation := r.relay.HandServer(client.ObjectKeyFromObject(server))
+	observation := r.relay.SyncServer(client.ObjectKeyFromObject(server))
 	switch {
 	case observation.State != nil && observation.State.Generation == server.Generation:
 		server.Status.LoadedModelReplicas = observation.State.LoadedModels
@@ -128,7 +128,7 @@ func (r *serverReconciler) syncScheduler(ctx context.Context, server *v1alpha1.S
 // collector, and pods to their own hooks. Only a StatefulSet that is being recreated is
 // recreated before, for its pods.
 func (r *serverReconciler) ReconcileDelete(ctx context.Context, server *v1alpha1.Server) (reconcile.Result, error) {
-	r.relay.HandServer(client.ObjectKeyFromObject(server))
+	r.relay.SyncServer(client.ObjectKeyFromObject(server))
 	if controllerutil.ContainsFinalizer(server, v1alpha1.ServerFinalizer) {
 		done, err := r.Resume(ctx, server)
 		if err != nil {
@@ -147,7 +147,7 @@ func (r *serverReconciler) ReconcileDelete(ctx context.Context, server *v1alpha1
 
 // ReconcileNotFound implements [reconciler.Steps].
 func (r *serverReconciler) ReconcileNotFound(ctx context.Context, key types.NamespacedName) error {
-	r.relay.Gone(relay.Server, key)
+	r.relay.ObjectDeleted(relay.Server, key)
 	r.Forget(key)
 	return r.deleteSeries(ctx, key.Namespace)
 }

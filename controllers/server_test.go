@@ -36,7 +36,7 @@ var _ = Describe("A Server", func() {
 		stored.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Server"))
 		loaded, found, err := unstructured.NestedInt64(get(namespace, "mlserver", stored).Object, "status", "loadedModels")
 		Expect(err).NotTo(HaveOccurred())
-		Expect(found).To(BeTrue(), "the existing operator's schema requires it, at zero too")
+		Expect(found).To(BeTrue(), "the upstream operator's schema requires it, at zero too")
 		Expect(loaded).To(BeZero())
 		set := get(namespace, "mlserver", &appsv1.StatefulSet{})
 		Expect(set.Spec.Template.Labels).To(Equal(map[string]string{"app.kubernetes.io/name": "seldon-server", "seldon-server-name": "mlserver"}))

@@ -128,14 +128,14 @@ func newShared(ctx context.Context, mgr manager.Manager, options Options) *share
 		namespaces: newNamespaces(mgr.GetAPIReader()), pods: newPodFailures(mgr.GetAPIReader()),
 		metrics: newCollector(mgr.GetClient(), metrics.Registry),
 		relay: relay.New(ctx, relay.Options{
-			Reader: mgr.GetClient(), Live: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("relay"),
-			Address: options.SchedulerAddress, TLS: options.TLS, Silence: options.UnreachableTimeout,
+			Reader: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Log: mgr.GetLogger().WithName("relay"),
+			Address: options.SchedulerAddress, TLS: options.TLS, UnreachableTimeout: options.UnreachableTimeout,
 			UseDeployments: options.UseDeploymentsForServers, Registry: metrics.Registry,
 		}),
 	}
 	s.base = reconciler.Options{
 		Client: s.client, Recorder: mgr.GetEventRecorder(fieldManager), FieldManager: fieldManager, Metrics: s.metrics,
-		WarningConditions: warningConditions, IsProgressing: relay.IsProgress,
+		WarningConditions: warningConditions, IsProgressing: relay.IsProgressing,
 	}
 	return s
 }

@@ -63,7 +63,7 @@ func (c *certificateCache) refresh() (credentials.TransportCredentials, error) {
 		// Not with the context of a session: others wait for the same read.
 		ctx, cancel := context.WithTimeout(c.relay.lifetime, certificatesTimeout)
 		defer cancel()
-		config, err := c.relay.TLS.read(ctx, c.relay.Live)
+		config, err := c.relay.TLS.read(ctx, c.relay.APIReader)
 		if err == nil {
 			c.valid, c.validUntil = credentials.NewTLS(config), config.Certificates[0].Leaf.NotAfter
 		} else if c.err == nil || c.err.Error() != err.Error() {

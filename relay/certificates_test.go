@@ -171,7 +171,7 @@ func (s *secretsUnderTest) tls() *TLS {
 func TestCertificatesAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		secrets := newSecrets(newTestCA(t).data(t))
-		relay := New(t.Context(), Options{TLS: secrets.tls(), Live: secrets})
+		relay := New(t.Context(), Options{TLS: secrets.tls(), APIReader: secrets})
 		var dials atomic.Int32
 		relay.dialContext = func(context.Context, string) (net.Conn, error) {
 			dials.Add(1)
@@ -208,7 +208,7 @@ func TestCertificatesAreRenewed(t *testing.T) {
 		})))
 		secrets := newSecrets(first.data(t))
 		var log strings.Builder
-		relay := New(t.Context(), Options{TLS: secrets.tls(), Live: secrets, Log: funcr.New(func(_, line string) { log.WriteString(line + "\n") }, funcr.Options{})})
+		relay := New(t.Context(), Options{TLS: secrets.tls(), APIReader: secrets, Log: funcr.New(func(_, line string) { log.WriteString(line + "\n") }, funcr.Options{})})
 		relay.dialContext = func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }
 		// It returns the reason, or "" after a connection.
 		attempt := func() (string, string) {
@@ -275,7 +275,7 @@ func TestCertificatesReadEnds(t *testing.T) {
 		secrets := newSecrets(nil)
 		secrets.hang.Store(true)
 		lifetime, end := context.WithCancel(t.Context())
-		relay := New(lifetime, Options{TLS: secrets.tls(), Live: secrets})
+		relay := New(lifetime, Options{TLS: secrets.tls(), APIReader: secrets})
 		session, endSession := context.WithCancel(t.Context())
 		begin := time.Now()
 		go func() {
@@ -315,7 +315,7 @@ func TestInvalidCredentials(t *testing.T) {
 		data := ca.data(t)
 		test.change(data)
 		secrets := newSecrets(data)
-		relay := New(t.Context(), Options{TLS: secrets.tls(), Live: secrets})
+		relay := New(t.Context(), Options{TLS: secrets.tls(), APIReader: secrets})
 		_, err := relay.certificates.current(t.Context())
 		if err == nil && test.err != "" || err != nil && err.Error() != test.err {
 			t.Errorf("%s: %v", name, err)

@@ -19,7 +19,7 @@ func TestConfirmed(t *testing.T) {
 		{"of its generation", 2, 2, "Ready", true},
 		{"of an older one", 1, 2, "WaitingForScheduler", false},
 		{"only ours", 0, 2, "NoRuntime", false},
-		{"the existing operator's", 0, 0, "", true},
+		{"the upstream operator's", 0, 0, "", true},
 		{"refused", 2, 2, ReasonRejected, false},
 		{"none", 0, 0, "none", false},
 	} {

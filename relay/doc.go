@@ -6,7 +6,7 @@
 // Sessions share no state but the certificates: a scheduler that is down or slow
 // delays its own namespace and no other.
 //
-// In: a controller syncs an object ([Relay.Hand]), which never blocks. The session
+// In: a controller syncs an object ([Relay.Sync]), which never blocks. The session
 // reads the object from the cache, compares it with what the scheduler has, and sends
 // what differs. Out: what the scheduler reports is kept in memory as an [Observation],
 // and the object is enqueued for its controller. Only controllers write to the API
@@ -23,7 +23,7 @@
 //   - An object counts as unloaded only once the scheduler has acknowledged our request
 //     on this connection, or has certainly terminated it or does not list it.
 //   - What is known of a kind expires when that has not been in sync on a stable
-//     connection for [Options.Silence].
+//     connection for [Options.UnreachableTimeout].
 //   - An event affects only objects in its session's own namespace.
 //
 // An idle session has at most 18 goroutines, one that is not connected at most 6.

@@ -77,7 +77,7 @@ func BenchmarkSessions(b *testing.B) {
 		b.Cleanup(func() { scheduler.Kill() })
 		nothing := fake.NewClientBuilder().WithScheme(newScheme(b)).Build()
 		ctx, cancel := context.WithCancel(b.Context())
-		relay := New(ctx, Options{Reader: nothing, Live: nothing, Address: socket, Log: logr.Discard()})
+		relay := New(ctx, Options{Reader: nothing, APIReader: nothing, Address: socket, Log: logr.Discard()})
 		var dials atomic.Int64
 		relay.dialContext = func(ctx context.Context, address string) (net.Conn, error) {
 			dials.Add(1)
@@ -107,7 +107,7 @@ func BenchmarkSessions(b *testing.B) {
 			}
 			time.Sleep(100 * time.Millisecond)
 			for i := range sessions {
-				if status, _ := relay.Reachability(fmt.Sprintf("team-%d", i)); status.Synced {
+				if status, _ := relay.ConnectionStatus(fmt.Sprintf("team-%d", i)); status.Synced {
 					connected++
 				}
 			}

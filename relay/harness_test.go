@@ -58,7 +58,7 @@ func inBubble(t *testing.T, test func(h *harness), change ...func(*fakescheduler
 			t.Fatal(err)
 		}
 		cluster := fake.NewClientBuilder().WithScheme(newScheme(t)).WithStatusSubresource(&v1alpha1.Model{}, &v1alpha1.Pipeline{}, &v1alpha1.Experiment{}).Build()
-		relay := New(ctx, Options{Reader: cluster, Live: cluster, Address: "passthrough:///scheduler", Log: logr.Discard()})
+		relay := New(ctx, Options{Reader: cluster, APIReader: cluster, Address: "passthrough:///scheduler", Log: logr.Discard()})
 		relay.dialContext = network.dial
 		h := &harness{T: t, relay: relay, cluster: cluster, scheduler: sim, network: network, requests: &requestLog{}}
 		for _, kind := range append(syncedKinds(), SeldonRuntime) {
@@ -120,7 +120,7 @@ func (h *harness) server(name string, replicas int32) *v1alpha1.Server {
 	server.Spec.Replicas = new(int64(replicas))
 	h.create(&appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: appsv1.StatefulSetSpec{Replicas: &replicas}})
 	h.create(server)
-	h.relay.HandServer(client.ObjectKeyFromObject(server))
+	h.relay.SyncServer(client.ObjectKeyFromObject(server))
 	return server
 }
 
@@ -151,7 +151,7 @@ func (h *harness) sync(kind Kind, object client.Object) Observation {
 	if err := h.cluster.Get(h.Context(), client.ObjectKeyFromObject(object), object); err != nil {
 		h.Fatal(err)
 	}
-	return h.relay.Hand(kind, object)
+	return h.relay.Sync(kind, object)
 }
 
 // delete deletes an object, which keeps its finalizer, and syncs it.
@@ -170,7 +170,7 @@ func (h *harness) release(kind Kind, object client.Object) {
 	if err := h.cluster.Update(h.Context(), object); err != nil {
 		h.Fatal(err)
 	}
-	h.relay.Gone(kind, client.ObjectKeyFromObject(object))
+	h.relay.ObjectDeleted(kind, client.ObjectKeyFromObject(object))
 }
 
 // reconcile does what the controller of a kind does with a request.
@@ -179,20 +179,20 @@ func (h *harness) reconcile(kind Kind, name string) {
 	switch kind {
 	case SeldonRuntime:
 	case Server:
-		h.relay.HandServer(key)
+		h.relay.SyncServer(key)
 	default:
 		object := kind.relayed().newObject()
 		if err := h.cluster.Get(h.Context(), key, object); err != nil {
-			h.relay.Gone(kind, key)
+			h.relay.ObjectDeleted(kind, key)
 			return
 		}
-		h.requests.observe(kind, name, h.relay.Hand(kind, object))
+		h.requests.observe(kind, name, h.relay.Sync(kind, object))
 	}
 }
 
 // status of the session's connection.
-func (h *harness) status() Reachability {
-	status, _ := h.relay.Reachability(testNamespace)
+func (h *harness) status() ConnectionStatus {
+	status, _ := h.relay.ConnectionStatus(testNamespace)
 	return status
 }
 

@@ -221,7 +221,7 @@ func (o *objectState) handleEventWhileUnloading(w word, now time.Time) (news, wo
 	case terminating:
 		// What another definition does on its way out is not the object's status, and
 		// progress of a deletion is no news.
-		return o.deleting && o.setState(w.state, now) && w.state.Settled, false, ""
+		return o.deleting && o.setState(w.state, now) && w.state.Stable, false, ""
 	case idle, gone:
 	}
 	// Of a pipeline, each earlier version ends with a generation of its own.
@@ -268,7 +268,7 @@ func (o *objectState) handleReply(w word, trusted bool, now time.Time) (news, wo
 		o.unload = unloadRequested
 		return false, changed
 	case terminating:
-		return o.deleting && o.setState(w.state, now) && w.state.Settled, false
+		return o.deleting && o.setState(w.state, now) && w.state.Stable, false
 	default:
 		return false, false
 	}
@@ -428,7 +428,7 @@ func (o *objectState) confirmUnload() {
 // setState takes a state that is about this incarnation, and reports whether it is news.
 func (o *objectState) setState(state State, now time.Time) (news bool) {
 	news, o.stale = o.stale, false
-	if state.Settled {
+	if state.Stable {
 		o.progressingSince = time.Time{}
 	} else if o.progressingSince.IsZero() {
 		o.progressingSince = now

@@ -76,7 +76,7 @@ func TestHandleEvent(t *testing.T) {
 				return o.unload == unloadAcknowledged && o.lastEventAt.Equal(now) && o.polls == 0
 			}},
 		{"its termination fails", objectState{deleting: true, unload: unloadAcknowledged, remote: &verified},
-			word{phase: terminating, state: State{Generation: 2, Settled: true}}, true, false, "",
+			word{phase: terminating, state: State{Generation: 2, Stable: true}}, true, false, "",
 			func(o objectState) bool { return o.unload == unloadAcknowledged && o.state != nil }},
 		{"another definition is terminating", objectState{unload: unloadAcknowledged, remote: &listed}, report(terminating, 2), false, false, "",
 			func(o objectState) bool { return o.state == nil }},
@@ -145,7 +145,7 @@ func TestHandleReply(t *testing.T) {
 		return w
 	}
 	early := report(live, 2)
-	early.state.Settled = true
+	early.state.Stable = true
 	for _, test := range []struct {
 		name       string
 		object     objectState
@@ -175,7 +175,7 @@ func TestHandleReply(t *testing.T) {
 		{"another client unloaded it", objectState{generation: 2, recheck: true, remote: &remoteObject{2, aDefinition, true}, state: &State{Generation: 2}}, report(terminating, 2), false, false, true,
 			func(o objectState) bool { return o.remote == nil && o.state == nil && !o.recheck }},
 		{"an event came before", objectState{generation: 2, bufferedEvent: &early}, report(live, 2), true, true, false,
-			func(o objectState) bool { return o.state.Settled && o.bufferedEvent == nil }},
+			func(o objectState) bool { return o.state.Stable && o.bufferedEvent == nil }},
 	} {
 		object := test.object
 		news, work := object.handleReply(test.reply, test.trusted, now)

@@ -297,7 +297,7 @@ func (c *connection) unloadOrphan(ctx context.Context, kind *relayed, key object
 	}
 	// The cache may be late.
 	object := kind.newObject()
-	err := c.Live.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: key.name}, object)
+	err := c.APIReader.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: key.name}, object)
 	switch {
 	case client.IgnoreNotFound(err) != nil:
 		return err
@@ -369,7 +369,7 @@ func (c *connection) locked(key objectKey, change func(*objectState) bool) {
 func (c *connection) drop(why string) { c.metrics.dropped.WithLabelValues(why).Inc() }
 
 // confirmed tells whether an object's status holds the scheduler's word about its
-// generation. The existing operator writes no generation, and only such words.
+// generation. The upstream operator writes no generation, and only such words.
 func confirmed(object client.Object) bool {
 	reported, is := object.(interface {
 		GetConditions() []metav1.Condition

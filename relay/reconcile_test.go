@@ -61,7 +61,7 @@ func TestInterruptedStop(t *testing.T) {
 		if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		h.relay.Hurry(testNamespace)
+		h.relay.ReconnectNow(testNamespace)
 		h.settle(5 * time.Second)
 		if seen := h.sync(Experiment, experiment); seen.Unloaded || h.scheduler.Experiments()[0].Deleted {
 			t.Errorf("observed %+v before it was stopped", seen)
@@ -94,7 +94,7 @@ func TestStoppedExperimentIsStoppedOnce(t *testing.T) {
 			if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			h.relay.Hurry(testNamespace)
+			h.relay.ReconnectNow(testNamespace)
 			h.settle(time.Minute)
 		}
 		if experiments := h.scheduler.Experiments(); len(experiments) != 1 || !experiments[0].Deleted {
@@ -132,7 +132,7 @@ func TestReleasedWhileStopFails(t *testing.T) {
 			if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			h.relay.Hurry(testNamespace)
+			h.relay.ReconnectNow(testNamespace)
 			h.settle(time.Minute)
 			h.release(Experiment, experiment)
 			h.settle(time.Minute)
@@ -803,7 +803,7 @@ func TestDeletionAfterReconnect(t *testing.T) {
 		h.relay.session(testNamespace).abandon(errReconnectNow)
 		h.settle(time.Second)
 		h.network.set(func(n *memoryNetwork) { n.fails = nil })
-		h.relay.Hurry(testNamespace)
+		h.relay.ReconnectNow(testNamespace)
 		h.settle(time.Second)
 		if n := next.called("unload"); n != 1 {
 			t.Errorf("%d unloads on the next connection", n)
@@ -915,14 +915,14 @@ func TestBusyAfterRejection(t *testing.T) {
 		h.open()
 		model := h.model("iris")
 		h.settle(10 * time.Second)
-		if seen := h.sync(Model, model); !seen.BusySince.IsZero() {
-			t.Errorf("busy for %s after a rejection", time.Since(seen.BusySince))
+		if seen := h.sync(Model, model); !seen.ProgressingSince.IsZero() {
+			t.Errorf("busy for %s after a rejection", time.Since(seen.ProgressingSince))
 		}
 		scheduler.change(func() { scheduler.load = nil })
 		h.update(model)
 		h.settle(100 * time.Millisecond)
-		if seen := h.sync(Model, model); seen.BusySince.IsZero() || time.Since(seen.BusySince) > time.Second {
-			t.Errorf("busy since %s", seen.BusySince)
+		if seen := h.sync(Model, model); seen.ProgressingSince.IsZero() || time.Since(seen.ProgressingSince) > time.Second {
+			t.Errorf("busy since %s", seen.ProgressingSince)
 		}
 	})
 }

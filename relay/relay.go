@@ -29,7 +29,7 @@ import (
 type Options struct {
 	// Reader reads custom resources and workloads, from a cache. Live asks the API
 	// server.
-	Reader, Live client.Reader
+	Reader, APIReader client.Reader
 	// Address of the scheduler of a namespace, in gRPC's syntax for targets, with
 	// {namespace} for the namespace. Empty means seldon-scheduler.{namespace}, at
 	// port 9004 or, with TLS, 9044.
@@ -38,9 +38,9 @@ type Options struct {
 	TLS *TLS
 	// UseDeployments says that Servers run as Deployments.
 	UseDeployments bool
-	// Silence is how long a session may be without a connection before nothing is
+	// UnreachableTimeout is how long a session may be without a connection before nothing is
 	// known any more of what it serves; 0 means 60 seconds.
-	Silence time.Duration
+	UnreachableTimeout time.Duration
 	// Registry for the relay's metrics while it runs; nil for none.
 	Registry prometheus.Registerer
 	Log      logr.Logger
@@ -68,8 +68,8 @@ type Relay struct {
 
 // New makes a relay whose sessions end with ctx.
 func New(ctx context.Context, options Options) *Relay {
-	if options.Silence == 0 {
-		options.Silence = time.Minute
+	if options.UnreachableTimeout == 0 {
+		options.UnreachableTimeout = time.Minute
 	}
 	if options.Address == "" {
 		options.Address = "seldon-scheduler.{namespace}:9004"
@@ -126,7 +126,7 @@ func (r *Relay) open(namespace string) bool {
 	s := &session{
 		Relay: r, namespace: namespace, end: end,
 		log:         r.Log.WithValues("namespace", namespace),
-		reach:       Reachability{Since: time.Now(), Reason: ReasonConnecting, Message: "connecting to " + r.target(namespace)},
+		reach:       ConnectionStatus{Since: time.Now(), Reason: ReasonConnecting, Message: "connecting to " + r.target(namespace)},
 		staleTimers: map[Kind]*time.Timer{}, stale: map[Kind]bool{},
 		items: map[objectKey]*objectState{}, servers: map[string]*server{},
 	}
@@ -151,8 +151,8 @@ func (r *Relay) Close(namespace string) {
 	r.wakeAll(namespace)
 }
 
-// Hurry has a session that is not connected begin another attempt at once.
-func (r *Relay) Hurry(namespace string) {
+// ReconnectNow has a session that is not connected begin another attempt at once.
+func (r *Relay) ReconnectNow(namespace string) {
 	if s := r.session(namespace); s != nil {
 		s.reconnectNow()
 	}
@@ -170,11 +170,11 @@ func (r *Relay) sessionsNow() []*session {
 	return slices.Collect(maps.Values(r.sessions))
 }
 
-// Reachability of a namespace's scheduler, and whether there is a session at all.
-func (r *Relay) Reachability(namespace string) (Reachability, bool) {
+// ConnectionStatus of a namespace's scheduler, and whether there is a session at all.
+func (r *Relay) ConnectionStatus(namespace string) (ConnectionStatus, bool) {
 	s := r.session(namespace)
 	if s == nil {
-		return Reachability{}, false
+		return ConnectionStatus{}, false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,24 +191,24 @@ type Observation struct {
 	// Connected says whether the session has a stable connection.
 	Connected bool
 	// Stale: what the scheduler reported about the object has expired, since its kind has
-	// not been in sync for [Options.Silence], and nothing is known yet on a new
+	// not been in sync for [Options.UnreachableTimeout], and nothing is known yet on a new
 	// connection.
 	Stale bool
 	// State is the scheduler's last word about the object's generation; nil if there
 	// is none yet.
 	State *State
-	// BusySince is when the scheduler began to work on it; zero if it is settled.
-	BusySince time.Time
+	// ProgressingSince is when the scheduler began to work on it; zero if it is settled.
+	ProgressingSince time.Time
 	// Failure is the last error of telling the scheduler of the generation.
 	Failure *Failure
 	// Unloaded: the scheduler has said that it has the object no more.
 	Unloaded bool
 }
 
-// Hand hands over an object as it is now, deleted ones included, and returns what
+// Sync hands over an object as it is now, deleted ones included, and returns what
 // is known of it. The object has the kind's finalizer: what is not handed over is
 // not loaded.
-func (r *Relay) Hand(kind Kind, object client.Object) Observation {
+func (r *Relay) Sync(kind Kind, object client.Object) Observation {
 	s := r.session(object.GetNamespace())
 	if s == nil {
 		return Observation{}
@@ -227,7 +227,7 @@ func (r *Relay) Hand(kind Kind, object client.Object) Observation {
 	}
 	// Of a kind that is not in sync, what is reported on a stable connection counts.
 	expired := s.stale[kind] && !s.reach.Connected
-	seen := Observation{Session: true, Connected: s.reach.Connected, Stale: expired || it.stale, BusySince: it.progressingSince, Unloaded: it.unload == unloadConfirmed}
+	seen := Observation{Session: true, Connected: s.reach.Connected, Stale: expired || it.stale, ProgressingSince: it.progressingSince, Unloaded: it.unload == unloadConfirmed}
 	if it.state != nil && !expired && it.state.Generation == object.GetGeneration() {
 		seen.State = it.state
 	}
@@ -241,13 +241,13 @@ func (r *Relay) Hand(kind Kind, object client.Object) Observation {
 // ServerObservation is what is known of a Server; nil is nothing.
 type ServerObservation struct {
 	State *ServerState
-	// Scaling is what the scheduler asks for, until [Relay.ScalingDone].
+	// Scaling is what the scheduler asks for, until [Relay.AckScaling].
 	Scaling *ScalingRequest
 }
 
-// HandServer hands over a Server whose workload was applied, and returns what is
+// SyncServer hands over a Server whose workload was applied, and returns what is
 // known of it.
-func (r *Relay) HandServer(key types.NamespacedName) ServerObservation {
+func (r *Relay) SyncServer(key types.NamespacedName) ServerObservation {
 	s := r.session(key.Namespace)
 	if s == nil {
 		return ServerObservation{}
@@ -261,8 +261,8 @@ func (r *Relay) HandServer(key types.NamespacedName) ServerObservation {
 	return ServerObservation{State: it.state, Scaling: it.scaling}
 }
 
-// ScalingDone says that a request for scaling was dealt with.
-func (r *Relay) ScalingDone(key types.NamespacedName, request *ScalingRequest) {
+// AckScaling says that a request for scaling was dealt with.
+func (r *Relay) AckScaling(key types.NamespacedName, request *ScalingRequest) {
 	s := r.session(key.Namespace)
 	if s == nil {
 		return
@@ -274,8 +274,8 @@ func (r *Relay) ScalingDone(key types.NamespacedName, request *ScalingRequest) {
 	}
 }
 
-// Gone tells that an object is no more.
-func (r *Relay) Gone(kind Kind, key types.NamespacedName) {
+// ObjectDeleted tells that an object is no more.
+func (r *Relay) ObjectDeleted(kind Kind, key types.NamespacedName) {
 	s := r.session(key.Namespace)
 	if s == nil {
 		return
@@ -316,9 +316,9 @@ func (s *session) server(name string) *server {
 // requestQueue is a controller's queue.
 type requestQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// Wakes is a source for the controller of a kind: it wakes objects about which there
+// EventSource is a source for the controller of a kind: it wakes objects about which there
 // is something new to see.
-func (r *Relay) Wakes(kind Kind) source.Source {
+func (r *Relay) EventSource(kind Kind) source.Source {
 	return source.Func(func(_ context.Context, queue requestQueue) error {
 		r.queuesMu.Lock()
 		defer r.queuesMu.Unlock()
@@ -383,8 +383,8 @@ func (r *Relay) listNames(namespace string, list client.ObjectList, each func(na
 	})
 }
 
-// Abandoned counts an object that was released although the scheduler had not said
+// RecordUnconfirmedRelease counts an object that was released although the scheduler had not said
 // that it is gone.
-func (r *Relay) Abandoned(kind Kind, reason string) {
+func (r *Relay) RecordUnconfirmedRelease(kind Kind, reason string) {
 	r.metrics.abandoned.WithLabelValues(string(kind), reason).Inc()
 }

@@ -111,7 +111,7 @@ func TestServerReportedBeforeItIsSynced(t *testing.T) {
 		h.requests.take(Server)
 
 		s := h.open()
-		if seen := h.relay.HandServer(client.ObjectKey{Namespace: testNamespace, Name: "mlserver"}); seen.State == nil || *seen.State != (ServerState{1, 1}) {
+		if seen := h.relay.SyncServer(client.ObjectKey{Namespace: testNamespace, Name: "mlserver"}); seen.State == nil || *seen.State != (ServerState{1, 1}) {
 			t.Errorf("observed %+v", seen.State)
 		}
 		if len(h.requests.take(Server)) == 0 {
@@ -134,7 +134,7 @@ func TestServerReportedBeforeItIsSynced(t *testing.T) {
 		if len(s.servers) != 1 {
 			t.Errorf("%d Servers are kept", len(s.servers))
 		}
-		if seen := h.relay.HandServer(client.ObjectKey{Namespace: testNamespace, Name: "mlserver"}); seen.State.LoadedModels != 1 || seen.Scaling != nil {
+		if seen := h.relay.SyncServer(client.ObjectKey{Namespace: testNamespace, Name: "mlserver"}); seen.State.LoadedModels != 1 || seen.Scaling != nil {
 			t.Errorf("observed %+v", seen)
 		}
 	}, calls.record)
@@ -153,9 +153,9 @@ func TestLoadedModelsOfANewGeneration(t *testing.T) {
 		h.requests.take(Server)
 		h.removeServer(server)
 		server = h.bareServer("mlserver", func(s *v1alpha1.Server) { s.Generation = 7 })
-		h.relay.HandServer(client.ObjectKeyFromObject(server))
+		h.relay.SyncServer(client.ObjectKeyFromObject(server))
 		h.settle(2 * time.Second)
-		if seen := h.relay.HandServer(client.ObjectKeyFromObject(server)); seen.State == nil || *seen.State != (ServerState{7, 1}) {
+		if seen := h.relay.SyncServer(client.ObjectKeyFromObject(server)); seen.State == nil || *seen.State != (ServerState{7, 1}) {
 			t.Errorf("observed %+v", seen.State)
 		}
 		if len(h.requests.take(Server)) == 0 {
@@ -179,7 +179,7 @@ func TestNumbersOfServers(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.settle(0)
-			return h.relay.HandServer(key)
+			return h.relay.SyncServer(key)
 		}
 		for _, number := range []int32{math.MinInt32, -1, 0, 1, math.MaxInt32} {
 			seen := send(func(m *pb.ServerStatusResponse) {
@@ -197,7 +197,7 @@ func TestNumbersOfServers(t *testing.T) {
 			case number >= 0 && (seen.Scaling == nil || seen.Scaling.Replicas != int64(number)):
 				t.Errorf("%d replicas requested: observed %+v", number, seen.Scaling)
 			}
-			h.relay.ScalingDone(key, seen.Scaling)
+			h.relay.AckScaling(key, seen.Scaling)
 		}
 	}, calls.record)
 }
@@ -218,7 +218,7 @@ func TestLoadedModelsAfterRestart(t *testing.T) {
 		}
 		h.open()
 		h.settle(5 * time.Second)
-		seen := h.relay.HandServer(client.ObjectKeyFromObject(server))
+		seen := h.relay.SyncServer(client.ObjectKeyFromObject(server))
 		if seen.State == nil || seen.State.LoadedModels != 2 {
 			t.Errorf("observed %+v", seen.State)
 		}
@@ -236,7 +236,7 @@ func TestLostServerEvent(t *testing.T) {
 		s.servers["mlserver"].state.LoadedModels = 7
 		s.mu.Unlock()
 		h.settle(73 * time.Minute)
-		if seen := h.relay.HandServer(client.ObjectKeyFromObject(server)); seen.State == nil || seen.State.LoadedModels != 1 {
+		if seen := h.relay.SyncServer(client.ObjectKeyFromObject(server)); seen.State == nil || seen.State.LoadedModels != 1 {
 			t.Errorf("observed %+v", seen.State)
 		}
 	})
@@ -253,7 +253,7 @@ func TestRejectedServerWithEvents(t *testing.T) {
 		if err := h.cluster.Update(h.Context(), server); err != nil {
 			t.Fatal(err)
 		}
-		h.relay.HandServer(client.ObjectKeyFromObject(server))
+		h.relay.SyncServer(client.ObjectKeyFromObject(server))
 		h.settle(time.Minute)
 		before := h.scheduler.Calls("ServerNotify")
 		for loaded := range int32(600) {

@@ -90,7 +90,7 @@ func TestFirstSyncWaitsForWorkloads(t *testing.T) {
 					h.settle(time.Millisecond)
 				}
 				calls.expect(t, "after", test.first)
-				h.relay.HandServer(client.ObjectKey{Namespace: testNamespace, Name: "a"})
+				h.relay.SyncServer(client.ObjectKey{Namespace: testNamespace, Name: "a"})
 				h.settle(time.Second)
 				calls.expect(t, "later", []string{}...)
 			}, calls.record)
@@ -211,14 +211,14 @@ func TestServerOfADeployment(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.settle(0)
-		if seen := h.relay.HandServer(client.ObjectKeyFromObject(server)); seen.Scaling == nil || seen.Scaling.Replicas != 5 {
+		if seen := h.relay.SyncServer(client.ObjectKeyFromObject(server)); seen.Scaling == nil || seen.Scaling.Replicas != 5 {
 			t.Errorf("observed %+v", seen.Scaling)
 		}
 		workload.Spec.Replicas = new(int32(5))
 		if err := h.cluster.Update(h.Context(), workload); err != nil {
 			t.Fatal(err)
 		}
-		h.relay.HandServer(client.ObjectKeyFromObject(server))
+		h.relay.SyncServer(client.ObjectKeyFromObject(server))
 		h.settle(0)
 		calls.expect(t, "scaled", "mlserver=5")
 	}, calls.record)

@@ -73,7 +73,7 @@ func (n *notifications) expect(t *testing.T, when string, want ...string) {
 func (h *harness) workload(name string, replicas int32) {
 	h.Helper()
 	h.create(&appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: appsv1.StatefulSetSpec{Replicas: &replicas}})
-	h.relay.HandServer(client.ObjectKey{Namespace: testNamespace, Name: name})
+	h.relay.SyncServer(client.ObjectKey{Namespace: testNamespace, Name: name})
 }
 
 // bareServer creates a Server without a workload.
@@ -93,7 +93,7 @@ func (h *harness) removeServer(server *v1alpha1.Server) {
 	if err := h.cluster.Delete(h.Context(), server); err != nil {
 		h.Fatal(err)
 	}
-	h.relay.Gone(Server, client.ObjectKeyFromObject(server))
+	h.relay.ObjectDeleted(Server, client.ObjectKeyFromObject(server))
 }
 
 // modelState is the reason of a Model's condition, and where it is.
@@ -111,7 +111,7 @@ func (h *harness) modelState(model *v1alpha1.Model) string {
 func TestRecreatedServerKeepsItsModelsAvailable(t *testing.T) {
 	recreate := func(h *harness) *v1alpha1.Server {
 		server := h.bareServer("mlserver")
-		h.relay.HandServer(client.ObjectKeyFromObject(server))
+		h.relay.SyncServer(client.ObjectKeyFromObject(server))
 		return server
 	}
 	for name, test := range map[string]struct {
@@ -142,7 +142,7 @@ func TestRecreatedServerKeepsItsModelsAvailable(t *testing.T) {
 				h.Fatal(err)
 			}
 			recreate(h)
-			h.relay.Gone(Server, client.ObjectKeyFromObject(server))
+			h.relay.ObjectDeleted(Server, client.ObjectKeyFromObject(server))
 		}, nil},
 		"after the notification of 0": {func(h *harness, _ *notifications, server *v1alpha1.Server) {
 			h.removeServer(server)
@@ -222,9 +222,9 @@ func TestDeletedServer(t *testing.T) {
 			if err := h.cluster.Delete(h.Context(), server); err != nil {
 				h.Fatal(err)
 			}
-			h.relay.HandServer(client.ObjectKeyFromObject(server))
+			h.relay.SyncServer(client.ObjectKeyFromObject(server))
 			h.settle(time.Second)
-			h.relay.HandServer(client.ObjectKeyFromObject(server))
+			h.relay.SyncServer(client.ObjectKeyFromObject(server))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -241,7 +241,7 @@ func TestDeletedServer(t *testing.T) {
 				calls.expect(t, "before the delay", []string{}...)
 				h.settle(2 * time.Second)
 				calls.expect(t, "after the delay", "mlserver=0")
-				h.relay.HandServer(client.ObjectKeyFromObject(server))
+				h.relay.SyncServer(client.ObjectKeyFromObject(server))
 				h.settle(time.Hour)
 				calls.expect(t, "later", []string{}...)
 				if state := h.modelState(model); state != "ScheduleFailed" {
@@ -284,7 +284,7 @@ func TestRejectionEndsWithTheMessage(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.scheduler.FailCalls("ServerNotify", 0, codes.OK)
-		h.relay.HandServer(client.ObjectKeyFromObject(server))
+		h.relay.SyncServer(client.ObjectKeyFromObject(server))
 		h.settle(time.Hour)
 		if conn := h.status(); !conn.Connected || !conn.Synced {
 			t.Errorf("status %+v", conn)

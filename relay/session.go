@@ -28,7 +28,7 @@ type session struct {
 	abandon context.CancelCauseFunc
 	// connection on which the scheduler has sent something; nil while there is none.
 	connection *connection
-	reach      Reachability
+	reach      ConnectionStatus
 	// shortLived is the number of connections in a row that were lost before they
 	// counted as healthy.
 	shortLived int
@@ -47,9 +47,9 @@ type objectKey struct {
 	name string
 }
 
-// Reachability says whether a session has a connection on which the scheduler
+// ConnectionStatus says whether a session has a connection on which the scheduler
 // speaks, and whether the scheduler has what the cluster wants.
-type Reachability struct {
+type ConnectionStatus struct {
 	Connected bool
 	// Since is when it connected, lost its connection, or began.
 	Since time.Time
@@ -208,7 +208,7 @@ func (s *session) onStable(c *connection) {
 	if s.connection != c || s.reach.Connected {
 		return
 	}
-	s.reach = Reachability{Connected: true, Since: time.Now(), Reason: ReasonConnected, Message: "connected to " + s.target(s.namespace)}
+	s.reach = ConnectionStatus{Connected: true, Since: time.Now(), Reason: ReasonConnected, Message: "connected to " + s.target(s.namespace)}
 	s.log.Info("connected", "address", s.target(s.namespace))
 	for _, kind := range syncedKinds() {
 		if c.inSync(kind) {
@@ -227,7 +227,7 @@ func (s *session) onDisconnected(healthy bool, lost *disconnectError) {
 	message := s.target(s.namespace) + ": " + lost.Error()
 	if s.reach.Connected || s.reach.Reason != lost.reason || s.reach.Message != message {
 		before := s.reach
-		s.reach = Reachability{Since: before.Since, Reason: lost.reason, Message: message}
+		s.reach = ConnectionStatus{Since: before.Since, Reason: lost.reason, Message: message}
 		log := s.log
 		if before.Connected {
 			s.reach.Since = time.Now()
@@ -260,7 +260,7 @@ func (s *session) onDisconnected(healthy bool, lost *disconnectError) {
 // timeout. It is called under the session's lock; a timer that runs goes on.
 func (s *session) expireLater(kind Kind) {
 	if s.staleTimers[kind] == nil && !s.stale[kind] {
-		s.staleTimers[kind] = time.AfterFunc(s.Silence, func() { s.expireStates(kind) })
+		s.staleTimers[kind] = time.AfterFunc(s.UnreachableTimeout, func() { s.expireStates(kind) })
 	}
 }
 

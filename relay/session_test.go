@@ -261,7 +261,7 @@ func TestReconnect(t *testing.T) {
 			if err := h.scheduler.Restart(fakescheduler.RestartOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			h.relay.Hurry(testNamespace)
+			h.relay.ReconnectNow(testNamespace)
 			h.settle(5 * time.Second)
 			if conn := h.status(); !conn.Connected || !conn.Synced {
 				t.Errorf("status %+v", conn)
@@ -292,7 +292,7 @@ func TestReconnectFromHangingDial(t *testing.T) {
 		h.open()
 		h.settle(10 * time.Minute)
 		hang = false
-		h.relay.Hurry(testNamespace)
+		h.relay.ReconnectNow(testNamespace)
 		h.settle(5 * time.Second)
 		if conn := h.status(); !conn.Connected {
 			t.Errorf("status %+v", conn)
@@ -642,7 +642,7 @@ func TestStatesExpireOnAConnection(t *testing.T) {
 			t.Errorf("reported %q without a stream", reports)
 		}
 		h.scheduler.FailCalls("ModelStatus", -1, codes.Unavailable)
-		h.settle(3 * h.relay.Silence)
+		h.settle(3 * h.relay.UnreachableTimeout)
 		if reports := h.requests.reports("iris"); !slices.Equal(reports, []string{"Ready", "Unknown"}) {
 			t.Errorf("reported %q", reports)
 		}

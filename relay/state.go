@@ -19,8 +19,8 @@ type State struct {
 	Generation int64
 	// Conditions, less Ready, which is True when all of them are.
 	Conditions []Condition
-	// Settled means that the scheduler works no more on it: it serves, or failed.
-	Settled bool
+	// Stable means that the scheduler works no more on it: it serves, or failed.
+	Stable bool
 	// Model has what only Models have.
 	Model *ModelState
 }
@@ -88,7 +88,7 @@ func (s *State) equal(other *State) bool {
 		return s == other
 	}
 	sameModel := s.Model == other.Model || s.Model != nil && other.Model != nil && *s.Model == *other.Model
-	return sameModel && s.Generation == other.Generation && s.Settled == other.Settled &&
+	return sameModel && s.Generation == other.Generation && s.Stable == other.Stable &&
 		slices.Equal(s.Conditions, other.Conditions)
 }
 
@@ -138,7 +138,7 @@ func modelWord(message *pb.ModelStatusResponse) word {
 	status := version.GetState()
 	state, gateway := status.GetState(), status.GetModelGwState()
 	w.phase = modelPhase(message.GetDeleted(), state, gateway)
-	w.state.Settled = !modelIsBusy(state) && !modelIsBusy(gateway)
+	w.state.Stable = !modelIsBusy(state) && !modelIsBusy(gateway)
 	ready := Condition{
 		Type:    v1alpha1.ConditionModelReady,
 		True:    state == pb.ModelStatus_ModelAvailable,
@@ -146,7 +146,7 @@ func modelWord(message *pb.ModelStatusResponse) word {
 		Message: cleanText(status.GetReason()),
 	}
 	if w.phase == live && isScaledDown(version) {
-		w.state.Settled = true
+		w.state.Stable = true
 		ready.True, ready.Reason = false, pb.ModelStatus_ModelScaledDown.String()
 		ready.Message = "spec.replicas is 0; set it above 0 for the Model to be served"
 	}
@@ -227,7 +227,7 @@ func pipelineWord(message *pb.PipelineStatusResponse) word {
 	failed := func(status pb.PipelineVersionState_PipelineStatus) bool {
 		return status == pb.PipelineVersionState_PipelineFailed
 	}
-	w.state.Settled = failed(dataflow) || failed(gateway) || ready(dataflow) && ready(gateway) && state.GetModelsReady()
+	w.state.Stable = failed(dataflow) || failed(gateway) || ready(dataflow) && ready(gateway) && state.GetModelsReady()
 	models := Condition{Type: v1alpha1.ConditionModelsReady, True: true, Reason: "ModelsReady"}
 	if !state.GetModelsReady() {
 		models = Condition{
@@ -272,7 +272,7 @@ func experimentWord(message *pb.ExperimentStatusResponse) word {
 	if message.GetActive() {
 		w.phase = live
 	}
-	w.state.Settled = message.GetActive() && message.GetCandidatesReady() && message.GetMirrorReady()
+	w.state.Stable = message.GetActive() && message.GetCandidatesReady() && message.GetMirrorReady()
 	part := func(kind string, ready bool, yes, no, lack string) Condition {
 		if ready {
 			return Condition{Type: kind, True: true, Reason: yes}
@@ -288,8 +288,8 @@ func experimentWord(message *pb.ExperimentStatusResponse) word {
 	return w
 }
 
-// IsProgress tells the reasons of conditions that the scheduler leaves by itself.
-func IsProgress(reason string) bool {
+// IsProgressing tells the reasons of conditions that the scheduler leaves by itself.
+func IsProgressing(reason string) bool {
 	if state, is := pb.ModelStatus_ModelState_value[reason]; is {
 		return modelIsBusy(pb.ModelStatus_ModelState(state))
 	}

@@ -17,7 +17,7 @@ import (
 // lines of a word, as a reader of a status sees them.
 func (w word) lines() []string {
 	lines := []string{[]string{"live", "idle", "terminating", "gone"}[w.phase]}
-	if w.state.Settled {
+	if w.state.Stable {
 		lines[0] += " settled"
 	}
 	for _, each := range w.state.Conditions {
@@ -198,7 +198,7 @@ func TestScaledDown(t *testing.T) {
 	} {
 		state := ReadState(message[pb.ModelStatusResponse](t, `versions {`+test.version+`}`))
 		got := state.Conditions[0].Reason
-		if state.Settled {
+		if state.Stable {
 			got += " settled"
 		}
 		if got != test.want || state.Conditions[0].True {

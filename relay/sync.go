@@ -25,7 +25,7 @@ const (
 // Reasons why a namespace's kinds are in sync or not.
 const (
 	ReasonSynced = "Synced"
-	// ReasonNotConnected: see [Reachability.Reason].
+	// ReasonNotConnected: see [ConnectionStatus.Reason].
 	ReasonNotConnected = "NotConnected"
 	// ReasonWaitingForScheduler: the scheduler has not asked for a kind yet. It waits
 	// for the replicas of Servers after it has started.
@@ -224,7 +224,7 @@ func (k *kindSync) problem(kind Kind) (reason, message string) {
 
 // syncStatus fills in how far all kinds are, under the session's lock. What failed
 // goes before what waits.
-func (s *session) syncStatus(status *Reachability) {
+func (s *session) syncStatus(status *ConnectionStatus) {
 	if s.connection == nil || !s.reach.Connected {
 		status.SyncReason, status.SyncMessage = ReasonNotConnected, "there is no connection to the scheduler"
 		return

@@ -23,7 +23,7 @@ type TLS struct {
 	ServerSecret    client.ObjectKey
 }
 
-// Environment variables that say where the certificates are; those of the existing
+// Environment variables that say where the certificates are; those of the upstream
 // operator.
 const (
 	envProtocol     = "CONTROL_PLANE_SECURITY_PROTOCOL"

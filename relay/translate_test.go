@@ -15,7 +15,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/relay"
 )
 
-// The bytes are what the existing operator sends for the same custom resources.
+// The bytes are what the upstream operator sends for the same custom resources.
 func TestMessagesGolden(t *testing.T) {
 	for _, test := range []struct {
 		name, object string

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/merge"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -237,7 +239,7 @@ func (b *runtimeBuild) replicas(component *v1alpha1.ComponentDefn, override v1al
 	if err != nil {
 		return nil, fmt.Errorf("%s: component %q: %w", b.base, component.Name, err)
 	}
-	workload, err := composition.Merge(kind, content, podSpec(pod))
+	workload, err := merge.StrategicMerge(kind, content, podSpec(pod))
 	if err != nil {
 		return nil, fmt.Errorf("%s: override of %q: %w", b.source, component.Name, err)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/seldon-operator/seldon-operator/composition/merge"
+
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -184,7 +186,7 @@ func (s Server) capabilities(override map[string]any) (overlay map[string]any, i
 	if err != nil {
 		return nil, nil, err
 	}
-	merged, err := composition.Merge(s.Kind(), content, override)
+	merged, err := merge.StrategicMerge(s.Kind(), content, override)
 	if err != nil {
 		return nil, nil, err
 	}

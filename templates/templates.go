@@ -166,7 +166,7 @@ func patches(source string, list []v1alpha1.Patch, forbidden []schema.GroupKind)
 	result := make([]composition.Patch, 0, len(list))
 	for i, patch := range list {
 		converted := composition.Patch{
-			Source: source, Path: indexed("spec.patches", i), Text: patch.Patch, Forbidden: forbidden,
+			Source: source, Path: indexed("spec.patches", i), Text: patch.Patch, DeniedKinds: forbidden,
 		}
 		if target := patch.Target; target != nil {
 			converted.Target = &types.Selector{

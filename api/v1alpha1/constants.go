@@ -1,6 +1,6 @@
 package v1alpha1
 
-// Finalizers. They are those of the existing operator, so that either operator
+// Finalizers. They are those of the upstream operator, so that either operator
 // can finish a deletion that the other one began.
 const (
 	ModelFinalizer         = "seldon.model.finalizer"
@@ -27,7 +27,7 @@ const (
 	ApplyMetadataAnnotation = "mlops.seldon.io/apply-metadata"
 )
 
-// LastAppliedAnnotation is the existing operator's memory for its three-way
+// LastAppliedAnnotation is the upstream operator's memory for its three-way
 // diff. It is removed at adoption and never written.
 const LastAppliedAnnotation = "seldon.io/last-applied"
 

@@ -116,7 +116,7 @@ type RollingUpdateDeployment struct {
 }
 
 // ServerStatus is the observed state of a Server. Its own fields are written at
-// zero too: the existing operator's schema requires them.
+// zero too: the upstream operator's schema requires them.
 type ServerStatus struct {
 	// LoadedModelReplicas is the number of replicas of Models that are loaded.
 	// +optional

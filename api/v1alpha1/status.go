@@ -11,14 +11,14 @@ import (
 // Status is what the five kinds with conditions have in common.
 type Status struct {
 	// ObservedGeneration is the metadata.generation that this status speaks of.
-	// 0 means that the existing operator, which never sets it, wrote the status;
+	// 0 means that the upstream operator, which never sets it, wrote the status;
 	// -1, the default of an object without a status, that no operator has yet: to
 	// kstatus an object without it would be as it should be.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// Conditions, keyed by type. The schema asks for `type` and `status` only: those
-	// of the existing operator may lack a reason, and may have a `severity`.
+	// of the upstream operator may lack a reason, and may have a `severity`.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -26,7 +26,7 @@ type Status struct {
 	// +patchMergeKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
 
-	// Annotations is room that the existing operator's status type has. Nothing
+	// Annotations is room that the upstream operator's status type has. Nothing
 	// writes it.
 	// +optional
 	Annotations map[string]string `json:"annotations,omitempty"`

@@ -28,7 +28,7 @@ var conditionedKinds = []conditioned{
 	&v1alpha1.Model{}, &v1alpha1.Pipeline{}, &v1alpha1.Experiment{}, &v1alpha1.Server{}, &v1alpha1.SeldonRuntime{},
 }
 
-// oldStatus returns a status of the kind as the existing operator writes it:
+// oldStatus returns a status of the kind as the upstream operator writes it:
 // conditions sorted by type, some with a severity, reasons in prose or missing,
 // no observedGeneration.
 func oldStatus(kind string) (map[string]any, error) {
@@ -48,7 +48,7 @@ func oldStatus(kind string) (map[string]any, error) {
 	return status, nil
 }
 
-// TestStatusThereAndBack lets the existing operator and ours write the status of
+// TestStatusThereAndBack lets the upstream operator and ours write the status of
 // one object in turn, as when a team changes over and back.
 func TestStatusThereAndBack(t *testing.T) {
 	c := apiServer(t)
@@ -65,7 +65,7 @@ func TestStatusThereAndBack(t *testing.T) {
 			}
 			for range 2 {
 				if err := writeOldStatus(t.Context(), c, manifest); err != nil {
-					t.Fatalf("the existing operator writes: %v", err)
+					t.Fatalf("the upstream operator writes: %v", err)
 				}
 				holdsOldStatus(t, c, manifest)
 				writeNewStatus(t, c, manifest)
@@ -171,7 +171,7 @@ func TestStatusDecodesWithAnyTime(t *testing.T) {
 	}
 }
 
-// TestServerStatusIsWritten holds that the fields which the existing operator's
+// TestServerStatusIsWritten holds that the fields which the upstream operator's
 // schema requires are there at zero too.
 func TestServerStatusIsWritten(t *testing.T) {
 	if got, want := mustMarshal(t, v1alpha1.ServerStatus{}), `{"loadedModels":0,"replicas":0,"selector":""}`; got != want {

@@ -37,7 +37,7 @@ const misfits = "testdata/misfits.yaml"
 // updated are objects for tests of updates, some of them offenders too.
 const updated = "testdata/updates.yaml"
 
-// oldManager is the field manager of the existing operator.
+// oldManager is the field manager of the upstream operator.
 const oldManager = "manager"
 
 // storeOffenders stores what each rule refuses, the misfits and what tests update. It runs while
@@ -162,7 +162,7 @@ func moveOn(t *testing.T, c client.Client, object *unstructured.Unstructured) {
 		GetConditions() []metav1.Condition
 		SetConditions([]metav1.Condition)
 	}); ok {
-		must("write its status as the existing operator does", writeOldStatus(ctx, c, object))
+		must("write its status as the upstream operator does", writeOldStatus(ctx, c, object))
 		must("apply its status", apply(ctx, c, object, fields{
 			"status.conditions": []any{newCondition("Ready", metav1.ConditionTrue)}, "status.observedGeneration": generation,
 		}, "status"))
@@ -219,7 +219,7 @@ func newCondition(conditionType string, status metav1.ConditionStatus) metav1.Co
 	}
 }
 
-// writeOldStatus replaces the status by one in the existing operator's shape.
+// writeOldStatus replaces the status by one in the upstream operator's shape.
 func writeOldStatus(ctx context.Context, c client.Client, object client.Object) error {
 	stored := newObject(object.GetObjectKind().GroupVersionKind().Kind)
 	if err := c.Get(ctx, client.ObjectKeyFromObject(object), stored); err != nil {

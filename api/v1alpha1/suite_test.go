@@ -165,7 +165,7 @@ func readCRDs() ([]apiextensionsv1.CustomResourceDefinition, error) {
 }
 
 // permissive returns a CRD that holds objects to their types and required
-// fields alone, as the CRDs of the existing operator do.
+// fields alone, as the CRDs of the upstream operator do.
 func permissive(crd apiextensionsv1.CustomResourceDefinition) *apiextensionsv1.CustomResourceDefinition {
 	loose := crd.DeepCopy()
 	for i := range loose.Spec.Versions {

@@ -6,13 +6,14 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/seldon-operator/seldon-operator/composition/health"
+
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/relay"
 )
 
@@ -127,11 +128,11 @@ func reachability(object *unstructured.Unstructured) *node {
 // judgedByHealth is the state of any other object, by the rules that the
 // operator itself goes by.
 func judgedByHealth(object *unstructured.Unstructured) (state, string) {
-	health, message := composition.HealthOf(object)
-	switch health {
-	case composition.HealthCurrent:
+	status, message := health.Of(object)
+	switch status {
+	case health.Current:
 		return ready, inBrief(object)
-	case composition.HealthFailed:
+	case health.Failed:
 		return failed, message
 	default:
 		return waiting, message

@@ -34,7 +34,7 @@ import (
 // are caches, so that a lower value saves memory in proportion and costs little.
 const gcPercent = 25
 
-// leaseName is that of the existing operator, so that the two never run at once.
+// leaseName is that of the upstream operator, so that the two never run at once.
 const leaseName = "e98130ae.seldon.io"
 
 // shutdownTimeout is how long what runs has to end. It is less than the manifests'

@@ -15,7 +15,7 @@ import (
 // holds only those that the engine labels, except for kinds with CacheUnfiltered, and
 // only the managedFields of the engine.
 func CacheOptions(options composition.Options, kinds []composition.Kind) cache.Options {
-	result := cache.Options{DefaultTransform: options.CacheTransform, ByObject: map[client.Object]cache.ByObject{}}
+	result := cache.Options{DefaultTransform: composition.CacheTransform(options), ByObject: map[client.Object]cache.ByObject{}}
 	for _, kind := range kinds {
 		if !kind.CacheUnfiltered {
 			result.ByObject[kind.Object] = cache.ByObject{Label: OwnedSelector(options)}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/health"
 )
 
 // ChildHealth is the health of one child object.
@@ -27,7 +28,7 @@ type ChildHealth struct {
 }
 
 // healthReasons are the reasons of conditions about child objects, from best to worst.
-var healthReasons = []string{ReasonReady, ReasonProgressing, ReasonReplicaFailure, string(composition.HealthNotFound), string(composition.HealthFailed)}
+var healthReasons = []string{ReasonReady, ReasonProgressing, ReasonReplicaFailure, string(health.NotFound), string(health.Failed)}
 
 // childHealths computes the health of each object; a nil object does not exist.
 // reporting are the kinds, beside workloads, whose controllers write a status, so that
@@ -35,9 +36,9 @@ var healthReasons = []string{ReasonReady, ReasonProgressing, ReasonReplicaFailur
 func childHealths(objects map[composition.ObjectRef]*unstructured.Unstructured, reporting []schema.GroupKind) map[composition.ObjectRef]ChildHealth {
 	healths := make(map[composition.ObjectRef]ChildHealth, len(objects))
 	for ref, live := range objects {
-		health, message := composition.HealthOf(live, reporting...)
-		child := ChildHealth{Ref: ref, Reason: string(health), Message: message}
-		if health == composition.HealthInProgress {
+		status, message := health.Of(live, reporting...)
+		child := ChildHealth{Ref: ref, Reason: string(status), Message: message}
+		if status == health.InProgress {
 			child.Reason, child.RollingOut = ReasonProgressing, isRollingOut(live)
 			if failure := conditionOf(live, string(appsv1.DeploymentReplicaFailure)); failure != nil && failure["status"] == string(metav1.ConditionTrue) {
 				child.Reason, child.Message = ReasonReplicaFailure, fmt.Sprintf("%s: %v", message, failure["message"])
@@ -104,7 +105,7 @@ func (c ChildHealth) Condition(conditionType string) metav1.Condition {
 // NotFoundCondition returns a condition of a type about a child object that does not
 // exist.
 func NotFoundCondition(conditionType string) metav1.Condition {
-	return False(conditionType, string(composition.HealthNotFound), "does not exist")
+	return False(conditionType, string(health.NotFound), "does not exist")
 }
 
 // Aggregate returns a condition of a type about several child objects. Its reason is

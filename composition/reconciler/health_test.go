@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/health"
 )
 
 // liveChild decodes the spec and status of a child object.
@@ -151,7 +152,7 @@ func TestUpdateConditions(t *testing.T) {
 	SetConditions(object, []metav1.Condition{True("AReady", ReasonReady, "a"), True("BReady", ReasonReady, "b"), True("Other", "Other", "")})
 	object.Generation = 2
 	failed := func(name string) metav1.Condition {
-		return ChildHealth{Ref: composition.ObjectRef{Name: name}, Reason: string(composition.HealthFailed), Message: "broke"}.Condition(name + "Ready")
+		return ChildHealth{Ref: composition.ObjectRef{Name: name}, Reason: string(health.Failed), Message: "broke"}.Condition(name + "Ready")
 	}
 	UpdateConditions(object, []metav1.Condition{failed("A"), NotFoundCondition("BReady"), failed("C")})
 	var got []string
@@ -167,7 +168,7 @@ func TestUpdateConditions(t *testing.T) {
 // kinds whose controllers write none.
 func TestUnobservedCustomResourcesAreNotReady(t *testing.T) {
 	for status, want := range map[string]string{
-		"": ReasonProgressing, "empty": ReasonProgressing, "older": ReasonProgressing, "newer": string(composition.HealthCurrent),
+		"": ReasonProgressing, "empty": ReasonProgressing, "older": ReasonProgressing, "newer": string(health.Current),
 	} {
 		object := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": "a", "generation": int64(2)}}}
 		object.SetGroupVersionKind(widgetKind)

@@ -19,12 +19,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/merge"
+
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/composition"
 )
 
 const (
@@ -192,7 +193,7 @@ func checkPodSpecs(t *testing.T, page string, value any) {
 		for key, below := range value {
 			if pod, isObject := below.(map[string]any); key == "podSpec" && isObject {
 				gvk := schema.GroupVersionKind{Version: "v1", Kind: "Pod"}
-				if _, err := composition.Merge(gvk, map[string]any{}, map[string]any{"spec": pod}); err != nil && strings.Contains(err.Error(), "unknown field") {
+				if _, err := merge.StrategicMerge(gvk, map[string]any{}, map[string]any{"spec": pod}); err != nil && strings.Contains(err.Error(), "unknown field") {
 					t.Errorf("%s: podSpec: %v", page, err)
 				}
 			}

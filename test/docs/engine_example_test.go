@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing/fstest"
 
+	"github.com/seldon-operator/seldon-operator/composition/health"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -33,7 +35,7 @@ func siteCache() (cache.Options, error) {
 		return cache.Options{}, err
 	}
 	options := cache.Options{
-		DefaultTransform: sitePolicy.CacheTransform,
+		DefaultTransform: composition.CacheTransform(sitePolicy),
 		ByObject:         map[client.Object]cache.ByObject{},
 	}
 	for _, kind := range siteKinds {
@@ -81,8 +83,8 @@ func reconcileSite(ctx context.Context, engine *composition.Engine, site client.
 		return err
 	}
 	for key, child := range outcome.Objects {
-		health, message := composition.HealthOf(child)
-		fmt.Println(key, health, message)
+		status, message := health.Of(child)
+		fmt.Println(key, status, message)
 	}
 	for _, step := range outcome.Blocked() {
 		fmt.Println("held:", step.Reason, step.Message)

@@ -29,7 +29,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
-// existingManager is the field manager of the existing operator.
+// existingManager is the field manager of the upstream operator.
 const existingManager = client.FieldOwner("manager")
 
 var (
@@ -37,7 +37,7 @@ var (
 	valuesUsed = filepath.Join("testdata", "existing")
 )
 
-// existing is an installation of the existing operator.
+// existing is an installation of the upstream operator.
 type existing struct {
 	installation
 	// created has its CRDs made by kubectl create, as its manifests want it.
@@ -54,7 +54,7 @@ type existing struct {
 	served []client.Object
 }
 
-// install lays out the cluster as the existing operator leaves it: its charts, by
+// install lays out the cluster as the upstream operator leaves it: its charts, by
 // Helm 3, and what it wrote itself.
 func (e *existing) install() {
 	GinkgoHelper()
@@ -151,7 +151,7 @@ func asByHelm3(namespace, release string) {
 	Expect(user.Update(lifetime, record)).To(Succeed())
 }
 
-// writeBack has the existing operator write what Helm made: with its finalizer, the
+// writeBack has the upstream operator write what Helm made: with its finalizer, the
 // empty sections that its types have, and status. Labels and annotations are those
 // of a user.
 func (e *existing) writeBack(file string) {
@@ -221,7 +221,7 @@ func (e *existing) makeChildren(owner client.Object, file string) (made []*unstr
 }
 
 // serve makes a Model, a Pipeline and an Experiment as a user does, and then does
-// with them what the existing operator does: put its finalizer, load, tell.
+// with them what the upstream operator does: put its finalizer, load, tell.
 func (e *existing) serve() {
 	GinkgoHelper()
 	e.scheduler = startScheduler(e.data)
@@ -268,7 +268,7 @@ func (e *existing) serve() {
 	Eventually(func() int { return int(e.scheduler.Models()[0].Available) }).Should(Equal(1))
 }
 
-// writeServed writes the status of what is served in the existing operator's shape:
+// writeServed writes the status of what is served in the upstream operator's shape:
 // sentences for reasons, and no generation.
 func (e *existing) writeServed(object client.Object) {
 	GinkgoHelper()

@@ -19,7 +19,7 @@ import (
 )
 
 // What docs/migration.md says, step by step.
-var _ = DescribeTableSubtree("A migration from the existing operator", Ordered, func(e *existing) {
+var _ = DescribeTableSubtree("A migration from the upstream operator", Ordered, func(e *existing) {
 	i := e.installation
 	// had is what was in the namespace of the data plane, less what others make of it.
 	var had map[string]string
@@ -64,7 +64,7 @@ var _ = DescribeTableSubtree("A migration from the existing operator", Ordered, 
 
 	It("is told what its values do not do any more", func() {
 		told := i.helm("upgrade", setup, chartOf(setup), "--values", usedValues(setup), "--dry-run=client")
-		Expect(told).To(ContainSubstring("controller.image.repository seldonio/seldonv2-controller is the existing operator's and has no effect"))
+		Expect(told).To(ContainSubstring("controller.image.repository seldonio/seldonv2-controller is the upstream operator's and has no effect"))
 	})
 
 	It("restarts no pod, loads no model again and deletes nothing that is used", func() {
@@ -103,7 +103,7 @@ var _ = DescribeTableSubtree("A migration from the existing operator", Ordered, 
 		Consistently(func() string { return cmp.Diff(withoutOperator(before), withoutOperator(content(i.data))) }).Should(BeEmpty())
 	})
 
-	It("goes back to the existing operator", func() {
+	It("goes back to the upstream operator", func() {
 		for _, release := range []string{servers, dataPlane, setup} {
 			i.helm("rollback", release, "1", "--wait")
 		}
@@ -160,7 +160,7 @@ func (i installation) missing(before map[string]string) map[string]string {
 	return found
 }
 
-// leftovers are what the existing operator and its charts left and nobody uses.
+// leftovers are what the upstream operator and its charts left and nobody uses.
 func (i installation) leftovers() []string {
 	gone := []string{
 		"Service/seldon-pipelinegateway", "Deployment/seldon-payload-logger", "StatefulSet/seldon-dataflow-engine", "Service/mlserver-3", "Deployment/mlserver",
@@ -171,7 +171,7 @@ func (i installation) leftovers() []string {
 	return gone
 }
 
-// overwrite writes a child as the existing operator does: all of it, whatever is there.
+// overwrite writes a child as the upstream operator does: all of it, whatever is there.
 func (e *existing) overwrite(child *unstructured.Unstructured) {
 	GinkgoHelper()
 	live := child.DeepCopy()

@@ -1,6 +1,6 @@
 // Package lifecycle_test goes through the life of an installation with the program
 // that users have, Helm: install, upgrade, rollback, uninstall in every order, the
-// way here from the existing operator, and the way back. The operator runs as it is
+// way here from the upstream operator, and the way back. The operator runs as it is
 // installed, in a pod of its Deployment and in the hooks of its chart.
 package lifecycle_test
 

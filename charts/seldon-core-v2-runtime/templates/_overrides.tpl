@@ -1,4 +1,4 @@
-{{- /* "true", or nothing: for switches, which may be in quotes. To "if", the text "false" is true. */}}
+{{- /* "true" or an empty string, for boolean values that may be quoted strings: the string "false" is true for "if". */}}
 {{- define "runtime.on" -}}
 {{- if eq (toString .) "true" }}true{{ end }}
 {{- end }}
@@ -9,7 +9,7 @@
 {{- if include "runtime.on" .values.disable }}
 {{- $_ := set $override "disable" true }}
 {{- end }}
-{{- /* The scheduler keeps its state on one claim, so its values have no say in this. */}}
+{{- /* The scheduler keeps its state on one volume claim, so its value is ignored. */}}
 {{- if and (ne .name "seldon-scheduler") (not (kindIs "invalid" .values.replicas)) }}
 {{- $_ := set $override "replicas" (int64 .values.replicas) }}
 {{- end }}
@@ -33,7 +33,7 @@
 {{- end }}
 {{- end }}
 
-{{- /* Scaling, whose switches and numbers lose the quotes that they may have. */}}
+{{- /* scalingConfig, with booleans and numbers that may be quoted strings converted to their types. */}}
 {{- define "runtime.scalingConfig" -}}
 {{- range $section, $fields := .Values.config.scalingConfig }}
 {{- with $fields }}
@@ -45,7 +45,7 @@
 {{- end }}
 {{- end }}
 
-{{- /* What of .Values.config is set, by the names of the SeldonRuntime. Empty sections are left out. */}}
+{{- /* The values of .Values.config that are set, with the field names of the SeldonRuntime. Empty sections are omitted. */}}
 {{- define "runtime.config" -}}
 {{- $sections := dict
       "scalingConfig" (include "runtime.scalingConfig" . | fromYaml)

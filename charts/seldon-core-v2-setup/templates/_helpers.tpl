@@ -1,12 +1,11 @@
 {{- /*
-Names of what the operator consists of. They are fixed, so there can be one
-release in a namespace.
+Names of the operator's objects. They are fixed, so a namespace can have one release.
 */}}
 {{- define "seldon.operator.name" -}}
 seldon-v2-controller-manager
 {{- end }}
 
-{{- /* Labels of the objects that make up the operator, but not of its pods. */}}
+{{- /* Labels of the operator's objects, except its pods. */}}
 {{- define "seldon.labels" -}}
 app.kubernetes.io/name: seldon-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -15,7 +14,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{- /* Those and further ones, for (list $ labels), which go before them. */}}
+{{- /* These labels and additional ones, which take precedence, for (list $ labels). */}}
 {{- define "seldon.labelsWith" -}}
 {{- merge (index . 1 | default dict | deepCopy) (include "seldon.labels" (index . 0) | fromYaml) | toYaml }}
 {{- end }}
@@ -24,19 +23,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 control-plane: v2-controller-manager
 {{- end }}
 
-{{- /* "true", or nothing: for switches, which may be in quotes. To "if", the text "false" is true. */}}
+{{- /* "true" or an empty string, for boolean values that may be quoted strings: the string "false" is true for "if". */}}
 {{- define "seldon.on" -}}
 {{- if eq (toString .) "true" }}true{{ end }}
 {{- end }}
 
-{{- /* A number as text. On its own 1000000 would come out as 1e+06. What is no int64 stays as it is. */}}
+{{- /* A number as text: Helm would print 1000000 as 1e+06. Other values than integers stay unchanged. */}}
 {{- define "seldon.number" -}}
 {{- if and (kindIs "float64" .) (eq . (floor .)) (lt . 9e18) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
 {{- end }}
 
 {{- /*
-Image and pull policy, for (list $ image). A digest goes before the tag, and
-imageRegistry before the registry of each image.
+Image and pull policy, for (list $ image). The digest takes precedence over the tag, and
+imageRegistry over the registry of each image.
 */}}
 {{- define "seldon.image" -}}
 {{- $root := index . 0 }}
@@ -57,7 +56,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{- /* Requests, and a limit for memory only: processor time that is left is free to use. */}}
+{{- /* Requests, and a limit only for memory, so that idle CPU can be used. */}}
 {{- define "seldon.resources" -}}
 resources:
   requests:
@@ -79,15 +78,14 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{- /* "true" on OpenShift, which gives each namespace its own range of user IDs. */}}
+{{- /* "true" on OpenShift, which assigns each namespace a range of user IDs. */}}
 {{- define "seldon.openshift" -}}
 {{- if kindIs "invalid" .Values.openshift }}{{ .Capabilities.APIVersions.Has "security.openshift.io/v1" }}{{ else }}{{ .Values.openshift }}{{ end }}
 {{- end }}
 
 {{- /*
-Security context of a pod, for (list $ securityContext): without IDs where the
-platform assigns them; not as root, and with a seccomp profile, where pods are to
-be restricted.
+Security context of a pod, for (list $ securityContext): without IDs if the platform
+assigns them; non-root and with a seccomp profile if pods must be restricted.
 */}}
 {{- define "seldon.podSecurityContext" -}}
 {{- $root := index . 0 }}
@@ -104,7 +102,7 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{- /* Security context of a container of the data plane, where pods are to be restricted. */}}
+{{- /* Security context of a container of the data plane, if pods must be restricted. */}}
 {{- define "seldon.containerSecurityContext" -}}
 {{- if include "seldon.on" .Values.restricted -}}
 securityContext:
@@ -119,24 +117,24 @@ securityContext:
 {{- if not (include "seldon.on" .Values.controller.clusterwide) }}own{{ else if .Values.controller.watchNamespaces }}listed{{ else }}all{{ end }}
 {{- end }}
 
-{{- /* The namespaces that are listed, in JSON. Without clusterwide a list means nothing, as in values in use. */}}
+{{- /* The namespaces of watchNamespaces, as JSON. Without clusterwide they are ignored, as in the upstream chart. */}}
 {{- define "seldon.watched" -}}
 {{- eq (include "seldon.mode" .) "listed" | ternary .Values.controller.watchNamespaces list | toJson }}
 {{- end }}
 
-{{- /* "true" if metrics are served to others than the pod itself. */}}
+{{- /* "true" if metrics are served outside of the pod. */}}
 {{- define "seldon.metrics" -}}
 {{- if kindIs "invalid" .Values.controller.metrics.enabled }}{{ eq (include "seldon.mode" .) "all" }}{{ else }}{{ .Values.controller.metrics.enabled }}{{ end }}
 {{- end }}
 
-{{- /* Refuses what reads metrics that nobody can read, for (list $ key). */}}
+{{- /* Fails if a value needs metrics that are not served outside of the pod, for (list $ key). */}}
 {{- define "seldon.needsMetrics" -}}
 {{- if ne (include "seldon.metrics" (index . 0)) "true" }}
-{{- fail (printf "controller.metrics.%s.enabled needs controller.metrics.enabled=true: otherwise metrics are for the pod itself" (index . 1)) }}
+{{- fail (printf "controller.metrics.%s.enabled needs controller.metrics.enabled=true: otherwise metrics can only be read from within the pod" (index . 1)) }}
 {{- end }}
 {{- end }}
 
-{{- /* "true" if the ClusterRoles are this release's. */}}
+{{- /* "true" if this release creates the ClusterRoles. */}}
 {{- define "seldon.ownsClusterRoles" -}}
 {{- not (include "seldon.on" .Values.controller.skipClusterRoleCreation) }}
 {{- end }}

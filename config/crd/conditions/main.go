@@ -7,7 +7,7 @@
 //
 // The Go type of a condition is metav1.Condition, so that the helpers of
 // k8s.io/apimachinery/pkg/api/meta work on it. Its markers ask for more than
-// objects that are stored already can give: the existing operator writes a
+// objects that are stored already can give: the upstream operator writes a
 // condition's type, status and lastTransitionTime, a reason only if it has one,
 // as free text of any length, and at times a severity. Such objects must stay
 // valid, and that operator must be able to write its status again after it is

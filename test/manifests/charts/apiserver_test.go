@@ -140,7 +140,7 @@ func prepare(t *testing.T, server client.Client) {
 	}
 }
 
-// everything are the values in testdata, list by list, those of the existing
+// everything are the values in testdata, list by list, those of the upstream
 // operator, and none.
 func everything(t *testing.T, chart string) []values {
 	t.Helper()

@@ -12,7 +12,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 )
 
-// existing are all values of a chart of the existing operator.
+// existing are all values of a chart of the upstream operator.
 func existing(t *testing.T, chart string) values {
 	t.Helper()
 	charts := map[string]values{}
@@ -47,9 +47,9 @@ func notes(t *testing.T, chart string, with values) string {
 	return told
 }
 
-// What somebody's values have from the existing operator's defaults gives what ours
+// What somebody's values have from the upstream operator's defaults gives what ours
 // give, but for what those say of the operator's own pod, Services, and replicas.
-func TestDefaultsOfTheExistingOperatorAreTaken(t *testing.T) {
+func TestDefaultsOfTheUpstreamOperatorAreUnderstood(t *testing.T) {
 	pods := []string{
 		"Deployment/seldon-v2-controller-manager spec/template/spec/", "Job/seldon-v2-remove-finalizers spec/template/spec/", "Pod/seldon-v2-check spec/",
 	}
@@ -82,10 +82,10 @@ func TestDefaultsOfTheExistingOperatorAreTaken(t *testing.T) {
 			delete(plain, place)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s: expected (-), different with all values of the existing operator (+):\n%s", chart, diff)
+			t.Errorf("%s: expected (-), different with all values of the upstream operator (+):\n%s", chart, diff)
 		}
 		if len(plain) > 0 {
-			t.Errorf("%s: with all values of the existing operator there is no more %v", chart, plain)
+			t.Errorf("%s: with all values of the upstream operator there is no more %v", chart, plain)
 		}
 	}
 }
@@ -120,7 +120,7 @@ func places(of objects) map[string]any {
 	return found
 }
 
-// Values that name the existing operator's image get this operator's, and their
+// Values that name the upstream operator's image get this operator's, and their
 // user is told. All others get what they name.
 func TestTheImageIsThisOperators(t *testing.T) {
 	const own = "docker.io/seldon-operator/seldon-operator:0.1.0"
@@ -129,7 +129,7 @@ func TestTheImageIsThisOperators(t *testing.T) {
 		{`{registry: docker.io, repository: seldonio/seldonv2-controller, tag: latest}`, own, "repository seldonio/seldonv2-controller"},
 		{`{repository: seldonio/seldonv2-controller, tag: 2.10.2}`, own, "repository seldonio/seldonv2-controller"},
 		{`{registry: mirror.example, repository: seldonio/seldonv2-controller}`, "mirror.example/seldon-operator/seldon-operator:0.1.0", "repository"},
-		{`{tag: 2.9.1}`, own, "controller.image.tag 2.9.1 is the existing operator's and has no effect"},
+		{`{tag: 2.9.1}`, own, "controller.image.tag 2.9.1 is the upstream operator's and has no effect"},
 		{`{tag: 2.10.0-rc1}`, own, "controller.image.tag"},
 		{`{tag: 0.2.0}`, "docker.io/seldon-operator/seldon-operator:0.2.0", ""},
 		{`{tag: latest}`, "docker.io/seldon-operator/seldon-operator:latest", ""},

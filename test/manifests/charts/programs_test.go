@@ -21,7 +21,7 @@ import (
 
 // tryPrograms runs the manager as the chart's pods do, with the rights that the
 // chart gives them: the operator, what helm test runs, and what helm uninstall runs.
-// The values are all of the existing operator's.
+// The values are all of the upstream operator's.
 func tryPrograms(t *testing.T, cluster *controlplane.ControlPlane, server client.Client) {
 	rendered := render(t, setup, "seldon-mesh", existing(t, setup))
 	for name, object := range rendered {

@@ -227,7 +227,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 	}{
 		{setup, `controller: {metrics: {serviceMonitor: {enabled: true}}}`, "serviceMonitor.enabled needs controller.metrics.enabled=true"},
 		{setup, `controller: {metrics: {prometheusRule: {enabled: true}}}`, "prometheusRule.enabled needs controller.metrics.enabled=true"},
-		{setup, `controller: {image: {repository: mirror/seldonv2-controller}}`, "controller.image.repository mirror/seldonv2-controller is the existing operator's image"},
+		{setup, `controller: {image: {repository: mirror/seldonv2-controller}}`, "controller.image.repository mirror/seldonv2-controller is the upstream operator's image"},
 		{setup, `controller: {podLabels: {control-plane: x}}`, "at '/controller/podLabels/control-plane'"},
 		{setup, `controller: {logLevel: loud}`, "at '/controller/logLevel'"},
 		{setup, `controller: {resources: {memory: lots}}`, "at '/controller/resources/memory'"},

@@ -1,4 +1,4 @@
-{{- /* The variables of the manager. One of extraEnv takes the place of the chart's: a name may be there once. */}}
+{{- /* Environment variables of the manager. An entry of extraEnv replaces the chart's variable of that name, since names must be unique. */}}
 {{- define "seldon.operator.env" -}}
 {{- $further := .Values.controller.extraEnv | default list }}
 {{- $names := list }}
@@ -18,8 +18,8 @@
 {{- include "seldon.operator.scopeEnv" . | nindent 0 }}
 - name: LOG_LEVEL
   value: {{ include "seldon.operator.logLevel" . | quote }}
-# Nobody but the pod itself, unless a ClusterRole lets the operator
-# find out who asks.
+# Only within the pod, unless a ClusterRole allows the operator to
+# authenticate clients.
 - name: METRICS_BIND_ADDRESS
   value: {{ eq (include "seldon.metrics" .) "true" | ternary ":8443" "127.0.0.1:4000" | quote }}
 - name: USE_DEPLOYMENTS_FOR_SERVERS

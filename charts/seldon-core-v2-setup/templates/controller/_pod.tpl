@@ -1,7 +1,7 @@
-{{- /* What the operator's pod and the Job before its end have in common. */}}
+{{- /* The common part of the operator's pod and of the Job that runs before an uninstall. */}}
 {{- define "seldon.operator.podSpec" -}}
 serviceAccountName: {{ include "seldon.operator.name" . }}
-{{- /* What values take away by a null is there all the same. */}}
+{{- /* These are set even if a value of null removes the default. */}}
 {{- $secure := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") }}
 {{- include "seldon.podSecurityContext" (list . (mergeOverwrite $secure (.Values.controller.securityContext | default dict))) | nindent 0 }}
 {{- include "seldon.imagePullSecrets" . | nindent 0 }}
@@ -34,8 +34,8 @@ resources:
 {{- end }}
 
 {{- /*
-The operator's image. Values in use with the existing operator may say that one's default, or its release: then
-this operator's own is meant, from the same registry.
+The operator's image. Values that were used with the upstream operator may contain its default repository or its
+version: these are replaced by this operator's own, from the same registry.
 */}}
 {{- define "seldon.operator.image" -}}
 {{- $image := .Values.controller.image }}
@@ -45,27 +45,28 @@ this operator's own is meant, from the same registry.
 {{- include "seldon.image" (list . $image) }}
 {{- end }}
 
-{{- /* What of controller.image is the existing operator's; empty if nothing is. Its releases are all of version 2. */}}
+{{- /* The value of controller.image that is the upstream operator's, or an empty string. Its releases all have version 2. */}}
 {{- define "seldon.operator.namesAnother" -}}
 {{- $image := .Values.controller.image }}
 {{- if eq $image.repository "seldonio/seldonv2-controller" -}}
 controller.image.repository {{ $image.repository }}
 {{- else if eq (base $image.repository) "seldonv2-controller" }}
-{{- fail (printf "controller.image.repository %s is the existing operator's image, which does not run from this chart: name the one that holds this operator's, or leave repository and tag out" $image.repository) }}
+{{- fail (printf "controller.image.repository %s is the upstream operator's image, which this chart cannot run: set the repository of this operator's image, or omit repository and tag" $image.repository) }}
 {{- else if and (eq $image.repository "seldon-operator/seldon-operator") (regexMatch "^2[.][0-9]+[.][0-9]+" (toString $image.tag)) (semverCompare "<2.0.0-0" .Chart.AppVersion) -}}
 controller.image.tag {{ $image.tag }}
 {{- end }}
 {{- end }}
 
-{{- /* What the values say, 0 included, else the second of (list $ default). */}}
+{{- /* The memory of the values, including 0, or else the default, for (list $ default). */}}
 {{- define "seldon.operator.memory" -}}
 {{- $memory := (index . 0).Values.controller.resources.memory }}
 {{- kindIs "invalid" $memory | ternary (index . 1) (include "seldon.number" $memory) }}
 {{- end }}
 
 {{- /*
-GOMEMLIMIT, 90 % of the limit: a heap that comes near it is collected more often.
-Empty where the limit is none, as 0 is to Kubernetes, and beyond what Go can count.
+GOMEMLIMIT, 90 % of the memory limit: garbage is collected more often when the heap
+approaches it. Empty without a limit (0 is none to Kubernetes) and for limits beyond the
+range of Go's integers.
 */}}
 {{- define "seldon.operator.goMemoryLimit" -}}
 {{- $units := dict "" 1 "n" 1e-9 "u" 1e-6 "m" 1e-3 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18
@@ -76,20 +77,20 @@ Empty where the limit is none, as 0 is to Kubernetes, and beyond what Go can cou
 {{- if and (ge $mebibytes 1.0) (lt $mebibytes 8e12) }}{{ printf "%.0fMiB" $mebibytes }}{{ end }}
 {{- end }}
 
-{{- /* The data plane has further levels, such as trace, which say more than the operator has to say. */}}
+{{- /* The data plane has additional levels, such as trace, for which the operator uses debug. */}}
 {{- define "seldon.operator.logLevel" -}}
 {{- $level := .Values.controller.logLevel | default .Values.logging.logLevel }}
 {{- has $level (list "debug" "info" "warn" "error") | ternary $level "debug" }}
 {{- end }}
 
-{{- /* Which namespaces the operator watches, as flags. */}}
+{{- /* The flags that set the namespaces to watch. */}}
 {{- define "seldon.operator.scopeArgs" -}}
 - --watch-namespaces=$(WATCH_NAMESPACES)
 - --namespace=$(POD_NAMESPACE)
 - --clusterwide=$(CLUSTERWIDE)
 {{- end }}
 
-{{- /* The variables of those flags. */}}
+{{- /* The environment variables of these flags. */}}
 {{- define "seldon.operator.scopeEnv" -}}
 - name: CLUSTERWIDE
   value: {{ .Values.controller.clusterwide | quote }}

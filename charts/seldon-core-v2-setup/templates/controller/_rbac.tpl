@@ -1,7 +1,7 @@
 {{- /*
-A role and the operator's binding to it, for a dict with root, name, rules and,
-unless they are for all namespaces, namespace. A ClusterRole can belong to
-another release, a binding in all namespaces has the release's in its name.
+A role and the operator's binding to it, for a dict with root, name, rules and, unless
+the rules are for all namespaces, namespace. A ClusterRole can belong to another release;
+a ClusterRoleBinding has the namespace of the release in its name.
 */}}
 {{- define "seldon.roleAndBinding" }}
 {{- $cluster := not .namespace }}

@@ -1,5 +1,5 @@
 {{- /*
-The entry for all inference requests.
+Receives all inference requests.
 */}}
 {{- define "seldon.component.envoy" -}}
 - name: seldon-envoy
@@ -54,7 +54,7 @@ The entry for all inference requests.
           periodSeconds: 5
           failureThreshold: 3
         # Fail Envoy's health check through its admin interface, so that load
-        # balancers look elsewhere, and give them time to do so. The subshell
+        # balancers stop using it, and give them time to notice. The subshell
         # keeps a refused connection from ending the script before the sleep.
         lifecycle:
           preStop:

@@ -1,5 +1,5 @@
 {{- /*
-Takes the inputs of models from Kafka and puts their outputs there.
+Consumes the inputs of models from Kafka and publishes their outputs there.
 */}}
 {{- define "seldon.component.modelgateway" -}}
 - name: seldon-modelgateway

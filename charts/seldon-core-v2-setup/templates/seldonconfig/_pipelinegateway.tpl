@@ -1,5 +1,5 @@
 {{- /*
-Takes inference requests for pipelines and puts them on Kafka.
+Receives inference requests for pipelines and publishes them to Kafka.
 */}}
 {{- define "seldon.component.pipelinegateway" -}}
 - name: seldon-pipelinegateway
@@ -100,7 +100,7 @@ Takes inference requests for pipelines and puts them on Kafka.
             port: health
           periodSeconds: 5
           failureThreshold: 3
-        # Let Envoy hear that this replica is going before it refuses requests.
+        # Let Envoy see that this replica is terminating before it rejects requests.
         lifecycle:
           preStop:
             exec:

@@ -1,8 +1,8 @@
 {{- /*
-Containers that all servers have, for (list $ server), where server is mlserver
-or triton. The order of variables is that of pods in use: another would roll them.
+Containers that all servers have, for (list $ server), where server is mlserver or
+triton. Keep the order of the variables: a change would restart existing pods.
 */}}
-{{- /* Fetches model artifacts. */}}
+{{- /* Downloads model artifacts. */}}
 {{- define "seldon.server.rclone" -}}
 {{- $root := index . 0 }}
 {{- $server := index . 1 }}
@@ -71,7 +71,7 @@ or triton. The order of variables is that of pods in use: another would roll the
       mountPath: /mnt/agent
 {{- end }}
 
-{{- /* Takes orders from the scheduler, loads models and forwards inference requests. */}}
+{{- /* Loads models as the scheduler requests, and forwards inference requests to them. */}}
 {{- define "seldon.server.agent" -}}
 {{- $root := index . 0 }}
 {{- $server := index . 1 }}
@@ -98,7 +98,7 @@ or triton. The order of variables is that of pods in use: another would roll the
       protocol: TCP
     {{- end }}
   env:
-    # What models may require of this server
+    # Capabilities that models can require
     - name: SELDON_SERVER_CAPABILITIES
       value: {{ (index $root.Values.serverConfig $server).serverCapabilities | quote }}
     # Autoscaling
@@ -208,7 +208,7 @@ or triton. The order of variables is that of pods in use: another would roll the
       valueFrom:
         fieldRef:
           fieldPath: metadata.namespace
-    # Memory for models: what the inference container asked for
+    # Memory for models: the request of the inference container
     - name: MEMORY_REQUEST
       valueFrom:
         resourceFieldRef:

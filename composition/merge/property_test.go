@@ -1,0 +1,275 @@
+package merge
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand"
+	"reflect"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/jsontest"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+)
+
+// forRandomPods calls check with many pairs of a base and an override.
+func forRandomPods(t *testing.T, plain bool, check func(t *testing.T, base, override map[string]any)) {
+	t.Helper()
+	for seed := range int64(1500) {
+		source := rand.New(rand.NewSource(seed))
+		base := (&randomPods{Rand: source, plain: plain}).pod()
+		override := (&randomPods{Rand: source, plain: plain, override: true}).pod()
+		check(t, base, override)
+		if t.Failed() {
+			t.Fatalf("seed %d\nbase: %s\noverride: %s", seed, brieflyJSON(base), brieflyJSON(override))
+		}
+	}
+}
+
+func brieflyJSON(value any) string {
+	text, _ := json.Marshal(value)
+	return string(text)
+}
+
+// mergePods merges, and returns false if two ports came to one number or were one
+// port, which is the only thing that may be wrong with random Pods.
+func mergePods(t *testing.T, base, override map[string]any) (map[string]any, bool) {
+	t.Helper()
+	merged, err := StrategicMerge(podKind, base, override)
+	if err == nil {
+		return merged, true
+	}
+	for message := range strings.SplitSeq(err.Error(), "; ") {
+		if !strings.Contains(message, "which is that of") && !strings.Contains(message, "twice") {
+			t.Error(err)
+		}
+	}
+	return nil, false
+}
+
+func TestMergeProperties(t *testing.T) {
+	merges := 0
+	forRandomPods(t, false, func(t *testing.T, base, override map[string]any) {
+		baseBefore, overrideBefore := copyJSON(base), copyJSON(override)
+		merged, ok := mergePods(t, base, override)
+		if !reflect.DeepEqual(baseBefore, any(base)) || !reflect.DeepEqual(overrideBefore, any(override)) {
+			t.Error("an argument changed")
+		}
+		if !ok {
+			return
+		}
+		merges++
+		jsontest.RequireAppliable(t, podKind, merged)
+		if again, ok := mergePods(t, merged, override); !ok || !reflect.DeepEqual(merged, again) {
+			t.Errorf("not idempotent (-once +twice):\n%s", cmp.Diff(merged, again))
+		}
+		requireOneOfEachUnion(t, merged)
+		for _, list := range []string{"containers", "initContainers", "volumes", "imagePullSecrets"} {
+			requireOrder(t, list, names(base, list), names(override, list), names(merged, list))
+		}
+		spec := merged["spec"].(map[string]any)
+		text, err := json.Marshal(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(text, &corev1.PodSpec{}); err != nil {
+			t.Errorf("no PodSpec: %v", err)
+		}
+	})
+	if merges < 1000 {
+		t.Errorf("only %d Pods could be merged", merges)
+	}
+}
+
+// requireOneOfEachUnion checks a merged Pod as the API server does.
+func requireOneOfEachUnion(t *testing.T, pod map[string]any) {
+	t.Helper()
+	var typed corev1.Pod
+	text, err := json.Marshal(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := utiljson.Unmarshal(text, &typed); err != nil {
+		t.Fatal(err)
+	}
+	one := func(what string, union any) {
+		set := 0
+		for _, member := range reflect.ValueOf(union).Fields() {
+			if !member.IsNil() {
+				set++
+			}
+		}
+		if set > 1 {
+			t.Errorf("%s has %d members", what, set)
+		}
+	}
+	for _, volume := range typed.Spec.Volumes {
+		one("volume", volume.VolumeSource)
+	}
+	for _, c := range append(typed.Spec.Containers, typed.Spec.InitContainers...) {
+		if c.ReadinessProbe != nil {
+			one("probe", c.ReadinessProbe.ProbeHandler)
+		}
+		if c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
+			one("hook", *c.Lifecycle.PreStop)
+		}
+		for _, env := range c.Env {
+			if env.ValueFrom != nil {
+				one("env", *env.ValueFrom)
+				if env.Value != "" {
+					t.Errorf("env %s has value and valueFrom", env.Name)
+				}
+			}
+		}
+	}
+}
+
+// names returns the names of a list's items, each once; nil if it is null or missing.
+func names(pod map[string]any, list string) []string {
+	var found []string
+	items, _ := pod["spec"].(map[string]any)[list].([]any)
+	for _, item := range items {
+		if name := item.(map[string]any)["name"].(string); !slices.Contains(found, name) {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+func requireOrder(t *testing.T, list string, base, override, merged []string) {
+	t.Helper()
+	want := slices.Clone(base)
+	for _, name := range override {
+		if !slices.Contains(base, name) {
+			want = append(want, name)
+		}
+	}
+	if !slices.Equal(want, merged) && len(merged) > 0 {
+		t.Errorf("%s: base %v, override %v, merged %v", list, base, override, merged)
+	}
+}
+
+// TestMergeHoldsWhatTheOverrideSays: what is in the override is in the result,
+// down to the last scalar.
+func TestMergeHoldsWhatTheOverrideSays(t *testing.T) {
+	forRandomPods(t, true, func(t *testing.T, base, override map[string]any) {
+		merged, ok := mergePods(t, base, override)
+		if !ok {
+			t.Fatal("ports collide")
+		}
+		jsontest.RequireContains(t, "", merged, override)
+	})
+}
+
+// TestMergeAgreesWithKubernetes compares Merge, where it has no rules of its own to
+// add, with the strategic merge patch of the API server.
+func TestMergeAgreesWithKubernetes(t *testing.T) {
+	forRandomPods(t, true, func(t *testing.T, base, override map[string]any) {
+		merged, ok := mergePods(t, base, override)
+		if !ok {
+			t.Fatal("ports collide")
+		}
+		baseJSON, _ := json.Marshal(base)
+		overrideJSON, _ := json.Marshal(override)
+		patched, err := strategicpatch.StrategicMergePatch(baseJSON, overrideJSON, corev1.Pod{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want map[string]any
+		if err := utiljson.Unmarshal(patched, &want); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(unordered(want), unordered(merged)); diff != "" {
+			t.Errorf("-Kubernetes +Merge:\n%s", diff)
+		}
+	})
+}
+
+// unordered sorts keyed lists, whose order Kubernetes does not keep, and leaves out
+// what is empty, of which it keeps the shell.
+func unordered(value any) any {
+	switch value := value.(type) {
+	case map[string]any:
+		sorted := map[string]any{}
+		for key, member := range value {
+			if member = unordered(member); member != nil {
+				sorted[key] = member
+			}
+		}
+		if len(sorted) == 0 {
+			return nil
+		}
+		return sorted
+	case []any:
+		var sorted []any
+		for _, item := range value {
+			if item = unordered(item); item != nil {
+				sorted = append(sorted, item)
+			}
+		}
+		sort.SliceStable(sorted, func(i, j int) bool { return sortKey(sorted[i]) < sortKey(sorted[j]) })
+		if len(sorted) == 0 {
+			return nil
+		}
+		return sorted
+	default:
+		return value
+	}
+}
+
+func sortKey(item any) string {
+	object, ok := item.(map[string]any)
+	if !ok {
+		return ""
+	}
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		if key == "name" || key == "mountPath" {
+			return fmt.Sprint(object[key])
+		}
+	}
+	return ""
+}
+
+// TestMergeOfNonsense puts values of any type, and directives, anywhere in both
+// Pods: what comes out is an error or an object, the same each time, and never a panic.
+func TestMergeOfNonsense(t *testing.T) {
+	merges := 0
+	for seed := range int64(3000) {
+		r := rand.New(rand.NewSource(seed))
+		base := (&randomPods{Rand: r}).pod()
+		override := (&randomPods{Rand: r, override: true}).pod()
+		for range 1 + r.Intn(3) {
+			spoilAt(r, base)
+			spoilAt(r, override)
+		}
+		baseBefore, overrideBefore := copyJSON(base), copyJSON(override)
+		merged, err := StrategicMerge(podKind, base, override)
+		again, errAgain := StrategicMerge(podKind, base, override)
+		if !reflect.DeepEqual(merged, again) || fmt.Sprint(err) != fmt.Sprint(errAgain) {
+			t.Errorf("seed %d: once %v, %v, then %v, %v", seed, merged, err, again, errAgain)
+		}
+		if !reflect.DeepEqual(baseBefore, any(base)) || !reflect.DeepEqual(overrideBefore, any(override)) {
+			t.Errorf("seed %d: an argument changed", seed)
+		}
+		if err == nil {
+			merges++
+		}
+		// Over nothing, what passes is an object.
+		if alone, err := StrategicMerge(podKind, nil, override); err == nil {
+			jsontest.RequireAppliable(t, podKind, alone)
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d\nbase: %s\noverride: %s", seed, brieflyJSON(base), brieflyJSON(override))
+		}
+	}
+	if merges < 100 || merges > 2900 {
+		t.Errorf("%d of 3000 could be merged: this tests one side only", merges)
+	}
+}
