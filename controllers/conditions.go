@@ -13,6 +13,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/reconciler"
+	"github.com/seldon-operator/seldon-operator/inputs"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
@@ -72,7 +73,7 @@ func runtimeConditions(owner *v1alpha1.SeldonRuntime, components templates.Runti
 		warningsAs(conditionOverrideTargetNotFound, components.UnknownOverrides...),
 		warningsAs(conditionReplicasLimited, limits...),
 		warningsAs(conditionNameTooLong, components.NamesTooLong...),
-		reconciler.ResultConditions(engineOptions, owner, children, result, disabled...))
+		reconciler.ResultConditions(inputs.EngineOptions, owner, children, result, disabled...))
 }
 
 // setComponentConditions sets those conditions of a runtime's components and Servers that
@@ -124,7 +125,7 @@ func serverConditions(server *v1alpha1.Server, warnings templates.ServerWarnings
 		warningsAs(conditionFieldsIgnored, warnings.FieldsIgnored...),
 		warningsAs(conditionReplicasLimited, warnings.ReplicasLimited),
 		warningsAs(conditionNameTooLong, warnings.NameTooLong),
-		reconciler.ResultConditions(engineOptions, server, children, result))
+		reconciler.ResultConditions(inputs.EngineOptions, server, children, result))
 }
 
 // setWorkloadCondition sets the condition of a Server's workload, if it has one, from the

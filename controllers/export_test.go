@@ -9,6 +9,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/reconciler"
+	"github.com/seldon-operator/seldon-operator/inputs"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
@@ -20,7 +21,7 @@ type Reconcilers struct {
 
 // NewReconcilers returns the reconcilers of a manager whose cache has [CacheOptions].
 func NewReconcilers(ctx context.Context, mgr manager.Manager, options Options) (*Reconcilers, error) {
-	if err := composition.Index(ctx, mgr.GetFieldIndexer(), runtimeKinds()); err != nil {
+	if err := composition.Index(ctx, mgr.GetFieldIndexer(), inputs.RuntimeKinds()); err != nil {
 		return nil, err
 	}
 	runtimes, servers, err := newReconcilers(newShared(ctx, mgr, options), templates.Files)

@@ -22,6 +22,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/reconciler"
+	"github.com/seldon-operator/seldon-operator/inputs"
 	"github.com/seldon-operator/seldon-operator/relay"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
@@ -47,7 +48,7 @@ func TestMemoryOfDeletedServersIsReleased(t *testing.T) {
 	// Without managed fields, which would take most of the time.
 	tracker := clientgotesting.NewObjectTracker(scheme, serializer.NewCodecFactory(scheme).UniversalDecoder())
 	builder := fake.NewClientBuilder().WithScheme(scheme).WithObjectTracker(tracker).WithStatusSubresource(&v1alpha1.Server{})
-	if err := composition.Index(t.Context(), indexer{builder}, serverKinds()); err != nil {
+	if err := composition.Index(t.Context(), indexer{builder}, inputs.ServerKinds()); err != nil {
 		t.Fatal(err)
 	}
 	to := builder.Build()
@@ -58,13 +59,13 @@ func TestMemoryOfDeletedServersIsReleased(t *testing.T) {
 	s := &shared{
 		client: to, apiReader: to, pods: newPodFailures(to), metrics: newCollector(to, prometheus.NewRegistry()),
 		relay: relay.New(t.Context(), relay.Options{Reader: to, APIReader: to}),
-		base:  reconciler.Options{Client: to, Recorder: &events.FakeRecorder{}, FieldManager: fieldManager},
+		base:  reconciler.Options{Client: to, Recorder: &events.FakeRecorder{}, FieldManager: inputs.FieldManager},
 	}
-	composer, err := s.newComposer("Server", compiled, serverKinds())
+	composer, err := s.newComposer("Server", compiled, inputs.ServerKinds())
 	if err != nil {
 		t.Fatal(err)
 	}
-	servers := &serverReconciler{shared: s, Composer: composer}
+	servers := &serverReconciler{s, composer, &inputs.Resolver{Reader: to}}
 	const batch = 20
 	createAndDelete := func(batches int) uint64 {
 		for round := range batches {

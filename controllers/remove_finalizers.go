@@ -21,6 +21,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition/reconciler"
+	"github.com/seldon-operator/seldon-operator/inputs"
 	"github.com/seldon-operator/seldon-operator/relay"
 )
 
@@ -45,7 +46,7 @@ func RemoveFinalizers(ctx context.Context, c client.Client, namespaces []string,
 		{"SeldonRuntime", &v1alpha1.SeldonRuntimeList{}, v1alpha1.SeldonRuntimeFinalizer},
 		{"Server", &v1alpha1.ServerList{}, v1alpha1.ServerFinalizer},
 	} {
-		base := reconciler.NewBase(v1alpha1.GroupVersion.WithKind(each.kind), reconciler.Options{Client: c, FieldManager: fieldManager})
+		base := reconciler.NewBase(v1alpha1.GroupVersion.WithKind(each.kind), reconciler.Options{Client: c, FieldManager: inputs.FieldManager})
 		for _, namespace := range namespaces {
 			// After a conflict the objects are listed again, into an empty list: decoding into
 			// a filled one keeps fields that are absent from the response.

@@ -70,7 +70,9 @@ func TestComputeStatus(t *testing.T) {
 				o.State, o.ProgressingSince = state(false, "ModelsReady"), now.Add(-100*time.Millisecond)
 			})},
 		{name: "progressing for longer", observed: true,
-			seen: session(func(o *relay.Observation) { o.State, o.ProgressingSince = state(false, "ModelsReady"), now.Add(-settlePeriod) }), want: []string{
+			seen: session(func(o *relay.Observation) {
+				o.State, o.ProgressingSince = state(false, "ModelsReady"), now.Add(-settlePeriod)
+			}), want: []string{
 				"ModelsReady False NotModelsReady 100% of ModelsReady", "PipelineGwReady True Fine", "PipelineReady True Fine",
 				"Ready False NotModelsReady 100% of ModelsReady",
 			}},

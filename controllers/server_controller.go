@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -21,8 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/reconciler"
+	"github.com/seldon-operator/seldon-operator/inputs"
 	"github.com/seldon-operator/seldon-operator/relay"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
@@ -31,6 +29,7 @@ import (
 type serverReconciler struct {
 	*shared
 	*reconciler.Composer
+	inputs *inputs.Resolver
 }
 
 // setup adds the controller. It watches Servers, their child objects, their
@@ -53,7 +52,7 @@ func (r *serverReconciler) setup(ctx context.Context, mgr manager.Manager) error
 		Watches(&corev1.ConfigMap{}, reconciler.EnqueueInNamespace(r.client, servers), builder.WithPredicates(isStartupConfig)).
 		WatchesRawSource(r.relay.EventSource(relay.Server)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.MaxConcurrentReconciles})
-	return reconciler.WatchOwned(build, mgr, &v1alpha1.Server{}, serverKinds()).Complete(r)
+	return reconciler.WatchOwned(build, mgr, &v1alpha1.Server{}, inputs.ServerKinds()).Complete(r)
 }
 
 // Reconcile implements [reconcile.Reconciler].
@@ -74,19 +73,12 @@ func (r *serverReconciler) ReconcileNormal(ctx context.Context, server *v1alpha1
 // synchronizes it with its scheduler.
 func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) (reconcile.Result, error) {
 	server.Status.Selector = templates.Selector(server.Name)
-	input, warnings, err := r.input(ctx, server)
-	if err != nil {
+	input, err := r.inputs.Server(ctx, server)
+	if err := r.afterResolve(ctx, input.Pins, err); err != nil {
 		return r.ResumeWithoutInput(ctx, server, err)
 	}
-	request := r.Request(server, input)
-	if request.ExternalConfigs, err = r.startupConfigurations(ctx, server.Namespace); err != nil {
-		return reconcile.Result{}, err
-	}
-	if request.Revision, err = rolloutDigest(server.Spec); err != nil {
-		return reconcile.Result{}, err
-	}
-	request.BeforeRecreate = func(ctx context.Context) error { return r.AddFinalizer(ctx, server, v1alpha1.ServerFinalizer) }
-	result, err := r.Apply(ctx, server, request)
+	input.Request.BeforeRecreate = func(ctx context.Context) error { return r.AddFinalizer(ctx, server, v1alpha1.ServerFinalizer) }
+	result, err := r.Apply(ctx, server, input.Request)
 	if err == nil && !result.Recreating {
 		err = r.RemoveFinalizer(ctx, server, v1alpha1.ServerFinalizer)
 	}
@@ -95,8 +87,8 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	}
 	children := r.Healths(result.Objects)
 	requeueAfter := r.pods.explain(ctx, children, result.Objects)
-	server.Status.Replicas = observedReplicas(result.Objects[r.workload(server)])
-	reconciler.SetConditions(server, serverConditions(server, warnings, children, result))
+	server.Status.Replicas = observedReplicas(result.Objects[r.inputs.Workload(server)])
+	reconciler.SetConditions(server, serverConditions(server, input.Warnings, children, result))
 	server.Status.ObservedGeneration = server.Generation
 	if err := r.syncScheduler(ctx, server); err != nil {
 		return reconcile.Result{}, err
@@ -161,15 +153,10 @@ func (r *serverReconciler) setConditionsOfExisting(ctx context.Context, server *
 	}
 	children := r.Healths(objects)
 	r.pods.explain(ctx, children, objects)
-	workload := r.workload(server)
+	workload := r.inputs.Workload(server)
 	server.Status.Replicas = observedReplicas(objects[workload])
 	setWorkloadCondition(server, workload, children)
 	return nil
-}
-
-// workload names the workload of a Server.
-func (r *serverReconciler) workload(server *v1alpha1.Server) composition.ObjectRef {
-	return composition.ObjectRef{GroupVersionKind: r.template(server).Kind(), Namespace: server.Namespace, Name: server.Name}
 }
 
 // observedReplicas returns the replicas that a workload has, not those that it should
@@ -180,60 +167,4 @@ func observedReplicas(workload *unstructured.Unstructured) int64 {
 	}
 	replicas, _, _ := unstructured.NestedInt64(workload.Object, "status", "replicas")
 	return replicas
-}
-
-func (r *serverReconciler) template(server *v1alpha1.Server) templates.Server {
-	return templates.Server{Server: server, UseDeployment: r.UseDeploymentsForServers, MaxReplicas: r.MaxReplicasPerServer}
-}
-
-// input makes the engine's input of the Server and what it refers to.
-func (r *serverReconciler) input(ctx context.Context, server *v1alpha1.Server) (composition.Input, templates.ServerWarnings, error) {
-	config := &v1alpha1.ServerConfig{}
-	err := r.configFor(ctx, server, server.Spec, server.Spec.DisableAutoUpdate, config, func() error {
-		return r.config(ctx, config, "ServerConfig", "spec.serverConfig", server.Spec.ServerConfig)
-	})
-	if err != nil {
-		return composition.Input{}, templates.ServerWarnings{}, err
-	}
-	template := r.template(server)
-	template.Config = config
-	if err := r.observeReplicas(ctx, &template); err != nil {
-		return composition.Input{}, templates.ServerWarnings{}, err
-	}
-	input, warnings, err := template.Input()
-	if err != nil {
-		err = &composition.RenderError{Err: err}
-	}
-	return input, warnings, err
-}
-
-// observeReplicas sets the replicas that the Server's workload has. The cache lacks
-// a workload that is not adopted yet; of a Server above the limit it is read live,
-// since it must keep its replicas.
-func (r *serverReconciler) observeReplicas(ctx context.Context, template *templates.Server) error {
-	key := client.ObjectKeyFromObject(template.Server)
-	set, deployment := &appsv1.StatefulSet{}, &appsv1.Deployment{}
-	workload := client.Object(set)
-	if template.UseDeployment {
-		workload = deployment
-	}
-	err := r.client.Get(ctx, key, workload)
-	if apierrors.IsNotFound(err) && template.ExceedsLimit() {
-		err = r.apiReader.Get(ctx, key, workload)
-	}
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("get %s %s: %w", template.Kind().Kind, key, err)
-	}
-	live := set.Spec.Replicas
-	if template.UseDeployment {
-		live = deployment.Spec.Replicas
-	}
-	if live != nil {
-		template.LiveReplicas = new(int64(*live))
-	}
-	template.ObservedReplicas = int64(set.Status.Replicas)
-	return nil
 }

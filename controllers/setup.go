@@ -9,8 +9,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,49 +18,23 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/reconciler"
+	"github.com/seldon-operator/seldon-operator/inputs"
 	"github.com/seldon-operator/seldon-operator/relay"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
-// Field managers. They must not change: the fields of a former manager would stay on
-// every object.
+// Field managers, beside [inputs.FieldManager] for child objects. They must not change:
+// the fields of a former manager would stay on every object.
 const (
-	// fieldManager owns the fields of child objects. Status and finalizers of the
-	// operator's own kinds have <fieldManager>-status and <fieldManager>-finalizers.
-	fieldManager = "seldon-operator"
 	// scalingManager owns the replicas of Servers that a scheduler requests.
 	scalingManager = "seldon-operator-scaling"
 	// uninstallManager scales the operator's own Deployment to 0, and releases the field.
 	uninstallManager = "seldon-operator-uninstall"
 )
 
-// engineOptions are the options of the engine.
-var engineOptions = composition.Options{
-	FieldManager:                fieldManager,
-	KeyPrefix:                   templates.OwnDomain,
-	PreservePodTemplateKey:      templates.OwnedByTools,
-	LegacyLastAppliedAnnotation: v1alpha1.LastAppliedAnnotation,
-}
-
-// runtimeKinds returns the kinds of the child objects of SeldonRuntimes and Servers.
-func runtimeKinds() []composition.Kind {
-	return append(serverKinds(), []composition.Kind{
-		{Object: &corev1.ServiceAccount{}, List: &corev1.ServiceAccountList{}},
-		{Object: &rbacv1.Role{}, List: &rbacv1.RoleList{}},
-		{Object: &rbacv1.RoleBinding{}, List: &rbacv1.RoleBindingList{}},
-		{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
-		{Object: &v1alpha1.Server{}, List: &v1alpha1.ServerList{}, CacheUnfiltered: true},
-	}...)
-}
-
-// serverKinds returns the kinds of the child objects of Servers.
-func serverKinds() []composition.Kind {
-	return []composition.Kind{
-		{Object: &corev1.Service{}, List: &corev1.ServiceList{}},
-		{Object: &appsv1.Deployment{}, List: &appsv1.DeploymentList{}},
-		{Object: &appsv1.StatefulSet{}, List: &appsv1.StatefulSetList{}},
-	}
-}
+// configIndex is the index of SeldonRuntimes and Servers by the name of the configuration
+// that they refer to.
+const configIndex = "spec.config"
 
 // Options of the operator.
 type Options struct {
@@ -93,13 +65,13 @@ type Options struct {
 // label only, configurations in the operator's namespace only, and of all managedFields
 // those of the engine only. namespaces are those to watch; none means all.
 func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
-	options := reconciler.CacheOptions(engineOptions, runtimeKinds())
+	options := reconciler.CacheOptions(inputs.EngineOptions, inputs.RuntimeKinds())
 	options.DefaultWatchErrorHandler = logForbiddenWatches()
 	inOperatorNamespace := cache.ByObject{Namespaces: map[string]cache.Config{operatorNamespace: {}}}
 	options.ByObject[&v1alpha1.SeldonConfig{}] = inOperatorNamespace
 	options.ByObject[&v1alpha1.ServerConfig{}] = inOperatorNamespace
 	// Pinned configurations have the label too.
-	options.ByObject[&appsv1.ControllerRevision{}] = cache.ByObject{Label: reconciler.OwnedSelector(engineOptions), Field: fields.Everything()}
+	options.ByObject[&appsv1.ControllerRevision{}] = cache.ByObject{Label: reconciler.OwnedSelector(inputs.EngineOptions), Field: fields.Everything()}
 	if len(namespaces) > 0 {
 		options.DefaultNamespaces = map[string]cache.Config{}
 		for _, namespace := range namespaces {
@@ -134,7 +106,7 @@ func newShared(ctx context.Context, mgr manager.Manager, options Options) *share
 		}),
 	}
 	s.base = reconciler.Options{
-		Client: s.client, Recorder: mgr.GetEventRecorder(fieldManager), FieldManager: fieldManager, Metrics: s.metrics,
+		Client: s.client, Recorder: mgr.GetEventRecorder(inputs.FieldManager), FieldManager: inputs.FieldManager, Metrics: s.metrics,
 		WarningConditions: warningConditions, IsProgressing: relay.IsProgressing,
 	}
 	return s
@@ -153,7 +125,7 @@ func (s *shared) newBase(kind string) *reconciler.Base {
 // reads no other kinds.
 func (s *shared) newComposer(kind string, compiled *composition.Templates, kinds []composition.Kind) (*reconciler.Composer, error) {
 	engine, err := composition.New(composition.Engine{
-		Templates: compiled, Options: engineOptions, Kinds: kinds, Client: s.client, Cache: s.client, APIReader: s.apiReader,
+		Templates: compiled, Options: inputs.EngineOptions, Kinds: kinds, Client: s.client, Cache: s.client, APIReader: s.apiReader,
 	})
 	if err != nil {
 		return nil, err
@@ -167,15 +139,20 @@ func newReconcilers(s *shared, files fs.FS) (*seldonRuntimeReconciler, *serverRe
 	if err != nil {
 		return nil, nil, err
 	}
-	runtimes, err := s.newComposer("SeldonRuntime", compiled, runtimeKinds())
+	runtimes, err := s.newComposer("SeldonRuntime", compiled, inputs.RuntimeKinds())
 	if err != nil {
 		return nil, nil, err
 	}
-	servers, err := s.newComposer("Server", compiled, serverKinds())
+	servers, err := s.newComposer("Server", compiled, inputs.ServerKinds())
 	if err != nil {
 		return nil, nil, err
 	}
-	return &seldonRuntimeReconciler{shared: s, Composer: runtimes}, &serverReconciler{shared: s, Composer: servers}, nil
+	resolver := &inputs.Resolver{
+		Reader: s.client, APIReader: s.apiReader, Namespace: s.Namespace,
+		UseDeployments: s.UseDeploymentsForServers, MaxReplicasPerServer: s.MaxReplicasPerServer,
+		IsPreexisting: runtimes.Preexisting.Has,
+	}
+	return &seldonRuntimeReconciler{s, runtimes, resolver}, &serverReconciler{s, servers, resolver}, nil
 }
 
 // Setup adds the controllers to a manager whose cache has [CacheOptions].
@@ -189,7 +166,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if options.UnloadTimeout == 0 {
 		options.UnloadTimeout = 5 * time.Minute
 	}
-	if err := composition.Index(ctx, mgr.GetFieldIndexer(), runtimeKinds()); err != nil {
+	if err := composition.Index(ctx, mgr.GetFieldIndexer(), inputs.RuntimeKinds()); err != nil {
 		return err
 	}
 	if err := startInformers(ctx, mgr.GetCache()); err != nil {
@@ -224,7 +201,7 @@ func startInformers(ctx context.Context, informers cache.Cache) error {
 		&v1alpha1.SeldonRuntime{}, &v1alpha1.Model{}, &v1alpha1.Pipeline{}, &v1alpha1.Experiment{},
 		&v1alpha1.SeldonConfig{}, &v1alpha1.ServerConfig{}, &appsv1.ControllerRevision{},
 	}
-	for _, kind := range runtimeKinds() {
+	for _, kind := range inputs.RuntimeKinds() {
 		objects = append(objects, kind.Object)
 	}
 	for _, object := range objects {

@@ -1,4 +1,4 @@
-package controllers
+package inputs
 
 import (
 	"testing"
@@ -6,21 +6,21 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-func TestRolloutDigest(t *testing.T) {
-	digest := func(change func(*v1alpha1.SeldonRuntimeSpec)) string {
+func TestRolloutHash(t *testing.T) {
+	hash := func(change func(*v1alpha1.SeldonRuntimeSpec)) string {
 		t.Helper()
 		spec := v1alpha1.SeldonRuntimeSpec{
 			SeldonConfig: "default", Overrides: []v1alpha1.OverrideSpec{{Name: "seldon-envoy"}},
 			Servers: []v1alpha1.RuntimeServer{{Name: "mlserver", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}}},
 		}
 		change(&spec)
-		result, err := rolloutDigest(spec)
+		result, err := rolloutHash(spec)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return result
 	}
-	unchanged := digest(func(*v1alpha1.SeldonRuntimeSpec) {})
+	unchanged := hash(func(*v1alpha1.SeldonRuntimeSpec) {})
 	for name, change := range map[string]func(*v1alpha1.SeldonRuntimeSpec){
 		"replicas of a component": func(s *v1alpha1.SeldonRuntimeSpec) { s.Overrides[0].Replicas = new(int64(3)) },
 		"replicas of a Server":    func(s *v1alpha1.SeldonRuntimeSpec) { s.Servers[0].Replicas = new(int64(3)) },
@@ -30,8 +30,8 @@ func TestRolloutDigest(t *testing.T) {
 		"deletionPolicy":    func(s *v1alpha1.SeldonRuntimeSpec) { s.DeletionPolicy = v1alpha1.DeletionPolicyBlock },
 		"disableAutoUpdate": func(s *v1alpha1.SeldonRuntimeSpec) { s.DisableAutoUpdate = true },
 	} {
-		if digest(change) != unchanged {
-			t.Errorf("%s rolls something out", name)
+		if hash(change) != unchanged {
+			t.Errorf("%s causes a rollout", name)
 		}
 	}
 	for name, change := range map[string]func(*v1alpha1.SeldonRuntimeSpec){
@@ -39,8 +39,8 @@ func TestRolloutDigest(t *testing.T) {
 		"a patch":              func(s *v1alpha1.SeldonRuntimeSpec) { s.Patches = []v1alpha1.Patch{{Patch: "spec: {paused: true}"}} },
 		"a disabled component": func(s *v1alpha1.SeldonRuntimeSpec) { s.Overrides[0].Disable = true },
 	} {
-		if digest(change) == unchanged {
-			t.Errorf("%s rolls nothing out", name)
+		if hash(change) == unchanged {
+			t.Errorf("%s causes no rollout", name)
 		}
 	}
 }
