@@ -9,7 +9,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -70,8 +69,6 @@ func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
 	inOperatorNamespace := cache.ByObject{Namespaces: map[string]cache.Config{operatorNamespace: {}}}
 	options.ByObject[&v1alpha1.SeldonConfig{}] = inOperatorNamespace
 	options.ByObject[&v1alpha1.ServerConfig{}] = inOperatorNamespace
-	// Pinned configurations have the label too.
-	options.ByObject[&appsv1.ControllerRevision{}] = cache.ByObject{Label: reconciler.OwnedSelector(inputs.EngineOptions), Field: fields.Everything()}
 	if len(namespaces) > 0 {
 		options.DefaultNamespaces = map[string]cache.Config{}
 		for _, namespace := range namespaces {
