@@ -15,9 +15,9 @@ var widgetKind = schema.GroupVersionKind{Group: "example.com", Version: "v1", Ki
 // widget is a custom resource for tests.
 type widget struct {
 	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata,omitempty"`
-	Spec              widgetSpec   `json:"spec,omitempty"`
-	Status            widgetStatus `json:"status,omitempty"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              widgetSpec   `json:"spec"`
+	Status            widgetStatus `json:"status"`
 }
 
 type widgetSpec struct {
@@ -45,7 +45,7 @@ func (w *widget) DeepCopyObject() runtime.Object { return w.DeepCopy() }
 // widgetList is a list of widgets.
 type widgetList struct {
 	metav1.TypeMeta `json:",inline"`
-	metav1.ListMeta `json:"metadata,omitempty"`
+	metav1.ListMeta `json:"metadata"`
 	Items           []widget `json:"items"`
 }
 
