@@ -172,7 +172,7 @@ var _ = Describe("Release", Serial, func() {
 		operator.stop()
 		defer func() { operator = startOperator(controllers.Options{Namespace: operatorNamespace}) }()
 		var released []string
-		Expect(controllers.Release(lifetime, admin, []string{namespace}, func(kind string, object client.Object) {
+		Expect(controllers.RemoveFinalizers(lifetime, admin, []string{namespace}, func(kind string, object client.Object) {
 			released = append(released, kind+" "+object.GetName())
 		})).To(Succeed())
 		Expect(released).To(ConsistOf("Model iris", "Pipeline chain", "Experiment ab", "SeldonRuntime seldon"))

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition/reconciler"
 	"github.com/seldon-operator/seldon-operator/relay"
 )
 
@@ -60,7 +61,7 @@ func FuzzReportedStatus(f *testing.F) {
 		object := &v1alpha1.Model{ObjectMeta: meta}
 		seen := observe(relay.Model)
 		setReported(object, relay.Model, seen)
-		fillModel(object, seen.State)
+		setModelStatus(object, seen.State)
 		if _, err := labels.Parse(object.Status.Selector); err != nil {
 			t.Errorf("selector: %.2000q", err.Error())
 		}
@@ -75,9 +76,9 @@ func FuzzReportedStatus(f *testing.F) {
 }
 
 // setReported sets the conditions that follow from an observation.
-func setReported(object conditioned, kind relay.Kind, seen relay.Observation) {
-	told := tell(object, kind, seen, time.Now())
-	setConditions(object, append(told.verdicts, progress(told.verdicts)...), told.keep...)
+func setReported(object reconciler.Object, kind relay.Kind, seen relay.Observation) {
+	update := computeStatus(object, kind, seen, time.Now())
+	reconciler.SetConditions(object, append(update.conditions, progressConditions(update.conditions)...), update.keep...)
 }
 
 // crdSchema validates objects as the API server does, by a CRD of config/crd.
@@ -112,9 +113,9 @@ func newSchema(f *testing.F, plural string) crdSchema {
 var reasonFormat = regexp.MustCompile(`^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$`)
 
 // accept fails the test if the API server would reject the status of object.
-func (s crdSchema) accept(t *testing.T, object conditioned) {
+func (s crdSchema) accept(t *testing.T, object reconciler.Object) {
 	t.Helper()
-	patch, err := statusPatch(object)
+	patch, err := reconciler.StatusPatch(object)
 	if err != nil {
 		t.Fatal(err)
 	}

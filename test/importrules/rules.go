@@ -70,8 +70,7 @@ var rules = []rule{
 	{group: "templates", groups: []string{"api/v1alpha1", "composition"}},
 	{group: "inputs", groups: []string{"api", "templates", "composition"}},
 	{group: "relay", groups: []string{"api"}},
-	{group: "scheduler", groups: []string{"api"}},
-	{group: "controllers", groups: []string{"api", "composition", "templates", "inputs", "relay", "scheduler"}},
+	{group: "controllers", groups: []string{"api", "composition", "templates", "inputs", "relay"}},
 	{group: "cli", groups: []string{"api", "composition", "templates", "inputs", "relay"}},
 
 	{group: "cmd/manager", groups: []string{anyLibrary}},
