@@ -122,12 +122,12 @@ func TestBindingsDoNotDisturbEachOther(t *testing.T) {
 			}}}}}, nil
 		}}},
 		Patches: []patch.Patch{{Target: &kustomizetypes.Selector{}, Text: `[{op: add, path: /metadata/annotations, value: {a: b}}]`}},
-	}, nil)
+	}, testPolicy)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := State{Owner: testOwner, Options: testPolicy, Objects: rendering.Objects}
-	s.markRollouts(ConfigHashes{{"ConfigMap", "a"}: {Current: "1"}})
+	s.ExternalConfigs = ConfigHashes{{"ConfigMap", "a"}: {Current: "1"}}
 	for _, step := range Compute(s).Steps {
 		object.SetField(step.Object.Object, "x", "spec", "template", "spec", "nodeName")
 	}

@@ -82,8 +82,9 @@ var _ = Describe("Teardown", func() {
 
 	It("leaves volume claims, and what is of others", func() {
 		site.settle()
-		site.engine.Kinds = append(slices.Clip(site.engine.Kinds),
-			object.Kind{Object: &corev1.PersistentVolumeClaim{}, List: &corev1.PersistentVolumeClaimList{}})
+		site.engine = newEngine(func(config *composition.Config) {
+			config.Kinds = append(slices.Clip(kinds), object.Kind{Object: &corev1.PersistentVolumeClaim{}})
+		})
 		claim := &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: quantityOf("1Gi")}},

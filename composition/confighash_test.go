@@ -40,7 +40,7 @@ func TestReadBy(t *testing.T) {
 		`{"serviceAccountName":"config","nodeSelector":{"secret":"token","configMap":"config"},"containers":[{"name":"config"}]}`:                                              nil,
 	} {
 		var got []string
-		for _, key := range configurations.readBy(reader(spec)(t)) {
+		for _, key := range configurations.referencedBy(reader(spec)(t)) {
 			got = append(got, key.Name)
 		}
 		if !slices.Equal(got, want) {
@@ -82,16 +82,16 @@ func TestMarkRollouts(t *testing.T) {
 		obj.SetOwnerReferences([]metav1.OwnerReference{{UID: testOwner.UID, Controller: new(true)}})
 		return obj
 	}
-	configuration := func(data string) ConfigHash { return hashConfig(testPolicy, config(data)) }
+	configuration := func(data string) ConfigHash { return ConfigHashOf(testPolicy, config(data)) }
 	digestFor := func(data string) string {
-		digest, _ := ConfigHashes{name: configuration(data)}.digest([]ConfigRef{name})
+		digest, _ := ConfigHashes{name: configuration(data)}.hash([]ConfigRef{name})
 		return digest
 	}
 	// theirs was adopted with the data given, and is now another.
 	theirs := func(adopted string) ConfigHashes {
 		obj := config("theirs")
 		obj.SetAnnotations(map[string]string{testPolicy.HashAtAdoptionAnnotation(): configuration(adopted).Current})
-		return ConfigHashes{name: hashConfig(testPolicy, obj)}
+		return ConfigHashes{name: ConfigHashOf(testPolicy, obj)}
 	}
 	absent := ConfigHashes{name: {}}
 	liveWeb := func(origin string) *unstructured.Unstructured {
@@ -127,9 +127,9 @@ func TestMarkRollouts(t *testing.T) {
 		"another owner's, absent":                  {live: lives{liveWeb(digestFor("old"))}, others: absent, notRendered: true, origin: digestFor("old")},
 		"another owner's, absent after a change":   {live: lives{marked(liveWeb(digestFor("old")), "x")}, others: absent, notRendered: true, origin: digestFor("old"), mark: "x"},
 		"another owner's, absent at creation":      {others: absent, notRendered: true},
-		"another owner's, absent at adoption":      {live: lives{liveWeb("")}, others: absent, notRendered: true, origin: originAtAdoption},
-		"another owner's, adopted later":           {live: lives{asLive(liveWeb(originAtAdoption), "1")}, others: theirs("old"), notRendered: true, origin: digestFor("old"), mark: digestFor("theirs")},
-		"another owner's, adopted later as it is":  {live: lives{asLive(liveWeb(originAtAdoption), "1")}, others: theirs("theirs"), notRendered: true, origin: digestFor("theirs")},
+		"another owner's, absent at adoption":      {live: lives{liveWeb("")}, others: absent, notRendered: true, origin: hashAtAdoption},
+		"another owner's, adopted later":           {live: lives{asLive(liveWeb(hashAtAdoption), "1")}, others: theirs("old"), notRendered: true, origin: digestFor("old"), mark: digestFor("theirs")},
+		"another owner's, adopted later as it is":  {live: lives{asLive(liveWeb(hashAtAdoption), "1")}, others: theirs("theirs"), notRendered: true, origin: digestFor("theirs")},
 		"another owner's, made after the workload": {live: lives{asLive(liveWeb(""), "1")}, others: ConfigHashes{name: configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
 		"one that nobody said is read only once":   {notRendered: true},
 		"nothing rolls that remembers, unrendered": {live: lives{liveWeb(digestFor("old"))}, notRendered: true},
@@ -138,18 +138,18 @@ func TestMarkRollouts(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			workload := web(t)
-			s := State{Owner: testOwner, Options: testPolicy, Objects: []object.Object{{Object: workload}}, Live: map[object.Ref]*unstructured.Unstructured{}}
+			s := State{Owner: testOwner, Options: testPolicy, ExternalConfigs: test.others, Objects: []object.Object{{Object: workload}}, Live: map[object.Ref]*unstructured.Unstructured{}}
 			if !test.notRendered {
 				s.Objects = append(s.Objects, object.Object{Object: config("new"), RestartOnChange: true})
 			}
 			for _, live := range test.live {
 				s.Live[object.RefOf(live)] = live
 			}
-			s.markRollouts(test.others)
+			workload = s.WithConfigHashes()[0].Object
 			if got := workload.GetAnnotations()[testPolicy.HashAtCreationAnnotation()]; got != test.origin {
 				t.Errorf("origin is %q, want %q", got, test.origin)
 			}
-			if got := rollMark(testPolicy, workload); got != test.mark {
+			if got := podTemplateHash(testPolicy, workload); got != test.mark {
 				t.Errorf("mark is %q, want %q", got, test.mark)
 			}
 		})

@@ -32,9 +32,6 @@ func keepMetadata(options object.Options, step *Step, adopting bool) {
 		keys = keys.Union(templateKeys(options, step.Live).Difference(templateKeys(options, step.Object)))
 	}
 	kept := carried(options, step)
-	if kept == nil {
-		kept = step.Object.DeepCopy()
-	}
 	var pending []string
 	for _, key := range sets.List(keys) {
 		field, name, _ := strings.Cut(key, ":")
@@ -48,14 +45,18 @@ func keepMetadata(options object.Options, step *Step, adopting bool) {
 			continue
 		case live == rendered && isLive == isRendered:
 			continue
-		case isLive:
+		}
+		if kept == nil {
+			kept = step.Object.DeepCopy()
+		}
+		if isLive {
 			_ = unstructured.SetNestedField(kept.Object, live, path...)
-		default:
+		} else {
 			object.RemoveField(kept.Object, path...)
 		}
 		pending = append(pending, field+" "+name)
 	}
-	if len(pending) == 0 || !sameTemplate(kept, step.Live, options.FieldManager) {
+	if len(pending) == 0 || !PodTemplateUnchanged(kept, step.Live, options.FieldManager) {
 		return
 	}
 	listed := slices.DeleteFunc(sets.List(keys), func(key string) bool {
@@ -65,7 +66,7 @@ func keepMetadata(options object.Options, step *Step, adopting bool) {
 	})
 	object.SetField(kept.Object, strings.Join(listed, " "), "metadata", "annotations", options.PropagatedAnnotation())
 	step.Object = kept
-	step.warn(MetadataPending, step.Ref.String()+": the next rollout of its pods changes "+strings.Join(pending, ", ")+" of their template")
+	step.Warn(MetadataPending, step.Ref.String()+": the next rollout of its pods changes "+strings.Join(pending, ", ")+" of their template")
 }
 
 // templateKeys are the keys of a pod template, less ours and those of tools. Those

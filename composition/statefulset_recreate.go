@@ -36,35 +36,41 @@ import (
 // owner, whether it can be rendered or not, paused or being deleted.
 
 // backupName is the name of the ControllerRevision with the backup of a StatefulSet.
-func backupName(set string) string { return set + "-recreate-backup" }
+func BackupName(set string) string { return set + "-recreate-backup" }
 
-// recreate grows the claims and deletes the StatefulSet. The rest waits until it does
-// not exist any more; see [Engine.resume].
-func (e *Engine) recreate(ctx context.Context, step Step, before func(context.Context) error) result {
-	err := e.growClaims(ctx, step)
-	if mismatch := (*ImmutableFieldError)(nil); errors.As(err, &mismatch) {
-		return result{step: step.block(ImmutableFieldChanged, immutableMessage(step.Ref, mismatch.Error())), live: step.Live}
+// Recreator expands the volume claims of StatefulSets and recreates these. It is safe for
+// concurrent use.
+type Recreator struct{ Cluster *Cluster }
+
+// Start expands the claims of step's StatefulSet, backs it up and deletes it without its
+// pods. [Recreator.Resume] does the rest once it does not exist any more. before is called
+// before the deletion, unless it is nil. If the claims cannot be expanded, nothing is
+// changed, and message says why.
+func (r *Recreator) Start(ctx context.Context, step Step, before func(context.Context) error) (message string, err error) {
+	err = r.expandPVCs(ctx, step)
+	if immutable := (*ImmutableFieldError)(nil); errors.As(err, &immutable) {
+		return ImmutableMessage(step.Ref, immutable.Error()), nil
 	}
 	if err == nil && before != nil {
 		err = before(ctx)
 	}
 	if err == nil {
-		err = retry.RetryOnConflict(retry.DefaultRetry, func() error { return e.backUpAndDelete(ctx, step) })
+		err = retry.RetryOnConflict(retry.DefaultRetry, func() error { return r.backupAndOrphan(ctx, step) })
 	}
-	return result{step: step, live: step.Live, wrote: err == nil, err: err}
+	return "", err
 }
 
 // backUpAndDelete backs up the StatefulSet as it is, but for its claim templates, and
 // deletes just that.
-func (e *Engine) backUpAndDelete(ctx context.Context, step Step) error {
+func (r *Recreator) backupAndOrphan(ctx context.Context, step Step) error {
 	// Not from the cache, which trims managedFields.
-	live, err := e.getLive(ctx, step.Ref)
-	if err != nil || live == nil || live.GetUID() != step.uid() || live.GetDeletionTimestamp() != nil {
+	live, err := r.Cluster.Get(ctx, step.Ref)
+	if err != nil || live == nil || live.GetUID() != step.LiveUID() || live.GetDeletionTimestamp() != nil {
 		return err
 	}
 	kept := live.DeepCopy()
 	unstructured.RemoveNestedField(kept.Object, "status")
-	if claimsOnlyGrow(step.Object, live) {
+	if onlyExpandsStorage(step.Object, live) {
 		grown, _, _ := unstructured.NestedFieldCopy(step.Object.Object, claimTemplates...)
 		_ = unstructured.SetNestedField(kept.Object, grown, claimTemplates...)
 	}
@@ -75,23 +81,23 @@ func (e *Engine) backUpAndDelete(ctx context.Context, step Step) error {
 	owner := step.Object.GetOwnerReferences()
 	backup := &appsv1.ControllerRevision{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: step.Ref.Namespace, Name: backupName(step.Ref.Name), OwnerReferences: owner,
-			Labels: map[string]string{e.Options.OwnerLabel(): step.Object.GetLabels()[e.Options.OwnerLabel()], e.Options.BackupLabel(): string(owner[0].UID)},
+			Namespace: step.Ref.Namespace, Name: BackupName(step.Ref.Name), OwnerReferences: owner,
+			Labels: map[string]string{r.Cluster.Options.OwnerLabel(): step.Object.GetLabels()[r.Cluster.Options.OwnerLabel()], r.Cluster.Options.BackupLabel(): string(owner[0].UID)},
 		},
 		Data: runtime.RawExtension{Raw: content},
 	}
-	err = e.Client.Create(ctx, backup, client.FieldOwner(e.Options.FieldManager))
+	err = r.Cluster.Client.Create(ctx, backup, client.FieldOwner(r.Cluster.Options.FieldManager))
 	if apierrors.IsAlreadyExists(err) {
 		// Of a try that ended before the deletion. Its data cannot be changed.
-		if err = e.dropBackup(ctx, step.Ref.Namespace, backup.Name); err == nil {
-			err = e.Client.Create(ctx, backup, client.FieldOwner(e.Options.FieldManager))
+		if err = r.deleteBackup(ctx, step.Ref.Namespace, backup.Name); err == nil {
+			err = r.Cluster.Client.Create(ctx, backup, client.FieldOwner(r.Cluster.Options.FieldManager))
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("back up %s: %w", step.Ref, err)
 	}
 	uid, version := live.GetUID(), live.GetResourceVersion()
-	err = e.Client.Delete(ctx, live, client.PropagationPolicy(metav1.DeletePropagationOrphan),
+	err = r.Cluster.Client.Delete(ctx, live, client.PropagationPolicy(metav1.DeletePropagationOrphan),
 		client.Preconditions{UID: &uid, ResourceVersion: &version})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete %s, leaving its pods: %w", step.Ref, err)
@@ -99,20 +105,21 @@ func (e *Engine) backUpAndDelete(ctx context.Context, step Step) error {
 	return nil
 }
 
-// recreation is what became of a StatefulSet that has a backup.
-type recreation struct {
+// Recreation is the state of a StatefulSet that has a backup.
+type Recreation struct {
 	// live is the StatefulSet; nil if it does not exist.
 	live *unstructured.Unstructured
-	// kept is the StatefulSet in the backup, which its pods were made from.
-	kept *unstructured.Unstructured
-	// err is a [*ChildError] that names the pods and the backup; nil if there is none.
+	// backup is the StatefulSet that its pods were created from.
+	backup *unstructured.Unstructured
+	// err is an [*object.Error] that names the pods and the backup; nil if there is none.
 	err error
 }
 
-// recreations are by the StatefulSet's key.
-type recreations map[object.Ref]recreation
+// Recreations are the StatefulSets of one owner that have a backup.
+type Recreations map[object.Ref]Recreation
 
-func (r recreations) errors() error {
+// Errors returns all errors, joined and sorted.
+func (r Recreations) Errors() error {
 	var errs []error
 	for _, each := range r {
 		errs = append(errs, each.err)
@@ -121,86 +128,85 @@ func (r recreations) errors() error {
 	return errors.Join(errs...)
 }
 
-// transient are the errors that trying again may remove.
-func (r recreations) transient() error {
-	passing := maps.Clone(r)
-	maps.DeleteFunc(passing, func(_ object.Ref, each recreation) bool {
-		return isRejection(each.err) || errors.Is(each.err, errNameTaken)
-	})
-	return passing.errors()
+// ByRef returns the errors by StatefulSet.
+func (r Recreations) ByRef() map[object.Ref]error {
+	errs := map[object.Ref]error{}
+	for ref, each := range r {
+		if each.err != nil {
+			errs[ref] = each.err
+		}
+	}
+	return errs
 }
 
-// unsettled are the StatefulSets that could not be recreated, as their pods were made.
-func (r recreations) unsettled() []Step {
+// Transient returns the errors that may disappear without a change, joined.
+func (r Recreations) Transient() error {
+	transient := maps.Clone(r)
+	maps.DeleteFunc(transient, func(_ object.Ref, each Recreation) bool {
+		return object.IsRejection(each.err) || errors.Is(each.err, errNameTaken)
+	})
+	return transient.Errors()
+}
+
+// Unsettled returns a blocked step for each StatefulSet that could not be recreated, with
+// the backup as its live object: what its pods use must be retained.
+func (r Recreations) Unsettled() []Step {
 	var steps []Step
-	for key, each := range r {
+	for ref, each := range r {
 		if each.err != nil {
-			steps = append(steps, Step{Ref: key, Live: each.kept}.block(RecreationFailed, each.err.Error()))
+			steps = append(steps, Step{Ref: ref, Live: each.backup}.Blocked(RecreationFailed, each.err.Error()))
 		}
 	}
 	return steps
 }
 
-// retryAfter is when to try again what failed; zero for never.
-func (r recreations) retryAfter() time.Duration {
-	if r.errors() == nil {
+// RequeueAfter returns when to retry; zero for never.
+func (r Recreations) RequeueAfter() time.Duration {
+	if r.Errors() == nil {
 		return 0
 	}
-	return heldRetry
+	return BlockedRecheckInterval
 }
 
-// addTo replaces what the cache shows of the StatefulSets by what is live.
-func (r recreations) addTo(live map[object.Ref]*unstructured.Unstructured) {
-	for key, each := range r {
+// Overlay replaces the StatefulSets in live, as the cache shows them, by those that were
+// read from the API server.
+func (r Recreations) Overlay(live map[object.Ref]*unstructured.Unstructured) {
+	for ref, each := range r {
 		if each.live != nil {
-			live[key] = each.live
+			live[ref] = each.live
 		} else {
-			delete(live, key)
+			delete(live, ref)
 		}
 	}
 }
 
-// Resume recreates the StatefulSets of request's owner that were deleted to grow their
-// volume claims; of the request, Owner and NewOwner count. [Engine.Reconcile] and
-// [Engine.Teardown] do that first; call Resume for an owner that is not reconciled,
-// because it has no input, or is being deleted, say.
-// With orphans the StatefulSets get no owner. The errors, joined, are [*ChildError]s,
-// or those of reading; try again until there is none. done reports whether no backup
-// is left.
-func (e *Engine) Resume(ctx context.Context, request Request, orphans bool) (done bool, err error) {
-	found, err := e.resume(ctx, request, orphans)
-	if err != nil {
-		return false, err
-	}
-	return len(e.ledger.account(request.Owner).backups) == 0, found.errors()
-}
-
-// resume is [Engine.Resume].
-func (e *Engine) resume(ctx context.Context, request Request, orphans bool) (recreations, error) {
-	owner := request.Owner
-	account := e.ledger.account(owner)
-	if account.backups == nil && !request.SkipInitialScan {
+// Resume recreates the StatefulSets of owner that were deleted to expand their volume
+// claims. withoutOwner: they get no owner reference. created: the owner was created after
+// the operator started to watch its kind, so that it can have no backups that are not
+// remembered. The error is one of reading; errors of StatefulSets are in the result.
+func (r *Recreator) Resume(ctx context.Context, owner object.Owner, state *OwnerState, created, withoutOwner bool) (Recreations, error) {
+	if state.Backups == nil && !created {
 		list := &appsv1.ControllerRevisionList{}
-		err := e.APIReader.List(ctx, list, client.InNamespace(owner.Namespace), client.MatchingLabels{e.Options.BackupLabel(): string(owner.UID)})
+		err := r.Cluster.APIReader.List(ctx, list, client.InNamespace(owner.Namespace), client.MatchingLabels{r.Cluster.Options.BackupLabel(): string(owner.UID)})
 		if err != nil {
 			return nil, fmt.Errorf("list backups of StatefulSets: %w", err)
 		}
-		account.backups = sets.New[string]()
+		state.Backups = sets.New[string]()
 		for i := range list.Items {
-			account.backups.Insert(list.Items[i].Name)
+			state.Backups.Insert(list.Items[i].Name)
 		}
 	}
-	found := recreations{}
-	for _, name := range sets.List(account.backups) {
-		kept, live, done, err := e.recreateFrom(ctx, owner, name, orphans)
+	found := Recreations{}
+	for _, name := range sets.List(state.Backups) {
+		kept, live, done, err := r.recreateFromBackup(ctx, owner, name, withoutOwner)
 		if err != nil && kept == nil {
 			return nil, err
 		}
 		if done {
-			account.backups.Delete(name)
+			state.Backups.Delete(name)
 		}
 		if kept != nil {
-			found[object.RefOf(kept)] = recreation{live, kept, err}
+			found[object.RefOf(kept)] = Recreation{live, kept, err}
 		}
 	}
 	return found, nil
@@ -213,9 +219,9 @@ var errNameTaken = errors.New("a StatefulSet of that name exists that has anothe
 // recreateFrom recreates one StatefulSet from its backup, and returns what was kept
 // and what is live. It is done once the backup is deleted. kept is nil if there is no
 // backup.
-func (e *Engine) recreateFrom(ctx context.Context, owner object.Owner, name string, orphans bool) (kept, live *unstructured.Unstructured, done bool, err error) {
+func (r *Recreator) recreateFromBackup(ctx context.Context, owner object.Owner, name string, orphans bool) (kept, live *unstructured.Unstructured, done bool, err error) {
 	backup := &appsv1.ControllerRevision{}
-	err = e.APIReader.Get(ctx, client.ObjectKey{Namespace: owner.Namespace, Name: name}, backup)
+	err = r.Cluster.APIReader.Get(ctx, client.ObjectKey{Namespace: owner.Namespace, Name: name}, backup)
 	if apierrors.IsNotFound(err) || err == nil && !owner.IsControllerOf(backup) {
 		return nil, nil, true, nil
 	}
@@ -227,9 +233,9 @@ func (e *Engine) recreateFrom(ctx context.Context, owner object.Owner, name stri
 		return nil, nil, false, fmt.Errorf("read ControllerRevision %s/%s: %w", owner.Namespace, name, err)
 	}
 	key := object.RefOf(kept)
-	live, err = e.getLive(ctx, key)
+	live, err = r.Cluster.Get(ctx, key)
 	if err == nil && live == nil {
-		live, err = e.createFrom(ctx, kept, orphans)
+		live, err = r.createFromBackup(ctx, kept, orphans)
 	}
 	switch {
 	case err != nil:
@@ -239,13 +245,13 @@ func (e *Engine) recreateFrom(ctx context.Context, owner object.Owner, name stri
 	case !orphans && !owner.IsControllerOf(live):
 		err = errNameTaken
 	default:
-		live, err = e.handBack(ctx, key, kept)
+		live, err = r.restoreManagedFields(ctx, key, kept)
 	}
 	if err == nil {
-		err = e.dropBackup(ctx, owner.Namespace, name)
+		err = r.deleteBackup(ctx, owner.Namespace, name)
 	}
 	if err != nil {
-		return kept, nil, false, &ObjectError{key, fmt.Errorf(
+		return kept, nil, false, &object.Error{Ref: key, Err: fmt.Errorf(
 			"it was deleted to grow its volume claims and cannot be recreated: %w; its %s run without it; correct the cause, or delete its backup, ControllerRevision %s, to give it up",
 			err, podsOf(kept), name)}
 	}
@@ -264,25 +270,25 @@ func podsOf(set *unstructured.Unstructured) string {
 
 // createFrom creates a StatefulSet as it was kept. It does not take over one that
 // was made meanwhile: that is a conflict.
-func (e *Engine) createFrom(ctx context.Context, kept *unstructured.Unstructured, orphans bool) (*unstructured.Unstructured, error) {
+func (r *Recreator) createFromBackup(ctx context.Context, kept *unstructured.Unstructured, orphans bool) (*unstructured.Unstructured, error) {
 	obj := kept.DeepCopy()
 	for _, field := range []string{"uid", "generation", "creationTimestamp", "managedFields"} {
 		unstructured.RemoveNestedField(obj.Object, "metadata", field)
 	}
-	obj.SetResourceVersion(noVersion)
+	obj.SetResourceVersion(CreateOnly)
 	if orphans {
 		obj.SetOwnerReferences(nil)
 	}
-	err := e.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(obj), client.FieldOwner(e.Options.FieldManager))
+	err := r.Cluster.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(obj), client.FieldOwner(r.Cluster.Options.FieldManager))
 	return obj, err
 }
 
 // handBack gives the fields of an object that was made again to their previous
 // owners. Without it they would be ours, and our next apply would remove those
 // that we do not send.
-func (e *Engine) handBack(ctx context.Context, key object.Ref, kept *unstructured.Unstructured) (again *unstructured.Unstructured, err error) {
+func (r *Recreator) restoreManagedFields(ctx context.Context, key object.Ref, kept *unstructured.Unstructured) (again *unstructured.Unstructured, err error) {
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		live, err := e.getLive(ctx, key)
+		live, err := r.Cluster.Get(ctx, key)
 		if err != nil {
 			return err
 		}
@@ -290,7 +296,7 @@ func (e *Engine) handBack(ctx context.Context, key object.Ref, kept *unstructure
 			return fmt.Errorf("%s is gone", key)
 		}
 		entries := slices.DeleteFunc(live.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
-			return managedfields.IsOwnEntry(entry, e.Options.FieldManager)
+			return managedfields.IsOwnEntry(entry, r.Cluster.Options.FieldManager)
 		})
 		for _, entry := range kept.GetManagedFields() {
 			// As `kubectl scale` is known: its ownership counts as any other's.
@@ -303,16 +309,16 @@ func (e *Engine) handBack(ctx context.Context, key object.Ref, kept *unstructure
 		if err != nil {
 			return err
 		}
-		again, err = e.patchMetadata(ctx, live, patch)
+		again, err = r.Cluster.PatchMetadata(ctx, live, patch)
 		return err
 	})
 	return again, err
 }
 
 // dropBackup deletes a backup.
-func (e *Engine) dropBackup(ctx context.Context, namespace, name string) error {
+func (r *Recreator) deleteBackup(ctx context.Context, namespace, name string) error {
 	backup := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-	if err := e.Client.Delete(ctx, backup); err != nil && !apierrors.IsNotFound(err) {
+	if err := r.Cluster.Client.Delete(ctx, backup); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete ControllerRevision %s/%s: %w", namespace, name, err)
 	}
 	return nil

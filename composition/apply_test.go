@@ -82,7 +82,7 @@ var _ = Describe("A plan that is carried out", func() {
 			"one/one.yaml":        {Data: []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\n")},
 		})
 		Expect(err).NotTo(HaveOccurred())
-		site.engine.Templates = templates
+		site.engine = newEngine(func(config *composition.Config) { config.Templates = templates })
 		site.request.Input.Templates = nil
 		for i := range count {
 			site.request.Input.Templates = append(site.request.Input.Templates, composition.TemplateRef{Template: "one", Parameters: map[string]string{"name": fmt.Sprintf("one-%d", i)}})

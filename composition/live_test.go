@@ -28,7 +28,7 @@ func (i *instance) freeze() *frozenCache {
 	GinkgoHelper()
 	frozen := &frozenCache{lists: map[string][]client.Object{}}
 	for _, kind := range kinds {
-		list := kind.List.DeepCopyObject().(client.ObjectList)
+		list := listOf(kind)
 		Expect(children.List(i.ctx, list, client.InNamespace(i.owner.Namespace))).To(Succeed())
 		Expect(meta.EachListItem(list, func(object runtime.Object) error {
 			frozen.lists[frozen.of(list)] = append(frozen.lists[frozen.of(list)], object.DeepCopyObject().(client.Object))
@@ -71,7 +71,7 @@ var _ = Describe("A cache that is behind", func() {
 		Expect(requests.during(func() { outcome = site.mustReconcile() })).To(BeEmpty())
 		Expect(outcome.RequeueAfter).To(BeNumerically("<=", 5*time.Second))
 		Expect(outcome.RequeueAfter).NotTo(BeZero(), "the cache may never show an object that was deleted since")
-		containers, _, _ := nestedSlice(outcome.Objects[site.key("apps", "Deployment", "shop")], "spec", "template", "spec", "containers")
+		containers, _, _ := nestedSlice(outcome.Objects.Get(site.key("apps", "Deployment", "shop")), "spec", "template", "spec", "containers")
 		Expect(containers[0]).To(HaveKeyWithValue("image", "web:2"), "what is live is what we wrote")
 
 		By("removing it again before the cache shows it")
@@ -264,10 +264,10 @@ var _ = Describe("What the cache cannot show", func() {
 
 	It("is refused as a kind of child when the engine was not told of it", func() {
 		site := newInstance()
-		site.engine.Kinds = kinds[1:]
+		site.engine = newEngine(func(config *composition.Config) { config.Kinds = kinds[1:] })
 		_, err := site.reconcile()
 		var refused *composition.RenderError
 		Expect(err).To(BeAssignableToTypeOf(refused))
-		Expect(err).To(MatchError(ContainSubstring("the engine was not told of kind /v1, Kind=ServiceAccount")))
+		Expect(err).To(MatchError(ContainSubstring("the engine is not configured for kind /v1, Kind=ServiceAccount")))
 	})
 })

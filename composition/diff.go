@@ -1,11 +1,13 @@
 package composition
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
 	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -17,12 +19,12 @@ import (
 // there. False means "in doubt", not "different": the API server may have
 // written a value in another way, which only a dry-run can tell. Then differing
 // names the first place. types are the Go types of kinds.
-func inStep(desired, live *unstructured.Unstructured, manager string, types *runtime.Scheme) (differing string, ok bool) {
+func isUpToDate(desired, live *unstructured.Unstructured, manager string, types *runtime.Scheme) (differing string, ok bool) {
 	owned := managedfields.OwnWithoutOwnerRefs(live, manager)
 	if owned == nil {
 		return "metadata.managedFields", false
 	}
-	fields := withoutIdentity(desired)
+	fields := StripIdentity(desired)
 	if metadata, found := fields["metadata"].(map[string]any); found {
 		delete(metadata, "ownerReferences") // see ownedContent
 	}
@@ -33,12 +35,12 @@ func inStep(desired, live *unstructured.Unstructured, manager string, types *run
 	if err != nil {
 		return "", false
 	}
-	return containedIn(withoutIdentity(&unstructured.Unstructured{Object: canonical}), live.Object, "")
+	return isSubset(StripIdentity(&unstructured.Unstructured{Object: canonical}), live.Object, "")
 }
 
 // withoutIdentity is an apply configuration less what names the object, which
 // is not among anybody's fields.
-func withoutIdentity(object *unstructured.Unstructured) map[string]any {
+func StripIdentity(object *unstructured.Unstructured) map[string]any {
 	fields := make(map[string]any, len(object.Object))
 	for key, value := range object.Object {
 		if key != "apiVersion" && key != "kind" {
@@ -60,7 +62,7 @@ func withoutIdentity(object *unstructured.Unstructured) map[string]any {
 // canonicalised sends an object through the Go type of its kind, if types has it.
 // That writes quantities and the like as the API server does, and is what a cache
 // of typed objects shows. Zero values that the type omits are lost.
-func canonicalised(object *unstructured.Unstructured, types *runtime.Scheme) (*unstructured.Unstructured, error) {
+func roundTripTyped(object *unstructured.Unstructured, types *runtime.Scheme) (*unstructured.Unstructured, error) {
 	typed, err := cached.ToTyped(object, types)
 	if runtime.IsNotRegisteredError(err) {
 		return object, nil
@@ -78,23 +80,23 @@ func canonicalised(object *unstructured.Unstructured, types *runtime.Scheme) (*u
 // canonicalFields is an apply configuration written as the API server does, with
 // just the fields that it has: a Go type adds some zero values of its own.
 func canonicalFields(desired *unstructured.Unstructured, types *runtime.Scheme) (map[string]any, error) {
-	canonical, err := canonicalised(desired, types)
+	canonical, err := roundTripTyped(desired, types)
 	if err != nil {
 		return nil, err
 	}
-	fields, _ := shapedLike(canonical.Object, desired.Object).(map[string]any)
+	fields, _ := projectOnto(canonical.Object, desired.Object).(map[string]any)
 	return fields, nil
 }
 
 // shapedLike is value less the fields that shape does not have.
-func shapedLike(value, shape any) any {
+func projectOnto(value, shape any) any {
 	switch shape := shape.(type) {
 	case map[string]any:
 		fields, _ := value.(map[string]any)
 		shaped := make(map[string]any, len(shape))
 		for key := range shape {
 			if field, found := fields[key]; found {
-				shaped[key] = shapedLike(field, shape[key])
+				shaped[key] = projectOnto(field, shape[key])
 			}
 		}
 		return shaped
@@ -105,7 +107,7 @@ func shapedLike(value, shape any) any {
 		}
 		shaped := make([]any, len(items))
 		for i := range items {
-			shaped[i] = shapedLike(items[i], shape[i])
+			shaped[i] = projectOnto(items[i], shape[i])
 		}
 		return shaped
 	}
@@ -116,7 +118,7 @@ func shapedLike(value, shape any) any {
 // a map, each item of a list. List items are found by content, so foreign items
 // of a keyed list do not disturb; those of an atomic list cannot be there, since
 // whoever adds one takes the list from us, which sameFields sees.
-func containedIn(desired, live any, path string) (differing string, ok bool) {
+func isSubset(desired, live any, path string) (differing string, ok bool) {
 	switch desired := desired.(type) {
 	case nil:
 		return "", true
@@ -126,7 +128,7 @@ func containedIn(desired, live any, path string) (differing string, ok bool) {
 			return path, false
 		}
 		for _, key := range slices.Sorted(maps.Keys(desired)) {
-			if where, ok := containedIn(desired[key], fields[key], path+"."+key); !ok {
+			if where, ok := isSubset(desired[key], fields[key], path+"."+key); !ok {
 				return where, false
 			}
 		}
@@ -137,7 +139,7 @@ func containedIn(desired, live any, path string) (differing string, ok bool) {
 		for _, item := range desired {
 			// Order counts: the items of desired stand in live in the same order.
 			for position < len(items) {
-				if _, ok := containedIn(item, items[position], path); ok {
+				if _, ok := isSubset(item, items[position], path); ok {
 					break
 				}
 				position++
@@ -156,11 +158,11 @@ func containedIn(desired, live any, path string) (differing string, ok bool) {
 }
 
 // firstDifference names the first place, below path, where two values differ.
-func firstDifference(a, b any, path string) string {
-	if where, ok := containedIn(a, b, path); !ok {
+func FirstDifference(a, b any, path string) string {
+	if where, ok := isSubset(a, b, path); !ok {
 		return where
 	}
-	if where, ok := containedIn(b, a, path); !ok {
+	if where, ok := isSubset(b, a, path); !ok {
 		return where
 	}
 	return path
@@ -190,25 +192,25 @@ func quantity(value any) *resource.Quantity {
 }
 
 // podTemplate is the pod template of a workload; nil if it has none.
-func podTemplate(workload *unstructured.Unstructured) any {
+func PodTemplate(workload *unstructured.Unstructured) any {
 	template, _, _ := unstructured.NestedFieldNoCopy(workload.Object, "spec", "template")
 	return template
 }
 
 // sameTemplate tells whether applying desired leaves live's pod template as it is.
-func sameTemplate(desired, live *unstructured.Unstructured, manager string) bool {
+func PodTemplateUnchanged(desired, live *unstructured.Unstructured, manager string) bool {
 	owned := managedfields.Own(live, manager)
 	for _, field := range []string{"f:spec", "f:template"} {
 		owned, _ = owned[field].(map[string]any)
 	}
-	if _, same := managedfields.OwnsExactly(podTemplate(desired), owned, ""); !same {
+	if _, same := managedfields.OwnsExactly(PodTemplate(desired), owned, ""); !same {
 		return false
 	}
 	canonical, err := canonicalFields(desired, scheme.Scheme)
 	if err != nil {
 		return false
 	}
-	_, same := containedIn(podTemplate(&unstructured.Unstructured{Object: canonical}), podTemplate(live), "")
+	_, same := isSubset(PodTemplate(&unstructured.Unstructured{Object: canonical}), PodTemplate(live), "")
 	return same
 }
 
@@ -228,4 +230,10 @@ func sameScalar(a, b any) bool {
 		}
 	}
 	return a == b
+}
+
+// RestartMessage says why the pods of a workload would restart: would is the pod template
+// that they would get, and is the live one.
+func RestartMessage(ref object.Ref, would, is any) string {
+	return fmt.Sprintf("%s would restart its pods: %s differs from what the pods were made with", ref, FirstDifference(would, is, "spec.template"))
 }

@@ -41,7 +41,7 @@ func TestContainedIn(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			differing, ok := containedIn(jsontest.Decode(t, test.desired), jsontest.Decode(t, test.live), "")
+			differing, ok := isSubset(jsontest.Decode(t, test.desired), jsontest.Decode(t, test.live), "")
 			if ok != (test.differing == "") || differing != test.differing {
 				t.Errorf("got %v, %q, want %q", ok, differing, test.differing)
 			}
@@ -56,7 +56,7 @@ func TestFirstDifference(t *testing.T) {
 		{`{"a":1,"b":2}`, `{"a":1}`, "x.b"},
 		{`{"a":1}`, `{"a":1}`, "x"},
 	} {
-		if got := firstDifference(jsontest.Decode(t, test[0]), jsontest.Decode(t, test[1]), "x"); got != test[2] {
+		if got := FirstDifference(jsontest.Decode(t, test[0]), jsontest.Decode(t, test[1]), "x"); got != test[2] {
 			t.Errorf("%s and %s differ at %s, want %s", test[0], test[1], got, test[2])
 		}
 	}
@@ -74,18 +74,18 @@ func TestInStepKnowsTheForms(t *testing.T) {
 	desired := object(pod(`{"name":"web","resources":{"limits":{"cpu":"0.5","memory":"1024Mi"}},"tty":false}`))
 	live := asLive(desired, "1")
 	live.Object["spec"] = object(pod(`{"name":"web","resources":{"limits":{"cpu":"500m","memory":"1Gi"}},"imagePullPolicy":"Always"}`)).Object["spec"]
-	if differing, ok := inStep(desired, live, testPolicy.FieldManager, scheme.Scheme); !ok {
+	if differing, ok := isUpToDate(desired, live, testPolicy.FieldManager, scheme.Scheme); !ok {
 		t.Errorf("not in step: %s", differing)
 	}
 	live.Object["spec"] = object(pod(`{"name":"web","resources":{"limits":{"cpu":"400m","memory":"1Gi"}}}`)).Object["spec"]
-	if differing, ok := inStep(desired, live, testPolicy.FieldManager, scheme.Scheme); ok || differing != ".spec.template.spec.containers[]" {
+	if differing, ok := isUpToDate(desired, live, testPolicy.FieldManager, scheme.Scheme); ok || differing != ".spec.template.spec.containers[]" {
 		t.Errorf("in step, or differing at %q", differing)
 	}
-	if _, ok := inStep(desired, live, "nobody", scheme.Scheme); ok {
+	if _, ok := isUpToDate(desired, live, "nobody", scheme.Scheme); ok {
 		t.Error("in step with what nobody applied")
 	}
 	// A value that the type does not have is in doubt, not a panic.
-	if _, ok := inStep(object(`{`+head+`,"spec":"what"}`), live, testPolicy.FieldManager, scheme.Scheme); ok {
+	if _, ok := isUpToDate(object(`{`+head+`,"spec":"what"}`), live, testPolicy.FieldManager, scheme.Scheme); ok {
 		t.Error("nonsense is in step")
 	}
 }
@@ -98,10 +98,10 @@ func TestInStepKnowsTheFormsOfCustomResources(t *testing.T) {
 	desired := testObject(kind, "shop", jsontest.Decode(t, `{"spec":{"resources":{"requests":{"storage":"1024Mi"}}}}`).(map[string]any))
 	live := asLive(desired, "1")
 	live.Object["spec"] = jsontest.Decode(t, `{"resources":{"requests":{"storage":"1Gi"}}}`)
-	if differing, ok := inStep(desired, live, testPolicy.FieldManager, types); !ok {
+	if differing, ok := isUpToDate(desired, live, testPolicy.FieldManager, types); !ok {
 		t.Errorf("not in step: %s", differing)
 	}
-	if _, ok := inStep(desired, live, testPolicy.FieldManager, scheme.Scheme); ok {
+	if _, ok := isUpToDate(desired, live, testPolicy.FieldManager, scheme.Scheme); ok {
 		t.Error("in step for who does not know the type")
 	}
 }
@@ -135,10 +135,10 @@ func FuzzMatch(f *testing.F) {
 		}
 		owned, _ := b.(map[string]any)
 		managedfields.OwnsExactly(a, owned, "")
-		containedIn(a, b, "")
-		containedIn(b, a, "")
-		firstDifference(a, b, "")
-		if where, ok := containedIn(a, a, ""); !ok {
+		isSubset(a, b, "")
+		isSubset(b, a, "")
+		FirstDifference(a, b, "")
+		if where, ok := isSubset(a, a, ""); !ok {
 			t.Errorf("%s is not contained in itself: %s", left, where)
 		}
 		if fields, isMap := a.(map[string]any); isMap {
