@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	apimanagedfields "k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/seldon-operator/seldon-operator/composition/health"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
@@ -156,6 +158,22 @@ func (l LiveObjects) Get(ref object.Ref) *unstructured.Unstructured {
 	return nil
 }
 
+// Health returns the health of an object; see [health.Of].
+func (l LiveObjects) Health(ref object.Ref, reporting ...schema.GroupKind) (status health.Status, message string) {
+	return health.Of(l.objects[ref], reporting...)
+}
+
+// Field returns a copy of a field of an object; nil if the object or the field does not
+// exist.
+func (l LiveObjects) Field(ref object.Ref, path ...string) any {
+	found := l.objects[ref]
+	if found == nil {
+		return nil
+	}
+	value, _, _ := unstructured.NestedFieldCopy(found.Object, path...)
+	return value
+}
+
 // RenderError is why the objects of an owner could not be rendered. Nothing was written,
 // and a retry fails again until an input changes.
 type RenderError struct{ Err error }
@@ -180,7 +198,10 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Result, error)
 	}
 	rendered, err := e.render(request.Input)
 	if err != nil {
-		return Result{RequeueAfter: recreations.RequeueAfter()}, errors.Join(err, recreations.Errors())
+		if failed := recreations.Errors(); failed != nil {
+			err = errors.Join(err, failed)
+		}
+		return Result{RequeueAfter: recreations.RequeueAfter()}, err
 	}
 	result := Result{UnmatchedPatches: rendered.UnmatchedPatches}
 	observed, stale, err := e.observe(ctx, request, rendered.Objects, recreations)

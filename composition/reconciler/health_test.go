@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/health"
+
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,7 +16,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/composition/health"
 )
 
 // liveChild decodes the spec and status of a child object.
@@ -91,7 +92,8 @@ func TestReadinessOfChildren(t *testing.T) {
 				}
 				SetConditions(owner, []metav1.Condition{before})
 			}
-			child := childHealths(map[composition.ObjectRef]*unstructured.Unstructured{key: live}, []schema.GroupKind{widgetKind.GroupKind()})[key]
+			status, message := health.Of(live, widgetKind.GroupKind())
+			child := childHealth(key, status, message, func(composition.ObjectRef) *unstructured.Unstructured { return live })
 			conditions := readyConditions(owner, []ChildHealth{child}, composition.Result{}, nil)
 			parts := []string{conditions[0].Reason}
 			for _, more := range conditions[1:] {
