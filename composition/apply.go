@@ -261,7 +261,7 @@ func (a *Applier) conflictingManager(ctx context.Context, step Step) string {
 	if err != nil || live == nil {
 		return ""
 	}
-	return managedfields.ConflictingManager(StripIdentity(step.Object), live, a.Cluster.Options.FieldManager)
+	return managedfields.ConflictingManager(object.StripIdentity(step.Object), live, a.Cluster.Options.FieldManager)
 }
 
 // dryRun settles a step that is in doubt.

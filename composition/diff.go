@@ -24,7 +24,7 @@ func isUpToDate(desired, live *unstructured.Unstructured, manager string, types 
 	if owned == nil {
 		return "metadata.managedFields", false
 	}
-	fields := StripIdentity(desired)
+	fields := object.StripIdentity(desired)
 	if metadata, found := fields["metadata"].(map[string]any); found {
 		delete(metadata, "ownerReferences") // see ownedContent
 	}
@@ -35,28 +35,7 @@ func isUpToDate(desired, live *unstructured.Unstructured, manager string, types 
 	if err != nil {
 		return "", false
 	}
-	return isSubset(StripIdentity(&unstructured.Unstructured{Object: canonical}), live.Object, "")
-}
-
-// withoutIdentity is an apply configuration less what names the object, which
-// is not among anybody's fields.
-func StripIdentity(object *unstructured.Unstructured) map[string]any {
-	fields := make(map[string]any, len(object.Object))
-	for key, value := range object.Object {
-		if key != "apiVersion" && key != "kind" {
-			fields[key] = value
-		}
-	}
-	if metadata, found := fields["metadata"].(map[string]any); found {
-		rest := make(map[string]any, len(metadata))
-		for key, value := range metadata {
-			if key != "name" && key != "namespace" && key != "uid" {
-				rest[key] = value
-			}
-		}
-		fields["metadata"] = rest
-	}
-	return fields
+	return isSubset(object.StripIdentity(&unstructured.Unstructured{Object: canonical}), live.Object, "")
 }
 
 // canonicalised sends an object through the Go type of its kind, if types has it.

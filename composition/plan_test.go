@@ -42,12 +42,6 @@ const (
 var stateNames = []string{"absent", "drifted", "deleting", "foreign", "remembered", "desiredChanged", "ownershipLost", "adopting",
 	"restartHeld", "restartsAccepted", "paused", "unlabelled", "blocked", "claimsGrown", "scaled"}
 
-var (
-	testPolicy = object.Options{FieldManager: "tester", KeyPrefix: "test.example.com/", PreservePodTemplateKey: func(key string) bool { return strings.HasPrefix(key, "tool/") }}
-	testOwner  = object.Owner{GroupVersionKind: schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shop"}, Namespace: "ns", Name: "shop", UID: "owner"}
-	stateful   = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "StatefulSet"}
-)
-
 // situationOf makes the situation that bits say, beside an unchanged ConfigMap, a
 // Role that is missing, and leftovers: a Service of the owner, one of another, one
 // that is being deleted, and a claim of the owner.
@@ -140,57 +134,6 @@ func situationOf(bits int) State {
 	}
 	s.Live[key] = live
 	return s
-}
-
-func testSet(size string) *unstructured.Unstructured {
-	return testObject(stateful, "set", map[string]any{"spec": map[string]any{
-		"serviceName": "set",
-		"selector":    map[string]any{"matchLabels": map[string]any{"app": "set"}},
-		"template": map[string]any{
-			"metadata": map[string]any{"labels": map[string]any{"app": "set"}},
-			"spec":     map[string]any{"nodeName": "here"},
-		},
-		"volumeClaimTemplates": []any{map[string]any{
-			"metadata": map[string]any{"name": "shelf"},
-			"spec":     map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": size}}},
-		}},
-	}})
-}
-
-func testObject(kind schema.GroupVersionKind, name string, content map[string]any) *unstructured.Unstructured {
-	obj := &unstructured.Unstructured{Object: map[string]any{}}
-	maps.Copy(obj.Object, content)
-	obj.SetGroupVersionKind(kind)
-	obj.SetNamespace(testOwner.Namespace)
-	obj.SetName(name)
-	return obj
-}
-
-// asLive is what the API server makes of an apply configuration.
-func asLive(applied *unstructured.Unstructured, uid types.UID) *unstructured.Unstructured {
-	live := applied.DeepCopy()
-	live.SetUID(uid)
-	live.SetResourceVersion("1")
-	fields := map[string]any{}
-	for key, value := range StripIdentity(applied) {
-		fields["f:"+key] = fieldsOf(value)
-	}
-	metadata := live.Object["metadata"].(map[string]any)
-	metadata["managedFields"] = []any{map[string]any{
-		"manager": testPolicy.FieldManager, "operation": "Apply", "apiVersion": applied.GetAPIVersion(), "fieldsType": "FieldsV1", "fieldsV1": fields,
-	}}
-	return live
-}
-
-// fieldsOf is the FieldsV1 of a value whose lists are all atomic.
-func fieldsOf(value any) map[string]any {
-	fields := map[string]any{}
-	if obj, isMap := value.(map[string]any); isMap {
-		for key, below := range obj {
-			fields["f:"+key] = fieldsOf(below)
-		}
-	}
-	return fields
 }
 
 // carriedOut is the situation after a plan, as the API server would have it.

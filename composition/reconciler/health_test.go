@@ -12,7 +12,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/composition"
@@ -181,8 +180,9 @@ func TestUnobservedCustomResourcesAreNotReady(t *testing.T) {
 			object.Object["status"] = map[string]any{"observedGeneration": generation, "conditions": []any{map[string]any{"type": "Ready", "status": "True"}}}
 		}
 		ref := composition.RefOf(object)
-		children := childHealths(map[composition.ObjectRef]*unstructured.Unstructured{ref: object}, []schema.GroupKind{widgetKind.GroupKind()})
-		if got := children[ref].Reason; got != want {
+		status, message := health.Of(object, widgetKind.GroupKind())
+		child := childHealth(ref, status, message, func(composition.ObjectRef) *unstructured.Unstructured { return object })
+		if got := child.Reason; got != want {
 			t.Errorf("status %q: got %s, want %s", status, got, want)
 		}
 	}
