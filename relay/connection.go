@@ -202,8 +202,7 @@ func (c *connection) reconcile(ctx context.Context, key objectKey) (time.Duratio
 // healthCheck calls SchedulerStatus, and returns an error if there is no response.
 func (c *connection) healthCheck(ctx context.Context) error {
 	err := c.call(ctx, func(ctx context.Context) error {
-		_, err := c.client.SchedulerStatus(ctx, &pb.SchedulerStatusRequest{SubscriberName: subscriber})
-		return err
+		return errorOf(c.client.SchedulerStatus(ctx, &pb.SchedulerStatusRequest{SubscriberName: subscriber}))
 	})
 	if err != nil && !isPermanent(err) {
 		return &disconnectError{ReasonNoResponse, fmt.Errorf("the scheduler responds neither to a call nor to SchedulerStatus: %s", conditionMessage(err))}

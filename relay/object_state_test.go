@@ -246,10 +246,10 @@ func TestReconnected(t *testing.T) {
 			t.Errorf("%+v: work %t, unload phase %d", test, work, object.unload.phase)
 		}
 		if object.remote != nil || object.bufferedEvent != nil || object.load.generation != 0 || object.load.inFlight || object.polling.required || object.unload.terminatedEarly {
-			t.Errorf("%+v: it relies on what it knew before: %+v", test, object)
+			t.Errorf("%+v: state of the previous connection is kept: %+v", test, object)
 		}
 		if object.observed.state == nil || object.observed.failure == nil {
-			t.Errorf("%+v: what the status shows is lost: %+v", test, object)
+			t.Errorf("%+v: the observation is lost: %+v", test, object)
 		}
 	}
 }

@@ -68,15 +68,13 @@ var resources = []*resource{
 		newList:           func() client.ObjectList { return &v1alpha1.ModelList{} },
 		translate:         translation(ModelMessage, modelDigest),
 		load: func(ctx context.Context, to pb.SchedulerClient, message proto.Message) error {
-			_, err := to.LoadModel(ctx, &pb.LoadModelRequest{Model: message.(*pb.Model)})
-			return err
+			return errorOf(to.LoadModel(ctx, &pb.LoadModelRequest{Model: message.(*pb.Model)}))
 		},
 		unload: func(ctx context.Context, to pb.SchedulerClient, key client.ObjectKey, generation int64) error {
-			_, err := to.UnloadModel(ctx, &pb.UnloadModelRequest{
+			return errorOf(to.UnloadModel(ctx, &pb.UnloadModelRequest{
 				Model:          &pb.ModelReference{Name: key.Name},
 				KubernetesMeta: &pb.KubernetesMeta{Namespace: key.Namespace, Generation: generation},
-			})
-			return err
+			}))
 		},
 		list: func(ctx context.Context, from pb.SchedulerClient, name string, visit func(statusEvent)) error {
 			request := &pb.ModelStatusRequest{SubscriberName: subscriber}
@@ -101,12 +99,10 @@ var resources = []*resource{
 		newList:           func() client.ObjectList { return &v1alpha1.PipelineList{} },
 		translate:         translation(PipelineMessage, pipelineDigest),
 		load: func(ctx context.Context, to pb.SchedulerClient, message proto.Message) error {
-			_, err := to.LoadPipeline(ctx, &pb.LoadPipelineRequest{Pipeline: message.(*pb.Pipeline)})
-			return err
+			return errorOf(to.LoadPipeline(ctx, &pb.LoadPipelineRequest{Pipeline: message.(*pb.Pipeline)}))
 		},
 		unload: func(ctx context.Context, to pb.SchedulerClient, key client.ObjectKey, _ int64) error {
-			_, err := to.UnloadPipeline(ctx, &pb.UnloadPipelineRequest{Name: key.Name})
-			return err
+			return errorOf(to.UnloadPipeline(ctx, &pb.UnloadPipelineRequest{Name: key.Name}))
 		},
 		list: func(ctx context.Context, from pb.SchedulerClient, name string, visit func(statusEvent)) error {
 			stream, err := from.PipelineStatus(ctx, &pb.PipelineStatusRequest{SubscriberName: subscriber, Name: optional(name)})
@@ -126,12 +122,10 @@ var resources = []*resource{
 		newList:           func() client.ObjectList { return &v1alpha1.ExperimentList{} },
 		translate:         translation(ExperimentMessage, experimentDigest),
 		load: func(ctx context.Context, to pb.SchedulerClient, message proto.Message) error {
-			_, err := to.StartExperiment(ctx, &pb.StartExperimentRequest{Experiment: message.(*pb.Experiment)})
-			return err
+			return errorOf(to.StartExperiment(ctx, &pb.StartExperimentRequest{Experiment: message.(*pb.Experiment)}))
 		},
 		unload: func(ctx context.Context, to pb.SchedulerClient, key client.ObjectKey, _ int64) error {
-			_, err := to.StopExperiment(ctx, &pb.StopExperimentRequest{Name: key.Name})
-			return err
+			return errorOf(to.StopExperiment(ctx, &pb.StopExperimentRequest{Name: key.Name}))
 		},
 		list: func(ctx context.Context, from pb.SchedulerClient, name string, visit func(statusEvent)) error {
 			stream, err := from.ExperimentStatus(ctx, &pb.ExperimentStatusRequest{SubscriberName: subscriber, Name: optional(name)})
@@ -195,6 +189,9 @@ func receive[M any](stream grpc.ServerStreamingClient[M], err error, visit func(
 		visit(message)
 	}
 }
+
+// errorOf returns the error of a call whose response has no content.
+func errorOf[M any](_ *M, err error) error { return err }
 
 // optional returns nil for an empty text.
 func optional(text string) *string {

@@ -485,8 +485,8 @@ func TestLatestError(t *testing.T) {
 	})
 }
 
-// What happens to a connection that is no longer the newest, or that is closed by the
-// session, is no failure.
+// The end of a connection that is not the newest any more, or that is closed by the
+// session, is not a failure.
 func TestNoErrorOfOldConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		listeners := make(chan *bufconn.Listener, 2)
