@@ -122,7 +122,7 @@ func (o *OwnerState) RequeueAfter(step Step, now time.Time) time.Duration {
 			waits = append(waits, max(time.Second, wait))
 		}
 	}
-	if slices.Contains(step.Warnings, Warning{ImmutableFieldChanged, child.expansion.Message}) {
+	if slices.Contains(step.Warnings, Warning{Reason: ImmutableFieldChanged, Message: child.expansion.Message}) {
 		waits = append(waits, max(time.Second, child.expansionAt.Add(BlockedRecheckInterval).Sub(now)))
 	}
 	switch {
