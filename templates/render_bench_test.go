@@ -21,7 +21,7 @@ import (
 // its template compiled, with a plain Kustomize run that gives the same objects:
 // the frames as resources, the layers as patches.
 func BenchmarkRuntime(b *testing.B) {
-	compiled, err := composition.NewTemplates(templates.Files)
+	compiled, err := composition.LoadTemplates(templates.Files, templates.AnnotationPrefix)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func BenchmarkRuntime(b *testing.B) {
 // stored with 100,000 replicas, one whose StatefulSet says that it has them, and a
 // runtime with 256 Servers.
 func BenchmarkHostile(b *testing.B) {
-	compiled, err := composition.NewTemplates(templates.Files)
+	compiled, err := composition.LoadTemplates(templates.Files, templates.AnnotationPrefix)
 	if err != nil {
 		b.Fatal(err)
 	}

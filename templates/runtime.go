@@ -85,7 +85,7 @@ func (r Runtime) Input() (composition.Input, RuntimeComponents, error) {
 	build.services(values)
 	slices.Sort(build.frameComponents)
 	frames := append([]composition.TemplateRef{{
-		Template: "runtime", Components: slices.Compact(build.frameComponents), Parameters: values,
+		Folder: "runtime", Components: slices.Compact(build.frameComponents), Parameters: values,
 	}}, build.frames...)
 	return composition.Input{
 		Namespace: r.Runtime.Namespace,
@@ -219,7 +219,7 @@ func (b *runtimeBuild) component(index int) error {
 		lay("replicas", map[string]any{"spec": map[string]any{"replicas": *replicas}})
 	}
 	b.frames = append(b.frames, composition.TemplateRef{
-		Template: "runtime/workloads/" + strings.ToLower(kind.Kind), Parameters: map[string]string{"name": component.Name},
+		Folder: "runtime/workloads/" + strings.ToLower(kind.Kind), Parameters: map[string]string{"name": component.Name},
 	})
 	b.result.Kinds[component.Name] = kind
 	if message := nameTooLong(kind, "component", component.Name); message != "" {
@@ -333,7 +333,7 @@ func (b *runtimeBuild) server(index int) error {
 	if err := decode(text, &spec); err != nil {
 		return fmt.Errorf("%s: %s: %w", b.source, path, err)
 	}
-	b.frames = append(b.frames, composition.TemplateRef{Template: "runtime/server", Parameters: map[string]string{"name": server.Name}})
+	b.frames = append(b.frames, composition.TemplateRef{Folder: "runtime/server", Parameters: map[string]string{"name": server.Name}})
 	b.overlays = append(b.overlays, composition.Overlay{
 		Path: path, Kind: v1alpha1.GroupVersion.WithKind("Server"), Name: server.Name,
 		Content: map[string]any{"spec": spec},

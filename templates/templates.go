@@ -27,6 +27,10 @@ var Files embed.FS
 // They never propagate from a parent to a child.
 const OwnDomain = "mlops.seldon.io/"
 
+// AnnotationPrefix is that of the annotations by which the templates set options of the
+// engine; see [composition.LoadTemplates].
+const AnnotationPrefix = "composition.seldon-operator.dev/"
+
 // StartupConfigMaps are those that pods read only when they start. A change of
 // one rolls the workloads that refer to it.
 var StartupConfigMaps = []string{"seldon-kafka", "seldon-tracing"}

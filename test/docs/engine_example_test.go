@@ -28,7 +28,7 @@ var siteKinds = []composition.Kind{
 func siteCache() cache.Options { return composition.CacheOptions(sitePolicy, siteKinds) }
 
 func newSiteEngine(ctx context.Context, mgr manager.Manager) (*composition.Engine, error) {
-	templates, err := composition.NewTemplates(siteFiles)
+	templates, err := composition.LoadTemplates(siteFiles, "sites.example.com/")
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func reconcileSite(ctx context.Context, engine *composition.Engine, site client.
 		},
 		Input: composition.Input{
 			Namespace: namespace,
-			Templates: []composition.TemplateRef{{Template: "site", Parameters: map[string]string{"name": name}}},
+			Templates: []composition.TemplateRef{{Folder: "site", Parameters: map[string]string{"name": name}}},
 			Layers: []composition.Layer{{
 				Source: "Site " + namespace + "/" + name,
 				Overlays: func() ([]composition.Overlay, error) {
