@@ -37,7 +37,7 @@ var (
 	resourcesMetric = prometheus.NewDesc("seldon_operator_resources",
 		"Objects of a kind in a namespace, by the status of their condition Ready.", []string{"kind", "namespace", "ready"}, nil)
 	warningConditionsMetric = prometheus.NewDesc("seldon_operator_warning_conditions",
-		"SeldonRuntimes and Servers in a namespace that have a warning condition of this type.",
+		"SeldonRuntimes and Servers in a namespace that have a condition of this type, which is there only when something is the matter.",
 		[]string{"kind", "namespace", "type"}, nil)
 )
 
@@ -46,15 +46,15 @@ func newMeters(cache client.Reader, registry prometheus.Registerer) *meters {
 		cache: cache, registry: registry, failures: rate.Sometimes{Interval: tellAgain},
 		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seldon_operator_child_operations_total",
-			Help: "Children whose drift was corrected, that were deleted or restarted, by the reason of the Event.",
+			Help: "Children that were put back, deleted or rolled, by the reason of the Event that tells of it.",
 		}, []string{"kind", "namespace", "reason"}),
 		conflicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seldon_operator_conflicts_total",
-			Help: "Reconciles that are retried because the version that was read is older than the stored one, by the kind of the object.",
+			Help: "Reconciles that are retried because what they read was older than what is stored, by the kind of the object.",
 		}, []string{"kind"}),
 		ready: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "seldon_operator_time_to_ready_seconds",
-			Help:    "Time until the condition Ready of an object becomes True, since it last became False or Unknown, or else since the creation of the object.",
+			Help:    "Time until the condition Ready of an object turned True, since it had turned False or Unknown last, for whatever reason, or else since the object was created.",
 			Buckets: []float64{1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600},
 		}, []string{"kind"}),
 	}

@@ -204,7 +204,7 @@ func (r *relayedReconciler[T]) leave(ctx context.Context, object T, seen relay.O
 	// A session may never begin, such as that of a runtime that cannot be reconciled.
 	rest := r.DeletionDeadline - time.Since(object.GetDeletionTimestamp().Time)
 	if rest <= 0 {
-		return leaving{now: true, reason: "UnloadTimedOut", message: fmt.Sprintf(
+		return leaving{now: true, reason: "DeadlineExceeded", message: fmt.Sprintf(
 			"released %s after its deletion, although the scheduler has not confirmed that it is unloaded: %s. It may remain there until the operator next lists what the scheduler has",
 			r.DeletionDeadline, unconfirmedBecause(seen))}, nil
 	}

@@ -50,9 +50,9 @@ func newMetrics(sessions func() []*session) *metrics {
 		syncFailures: counter("seldon_operator_scheduler_sync_failures_total",
 			"Failed listings of kinds, notifications of Servers and streams of events, by reason.", "namespace", "kind", "reason"),
 		dropped: counter("seldon_operator_scheduler_events_dropped_total",
-			"Messages of schedulers that were ignored, by reason.", "reason"),
+			"Messages of schedulers that were not used, by reason.", "reason"),
 		abandoned: counter("seldon_operator_scheduler_unconfirmed_releases_total",
-			"Objects whose finalizer was removed although the scheduler had not confirmed the unload, by kind and reason.", "kind", "reason"),
+			"Objects that were released although the scheduler had not confirmed that they are unloaded, by kind and reason.", "kind", "reason"),
 	}
 }
 

@@ -33,9 +33,9 @@ func TestHealthInArgoCD(t *testing.T) {
 	for name, c := range map[string]struct{ object, want string }{
 		"a configuration":          {"kind: SeldonConfig", "Healthy nil"},
 		"a configuration, too":     {"kind: ServerConfig", "Healthy nil"},
-		"without status":           {"kind: Server", "Progressing the operator has not observed it yet"},
-		"without conditions":       {fmt.Sprintf(model, ""), "Progressing the operator has not observed it yet"},
-		"with an old status":       {"kind: Pipeline\nmetadata: {generation: 2}\nstatus: {observedGeneration: 1, conditions: [{type: Ready, status: \"True\"}]}", "Progressing the operator has not observed it yet"},
+		"without status":           {"kind: Server", "Progressing the operator has not seen it yet"},
+		"without conditions":       {fmt.Sprintf(model, ""), "Progressing the operator has not seen it yet"},
+		"with an old status":       {"kind: Pipeline\nmetadata: {generation: 2}\nstatus: {observedGeneration: 1, conditions: [{type: Ready, status: \"True\"}]}", "Progressing the operator has not seen it yet"},
 		"ready":                    {fmt.Sprintf(model, fmt.Sprintf(ready, "True", "ModelAvailable")), "Healthy ModelAvailable: m"},
 		"without a scheduler":      {fmt.Sprintf(model, fmt.Sprintf(ready, "Unknown", "SchedulerUnreachable")), "Progressing SchedulerUnreachable: m"},
 		"on its way":               {fmt.Sprintf(model, fmt.Sprintf(ready, "False", "ModelProgressing")), "Progressing ModelProgressing: m"},
