@@ -12,6 +12,13 @@ import (
 
 var deploymentGVK = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
 
+// layered is what an instance is rendered from without patches.
+type layered struct {
+	Namespace string
+	Templates []TemplateRef
+	Layers    []Layer
+}
+
 // replicaTemplates are a workload, and a Service as each replica of it has one.
 func replicaTemplates(t *testing.T) *Templates {
 	t.Helper()
@@ -38,7 +45,7 @@ func TestFramesThatALayerLeavesAloneAreNotKept(t *testing.T) {
 	templates, reads := replicaTemplates(t), 0
 	render := func(namespace string) {
 		t.Helper()
-		input := Input{Namespace: namespace, Templates: []TemplateRef{{Template: "workload", Parameters: map[string]string{"name": "w"}}}}
+		input := layered{Namespace: namespace, Templates: []TemplateRef{{Template: "workload", Parameters: map[string]string{"name": "w"}}}}
 		for replica := range 2 * layeredVariants {
 			input.Templates = append(input.Templates, TemplateRef{Template: "replica", Parameters: map[string]string{"name": fmt.Sprintf("w-%d", replica)}})
 		}
@@ -46,11 +53,11 @@ func TestFramesThatALayerLeavesAloneAreNotKept(t *testing.T) {
 			reads++
 			return []Overlay{{Kind: deploymentGVK, Name: "w", Content: map[string]any{"spec": map[string]any{"replicas": int64(2)}}}}, nil
 		}}}
-		rendering, err := Render(templates, input, nil)
+		objects, err := templates.Render(input.Templates, input.Namespace, input.Layers)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := len(rendering.Objects); got != 2*layeredVariants+1 {
+		if got := len(objects); got != 2*layeredVariants+1 {
 			t.Fatalf("%d children", got)
 		}
 	}
@@ -68,17 +75,17 @@ func TestFramesThatALayerLeavesAloneAreNotKept(t *testing.T) {
 func TestUsersCannotWritePlaceholders(t *testing.T) {
 	templates := replicaTemplates(t)
 	for _, text := range []string{"p7hole", "p7hole0q7", "p0123456789abcdefh0q", "{{.Namespace}}", "$(NAMESPACE)"} {
-		input := Input{Namespace: "team", Templates: []TemplateRef{{Template: "workload", Parameters: map[string]string{"name": "w"}}}, Layers: []Layer{{
+		input := layered{Namespace: "team", Templates: []TemplateRef{{Template: "workload", Parameters: map[string]string{"name": "w"}}}, Layers: []Layer{{
 			Source: "Config a", Version: text, Overlays: func() ([]Overlay, error) {
 				return []Overlay{{Kind: deploymentGVK, Name: "w", Content: map[string]any{"metadata": map[string]any{"annotations": map[string]any{"text": text}}}}}, nil
 			},
 		}}}
-		rendering, err := Render(templates, input, nil)
+		objects, err := templates.Render(input.Templates, input.Namespace, input.Layers)
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
 			continue
 		}
-		if got := rendering.Objects[0].Object.GetAnnotations()["text"]; got != text {
+		if got := objects[0].Object.GetAnnotations()["text"]; got != text {
 			t.Errorf("%q became %q", text, got)
 		}
 	}

@@ -121,7 +121,7 @@ var _ = Describe("A session", func() {
 			o.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.Load(), nil }} //nolint:gosec // the config that it gives has a minimum
 		})
 		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &relay.TLS{
-			Key: file("tls.key"), Certificate: file("tls.crt"), Authority: file("ca.crt"),
+			KeyFile: file("tls.key"), CertFile: file("tls.crt"), CAFile: file("ca.crt"),
 		}})
 		DeferCleanup(func() { restartOperator(controllers.Options{Namespace: operatorNamespace}) })
 		runtime := newRuntime(namespace, withServer)
@@ -132,7 +132,7 @@ var _ = Describe("A session", func() {
 		current.Store(second.server())
 		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(Equal("False TLSHandshakeFailed " + schedulerAddress(namespace) +
-			": the scheduler's certificate is signed by unknown authority: give the operator the CA of that certificate"))
+			": the scheduler's certificate is signed by unknown authority: configure the CA of that certificate for the operator"))
 		write(second)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(30 * time.Second).Should(HavePrefix("True"))
 
@@ -144,7 +144,7 @@ var _ = Describe("A session", func() {
 		mark := requests.mark()
 		inSecret := client.ObjectKeyFromObject(secret)
 		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &relay.TLS{
-			Key: "tls.key", Certificate: "tls.crt", Authority: "ca.crt", Secret: inSecret, ServerSecret: inSecret, ServerAuthority: "ca.crt",
+			KeyFile: "tls.key", CertFile: "tls.crt", CAFile: "ca.crt", Secret: inSecret, ServerSecret: inSecret, ServerCAFile: "ca.crt",
 		}})
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(Equal(
 			"False InvalidCredentials " + schedulerAddress(namespace) + ": Secret seldon-system/control-plane has no key ca.crt"))
@@ -172,7 +172,7 @@ var _ = Describe("Release", Serial, func() {
 		operator.stop()
 		defer func() { operator = startOperator(controllers.Options{Namespace: operatorNamespace}) }()
 		var released []string
-		Expect(controllers.Release(lifetime, admin, []string{namespace}, func(kind string, object client.Object) {
+		Expect(controllers.RemoveFinalizers(lifetime, admin, []string{namespace}, func(kind string, object client.Object) {
 			released = append(released, kind+" "+object.GetName())
 		})).To(Succeed())
 		Expect(released).To(ConsistOf("Model iris", "Pipeline chain", "Experiment ab", "SeldonRuntime seldon"))

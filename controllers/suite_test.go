@@ -105,7 +105,7 @@ type runningOperator struct {
 func startOperator(options controllers.Options) *runningOperator {
 	GinkgoHelper()
 	options.SchedulerAddress = schedulerAddress("{namespace}")
-	options.Silence, options.DeletionDeadline = silence, deletionDeadline
+	options.UnreachableTimeout, options.UnloadTimeout = silence, deletionDeadline
 	rest := cluster.Config()
 	rest.QPS = -1
 	rest.WarningHandlerWithContext = controllers.NewWarningLogger()

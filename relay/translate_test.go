@@ -137,7 +137,7 @@ func TestMessageErrors(t *testing.T) {
 	}
 }
 
-// What is deployed counts, and not what the Server wants by now.
+// The replicas of the workload are sent, not those of the Server's current spec.
 func TestServerMessageTellsOfTheWorkload(t *testing.T) {
 	server := &v1alpha1.Server{ObjectMeta: metav1.ObjectMeta{Name: "s"}}
 	server.Spec.Replicas = new(int64(5))

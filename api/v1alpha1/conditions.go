@@ -48,6 +48,13 @@ const (
 	ConditionSchedulerSynced      string = "SchedulerSynced"
 )
 
+// ComponentConditions are the types of the conditions of a SeldonRuntime's components;
+// see [ComponentCondition].
+var ComponentConditions = []string{
+	ConditionSchedulerReady, ConditionDataflowEngineReady, ConditionModelGatewayReady,
+	ConditionPipelineGatewayReady, ConditionEnvoyReady, ConditionHodometerReady,
+}
+
 // Warning conditions of the kinds with child objects (SeldonRuntime, Server). They exist
 // only while they are True.
 const (
