@@ -157,13 +157,13 @@ func TestLoadThatTimesOut(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)
 		h.open()
-		h.scheduler.LoseAnswers("LoadModel", 1, codes.DeadlineExceeded)
+		h.scheduler.LoseReplies("LoadModel", 1, codes.DeadlineExceeded)
 		model := h.model("iris")
 		h.settle(time.Minute)
 		if seen := h.sync(Model, model); !isReady(seen) || seen.Failure != nil {
 			t.Errorf("observed %+v", seen)
 		}
-		h.scheduler.LoseAnswers("LoadModel", 1, codes.DeadlineExceeded)
+		h.scheduler.LoseReplies("LoadModel", 1, codes.DeadlineExceeded)
 		h.update(model)
 		h.settle(time.Minute)
 		if seen := h.sync(Model, model); !isReady(seen) || seen.Failure != nil {
@@ -886,7 +886,7 @@ func TestRecreatedDuringLoad(t *testing.T) {
 				h.open()
 				release := h.scheduler.HangCalls("LoadPipeline")
 				if code != codes.OK {
-					h.scheduler.LoseAnswers("LoadPipeline", 1, code)
+					h.scheduler.LoseReplies("LoadPipeline", 1, code)
 				}
 				pipeline := h.pipeline()
 				h.settle(time.Second)
