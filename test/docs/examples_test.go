@@ -105,7 +105,7 @@ func (e *examples) take(object runtime.Object) bool {
 	if e.err != nil {
 		return true
 	}
-	rendering, err := composition.Render(e.templates, input, func(key string) bool { return strings.HasPrefix(key, templates.OwnDomain) })
+	rendering, err := composition.Render(e.templates, input, func(key string) bool { return strings.HasPrefix(key, templates.KeyPrefix) })
 	e.err = err
 	for _, child := range rendering.Objects {
 		e.rendered[child.Object.GetKind()+"/"+child.Object.GetName()] = child.Object
