@@ -15,14 +15,14 @@ import (
 	"github.com/seldon-operator/seldon-operator/controllers"
 )
 
-// figure has `make bench` print a figure.
+// reportMetric makes `make bench` print a number.
 func figure(what string, value int) {
 	GinkgoHelper()
 	AddReportEntry(what, value, ReportEntryVisibilityAlways)
 }
 
-// What the operator sends, request by request. Events are not counted.
-var _ = Describe("The cost", func() {
+// The requests that the operator sends. Events are not counted.
+var _ = Describe("The number of requests", func() {
 	var namespace string
 	var runtime *v1alpha1.SeldonRuntime
 
@@ -35,7 +35,7 @@ var _ = Describe("The cost", func() {
 		quiet(namespace)
 	})
 
-	It("of bringing up is one create per child and a finalizer, and a status write per change of a condition", func() {
+	It("to create a runtime is one per child object, one for the finalizer, and a status write per change of a condition", func() {
 		made := writes(requests.since(0, namespace))
 		perObject := map[string]int{}
 		statuses := map[string]int{}
@@ -52,14 +52,14 @@ var _ = Describe("The cost", func() {
 		}
 		Expect(requests.since(0, namespace)).To(HaveLen(len(made)), "nothing has to be read")
 		figure("bring-up: requests besides status", len(perObject))
-		// At most one for each of 8 conditions that turns, and the first word.
+		// At most one for each of 8 conditions that changes, and the first status.
 		for path, count := range statuses {
 			Expect(count).To(BeNumerically("<=", 10), path)
 			figure("bring-up: writes of the status of "+strings.Join(strings.Split(path, "/")[6:], " "), count)
 		}
 	})
 
-	It("of nothing to do, and of the children's status changing, is nothing", func() {
+	It("without changes, and for a changed status of child objects, is 0", func() {
 		mark := requests.mark()
 		for round := range 100 {
 			deployment := get(namespace, "seldon-envoy", &appsv1.Deployment{})
@@ -74,7 +74,7 @@ var _ = Describe("The cost", func() {
 		Expect(sent).To(BeEmpty())
 	})
 
-	It("of a changed key of a configuration is one patch", func() {
+	It("for a changed key of a configuration is one patch", func() {
 		mark := requests.mark()
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.AgentConfig.Rclone.Config = []string{"{}"} })
 		Eventually(func() string { return get(namespace, "seldon-agent", &corev1.ConfigMap{}).Data["agent.yaml"] }).Should(ContainSubstring("config:"))
@@ -84,7 +84,7 @@ var _ = Describe("The cost", func() {
 		Expect(sent).To(Equal([]string{"PATCH /api/v1/namespaces/" + namespace + "/configmaps/seldon-agent"}))
 	})
 
-	It("of a restart is no write at all", Serial, func() {
+	It("of a restart includes no write", Serial, func() {
 		mark := requests.mark()
 		restartOperator(controllers.Options{Namespace: operatorNamespace})
 		Eventually(func() []string { return requests.since(mark, namespace) }).ShouldNot(BeEmpty(), "it looks at every instance")
@@ -94,7 +94,7 @@ var _ = Describe("The cost", func() {
 		Expect(made).To(BeEmpty())
 	})
 
-	It("of a Service that a runtime from before a restart does not have is one read", Serial, func() {
+	It("for a Service that a preexisting runtime does not have is one read", Serial, func() {
 		edit(runtime, override("seldon-envoy", func(o *v1alpha1.OverrideSpec) { o.Disable = true }))
 		Eventually(exists(namespace, "seldon-mesh", &corev1.Service{})).Should(BeFalse())
 		quiet(namespace)

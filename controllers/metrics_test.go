@@ -13,8 +13,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/controllers"
 )
 
-// measured reads a metric of this process: the value of a gauge or counter, how
-// often a histogram was told; 0 if there is no such series.
+// metricValue returns a metric of this process: the value of a gauge or counter, or the
+// number of observations of a histogram; 0 if there is no such series.
 func measured(name string, labels map[string]string) func() float64 {
 	return func() float64 {
 		GinkgoHelper()
@@ -39,7 +39,7 @@ func measured(name string, labels map[string]string) func() float64 {
 }
 
 var _ = Describe("Metrics", func() {
-	It("count objects, notices, and what was done to children", func() {
+	It("count objects, warning conditions, and operations on child objects", func() {
 		namespace := newNamespace()
 		objects := func(kind, ready string) func() float64 {
 			return measured("seldon_operator_resources", map[string]string{"kind": kind, "namespace": namespace, "ready": ready})
@@ -65,13 +65,13 @@ var _ = Describe("Metrics", func() {
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Annotations = map[string]string{v1alpha1.PausedAnnotation: "true"} })
 		Eventually(paused).Should(BeEquivalentTo(1))
 
-		By("stopping the operator: another replica may count now")
+		By("stopping the operator: another replica may count then")
 		operator.stop()
 		Expect(objects("SeldonRuntime", "True")()).To(BeZero())
 		operator = startOperator(controllers.Options{Namespace: operatorNamespace})
 		Eventually(objects("SeldonRuntime", "True")).Should(BeEquivalentTo(1))
 
-		By("deleting all of it")
+		By("deleting all objects")
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Annotations = nil })
 		Eventually(paused).Should(BeZero())
 		quiet(namespace)
@@ -83,7 +83,7 @@ var _ = Describe("Metrics", func() {
 		Eventually(changes("ConfigMap", "DriftCorrected")).Should(BeZero())
 	})
 
-	It("end with the last of what has children, be that a Server", func() {
+	It("end with the last object that has child objects, also if that is a Server", func() {
 		namespace := newNamespace()
 		changes := measured("seldon_operator_child_operations_total", map[string]string{"kind": "StatefulSet", "namespace": namespace, "reason": "DriftCorrected"})
 		servers := []*v1alpha1.Server{newServer(namespace, "one", "mlserver"), newServer(namespace, "two", "mlserver")}
