@@ -133,7 +133,7 @@ conformance: ## Compare a scheduler with what the operator expects (SCHEDULER=ho
 .PHONY: bench
 bench: controlplane ## Print the figures: budgets of requests, and all benchmarks.
 	@# With -bench, even for none, the go command shows what a package prints.
-	go test -timeout 60m -run '^TestControllers$$' -bench '^$$' ./controllers -ginkgo.no-color -ginkgo.focus 'The cost'
+	go test -timeout 60m -run '^TestControllers$$' -bench '^$$' ./controllers -ginkgo.no-color -ginkgo.focus 'The number of requests'
 	go test -p 1 -timeout 60m -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: demo

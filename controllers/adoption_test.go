@@ -181,7 +181,7 @@ var _ = Describe("Adoption", Serial, func() {
 		edit(get(namespace, "seldon-mesh", &corev1.Service{}), func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP })
 		start()
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(get(namespace, "seldon-mesh", &corev1.Service{}).Spec.Type).To(Equal(corev1.ServiceTypeClusterIP))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) {
 			r.Spec.Overrides = []v1alpha1.OverrideSpec{{Name: "seldon-envoy", ServiceType: corev1.ServiceTypeLoadBalancer}}
@@ -201,7 +201,7 @@ var _ = Describe("Adoption", Serial, func() {
 		Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(before))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Annotations[v1alpha1.AllowRestartAnnotation] = "true" })
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		Expect(rolled(namespace)()).To(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway"))
+		Expect(restarted(namespace)()).To(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway"))
 	})
 
 	It("blocks a Server whose configuration the adoption of the runtime has changed before", func() {
@@ -219,7 +219,7 @@ var _ = Describe("Adoption", Serial, func() {
 		edit(server, func(s *v1alpha1.Server) {
 			s.Annotations = map[string]string{v1alpha1.AllowRestartAnnotation: "true"}
 		})
-		Eventually(rolled(namespace)).Should(ContainElement("mlserver"))
+		Eventually(restarted(namespace)).Should(ContainElement("mlserver"))
 	})
 })
 

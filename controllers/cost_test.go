@@ -16,7 +16,7 @@ import (
 )
 
 // reportMetric makes `make bench` print a number.
-func figure(what string, value int) {
+func reportMetric(what string, value int) {
 	GinkgoHelper()
 	AddReportEntry(what, value, ReportEntryVisibilityAlways)
 }
@@ -32,7 +32,7 @@ var _ = Describe("The number of requests", func() {
 			r.Spec.Servers = []v1alpha1.RuntimeServer{{Name: "mlserver", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}}}
 		})
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 	})
 
 	It("to create a runtime is one per child object, one for the finalizer, and a status write per change of a condition", func() {
@@ -51,11 +51,11 @@ var _ = Describe("The number of requests", func() {
 			Expect(count).To(Equal(1), entry)
 		}
 		Expect(requests.since(0, namespace)).To(HaveLen(len(made)), "nothing has to be read")
-		figure("bring-up: requests besides status", len(perObject))
+		reportMetric("bring-up: requests besides status", len(perObject))
 		// At most one for each of 8 conditions that changes, and the first status.
 		for path, count := range statuses {
 			Expect(count).To(BeNumerically("<=", 10), path)
-			figure("bring-up: writes of the status of "+strings.Join(strings.Split(path, "/")[6:], " "), count)
+			reportMetric("bring-up: writes of the status of "+strings.Join(strings.Split(path, "/")[6:], " "), count)
 		}
 	})
 
@@ -68,9 +68,9 @@ var _ = Describe("The number of requests", func() {
 			err := admin.Status().Update(lifetime, deployment)
 			Expect(err == nil || apierrors.IsConflict(err)).To(BeTrue())
 		}
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		sent := requests.since(mark, namespace)
-		figure("nothing to do, and 100 status changes of children: requests", len(sent))
+		reportMetric("nothing to do, and 100 status changes of children: requests", len(sent))
 		Expect(sent).To(BeEmpty())
 	})
 
@@ -78,9 +78,9 @@ var _ = Describe("The number of requests", func() {
 		mark := requests.mark()
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.AgentConfig.Rclone.Config = []string{"{}"} })
 		Eventually(func() string { return get(namespace, "seldon-agent", &corev1.ConfigMap{}).Data["agent.yaml"] }).Should(ContainSubstring("config:"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		sent := slices.DeleteFunc(requests.since(mark, namespace), func(entry string) bool { return strings.HasSuffix(entry, "/status") })
-		figure("one changed ConfigMap key: requests", len(sent))
+		reportMetric("one changed ConfigMap key: requests", len(sent))
 		Expect(sent).To(Equal([]string{"PATCH /api/v1/namespaces/" + namespace + "/configmaps/seldon-agent"}))
 	})
 
@@ -88,27 +88,27 @@ var _ = Describe("The number of requests", func() {
 		mark := requests.mark()
 		restartOperator(controllers.Options{Namespace: operatorNamespace})
 		Eventually(func() []string { return requests.since(mark, namespace) }).ShouldNot(BeEmpty(), "it looks at every instance")
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		made := writes(requests.since(mark, namespace))
-		figure("restart of the operator: writes", len(made))
+		reportMetric("restart of the operator: writes", len(made))
 		Expect(made).To(BeEmpty())
 	})
 
 	It("for a Service that a preexisting runtime does not have is one read", Serial, func() {
 		edit(runtime, override("seldon-envoy", func(o *v1alpha1.OverrideSpec) { o.Disable = true }))
 		Eventually(exists(namespace, "seldon-mesh", &corev1.Service{})).Should(BeFalse())
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		mark := requests.mark()
 		restartOperator(controllers.Options{Namespace: operatorNamespace})
 		for round := range 3 {
 			edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.AgentConfig.Rclone.Config = []string{fmt.Sprint(round)} })
 			Eventually(func() string { return get(namespace, "seldon-agent", &corev1.ConfigMap{}).Data["agent.yaml"] }).Should(ContainSubstring(fmt.Sprint(round)))
 		}
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		reads := slices.DeleteFunc(requests.since(mark, namespace), func(entry string) bool {
 			return entry != "GET /api/v1/namespaces/"+namespace+"/services/seldon-mesh"
 		})
-		figure("a Service that is not there, restart and three changes: reads", len(reads))
+		reportMetric("a Service that is not there, restart and three changes: reads", len(reads))
 		Expect(reads).To(HaveLen(1))
 	})
 })

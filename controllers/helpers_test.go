@@ -38,7 +38,7 @@ func namesOf(list client.ObjectList, namespace string) []string {
 
 // restarted returns the workloads whose pod template has the hash of a changed
 // configuration.
-func rolled(namespace string) func() []string {
+func restarted(namespace string) func() []string {
 	return func() []string {
 		const mark = "mlops.seldon.io/config-hash"
 		var found []string

@@ -87,7 +87,7 @@ var _ = Describe("The status that tools compute", func() {
 		took, err := upgrade()
 		Expect(err).To(MatchError(ContainSubstring("seldon")))
 		Expect(took).To(BeNumerically("<", 20*time.Second))
-		figure("helm --wait with a broken patch: milliseconds", int(took.Milliseconds()))
+		reportMetric("helm --wait with a broken patch: milliseconds", int(took.Milliseconds()))
 		write("templates/runtime.yaml", runtime)
 		_, err = upgrade()
 		Expect(err).NotTo(HaveOccurred())

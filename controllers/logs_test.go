@@ -59,12 +59,12 @@ var _ = Describe("The log", func() {
 		}
 		Expect(admin.DeleteAllOf(lifetime, &v1alpha1.Model{}, client.InNamespace(namespace))).To(Succeed())
 		for _, model := range models {
-			Eventually(gone(model)).Should(BeTrue())
+			Eventually(isDeleted(model)).Should(BeTrue())
 		}
 		orphan := newServer(namespace, "orphan", "none-"+namespace)
 		Eventually(ready(orphan)).Should(HavePrefix("False ConfigNotFound"))
 		lines := logged.about(namespace)
-		figure("200 Models loaded and deleted: lines of the log", len(lines))
+		reportMetric("200 Models loaded and deleted: lines of the log", len(lines))
 		Expect(len(lines)).To(BeNumerically("<", 5), strings.Join(lines, ""))
 		Expect(lines).To(ContainElement(ContainSubstring("connected")))
 	})

@@ -57,14 +57,14 @@ func newExperiment(namespace string, candidates ...string) *v1alpha1.Experiment 
 }
 
 // isDeleted reports whether an object does not exist.
-func gone(object client.Object) func() bool {
+func isDeleted(object client.Object) func() bool {
 	return func() bool { return !exists(object.GetNamespace(), object.GetName(), object)() }
 }
 
 // reject makes the API server reject requests for which a CEL expression is false, about a
 // resource of the operator in a namespace, until the returned function is called. probe
 // sends such a request.
-func refuse(namespace, resource, expression string, probe func() error) (allow func()) {
+func reject(namespace, resource, expression string, probe func() error) (allow func()) {
 	GinkgoHelper()
 	name := objectMeta("", "refuse-"+namespace)
 	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: name, Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
@@ -91,7 +91,7 @@ func refuse(namespace, resource, expression string, probe func() error) (allow f
 
 // loadedObjects returns the names of the objects that a scheduler has and was not
 // requested to unload.
-func served(sim *fakescheduler.Scheduler) func() []string {
+func loadedObjects(sim *fakescheduler.Scheduler) func() []string {
 	return func() []string {
 		names := []string{}
 		for _, each := range sim.Models() {
@@ -155,9 +155,9 @@ var _ = Describe("The relay", func() {
 
 		for _, object := range []client.Object{experiment, pipeline, model} {
 			Expect(admin.Delete(lifetime, object)).To(Succeed())
-			Eventually(gone(object)).Should(BeTrue())
+			Eventually(isDeleted(object)).Should(BeTrue())
 		}
-		Expect(served(sim)()).To(BeEmpty())
+		Expect(loadedObjects(sim)()).To(BeEmpty())
 	})
 
 	It("resets numbers to zero, also those of the upstream operator, and writes that once", func() {
@@ -178,11 +178,11 @@ var _ = Describe("The relay", func() {
 		}
 		Eventually(stored).Should(HaveKeyWithValue("availableReplicas", BeEquivalentTo(0)))
 		Expect(ready(model)()).NotTo(HavePrefix("True"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		mark := requests.mark()
 		edit(model, func(m *v1alpha1.Model) { m.Spec.PreLoaded = true })
 		Eventually(func() int64 { return get(namespace, "iris", model).Status.ObservedGeneration }).Should(Equal(model.Generation))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(aboutModels(requests.since(mark, namespace))).To(HaveLen(1), "the new generation, and no number again")
 
 		By("deleting the runtime")
@@ -226,12 +226,12 @@ var _ = Describe("The relay", func() {
 		other := newModel(namespace, "other")
 		Eventually(ready(other)).Should(HavePrefix("False NoRuntime"))
 		Expect(admin.Delete(lifetime, other)).To(Succeed())
-		Eventually(gone(other)).Should(BeTrue(), "nothing holds it")
+		Eventually(isDeleted(other)).Should(BeTrue(), "nothing holds it")
 
 		runtime := newRuntime(namespace, withServer)
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
-		Eventually(gone(runtime)).Should(BeTrue())
+		Eventually(isDeleted(runtime)).Should(BeTrue())
 		Eventually(ready(model)).Should(HavePrefix("False NoRuntime"))
 		sim.DisconnectAgent("mlserver", 0) // with its pod
 
@@ -250,7 +250,7 @@ var _ = Describe("The relay", func() {
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerSynced)).Should(HavePrefix("True Synced"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 
 		runtimeMark := requests.mark()
 		sim.Kill()
@@ -288,7 +288,7 @@ var _ = Describe("The relay", func() {
 		newRuntime(namespace, withServer)
 		pipeline := newPipeline(namespace, "iris")
 		experiment := newExperiment(namespace, "iris")
-		Eventually(served(sim)).Should(HaveLen(2))
+		Eventually(loadedObjects(sim)).Should(HaveLen(2))
 		sim.Kill()
 		mark, deleted := requests.mark(), time.Now()
 		for _, object := range []client.Object{experiment, pipeline} {
@@ -297,14 +297,14 @@ var _ = Describe("The relay", func() {
 		Eventually(ready(pipeline)).Should(Equal("False Terminating waiting for the scheduler to unload it: " +
 			"there is no connection to the scheduler; see the condition SchedulerReachable of the SeldonRuntime"))
 		for _, object := range []client.Object{experiment, pipeline} {
-			Eventually(gone(object)).Should(BeTrue())
+			Eventually(isDeleted(object)).Should(BeTrue())
 			Expect(time.Since(deleted)).To(BeNumerically(">", deletionDeadline-2*time.Second))
 			Eventually(eventReasons(object)).Should(ContainElement("UnloadTimedOut"))
 		}
 		Expect(slices.DeleteFunc(writes(requests.since(mark, namespace)), func(entry string) bool { return !strings.Contains(entry, "/pipelines/") })).
 			To(HaveLen(2), "the status, and the finalizer")
 		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
-		Eventually(served(sim)).Should(BeEmpty(), "what no custom resource asks for")
+		Eventually(loadedObjects(sim)).Should(BeEmpty(), "what no custom resource asks for")
 	})
 
 	It("reports once why a deletion waits for a scheduler that rejects the unload", func() {
@@ -318,12 +318,12 @@ var _ = Describe("The relay", func() {
 		Eventually(ready(model)).Should(HavePrefix("False Terminating waiting for the scheduler to unload it: the call failed and is retried: "))
 		Eventually(eventReasons(model)).Should(ContainElement("ModelNotReady"))
 		sim.FailCalls("UnloadModel", 0, codes.Internal)
-		Eventually(gone(model)).Should(BeTrue())
+		Eventually(isDeleted(model)).Should(BeTrue())
 		Expect(aboutModels(requests.since(mark, namespace))).To(HaveLen(2), "the status, and the finalizer")
 	})
 
 	It("releases deleted objects after the timeout, also if no session was ever started", func() {
-		refuse(namespace, "seldonruntimes", "!has(object.metadata.finalizers)", func() error {
+		reject(namespace, "seldonruntimes", "!has(object.metadata.finalizers)", func() error {
 			probe := &v1alpha1.SeldonRuntime{ObjectMeta: objectMeta(namespace, "probe"), Spec: v1alpha1.SeldonRuntimeSpec{SeldonConfig: "default"}}
 			probe.Finalizers = []string{"example.com/kept"}
 			return admin.Create(lifetime, probe, client.DryRunAll)
@@ -333,14 +333,14 @@ var _ = Describe("The relay", func() {
 		model := newModel(namespace, "iris")
 		Eventually(func() []string { return get(namespace, "iris", model).Finalizers }).ShouldNot(BeEmpty())
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
-		Consistently(gone(model)).WithTimeout(deletionDeadline - 3*time.Second).Should(BeFalse())
-		Eventually(gone(model)).WithTimeout(6 * time.Second).Should(BeTrue())
+		Consistently(isDeleted(model)).WithTimeout(deletionDeadline - 3*time.Second).Should(BeFalse())
+		Eventually(isDeleted(model)).WithTimeout(6 * time.Second).Should(BeTrue())
 		Eventually(eventReasons(model)).Should(ContainElement("UnloadTimedOut"))
 	})
 
 	It("does not load an object that could be deleted without being unloaded", func() {
 		sim := newScheduler(namespace)
-		allow := refuse(namespace, "models", "!has(object.metadata.finalizers)", func() error {
+		allow := reject(namespace, "models", "!has(object.metadata.finalizers)", func() error {
 			probe := &v1alpha1.Model{ObjectMeta: objectMeta(namespace, "probe")}
 			probe.Spec.StorageURI, probe.Finalizers = "gs://models/one", []string{"example.com/held"}
 			return admin.Create(lifetime, probe, client.DryRunAll)
@@ -349,7 +349,7 @@ var _ = Describe("The relay", func() {
 		// The relay lists the scheduler's objects when it is connected.
 		runtime := newRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
-		Consistently(served(sim)).Should(BeEmpty())
+		Consistently(loadedObjects(sim)).Should(BeEmpty())
 		allow()
 		Eventually(ready(model)).Should(HavePrefix("True"))
 	})
@@ -357,7 +357,7 @@ var _ = Describe("The relay", func() {
 	It("reports that the API server rejects a status", func() {
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("False"))
-		allow := refuse(namespace, "models/status", "false", func() error {
+		allow := reject(namespace, "models/status", "false", func() error {
 			return admin.Status().Patch(lifetime, model, client.RawPatch(types.MergePatchType, []byte(`{"status":{"replicas":1}}`)), client.DryRunAll)
 		})
 		newScheduler(namespace)
@@ -376,13 +376,13 @@ var _ = Describe("The relay", func() {
 		edit(held, func(e *v1alpha1.Experiment) { e.Finalizers = append(e.Finalizers, "example.com/held") })
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		sim.Kill()
-		before := abandoned("Model", "NamespaceTerminating")
+		before := unconfirmedReleases("Model", "NamespaceTerminating")
 		Expect(admin.Delete(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
 		// The namespace controller takes some seconds.
-		Eventually(gone(model)).WithTimeout(time.Minute).Should(BeTrue())
-		Expect(abandoned("Model", "NamespaceTerminating")).To(Equal(before+1), "released at once, and not at the deadline")
+		Eventually(isDeleted(model)).WithTimeout(time.Minute).Should(BeTrue())
+		Expect(unconfirmedReleases("Model", "NamespaceTerminating")).To(Equal(before+1), "released at once, and not at the deadline")
 		edit(held, func(e *v1alpha1.Experiment) { e.Finalizers = nil })
-		Eventually(gone(&v1alpha1.SeldonRuntime{ObjectMeta: objectMeta(namespace, "seldon")})).Should(BeTrue())
+		Eventually(isDeleted(&v1alpha1.SeldonRuntime{ObjectMeta: objectMeta(namespace, "seldon")})).Should(BeTrue())
 	})
 
 	It("releases objects of users when the garbage collector deletes the runtime", func() {
@@ -394,10 +394,10 @@ var _ = Describe("The relay", func() {
 		release := sim.HangCalls("UnloadModel")
 		DeferCleanup(release)
 		Expect(admin.Delete(lifetime, runtime, client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
-		Eventually(gone(runtime)).Should(BeTrue())
+		Eventually(isDeleted(runtime)).Should(BeTrue())
 		Eventually(ready(model)).Should(HavePrefix("False NoRuntime"))
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
-		Eventually(gone(model)).WithTimeout(deletionDeadline / 2).Should(BeTrue())
+		Eventually(isDeleted(model)).WithTimeout(deletionDeadline / 2).Should(BeTrue())
 	})
 
 	It("loads an object whose predecessor of the same name was just deleted", func() {
@@ -406,8 +406,8 @@ var _ = Describe("The relay", func() {
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
-		Consistently(gone(model)).WithTimeout(700*time.Millisecond).Should(BeFalse(), "the scheduler still has it")
-		Eventually(gone(model)).Should(BeTrue())
+		Consistently(isDeleted(model)).WithTimeout(700*time.Millisecond).Should(BeFalse(), "the scheduler still has it")
+		Eventually(isDeleted(model)).Should(BeTrue())
 		model = newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(sim.Calls("LoadModel")).To(Equal(2))
@@ -525,7 +525,7 @@ var _ = Describe("The relay", func() {
 		model, theirs := newModel(namespace, "iris"), newModel(other, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Eventually(ready(theirs)).Should(HavePrefix("True"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		mark := requests.mark()
 		failed := func(namespace string, generation int64) *pb.ModelStatusResponse {
 			return &pb.ModelStatusResponse{ModelName: "iris", Versions: []*pb.ModelVersionStatus{{
@@ -557,7 +557,7 @@ var _ = Describe("The relay", func() {
 		model, server := newModel(namespace, "iris"), &v1alpha1.Server{ObjectMeta: objectMeta(namespace, "mlserver")}
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Eventually(ready(server)).Should(HavePrefix("True"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		long := strings.Repeat("x\x00ä", 64<<10)
 		for i, test := range []struct{ available, unavailable, wantReplicas, wantAvailable uint32 }{
 			{2, math.MaxUint32, 1, 2}, {math.MaxUint32, 2, 1, 0}, {math.MaxInt32, 0, math.MaxInt32, math.MaxInt32}, {1 << 31, 1 << 31, 0, 0},
@@ -601,7 +601,7 @@ var _ = Describe("The relay", func() {
 		Eventually(ready(model)).Should(HavePrefix("False ModelScaledDown"))
 		Expect(condition(model, "Reconciling")()).To(Equal("none"))
 		Expect(model.Status.ObservedGeneration).To(Equal(model.Generation))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		mark, asked := requests.mark(), sim.Calls("ModelStatus")
 		for _, state := range []pb.ModelStatus_ModelState{pb.ModelStatus_ModelStateUnknown, pb.ModelStatus_ModelCreate, pb.ModelStatus_ModelScaledDown} {
 			Expect(sim.InjectModelStatus(&pb.ModelStatusResponse{ModelName: "iris", Versions: []*pb.ModelVersionStatus{{
@@ -610,7 +610,7 @@ var _ = Describe("The relay", func() {
 				ModelDefn: &pb.Model{Meta: &pb.MetaData{Name: "iris"}, DeploymentSpec: &pb.DeploymentSpec{MaxReplicas: math.MaxUint32}},
 			}}})).To(Succeed())
 		}
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(len(aboutModels(requests.since(mark, namespace)))).To(BeNumerically("<=", 1), "the state in the gateway")
 		Expect(sim.Calls("ModelStatus")).To(Equal(asked), "nothing more is asked for")
 		Expect(ready(model)()).To(HavePrefix("False ModelScaledDown"))
@@ -630,7 +630,7 @@ var _ = Describe("The relay", func() {
 		sim.FailCalls("UnloadModel", 1, codes.Internal)
 		for _, object := range []client.Object{pipeline, model} {
 			Expect(admin.Delete(lifetime, object)).To(Succeed())
-			Eventually(gone(object)).Should(BeTrue())
+			Eventually(isDeleted(object)).Should(BeTrue())
 		}
 	})
 
@@ -638,7 +638,7 @@ var _ = Describe("The relay", func() {
 		sim := newScheduler(namespace)
 		newRuntime(namespace, withServer)
 		Eventually(func() int { return sim.Calls("ServerNotify") }).Should(BeNumerically(">", 0))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		mark := requests.mark()
 		var models []*v1alpha1.Model
 		for i := range 20 {
@@ -647,7 +647,7 @@ var _ = Describe("The relay", func() {
 		for _, model := range models {
 			Eventually(ready(model)).Should(HavePrefix("True"))
 		}
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		up := aboutModels(requests.since(mark, namespace))
 		Expect(len(up)).To(BeNumerically("<=", 2*len(models)), strings.Join(up, "\n"))
 		Expect(sim.Calls("LoadModel")).To(Equal(len(models)))
@@ -658,7 +658,7 @@ var _ = Describe("The relay", func() {
 		subscriptions := sim.Calls("SubscribeControlPlane")
 		restartOperator(controllers.Options{Namespace: operatorNamespace})
 		Eventually(func() int { return sim.Calls("SubscribeControlPlane") }).Should(BeNumerically(">", subscriptions))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(writes(requests.since(mark, namespace))).To(BeEmpty())
 		Expect(mutations(sim)).To(Equal(calls), "the scheduler has it all")
 		Expect(sim.Calls("ModelStatus")).To(Equal(2), "a listing for each connection, and no question")
@@ -669,7 +669,7 @@ var _ = Describe("The relay", func() {
 			Expect(admin.Delete(lifetime, model)).To(Succeed())
 		}
 		for _, model := range models {
-			Eventually(gone(model)).Should(BeTrue())
+			Eventually(isDeleted(model)).Should(BeTrue())
 		}
 		down := aboutModels(requests.since(mark, namespace))
 		Expect(down).To(HaveLen(len(models)), "the finalizers, and no status: %s", strings.Join(down, "\n"))
@@ -686,7 +686,7 @@ var _ = Describe("The relay", func() {
 		Eventually(eventReasons(model)).Should(ContainElement("ModelReady"))
 		mark, events := requests.mark(), eventReasons(model)()
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
-		Eventually(gone(model)).Should(BeTrue())
+		Eventually(isDeleted(model)).Should(BeTrue())
 		Expect(sim.Calls("UnloadModel")).To(Equal(1))
 		Expect(aboutModels(requests.since(mark, namespace))).To(HaveLen(1), "the finalizer")
 		Expect(eventReasons(model)()).To(Equal(events))
@@ -700,7 +700,7 @@ func aboutModels(entries []string) []string {
 
 // unconfirmedReleases returns how many objects of a kind this process released for a
 // reason.
-func abandoned(kind, reason string) float64 {
+func unconfirmedReleases(kind, reason string) float64 {
 	GinkgoHelper()
-	return measured("seldon_operator_scheduler_unconfirmed_releases_total", map[string]string{"kind": kind, "reason": reason})()
+	return metricValue("seldon_operator_scheduler_unconfirmed_releases_total", map[string]string{"kind": kind, "reason": reason})()
 }

@@ -22,7 +22,7 @@ var _ = Describe("A configuration that pods read at start", func() {
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Eventually(ready(server)).Should(HavePrefix("True"))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.TracingConfig.Disable = new(true) })
-		Eventually(rolled(namespace)).Should(ConsistOf("mlserver"))
+		Eventually(restarted(namespace)).Should(ConsistOf("mlserver"))
 		Eventually(ready(server)).Should(HavePrefix("True"))
 
 		template := get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Template

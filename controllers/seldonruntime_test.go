@@ -209,13 +209,13 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Eventually(ready(server)).Should(HavePrefix("True"))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.KafkaConfig.TopicPrefix = new("other") })
-		Eventually(rolled(namespace)).Should(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway"))
+		Eventually(restarted(namespace)).Should(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway"))
 		Eventually(eventReasons(runtime)).Should(ContainElement("ConfigurationChanged"))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.TracingConfig.Disable = new(true) })
-		Eventually(rolled(namespace)).Should(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway", "seldon-dataflow-engine", "mlserver"))
+		Eventually(restarted(namespace)).Should(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway", "seldon-dataflow-engine", "mlserver"))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.AgentConfig.Rclone.Config = []string{"{}"} })
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		Consistently(rolled(namespace)).Should(HaveLen(5))
+		Consistently(restarted(namespace)).Should(HaveLen(5))
 	})
 
 	It("propagates its metadata, but not the keys of Helm and GitOps tools", func() {
@@ -332,7 +332,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		scale(namespace, "seldon-envoy", 3)
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(replicasOf(namespace, "seldon-envoy")).To(BeEquivalentTo(3))
 
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) {
@@ -341,10 +341,10 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(func() int32 { return replicasOf(namespace, "seldon-envoy") }).Should(BeEquivalentTo(2))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Overrides = nil })
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(replicasOf(namespace, "seldon-envoy")).To(BeEquivalentTo(2))
 		scale(namespace, "seldon-envoy", 4)
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(replicasOf(namespace, "seldon-envoy")).To(BeEquivalentTo(4))
 	})
 
@@ -372,7 +372,7 @@ var _ = Describe("A SeldonRuntime", func() {
 			newModel(namespace, fmt.Sprintf("model-%d", i))
 		}
 		Eventually(func() int32 { return replicasOf(namespace, "seldon-modelgateway") }).Should(BeEquivalentTo(2))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		mark := requests.mark()
 		for i := range 20 {
 			model := get(namespace, "model-0", &v1alpha1.Model{})
@@ -380,7 +380,7 @@ var _ = Describe("A SeldonRuntime", func() {
 			model.Status.AvailableReplicas = int64(i + 1)
 			Expect(admin.Status().Patch(lifetime, model, client.MergeFrom(before))).To(Succeed())
 		}
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(requests.since(mark, namespace)).To(BeEmpty())
 	})
 

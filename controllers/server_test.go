@@ -116,7 +116,7 @@ var _ = Describe("A Server", func() {
 		Eventually(ready(server)).Should(HavePrefix("True"))
 		other := newNamespace()
 		Eventually(ready(newRuntime(other))).Should(HavePrefix("True"))
-		quiet(other)
+		waitForQuiescence(other)
 		mark := requests.mark()
 		Expect(apierrors.IsInvalid(scaleTo(server, 100_000))).To(BeTrue())
 		Expect(scaleTo(server, 10_000)).To(Succeed())

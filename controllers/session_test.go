@@ -44,7 +44,7 @@ var _ = Describe("A session", func() {
 			Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 			Expect(open()).To(Equal(1))
 			Expect(admin.Delete(lifetime, runtime)).To(Succeed())
-			Eventually(gone(runtime)).Should(BeTrue())
+			Eventually(isDeleted(runtime)).Should(BeTrue())
 			Eventually(open).Should(BeZero())
 		}
 
@@ -179,7 +179,7 @@ var _ = Describe("RemoveFinalizers", Serial, func() {
 		Expect(released).To(ConsistOf("Model iris", "Pipeline chain", "Experiment ab", "SeldonRuntime seldon"))
 		for _, object := range objects {
 			Expect(admin.Delete(lifetime, object)).To(Succeed())
-			Expect(gone(object)()).To(BeTrue())
+			Expect(isDeleted(object)()).To(BeTrue())
 		}
 	})
 })

@@ -335,7 +335,7 @@ func writes(entries []string) []string {
 
 // waitForQuiescence waits until the operator reconciles nothing and has sent no request
 // to a namespace for 2 seconds, which is longer than its debounce period.
-func quiet(namespace string) {
+func waitForQuiescence(namespace string) {
 	GinkgoHelper()
 	last := -1
 	Eventually(func() bool {
