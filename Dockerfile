@@ -1,19 +1,19 @@
-# The operator's image, for the platform that the build is for:
+# The operator's image, for one or more platforms:
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=0.1.0 --tag NAME .
 #
-# `make image` makes one without Docker and without a base image.
-# Tags can be moved: give images by digest for a build that stays the same, see
-# docs/releasing.md. The base has no tags of versions.
+# `make image` builds one without Docker and without a base image.
+# Tags can move: use digests for a reproducible build, see docs/releasing.md. The base
+# image has no version tags.
 ARG GO_IMAGE=docker.io/library/golang:1.26.8
 ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot
 
-# Go compiles for other platforms by itself, so that nothing is emulated.
+# Go cross-compiles, so that nothing is emulated.
 FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
-# All of the sources, and git's files, by which the Go command tells the commit.
+# All sources and .git, from which the Go command reads the commit.
 COPY . .
 ARG TARGETOS
 ARG TARGETARCH
@@ -29,6 +29,6 @@ LABEL org.opencontainers.image.title="Seldon operator" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
 COPY --from=build /manager /manager
-# By number, which is what Kubernetes can check runAsNonRoot by.
+# Numeric, since Kubernetes cannot check runAsNonRoot for a name.
 USER 65532:65532
 ENTRYPOINT ["/manager"]

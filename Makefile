@@ -1,20 +1,19 @@
-# Everything that people and CI do here, by name. `make help` lists it.
-# Go, make, git and a C compiler, which the race detector needs, are all that a
-# machine needs: tools and the local control plane are built from source, in
-# versions that this repository pins.
+# The targets for developers and CI. `make help` lists them.
+# They need Go, make, git and, for the race detector, a C compiler: tools and the
+# local control plane are built from source, in pinned versions.
 
 SHELL := /usr/bin/env bash -o pipefail
 .SHELLFLAGS := -ec
 .DEFAULT_GOAL := help
 
-# What `manager --version` tells.
+# The output of `manager --version`.
 VERSION ?= dev
-# The operator's image, without a tag, and what deploy puts into the manifests.
+# The operator's image without a tag, and the image that deploy sets in the manifests.
 IMAGE ?= docker.io/seldon-operator/seldon-operator
 IMG ?= $(IMAGE):$(VERSION)
 KUBECTL ?= kubectl
 # Arguments for the program that run, demo and start run, such as ARGS=--non-interactive.
-# They run built programs and not `go run`, which makes Ctrl-C look like a failure.
+# They run binaries and not `go run`, which exits with an error on Ctrl-C.
 ARGS ?=
 
 # Packages and flags of the tests. Two packages at a time: each may run a
@@ -22,14 +21,14 @@ ARGS ?=
 PACKAGES ?= ./...
 TESTFLAGS ?=
 TEST := go test -p 2 -timeout 60m
-# Those of the packages that the operator is made of run with the race detector.
+# The operator's own packages are tested with the race detector.
 RACE := ./api/... ./composition/... ./templates/... ./controllers/... ./relay/... ./test/framework/fakescheduler/...
 
 BIN := $(CURDIR)/bin
 CONTROLLER_GEN := $(BIN)/controller-gen
 KUSTOMIZE := $(BIN)/kustomize
 GOLANGCI_LINT := $(BIN)/golangci-lint
-# HELM=PATH has tests and release run another one, such as a Helm 3.
+# HELM=PATH makes test and release use another binary, such as Helm 3.
 HELM := $(BIN)/helm
 BUF := $(BIN)/buf
 PROTOC_GEN_GO := $(BIN)/protoc-gen-go
@@ -60,7 +59,7 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs, their reference, the roles, f
 	$(CONTROLLER_GEN) rbac:roleName=v2-manager-role paths=./controllers/... output:rbac:artifacts:config=config/rbac
 	cp config/crd/bases/*.yaml charts/seldon-core-v2-crds/files/
 	cp config/rbac/role.yaml charts/seldon-core-v2-setup/files/
-	@# Once more with the doc comments, which would make the CRDs too large.
+	@# Again with the doc comments, which would make the CRDs too large.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=$(DESCRIBED)
 	go run ./config/crd/conditions $(DESCRIBED)
 	go run ./docs/reference $(DESCRIBED) docs/reference/examples docs/reference.md
@@ -80,7 +79,7 @@ lint: $(GOLANGCI_LINT) ## Run the linters.
 	cd hack/image && $(GOLANGCI_LINT) run
 	cd hack/monitoring && $(GOLANGCI_LINT) run
 
-# Everything that make writes and git keeps.
+# The generated files in git.
 GENERATED := config/crd/bases config/rbac/role.yaml docs/reference.md \
 	':(glob)charts/*/files/*' ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
 
@@ -94,15 +93,14 @@ verify: generate manifests ## Fail if generated files or go.mod files are stale.
 		(cd $$module && go mod tidy -diff) || { echo "$$module/go.mod is stale: run \"go mod tidy\" there."; exit 1; }; \
 	done
 
-# First of what test needs, so that a machine without one does not build for
-# minutes before it says so.
+# The first prerequisite of test, so that it fails before minutes of building.
 .PHONY: c-compiler
 c-compiler:
 	@cc=$$(go env CC); command -v "$${cc%% *}" >/dev/null || { \
-		echo "The race detector needs a C compiler, and there is no \"$$cc\": install a C compiler, such as gcc, or set CC."; exit 1; }
+		echo "The race detector needs a C compiler, and \"$$cc\" does not exist: install a C compiler, such as gcc, or set CC."; exit 1; }
 
 .PHONY: test
-test: c-compiler controlplane $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests (PACKAGES=./api/... and TESTFLAGS='-run X' narrow it).
+test: c-compiler controlplane $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests (a part with PACKAGES=./api/... and TESTFLAGS='-run X').
 	@race=$$(comm -12 <(go list $(PACKAGES) | sort) <(go list $(RACE) | sort)); \
 	rest=$$(comm -23 <(go list $(PACKAGES) | sort) <(go list $(RACE) | sort)); \
 	status=0; \
@@ -110,58 +108,59 @@ test: c-compiler controlplane $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run 
 	if [ -n "$$rest" ]; then echo 'Without:'; $(strip $(TEST) $(TESTFLAGS)) $$rest || status=$$?; fi; \
 	exit $$status
 
-# How many rounds make chaos draws, and the seed: a new one, which is printed, unless
-# it is set.
+# The number of rounds of make chaos, and the seed. The default is a new seed, which is
+# printed.
 ROUNDS ?= 100
 SEED ?=
 .PHONY: chaos
-chaos: controlplane ## Fail operator, scheduler and network at random (ROUNDS=500; SEED=7 repeats).
+chaos: controlplane ## Inject random faults (ROUNDS=500; SEED=7 repeats a run).
 	@CHAOS_ROUNDS='$(ROUNDS)' CHAOS_SEED='$(SEED)' go test -count 1 -timeout 0 -v -run '^TestChaos$$' ./test/e2e/chaos
 
 # How long each target is fuzzed.
 FUZZTIME ?= 60s
 .PHONY: fuzz
-fuzz: ## Fuzz every target for FUZZTIME=60s (PACKAGES=./composition narrows it).
+fuzz: ## Fuzz every target for FUZZTIME=60s (a part with PACKAGES=./composition).
 	@FUZZTIME='$(FUZZTIME)' hack/fuzz.sh $(PACKAGES)
 
-# host:port of a scheduler without TLS, such as a port-forwarded one; default: the fake.
+# host:port of a scheduler without TLS, such as a port-forwarded one. The default is the
+# fake.
 SCHEDULER ?=
 .PHONY: conformance
-conformance: ## Compare a scheduler with what the operator expects (SCHEDULER=host:9004).
+conformance: ## Check that a scheduler behaves as the operator expects (SCHEDULER=host:9004).
 	@SCHEDULER='$(SCHEDULER)' go test -count 1 -v $(TESTFLAGS) ./test/framework/fakescheduler/conformance
 
 .PHONY: bench
-bench: controlplane ## Print the figures: budgets of requests, and all benchmarks.
-	@# With -bench, even for none, the go command shows what a package prints.
+bench: controlplane ## Run the request budgets and all benchmarks, and print their results.
+	@# With -bench, even if nothing matches, the go command shows the output of a package.
 	go test -timeout 60m -run '^TestControllers$$' -bench '^$$' ./controllers -ginkgo.no-color -ginkgo.focus 'The number of requests'
 	go test -p 1 -timeout 60m -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: demo
-demo: controlplane ## Show the operator at work, on a local control plane (ARGS=--non-interactive ends by itself).
-	@# With -v the go command names what it compiles: the first time that is much.
+demo: controlplane ## Demonstrate the operator on a local control plane (ARGS=--non-interactive exits at the end).
+	@# With -v the go command prints the packages that it compiles, as progress.
 	@GOFLAGS="$$(go env GOFLAGS) -v" $(MAKE) --no-print-directory build
 	@CGO_ENABLED=0 go build -v -trimpath -o $(BIN)/ ./cmd/fakescheduler ./cmd/demo
 	@exec $(BIN)/demo --manager-binary $(BIN)/manager --scheduler-binary $(BIN)/fakescheduler $(ARGS)
 
 ##@ Build
 
-# gRPC's tracing pages bring html/template, which calls methods by name: with it
-# the linker keeps every method of every type, 10 MB of them.
+# gRPC's tracing pages import html/template, which calls methods by name, so that the
+# linker cannot remove unused methods: 10 MB.
 TAGS := -tags grpcnotrace
 .PHONY: build
 build: ## Build the manager into bin/manager.
 	CGO_ENABLED=0 go build $(TAGS) -trimpath -buildvcs=auto -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/manager ./cmd/manager
 
 .PHONY: run
-run: build ## Run the manager here, against the cluster of the current kubeconfig.
+run: build ## Run the manager locally, against the cluster of the current kubeconfig.
 	@exec $(BIN)/manager $(ARGS)
 
 .PHONY: controlplane
-controlplane: ## Build the programs of the local control plane into bin/k8s.
+controlplane: ## Build the binaries of the local control plane into bin/k8s.
 	@go run ./cmd/controlplane/build
 
 .PHONY: start
-start: controlplane ## Start a local control plane and keep it until Ctrl-C.
+start: controlplane ## Run a local control plane until Ctrl-C.
 	@go build -o $(BIN)/controlplane ./cmd/controlplane/start && exec $(BIN)/controlplane $(ARGS)
 
 ##@ Deployment, to the cluster of the current kubeconfig
@@ -171,42 +170,41 @@ install: $(KUSTOMIZE) ## Install the CRDs.
 	$(KUSTOMIZE) build config/crd | $(KUBECTL) apply -f -
 
 .PHONY: uninstall
-uninstall: $(KUSTOMIZE) ## Remove the CRDs, and with them every object of these kinds.
+uninstall: $(KUSTOMIZE) ## Delete the CRDs, and thereby all objects of these kinds.
 	$(KUSTOMIZE) build config/crd | $(KUBECTL) delete --ignore-not-found -f -
 
-# What deploy deploys, after install: config/default, config/namespaced, or a
-# folder of your own that is made from one of them.
+# The overlay for deploy: config/default, config/namespaced, or one of your own that is
+# based on them.
 OVERLAY ?= config/default
-# A layer outside of config/, so that choosing an image changes no file of the
-# repository.
+# A layer outside of config/, so that setting the image changes no file in git.
 LAYER := dist/deploy
 
 .PHONY: deploy
-deploy: $(KUSTOMIZE) ## Deploy the operator from OVERLAY, with the image IMG; make install comes first.
+deploy: $(KUSTOMIZE) ## Deploy the operator from OVERLAY, with the image IMG; run install first.
 	@mkdir -p $(LAYER) && rm -f $(LAYER)/kustomization.yaml
 	@cd $(LAYER) && $(KUSTOMIZE) create --resources ../../$(OVERLAY) && $(KUSTOMIZE) edit set image docker.io/seldon-operator/seldon-operator=$(IMG)
 	$(KUSTOMIZE) build $(LAYER) | $(KUBECTL) apply -f -
 
 .PHONY: undeploy
-undeploy: $(KUSTOMIZE) ## Remove what deploy deployed, its namespace included; "manager remove-finalizers" comes first.
+undeploy: $(KUSTOMIZE) ## Delete all objects of deploy, including its namespace; run "manager remove-finalizers" first.
 	$(KUSTOMIZE) build $(OVERLAY) | $(KUBECTL) delete --ignore-not-found -f -
 
 ##@ Release
 
-# Where they are written, unless DIST says so, and for which platforms.
+# The default output directories, and the platforms.
 image: DIST ?= $(CURDIR)/dist/image
 release: DIST ?= $(CURDIR)/dist/release
 PLATFORMS ?= linux/amd64 linux/arm64
 
-# The release's programs have no build id: it differs between builds of the Go
-# toolchain itself. What else the environment may say of a build is set aside.
-PLAIN := GOFLAGS= GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT= GOFIPS140=off CGO_ENABLED=0
+# For reproducible binaries: no build ID, which differs between builds of the Go
+# toolchain, and no build settings from the environment.
+REPRODUCIBLE := GOFLAGS= GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT= GOFIPS140=off CGO_ENABLED=0
 .PHONY: image
 image: ## Write the operator's image, an OCI layout with SBOMs, into dist/image, without Docker.
 	@mkdir -p $(abspath $(DIST))
 	@for platform in $(PLATFORMS); do \
 		echo "Building the manager for $$platform"; \
-		$(PLAIN) GOOS=$${platform%/*} GOARCH=$${platform#*/} go build $(TAGS) -trimpath -buildvcs=auto \
+		$(REPRODUCIBLE) GOOS=$${platform%/*} GOARCH=$${platform#*/} go build $(TAGS) -trimpath -buildvcs=auto \
 			-ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $(abspath $(DIST))/manager-$${platform/\//-} ./cmd/manager; \
 	done
 	@cd hack/image && go run . --name $(IMAGE) --version $(VERSION) --output $(abspath $(DIST))/image.tar \
@@ -231,10 +229,10 @@ $(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT) $(BIN)/helm $(GLUA) $(BUF) $(PRO
 	@echo 'Building $(notdir $@); the first time this takes a while.'
 	@cd hack/tools && CGO_ENABLED=0 go build -trimpath -o $@ $(PACKAGE) && touch $@
 
-# A module of its own, with Prometheus' parsers.
+# A module of its own, since it depends on Prometheus.
 $(MONITORING): $(wildcard hack/monitoring/*)
 	@cd hack/monitoring && CGO_ENABLED=0 go build -trimpath -o $@ . && touch $@
 
-# Of the operator's own module: the version of the library that it links.
+# From the operator's own module, to get the version of the library that it links.
 $(PROTOC_GEN_GO): go.mod
 	@CGO_ENABLED=0 go build -trimpath -o $@ google.golang.org/protobuf/cmd/protoc-gen-go && touch $@

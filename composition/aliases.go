@@ -3,7 +3,6 @@ package composition
 import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/patch"
 )
@@ -21,6 +20,8 @@ type (
 	Kind = object.Kind
 	// Options are constant for all instances of an engine; see [object.Options].
 	Options = object.Options
+	// ObjectError is the error of a request for one object; see [object.Error].
+	ObjectError = object.Error
 	// Patch changes rendered objects; see [patch.Patch].
 	Patch = patch.Patch
 	// PatchError says why a patch cannot be applied; see [patch.Error].
@@ -29,12 +30,3 @@ type (
 
 // RefOf returns the reference to an object.
 func RefOf(o *unstructured.Unstructured) ObjectRef { return object.RefOf(o) }
-
-// CacheTransform returns the transform for caches that child objects are read from. It
-// drops the managedFields of other managers, and lets equal parts of different objects
-// share memory.
-//
-// Objects of such a cache must not be changed, nor written by Update: the API server
-// takes the managedFields of an update as given, and the ownership of all other managers
-// would be lost. Apply, patch, or read from the API server first.
-func CacheTransform(options Options) func(any) (any, error) { return cached.Transform(options) }

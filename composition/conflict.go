@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
-
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
 	"github.com/seldon-operator/seldon-operator/composition/object"
@@ -78,56 +76,56 @@ func (r RemovedFields) String() string {
 // applyWithoutConflicts applies a step that the API server rejects as invalid beside
 // what is live, after it has removed what conflicts. If nothing can be found whose
 // removal helps, the result has the rejection as its error.
-func (e *Engine) applyWithoutConflicts(ctx context.Context, step Step, mark mark, rejection error) result {
-	rejected := result{step: step, live: step.Live, err: rejection, invalid: true}
-	if mark.invalid.desired == step.desired && mark.invalid.content == cached.LiveHash(step.Live, e.Options.FieldManager) {
+func (a *Applier) applyWithoutConflicts(ctx context.Context, state *OwnerState, step Step, rejection error) stepResult {
+	rejected := stepResult{step: step, live: step.Live, err: rejection, invalid: true}
+	if state.IsKnownInvalid(step.Ref, step.DesiredHash, step.Live, a.Cluster.Options.FieldManager) {
 		return rejected
 	}
-	if err := e.giveUp(ctx, step); err != nil {
-		return result{step: step, live: step.Live, err: err}
+	if err := a.releaseFields(ctx, step); err != nil {
+		return stepResult{step: step, live: step.Live, err: err}
 	}
-	found, err := e.findConflict(ctx, step, rejection)
+	found, err := a.findConflict(ctx, step, rejection)
 	if err != nil {
-		return result{step: step, live: step.Live, err: fmt.Errorf("find the fields that conflict: %w", err)}
+		return stepResult{step: step, live: step.Live, err: fmt.Errorf("find the fields that conflict: %w", err)}
 	}
 	if found == nil {
 		return rejected
 	}
 	if step.BlockOnRestart {
-		if would, is := podTemplate(found.result), podTemplate(step.Live); firstDifference(would, is, "") != "" {
-			return result{step: step.block(RestartRequired, restartMessage(step.Ref, would, is)), live: step.Live}
+		if would, is := PodTemplate(found.result), PodTemplate(step.Live); FirstDifference(would, is, "") != "" {
+			return stepResult{step: step.Blocked(RestartRequired, RestartMessage(step.Ref, would, is)), live: step.Live}
 		}
 	}
-	removed := found.describe(step.Ref, e.Options.FieldManager)
-	if history := mark.removals[removed.String()]; history.wait(e.now()) > 0 {
-		return result{step: step.block(FieldManagerConflict, removalConflict(step.Ref, removed.String())), live: step.Live}
+	removed := found.describe(step.Ref, a.Cluster.Options.FieldManager)
+	if state.UntilNextRemoval(step.Ref, removed.String(), a.Now()) > 0 {
+		return stepResult{step: step.Blocked(FieldManagerConflict, RemovalConflictMessage(step.Ref, removed.String())), live: step.Live}
 	}
-	live, cached, err := e.removeAndApply(ctx, step, found)
+	live, typed, err := a.removeAndApply(ctx, step, found)
 	if err != nil {
-		return result{step: step, live: step.Live, err: err}
+		return stepResult{step: step, live: step.Live, err: err}
 	}
-	return result{step: step, live: live, cached: cached, wrote: true, removal: removed}
+	return stepResult{step: step, live: live, typed: typed, changed: true, removed: removed}
 }
 
 // removeAndApply moves the conflicting fields into what we own, and applies the
 // step's object, which removes them.
-func (e *Engine) removeAndApply(ctx context.Context, step Step, found *conflict) (*unstructured.Unstructured, client.Object, error) {
+func (a *Applier) removeAndApply(ctx context.Context, step Step, found *conflict) (*unstructured.Unstructured, client.Object, error) {
 	var owned *unstructured.Unstructured
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		moved := found.live.DeepCopy()
-		if err := Move(moved, e.Options.FieldManager, found.paths); err != nil {
+		if err := Move(moved, a.Cluster.Options.FieldManager, found.paths); err != nil {
 			return err
 		}
 		patch, err := managedfields.Patch(moved, nil, nil)
 		if err != nil {
 			return err
 		}
-		if owned, err = e.patchMetadata(ctx, moved, patch); !apierrors.IsConflict(err) {
+		if owned, err = a.Cluster.PatchMetadata(ctx, moved, patch); !apierrors.IsConflict(err) {
 			return err
 		}
 		// Its controller has written its status meanwhile, or a user its spec, which the
 		// next reconcile reads.
-		current, getErr := e.getLive(ctx, step.Ref)
+		current, getErr := a.Cluster.Get(ctx, step.Ref)
 		if getErr != nil || current == nil || current.GetUID() != found.live.GetUID() || current.GetGeneration() != found.live.GetGeneration() {
 			return cmp.Or(getErr, fmt.Errorf("%s has changed meanwhile: %w", step.Ref, err))
 		}
@@ -137,15 +135,15 @@ func (e *Engine) removeAndApply(ctx context.Context, step Step, found *conflict)
 	if err != nil {
 		return nil, nil, fmt.Errorf("own the fields that conflict: %w", err)
 	}
-	live, cached, err := e.apply(ctx, step)
+	live, typed, err := a.Cluster.Apply(ctx, step.Object, step.Live)
 	if err == nil {
-		return live, cached, nil
+		return live, typed, nil
 	}
 	// It would have passed a moment ago. The fields are not ours to keep.
 	found.live.SetResourceVersion(owned.GetResourceVersion())
 	patch, restoreErr := managedfields.Patch(found.live, nil, nil)
 	if restoreErr == nil {
-		_, restoreErr = e.patchMetadata(ctx, found.live, patch)
+		_, restoreErr = a.Cluster.PatchMetadata(ctx, found.live, patch)
 	}
 	return nil, nil, errors.Join(err, restoreErr)
 }
@@ -189,13 +187,13 @@ func Decode(entry metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
 
 // findConflict searches for the fields without which the step's object is valid
 // beside what is live; nil if there are none, or the live object is another by now.
-func (e *Engine) findConflict(ctx context.Context, step Step, rejection error) (*conflict, error) {
+func (a *Applier) findConflict(ctx context.Context, step Step, rejection error) (*conflict, error) {
 	// Not from the cache, which trims managedFields.
-	live, err := e.getLive(ctx, step.Ref)
-	if err != nil || live == nil || live.GetUID() != step.uid() || managedfields.Own(live, e.Options.FieldManager) == nil {
+	live, err := a.Cluster.Get(ctx, step.Ref)
+	if err != nil || live == nil || live.GetUID() != step.LiveUID() || managedfields.Own(live, a.Cluster.Options.FieldManager) == nil {
 		return nil, err
 	}
-	search, err := newConflictSearch(live, step.Object, e.Options.FieldManager, e.typeConverter())
+	search, err := newConflictSearch(live, step.Object, a.Cluster.Options.FieldManager, a.TypeConverter())
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +201,7 @@ func (e *Engine) findConflict(ctx context.Context, step Step, rejection error) (
 		if !search.widen(rejection) {
 			return nil, nil
 		}
-		result, err := e.dryRunResult(ctx, live, search.merged)
+		result, err := a.dryRunResult(ctx, live, search.merged)
 		if err == nil {
 			return &conflict{live: live, paths: search.removed, result: result}, nil
 		}
@@ -216,7 +214,7 @@ func (e *Engine) findConflict(ctx context.Context, step Step, rejection error) (
 }
 
 // dryRunResult asks the API server whether live may become merged.
-func (e *Engine) dryRunResult(ctx context.Context, live *unstructured.Unstructured, merged *typed.TypedValue) (*unstructured.Unstructured, error) {
+func (a *Applier) dryRunResult(ctx context.Context, live *unstructured.Unstructured, merged *typed.TypedValue) (*unstructured.Unstructured, error) {
 	before, err := json.Marshal(live.Object)
 	if err != nil {
 		return nil, err
@@ -230,7 +228,7 @@ func (e *Engine) dryRunResult(ctx context.Context, live *unstructured.Unstructur
 		return nil, err
 	}
 	result := live.DeepCopy()
-	err = e.Client.Patch(ctx, result, client.RawPatch(types.MergePatchType, patch), client.DryRunAll, client.FieldOwner(e.Options.FieldManager))
+	err = a.Cluster.Client.Patch(ctx, result, client.RawPatch(types.MergePatchType, patch), client.DryRunAll, client.FieldOwner(a.Cluster.Options.FieldManager))
 	return result, err
 }
 
@@ -259,10 +257,4 @@ func bounded(texts []string, most int) string {
 		texts = append(slices.Clone(texts[:most]), fmt.Sprintf("%d more", len(texts)-most))
 	}
 	return strings.Join(texts, ", ")
-}
-
-// removalConflict is the message of a removal that waits.
-func removalConflict(key object.Ref, removed string) string {
-	return fmt.Sprintf("%s: %s is set again and again, and the desired state is invalid beside it; it is removed at most once a minute until that stops",
-		key, removed)
 }

@@ -13,13 +13,13 @@ import (
 // only what refers to it, and a child that is blocked keeps what its live form
 // uses: its pods go on running, and are created again, with that.
 
-// reference names an object of the referring object's namespace.
-type reference struct {
+// Reference names an object in the namespace of the object that refers to it.
+type Reference struct {
 	schema.GroupKind
-	name string
+	Name string
 }
 
-func referenceTo(key object.Ref) reference { return reference{key.GroupKind(), key.Name} }
+func ReferenceTo(key object.Ref) Reference { return Reference{key.GroupKind(), key.Name} }
 
 var (
 	serviceAccountKind = schema.GroupKind{Kind: "ServiceAccount"}
@@ -32,14 +32,14 @@ var (
 
 // references lists what object refers to by name. It knows workloads and role
 // bindings; other kinds give an empty set.
-func references(obj *unstructured.Unstructured) sets.Set[reference] {
-	found := sets.New[reference]()
+func references(obj *unstructured.Unstructured) sets.Set[Reference] {
+	found := sets.New[Reference]()
 	if obj == nil {
 		return found
 	}
 	add := func(kind schema.GroupKind, name any) {
 		if text, isText := name.(string); isText && text != "" {
-			found.Insert(reference{kind, text})
+			found.Insert(Reference{kind, text})
 		}
 	}
 	kind := obj.GroupVersionKind().GroupKind()
@@ -111,13 +111,13 @@ func subjects(binding *unstructured.Unstructured) sets.Set[string] {
 func uses(user, obj *unstructured.Unstructured) bool {
 	named := references(user)
 	key := object.RefOf(obj)
-	if named.Has(referenceTo(key)) {
+	if named.Has(ReferenceTo(key)) {
 		return true
 	}
 	switch key.GroupKind() {
 	case roleBindingKind:
 		for account := range subjects(obj) {
-			if named.Has(reference{serviceAccountKind, account}) {
+			if named.Has(Reference{serviceAccountKind, account}) {
 				return true
 			}
 		}
@@ -145,7 +145,7 @@ func replaces(step Step, key object.Ref) bool {
 // retainInUse turns the deletion of what unsettled children use into Retain, and
 // that of what those retained use in turn. Unsettled are the steps whose child is
 // not as desired: blocked, rejected, or stopped by a rejected one.
-func retainInUse(unsettled, prunes []Step) []Step {
+func RetainInUse(unsettled, prunes []Step) []Step {
 	if len(unsettled) == 0 {
 		return prunes
 	}
@@ -168,16 +168,16 @@ func retainInUse(unsettled, prunes []Step) []Step {
 
 // stoppedBy names the rejected child that a step's object refers to; ok is false
 // if there is none. Pods run without their Service, so that it stops nothing.
-func stoppedBy(step Step, rejected sets.Set[reference]) (name reference, ok bool) {
+func BlockedBy(step Step, rejected sets.Set[Reference]) (name Reference, ok bool) {
 	if len(rejected) == 0 {
-		return reference{}, false
+		return Reference{}, false
 	}
 	// The smallest, so that the message does not depend on the order of a map.
 	for each := range references(step.Object).Intersection(rejected) {
 		if each.GroupKind == serviceKind {
 			continue
 		}
-		if !ok || each.Kind+each.name < name.Kind+name.name {
+		if !ok || each.Kind+each.Name < name.Kind+name.Name {
 			name, ok = each, true
 		}
 	}

@@ -72,7 +72,7 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 					prunes = append(prunes, Step{Ref: object.RefOf(orphan), Live: orphan, Action: Delete, Reason: Orphaned})
 				}
 				before := slices.Clone(prunes)
-				for _, prune := range retainInUse([]Step{step}, prunes) {
+				for _, prune := range RetainInUse([]Step{step}, prunes) {
 					used := prune.Ref.Name != "unrelated" && prune.Ref.Name != "unrelated-headless" && prune.Ref.Name != "unrelated-pull"
 					if !exists && prune.Ref.Kind != "Deployment" {
 						// The Deployment that it replaces has no configuration, and its Secrets are not its own.
@@ -99,7 +99,7 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 		orphans := orphansOf("app")
 		unsettled := Step{Ref: object.RefOf(orphans[2]), Live: orphans[2], Action: Block, Reason: OwnershipConflict}
 		prunes := []Step{{Ref: role, Live: orphans[1], Action: Delete}, {Ref: object.RefOf(orphans[0]), Live: orphans[0], Action: Delete}}
-		for _, prune := range retainInUse([]Step{unsettled}, prunes) {
+		for _, prune := range RetainInUse([]Step{unsettled}, prunes) {
 			if prune.Action != Retain {
 				t.Errorf("%s: %s", prune.Ref, prune.Action)
 			}
@@ -107,13 +107,13 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 	})
 	t.Run("with every child settled, everything is pruned", func(t *testing.T) {
 		prunes := []Step{{Ref: role, Action: Delete}}
-		if got := retainInUse(nil, prunes); got[0].Action != Delete {
+		if got := RetainInUse(nil, prunes); got[0].Action != Delete {
 			t.Errorf("%s", got[0].Action)
 		}
 	})
 	t.Run("an optional removal is not made a deletion", func(t *testing.T) {
 		prunes := []Step{{Ref: role, Live: orphansOf("app")[1], Action: Retain, Reason: Terminating}}
-		if got := retainInUse([]Step{{Ref: object.RefOf(live), Live: live}}, prunes); got[0].Action != Retain || got[0].Reason != Terminating {
+		if got := RetainInUse([]Step{{Ref: object.RefOf(live), Live: live}}, prunes); got[0].Action != Retain || got[0].Reason != Terminating {
 			t.Errorf("%s %s", got[0].Action, got[0].Reason)
 		}
 	})
@@ -123,19 +123,19 @@ func TestRejectedChildrenStopWhatRefersToThem(t *testing.T) {
 	workload := testWorkload("Deployment", "app", "app", map[string]any{"persistentVolumeClaim": map[string]any{"claimName": "disk"}})
 	for _, orphan := range orphansOf("app") {
 		key := object.RefOf(orphan)
-		rejected := sets.New(referenceTo(key))
-		_, stopped := stoppedBy(Step{Ref: object.RefOf(workload), Object: workload}, rejected)
+		rejected := sets.New(ReferenceTo(key))
+		_, stopped := BlockedBy(Step{Ref: object.RefOf(workload), Object: workload}, rejected)
 		if want := key.Kind == "ServiceAccount" && key.Name == "app"; stopped != want {
 			t.Errorf("%s rejected: the workload is stopped: %v, want %v", key, stopped, want)
 		}
 		if key.Kind != "RoleBinding" {
 			continue
 		}
-		if _, stopped := stoppedBy(Step{Ref: key, Object: orphan}, sets.New(referenceTo(object.RefOf(orphansOf(key.Name)[1])))); !stopped {
+		if _, stopped := BlockedBy(Step{Ref: key, Object: orphan}, sets.New(ReferenceTo(object.RefOf(orphansOf(key.Name)[1])))); !stopped {
 			t.Errorf("%s goes on without its role", key)
 		}
 	}
-	if _, stopped := stoppedBy(Step{Ref: object.RefOf(workload), Object: workload}, sets.New(reference{claimKind, "disk"})); !stopped {
+	if _, stopped := BlockedBy(Step{Ref: object.RefOf(workload), Object: workload}, sets.New(Reference{claimKind, "disk"})); !stopped {
 		t.Error("the workload goes on without its claim")
 	}
 }

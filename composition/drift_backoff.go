@@ -1,111 +1,155 @@
 package composition
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
 	"github.com/seldon-operator/seldon-operator/composition/object"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Two controllers that write the same field would undo each other's work as fast
-// as the API server lets them. So drift that comes back is corrected at once this
-// often within the window, and after that once per pause, until there was none for
-// a whole window.
+// Two controllers that write the same field would revert each other as fast as the API
+// server allows. Drift that comes back is therefore corrected without delay this many
+// times within the window, and after that once per interval, until there was none for a
+// whole window.
 const (
-	correctionsAtOnce = 5
-	// removalsAtOnce is the same for fields of others that are removed.
-	removalsAtOnce   = 3
-	correctionWindow = 5 * time.Minute
-	correctionPause  = time.Minute
+	maxImmediateCorrections = 5
+	// maxImmediateRemovals is the same for fields of other managers that are removed.
+	maxImmediateRemovals = 3
+	correctionWindow     = 5 * time.Minute
+	correctionInterval   = time.Minute
 )
 
-// corrections are the times of the last corrections of one kind, oldest first.
-type corrections struct {
+// Backoff has the times of the last corrections of one field, oldest first.
+type Backoff struct {
 	times []time.Time
-	// contended: there were so many that they wait for each other. It stays until the
-	// window is empty, so that what is reported of it does not flap.
-	contended bool
+	// active: corrections wait. It stays until the window is empty, so that the condition
+	// does not flap.
+	active bool
 }
 
-// with is the history after one more correction, which is contended once there are
-// more than most within the window.
-func (c corrections) with(now time.Time, most int) corrections {
-	c = c.at(now)
-	c.times = append(c.times, now)
-	c.contended = c.contended || len(c.times) >= most
-	return c
+// With returns the backoff after one more correction. It is active once there are
+// maxImmediate within the window.
+func (b Backoff) With(now time.Time, maxImmediate int) Backoff {
+	b = b.At(now)
+	b.times = append(b.times, now)
+	b.active = b.active || len(b.times) >= maxImmediate
+	return b
 }
 
-// at is the history as it counts at now.
-func (c corrections) at(now time.Time) corrections {
-	c.times = slices.DeleteFunc(slices.Clone(c.times), func(at time.Time) bool { return now.Sub(at) > correctionWindow })
-	c.contended = c.contended && len(c.times) > 0
-	return c
+// At returns the backoff without the corrections that are outside the window at now.
+func (b Backoff) At(now time.Time) Backoff {
+	b.times = slices.DeleteFunc(slices.Clone(b.times), func(at time.Time) bool { return now.Sub(at) > correctionWindow })
+	b.active = b.active && len(b.times) > 0
+	return b
 }
 
-// wait is how long the next correction has to wait; zero for not at all.
-func (c corrections) wait(now time.Time) time.Duration {
-	if c = c.at(now); !c.contended {
+// UntilNext returns how long the next correction has to wait; zero for not at all.
+func (b Backoff) UntilNext(now time.Time) time.Duration {
+	if b = b.At(now); !b.active {
 		return 0
 	}
-	return max(0, c.times[len(c.times)-1].Add(correctionPause).Sub(now))
+	return max(0, b.times[len(b.times)-1].Add(correctionInterval).Sub(now))
 }
 
-// ends is how long it takes until the history is no longer contended, if there are
-// no more corrections; zero if it is not.
-func (c corrections) ends(now time.Time) time.Duration {
-	if c = c.at(now); !c.contended {
+// untilInactive returns when the backoff ends without more corrections; zero if it is not
+// active.
+func (b Backoff) untilInactive(now time.Time) time.Duration {
+	if b = b.At(now); !b.active {
 		return 0
 	}
-	return c.times[len(c.times)-1].Add(correctionWindow).Sub(now) + time.Second
+	return b.times[len(b.times)-1].Add(correctionWindow).Sub(now) + time.Second
 }
 
-// rivalOf names the manager that took a field of the step's object from us, or,
-// where none owns one, the one that wrote last. The cache does not know it: it
-// holds our own entries only.
-func (e *Engine) rivalOf(ctx context.Context, step Step) string {
-	live, err := e.getLive(ctx, step.Ref)
-	if err != nil || live == nil {
-		return ""
-	}
-	ours := managedfields.Own(live, e.Options.FieldManager)
-	var rival metav1.ManagedFieldsEntry
-	rivalTook := false
-	for _, entry := range live.GetManagedFields() {
-		if entry.Manager == e.Options.FieldManager || entry.Subresource == "status" || entry.FieldsV1 == nil {
-			continue
-		}
-		var theirs map[string]any
-		if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &theirs); err != nil {
-			continue
-		}
-		took := managedfields.OwnsAnyOf(withoutIdentity(step.Object), theirs, ours)
-		later := rival.Time == nil || entry.Time != nil && rival.Time.Before(entry.Time)
-		if took && !rivalTook || took == rivalTook && later {
-			rival, rivalTook = entry, took
-		}
-	}
-	if rival.Subresource != "" {
-		return fmt.Sprintf("%q through the subresource %s", rival.Manager, rival.Subresource)
-	}
-	if rival.Manager == "" {
-		return ""
-	}
-	return fmt.Sprintf("%q", rival.Manager)
+// UntilNextCorrection returns how long a correction of drift of ref has to wait.
+func (o *OwnerState) UntilNextCorrection(ref object.Ref, now time.Time) time.Duration {
+	return o.children[ref].corrections.UntilNext(now)
 }
 
-// contention is the message of a field that is corrected again and again. where is
-// the first place that differs.
-func contention(key object.Ref, where, rival string) string {
-	if rival == "" {
-		rival = "another manager"
+// UntilNextRemoval returns how long the removal of fields of other managers, by their
+// description, has to wait.
+func (o *OwnerState) UntilNextRemoval(ref object.Ref, removed string, now time.Time) time.Duration {
+	return o.children[ref].removals[removed].UntilNext(now)
+}
+
+// BlockedRemoval returns the message of a removal that drift of ref waits for, if any.
+func (o *OwnerState) BlockedRemoval(ref object.Ref, now time.Time) (message string, blocked bool) {
+	removals := o.children[ref].removals
+	for _, removed := range slices.Sorted(maps.Keys(removals)) {
+		if removals[removed].UntilNext(now) > 0 {
+			return RemovalConflictMessage(ref, removed), true
+		}
+	}
+	return "", false
+}
+
+// ConflictingManager returns the manager that changes field back, if that is known.
+// search: the next correction makes the backoff active, and the manager is to be found.
+func (o *OwnerState) ConflictingManager(ref object.Ref, field string, now time.Time) (manager string, search bool) {
+	child := o.children[ref]
+	known := child.driftedField == field && child.conflictingManager != ""
+	return child.conflictingManager, !known && child.corrections.With(now, maxImmediateCorrections).active
+}
+
+// WarnOfConflicts adds a warning to a step for each field that is corrected repeatedly. A
+// blocked step reports that itself.
+func (o *OwnerState) WarnOfConflicts(step *Step, now time.Time) {
+	if step.Action == Block {
+		return
+	}
+	child := o.children[step.Ref]
+	if child.corrections.At(now).active {
+		step.Warn(FieldManagerConflict, ConflictMessage(step.Ref, child.driftedField, child.conflictingManager))
+	}
+	for _, removed := range slices.Sorted(maps.Keys(child.removals)) {
+		if child.removals[removed].At(now).active {
+			step.Warn(FieldManagerConflict, RemovalConflictMessage(step.Ref, removed))
+		}
+	}
+}
+
+// RequeueAfter returns when a step is to be planned again without an event; zero for never.
+func (o *OwnerState) RequeueAfter(step Step, now time.Time) time.Duration {
+	child := o.children[step.Ref]
+	var waits []time.Duration
+	for _, backoff := range append(slices.Collect(maps.Values(child.removals)), child.corrections) {
+		if ends := backoff.untilInactive(now); ends > 0 {
+			waits = append(waits, ends)
+		}
+		if wait := backoff.UntilNext(now); wait > 0 {
+			waits = append(waits, max(time.Second, wait))
+		}
+	}
+	if slices.Contains(step.Warnings, Warning{ImmutableFieldChanged, child.expansion.Message}) {
+		waits = append(waits, max(time.Second, child.expansionAt.Add(BlockedRecheckInterval).Sub(now)))
+	}
+	switch {
+	case step.Action != Block || step.Reason == Paused || step.Reason == FieldManagerConflict:
+	case step.Reason == ImmutableFieldChanged:
+		waits = append(waits, time.Second) // the other changes are applied then
+	default:
+		waits = append(waits, BlockedRecheckInterval)
+	}
+	if len(waits) == 0 {
+		return 0
+	}
+	return slices.Min(waits)
+}
+
+// ConflictMessage is the message of a field that another manager changes repeatedly. path
+// is the first place that differs.
+func ConflictMessage(ref object.Ref, path, manager string) string {
+	if manager == "" {
+		manager = "another manager"
 	}
 	return fmt.Sprintf("%s: %s is changed again and again by %s; it is corrected once a minute until that stops",
-		key, strings.TrimPrefix(where, "."), rival)
+		ref, strings.TrimPrefix(path, "."), manager)
+}
+
+// RemovalConflictMessage is the message of fields that are set and removed repeatedly.
+func RemovalConflictMessage(ref object.Ref, removed string) string {
+	return fmt.Sprintf("%s: %s is set again and again, and the desired state is invalid beside it; it is removed at most once a minute until that stops",
+		ref, removed)
 }

@@ -56,6 +56,20 @@ func (unusedClient) List(context.Context, client.ObjectList, ...client.ListOptio
 	return nil // the initial scan
 }
 
+// cachedClient reads a cache, and fails with any write.
+type cachedClient struct {
+	unusedClient
+	cache memoryCache
+}
+
+func (c cachedClient) Get(ctx context.Context, key client.ObjectKey, into client.Object, options ...client.GetOption) error {
+	return c.cache.Get(ctx, key, into, options...)
+}
+
+func (c cachedClient) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	return c.cache.List(ctx, list, options...)
+}
+
 // unchanged is an engine, and the request for an instance that is as it should
 // be: eight workloads, each with a Service and a ConfigMap.
 func unchanged(t testing.TB) (*Engine, Request) {
@@ -103,7 +117,7 @@ spec:
 	for i := range 8 {
 		request.Input.Templates = append(request.Input.Templates, TemplateRef{Template: "unit", Parameters: map[string]string{"name": fmt.Sprintf("unit-%d", i)}})
 	}
-	rendering, err := Render(templates, request.Input, nil)
+	rendering, err := Render(templates, request.Input, testPolicy)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,13 +134,9 @@ spec:
 		gvk := live.GroupVersionKind()
 		cache[gvk] = append(cache[gvk], typed)
 	}
-	engine, err := New(Engine{
-		Templates: templates, Options: testPolicy, Client: unusedClient{}, APIReader: unusedClient{}, Cache: cache,
-		Kinds: []object.Kind{
-			{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
-			{Object: &corev1.Service{}, List: &corev1.ServiceList{}},
-			{Object: &appsv1.Deployment{}, List: &appsv1.DeploymentList{}},
-		},
+	engine, err := New(Config{
+		Templates: templates, Options: testPolicy, Client: cachedClient{cache: cache}, APIReader: unusedClient{},
+		Kinds: []object.Kind{{Object: &corev1.ConfigMap{}}, {Object: &corev1.Service{}}, {Object: &appsv1.Deployment{}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +154,7 @@ func BenchmarkReconcileUnchanged(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if outcome.Plan.Writes() > 0 || len(outcome.Objects) != 24 {
+		if numWrites(outcome.Plan) > 0 || len(outcome.Objects.Refs()) != 24 {
 			b.Fatalf("not in step: %v", describe(outcome.Plan))
 		}
 	}

@@ -36,7 +36,7 @@ func Example() {
 			},
 		}},
 	}
-	rendering, err := composition.Render(templates, input, nil)
+	rendering, err := composition.Render(templates, input, policy)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func Example() {
 		fmt.Println(step.Action, step.Ref, step.Reason)
 	}
 	// Output:
-	// Apply ConfigMap team-a/site Absent
-	// Apply Service team-a/shop Absent
-	// Apply Deployment team-a/shop Absent
+	// Apply ConfigMap team-a/site NotFound
+	// Apply Service team-a/shop NotFound
+	// Apply Deployment team-a/shop NotFound
 }

@@ -3,6 +3,7 @@ package composition_test
 import (
 	"context"
 	"errors"
+	"slices"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -86,7 +87,7 @@ func webContainer(fields map[string]any) map[string]any {
 // into pod templates.
 func (i *instance) predecessor(changes ...func(*unstructured.Unstructured)) {
 	GinkgoHelper()
-	rendering, err := composition.Render(i.engine.Templates, i.request.Input, nil)
+	rendering, err := composition.Render(i.engine.templates, i.request.Input, composition.Options{})
 	Expect(err).NotTo(HaveOccurred())
 	for _, child := range rendering.Objects {
 		obj := child.Object.DeepCopy()
@@ -173,4 +174,15 @@ func (i *instance) stopBefore(kind string) {
 
 func nestedSlice(obj *unstructured.Unstructured, path ...string) ([]any, bool, error) {
 	return unstructured.NestedSlice(obj.Object, path...)
+}
+
+// plannedWrites counts the steps of a plan that may write.
+func plannedWrites(plan composition.Plan) int {
+	count := 0
+	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
+		if step.Action == composition.Apply || step.Action == composition.Recreate || step.Action == composition.Delete {
+			count++
+		}
+	}
+	return count
 }

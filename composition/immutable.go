@@ -68,11 +68,11 @@ func immutableMismatches(desired, live *unstructured.Unstructured) []*ImmutableF
 	}
 	var mismatches []*ImmutableFieldError
 	for _, field := range fields {
-		if _, found, _ := unstructured.NestedFieldNoCopy(desired.Object, field...); !found || sameImmutable(field, desired, live) {
+		if _, found, _ := unstructured.NestedFieldNoCopy(desired.Object, field...); !found || immutableEqual(field, desired, live) {
 			continue
 		}
 		// Perhaps only written in another way than the API server does.
-		if canonical, err := canonicalised(desired, scheme.Scheme); err == nil && sameImmutable(field, canonical, live) {
+		if canonical, err := roundTripTyped(desired, scheme.Scheme); err == nil && immutableEqual(field, canonical, live) {
 			continue
 		}
 		mismatch := &ImmutableFieldError{Field: strings.Join(field, "."), field: field}
@@ -96,7 +96,7 @@ func isFrozen(live *unstructured.Unstructured) bool {
 // only look different keep their live form, as do those that could not grow; claims
 // that grow turn the step into Recreate. An `immutable` that was applied and is no
 // longer rendered stays as well.
-func keepImmutable(options object.Options, step *Step, refused refusal) {
+func checkImmutable(options object.Options, step *Step, expansion ExpansionError) {
 	if _, found := step.Object.Object["immutable"]; isFrozen(step.Live) && !found && managedfields.Owns(step.Live, options.FieldManager, "immutable") {
 		object.SetField(step.Object.Object, true, "immutable")
 	}
@@ -105,9 +105,9 @@ func keepImmutable(options object.Options, step *Step, refused refusal) {
 	grown := false
 	for _, mismatch := range mismatches {
 		field := mismatch.field
-		if slices.Equal(field, claimTemplates) && claimsOnlyGrow(step.Object, step.Live) {
-			if refused.claims == claimsDigest(step.Object) {
-				step.warn(ImmutableFieldChanged, refused.message)
+		if slices.Equal(field, claimTemplates) && onlyExpandsStorage(step.Object, step.Live) {
+			if expansion.Claims == ClaimTemplatesHash(step.Object) {
+				step.Warn(ImmutableFieldChanged, expansion.Message)
 			} else {
 				grown = true
 			}
@@ -124,17 +124,17 @@ func keepImmutable(options object.Options, step *Step, refused refusal) {
 		}
 	}
 	if len(messages) > 0 {
-		step.warn(ImmutableFieldChanged, immutableMessage(step.Ref, messages...))
+		step.Warn(ImmutableFieldChanged, ImmutableMessage(step.Ref, messages...))
 	}
 	if grown {
 		step.Action, step.Reason = Recreate, VolumeExpansion
 		return
 	}
-	keepClaims(step.Object, step.Live)
+	copyLiveClaimTemplates(step.Object, step.Live)
 }
 
 // immutableMessage says which fields of a child are immutable, and what to do.
-func immutableMessage(key object.Ref, mismatches ...string) string {
+func ImmutableMessage(key object.Ref, mismatches ...string) string {
 	deletion := ""
 	if object.IsWorkload(key.GroupKind()) {
 		deletion = ", which deletes its pods,"
@@ -144,7 +144,7 @@ func immutableMessage(key object.Ref, mismatches ...string) string {
 }
 
 // claimsDigest identifies the claim templates of a StatefulSet.
-func claimsDigest(set *unstructured.Unstructured) object.Hash {
+func ClaimTemplatesHash(set *unstructured.Unstructured) object.Hash {
 	claims, _, _ := unstructured.NestedFieldNoCopy(set.Object, claimTemplates...)
 	return object.MemoryHash(claims)
 }
@@ -167,19 +167,19 @@ func leafDifference(live, desired any, path string) (where string, is, wanted an
 			break
 		}
 		for _, key := range slices.Sorted(maps.Keys(desired)) {
-			if _, contained := containedIn(desired[key], fields[key], ""); !contained {
+			if _, contained := isSubset(desired[key], fields[key], ""); !contained {
 				return leafDifference(fields[key], desired[key], path+"."+key)
 			}
 		}
 		for _, key := range slices.Sorted(maps.Keys(fields)) {
-			if _, contained := containedIn(fields[key], desired[key], ""); !contained {
+			if _, contained := isSubset(fields[key], desired[key], ""); !contained {
 				return leafDifference(fields[key], desired[key], path+"."+key)
 			}
 		}
 	case []any:
 		items, _ := live.([]any)
 		for i := range min(len(items), len(desired)) {
-			if _, contained := containedIn(desired[i], items[i], ""); !contained {
+			if _, contained := isSubset(desired[i], items[i], ""); !contained {
 				return leafDifference(items[i], desired[i], fmt.Sprintf("%s[%d]", path, i))
 			}
 		}
@@ -190,13 +190,13 @@ func leafDifference(live, desired any, path string) (where string, is, wanted an
 // sameImmutable tells whether the field is in desired what it is in live. The API
 // server defaults fields within claim templates and role references; selectors
 // and data it takes as they are.
-func sameImmutable(field []string, desired, live *unstructured.Unstructured) bool {
+func immutableEqual(field []string, desired, live *unstructured.Unstructured) bool {
 	wanted, actual := immutableValue(field, desired), immutableValue(field, live)
 	switch field[len(field)-1] {
 	case "selector", "data", "binaryData":
 		return equality.Semantic.DeepEqual(wanted, actual)
 	}
-	_, contained := containedIn(wanted, actual, "")
+	_, contained := isSubset(wanted, actual, "")
 	return contained && sameLength(wanted, actual)
 }
 
@@ -204,14 +204,14 @@ func sameImmutable(field []string, desired, live *unstructured.Unstructured) boo
 func immutableValue(field []string, obj *unstructured.Unstructured) any {
 	value, _, _ := unstructured.NestedFieldNoCopy(obj.Object, field...)
 	if slices.Equal(field, claimTemplates) {
-		return withoutTypes(value)
+		return stripTypeMeta(value)
 	}
 	return value
 }
 
 // withoutTypes is a list of claim templates less their apiVersion, kind and
 // status, which mean nothing there and which the API server does not keep.
-func withoutTypes(templates any) any {
+func stripTypeMeta(templates any) any {
 	list, _ := templates.([]any)
 	bare := make([]any, len(list))
 	for i, template := range list {
@@ -227,7 +227,7 @@ func withoutTypes(templates any) any {
 
 // keepClaims writes the live claim templates, which are equal in meaning, into
 // desired, defaults and all: the API server compares them as one.
-func keepClaims(desired, live *unstructured.Unstructured) {
+func copyLiveClaimTemplates(desired, live *unstructured.Unstructured) {
 	if _, found, _ := unstructured.NestedFieldNoCopy(desired.Object, claimTemplates...); !found {
 		return
 	}

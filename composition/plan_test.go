@@ -42,12 +42,6 @@ const (
 var stateNames = []string{"absent", "drifted", "deleting", "foreign", "remembered", "desiredChanged", "ownershipLost", "adopting",
 	"restartHeld", "restartsAccepted", "paused", "unlabelled", "blocked", "claimsGrown", "scaled"}
 
-var (
-	testPolicy = object.Options{FieldManager: "tester", KeyPrefix: "test.example.com/", PreservePodTemplateKey: func(key string) bool { return strings.HasPrefix(key, "tool/") }}
-	testOwner  = object.Owner{GroupVersionKind: schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shop"}, Namespace: "ns", Name: "shop", UID: "owner"}
-	stateful   = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "StatefulSet"}
-)
-
 // situationOf makes the situation that bits say, beside an unchanged ConfigMap, a
 // Role that is missing, and leftovers: a Service of the owner, one of another, one
 // that is being deleted, and a claim of the owner.
@@ -63,7 +57,7 @@ func situationOf(bits int) State {
 	s := State{
 		Owner: testOwner, Options: testPolicy, Paused: has(paused), AllowRestarts: has(restartsAccepted),
 		Objects: []object.Object{{Object: role}, {Object: configuration}, {Object: set}},
-		Live:    map[object.Ref]*unstructured.Unstructured{}, Adopting: map[object.Ref]string{}, marks: map[object.Ref]mark{},
+		Live:    map[object.Ref]*unstructured.Unstructured{}, Adopting: map[object.Ref]string{}, Remembered: map[object.Ref]Remembered{},
 	}
 	live := asLive(testPolicy.WithOwnerMetadata(object.Object{Object: configuration}, testOwner), "config-1")
 	s.Live[object.RefOf(live)] = live
@@ -104,7 +98,7 @@ func situationOf(bits int) State {
 		if has(desiredChanged) {
 			object.SetField(wanted.Object, "here", "metadata", "annotations", "was")
 		}
-		s.marks[key] = markOf(object.MemoryHash(wanted.Object), live, testPolicy.FieldManager)
+		s.Remembered[key] = Remember(object.MemoryHash(wanted.Object), live, testPolicy.FieldManager)
 	}
 	if has(drifted) {
 		spec["template"].(map[string]any)["spec"].(map[string]any)["nodeName"] = "elsewhere"
@@ -134,69 +128,18 @@ func situationOf(bits int) State {
 	}
 	if has(restartHeld) {
 		wanted := lastWanted()
-		held := markOf(object.MemoryHash(wanted.Object), live, testPolicy.FieldManager)
-		held.wouldRestart = "would restart"
-		s.marks[key] = held
+		held := Remember(object.MemoryHash(wanted.Object), live, testPolicy.FieldManager)
+		held.RestartRequired = "would restart"
+		s.Remembered[key] = held
 	}
 	s.Live[key] = live
 	return s
 }
 
-func testSet(size string) *unstructured.Unstructured {
-	return testObject(stateful, "set", map[string]any{"spec": map[string]any{
-		"serviceName": "set",
-		"selector":    map[string]any{"matchLabels": map[string]any{"app": "set"}},
-		"template": map[string]any{
-			"metadata": map[string]any{"labels": map[string]any{"app": "set"}},
-			"spec":     map[string]any{"nodeName": "here"},
-		},
-		"volumeClaimTemplates": []any{map[string]any{
-			"metadata": map[string]any{"name": "shelf"},
-			"spec":     map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": size}}},
-		}},
-	}})
-}
-
-func testObject(kind schema.GroupVersionKind, name string, content map[string]any) *unstructured.Unstructured {
-	obj := &unstructured.Unstructured{Object: map[string]any{}}
-	maps.Copy(obj.Object, content)
-	obj.SetGroupVersionKind(kind)
-	obj.SetNamespace(testOwner.Namespace)
-	obj.SetName(name)
-	return obj
-}
-
-// asLive is what the API server makes of an apply configuration.
-func asLive(applied *unstructured.Unstructured, uid types.UID) *unstructured.Unstructured {
-	live := applied.DeepCopy()
-	live.SetUID(uid)
-	live.SetResourceVersion("1")
-	fields := map[string]any{}
-	for key, value := range withoutIdentity(applied) {
-		fields["f:"+key] = fieldsOf(value)
-	}
-	metadata := live.Object["metadata"].(map[string]any)
-	metadata["managedFields"] = []any{map[string]any{
-		"manager": testPolicy.FieldManager, "operation": "Apply", "apiVersion": applied.GetAPIVersion(), "fieldsType": "FieldsV1", "fieldsV1": fields,
-	}}
-	return live
-}
-
-// fieldsOf is the FieldsV1 of a value whose lists are all atomic.
-func fieldsOf(value any) map[string]any {
-	fields := map[string]any{}
-	if obj, isMap := value.(map[string]any); isMap {
-		for key, below := range obj {
-			fields["f:"+key] = fieldsOf(below)
-		}
-	}
-	return fields
-}
-
 // carriedOut is the situation after a plan, as the API server would have it.
 func carriedOut(s State, plan Plan) State {
 	next := s
-	next.Live, next.marks, next.Adopting = maps.Clone(s.Live), maps.Clone(s.marks), map[object.Ref]string{}
+	next.Live, next.Remembered, next.Adopting = maps.Clone(s.Live), maps.Clone(s.Remembered), map[object.Ref]string{}
 	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
 		switch step.Action {
 		case Apply:
@@ -210,10 +153,10 @@ func carriedOut(s State, plan Plan) State {
 				live.Object["spec"].(map[string]any)["replicas"] = int64(3)
 			}
 			next.Live[step.Ref] = live
-			next.marks[step.Ref] = markOf(step.desired, live, testPolicy.FieldManager)
+			next.Remembered[step.Ref] = Remember(step.DesiredHash, live, testPolicy.FieldManager)
 		case Recreate, Delete:
 			delete(next.Live, step.Ref)
-			delete(next.marks, step.Ref)
+			delete(next.Remembered, step.Ref)
 		case Skip, Block, Retain:
 			if revision, adopting := s.Adopting[step.Ref]; adopting {
 				next.Adopting[step.Ref] = revision
@@ -244,13 +187,13 @@ func TestPlanOverItsStateSpace(t *testing.T) {
 			t.Fatalf("%s: planning changed the situation:\n%s", nameOf(bits), cmp.Diff(situationOf(bits).Live, s.Live))
 		}
 		for range 3 { // a recreation takes two
-			if plan.Writes() == 0 {
+			if numWrites(plan) == 0 {
 				break
 			}
 			s = carriedOut(s, plan)
 			plan = Compute(s)
 		}
-		if plan.Writes() != 0 {
+		if numWrites(plan) != 0 {
 			t.Fatalf("%s: something is always left to do:\n%v", nameOf(bits), describe(plan))
 		}
 	}
@@ -281,7 +224,7 @@ func violated(bits int, plan Plan) string {
 			return "prunes are out of order"
 		}
 	}
-	if has(paused) && plan.Writes() > 0 {
+	if has(paused) && numWrites(plan) > 0 {
 		return "writes while paused"
 	}
 	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
@@ -293,7 +236,7 @@ func violated(bits int, plan Plan) string {
 			return "writes to an object of another: " + step.Ref.String()
 		case writes && step.Live != nil && step.Live.GetDeletionTimestamp() != nil:
 			return "writes to an object that is being deleted: " + step.Ref.String()
-		case step.Action == Delete && (isClaim(step.Ref) || step.Live == nil):
+		case step.Action == Delete && (object.IsPVC(step.Ref) || step.Live == nil):
 			return "deletes " + step.Ref.String()
 		case (step.Action == Apply) && (step.Object.GetLabels()[testPolicy.OwnerLabel()] != "shop" || !testOwner.IsControllerOf(step.Object)):
 			return "applies an object without label or owner: " + step.Ref.String()
@@ -371,4 +314,15 @@ func describe(plan Plan) []string {
 		lines = append(lines, fmt.Sprintf("%s %s %s %q verify=%v giveUp=%v", step.Ref, step.Action, step.Reason, step.Message, step.DryRunFirst, step.ReleaseFields))
 	}
 	return lines
+}
+
+// numWrites counts the steps that may write.
+func numWrites(plan Plan) int {
+	count := 0
+	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
+		if step.Action == Apply || step.Action == Recreate || step.Action == Delete {
+			count++
+		}
+	}
+	return count
 }

@@ -40,11 +40,11 @@ func releaseUnset(options object.Options, step *Step, field []string) {
 // reason to change; force keeps it whatever there is. It is the carried keys, and
 // the template's own name and namespace: they mean nothing, but they are part of
 // what a workload's controller compares.
-func carry(options object.Options, step *Step, force bool) {
+func preservePodTemplateKeys(options object.Options, step *Step, force bool) {
 	if !object.IsWorkload(step.Ref.GroupKind()) {
 		return
 	}
-	if carried := carried(options, step); carried != nil && (force || sameTemplate(carried, step.Live, options.FieldManager)) {
+	if carried := carried(options, step); carried != nil && (force || PodTemplateUnchanged(carried, step.Live, options.FieldManager)) {
 		step.Object = carried
 	}
 }

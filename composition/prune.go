@@ -3,27 +3,23 @@ package composition
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/seldon-operator/seldon-operator/composition/object"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// prune deletes orphans wave by wave, the last wave first, each provided that it is
-// still the object that was seen. What unsettled children use is retained. An error
-// stops the waves that follow, whose objects those of this wave may need.
-func (e *Engine) prune(ctx context.Context, unsettled []Step, account *account, outcome *Result) error {
-	prunes := outcome.Plan.Prunes
+// prune deletes orphans in the reverse order of waves, each with its UID as precondition.
+// Orphans that unsettled objects use are retained. An error stops the waves after it,
+// whose objects those of this wave may need.
+func (a *Applier) prune(ctx context.Context, unsettled []Step, state *OwnerState, result *ApplyResult) error {
+	prunes := result.Plan.Prunes
 	if len(unsettled) > 0 {
-		if err := e.completeOrphans(ctx, prunes); err != nil {
+		if err := a.completeOrphans(ctx, prunes); err != nil {
 			return err
 		}
-		prunes = retainInUse(unsettled, prunes)
-		outcome.Plan.Prunes = prunes
+		prunes = RetainInUse(unsettled, prunes)
+		result.Plan.Prunes = prunes
 	}
 	deletions := slices.DeleteFunc(slices.Clone(prunes), func(step Step) bool { return step.Action != Delete })
 	for _, steps := range byWave(deletions) {
@@ -31,14 +27,14 @@ func (e *Engine) prune(ctx context.Context, unsettled []Step, account *account, 
 		for i, step := range steps {
 			objects[i] = step.Live
 		}
-		deleted, errs := e.deleteWave(ctx, objects)
+		deleted, errs := a.deleteWave(ctx, objects)
 		for i, step := range steps {
 			if errs[i] != nil {
 				continue
 			}
-			account.gone(step.Ref, step.Live)
+			state.SetDeleted(step.Ref, step.Live)
 			if deleted[i] {
-				outcome.Pruned = append(outcome.Pruned, step.Ref)
+				result.Pruned = append(result.Pruned, step.Ref)
 			}
 		}
 		if err := errors.Join(errs...); err != nil {
@@ -48,17 +44,17 @@ func (e *Engine) prune(ctx context.Context, unsettled []Step, account *account, 
 	return nil
 }
 
-// completeOrphans reads the orphans that only their metadata is known of, so that
-// what they use, and who uses them, can be seen.
-func (e *Engine) completeOrphans(ctx context.Context, prunes []Step) error {
+// completeOrphans reads the orphans of which only the metadata is known and that may use
+// others or be used by them.
+func (a *Applier) completeOrphans(ctx context.Context, prunes []Step) error {
 	for i, step := range prunes {
 		kind := step.Ref.GroupKind()
 		if step.Action != Delete || !object.IsStub(step.Live) || !object.IsWorkload(kind) && kind != roleBindingKind && kind != serviceKind {
 			continue
 		}
-		live, err := e.getLive(ctx, step.Ref)
+		live, err := a.Cluster.Get(ctx, step.Ref)
 		if err != nil {
-			return &ObjectError{step.Ref, err}
+			return &object.Error{Ref: step.Ref, Err: err}
 		}
 		if live != nil && live.GetUID() == step.Live.GetUID() {
 			prunes[i].Live = live
@@ -67,38 +63,66 @@ func (e *Engine) completeOrphans(ctx context.Context, prunes []Step) error {
 	return nil
 }
 
-// deleteWave deletes objects in parallel, up to maxParallel. For each it says
-// whether the object still existed, and the error.
-func (e *Engine) deleteWave(ctx context.Context, objects []*unstructured.Unstructured) (deleted []bool, errs []error) {
+// deleteWave deletes objects in parallel. For each it returns whether the object still
+// existed, and the error.
+func (a *Applier) deleteWave(ctx context.Context, objects []*unstructured.Unstructured) (deleted []bool, errs []error) {
 	deleted, errs = make([]bool, len(objects)), make([]error, len(objects))
 	inParallel(ctx, len(objects), func(i int) {
 		var err error
-		if deleted[i], err = e.delete(ctx, objects[i]); err != nil {
-			errs[i] = &ObjectError{object.RefOf(objects[i]), err}
+		if deleted[i], err = a.Cluster.Delete(ctx, objects[i]); err != nil {
+			errs[i] = &object.Error{Ref: object.RefOf(objects[i]), Err: err}
 		}
 	})
 	return deleted, errs
 }
 
-// delete deletes an object if it is still the one that was seen, and reports
-// whether it still existed.
-func (e *Engine) delete(ctx context.Context, live *unstructured.Unstructured) (bool, error) {
-	uid := live.GetUID()
-	err := e.Client.Delete(ctx, live.DeepCopy(), client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
-	switch {
-	case err == nil:
-		return true, nil
-	case apierrors.IsNotFound(err):
-		return false, nil
-	case apierrors.IsConflict(err):
-		// Another object of the name, or an admission webhook that answers so.
-		current, getErr := e.getLive(ctx, object.RefOf(live))
-		if getErr == nil && (current == nil || current.GetUID() != uid) {
-			return false, nil
+// DeleteAll deletes live objects that owner controls, but for volume claims, in the reverse
+// order of waves: a wave is deleted once no object of the waves after it exists. It does
+// not wait. remaining are the objects that still exist, because of a finalizer, an error,
+// or an object of a later wave.
+func (a *Applier) DeleteAll(ctx context.Context, owner object.Owner, live map[object.Ref]*unstructured.Unstructured, state *OwnerState) (remaining []object.Ref, err error) {
+	for ref, obj := range live {
+		if owner.IsControllerOf(obj) && !object.IsPVC(ref) {
+			remaining = append(remaining, ref)
 		}
 	}
-	return false, fmt.Errorf("delete: %w", err)
+	slices.SortFunc(remaining, object.CompareReverse)
+	for len(remaining) > 0 {
+		last := object.WaveOf(remaining[0].GroupKind())
+		size := slices.IndexFunc(remaining, func(ref object.Ref) bool { return object.WaveOf(ref.GroupKind()) != last })
+		if size < 0 {
+			size = len(remaining)
+		}
+		left, err := a.deleteRefs(ctx, remaining[:size], live, state)
+		if err != nil || len(left) > 0 {
+			return append(left, remaining[size:]...), err
+		}
+		remaining = remaining[size:]
+	}
+	return nil, nil
 }
 
-// isClaim tells volume claims, whose data nobody but a person may delete.
-func isClaim(key object.Ref) bool { return key.Group == "" && key.Kind == "PersistentVolumeClaim" }
+// deleteRefs deletes objects, and returns those that still exist.
+func (a *Applier) deleteRefs(ctx context.Context, refs []object.Ref, live map[object.Ref]*unstructured.Unstructured, state *OwnerState) (left []object.Ref, err error) {
+	var pending []*unstructured.Unstructured
+	for _, ref := range refs {
+		if live[ref].GetDeletionTimestamp() != nil {
+			left = append(left, ref)
+			continue
+		}
+		pending = append(pending, live[ref])
+	}
+	_, errs := a.deleteWave(ctx, pending)
+	for i, obj := range pending {
+		ref := object.RefOf(obj)
+		if errs[i] != nil {
+			left = append(left, ref)
+			continue
+		}
+		state.SetDeleted(ref, obj)
+		if len(obj.GetFinalizers()) > 0 {
+			left = append(left, ref)
+		}
+	}
+	return left, errors.Join(errs...)
+}

@@ -78,7 +78,7 @@ var _ = Describe("Claims that grow", func() {
 		for _, name := range []string{"shelf-depot-0", "shelf-depot-1"} {
 			Expect(claims()[name].Spec.Resources.Requests.Storage().String()).To(Equal("2Gi"), name)
 		}
-		Expect(site.mustReconcile().Plan.Writes()).To(BeZero())
+		Expect(plannedWrites(site.mustReconcile().Plan)).To(BeZero())
 		site.engine = newEngine()
 		Expect(writes(requests.during(func() { site.mustReconcile() }))).To(BeEmpty())
 	}
@@ -171,13 +171,13 @@ var _ = Describe("Claims that grow", func() {
 		})
 
 		It("get it back when the owner has no input", func() {
-			Expect(site.engine.Resume(site.ctx, site.request, false)).To(BeTrue())
+			Expect(site.engine.Resume(site.ctx, site.request.Owner, site.request.SkipInitialScan, false)).To(BeTrue())
 			recreated()
 			Expect(metav1.IsControlledBy(site.depot(), site.owner)).To(BeTrue())
 		})
 
 		It("get it back without owner when the owner is deleted without its children", func() {
-			Expect(site.engine.Resume(site.ctx, site.request, true)).To(BeTrue())
+			Expect(site.engine.Resume(site.ctx, site.request.Owner, site.request.SkipInitialScan, true)).To(BeTrue())
 			recreated()
 			Expect(site.depot().OwnerReferences).To(BeEmpty())
 		})

@@ -12,7 +12,7 @@ import (
 // bindWith is Bind, and merges the shared layer into the objects. As many
 // instances share it, the result is compiled and kept with the namespace open:
 // for a frame that the layer changes, another instance is another binding.
-func (t *Templates) bindWith(frame TemplateRef, namespace string, shared *Layer) ([]object.Object, error) {
+func (t *Templates) instantiateWith(frame TemplateRef, namespace string, shared *Layer) ([]object.Object, error) {
 	if shared == nil {
 		return t.Instantiate(frame, namespace)
 	}
@@ -37,9 +37,9 @@ func (t *Templates) bindWith(frame TemplateRef, namespace string, shared *Layer)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", shared.Source, err)
 	}
-	changed, places := false, placesOf(children)
+	changed, index := false, indexOf(children)
 	for _, overlay := range overlays {
-		met, err := mergeOverlay(children, places, shared.Source, overlay)
+		met, err := mergeOverlay(children, index, shared.Source, overlay)
 		if err != nil {
 			return nil, err
 		}

@@ -46,7 +46,7 @@ func TestFramesThatALayerLeavesAloneAreNotKept(t *testing.T) {
 			reads++
 			return []Overlay{{Kind: deploymentGVK, Name: "w", Content: map[string]any{"spec": map[string]any{"replicas": int64(2)}}}}, nil
 		}}}
-		rendering, err := Render(templates, input, nil)
+		rendering, err := Render(templates, input, testPolicy)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func TestUsersCannotWritePlaceholders(t *testing.T) {
 				return []Overlay{{Kind: deploymentGVK, Name: "w", Content: map[string]any{"metadata": map[string]any{"annotations": map[string]any{"text": text}}}}}, nil
 			},
 		}}}
-		rendering, err := Render(templates, input, nil)
+		rendering, err := Render(templates, input, testPolicy)
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
 			continue

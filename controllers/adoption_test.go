@@ -36,8 +36,8 @@ var _ = Describe("Adoption", Serial, func() {
 	It("adopts a runtime and a Server without restarting a pod", func() {
 		runtime := existing(namespace, "seldonruntime.yaml", &v1alpha1.SeldonRuntime{})
 		server := existing(namespace, "server-cr.yaml", &v1alpha1.Server{})
-		existingChildren(runtime, "runtime.yaml", "leftovers.yaml")
-		existingChildren(server, "server.yaml", "server-leftovers.yaml")
+		existingChildren(runtime, "runtime.yaml", "orphans.yaml")
+		existingChildren(server, "server.yaml", "server-orphans.yaml")
 		before := podsOf(namespace)
 		start()
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
@@ -226,7 +226,7 @@ var _ = Describe("Adoption", Serial, func() {
 // existing creates a custom resource as the upstream operator left it, status included.
 func existing[T client.Object](namespace, file string, into T, change ...func(*unstructured.Unstructured)) T {
 	GinkgoHelper()
-	object := read(filepath.Join("..", "test", "fixtures", "existing", file))[0]
+	object := read(filepath.Join("testdata", "legacy", file))[0]
 	object.SetNamespace(namespace)
 	for _, change := range change {
 		change(object)
@@ -247,7 +247,7 @@ func existingChildren(owner client.Object, files ...string) {
 	gvk, err := admin.GroupVersionKindFor(owner)
 	Expect(err).NotTo(HaveOccurred())
 	for _, file := range files {
-		for _, object := range read(filepath.Join("..", "test", "fixtures", "existing", file)) {
+		for _, object := range read(filepath.Join("testdata", "legacy", file)) {
 			inNamespace(object.Object, owner.GetNamespace())
 			object.SetNamespace(owner.GetNamespace())
 			object.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(owner, gvk)})

@@ -38,7 +38,7 @@ var (
 	resourcesMetric = prometheus.NewDesc("seldon_operator_resources",
 		"Objects of a kind in a namespace, by the status of their condition Ready.", []string{"kind", "namespace", "ready"}, nil)
 	warningConditionsMetric = prometheus.NewDesc("seldon_operator_warning_conditions",
-		"SeldonRuntimes and Servers in a namespace that have a condition of this type, which exists only while something needs attention.",
+		"SeldonRuntimes and Servers in a namespace that have a warning condition of this type.",
 		[]string{"kind", "namespace", "type"}, nil)
 )
 
@@ -47,15 +47,15 @@ func newCollector(reader client.Reader, registry prometheus.Registerer) *collect
 		reader: reader, registry: registry, logOnce: rate.Sometimes{Interval: relogInterval},
 		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seldon_operator_child_operations_total",
-			Help: "Child objects that were reverted after drift, pruned or restarted, by the reason of the Event.",
+			Help: "Children whose drift was corrected, that were deleted or restarted, by the reason of the Event.",
 		}, []string{"kind", "namespace", "reason"}),
 		conflicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seldon_operator_conflicts_total",
-			Help: "Reconciles that are retried because what they read was older than what is stored, by the kind of the object.",
+			Help: "Reconciles that are retried because the version that was read is older than the stored one, by the kind of the object.",
 		}, []string{"kind"}),
 		ready: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "seldon_operator_time_to_ready_seconds",
-			Help:    "Time until the condition Ready of an object turned True, since it last turned False or Unknown, for whatever reason, or else since the object was created.",
+			Help:    "Time until the condition Ready of an object becomes True, since it last became False or Unknown, or else since the creation of the object.",
 			Buckets: []float64{1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600},
 		}, []string{"kind"}),
 	}

@@ -201,7 +201,7 @@ func (r *schedulerManagedReconciler[T]) decideFinalize(ctx context.Context, obje
 	// A session may never start, such as that of a runtime that cannot be reconciled.
 	rest := r.UnloadTimeout - time.Since(object.GetDeletionTimestamp().Time)
 	if rest <= 0 {
-		return finalizeDecision{finalize: true, reason: "DeadlineExceeded", message: fmt.Sprintf(
+		return finalizeDecision{finalize: true, reason: "UnloadTimedOut", message: fmt.Sprintf(
 			"released %s after its deletion, although the scheduler has not confirmed that it is unloaded: %s. It may remain there until the operator next lists what the scheduler has",
 			r.UnloadTimeout, unconfirmedBecause(observation))}, nil
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -19,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/reconciler"
 	"github.com/seldon-operator/seldon-operator/inputs"
 	"github.com/seldon-operator/seldon-operator/relay"
@@ -87,7 +87,7 @@ func (r *serverReconciler) expand(ctx context.Context, server *v1alpha1.Server) 
 	}
 	children := r.Healths(result.Objects)
 	requeueAfter := r.pods.explain(ctx, children, result.Objects)
-	server.Status.Replicas = observedReplicas(result.Objects[r.inputs.Workload(server)])
+	server.Status.Replicas = observedReplicas(result.Objects, r.inputs.Workload(server))
 	reconciler.SetConditions(server, serverConditions(server, input.Warnings, children, result))
 	server.Status.ObservedGeneration = server.Generation
 	if err := r.syncScheduler(ctx, server); err != nil {
@@ -154,17 +154,14 @@ func (r *serverReconciler) setConditionsOfExisting(ctx context.Context, server *
 	children := r.Healths(objects)
 	r.pods.explain(ctx, children, objects)
 	workload := r.inputs.Workload(server)
-	server.Status.Replicas = observedReplicas(objects[workload])
+	server.Status.Replicas = observedReplicas(objects, workload)
 	setWorkloadCondition(server, workload, children)
 	return nil
 }
 
 // observedReplicas returns the replicas that a workload has, not those that it should
 // have; 0 if it does not exist.
-func observedReplicas(workload *unstructured.Unstructured) int64 {
-	if workload == nil {
-		return 0
-	}
-	replicas, _, _ := unstructured.NestedInt64(workload.Object, "status", "replicas")
+func observedReplicas(objects composition.LiveObjects, workload composition.ObjectRef) int64 {
+	replicas, _ := objects.Field(workload, "status", "replicas").(int64)
 	return replicas
 }

@@ -122,7 +122,7 @@ var _ = Describe("A session", func() {
 			o.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.Load(), nil }} //nolint:gosec // the config that it gives has a minimum
 		})
 		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &relay.TLS{
-			Key: file("tls.key"), Certificate: file("tls.crt"), Authority: file("ca.crt"),
+			KeyFile: file("tls.key"), CertFile: file("tls.crt"), CAFile: file("ca.crt"),
 		}})
 		DeferCleanup(func() { restartOperator(controllers.Options{Namespace: operatorNamespace}) })
 		runtime := newRuntime(namespace, withServer)
@@ -133,7 +133,7 @@ var _ = Describe("A session", func() {
 		current.Store(second.server())
 		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(Equal("False TLSHandshakeFailed " + schedulerAddress(namespace) +
-			": the scheduler's certificate is signed by unknown authority: give the operator the CA of that certificate"))
+			": the scheduler's certificate is signed by unknown authority: configure the CA of that certificate for the operator"))
 		write(second)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(30 * time.Second).Should(HavePrefix("True"))
 
@@ -145,7 +145,7 @@ var _ = Describe("A session", func() {
 		mark := requests.mark()
 		inSecret := client.ObjectKeyFromObject(secret)
 		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &relay.TLS{
-			Key: "tls.key", Certificate: "tls.crt", Authority: "ca.crt", Secret: inSecret, ServerSecret: inSecret, ServerAuthority: "ca.crt",
+			KeyFile: "tls.key", CertFile: "tls.crt", CAFile: "ca.crt", Secret: inSecret, ServerSecret: inSecret, ServerCAFile: "ca.crt",
 		}})
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(Equal(
 			"False InvalidCredentials " + schedulerAddress(namespace) + ": Secret seldon-system/control-plane has no key ca.crt"))

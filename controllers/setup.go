@@ -64,7 +64,9 @@ type Options struct {
 // label only, configurations in the operator's namespace only, and of all managedFields
 // those of the engine only. namespaces are those to watch; none means all.
 func CacheOptions(operatorNamespace string, namespaces []string) cache.Options {
-	options := reconciler.CacheOptions(inputs.EngineOptions, inputs.RuntimeKinds())
+	options := composition.CacheOptions(inputs.EngineOptions, inputs.RuntimeKinds())
+	// Pinned configurations have the engine's label too.
+	options.ByObject[&appsv1.ControllerRevision{}] = cache.ByObject{Label: composition.CacheSelector(inputs.EngineOptions)}
 	options.DefaultWatchErrorHandler = logForbiddenWatches()
 	inOperatorNamespace := cache.ByObject{Namespaces: map[string]cache.Config{operatorNamespace: {}}}
 	options.ByObject[&v1alpha1.SeldonConfig{}] = inOperatorNamespace
@@ -121,8 +123,8 @@ func (s *shared) newBase(kind string) *reconciler.Base {
 // newComposer returns the reconciler of a kind with child objects of kinds. Its engine
 // reads no other kinds.
 func (s *shared) newComposer(kind string, compiled *composition.Templates, kinds []composition.Kind) (*reconciler.Composer, error) {
-	engine, err := composition.New(composition.Engine{
-		Templates: compiled, Options: inputs.EngineOptions, Kinds: kinds, Client: s.client, Cache: s.client, APIReader: s.apiReader,
+	engine, err := composition.New(composition.Config{
+		Templates: compiled, Options: inputs.EngineOptions, Kinds: kinds, Client: s.client, APIReader: s.apiReader,
 	})
 	if err != nil {
 		return nil, err

@@ -36,19 +36,23 @@ func newPodFailures(apiReader client.Reader) *podFailures {
 // explain sets the reason and message of StatefulSets among healths whose pods are not
 // created. It returns when to call it again, without a change of a child object; 0 if all
 // pods are created.
-func (p *podFailures) explain(ctx context.Context, healths map[composition.ObjectRef]reconciler.ChildHealth, objects map[composition.ObjectRef]*unstructured.Unstructured) (requeueAfter time.Duration) {
+func (p *podFailures) explain(ctx context.Context, healths map[composition.ObjectRef]reconciler.ChildHealth, objects composition.LiveObjects) (requeueAfter time.Duration) {
 	for ref, child := range healths {
-		if ref.Kind != "StatefulSet" || child.Reason != reconciler.ReasonProgressing || !lacksPods(objects[ref]) {
+		if ref.Kind != "StatefulSet" || child.Reason != reconciler.ReasonProgressing {
 			continue
 		}
-		if remaining := podCreationTimeout - time.Since(objects[ref].GetCreationTimestamp().Time); remaining > 0 {
+		set := objects.Get(ref)
+		if !lacksPods(set) {
+			continue
+		}
+		if remaining := podCreationTimeout - time.Since(set.GetCreationTimestamp().Time); remaining > 0 {
 			requeueAfter = podCreationTimeout // creation times are whole seconds
 			continue
 		}
 		if requeueAfter == 0 {
 			requeueAfter = podFailureTTL
 		}
-		if note := p.note(ctx, objects[ref]); note != "" {
+		if note := p.note(ctx, set); note != "" {
 			child.Reason, child.Message = reconciler.ReasonReplicaFailure, child.Message+": "+note
 			healths[ref] = child
 		}

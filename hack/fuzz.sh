@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the packages for FUZZTIME, one after the other, and
-# prints each with its result. What a target fails on is written to testdata/fuzz
-# beside it: commit that, and every later test run tries it.
+# Runs every fuzz target of the packages for FUZZTIME, one after the other, and prints
+# each with its result. A target that fails writes its input to testdata/fuzz in its
+# package: commit it, so that every later test run uses it.
 set -euo pipefail
 
 targets=$(go test -vet=off -list '^Fuzz' "$@" | awk '

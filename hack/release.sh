@@ -1,28 +1,28 @@
 #!/usr/bin/env bash
-# Writes a release to $DIST: all of it follows from the sources, so that whoever
-# has them can make it again and compare SHA256SUMS. `make release` calls it.
+# Writes a release to $DIST. It is reproducible: anyone can build it from the sources
+# and compare SHA256SUMS. `make release` calls it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 : "${VERSION:?}" "${IMAGE:?}" "${DIST:?}" "${KUSTOMIZE:?}"
 
 if [[ ! $VERSION =~ ^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$ ]]; then
-	echo "VERSION is \"$VERSION\"; give one such as 0.1.0 or 0.1.0-rc.1: make release VERSION=0.1.0" >&2
+	echo "VERSION is \"$VERSION\", which is not a version such as 0.1.0 or 0.1.0-rc.1: make release VERSION=0.1.0" >&2
 	exit 2
 fi
-# An earlier release is replaced: SHA256SUMS and the files that it names.
+# An earlier release is replaced: SHA256SUMS and the files that it lists.
 others=$(ls -A "$DIST" 2>/dev/null | grep -vxF -f <(echo SHA256SUMS && cut -c67- "$DIST/SHA256SUMS" 2>/dev/null) || true)
 if [[ -n $others ]]; then
-	echo "$DIST holds something else than a release, such as ${others%%$'\n'*}: give another DIST, or empty it." >&2
+	echo "$DIST has files that do not belong to a release, such as ${others%%$'\n'*}: set another DIST, or empty it." >&2
 	exit 2
 fi
-# Go writes the commit and its tag into the programs; without git there is none.
+# Go records the commit and its tag in the binaries, unless there is no git repository.
 if [[ -e .git ]]; then
 	if [[ -f .git ]]; then
-		echo "Go does not see the commit in a linked worktree: make the release in a clone." >&2
+		echo "Go does not find the commit in a linked worktree: build the release in a clone." >&2
 		exit 2
 	fi
 	if [[ -n $(git status --porcelain) ]]; then
-		echo "There are changes that are not committed: commit them, or put them aside." >&2
+		echo "There are uncommitted changes: commit or stash them." >&2
 		git status --short >&2
 		exit 2
 	fi
@@ -34,16 +34,16 @@ fi
 mkdir -p dist
 work=$(mktemp -d "$PWD/dist/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-# All of it is written before any of it is where it goes to.
+# Everything is written here first, and moved to $DIST once it is complete.
 new=$work/release
 mkdir "$new"
 
-# Of the commit, as every time in a release. Without git, the first that tar can tell.
+# The time of all files is that of the commit, or the Unix epoch without git.
 written=$(TZ=UTC0 git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || echo 1970-01-01T00:00:00Z)
 
 make --no-print-directory image DIST="$new"
 
-# $1 is a folder of config/, $2 the file to write.
+# $1 is a directory of config/, $2 the file to write.
 render() {
 	mkdir "$work/$2"
 	(cd "$work/$2" && "$KUSTOMIZE" create --resources "../../../config/$1" &&
@@ -59,7 +59,7 @@ shopt -s nullglob
 for chart in charts/*/; do
 	echo "Packaging $chart"
 	cp -RL "$chart" "$work/"
-	# Helm writes the times of the files into the package.
+	# Helm records the times of the files in the package.
 	find "$work/$(basename "$chart")" -exec touch -d "$written" {} +
 	"$HELM" package --version "$VERSION" --app-version "$VERSION" --destination "$new" "$work/$(basename "$chart")"
 done

@@ -27,20 +27,20 @@ var EngineOptions = composition.Options{
 // RuntimeKinds returns the kinds of the child objects of SeldonRuntimes and Servers.
 func RuntimeKinds() []composition.Kind {
 	return append(ServerKinds(), []composition.Kind{
-		{Object: &corev1.ServiceAccount{}, List: &corev1.ServiceAccountList{}},
-		{Object: &rbacv1.Role{}, List: &rbacv1.RoleList{}},
-		{Object: &rbacv1.RoleBinding{}, List: &rbacv1.RoleBindingList{}},
-		{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
-		{Object: &v1alpha1.Server{}, List: &v1alpha1.ServerList{}, CacheUnfiltered: true},
+		{Object: &corev1.ServiceAccount{}},
+		{Object: &rbacv1.Role{}},
+		{Object: &rbacv1.RoleBinding{}},
+		{Object: &corev1.ConfigMap{}},
+		{Object: &v1alpha1.Server{}, CacheUnfiltered: true},
 	}...)
 }
 
 // ServerKinds returns the kinds of the child objects of Servers.
 func ServerKinds() []composition.Kind {
 	return []composition.Kind{
-		{Object: &corev1.Service{}, List: &corev1.ServiceList{}},
-		{Object: &appsv1.Deployment{}, List: &appsv1.DeploymentList{}},
-		{Object: &appsv1.StatefulSet{}, List: &appsv1.StatefulSetList{}},
+		{Object: &corev1.Service{}},
+		{Object: &appsv1.Deployment{}},
+		{Object: &appsv1.StatefulSet{}},
 	}
 }
 

@@ -34,7 +34,7 @@ func BenchmarkRuntime(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := composition.Render(compiled, input, nil); err != nil {
+			if _, err := composition.Render(compiled, input, composition.Options{}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -81,7 +81,7 @@ func BenchmarkHostile(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := composition.Render(compiled, input, nil); err != nil {
+				if _, err := composition.Render(compiled, input, composition.Options{}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -183,7 +183,7 @@ func agentOf(t *testing.T, input composition.Input) []corev1.EnvVar {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rendering, err := composition.Render(compiled, input, nil)
+	rendering, err := composition.Render(compiled, input, composition.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,8 @@
-// Command fakescheduler is a fake of the scheduler of one namespace, for
-// demonstrations and for trying the operator without Seldon's images. See the package
-// test/framework/fakescheduler. SIGTERM and SIGINT stop it gracefully. With --state,
-// a process that is killed and started again has its pipelines and experiments, as the
-// real one has on its volume; its agents start with nothing loaded.
+// Command fakescheduler is a fake of the scheduler of one namespace, to demonstrate or
+// try out the operator without Seldon's images. See the package
+// test/framework/fakescheduler. SIGTERM and SIGINT stop it gracefully. With --state it
+// restores its pipelines and experiments after a restart, as the real one does from its
+// volume; its agents start without loaded models.
 package main
 
 import (
@@ -34,7 +34,7 @@ func main() {
 	os.Exit(status)
 }
 
-// run serves until ctx ends, and returns the exit status.
+// run serves until ctx is cancelled, and returns the exit status.
 func run(ctx context.Context, arguments []string, log io.Writer) int {
 	options, err := parse(arguments, log)
 	switch {
@@ -43,7 +43,7 @@ func run(ctx context.Context, arguments []string, log io.Writer) int {
 	case err != nil:
 		return exitUsage
 	}
-	// The end of ctx asks for a graceful stop, which the scheduler's own would not be.
+	// Without cancellation, since that would not be a graceful stop.
 	sim, err := fakescheduler.Start(context.WithoutCancel(ctx), options)
 	if err != nil {
 		_, _ = fmt.Fprintln(log, "fakescheduler:", err)
@@ -55,7 +55,7 @@ func run(ctx context.Context, arguments []string, log io.Writer) int {
 	return exitStopped
 }
 
-// parse reads the command line.
+// parse parses the command line.
 func parse(arguments []string, log io.Writer) (fakescheduler.Options, error) {
 	o := fakescheduler.Options{}
 	verbose := false
@@ -64,11 +64,11 @@ func parse(arguments []string, log io.Writer) (fakescheduler.Options, error) {
 	set.StringVar(&o.Address, "listen", "127.0.0.1:9004", "`address` to serve on: host:port or unix:PATH")
 	set.DurationVar(&o.Delays.AgentLoad, "agent-load-delay", 0, "how long an agent takes to load a model")
 	set.DurationVar(&o.Delays.AgentUnload, "agent-unload-delay", 0, "how long an agent takes to unload a model")
-	set.DurationVar(&o.Delays.Envoy, "envoy-delay", 0, "how long routes take; the real scheduler collects changes for 250ms")
-	set.DurationVar(&o.Delays.ServerStatus, "server-status-delay", 0, "how long events of a server are collected; 250ms in the real scheduler")
+	set.DurationVar(&o.Delays.Envoy, "envoy-delay", 0, "how long updates of routes take; the real scheduler batches them for 250ms")
+	set.DurationVar(&o.Delays.ServerStatus, "server-status-delay", 0, "how long events of a server are batched; 250ms in the real scheduler")
 	set.DurationVar(&o.Delays.Gateways, "worker-delay", 0, "how long gateways and dataflow engines take for an operation")
 	set.DurationVar(&o.Delays.Reconnect, "reconnect-delay", 0, "how long gateways and dataflow engines take to connect after a start")
-	set.StringVar(&o.StateFile, "state", "", "`file` that stands for the scheduler's volume")
+	set.StringVar(&o.StateFile, "state", "", "`file` for the state that the real scheduler has on its volume")
 	set.BoolVar(&verbose, "verbose", false, "log a line for each call")
 	if err := set.Parse(arguments); err != nil {
 		return o, err
@@ -84,26 +84,27 @@ func parse(arguments []string, log io.Writer) (fakescheduler.Options, error) {
 	return o, nil
 }
 
-// lineLog writes whole lines, from many goroutines.
+// lineLog writes lines. It is safe for concurrent use.
 type lineLog struct {
 	mu sync.Mutex
 	to io.Writer
 }
 
+// call writes a line for a call.
 func (l *lineLog) call(c fakescheduler.Call) {
-	words := []any{c.Method}
+	fields := []any{c.Method}
 	if c.Name != "" {
-		words = append(words, fmt.Sprintf("name=%q", c.Name))
+		fields = append(fields, fmt.Sprintf("name=%q", c.Name))
 	}
 	if c.Generation != 0 {
-		words = append(words, fmt.Sprintf("generation=%d", c.Generation))
+		fields = append(fields, fmt.Sprintf("generation=%d", c.Generation))
 	}
 	if c.Opened {
-		words = append(words, "opened")
+		fields = append(fields, "opened")
 	} else {
-		words = append(words, "code="+c.Code.String(), "took="+c.Duration.Round(time.Microsecond).String())
+		fields = append(fields, "code="+c.Code.String(), "took="+c.Duration.Round(time.Microsecond).String())
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, _ = fmt.Fprintln(l.to, words...)
+	_, _ = fmt.Fprintln(l.to, fields...)
 }

@@ -14,7 +14,7 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// program is the program while it runs.
+// program is the running program.
 type program struct {
 	t      *testing.T
 	client pb.SchedulerClient
@@ -26,7 +26,7 @@ type program struct {
 	log strings.Builder
 }
 
-// Write takes what the program logs.
+// Write appends to the log of the program.
 func (p *program) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -56,24 +56,24 @@ func startProgram(t *testing.T, arguments ...string) *program {
 	return p
 }
 
-// line waits for one that begins so.
-func (p *program) line(begin string) string {
+// line waits for a line of the log with a prefix.
+func (p *program) line(prefix string) string {
 	p.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		p.mu.Lock()
 		log := p.log.String()
 		p.mu.Unlock()
 		for line := range strings.Lines(log) {
-			if strings.HasPrefix(line, begin) && strings.HasSuffix(line, "\n") {
+			if strings.HasPrefix(line, prefix) && strings.HasSuffix(line, "\n") {
 				return strings.TrimSuffix(line, "\n")
 			}
 		}
 	}
-	p.t.Fatalf("no line that begins with %q", begin)
+	p.t.Fatalf("no line starts with %q", prefix)
 	return ""
 }
 
-func TestProgramKeepsItsState(t *testing.T) {
+func TestStateIsRestored(t *testing.T) {
 	state := "--state=" + filepath.Join(t.TempDir(), "state.json")
 	first := startProgram(t, state)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -110,7 +110,7 @@ func TestUsage(t *testing.T) {
 	for _, row := range []struct {
 		arguments string
 		status    int
-		says      string
+		output    string
 	}{
 		{"--help", exitStopped, "-agent-load-delay"},
 		{"more", exitUsage, `unknown argument "more"`},
@@ -118,8 +118,8 @@ func TestUsage(t *testing.T) {
 		{"--listen=256.0.0.1:0", exitFailed, "listen on"},
 	} {
 		log := &strings.Builder{}
-		if status := run(t.Context(), strings.Fields(row.arguments), log); status != row.status || !strings.Contains(log.String(), row.says) {
-			t.Errorf("%s: status %d, said %q", row.arguments, status, log)
+		if status := run(t.Context(), strings.Fields(row.arguments), log); status != row.status || !strings.Contains(log.String(), row.output) {
+			t.Errorf("%s: status %d, output %q", row.arguments, status, log)
 		}
 	}
 }

@@ -29,16 +29,17 @@ import (
 	"github.com/seldon-operator/seldon-operator/relay"
 )
 
-// gcPercent is how far the heap may grow, in percent of what is live, before it is
-// collected, unless GOGC says otherwise. Go's own default is 100. Most of the heap
-// are caches, so that a lower value saves memory in proportion and costs little.
+// gcPercent is the default of GOGC: the growth of the heap, in percent of the live heap,
+// that starts a garbage collection. Go's own default is 100. Most of the heap are caches,
+// so that a lower value saves memory and costs little CPU time.
 const gcPercent = 25
 
-// leaseName is that of the upstream operator, so that the two never run at once.
+// leaseName is the same as that of the upstream operator, so that the two are never
+// active at the same time.
 const leaseName = "e98130ae.seldon.io"
 
-// shutdownTimeout is how long what runs has to end. It is less than the manifests'
-// grace period of 10 seconds, so that the lease is given back before the kill.
+// shutdownTimeout is the timeout of a graceful shutdown. It is less than the manifests'
+// grace period of 10 seconds, so that the lease is released before SIGKILL.
 const shutdownTimeout = 8 * time.Second
 
 // usage is what --help starts with.
@@ -52,13 +53,13 @@ Flags:
 `
 
 func main() {
-	// A word before the flags names what to do, if that is not to run.
-	arguments, work := os.Args[1:], run
-	verbs := map[string]func([]string) error{"remove-finalizers": removeFinalizers, "check": check}
-	if len(arguments) > 0 && verbs[arguments[0]] != nil {
-		arguments, work = arguments[1:], verbs[arguments[0]]
+	// The first argument is a command, unless it is a flag.
+	arguments, command := os.Args[1:], run
+	commands := map[string]func([]string) error{"remove-finalizers": removeFinalizers, "check": check}
+	if len(arguments) > 0 && commands[arguments[0]] != nil {
+		arguments, command = arguments[1:], commands[arguments[0]]
 	}
-	err := work(arguments)
+	err := command(arguments)
 	switch {
 	case err == nil:
 	case errors.Is(err, flag.ErrHelp):
@@ -71,24 +72,25 @@ func main() {
 	}
 }
 
-// usageError is one of the command line.
+// usageError is an error in the command line.
 type usageError struct{ error }
 
-// connect makes the client of a program that prints what it does and logs nothing.
-func connect() (client.Client, error) {
+// newClient returns a client, and disables logging, for the commands that print their
+// result.
+func newClient() (client.Client, error) {
 	ctrl.SetLogger(logr.Discard())
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the API server: %w", err)
 	}
-	to, err := client.New(config, client.Options{Scheme: newScheme()})
+	c, err := client.New(config, client.Options{Scheme: newScheme()})
 	if err != nil {
 		return nil, fmt.Errorf("find the API server: %w", err)
 	}
-	return to, nil
+	return c, nil
 }
 
-// parse reads the flags that bind binds.
+// parse parses the flags that bind defines.
 func parse(arguments []string, bind func(*flag.FlagSet)) error {
 	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -103,19 +105,19 @@ func parse(arguments []string, bind func(*flag.FlagSet)) error {
 	case err != nil:
 		return usageError{err}
 	case flags.NArg() > 0:
-		return usageError{fmt.Errorf("%q is not known", flags.Arg(0))}
+		return usageError{fmt.Errorf("unknown argument %q", flags.Arg(0))}
 	}
 	return nil
 }
 
-// run starts the manager and returns when it is told to stop.
+// run starts the manager and returns after SIGTERM or SIGINT.
 func run(arguments []string) error {
-	flags := settings{scope: scope{operator: operatorNamespace()}}
+	flags := options{namespaceScope: namespaceScope{operator: operatorNamespace()}}
 	if err := parse(arguments, flags.bind); err != nil {
 		return err
 	}
 	if flags.version {
-		fmt.Println(thisBuild())
+		fmt.Println(currentBuild())
 		return nil
 	}
 	namespaces, err := flags.validate()
@@ -126,18 +128,18 @@ func run(arguments []string) error {
 		debug.SetGCPercent(gcPercent)
 	}
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&flags.log)))
-	ctrl.Log.WithName("setup").Info("starting", "build", thisBuild().String())
+	ctrl.Log.WithName("setup").Info("starting", "build", currentBuild().String())
 
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
 	}
-	// Only the lists at the start are large. Unpacking them costs more than it
-	// saves within a cluster, and the buffers for it stay.
+	// Only the lists of the initial sync are large. Decompressing them costs more than it
+	// saves within a cluster, and its buffers are not released.
 	config.DisableCompression = true
 	config.WarningHandlerWithContext = controllers.NewWarningLogger()
-	ctx, end := context.WithCancel(ctrl.SetupSignalHandler())
-	defer end()
+	ctx, cancel := context.WithCancel(ctrl.SetupSignalHandler())
+	defer cancel()
 	scheme := newScheme()
 	live, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
@@ -159,7 +161,7 @@ func run(arguments []string) error {
 		GracefulShutdownTimeout:       new(shutdownTimeout),
 	})
 	if err != nil {
-		return fmt.Errorf("make the manager: %w", err)
+		return fmt.Errorf("create the manager: %w", err)
 	}
 	tls, err := relay.TLSFromEnvironment(os.Getenv, cmp.Or(flags.namespace, flags.operator))
 	if err != nil {
@@ -169,9 +171,9 @@ func run(arguments []string) error {
 	err = errors.Join(
 		metrics.Registry.Register(buildMetric()), metrics.Registry.Register(watched),
 		controllers.Setup(ctx, mgr, controllers.Options{
-			Namespace: flags.operator, UseDeploymentsForServers: flags.deployments, MaxConcurrentReconciles: flags.concurrency,
+			Namespace: flags.operator, UseDeploymentsForServers: flags.deployments, MaxConcurrentReconciles: flags.maxConcurrent,
 			MaxReplicasPerServer: flags.maxReplicas,
-			SchedulerAddress:     flags.scheduler, TLS: tls, UnreachableTimeout: flags.silence, UnloadTimeout: flags.deadline,
+			SchedulerAddress:     flags.scheduler, TLS: tls, UnreachableTimeout: flags.unreachableTimeout, UnloadTimeout: flags.unloadTimeout,
 		}),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", ready),
@@ -182,12 +184,12 @@ func run(arguments []string) error {
 	synced := func() bool { return ready(nil) == nil }
 	go func() {
 		watched.WaitForChange(ctx, synced)
-		end() // Kubernetes restarts the container
+		cancel() // the kubelet restarts the container
 	}()
 	return controllers.Start(ctx, mgr, synced)
 }
 
-// operatorNamespace is where the operator runs, and its configurations are.
+// operatorNamespace returns the namespace of the operator and of its configurations.
 func operatorNamespace() string {
 	if namespace := os.Getenv("POD_NAMESPACE"); namespace != "" {
 		return namespace
@@ -195,6 +197,7 @@ func operatorNamespace() string {
 	return "seldon-mesh"
 }
 
+// newScheme returns a scheme with the built-in kinds and those of v1alpha1.
 func newScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))

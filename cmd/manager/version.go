@@ -10,32 +10,34 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// version is set by the build (-X main.version=…). Without it the version is
-// the one that the go command stamped, if it did.
+// version is set by the build (-X main.version=…). The default is the version that the
+// go command recorded.
 var version string
 
-// build says what this program was made of. What nobody stamped is empty.
-type build struct {
-	version  string
-	commit   string
-	date     string // of the commit, RFC 3339
-	modified bool   // files differed from the commit
+// buildInfo identifies a build. Unknown fields are empty.
+type buildInfo struct {
+	version string
+	commit  string
+	// date is that of the commit, in RFC 3339.
+	date string
+	// modified is true if files differed from the commit.
+	modified bool
 }
 
-// buildMetric tells what runs.
+// buildMetric returns the metric with the build of this program.
 func buildMetric() prometheus.Collector {
-	b := thisBuild()
+	b := currentBuild()
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "seldon_operator_build_info",
-		Help: "Always 1; the labels say what runs.",
+		Help: "Always 1; the labels identify the build.",
 		ConstLabels: prometheus.Labels{
 			"version": b.version, "commit": b.commit, "modified": strconv.FormatBool(b.modified), "goversion": runtime.Version(),
 		},
 	}, func() float64 { return 1 })
 }
 
-// thisBuild is that of the running program.
-func thisBuild() build {
+// currentBuild returns the build of this program.
+func currentBuild() buildInfo {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		info = &debug.BuildInfo{}
@@ -43,9 +45,9 @@ func thisBuild() build {
 	return buildOf(version, info)
 }
 
-// buildOf takes the version given, else that of the main module.
-func buildOf(version string, info *debug.BuildInfo) build {
-	b := build{version: cmp.Or(version, info.Main.Version, "unknown")}
+// buildOf returns a build with the given version, or that of the main module if empty.
+func buildOf(version string, info *debug.BuildInfo) buildInfo {
+	b := buildInfo{version: cmp.Or(version, info.Main.Version, "unknown")}
 	for _, setting := range info.Settings {
 		switch setting.Key {
 		case "vcs.revision":
@@ -59,9 +61,9 @@ func buildOf(version string, info *debug.BuildInfo) build {
 	return b
 }
 
-// String is one line, such as
+// String returns one line, such as
 // "0.1.0, commit 4380e26 of 2026-11-24T17:00:00Z, go1.26.8 linux/amd64".
-func (b build) String() string {
+func (b buildInfo) String() string {
 	commit := "unknown commit"
 	if b.commit != "" {
 		commit = fmt.Sprintf("commit %s of %s", b.commit, b.date)

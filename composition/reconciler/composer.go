@@ -6,7 +6,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,7 +45,7 @@ type Composer struct {
 // expected to report conditions: without any, a child object is not ready.
 func NewComposer(base *Base, engine *composition.Engine) *Composer {
 	c := &Composer{Base: base, Engine: engine, Preexisting: NewPreexisting()}
-	for _, kind := range engine.Kinds {
+	for _, kind := range engine.Kinds() {
 		if _, reports := kind.Object.(Object); !reports {
 			continue
 		}
@@ -64,7 +63,7 @@ func (c *Composer) Owner(object client.Object) composition.Owner {
 
 // Request returns a request for object with an input, and what its annotations allow.
 func (c *Composer) Request(object client.Object, input composition.Input) composition.Request {
-	isTrue := func(key string) bool { return object.GetAnnotations()[c.Engine.Options.KeyPrefix+key] == "true" }
+	isTrue := func(key string) bool { return object.GetAnnotations()[c.Engine.Options().KeyPrefix+key] == "true" }
 	return composition.Request{
 		Owner: c.Owner(object), Input: input,
 		Paused: isTrue(pausedAnnotation), AllowRestarts: isTrue(allowRestartAnnotation), ApplyMetadata: isTrue(applyMetadataAnnotation),
@@ -84,7 +83,7 @@ func (c *Composer) Apply(ctx context.Context, object Object, request composition
 // because of inputErr, which it returns: StatefulSets that are being recreated are
 // recreated nevertheless.
 func (c *Composer) ResumeWithoutInput(ctx context.Context, object client.Object, inputErr error) (reconcile.Result, error) {
-	done, err := c.Engine.Resume(ctx, composition.Request{Owner: c.Owner(object), SkipInitialScan: !c.Preexisting.Has(object.GetUID())}, false)
+	done, err := c.Engine.Resume(ctx, c.Owner(object), !c.Preexisting.Has(object.GetUID()), false)
 	if !done {
 		return reconcile.Result{RequeueAfter: RecreationPollInterval}, errors.Join(inputErr, err)
 	}
@@ -94,7 +93,7 @@ func (c *Composer) ResumeWithoutInput(ctx context.Context, object client.Object,
 // Resume recreates StatefulSets of an object that is being deleted. It reports whether
 // none is left; if not, try again after [RecreationPollInterval].
 func (c *Composer) Resume(ctx context.Context, object client.Object) (done bool, err error) {
-	return c.Engine.Resume(ctx, composition.Request{Owner: c.Owner(object)}, IsOrphanDeletion(object))
+	return c.Engine.Resume(ctx, c.Owner(object), false, IsOrphanDeletion(object))
 }
 
 // DeleteChildren does the next step of deleting the child objects of an object that is
@@ -114,15 +113,14 @@ func (c *Composer) DeleteChildren(ctx context.Context, object client.Object) (do
 	return len(refs) == 0 && err == nil, remaining, err
 }
 
-// Healths computes the health of each object; a nil object does not exist.
-func (c *Composer) Healths(objects map[composition.ObjectRef]*unstructured.Unstructured) map[composition.ObjectRef]ChildHealth {
+// Healths computes the health of each object.
+func (c *Composer) Healths(objects composition.LiveObjects) map[composition.ObjectRef]ChildHealth {
 	return childHealths(objects, c.reporting)
 }
 
-// Children returns the child objects that exist, from the cache. They must not be
-// changed.
-func (c *Composer) Children(ctx context.Context, object client.Object) (map[composition.ObjectRef]*unstructured.Unstructured, error) {
-	return c.Engine.Children(ctx, c.Owner(object))
+// Children returns the child objects that exist, from the cache.
+func (c *Composer) Children(ctx context.Context, object client.Object) (composition.LiveObjects, error) {
+	return c.Engine.Owned(ctx, c.Owner(object))
 }
 
 // Forget drops what is remembered of an object that does not exist, or that has no child

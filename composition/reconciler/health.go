@@ -30,23 +30,31 @@ type ChildHealth struct {
 // healthReasons are the reasons of conditions about child objects, from best to worst.
 var healthReasons = []string{ReasonReady, ReasonProgressing, ReasonReplicaFailure, string(health.NotFound), string(health.Failed)}
 
-// childHealths computes the health of each object; a nil object does not exist.
+// childHealths computes the health of each object.
 // reporting are the kinds, beside workloads, whose controllers write a status, so that
 // an object without one is not ready.
-func childHealths(objects map[composition.ObjectRef]*unstructured.Unstructured, reporting []schema.GroupKind) map[composition.ObjectRef]ChildHealth {
-	healths := make(map[composition.ObjectRef]ChildHealth, len(objects))
-	for ref, live := range objects {
-		status, message := health.Of(live, reporting...)
-		child := ChildHealth{Ref: ref, Reason: string(status), Message: message}
-		if status == health.InProgress {
-			child.Reason, child.RollingOut = ReasonProgressing, isRollingOut(live)
-			if failure := conditionOf(live, string(appsv1.DeploymentReplicaFailure)); failure != nil && failure["status"] == string(metav1.ConditionTrue) {
-				child.Reason, child.Message = ReasonReplicaFailure, fmt.Sprintf("%s: %v", message, failure["message"])
-			}
-		}
-		healths[ref] = child
+func childHealths(objects composition.LiveObjects, reporting []schema.GroupKind) map[composition.ObjectRef]ChildHealth {
+	healths := map[composition.ObjectRef]ChildHealth{}
+	for _, ref := range objects.Refs() {
+		status, message := objects.Health(ref, reporting...)
+		healths[ref] = childHealth(ref, status, message, objects.Get)
 	}
 	return healths
+}
+
+// childHealth returns the health of a child object, which get returns, by its status of
+// kstatus.
+func childHealth(ref composition.ObjectRef, status health.Status, message string, get func(composition.ObjectRef) *unstructured.Unstructured) ChildHealth {
+	child := ChildHealth{Ref: ref, Reason: string(status), Message: message}
+	if status != health.InProgress {
+		return child
+	}
+	live := get(ref)
+	child.Reason, child.RollingOut = ReasonProgressing, isRollingOut(live)
+	if failure := conditionOf(live, string(appsv1.DeploymentReplicaFailure)); failure != nil && failure["status"] == string(metav1.ConditionTrue) {
+		child.Reason, child.Message = ReasonReplicaFailure, fmt.Sprintf("%s: %v", message, failure["message"])
+	}
+	return child
 }
 
 // isRollingOut reports whether the controller of live, which is not ready, is still

@@ -6,15 +6,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/composition/health"
+
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/composition/health"
 )
 
 // liveChild decodes the spec and status of a child object.
@@ -91,7 +91,8 @@ func TestReadinessOfChildren(t *testing.T) {
 				}
 				SetConditions(owner, []metav1.Condition{before})
 			}
-			child := childHealths(map[composition.ObjectRef]*unstructured.Unstructured{key: live}, []schema.GroupKind{widgetKind.GroupKind()})[key]
+			status, message := health.Of(live, widgetKind.GroupKind())
+			child := childHealth(key, status, message, func(composition.ObjectRef) *unstructured.Unstructured { return live })
 			conditions := readyConditions(owner, []ChildHealth{child}, composition.Result{}, nil)
 			parts := []string{conditions[0].Reason}
 			for _, more := range conditions[1:] {
@@ -179,8 +180,9 @@ func TestUnobservedCustomResourcesAreNotReady(t *testing.T) {
 			object.Object["status"] = map[string]any{"observedGeneration": generation, "conditions": []any{map[string]any{"type": "Ready", "status": "True"}}}
 		}
 		ref := composition.RefOf(object)
-		children := childHealths(map[composition.ObjectRef]*unstructured.Unstructured{ref: object}, []schema.GroupKind{widgetKind.GroupKind()})
-		if got := children[ref].Reason; got != want {
+		status, message := health.Of(object, widgetKind.GroupKind())
+		child := childHealth(ref, status, message, func(composition.ObjectRef) *unstructured.Unstructured { return object })
+		if got := child.Reason; got != want {
 			t.Errorf("status %q: got %s, want %s", status, got, want)
 		}
 	}

@@ -23,7 +23,7 @@ import (
 // <KeyPrefix>finalizer, and their child objects are deleted in order before them.
 type Reconciler[T Object] struct {
 	// Engine renders and applies the child objects; its Kinds are watched. Required. The
-	// manager's cache has [CacheOptions] and the index of [composition.Index].
+	// manager's cache has [composition.CacheOptions] and the index of [composition.Index].
 	Engine *composition.Engine
 	// Input computes the engine's input. Required. An error that no retry helps against is a
 	// [composition.RenderError]; if something that the object refers to does not exist yet,
@@ -47,7 +47,7 @@ func (r *Reconciler[T]) SetupWithManager(mgr manager.Manager, watches ...func(*b
 	if err != nil {
 		return fmt.Errorf("kind of %T: %w", object, err)
 	}
-	manager := r.Engine.Options.FieldManager
+	manager := r.Engine.Options().FieldManager
 	r.composer = NewComposer(NewBase(kind, Options{
 		Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder(manager), FieldManager: manager,
 	}), r.Engine)
@@ -57,7 +57,7 @@ func (r *Reconciler[T]) SetupWithManager(mgr manager.Manager, watches ...func(*b
 	for _, watch := range watches {
 		build = watch(build)
 	}
-	return WatchOwned(build, mgr, object, r.Engine.Kinds).Complete(r)
+	return WatchOwned(build, mgr, object, r.Engine.Kinds()).Complete(r)
 }
 
 // Reconcile implements [reconcile.Reconciler].
@@ -76,7 +76,7 @@ func (r *Reconciler[T]) ReconcileNormal(ctx context.Context, object T) (reconcil
 	}
 	result, err := r.composer.Apply(ctx, object, r.composer.Request(object, input))
 	if err == nil {
-		conditions := ResultConditions(r.Engine.Options, object, r.composer.Healths(result.Objects), result)
+		conditions := ResultConditions(r.Engine.Options(), object, r.composer.Healths(result.Objects), result)
 		if r.Conditions != nil {
 			conditions = append(conditions, r.Conditions(object, result)...)
 		}
@@ -110,7 +110,7 @@ func (r *Reconciler[T]) ReconcileNotFound(_ context.Context, key types.Namespace
 	return nil
 }
 
-func (r *Reconciler[T]) finalizer() string { return r.Engine.Options.KeyPrefix + "finalizer" }
+func (r *Reconciler[T]) finalizer() string { return r.Engine.Options().KeyPrefix + "finalizer" }
 
 // newObject returns an empty object of the type that T points to.
 func newObject[T Object]() T { return reflect.New(reflect.TypeFor[T]().Elem()).Interface().(T) }

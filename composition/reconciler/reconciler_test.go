@@ -31,7 +31,7 @@ func (i indexer) IndexField(_ context.Context, object client.Object, field strin
 // Kustomize folder, and its client.
 func newWidgetReconciler(t *testing.T, input func(*widget) (composition.Input, error), objects ...client.Object) (*Reconciler[*widget], client.Client) {
 	t.Helper()
-	kinds := []composition.Kind{{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}}}
+	kinds := []composition.Kind{{Object: &corev1.ConfigMap{}}}
 	builder := fake.NewClientBuilder().WithScheme(newScheme(t)).WithObjects(objects...).WithStatusSubresource(&widget{})
 	if err := composition.Index(t.Context(), indexer{builder}, kinds); err != nil {
 		t.Fatal(err)
@@ -44,9 +44,9 @@ func newWidgetReconciler(t *testing.T, input func(*widget) (composition.Input, e
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := composition.New(composition.Engine{
+	engine, err := composition.New(composition.Config{
 		Templates: compiled, Options: composition.Options{FieldManager: "widgets", KeyPrefix: "widgets.example.com/"},
-		Kinds: kinds, Client: c, Cache: c, APIReader: c,
+		Kinds: kinds, Client: c, APIReader: c,
 	})
 	if err != nil {
 		t.Fatal(err)

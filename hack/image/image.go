@@ -16,14 +16,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// entrypoint is where the manifests and charts, too, look for the program.
+// entrypoint is the path of the program in the image. Manifests and charts use the same.
 const entrypoint = "/manager"
 
-// user is by number, which is what Kubernetes can check runAsNonRoot by.
+// user is numeric, since Kubernetes cannot check runAsNonRoot for a name.
 const user = "65532:65532"
 
-// labels are on the configuration of each image and, as annotations, on its
-// manifest and on the index.
+// labels returns the labels in the configuration of each image, which are also the
+// annotations of its manifest and of the index.
 func labels(p program, version string) map[string]string {
 	all := map[string]string{
 		"org.opencontainers.image.title":       "Seldon operator",
@@ -39,7 +39,7 @@ func labels(p program, version string) map[string]string {
 	return all
 }
 
-// imagesOf are the images of the programs, in their order.
+// imagesOf returns the images of the programs, in their order.
 func imagesOf(programs []program, version string) ([]v1.Image, error) {
 	var images []v1.Image
 	for _, p := range programs {
@@ -52,7 +52,7 @@ func imagesOf(programs []program, version string) ([]v1.Image, error) {
 	return images, nil
 }
 
-// imageOf has one layer with one file.
+// imageOf returns an image with one layer, which has the program only.
 func imageOf(p program, version string) (v1.Image, error) {
 	content, err := layerOf(p)
 	if err != nil {
@@ -86,6 +86,7 @@ func imageOf(p program, version string) (v1.Image, error) {
 	return mutate.Annotations(image, labels(p, version)).(v1.Image), nil
 }
 
+// layerOf returns the layer as an uncompressed tar archive.
 func layerOf(p program) ([]byte, error) {
 	content, err := os.ReadFile(p.path)
 	if err != nil {
@@ -104,7 +105,7 @@ func layerOf(p program) ([]byte, error) {
 	return layer.Bytes(), err
 }
 
-// indexOf is the image for all platforms.
+// indexOf returns the image index for all platforms.
 func indexOf(programs []program, images []v1.Image, version string) v1.ImageIndex {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for i, p := range programs {
@@ -113,9 +114,9 @@ func indexOf(programs []program, images []v1.Image, version string) v1.ImageInde
 	return mutate.Annotations(index, labels(programs[0], version)).(v1.ImageIndex)
 }
 
-// writeArchive writes an image layout that holds the index, under the names by
-// which skopeo and podman (a tag) and containerd and Docker (a whole name) look
-// for an image in an archive.
+// writeArchive writes an OCI image layout with the index as a tar archive. The
+// annotations have the names by which skopeo and podman (a tag) and containerd and
+// Docker (a full name) find an image in an archive.
 func writeArchive(path string, index v1.ImageIndex, name, version string) error {
 	directory, err := os.MkdirTemp("", "image")
 	if err != nil {
@@ -135,7 +136,8 @@ func writeArchive(path string, index v1.ImageIndex, name, version string) error 
 	}
 	var content bytes.Buffer
 	archive := tar.NewWriter(&content)
-	// In order of their names, and without times, owners and directories.
+	// For the same bytes every time: in the order of names, and without times, owners and
+	// directories.
 	err = filepath.WalkDir(directory, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err

@@ -1,11 +1,10 @@
-// Command image makes the operator's container image of programs that are built
-// already, one for each platform, without a container engine and without a base
-// image: the program is static, reads what it needs from the API server, and
-// runs as a user that needs no name.
+// Command image creates the operator's container image from binaries, one for each
+// platform, without a container engine and without a base image: the binaries are
+// static, need no files, and run as a user without a name.
 //
-// It writes an OCI image layout as a tar archive, and beside it, for each
-// program, what the program is made of as SPDX. Whatever it writes follows from
-// the programs alone: the same programs give the same bytes.
+// It writes an OCI image layout as a tar archive, and in the same directory an SPDX
+// bill of materials for each binary. The output is reproducible: the same binaries give
+// the same bytes.
 package main
 
 import (
@@ -18,7 +17,7 @@ import (
 func main() {
 	name := flag.String("name", "", "repository of the image, such as docker.io/me/operator")
 	version := flag.String("version", "", "version of the programs, and tag of the image")
-	output := flag.String("output", "", "archive to write; the bills of materials go into its directory")
+	output := flag.String("output", "", "archive to write; the SBOMs are written to its directory")
 	flag.Usage = func() {
 		_, _ = fmt.Fprintln(flag.CommandLine.Output(), "Usage: image --name NAME --version VERSION --output FILE PROGRAM...")
 		flag.PrintDefaults()
@@ -34,7 +33,7 @@ func main() {
 	}
 }
 
-// write makes the archive and the bills of materials.
+// write writes the archive and the bills of materials.
 func write(name, version, output string, paths []string) error {
 	var programs []program
 	for _, path := range paths {
@@ -50,7 +49,7 @@ func write(name, version, output string, paths []string) error {
 	}
 	for i, p := range programs {
 		path := filepath.Join(filepath.Dir(output), filepath.Base(p.path)+".spdx.json")
-		if err := writeBill(path, p, images[i], version); err != nil {
+		if err := writeSBOM(path, p, images[i], version); err != nil {
 			return fmt.Errorf("write %s: %w", path, err)
 		}
 	}

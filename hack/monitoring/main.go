@@ -3,11 +3,11 @@
 //
 //	kustomize build OVERLAY | monitoring
 //
-// Objects of monitoring.coreos.com must have no field that the operator for
-// Prometheus does not know, and expressions in rules and dashboards must be
-// PromQL. It prints, as JSON, each expression with the metrics that it reads and
-// the labels that it needs of them, for a test that compares these with what is
-// served. It is a module of its own, so that Prometheus is no dependency of ours.
+// Objects of monitoring.coreos.com must have only fields that Prometheus' operator
+// knows, and expressions in rules and dashboards must be valid PromQL. It prints, as
+// JSON, each expression with its metrics and their labels, for a test that compares
+// them with the served metrics. It is a Go module of its own, so that the operator
+// does not depend on Prometheus.
 package main
 
 import (
@@ -29,15 +29,15 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// expression is one of a rule or a dashboard.
+// expression is a PromQL expression of a rule or a dashboard.
 type expression struct {
-	// Where it stands: an alert, or a panel of a dashboard.
+	// Where names the alert, the panel or the variable of the expression.
 	Where string `json:"where"`
 	// Text is the PromQL.
 	Text string `json:"text"`
-	// Metrics that it reads, each with the labels that it is selected and grouped
-	// by. With a label go the values that it is selected by, as regular expressions
-	// without anchors, each on its own where there are several, such as a|b.
+	// Metrics maps each metric to the labels that it is selected and grouped by, and
+	// each label to its selected values: regular expressions without anchors, one per
+	// alternative of a|b.
 	Metrics map[string]map[string][]string `json:"metrics"`
 }
 
@@ -52,6 +52,7 @@ func main() {
 	}
 }
 
+// check returns the expressions in a stream of YAML documents.
 func check(from io.Reader) ([]expression, error) {
 	text, err := io.ReadAll(from)
 	if err != nil {
@@ -72,24 +73,25 @@ func check(from io.Reader) ([]expression, error) {
 		if err := yaml.Unmarshal(document, &object); err != nil {
 			return nil, err
 		}
-		var these []expression
+		var expressions []expression
 		switch {
 		case object.APIVersion == "monitoring.coreos.com/v1":
-			these, err = monitor(object.Kind, document)
+			expressions, err = monitor(object.Kind, document)
 		case object.Kind == "ConfigMap" && object.Metadata.Labels["grafana_dashboard"] != "":
-			these, err = dashboards(object.Data)
+			expressions, err = dashboards(object.Data)
 		default:
 			continue
 		}
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s %s: %w", object.Kind, object.Metadata.Name, err))
 		}
-		found = append(found, these...)
+		found = append(found, expressions...)
 	}
 	return found, errors.Join(failed...)
 }
 
-// monitor decodes an object of Prometheus' operator, strictly.
+// monitor decodes an object of Prometheus' operator strictly, and returns its
+// expressions.
 func monitor(kind string, document []byte) ([]expression, error) {
 	switch kind {
 	case "ServiceMonitor":
@@ -111,11 +113,11 @@ func monitor(kind string, document []byte) ([]expression, error) {
 		}
 		return found, errors.Join(failed...)
 	}
-	return nil, errors.New("this kind has no check")
+	return nil, errors.New("checks for this kind are not implemented")
 }
 
-// dashboards reads the expressions of Grafana's: those of panels, wherever they are,
-// and the queries that give a variable its values.
+// dashboards returns the expressions of Grafana dashboards: those of panels, also in
+// rows, and the queries of variables.
 func dashboards(files map[string]string) ([]expression, error) {
 	var found []expression
 	var failed []error
@@ -136,7 +138,7 @@ func dashboards(files map[string]string) ([]expression, error) {
 		if err := errors.Join(json.Unmarshal([]byte(text), &dashboard), json.Unmarshal([]byte(text), &everything)); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		// What Grafana puts in for its variables.
+		// Grafana replaces variables by values such as these.
 		replaced := []string{"$__rate_interval", "5m"}
 		for _, variable := range dashboard.Templating.List {
 			replaced = append(replaced, "$"+variable.Name, ".*")
@@ -154,13 +156,13 @@ func dashboards(files map[string]string) ([]expression, error) {
 	return found, errors.Join(failed...)
 }
 
-// eachExpression goes through a dashboard, also into rows and their panels, and tells
-// expressions with the title that they stand under.
-func eachExpression(value any, title string, tell func(title, text string)) {
+// eachExpression walks a dashboard, including rows and their panels, and calls visit
+// for each expression with the title of its panel.
+func eachExpression(value any, title string, visit func(title, text string)) {
 	switch value := value.(type) {
 	case []any:
 		for _, item := range value {
-			eachExpression(item, title, tell)
+			eachExpression(item, title, visit)
 		}
 	case map[string]any:
 		if own, has := value["title"].(string); has {
@@ -168,17 +170,17 @@ func eachExpression(value any, title string, tell func(title, text string)) {
 		}
 		for _, key := range slices.Sorted(maps.Keys(value)) {
 			if text, is := value[key].(string); is && key == "expr" {
-				tell(title, text)
+				visit(title, text)
 			}
-			eachExpression(value[key], title, tell)
+			eachExpression(value[key], title, visit)
 		}
 	}
 }
 
-// valuesOf is Grafana's function for the values of a label.
+// valuesOf matches Grafana's function for the values of a label.
 var valuesOf = regexp.MustCompile(`^label_values\((.+), *(\w+)\)$`)
 
-// queryOf is the query of a variable as PromQL, which has no such function.
+// queryOf returns the query of a variable as PromQL, which does not have that function.
 func queryOf(query any) (string, error) {
 	if object, is := query.(map[string]any); is {
 		query = object["query"]
@@ -186,12 +188,12 @@ func queryOf(query any) (string, error) {
 	text, _ := query.(string)
 	parts := valuesOf.FindStringSubmatch(text)
 	if parts == nil {
-		return "", fmt.Errorf("variable: %q has no check", text)
+		return "", fmt.Errorf("variable: the query %q is not supported", text)
 	}
 	return fmt.Sprintf("group by (%s) (%s)", parts[2], parts[1]), nil
 }
 
-// parse reads an expression.
+// parse parses a PromQL expression.
 func parse(where, text string) (expression, error) {
 	read := expression{Where: where, Text: text, Metrics: map[string]map[string][]string{}}
 	root, err := parser.NewParser(parser.Options{}).ParseExpr(text)
@@ -227,7 +229,7 @@ func parse(where, text string) (expression, error) {
 	return read, nil
 }
 
-// patterns are the values that a matcher names.
+// patterns returns the values that a matcher selects.
 func patterns(matcher *labels.Matcher) []string {
 	values := matcher.SetMatches()
 	switch {

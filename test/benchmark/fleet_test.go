@@ -42,22 +42,22 @@ const (
 	operatorNamespace = "seldon-system"
 )
 
-// BenchmarkFleet brings up 100 namespaces, each with a SeldonRuntime and two
-// Servers, by the operator, which is running by then, and, for comparison, has a
-// bare client make the same objects, ready to send, with 16 workers: once by plain
-// creation, once by server-side apply, which takes the API server longer. All end
-// when every workload is ready. Metrics: seconds of each, the operator's in
-// proportion to those of creation and of apply, the operator's processor seconds,
-// its peak resident memory, and how much of that is its own: the rest are pages of
-// the program's file, which a container's limit does not count as long as the
-// kernel can take them back.
+// BenchmarkFleet measures how long a running operator takes for 100 namespaces, each
+// with a SeldonRuntime and two Servers. For comparison, a plain client sends the same
+// objects with 16 workers: once with create requests, and once with server-side apply,
+// which takes the API server longer. Each ends when all workloads are ready.
+//
+// Metrics: the seconds of each, the ratios of the operator's to the other two, the
+// operator's CPU seconds, its peak resident memory, and the anonymous part of that. The
+// rest are pages of the program's file, which the kernel can reclaim when a container
+// reaches its memory limit.
 func BenchmarkFleet(b *testing.B) {
-	log.SetLogger(logr.Discard()) // the installation of CRDs wants one
+	log.SetLogger(logr.Discard()) // envtest logs a warning without a logger
 	binary, err := process.Build(b.Context(), b.TempDir(), "manager")
 	check(b, err)
 	for b.Loop() {
-		byOperator, usage, own, objects := expandFleet(b, binary)
-		created, applied := makeFleet(b, objects, create), makeFleet(b, objects, apply)
+		byOperator, usage, anonymous, objects := expandFleet(b, binary)
+		created, applied := createFleet(b, objects, create), createFleet(b, objects, apply)
 		b.ReportMetric(byOperator.Seconds(), "operator-s")
 		b.ReportMetric(created.Seconds(), "created-s")
 		b.ReportMetric(applied.Seconds(), "applied-s")
@@ -65,7 +65,7 @@ func BenchmarkFleet(b *testing.B) {
 		b.ReportMetric(byOperator.Seconds()/applied.Seconds(), "per-applied")
 		b.ReportMetric((usage.SystemTime() + usage.UserTime()).Seconds(), "operator-cpu-s")
 		b.ReportMetric(float64(usage.SysUsage().(*syscall.Rusage).Maxrss)/1024, "operator-peak-MiB")
-		b.ReportMetric(float64(own)/1024, "operator-own-peak-MiB")
+		b.ReportMetric(float64(anonymous)/1024, "operator-anonymous-peak-MiB")
 	}
 }
 
@@ -78,10 +78,10 @@ func startCluster(b *testing.B) (*controlplane.ControlPlane, client.Client) {
 	check(b, err)
 	admin, err := client.New(cluster.Config(), client.Options{Scheme: newScheme(b)})
 	check(b, err)
-	sideBySide(b, fleetSize, func(ctx context.Context, i int) error {
+	parallel(b, fleetSize, func(ctx context.Context, i int) error {
 		return admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: team(i)}})
 	})
-	// The namespaces' own accounts come from a controller; they are not ours to time.
+	// A controller creates the ServiceAccounts of the namespaces, which is not measured.
 	await(b, func() bool {
 		accounts := &corev1.ServiceAccountList{}
 		check(b, admin.List(b.Context(), accounts))
@@ -100,9 +100,9 @@ func newScheme(b *testing.B) *runtime.Scheme {
 
 func team(i int) string { return fmt.Sprintf("team-%d", i) }
 
-// expandFleet lets the operator do it, and gives the objects that it made in one
+// expandFleet measures the operator, and returns the objects that it creates in one
 // namespace.
-func expandFleet(b *testing.B, binary string) (took time.Duration, usage *os.ProcessState, own int, objects []client.Object) {
+func expandFleet(b *testing.B, binary string) (took time.Duration, usage *os.ProcessState, anonymous int, objects []client.Object) {
 	b.Helper()
 	cluster, admin := startCluster(b)
 	defer func() { check(b, cluster.Stop()) }()
@@ -117,7 +117,7 @@ func expandFleet(b *testing.B, binary string) (took time.Duration, usage *os.Pro
 	manager.Env = append(os.Environ(), "KUBECONFIG="+cluster.KubeconfigPath(), "POD_NAMESPACE="+operatorNamespace)
 	manager.Stderr = os.Stderr
 	check(b, manager.Start())
-	measured := ownPeak(manager.Process.Pid)
+	measured := anonymousPeak(manager.Process.Pid)
 	await(b, func() bool {
 		response, err := http.Get("http://" + probes + "/readyz")
 		if err != nil {
@@ -128,7 +128,7 @@ func expandFleet(b *testing.B, binary string) (took time.Duration, usage *os.Pro
 	})
 
 	start := time.Now()
-	sideBySide(b, fleetSize, func(ctx context.Context, i int) error {
+	parallel(b, fleetSize, func(ctx context.Context, i int) error {
 		return admin.Create(ctx, &v1alpha1.SeldonRuntime{
 			ObjectMeta: metav1.ObjectMeta{Namespace: team(i), Name: "seldon"},
 			Spec: v1alpha1.SeldonRuntimeSpec{SeldonConfig: "default", Servers: []v1alpha1.RuntimeServer{
@@ -149,27 +149,27 @@ func expandFleet(b *testing.B, binary string) (took time.Duration, usage *os.Pro
 		}
 		return len(runtimes.Items) == fleetSize
 	})
-	objects = childrenOf(b, admin, team(0))
+	objects = objectsIn(b, admin, team(0))
 	check(b, manager.Process.Signal(syscall.SIGTERM))
 	_ = manager.Wait()
 	return took, manager.ProcessState, <-measured, objects
 }
 
-// ownPeak looks at the memory of a process that belongs to no file, in KiB, until
-// the process is gone, and then gives the most that it saw.
-func ownPeak(pid int) <-chan int {
+// anonymousPeak polls the anonymous resident memory of a process until it exits, and
+// then sends the maximum in KiB.
+func anonymousPeak(pid int) <-chan int {
 	peak := make(chan int, 1)
 	go func() {
-		most := 0
+		maximum := 0
 		for {
 			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 			_, after, found := strings.Cut(string(status), "RssAnon:")
 			if err != nil || !found {
-				peak <- most
+				peak <- maximum
 				return
 			}
 			if now, err := strconv.Atoi(strings.Fields(after)[0]); err == nil {
-				most = max(most, now)
+				maximum = max(maximum, now)
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
@@ -177,30 +177,30 @@ func ownPeak(pid int) <-chan int {
 	return peak
 }
 
-// create and apply are the ways in which a bare client makes an object. Either
-// leaves the UID in the object.
+// create creates an object and sets its UID.
 func create(ctx context.Context, to client.Client, object client.Object) error {
 	return to.Create(ctx, object)
 }
 
+// apply creates an object by server-side apply and sets its UID.
 func apply(ctx context.Context, to client.Client, object client.Object) error {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
 		return err
 	}
 	applied := &unstructured.Unstructured{Object: content}
-	err = to.Apply(ctx, client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner("bare"), client.ForceOwnership)
+	err = to.Apply(ctx, client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner("plain"), client.ForceOwnership)
 	object.SetUID(applied.GetUID())
 	return err
 }
 
-// makeFleet has a bare client make the objects, the SeldonRuntime and Servers among
-// them, in every namespace.
-func makeFleet(b *testing.B, objects []client.Object, write func(context.Context, client.Client, client.Object) error) time.Duration {
+// createFleet measures how long a plain client takes to create the objects, including
+// the SeldonRuntime and Servers, in every namespace.
+func createFleet(b *testing.B, objects []client.Object, write func(context.Context, client.Client, client.Object) error) time.Duration {
 	b.Helper()
 	cluster, admin := startCluster(b)
 	defer func() { check(b, cluster.Stop()) }()
-	// Owners come before what they own.
+	// Owners are created before their children.
 	var generations [3][]client.Object
 	for i := range fleetSize {
 		for _, object := range objects {
@@ -222,11 +222,11 @@ func makeFleet(b *testing.B, objects []client.Object, write func(context.Context
 	var owners sync.Map
 	start := time.Now()
 	for _, generation := range generations {
-		sideBySide(b, len(generation), func(ctx context.Context, i int) error {
+		parallel(b, len(generation), func(ctx context.Context, i int) error {
 			object := generation[i]
 			references := object.GetOwnerReferences()
 			for i := range references {
-				uid, _ := owners.Load(owner{object.GetNamespace(), references[i].Kind, references[i].Name})
+				uid, _ := owners.Load(ownerKey{object.GetNamespace(), references[i].Kind, references[i].Name})
 				references[i].UID = uid.(types.UID)
 			}
 			object.SetOwnerReferences(references)
@@ -234,7 +234,7 @@ func makeFleet(b *testing.B, objects []client.Object, write func(context.Context
 			if err := write(ctx, admin, object); err != nil {
 				return err
 			}
-			owners.Store(owner{object.GetNamespace(), kind, object.GetName()}, object.GetUID())
+			owners.Store(ownerKey{object.GetNamespace(), kind, object.GetName()}, object.GetUID())
 			return nil
 		})
 	}
@@ -242,12 +242,12 @@ func makeFleet(b *testing.B, objects []client.Object, write func(context.Context
 	return time.Since(start)
 }
 
-// owner names an object that others may name in their owner references.
-type owner struct{ namespace, kind, name string }
+// ownerKey identifies an owner.
+type ownerKey struct{ namespace, kind, name string }
 
-// childrenOf reads what there is in a namespace, fit to be created elsewhere once
-// the owners' UIDs are known.
-func childrenOf(b *testing.B, reader client.Client, namespace string) []client.Object {
+// objectsIn returns the objects in a namespace in a form that can be created in another
+// one, except for the UIDs of owners.
+func objectsIn(b *testing.B, reader client.Client, namespace string) []client.Object {
 	b.Helper()
 	var objects []client.Object
 	for _, list := range []client.ObjectList{
@@ -263,7 +263,7 @@ func childrenOf(b *testing.B, reader client.Client, namespace string) []client.O
 			}
 			object.GetObjectKind().SetGroupVersionKind(gvk)
 			if object.GetName() == "default" || object.GetName() == "kube-root-ca.crt" {
-				return nil // every namespace has these by itself
+				return nil // Kubernetes creates these in every namespace
 			}
 			object.SetResourceVersion("")
 			object.SetUID("")
@@ -284,9 +284,8 @@ func childrenOf(b *testing.B, reader client.Client, namespace string) []client.O
 	return objects
 }
 
-// awaitWorkloads returns when the workloads of the whole fleet are there and ready.
-// It looks at one namespace at a time, so that waiting costs little and the same
-// however long it takes.
+// awaitWorkloads returns when the workloads of the whole fleet exist and are ready. It
+// polls one namespace after the other, so that waiting costs little.
 func awaitWorkloads(b *testing.B, reader client.Reader) {
 	b.Helper()
 	for i := range fleetSize {
@@ -315,6 +314,7 @@ func workloadsReady(b *testing.B, reader client.Reader, namespace string) bool {
 	return true
 }
 
+// install creates the configuration in a file of config/.
 func install(b *testing.B, writer client.Client, file string, object client.Object) {
 	b.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "config", file))
@@ -324,8 +324,8 @@ func install(b *testing.B, writer client.Client, file string, object client.Obje
 	check(b, writer.Create(b.Context(), object))
 }
 
-// sideBySide calls do for 0 to count-1 with 16 workers.
-func sideBySide(b *testing.B, count int, do func(ctx context.Context, i int) error) {
+// parallel calls do with 0 to count-1, from 16 goroutines.
+func parallel(b *testing.B, count int, do func(ctx context.Context, i int) error) {
 	b.Helper()
 	next := make(chan int)
 	var group sync.WaitGroup
@@ -349,7 +349,7 @@ func sideBySide(b *testing.B, count int, do func(ctx context.Context, i int) err
 	}
 }
 
-// await polls until done, seldom enough not to be what is measured.
+// await polls once a second until done, so that polling does not affect the result.
 func await(b *testing.B, done func() bool) {
 	b.Helper()
 	deadline := time.Now().Add(10 * time.Minute)

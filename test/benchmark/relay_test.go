@@ -26,20 +26,23 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
-// relayBench is an operator, as a process, in front of simulated schedulers.
+// relayBench is an operator, as a process, with simulated schedulers.
 type relayBench struct {
 	*testing.B
-	folder   string
-	admin    client.Client
-	audit    string
-	metrics  string // address
+	folder string
+	admin  client.Client
+	// audit is the path of the API server's audit log.
+	audit string
+	// metrics is the host:port of the operator's metrics.
+	metrics  string
 	operator *process.Process
 }
 
-// newRelayBench starts a control plane that notes every request, and the operator.
+// newRelayBench starts a control plane with an audit log of all requests, and the
+// operator.
 func newRelayBench(b *testing.B, namespaces int) *relayBench {
 	b.Helper()
-	folder, err := os.MkdirTemp("", "bench") //nolint:usetesting // paths of sockets are short
+	folder, err := os.MkdirTemp("", "bench") //nolint:usetesting // the path of a Unix socket is limited to about 100 bytes
 	check(b, err)
 	b.Cleanup(func() { check(b, os.RemoveAll(folder)) })
 	policy, audit := filepath.Join(folder, "policy.yaml"), filepath.Join(folder, "audit.log")
@@ -76,7 +79,8 @@ func newRelayBench(b *testing.B, namespaces int) *relayBench {
 	return &relayBench{B: b, folder: folder, admin: admin, audit: audit, metrics: metrics, operator: operator}
 }
 
-// scheduler starts the scheduler of a namespace, and its runtime with one Server.
+// scheduler starts the scheduler of a namespace, and creates its runtime with one
+// Server.
 func (b *relayBench) scheduler(namespace string) *fakescheduler.Scheduler {
 	b.Helper()
 	sim, err := fakescheduler.Start(b.Context(), fakescheduler.Options{Address: "unix:" + filepath.Join(b.folder, namespace)})
@@ -87,6 +91,7 @@ func (b *relayBench) scheduler(namespace string) *fakescheduler.Scheduler {
 	return sim
 }
 
+// runtime creates the runtime of a namespace, with one Server.
 func (b *relayBench) runtime(namespace string) {
 	b.Helper()
 	check(b.B, b.admin.Create(b.Context(), &v1alpha1.SeldonRuntime{
@@ -97,17 +102,17 @@ func (b *relayBench) runtime(namespace string) {
 	}))
 }
 
-// create Models side by side.
+// create creates Models in parallel.
 func (b *relayBench) create(namespace string, count int) {
 	b.Helper()
-	sideBySide(b.B, count, func(ctx context.Context, i int) error {
+	parallel(b.B, count, func(ctx context.Context, i int) error {
 		model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("model-%d", i)}}
 		model.Spec.StorageURI = "gs://models/iris"
 		return b.admin.Create(ctx, model)
 	})
 }
 
-// models counts the Models of a namespace, and those that are ready.
+// models returns the numbers of Models and of ready Models in a namespace.
 func (b *relayBench) models(namespace string) (all, ready int) {
 	b.Helper()
 	list := &v1alpha1.ModelList{}
@@ -120,19 +125,20 @@ func (b *relayBench) models(namespace string) (all, ready int) {
 	return len(list.Items), ready
 }
 
-// until polls more often than await.
+// until polls like await, but every 50 ms.
 func (b *relayBench) until(done func() bool) {
 	b.Helper()
-	begun := time.Now()
+	start := time.Now()
 	for !done() {
-		if time.Since(begun) > 10*time.Minute {
+		if time.Since(start) > 10*time.Minute {
 			b.Fatal("not done within ten minutes")
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 }
 
-// written counts the operator's writes to a resource, by the API server's own log.
+// written returns the number of the operator's writes to a resource, according to the
+// API server's audit log.
 func (b *relayBench) written(resource string) float64 {
 	b.Helper()
 	content, err := os.ReadFile(b.audit)
@@ -147,14 +153,15 @@ func (b *relayBench) written(resource string) float64 {
 	return float64(count)
 }
 
-// reconciles counts those of a controller, by the operator's metrics.
+// reconciles returns the number of a controller's reconciles, according to the
+// operator's metrics.
 func (b *relayBench) reconciles(controller string) float64 {
 	b.Helper()
 	request, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "http://"+b.metrics+"/metrics", nil)
 	check(b.B, err)
 	response, err := http.DefaultClient.Do(request)
 	check(b.B, err)
-	defer response.Body.Close() //nolint:errcheck // it was read
+	defer response.Body.Close() //nolint:errcheck // the body was read
 	content, err := io.ReadAll(response.Body)
 	check(b.B, err)
 	total := 0.0
@@ -168,12 +175,13 @@ func (b *relayBench) reconciles(controller string) float64 {
 	return total
 }
 
-// memory of the operator now, in MiB: what is resident.
+// memory returns the operator's current resident memory in MiB.
 func (b *relayBench) memory() float64 { return b.status("VmRSS") }
 
-// peak of the operator's memory, in MiB.
+// peak returns the operator's peak resident memory in MiB.
 func (b *relayBench) peak() float64 { return b.status("VmHWM") }
 
+// status returns a field of /proc/PID/status in MiB, or 0 on other systems than Linux.
 func (b *relayBench) status(field string) float64 {
 	b.Helper()
 	if runtime.GOOS != "linux" {
@@ -188,35 +196,35 @@ func (b *relayBench) status(field string) float64 {
 			return kilobytes / 1024
 		}
 	}
-	b.Fatalf("%s is not told", field)
+	b.Fatalf("/proc/%d/status has no %s", b.operator.Pid(), field)
 	return 0
 }
 
-// BenchmarkModels brings up 1,000 Models in one namespace, created at once, and
-// takes them down. Metrics: seconds to all ready and to all gone, writes of the
-// operator for each Model, writes to and reconciles of the runtime meanwhile, memory
-// for 1,000 Models.
+// BenchmarkModels creates 1,000 Models in one namespace at once, and deletes them when
+// all are ready. Metrics: seconds until all are ready and until all are deleted, the
+// operator's writes per Model, writes to and reconciles of the runtime in that time, and
+// memory per 1,000 Models.
 func BenchmarkModels(b *testing.B) {
 	const count = 1000
 	for b.Loop() {
 		bench := newRelayBench(b, 1)
 		sim := bench.scheduler(team(0))
-		time.Sleep(5 * time.Second) // the runtime is up
+		time.Sleep(5 * time.Second) // until the runtime is ready
 		before, runtimeWrites, rss := bench.written("models"), bench.written("seldonruntimes"), bench.memory()
 		runtimeReconciles := bench.reconciles("seldonruntime")
-		begun := time.Now()
+		start := time.Now()
 		bench.create(team(0), count)
 		bench.until(func() bool { _, ready := bench.models(team(0)); return ready == count })
-		b.ReportMetric(time.Since(begun).Seconds(), "ready-s")
+		b.ReportMetric(time.Since(start).Seconds(), "ready-s")
 		up := bench.written("models")
 		b.ReportMetric((up-before)/count, "writes/model-up")
 		b.ReportMetric(bench.memory()-rss, "MiB/1000-models")
 		b.ReportMetric(float64(sim.Calls("LoadModel"))/count, "LoadModel/model")
 
-		begun = time.Now()
+		start = time.Now()
 		check(b, bench.admin.DeleteAllOf(b.Context(), &v1alpha1.Model{}, client.InNamespace(team(0))))
 		bench.until(func() bool { all, _ := bench.models(team(0)); return all == 0 })
-		b.ReportMetric(time.Since(begun).Seconds(), "gone-s")
+		b.ReportMetric(time.Since(start).Seconds(), "deleted-s")
 		b.ReportMetric((bench.written("models")-up)/count, "writes/model-down")
 		b.ReportMetric(bench.written("seldonruntimes")-runtimeWrites, "writes-to-runtime")
 		b.ReportMetric(bench.reconciles("seldonruntime")-runtimeReconciles, "reconciles-of-runtime")
@@ -224,11 +232,10 @@ func BenchmarkModels(b *testing.B) {
 	}
 }
 
-// BenchmarkIsolation has 20 namespaces with a runtime, and measures how long a new
-// Model takes to be ready in a healthy one: while all schedulers are well, and while
-// that of another namespace accepts connections, never answers, and has 200 Models
-// waiting. Metrics: seconds (the median of 100 Models, one after the other) and their
-// ratio.
+// BenchmarkIsolation measures how long a new Model takes to become ready in one of 20
+// healthy namespaces: while all schedulers are healthy, and while the scheduler of
+// another namespace with 200 waiting Models accepts connections but never responds.
+// Metrics: seconds (the median of 100 Models, one after the other) and their ratio.
 func BenchmarkIsolation(b *testing.B) {
 	const namespaces, waiting, probes = 20, 200, 100
 	for b.Loop() {
@@ -241,40 +248,40 @@ func BenchmarkIsolation(b *testing.B) {
 			for i := range probes {
 				model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Namespace: team(i % namespaces), Name: fmt.Sprintf("%s-%d", round, i)}}
 				model.Spec.StorageURI = "gs://models/iris"
-				begun := time.Now()
+				start := time.Now()
 				check(b, bench.admin.Create(b.Context(), model))
 				for !meta.IsStatusConditionTrue(model.Status.Conditions, v1alpha1.ConditionReady) {
 					time.Sleep(2 * time.Millisecond)
 					check(b, bench.admin.Get(b.Context(), client.ObjectKeyFromObject(model), model))
 				}
-				took = append(took, time.Since(begun).Seconds())
+				took = append(took, time.Since(start).Seconds())
 			}
 			slices.Sort(took)
 			return took[probes/2]
 		}
-		time.Sleep(10 * time.Second) // the runtimes are up
+		time.Sleep(10 * time.Second) // until the runtimes are ready
 		probe("warm")
 		healthy := probe("healthy")
 
-		dead := team(namespaces)
-		hole, err := faultproxy.Listen(b.Context(), "unix:"+filepath.Join(bench.folder, dead), "unix:"+filepath.Join(bench.folder, team(0)))
+		unresponsive := team(namespaces)
+		proxy, err := faultproxy.Listen(b.Context(), "unix:"+filepath.Join(bench.folder, unresponsive), "unix:"+filepath.Join(bench.folder, team(0)))
 		check(b, err)
-		hole.Freeze()
-		bench.runtime(dead)
-		bench.create(dead, waiting)
+		proxy.Freeze()
+		bench.runtime(unresponsive)
+		bench.create(unresponsive, waiting)
 		time.Sleep(5 * time.Second)
-		beside := probe("beside")
-		hole.Close()
-		b.ReportMetric(healthy, "alone-s")
-		b.ReportMetric(beside, "beside-dead-s")
-		b.ReportMetric(beside/healthy, "ratio")
+		affected := probe("affected")
+		proxy.Close()
+		b.ReportMetric(healthy, "healthy-s")
+		b.ReportMetric(affected, "one-unresponsive-s")
+		b.ReportMetric(affected/healthy, "ratio")
 	}
 }
 
-// BenchmarkResync restarts the scheduler of 5,000 Models: with what its agents had
-// lost, and with nothing lost. Metrics of each: seconds until the scheduler has
-// everything and every Model is told ready, calls that load, questions and listings,
-// and writes of the operator; and the peak of its memory.
+// BenchmarkResync restarts a scheduler with 5,000 Models, once with the Models lost and
+// once with them kept. Metrics of each: seconds until the scheduler has all Models and
+// all are ready in the cluster, calls that load, calls that list or poll, and the
+// operator's writes; and the operator's peak memory.
 func BenchmarkResync(b *testing.B) {
 	const count = 5000
 	for b.Loop() {
@@ -297,12 +304,12 @@ func BenchmarkResync(b *testing.B) {
 		}{{"lost", fakescheduler.RestartOptions{LoseVolume: true, LoseAgents: true}}, {"kept", fakescheduler.RestartOptions{}}} {
 			time.Sleep(5 * time.Second)
 			sim.ResetCounters()
-			before, begun := bench.written("models"), time.Now()
+			before, start := bench.written("models"), time.Now()
 			check(b, sim.Restart(restart.options))
 			bench.until(func() bool { return sim.Calls("ModelStatus") > 0 && loaded() })
 			bench.until(func() bool { _, ready := bench.models(team(0)); return ready == count })
-			b.ReportMetric(time.Since(begun).Seconds(), restart.name+"-s")
-			time.Sleep(3 * time.Second) // whatever comes after
+			b.ReportMetric(time.Since(start).Seconds(), restart.name+"-s")
+			time.Sleep(3 * time.Second) // for writes that follow
 			b.ReportMetric(float64(sim.Calls("LoadModel")), restart.name+"-loads")
 			b.ReportMetric(float64(sim.Calls("ModelStatus")), restart.name+"-listings")
 			b.ReportMetric(bench.written("models")-before, restart.name+"-writes")

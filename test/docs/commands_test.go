@@ -16,30 +16,30 @@ const startPage = "getting-started.md"
 
 // Info strings of blocks of commands.
 const (
-	commands        = "console"          // run, and what is shown of their output is there
-	failingCommands = "console fails"    // the same, and they fail
-	terminals       = "console terminal" // go on in a terminal of their own, or are for all that follow
-	onClusters      = "console cluster"  // need a cluster that runs containers
+	commands        = "console"          // run, and print the lines that are shown below them
+	failingCommands = "console fails"    // the same, but they fail
+	terminals       = "console terminal" // keep running in a terminal of their own, or set variables for all that follow
+	onClusters      = "console cluster"  // need a cluster that runs containers; not run
 )
 
-// patience is how long a command may take, or what a terminal is to show.
-const patience = 3 * time.Minute
+// commandTimeout is how long a command may take, or the output in a terminal.
+const commandTimeout = 3 * time.Minute
 
-// The commands of the first page work as they stand there, one after the other, from
-// nothing to nothing.
+// The commands of the first page work unmodified, one after the other, and leave
+// nothing running.
 func TestFirstStepsWork(t *testing.T) {
-	// An interrupt ends the test, and with it what runs in terminals.
+	// An interrupt ends the test and the commands in terminals.
 	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt)
 	defer stop()
 	folder := t.TempDir()
-	// Other ports and folders than those of the page, to disturb nobody.
+	// Other ports and directories than those of the page, which may be in use.
 	page := strings.NewReplacer(
 		"$PWD/dist/controlplane", filepath.Join(folder, "controlplane"),
 		"dist/controlplane", filepath.Join(folder, "controlplane"),
 		"127.0.0.1:9004", "unix:"+filepath.Join(folder, "s"),
 		"make run ARGS='", "make run ARGS='--metrics-bind-address=0 --health-probe-bind-address=0 ",
 	).Replace(read(t, startPage))
-	w := &walk{t: t, ctx: ctx, folder: folder}
+	w := &docRunner{t: t, ctx: ctx, folder: folder}
 	ran := 0
 	for _, b := range blocks(page) {
 		for _, c := range parseCommands(b.text) {
@@ -61,43 +61,45 @@ func TestFirstStepsWork(t *testing.T) {
 	}
 }
 
-// command is what stands behind a $, and what is shown below it.
+// command is the text after a $, and the lines of output below it.
 type command struct {
 	text  string
 	shown []string
 }
 
+// parseCommands returns the commands of a block.
 func parseCommands(text string) []command {
 	var found []command
 	continued := false
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
-		rest, begins := strings.CutPrefix(line, "$ ")
+		rest, isCommand := strings.CutPrefix(line, "$ ")
 		switch {
-		case begins:
+		case isCommand:
 			found = append(found, command{text: rest})
 		case continued:
 			found[len(found)-1].text += "\n" + line
 		case strings.TrimSpace(line) != "" && len(found) > 0:
 			found[len(found)-1].shown = append(found[len(found)-1].shown, line)
 		}
-		continued = (begins || continued) && strings.HasSuffix(line, `\`)
+		continued = (isCommand || continued) && strings.HasSuffix(line, `\`)
 	}
 	return found
 }
 
-// walk is the state of who follows the page.
-type walk struct {
+// docRunner runs the commands of a page.
+type docRunner struct {
 	t      *testing.T
 	ctx    context.Context
 	folder string
-	// exports are what was set for all terminals.
+	// exports are export commands, which apply to all commands after them.
 	exports string
 }
 
-// shell is a command in the root of the repository, as a user would run it. It is in
-// a group of its own: what it starts gets the signal, too, when the context ends.
-func (w *walk) shell(ctx context.Context, c command, signal syscall.Signal) *exec.Cmd {
+// shell returns a command in the root of the repository, as a user would run it. It has
+// a process group of its own, so that its children also get the signal when the context
+// is cancelled.
+func (w *docRunner) shell(ctx context.Context, c command, signal syscall.Signal) *exec.Cmd {
 	shell := exec.CommandContext(ctx, "bash", "-c", w.exports+c.text)
 	shell.Dir = ".."
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -105,9 +107,9 @@ func (w *walk) shell(ctx context.Context, c command, signal syscall.Signal) *exe
 	return shell
 }
 
-// open leaves a command running, as in a terminal, until the test is at its end, and
-// waits for what the page shows of its output.
-func (w *walk) open(c command) {
+// open starts a command that runs until the end of the test, as in a terminal, and
+// waits for the output that the page shows.
+func (w *docRunner) open(c command) {
 	w.t.Helper()
 	if strings.HasPrefix(c.text, "export ") {
 		w.exports += c.text + "\n"
@@ -129,7 +131,7 @@ func (w *walk) open(c command) {
 		_ = terminal.Wait()
 		close(ended)
 	}()
-	said := func() string {
+	output := func() string {
 		text, err := os.ReadFile(log.Name())
 		if err != nil {
 			w.t.Fatal(err)
@@ -141,45 +143,45 @@ func (w *walk) open(c command) {
 		select {
 		case <-ended:
 		case <-time.After(time.Minute):
-			w.t.Errorf("%s: %s: does not end by Ctrl-C", startPage, c.text)
+			w.t.Errorf("%s: %s: does not exit on Ctrl-C", startPage, c.text)
 			_ = syscall.Kill(-terminal.Process.Pid, syscall.SIGKILL)
 		}
-		if text := said(); w.t.Failed() {
-			w.t.Logf("%s: %s: says\n%s", startPage, c.text, text[max(0, len(text)-1<<13):])
+		if text := output(); w.t.Failed() {
+			w.t.Logf("%s: %s: output:\n%s", startPage, c.text, text[max(0, len(text)-1<<13):])
 		}
 	})
-	deadline := time.After(patience)
-	for missing(c, said()) != "" {
+	deadline := time.After(commandTimeout)
+	for missing(c, output()) != "" {
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ended:
-			w.t.Fatalf("%s: %s: ends by itself", startPage, c.text)
+			w.t.Fatalf("%s: %s: exited", startPage, c.text)
 		case <-w.ctx.Done():
 			w.t.Fatal(w.ctx.Err())
 		case <-deadline:
-			w.t.Fatalf("%s: %s: does not print %q", startPage, c.text, missing(c, said()))
+			w.t.Fatalf("%s: %s: does not print %q", startPage, c.text, missing(c, output()))
 		}
 	}
 }
 
 // run runs a command to its end.
-func (w *walk) run(c command, fails bool) {
+func (w *docRunner) run(c command, fails bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, patience)
+	ctx, cancel := context.WithTimeout(w.ctx, commandTimeout)
 	defer cancel()
-	begun := time.Now()
+	start := time.Now()
 	output, err := w.shell(ctx, c, syscall.SIGKILL).CombinedOutput()
-	w.t.Logf("%s: %s", time.Since(begun).Round(time.Millisecond), c.text)
+	w.t.Logf("%s: %s", time.Since(start).Round(time.Millisecond), c.text)
 	if (err != nil) != fails {
 		w.t.Fatalf("%s: %s: %v\n%s", startPage, c.text, err, output)
 	}
 	if line := missing(c, string(output)); line != "" {
-		w.t.Errorf("%s: %s: does not print %q but\n%s", startPage, c.text, line, output)
+		w.t.Errorf("%s: %s: does not print %q; output:\n%s", startPage, c.text, line, output)
 	}
 }
 
-// missing is a line that the page shows and the output does not have; empty if it
-// has them all.
+// missing returns a line that the page shows and the output does not have, or "" if
+// the output has them all.
 func missing(c command, output string) string {
 	for _, line := range c.shown {
 		if !strings.Contains(output, line) {

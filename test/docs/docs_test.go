@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// pages are the README, the changelog and everything below docs, by path from here.
+// pages returns the README, the changelog and all pages below docs, by their path.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{readme: read(t, readme), changelog: read(t, changelog)}
@@ -66,7 +66,7 @@ func read(t *testing.T, path string) string {
 	return string(content)
 }
 
-// block is a fenced piece of a page: its info string and its text.
+// block is a fenced code block: its info string and its text.
 type block struct{ info, text string }
 
 var fence = regexp.MustCompile("(?ms)^```([^\n]*)\n(.*?)^```$")
@@ -81,13 +81,14 @@ func blocks(page string) []block {
 
 var (
 	link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	// span is code within a line, where brackets are no link.
+	// span matches inline code, in which brackets are not a link.
 	span    = regexp.MustCompile("`[^`\n]*`")
 	heading = regexp.MustCompile(`(?m)^#+ +(.*)$`)
-	// unslugged is what GitHub leaves out of the anchor of a heading.
+	// unslugged matches the characters that GitHub removes for the anchor of a heading.
 	unslugged = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
+// anchors returns the anchors of the headings of a page.
 func anchors(page string) []string {
 	var found []string
 	for _, match := range heading.FindAllStringSubmatch(fence.ReplaceAllString(page, ""), -1) {
@@ -129,7 +130,7 @@ func TestLinksResolve(t *testing.T) {
 	}
 }
 
-// newScheme has the kinds of our API and no others.
+// newScheme returns a scheme with the kinds of v1alpha1 only.
 func newScheme(t *testing.T) *runtime.Scheme {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -139,7 +140,7 @@ func newScheme(t *testing.T) *runtime.Scheme {
 	return scheme
 }
 
-// documents are the YAML documents of a block, decoded.
+// documents decodes the YAML documents of a block.
 func documents(t *testing.T, page string, b block) []map[string]any {
 	t.Helper()
 	var found []map[string]any
@@ -155,8 +156,8 @@ func documents(t *testing.T, page string, b block) []map[string]any {
 	return found
 }
 
-// typed decodes a document that is an object of our API, strictly; nil if it is
-// something else.
+// typed decodes a document strictly as an object of v1alpha1. It returns nil if the
+// document is something else.
 func typed(t *testing.T, scheme *runtime.Scheme, page string, document map[string]any) runtime.Object {
 	t.Helper()
 	apiVersion, _ := document["apiVersion"].(string)
@@ -180,8 +181,8 @@ func typed(t *testing.T, scheme *runtime.Scheme, page string, document map[strin
 	return object
 }
 
-// checkPodSpecs looks for unknown fields in pod specs, whose decoding is lenient
-// on purpose: by laying them over an empty pod, which names what it does not have.
+// checkPodSpecs reports unknown fields in pod specs, whose decoding is lenient on
+// purpose. It merges them onto an empty pod, which fails for an unknown field.
 func checkPodSpecs(t *testing.T, page string, value any) {
 	t.Helper()
 	switch value := value.(type) {
@@ -204,7 +205,7 @@ func checkPodSpecs(t *testing.T, page string, value any) {
 
 func TestSnippetsAreValid(t *testing.T) {
 	scheme := newScheme(t)
-	ours := 0
+	objects := 0
 	for page, content := range pages(t) {
 		for _, b := range blocks(content) {
 			if language, _, _ := strings.Cut(b.info, " "); language != "yaml" {
@@ -212,17 +213,17 @@ func TestSnippetsAreValid(t *testing.T) {
 			}
 			for _, document := range documents(t, page, b) {
 				if typed(t, scheme, page, document) != nil {
-					ours++
+					objects++
 				}
 			}
 		}
 	}
-	if ours == 0 {
-		t.Error("no snippet is an object of our API")
+	if objects == 0 {
+		t.Error("no snippet is an object of v1alpha1")
 	}
 }
 
-// Go snippets are pieces of a file that compiles.
+// Go snippets are excerpts of a file that compiles.
 func TestGoSnippetsCompile(t *testing.T) {
 	compiled := undented(read(t, "../test/docs/engine_example_test.go"))
 	found := 0
@@ -233,7 +234,7 @@ func TestGoSnippetsCompile(t *testing.T) {
 			}
 			found++
 			if !strings.Contains(compiled, undented(b.text)) {
-				t.Errorf("%s: engine_example_test.go does not hold\n%s", page, b.text)
+				t.Errorf("%s: engine_example_test.go does not contain\n%s", page, b.text)
 			}
 		}
 	}
@@ -242,7 +243,7 @@ func TestGoSnippetsCompile(t *testing.T) {
 	}
 }
 
-// undented drops the white space that lines start with.
+// undented removes the indentation of all lines.
 func undented(text string) string {
 	lines := strings.Split(text, "\n")
 	for i := range lines {
@@ -251,8 +252,8 @@ func undented(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// What users and callers get to read has an explanation: conditions and reasons
-// on the page on conditions, actions and reasons of plans on that on the engine.
+// Conditions and reasons are documented on the page about conditions, and actions and
+// reasons of plans on the page about the engine.
 func TestReasonsAreExplained(t *testing.T) {
 	for _, test := range []struct {
 		page, source string
@@ -266,7 +267,7 @@ func TestReasonsAreExplained(t *testing.T) {
 		}},
 		{"conditions-and-events.md", "../controllers/scheduler_managed_status.go", func(name, _ string) bool { return strings.HasPrefix(name, "reason") }},
 		{"conditions-and-events.md", "../relay/decide.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
-		{"conditions-and-events.md", "../relay/session.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
+		{"conditions-and-events.md", "../relay/status.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
 		{"engine.md", "../composition/plan.go", func(_, kind string) bool {
 			return kind == "Action" || kind == "Reason"
 		}},
@@ -285,12 +286,12 @@ func TestReasonsAreExplained(t *testing.T) {
 	}
 }
 
-// Whatever is not well has a way out: a row of a table that says what to do says it,
-// unless it speaks of something that is True.
-func TestReasonsHaveAWayOut(t *testing.T) {
+// Each condition that is not True has a remedy: in tables with the column "what to do",
+// this cell is not empty, unless the row is about True.
+func TestReasonsHaveARemedy(t *testing.T) {
 	const page = "conditions-and-events.md"
 	rows := 0
-	column := 0 // of the table that a line is in
+	column := 0 // of "what to do", in the table of the line
 	for line := range strings.Lines(read(t, page)) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
 		switch {
@@ -302,16 +303,17 @@ func TestReasonsHaveAWayOut(t *testing.T) {
 		default:
 			rows++
 			if len(cells) <= column || strings.TrimSpace(cells[column]) == "" {
-				t.Errorf("%s: does not say what to do: %s", page, line)
+				t.Errorf("%s: the cell \"what to do\" is empty: %s", page, line)
 			}
 		}
 	}
 	if rows < 20 {
-		t.Errorf("%s: only %d rows say what to do", page, rows)
+		t.Errorf("%s: only %d rows have a remedy", page, rows)
 	}
 }
 
-// Each alert is on the page on monitoring, and links to a section on what to do.
+// Each alert is on the page about monitoring, and links to its section on the page
+// about troubleshooting.
 func TestAlertsHaveASection(t *testing.T) {
 	var object struct {
 		Spec struct {
@@ -336,21 +338,21 @@ func TestAlertsHaveASection(t *testing.T) {
 			}
 			link, anchor, _ := strings.Cut(rule.Annotations["runbook_url"], "#")
 			if !strings.HasSuffix(link, "/docs/troubleshooting.md") || anchor != strings.ToLower(rule.Alert) || !slices.Contains(sections, anchor) {
-				t.Errorf("%s: the runbook_url of %s leads to no section of its own: %s", alerts, rule.Alert, rule.Annotations["runbook_url"])
+				t.Errorf("%s: the runbook_url of %s is not the anchor of its section: %s", alerts, rule.Alert, rule.Annotations["runbook_url"])
 			}
 		}
 	}
 	if found == 0 {
-		t.Errorf("%s: has no alert", alerts)
+		t.Errorf("%s: no alert found", alerts)
 	}
 }
 
-// The command that the page on monitoring has for a Prometheus without an operator
-// gives the groups of the PrometheusRule.
-func TestAlertsGoIntoAFile(t *testing.T) {
+// The command on the page about monitoring for a Prometheus without an operator prints
+// the groups of the PrometheusRule.
+func TestAlertsAsFile(t *testing.T) {
 	shown := regexp.MustCompile(`(?m)^\$ (sed .*) >\S+$`).FindStringSubmatch(read(t, "monitoring.md"))
 	if shown == nil {
-		t.Fatal("monitoring.md: there is no such command")
+		t.Fatal("monitoring.md: the sed command is missing")
 	}
 	command := exec.Command("bash", "-c", shown[1])
 	command.Dir = ".."
@@ -366,12 +368,12 @@ func TestAlertsGoIntoAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if file == nil || !reflect.DeepEqual(file, object.Spec) {
-		t.Errorf("%s gives\n%s", shown[1], text)
+		t.Errorf("%s prints\n%s", shown[1], text)
 	}
 }
 
-// constants are the values of the string constants in a file whose name and type
-// are chosen, and which its package uses: what nothing uses, nobody gets to read.
+// constants returns the values of the string constants in a file whose name and type
+// are chosen, and that its package uses.
 func constants(t *testing.T, file string, chosen func(name, kind string) bool) []string {
 	t.Helper()
 	siblings, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*.go"))

@@ -5,13 +5,9 @@ import (
 	"fmt"
 	"testing/fstest"
 
-	"github.com/seldon-operator/seldon-operator/composition/health"
-
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -24,25 +20,12 @@ import (
 var sitePolicy = composition.Options{FieldManager: "site-operator", KeyPrefix: "sites.example.com/"}
 
 var siteKinds = []composition.Kind{
-	{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
-	{Object: &corev1.Service{}, List: &corev1.ServiceList{}},
-	{Object: &appsv1.Deployment{}, List: &appsv1.DeploymentList{}},
+	{Object: &corev1.ConfigMap{}},
+	{Object: &corev1.Service{}},
+	{Object: &appsv1.Deployment{}},
 }
 
-func siteCache() (cache.Options, error) {
-	labelled, err := labels.NewRequirement(sitePolicy.OwnerLabel(), selection.Exists, nil)
-	if err != nil {
-		return cache.Options{}, err
-	}
-	options := cache.Options{
-		DefaultTransform: composition.CacheTransform(sitePolicy),
-		ByObject:         map[client.Object]cache.ByObject{},
-	}
-	for _, kind := range siteKinds {
-		options.ByObject[kind.Object] = cache.ByObject{Label: labels.NewSelector().Add(*labelled)}
-	}
-	return options, nil
-}
+func siteCache() cache.Options { return composition.CacheOptions(sitePolicy, siteKinds) }
 
 func newSiteEngine(ctx context.Context, mgr manager.Manager) (*composition.Engine, error) {
 	templates, err := composition.NewTemplates(siteFiles)
@@ -52,9 +35,9 @@ func newSiteEngine(ctx context.Context, mgr manager.Manager) (*composition.Engin
 	if err := composition.Index(ctx, mgr.GetFieldIndexer(), siteKinds); err != nil {
 		return nil, err
 	}
-	return composition.New(composition.Engine{
+	return composition.New(composition.Config{
 		Templates: templates, Options: sitePolicy, Kinds: siteKinds,
-		Client: mgr.GetClient(), Cache: mgr.GetClient(), APIReader: mgr.GetAPIReader(),
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(),
 	})
 }
 
@@ -82,9 +65,9 @@ func reconcileSite(ctx context.Context, engine *composition.Engine, site client.
 	if err != nil {
 		return err
 	}
-	for key, child := range outcome.Objects {
-		status, message := health.Of(child)
-		fmt.Println(key, status, message)
+	for _, ref := range outcome.Objects.Refs() {
+		status, message := outcome.Objects.Health(ref)
+		fmt.Println(ref, status, message)
 	}
 	for _, step := range outcome.Blocked() {
 		fmt.Println("held:", step.Reason, step.Message)
@@ -101,10 +84,7 @@ func Example() {
 		mgr  manager.Manager
 		site client.Object
 	)
-	_, err := siteCache()
-	if err != nil {
-		return
-	}
+	_ = siteCache()
 	engine, err := newSiteEngine(ctx, mgr)
 	if err != nil {
 		return

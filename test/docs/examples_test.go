@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/inputs"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -17,24 +19,24 @@ import (
 
 const (
 	mergingPage = "fields-and-merging.md"
-	// resultYAML and resultText are the info strings of blocks that show what the
-	// example before them gives: parts of children, or the error.
+	// resultYAML and resultText are the info strings of blocks with the result of the
+	// example before them: parts of children, or the error.
 	resultYAML = "yaml result"
 	resultText = "text result"
 )
 
-// examples renders, block by block, what a page shows.
+// examples renders the examples of a page, block by block.
 type examples struct {
 	templates     *composition.Templates
 	seldonConfigs map[string]*v1alpha1.SeldonConfig
 	serverConfigs map[string]*v1alpha1.ServerConfig
 
-	rendered map[string]*unstructured.Unstructured // by kind and name
+	rendered map[string]*unstructured.Unstructured // by Kind/name
 	err      error
 }
 
-// The examples of the page on merging give what the page says they give.
-func TestExamplesGiveTheirResults(t *testing.T) {
+// The examples on the page about merging have the results that it shows.
+func TestExamplesHaveTheirResults(t *testing.T) {
 	compiled, err := composition.NewTemplates(templates.Files)
 	if err != nil {
 		t.Fatal(err)
@@ -57,11 +59,11 @@ func TestExamplesGiveTheirResults(t *testing.T) {
 			pending = ""
 			results++
 			if want := strings.TrimSpace(b.text); e.err == nil || !strings.Contains(e.err.Error(), want) {
-				t.Errorf("got error %v, the page says %s", e.err, want)
+				t.Errorf("got error %v, the page shows %s", e.err, want)
 			}
 		case "yaml":
 			for _, document := range documents(t, mergingPage, b) {
-				if !e.take(typed(t, scheme, mergingPage, document)) {
+				if !e.render(typed(t, scheme, mergingPage, document)) {
 					continue
 				}
 				if pending != "" {
@@ -79,9 +81,9 @@ func TestExamplesGiveTheirResults(t *testing.T) {
 	}
 }
 
-// take remembers a configuration, or renders what has one; it tells whether it
-// did the latter.
-func (e *examples) take(object runtime.Object) bool {
+// render renders a SeldonRuntime or Server and returns true, or stores a configuration
+// for later and returns false.
+func (e *examples) render(object runtime.Object) bool {
 	var input composition.Input
 	switch object := object.(type) {
 	case *v1alpha1.SeldonConfig:
@@ -105,7 +107,7 @@ func (e *examples) take(object runtime.Object) bool {
 	if e.err != nil {
 		return true
 	}
-	rendering, err := composition.Render(e.templates, input, func(key string) bool { return strings.HasPrefix(key, templates.KeyPrefix) })
+	rendering, err := composition.Render(e.templates, input, inputs.EngineOptions)
 	e.err = err
 	for _, child := range rendering.Objects {
 		e.rendered[child.Object.GetKind()+"/"+child.Object.GetName()] = child.Object
@@ -113,7 +115,7 @@ func (e *examples) take(object runtime.Object) bool {
 	return true
 }
 
-// compare holds children against what the page shows of them.
+// compare compares rendered children with the parts of them on the page.
 func (e *examples) compare(t *testing.T, shown []map[string]any) {
 	t.Helper()
 	for _, want := range shown {
@@ -130,8 +132,8 @@ func (e *examples) compare(t *testing.T, shown []map[string]any) {
 	}
 }
 
-// differences between what is shown and what there is: of a map only what is
-// shown counts, null stands for nothing, and a list is shown with all its items.
+// differences returns the differences between the shown and the rendered value. A shown
+// map may lack fields, a shown list has all items, and a null is a missing field.
 func differences(shown, got any, path string) []string {
 	switch shown := shown.(type) {
 	case nil:
@@ -160,10 +162,10 @@ func differences(shown, got any, path string) []string {
 		}
 		return found
 	default:
-		// YAML's numbers are float64 here, those of a rendering may be int64.
+		// Numbers from YAML are float64 here, rendered ones may be int64.
 		if reflect.DeepEqual(shown, got) || fmt.Sprint(shown) == fmt.Sprint(got) {
 			return nil
 		}
 	}
-	return []string{fmt.Sprintf("%s: the page shows %v, there is %v", path, shown, got)}
+	return []string{fmt.Sprintf("%s: the page shows %v, rendered is %v", path, shown, got)}
 }

@@ -1,4 +1,4 @@
-// Package importrules holds the rules of which room of the repository may
+// Package importrules has the rules of which package group of the repository may
 // import which, as data and as a pure function. Its test applies them to every
 // package.
 package importrules
@@ -12,108 +12,151 @@ import (
 // Module is the path of the operator's module.
 const Module = "github.com/seldon-operator/seldon-operator"
 
-// Package is what the rules look at.
+// Package is the input of the rules.
 type Package struct {
 	// ImportPath is the package's full import path.
 	ImportPath string
-	// Imports are the import paths that its non-test files name.
+	// Imports are the import paths in its non-test files.
 	Imports []string
-	// TestImports are those that its tests name, external tests included.
+	// TestImports are the import paths in its tests, external tests included.
 	TestImports []string
 }
 
-// rule says what the packages of one room may import. A room is a directory of
-// the repository and all below it. Packages of the same room are always allowed.
+// rule states what the packages of one group may import. A group is a directory of
+// the repository with everything below it, except for what is in another group of the
+// table. Packages of the same group may import each other.
 type rule struct {
-	room string
-	// rooms are the other rooms of ours that it may import.
-	rooms []string
-	// libraries are prefixes of the import paths, outside of the standard library
-	// and of ours, that it may import. Nil means any.
+	group string
+	// groups are the directories of the module that it may import, with everything
+	// below except for internal directories, which are named themselves.
+	groups []string
+	// libraries are the prefixes of the import paths outside of the standard library
+	// and of the module that it may import. Nil means any.
 	libraries []string
 }
 
-// anyRoom, in rule.rooms, is every room but those of tests.
-const anyRoom = "*"
+// anyLibrary, in rule.groups, stands for every group except for tests, programs and
+// examples.
+const anyLibrary = "*"
 
-// testRoom is the room of what only tests, demonstrations and tools may import.
-const testRoom = "test"
+// framework is the group of what only tests, demonstrations and tools may import.
+const framework = "test/framework"
 
-// rules is the table of rooms. The first rule whose room a package is in counts.
-var rules = []rule{
-	{room: "api/v1alpha1", libraries: []string{"k8s.io/api/", "k8s.io/apimachinery/", "k8s.io/apiextensions-apiserver/"}},
-	{room: "api/scheduler", libraries: []string{"google.golang.org/protobuf/", "google.golang.org/grpc"}},
-	// The engine must serve any operator as it stands: it knows Kubernetes and
-	// Kustomize, and the two libraries that extend them.
-	{room: "composition", libraries: []string{
-		"k8s.io/", "sigs.k8s.io/", "github.com/evanphx/json-patch/v5", "github.com/fluxcd/cli-utils/", "github.com/go-logr/logr",
-	}},
-	{room: "templates", rooms: []string{"api/v1alpha1", "composition"}},
-	{room: "inputs", rooms: []string{"api/v1alpha1", "composition", "templates"}, libraries: []string{"k8s.io/", "sigs.k8s.io/"}},
-	{room: "relay", rooms: []string{"api/v1alpha1", "api/scheduler"}},
-	{room: "controllers", rooms: []string{"api/v1alpha1", "api/scheduler", "composition", "templates", "inputs", "relay"}},
-	{room: "cmd/manager", rooms: []string{anyRoom}},
-	{room: "cmd", rooms: []string{anyRoom, testRoom}},
-	{room: "config", rooms: []string{"api/v1alpha1"}},
-	// Tests that hold the pages to the code.
-	{room: "docs", rooms: []string{anyRoom}},
-	{room: "hack", rooms: []string{anyRoom, testRoom}},
-	{room: testRoom, rooms: []string{anyRoom}},
+// engineLibraries are those of the engine: it must be usable by any operator as it
+// is, so it imports Kubernetes, Kustomize, and libraries that extend the two.
+var engineLibraries = []string{
+	"k8s.io/", "sigs.k8s.io/", "github.com/evanphx/json-patch/v5", "github.com/fluxcd/cli-utils/", "github.com/go-logr/logr",
 }
 
-// Violations returns one message for each import of the package that the table
-// of rooms does not allow, and one if the package is in no room at all.
+// rules is the table of groups. A package is in the first group that matches.
+var rules = []rule{
+	{group: "api/v1alpha1", libraries: []string{"k8s.io/api/", "k8s.io/apimachinery/", "k8s.io/apiextensions-apiserver/"}},
+	{group: "api/scheduler", libraries: []string{"google.golang.org/protobuf/", "google.golang.org/grpc"}},
+
+	// The engine, from its leaves to its facade: a package imports only those above it.
+	{group: "composition/object", libraries: engineLibraries},
+	{group: "composition/internal/managedfields", libraries: engineLibraries},
+	{group: "composition/merge", groups: engineUntil("composition/merge"), libraries: engineLibraries},
+	{group: "composition/patch", groups: engineUntil("composition/patch"), libraries: engineLibraries},
+	{group: "composition/template", groups: engineUntil("composition/template"), libraries: engineLibraries},
+	{group: "composition/health", groups: engineUntil("composition/health"), libraries: engineLibraries},
+	{group: "composition/plan", groups: engineUntil("composition/plan"), libraries: engineLibraries},
+	{group: "composition/internal/state", groups: engineUntil("composition/internal"), libraries: engineLibraries},
+	{group: "composition/internal/apply", groups: append(engineUntil("composition/internal"), "composition/internal/state", "composition/internal/statefulset"), libraries: engineLibraries},
+	{group: "composition/internal/statefulset", groups: append(engineUntil("composition/internal"), "composition/internal/state"), libraries: engineLibraries},
+	{group: "composition/reconciler", groups: []string{"composition"}, libraries: engineLibraries},
+	{group: "composition", groups: append(engineUntil("composition/internal"), "composition/internal"), libraries: engineLibraries},
+
+	{group: "templates", groups: []string{"api/v1alpha1", "composition"}},
+	{group: "inputs", groups: []string{"api", "templates", "composition"}},
+	{group: "relay", groups: []string{"api"}},
+	{group: "controllers", groups: []string{"api", "composition", "templates", "inputs", "relay"}},
+	{group: "cli", groups: []string{"api", "composition", "templates", "inputs", "relay"}},
+
+	{group: "cmd/manager", groups: []string{anyLibrary}},
+	{group: "cmd/kubectl-seldon", groups: []string{anyLibrary}},
+	{group: "cmd", groups: []string{anyLibrary, framework}},
+	{group: "examples", groups: []string{"composition"}},
+	{group: "config", groups: []string{"api/v1alpha1"}},
+	{group: "docs", groups: []string{anyLibrary}},
+	{group: "hack", groups: []string{anyLibrary, framework}},
+	{group: framework, groups: []string{anyLibrary}},
+	{group: "test", groups: []string{anyLibrary, framework}},
+}
+
+// engineUntil returns the engine's groups before the given one, in their order.
+func engineUntil(group string) []string {
+	order := []string{
+		"composition/object", "composition/internal/managedfields",
+		"composition/merge", "composition/patch", "composition/template", "composition/health", "composition/plan",
+		"composition/internal",
+	}
+	return slices.Clone(order[:slices.Index(order, group)])
+}
+
+// Violations returns one message for each import of the package that the table does
+// not allow, and one if the package is in no group. A test may also import
+// test/framework, and any library.
 func Violations(p Package) []string {
-	path, ours := strings.CutPrefix(p.ImportPath, Module+"/")
-	if !ours {
+	path, inModule := strings.CutPrefix(p.ImportPath, Module+"/")
+	if !inModule {
 		return nil
 	}
-	at := slices.IndexFunc(rules, func(r rule) bool { return within(path, r.room) })
-	if at < 0 {
-		return []string{fmt.Sprintf("%s is in no room: add its directory to the table in test/importrules", path)}
+	r := ruleOf(path)
+	if r == nil {
+		return []string{fmt.Sprintf("%s is in no group: add its directory to the table in test/importrules", path)}
 	}
-	r := rules[at]
-	var found []string
+	var violations []string
 	for _, imported := range p.Imports {
 		if !r.allows(imported) {
-			found = append(found, fmt.Sprintf("%s (room %s) must not import %s", path, r.room, imported))
+			violations = append(violations, fmt.Sprintf("%s (group %s) must not import %s", path, r.group, imported))
 		}
 	}
 	for _, imported := range p.TestImports {
-		// A test may also use the test rooms, and any library to test with.
-		target, ours := strings.CutPrefix(imported, Module+"/")
-		if ours && !within(target, testRoom) && !r.allows(imported) {
-			found = append(found, fmt.Sprintf("a test of %s (room %s) must not import %s", path, r.room, imported))
+		target, inModule := strings.CutPrefix(imported, Module+"/")
+		if inModule && !within(target, framework) && !r.allows(imported) {
+			violations = append(violations, fmt.Sprintf("a test of %s (group %s) must not import %s", path, r.group, imported))
 		}
 	}
-	return found
+	return violations
 }
 
-// allows tells whether a package of the room may import the path.
-func (r rule) allows(imported string) bool {
-	path, ours := strings.CutPrefix(imported, Module+"/")
-	if !ours {
+// ruleOf returns the rule of the group that a path of the module is in, or nil.
+func ruleOf(path string) *rule {
+	at := slices.IndexFunc(rules, func(r rule) bool { return within(path, r.group) })
+	if at < 0 {
+		return nil
+	}
+	return &rules[at]
+}
+
+// allows returns whether a package of the group may import the path.
+func (r *rule) allows(imported string) bool {
+	path, inModule := strings.CutPrefix(imported, Module+"/")
+	if !inModule {
 		return r.libraries == nil || isStandard(imported) ||
 			slices.ContainsFunc(r.libraries, func(prefix string) bool { return strings.HasPrefix(imported, prefix) })
 	}
-	if within(path, r.room) {
+	if ruleOf(path) == r {
 		return true
 	}
-	return slices.ContainsFunc(r.rooms, func(room string) bool {
-		if room == anyRoom {
-			// A program is nobody's library.
-			return !within(path, testRoom) && !within(path, "cmd")
+	return slices.ContainsFunc(r.groups, func(group string) bool {
+		if group == anyLibrary {
+			return !within(path, "test") && !within(path, "cmd") && !within(path, "examples")
 		}
-		return within(path, room)
+		return within(path, group) && !hasInternal(strings.TrimPrefix(path, group))
 	})
 }
 
-// within tells whether a path is a room's directory or below it.
-func within(path, room string) bool {
-	return path == room || strings.HasPrefix(path, room+"/")
+// hasInternal returns whether a path has an element internal.
+func hasInternal(path string) bool { return slices.Contains(strings.Split(path, "/"), "internal") }
+
+// within returns whether a path is a directory or below it.
+func within(path, directory string) bool {
+	return path == directory || strings.HasPrefix(path, directory+"/")
 }
 
-// isStandard tells whether an import path is one of the standard library, whose
+// isStandard returns whether an import path is one of the standard library, whose
 // first elements have no dot.
 func isStandard(path string) bool {
 	first, _, _ := strings.Cut(path, "/")

@@ -1,5 +1,5 @@
-// Package release_test makes a release twice, in two folders, and looks at what
-// is in it: with other programs than those that wrote it.
+// Package release_test builds a release twice, in two directories, and checks its
+// files with other libraries than those that wrote them.
 package release_test
 
 import (
@@ -30,20 +30,20 @@ const (
 	image   = "registry.example/seldon-operator"
 )
 
-// TestRelease has one release for all of its parts: it takes some time to make.
+// TestRelease uses one release for all subtests, since building it takes some time.
 func TestRelease(t *testing.T) {
 	from := sources(t)
 	first, second := release(t, from), release(t, clone(t, from))
 	commit := strings.TrimSpace(git(t, from, "rev-parse", "HEAD"))
 
-	t.Run("is the same wherever it is made", func(t *testing.T) {
+	t.Run("is reproducible", func(t *testing.T) {
 		for name, content := range first {
 			if !bytes.Equal(content, second[name]) {
 				t.Errorf("%s differs", name)
 			}
 		}
 	})
-	t.Run("has what it should and sums of it", func(t *testing.T) {
+	t.Run("has all files and their checksums", func(t *testing.T) {
 		want := []string{
 			"SHA256SUMS", "crds.yaml", "image.tar", "install-namespaced.yaml", "install.yaml", "manager-linux-amd64",
 			"manager-linux-amd64.spdx.json", "manager-linux-arm64", "manager-linux-arm64.spdx.json",
@@ -63,14 +63,14 @@ func TestRelease(t *testing.T) {
 		}
 		for _, name := range got[1:] {
 			if sum := sha256.Sum256(first[name]); !strings.Contains(string(first["SHA256SUMS"]), hex.EncodeToString(sum[:])+"  "+name+"\n") {
-				t.Errorf("SHA256SUMS has not the sum of %s", name)
+				t.Errorf("SHA256SUMS does not have the checksum of %s", name)
 			}
 		}
 	})
 	t.Run("manifests", func(t *testing.T) {
 		for _, name := range []string{"install.yaml", "install-namespaced.yaml"} {
 			if !regexp.MustCompile(`\bimage: ` + image + `:` + version + `\n`).Match(first[name]) {
-				t.Errorf("%s does not run %s:%s", name, image, version)
+				t.Errorf("%s does not have the image %s:%s", name, image, version)
 			}
 		}
 		if kinds := bytes.Count(first["crds.yaml"], []byte("\nkind: CustomResourceDefinition\n")); kinds != 7 {
@@ -115,13 +115,13 @@ func TestRelease(t *testing.T) {
 			if len(files) != 1 || !bytes.Equal(files["manager"], first[name]) {
 				t.Errorf("the layer is not just %s as /manager", name)
 			}
-			checkBill(t, first[name+".spdx.json"], first[name], i.digest)
+			checkSBOM(t, first[name+".spdx.json"], first[name], i.digest)
 		})
 	}
-	t.Run("the program says what it is", func(t *testing.T) {
-		here := platforms["linux/"+runtime.GOARCH]
+	t.Run("the program prints its version", func(t *testing.T) {
+		native := platforms["linux/"+runtime.GOARCH]
 		path := filepath.Join(t.TempDir(), "manager")
-		if err := os.WriteFile(path, unpack(t, gunzip(t, here.layer))["manager"], 0o755); err != nil {
+		if err := os.WriteFile(path, unpack(t, gunzip(t, native.layer))["manager"], 0o755); err != nil {
 			t.Fatal(err)
 		}
 		out, err := exec.Command(path, "--version").Output()
@@ -131,25 +131,25 @@ func TestRelease(t *testing.T) {
 	})
 }
 
-func TestReleaseRefuses(t *testing.T) {
+func TestReleaseRejects(t *testing.T) {
 	from := sources(t)
 	changed, worktree := clone(t, from), filepath.Join(t.TempDir(), "worktree")
 	git(t, from, "worktree", "add", "--quiet", worktree)
 	write(t, filepath.Join(changed, "new.go"), "package main")
-	foreign, mixed := t.TempDir(), earlier(t)
+	foreign, mixed := t.TempDir(), earlierRelease(t)
 	write(t, filepath.Join(foreign, "image.tar"), "")
 	write(t, filepath.Join(mixed, "mine"), "")
 	for name, c := range map[string]struct {
 		sources, version, dist string
 		want                   string
 	}{
-		"a version that is none":        {from, "latest", earlier(t), "make release VERSION=0.1.0"},
-		"the version of no release":     {from, "dev", earlier(t), "make release VERSION=0.1.0"},
-		"a folder with something else":  {from, version, foreign, "such as image.tar"},
-		"a release with something else": {from, version, mixed, "such as mine"},
-		"a commit without its tag":      {from, "0.0.2", earlier(t), "git tag v0.0.2"},
-		"what is not committed":         {changed, version, earlier(t), "?? new.go"},
-		"a linked worktree":             {worktree, version, earlier(t), "make the release in a clone"},
+		"an invalid version":           {from, "latest", earlierRelease(t), "make release VERSION=0.1.0"},
+		"the version of local builds":  {from, "dev", earlierRelease(t), "make release VERSION=0.1.0"},
+		"a directory with other files": {from, version, foreign, "such as image.tar"},
+		"a release with other files":   {from, version, mixed, "such as mine"},
+		"a commit without its tag":     {from, "0.0.2", earlierRelease(t), "git tag v0.0.2"},
+		"uncommitted changes":          {changed, version, earlierRelease(t), "?? new.go"},
+		"a linked worktree":            {worktree, version, earlierRelease(t), "build the release in a clone"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := names(t, c.dist)
@@ -157,14 +157,14 @@ func TestReleaseRefuses(t *testing.T) {
 				t.Errorf("got %v and %s; want %q", err, out, c.want)
 			}
 			if after := names(t, c.dist); !slices.Equal(before, after) {
-				t.Errorf("%v are left of %v", after, before)
+				t.Errorf("the files in DIST changed from %v to %v", before, after)
 			}
 		})
 	}
 }
 
-// The Dockerfile's Go is one exact version, and not older than what go.mod asks for.
-func TestDockerfileHasTheVersionOfGo(t *testing.T) {
+// The Go version of the Dockerfile is exact, and not older than that of go.mod.
+func TestDockerfileGoVersion(t *testing.T) {
 	find := func(file, pattern string) string {
 		content, err := os.ReadFile(filepath.Join("../..", file))
 		if err != nil {
@@ -176,12 +176,13 @@ func TestDockerfileHasTheVersionOfGo(t *testing.T) {
 		}
 		return "go" + string(found[1])
 	}
-	image, wanted := find("Dockerfile", `(?m)^ARG GO_IMAGE=\S+:(\d+\.\d+\.\d+)$`), find("go.mod", `(?m)^go (\S+)$`)
-	if goversion.Compare(image, wanted) < 0 {
-		t.Errorf("the image has %s, go.mod wants %s", image, wanted)
+	image, required := find("Dockerfile", `(?m)^ARG GO_IMAGE=\S+:(\d+\.\d+\.\d+)$`), find("go.mod", `(?m)^go (\S+)$`)
+	if goversion.Compare(image, required) < 0 {
+		t.Errorf("the Dockerfile has %s, go.mod requires %s", image, required)
 	}
 }
 
+// names returns the names of the files in a directory.
 func names(t *testing.T, folder string) (found []string) {
 	t.Helper()
 	entries, err := os.ReadDir(folder)
@@ -194,8 +195,9 @@ func names(t *testing.T, folder string) (found []string) {
 	return found
 }
 
-// earlier is a folder with an earlier release, of one file that none has now.
-func earlier(t *testing.T) string {
+// earlierRelease returns a directory with an earlier release, whose only file is not
+// part of a current one.
+func earlierRelease(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
 	write(t, filepath.Join(folder, "old"), "")
@@ -210,7 +212,7 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// sources copies the sources to a new folder, and commits and tags them there.
+// sources copies the sources to a new directory, and commits and tags them there.
 func sources(t *testing.T) string {
 	t.Helper()
 	root, err := filepath.Abs("../..")
@@ -247,7 +249,7 @@ func sources(t *testing.T) string {
 	return to
 }
 
-// clone makes another folder of sources, with the same commit and tag.
+// clone returns another directory with the sources, with the same commit and tag.
 func clone(t *testing.T, from string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "clone")
@@ -255,8 +257,8 @@ func clone(t *testing.T, from string) string {
 	return to
 }
 
-// makeRelease is the command that makes a release of sources, with the tools of this
-// repository, which the copy's files look newer than.
+// makeRelease returns the command that builds a release of sources with the tools of
+// this repository. The copied go.mod is newer than the tools, which make must ignore.
 func makeRelease(t *testing.T, sources string, arguments ...string) *exec.Cmd {
 	t.Helper()
 	root, err := filepath.Abs("../..")
@@ -270,10 +272,10 @@ func makeRelease(t *testing.T, sources string, arguments ...string) *exec.Cmd {
 	return command
 }
 
-// release makes a release and returns its files.
+// release builds a release and returns its files.
 func release(t *testing.T, from string) map[string][]byte {
 	t.Helper()
-	dist := earlier(t)
+	dist := earlierRelease(t)
 	if out, err := makeRelease(t, from, "VERSION="+version, "IMAGE="+image, "DIST="+dist).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -291,18 +293,18 @@ func release(t *testing.T, from string) map[string][]byte {
 	return files
 }
 
-// environment is that of the test, without what a make that runs it hands down and
-// without the settings of git of whoever runs it, by which commits may be signed.
+// environment returns the environment of the test without the variables of a make that
+// runs it, and without the user's git configuration, which may sign commits.
 func environment() []string {
-	mine := slices.DeleteFunc(os.Environ(), func(variable string) bool {
+	variables := slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
 		return strings.HasPrefix(name, "GIT_") || slices.Contains([]string{"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "VERSION", "IMAGE", "DIST", "PLATFORMS"}, name)
 	})
-	return append(mine, "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_DATE=2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE=2026-01-02T03:04:05Z",
+	return append(variables, "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_DATE=2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE=2026-01-02T03:04:05Z",
 		"GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@example.com", "GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@example.com")
 }
 
-// git returns what it prints, and ends the test if it fails.
+// git runs git and returns its output. It ends the test on an error.
 func git(t *testing.T, directory string, arguments ...string) string {
 	t.Helper()
 	command := exec.Command("git", arguments...)
@@ -316,12 +318,13 @@ func git(t *testing.T, directory string, arguments ...string) string {
 	return stdout.String()
 }
 
-// descriptor is how OCI documents point to one another.
+// descriptor is an OCI descriptor, a reference to a blob.
 type descriptor struct {
 	Digest   string
 	Platform struct{ OS, Architecture string }
 }
 
+// platformImage is the image for one platform.
 type platformImage struct {
 	digest string
 	layer  []byte
@@ -335,13 +338,13 @@ type platformImage struct {
 	}
 }
 
-// imagesOf follows an image layout from its index to the images, by platform.
+// imagesOf returns the images in an OCI image layout, by platform.
 func imagesOf(t *testing.T, files map[string][]byte) map[string]platformImage {
 	t.Helper()
 	blob := func(d descriptor) []byte {
 		content := files["blobs/"+strings.ReplaceAll(d.Digest, ":", "/")]
 		if sum := sha256.Sum256(content); "sha256:"+hex.EncodeToString(sum[:]) != d.Digest {
-			t.Fatalf("blob %s is missing or another", d.Digest)
+			t.Fatalf("blob %s is missing or has another digest", d.Digest)
 		}
 		return content
 	}
@@ -368,8 +371,8 @@ func imagesOf(t *testing.T, files map[string][]byte) map[string]platformImage {
 	return images
 }
 
-// checkBill holds a bill of materials to what the program says it has.
-func checkBill(t *testing.T, bill, program []byte, digest string) {
+// checkSBOM compares a bill of materials with the build information of the program.
+func checkSBOM(t *testing.T, sbom, program []byte, digest string) {
 	t.Helper()
 	info, err := buildinfo.Read(bytes.NewReader(program))
 	if err != nil {
@@ -391,14 +394,14 @@ func checkBill(t *testing.T, bill, program []byte, digest string) {
 		}
 		Relationships []struct{ RelatedSPDXElement string }
 	}
-	decode(t, bill, &document)
+	decode(t, sbom, &document)
 	var got, identifiers, related []string
 	for _, p := range document.Packages {
 		identifiers = append(identifiers, p.SPDXID)
 		if p.PrimaryPackagePurpose != "CONTAINER" {
 			got = append(got, p.Name+" "+p.VersionInfo+" "+p.ExternalRefs[0].ReferenceLocator)
 		} else if "sha256:"+p.Checksums[0].ChecksumValue != digest {
-			t.Errorf("it is of the image %v, want %s", p.Checksums, digest)
+			t.Errorf("the SBOM is of the image %v, want %s", p.Checksums, digest)
 		}
 	}
 	slices.Sort(got)

@@ -1,7 +1,7 @@
-// Command build builds the programs of the local control plane into bin/k8s,
-// those that are missing or out of date. It imports next to nothing on purpose:
-// on a fresh clone it shall tell its progress at once, and not after the
-// libraries of the control plane's other command are compiled.
+// Command build builds the binaries of the local control plane that are missing or out
+// of date into bin/k8s. It is separate from the command start because it imports little:
+// on a fresh clone it prints its progress at once, instead of after the Kubernetes
+// libraries are compiled.
 package main
 
 import (

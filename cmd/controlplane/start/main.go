@@ -1,5 +1,5 @@
-// Command start runs the local control plane in the foreground until it is
-// interrupted, and tells how to reach it.
+// Command start runs the local control plane in the foreground until it is interrupted,
+// and prints how to access it.
 package main
 
 import (
@@ -20,7 +20,7 @@ import (
 func main() {
 	var opts controlplane.Options
 	flag.StringVar(&opts.Directory, "dir", "",
-		"directory for logs, kubeconfigs and state, kept at the end (default a temporary one, removed at the end)")
+		"directory for logs, kubeconfigs and state, which is not removed (default a temporary one, which is removed)")
 	flag.IntVar(&opts.Nodes, "nodes", 1, "number of simulated nodes")
 	flag.Parse()
 	log.SetLogger(logr.Discard())
@@ -43,7 +43,7 @@ func run(ctx context.Context, opts controlplane.Options) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf(`The control plane runs. Look around with
+	fmt.Printf(`The control plane is running. Use it with
   %s --kubeconfig=%s get all --all-namespaces
 Its logs are in %s. Ctrl-C stops it.
 `, kubectl, cp.KubeconfigPath(), cp.Directory())

@@ -18,9 +18,9 @@ const (
 	settleTimeout = 4 * time.Minute
 	// effectTimeout is how long a fault may take to have an effect.
 	effectTimeout = 20 * time.Second
-	// notable is what is printed.
-	notable = 10 * time.Second
-	// defaultRounds of a new seed, without CHAOS_ROUNDS.
+	// logThreshold is the duration of a settle from which on it is printed.
+	logThreshold = 10 * time.Second
+	// defaultRounds is the number of rounds of a new seed, without CHAOS_ROUNDS.
 	defaultRounds = 10
 )
 
@@ -31,7 +31,8 @@ type run struct {
 	first, last int
 }
 
-// kept are runs that failed once, and what they found. They are run before a new seed.
+// kept are runs that failed once, with the fault that they found. They are run before a
+// new seed.
 var kept = []run{
 	// The seed of all runs, before seeds were drawn.
 	{20261124, 1, 4},
@@ -50,7 +51,8 @@ var kept = []run{
 	{14725435666084829465, 133, 134},
 }
 
-// runs are the kept ones and a new one, or the one of CHAOS_SEED and CHAOS_ROUNDS.
+// runs returns the kept runs and one with a new seed, or only that of CHAOS_SEED and
+// CHAOS_ROUNDS.
 func runs(t *testing.T) []run {
 	t.Helper()
 	number := func(variable string, otherwise uint64) uint64 {
@@ -94,7 +96,7 @@ func (each run) test(e *environment) func(t *testing.T) {
 		for p.next < each.first-1 {
 			p.round()
 		}
-		for o, variant := range p.world {
+		for o, variant := range p.state {
 			e.apply(mutation{verb: create, object: o, variant: variant})
 		}
 		e.settle()
@@ -111,8 +113,8 @@ func (each run) test(e *environment) func(t *testing.T) {
 			failed = false
 			fmt.Printf("chaos: seed %d, round %d of %d: %s: %.1fs\n", each.seed, r.number, each.last, r.fault.name, time.Since(began).Seconds())
 		}
-		// The next run begins with nothing.
-		for o := range p.world {
+		// The next run starts without objects.
+		for o := range p.state {
 			e.apply(mutation{verb: remove, object: o})
 		}
 		e.settle()
@@ -120,7 +122,7 @@ func (each run) test(e *environment) func(t *testing.T) {
 	}
 }
 
-// round is one round, at whose begin and end nothing is left to do.
+// round runs one round. Cluster and scheduler agree at its start and at its end.
 func (e *environment) round(r round) {
 	restarts := e.restarts
 	e.applyAll(r.before)
@@ -153,7 +155,7 @@ func (e *environment) applyAll(mutations []mutation) {
 	}
 }
 
-// settle waits until cluster and scheduler agree, and prints what took long.
+// settle waits until cluster and scheduler agree, and prints waits that took long.
 func (e *environment) settle() {
 	began, last := time.Now(), ""
 	e.Eventually(func() []string {
@@ -163,7 +165,7 @@ func (e *environment) settle() {
 		}
 		return found
 	}).WithTimeout(settleTimeout).WithPolling(100 * time.Millisecond).Should(BeEmpty())
-	if took := time.Since(began); took > notable {
-		fmt.Printf("chaos: settled after %.1fs, at last that %s\n", took.Seconds(), last)
+	if took := time.Since(began); took > logThreshold {
+		fmt.Printf("chaos: settled after %.1fs; last difference: %s\n", took.Seconds(), last)
 	}
 }

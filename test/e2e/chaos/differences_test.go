@@ -41,34 +41,34 @@ type loaded struct {
 	details string
 }
 
-// diffClusterAndScheduler returns in what the two differ once everything has
-// settled.
+// diffClusterAndScheduler returns the differences between the two, sorted. There are
+// none once everything has settled.
 func diffClusterAndScheduler(cluster map[object]desired, scheduler map[object]loaded) []string {
 	var found []string
 	differ := func(o object, format string, arguments ...any) {
 		found = append(found, o.String()+" "+fmt.Sprintf(format, arguments...))
 	}
-	for o, want := range cluster {
-		has, exists := scheduler[o]
+	for o, object := range cluster {
+		remote, exists := scheduler[o]
 		switch {
-		case want.deleting:
+		case object.deleting:
 			differ(o, "is still being deleted")
 			continue
 		case !exists:
 			differ(o, "is not in the scheduler")
 			continue
-		case has.generation != want.generation:
-			differ(o, "has generation %d, and %d in the scheduler", want.generation, has.generation)
-		case has.content != want.content:
-			differ(o, "is %q, and %q in the scheduler", want.content, has.content)
+		case remote.generation != object.generation:
+			differ(o, "has generation %d, and %d in the scheduler", object.generation, remote.generation)
+		case remote.content != object.content:
+			differ(o, "is %q, and %q in the scheduler", object.content, remote.content)
 		}
-		if want.observed != want.generation {
-			differ(o, "has generation %d, and its status %d", want.generation, want.observed)
+		if object.observed != object.generation {
+			differ(o, "has generation %d, and its status %d", object.generation, object.observed)
 		}
-		if (want.ready == metav1.ConditionTrue) != has.ready {
-			differ(o, "has Ready %q, and is ready in the scheduler: %t (%s)", want.ready, has.ready, has.details)
+		if (object.ready == metav1.ConditionTrue) != remote.ready {
+			differ(o, "has Ready %q, and is ready in the scheduler: %t (%s)", object.ready, remote.ready, remote.details)
 		}
-		for _, each := range want.unknown {
+		for _, each := range object.unknown {
 			differ(o, "has %s Unknown", each)
 		}
 	}
@@ -90,18 +90,18 @@ func TestDiff(t *testing.T) {
 		scheduler func(*loaded)
 		want      []string
 	}{
-		"nothing":           {},
-		"both are unready":  {func(d *desired) { d.ready = metav1.ConditionFalse }, func(l *loaded) { l.ready = false }, nil},
-		"an older load":     {nil, func(l *loaded) { l.generation = 1 }, []string{"Model m has generation 2, and 1 in the scheduler"}},
-		"another of a name": {nil, func(l *loaded) { l.content = "b" }, []string{`Model m is "a", and "b" in the scheduler`}},
-		"an old status":     {func(d *desired) { d.observed = 1 }, nil, []string{"Model m has generation 2, and its status 1"}},
+		"nothing":                    {},
+		"both are unready":           {func(d *desired) { d.ready = metav1.ConditionFalse }, func(l *loaded) { l.ready = false }, nil},
+		"an older load":              {nil, func(l *loaded) { l.generation = 1 }, []string{"Model m has generation 2, and 1 in the scheduler"}},
+		"another object of the name": {nil, func(l *loaded) { l.content = "b" }, []string{`Model m is "a", and "b" in the scheduler`}},
+		"an old status":              {func(d *desired) { d.observed = 1 }, nil, []string{"Model m has generation 2, and its status 1"}},
 		"a wrong Ready": {func(d *desired) { d.ready = metav1.ConditionFalse }, nil,
 			[]string{`Model m has Ready "False", and is ready in the scheduler: true ()`}},
-		"no Ready":         {func(d *desired) { d.ready = "" }, nil, []string{`Model m has Ready "", and is ready in the scheduler: true ()`}},
-		"Unknown":          {func(d *desired) { d.unknown = []string{"ModelReady"} }, nil, []string{"Model m has ModelReady Unknown"}},
-		"a long goodbye":   {func(d *desired) { d.deleting = true }, nil, []string{"Model m is still being deleted"}},
-		"one was lost":     {nil, func(l *loaded) { *l = loaded{generation: -1} }, []string{"Model m is not in the scheduler"}},
-		"one was orphaned": {func(d *desired) { *d = desired{generation: -1} }, nil, []string{"Model m is orphaned in the scheduler"}},
+		"no Ready":           {func(d *desired) { d.ready = "" }, nil, []string{`Model m has Ready "", and is ready in the scheduler: true ()`}},
+		"Unknown":            {func(d *desired) { d.unknown = []string{"ModelReady"} }, nil, []string{"Model m has ModelReady Unknown"}},
+		"a pending deletion": {func(d *desired) { d.deleting = true }, nil, []string{"Model m is still being deleted"}},
+		"one was lost":       {nil, func(l *loaded) { *l = loaded{generation: -1} }, []string{"Model m is not in the scheduler"}},
+		"one was orphaned":   {func(d *desired) { *d = desired{generation: -1} }, nil, []string{"Model m is orphaned in the scheduler"}},
 	} {
 		cluster, scheduler := map[object]desired{o: settled}, map[object]loaded{o: has}
 		if row.cluster != nil {
@@ -131,8 +131,8 @@ var streams = []string{
 	"SubscribeModelStatus", "SubscribePipelineStatus", "SubscribeExperimentStatus", "SubscribeServerStatus", "SubscribeControlPlane",
 }
 
-// differences are those of now, and what else is not as it is when everything has
-// settled.
+// differences returns the current differences between cluster and scheduler, and other
+// reasons why they have not settled.
 func (e *environment) differences() []string {
 	ctx, cancel := context.WithTimeout(e.ctx, 10*time.Second)
 	defer cancel()
@@ -157,7 +157,7 @@ func (e *environment) differences() []string {
 
 func (e *environment) serverDifferences(ctx context.Context) []string {
 	server := &v1alpha1.Server{}
-	if err := e.user.Get(ctx, client.ObjectKey{Namespace: namespace, Name: serverName}, server); err != nil {
+	if err := e.k8sClient.Get(ctx, client.ObjectKey{Namespace: namespace, Name: serverName}, server); err != nil {
 		return []string{err.Error()}
 	}
 	var found []string
@@ -172,12 +172,12 @@ func (e *environment) serverDifferences(ctx context.Context) []string {
 	return found
 }
 
-// notReachable returns conditions of the SeldonRuntime about its scheduler that are
-// not True. A connection has to last for some time until they are, the longer the more
-// were lost before.
+// notReachable returns the conditions of the SeldonRuntime about its scheduler that are
+// not True. They turn True only after a connection was stable for some time, which is
+// longer after several lost connections.
 func (e *environment) notReachable() ([]metav1.Condition, error) {
 	seldonRuntime := &v1alpha1.SeldonRuntime{}
-	err := e.user.Get(e.ctx, client.ObjectKey{Namespace: namespace, Name: "seldon"}, seldonRuntime)
+	err := e.k8sClient.Get(e.ctx, client.ObjectKey{Namespace: namespace, Name: "seldon"}, seldonRuntime)
 	var found []metav1.Condition
 	for _, kind := range []string{v1alpha1.ConditionSchedulerReachable, v1alpha1.ConditionSchedulerSynced} {
 		condition := meta.FindStatusCondition(seldonRuntime.Status.Conditions, kind)
@@ -194,7 +194,7 @@ func (e *environment) desired(ctx context.Context) (map[object]desired, error) {
 	for kind, list := range map[string]client.ObjectList{
 		"Model": &v1alpha1.ModelList{}, "Pipeline": &v1alpha1.PipelineList{}, "Experiment": &v1alpha1.ExperimentList{},
 	} {
-		if err := e.user.List(ctx, list, client.InNamespace(namespace)); err != nil {
+		if err := e.k8sClient.List(ctx, list, client.InNamespace(namespace)); err != nil {
 			return nil, err
 		}
 		err := meta.EachListItem(list, func(item runtime.Object) error {
@@ -221,8 +221,8 @@ func (e *environment) desired(ctx context.Context) (map[object]desired, error) {
 	return found, nil
 }
 
-// loaded returns what the scheduler has and was not requested to unload, active or
-// not. What it still lists because it remembers what it unloaded is not in it.
+// loaded returns the objects in the scheduler, active or not, that it was not requested
+// to unload. It lists those for some time.
 func (e *environment) loaded() map[object]loaded {
 	found := map[object]loaded{}
 	for _, m := range e.scheduler.Models() {
@@ -253,28 +253,28 @@ func (e *environment) loaded() map[object]loaded {
 	return found
 }
 
-// modelGeneration identifies what a Model was at a time.
+// modelGeneration identifies a Model with a certain spec.
 type modelGeneration struct {
 	uid        types.UID
 	generation int64
 }
 
 // expectNoNewVersions fails the test if a Model that did not change got a new version
-// since the last call, unless the scheduler has restarted meanwhile: it may number
-// versions anew then.
+// since the last call, unless the scheduler has restarted since: it may restart the
+// numbering then.
 func (e *environment) expectNoNewVersions(restarts int) {
 	cluster, err := e.desired(e.ctx)
 	e.Expect(err).NotTo(HaveOccurred())
-	has := e.loaded()
+	loaded := e.loaded()
 	now := map[modelGeneration]uint32{}
 	for o, each := range cluster {
 		if o.kind != "Model" {
 			continue
 		}
 		key := modelGeneration{each.uid, each.generation}
-		now[key] = has[o].version
+		now[key] = loaded[o].version
 		if before, known := e.versions[key]; known && restarts == e.restarts {
-			e.Expect(now[key]).To(Equal(before), "%s was not changed, and its version was", o)
+			e.Expect(now[key]).To(Equal(before), "%s has a new version, but was not changed", o)
 		}
 	}
 	e.versions = now

@@ -33,35 +33,35 @@ const (
 	namespace         = "team"
 	serverName        = "mlserver"
 	schedulerPod      = "seldon-scheduler-0"
-	// unreadyPeriod is how long that is not ready after a restart. What takes less
-	// than a second is not reported in conditions.
+	// unreadyPeriod is how long the pod is not ready after a restart. Conditions do not
+	// report less than a second.
 	unreadyPeriod = 1500 * time.Millisecond
 )
 
 // environment is a cluster with an operator and a scheduler, which all rounds share.
 type environment struct {
-	// WithT is of the test that runs now.
+	// WithT is that of the running test.
 	*WithT
 	ctx       context.Context
-	user      client.Client
+	k8sClient client.Client
 	operator  *process.Process
 	scheduler *fakescheduler.Scheduler
-	// direct is the scheduler's address past the proxy.
+	// direct is the path of the scheduler's socket, without the proxy.
 	direct string
 	// proxy is between operator and scheduler.
 	proxy *faultproxy.Proxy
-	// restarts counts the ends of the scheduler.
+	// restarts counts how often the scheduler was ended.
 	restarts int
 	// unreadySince is when the scheduler's pod turned unready, or zero.
 	unreadySince time.Time
-	// versions are those of Models after the last round.
+	// versions are the versions of Models after the last round.
 	versions map[modelGeneration]uint32
 	logs     []string
 }
 
 func newEnvironment(t *testing.T) *environment {
 	t.Helper()
-	// The controllers' clients log, and nobody reads it.
+	// The controller-runtime client logs a warning without a logger.
 	log.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
 	e := &environment{WithT: NewWithT(t), ctx: t.Context()}
 	folder := t.TempDir()
@@ -83,7 +83,7 @@ func newEnvironment(t *testing.T) *environment {
 	scheme := runtime.NewScheme()
 	e.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	e.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
-	e.user, err = client.New(cluster.Config(), client.Options{Scheme: scheme})
+	e.k8sClient, err = client.New(cluster.Config(), client.Options{Scheme: scheme})
 	e.Expect(err).NotTo(HaveOccurred())
 
 	e.direct = filepath.Join(folder, "s")
@@ -104,7 +104,7 @@ func newEnvironment(t *testing.T) *environment {
 	t.Cleanup(e.proxy.Close)
 
 	for _, name := range []string{operatorNamespace, namespace} {
-		e.Expect(e.user.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
+		e.Expect(e.k8sClient.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
 	}
 	e.createFrom(filepath.Join("seldonconfigs", "default.yaml"), &v1alpha1.SeldonConfig{})
 	e.createFrom(filepath.Join("serverconfigs", "mlserver.yaml"), &v1alpha1.ServerConfig{})
@@ -115,7 +115,7 @@ func newEnvironment(t *testing.T) *environment {
 	e.Expect(err).NotTo(HaveOccurred())
 	e.startOperator()
 	t.Cleanup(func() { e.operator.Kill() })
-	e.Expect(e.user.Create(t.Context(), &v1alpha1.SeldonRuntime{
+	e.Expect(e.k8sClient.Create(t.Context(), &v1alpha1.SeldonRuntime{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "seldon"},
 		Spec: v1alpha1.SeldonRuntimeSpec{SeldonConfig: "default", Servers: []v1alpha1.RuntimeServer{
 			{Name: serverName, ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}},
@@ -123,7 +123,7 @@ func newEnvironment(t *testing.T) *environment {
 	})).To(Succeed())
 	e.Eventually(func() (corev1.PodPhase, error) {
 		pod := &corev1.Pod{}
-		err := e.user.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: schedulerPod}, pod)
+		err := e.k8sClient.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: schedulerPod}, pod)
 		return pod.Status.Phase, err
 	}).WithTimeout(effectTimeout).Should(Equal(corev1.PodRunning))
 	return e
@@ -134,16 +134,17 @@ func (e *environment) createFrom(file string, object client.Object) {
 	e.Expect(err).NotTo(HaveOccurred())
 	e.Expect(yaml.Unmarshal(content, object)).To(Succeed())
 	object.SetNamespace(operatorNamespace)
-	e.Expect(e.user.Create(e.ctx, object)).To(Succeed())
+	e.Expect(e.k8sClient.Create(e.ctx, object)).To(Succeed())
 }
 
+// logCall appends a line to the log of the scheduler's calls.
 func logCall(to *os.File, c fakescheduler.Call) {
-	words := []string{time.Now().Format(time.StampMilli), c.Method, c.Name, c.Code.String()}
+	fields := []string{time.Now().Format(time.StampMilli), c.Method, c.Name, c.Code.String()}
 	if c.Opened {
-		words = append(words, "opened")
+		fields = append(fields, "opened")
 	}
-	// One write a line: calls come from many goroutines.
-	_, _ = to.WriteString(strings.Join(words, " ") + "\n")
+	// One write per line: calls are logged by many goroutines.
+	_, _ = to.WriteString(strings.Join(fields, " ") + "\n")
 }
 
 // logTails returns the last lines of the processes.
@@ -163,7 +164,7 @@ func (e *environment) killOperator() {
 	state := e.operator.Kill()
 	e.Expect(state).NotTo(BeNil(), "the operator was not running")
 	status := state.Sys().(syscall.WaitStatus)
-	e.Expect(status.Signaled() && status.Signal() == syscall.SIGKILL).To(BeTrue(), "the operator had ended by itself: %s", state)
+	e.Expect(status.Signaled() && status.Signal() == syscall.SIGKILL).To(BeTrue(), "the operator exited by itself: %s", state)
 }
 
 func (e *environment) startOperator() { e.Expect(e.operator.Start()).To(Succeed()) }
@@ -175,7 +176,7 @@ func (e *environment) killScheduler() {
 
 func (e *environment) expectSchedulerDown() {
 	_, err := net.Dial("unix", e.direct)
-	e.Expect(err).To(HaveOccurred(), "the scheduler takes connections")
+	e.Expect(err).To(HaveOccurred(), "the scheduler accepts connections")
 	e.restarts++
 	e.unreadySince = time.Now()
 	e.setSchedulerReady(corev1.ConditionFalse)
@@ -198,31 +199,31 @@ func (e *environment) awaitReadiness() {
 // setSchedulerReady makes the scheduler's pod ready or not.
 func (e *environment) setSchedulerReady(status corev1.ConditionStatus) {
 	pod := &corev1.Pod{}
-	e.Expect(e.user.Get(e.ctx, client.ObjectKey{Namespace: namespace, Name: schedulerPod}, pod)).To(Succeed())
+	e.Expect(e.k8sClient.Get(e.ctx, client.ObjectKey{Namespace: namespace, Name: schedulerPod}, pod)).To(Succeed())
 	before := pod.DeepCopy()
 	for i := range pod.Status.Conditions {
 		if kind := pod.Status.Conditions[i].Type; kind == corev1.PodReady || kind == corev1.ContainersReady {
 			pod.Status.Conditions[i].Status = status
 		}
 	}
-	e.Expect(e.user.Status().Patch(e.ctx, pod, client.StrategicMergeFrom(before))).To(Succeed())
+	e.Expect(e.k8sClient.Status().Patch(e.ctx, pod, client.StrategicMergeFrom(before))).To(Succeed())
 }
 
-// cut breaks the network, in which there is a connection.
+// cut breaks the network, and fails the test if there was no connection.
 func (e *environment) cut() {
 	ended := e.proxy.Stats().Ended
 	e.proxy.Cut()
 	e.Expect(e.proxy.Stats().Ended).To(BeNumerically(">", ended), "ended connections")
 }
 
-// apply does what a user does.
+// apply makes the change of a mutation, as a user.
 func (e *environment) apply(m mutation) {
-	wanted := m.manifest()
+	desired := m.manifest()
 	switch m.verb {
 	case create:
-		// One of that name may be on its way out.
+		// An object of that name may still be terminating.
 		e.Eventually(func() error {
-			err := e.user.Create(e.ctx, wanted.DeepCopyObject().(client.Object))
+			err := e.k8sClient.Create(e.ctx, desired.DeepCopyObject().(client.Object))
 			if err != nil && !apierrors.IsAlreadyExists(err) {
 				return StopTrying("create").Wrap(err)
 			}
@@ -231,17 +232,17 @@ func (e *environment) apply(m mutation) {
 	case update:
 		live := e.get(m.object)
 		changed := live.DeepCopyObject().(client.Object)
-		copySpec(changed, wanted)
-		e.Expect(e.user.Patch(e.ctx, changed, client.MergeFrom(live))).To(Succeed(), m.String())
+		copySpec(changed, desired)
+		e.Expect(e.k8sClient.Patch(e.ctx, changed, client.MergeFrom(live))).To(Succeed(), m.String())
 		e.Expect(changed.GetGeneration()).To(BeNumerically(">", live.GetGeneration()), m.String())
 	case remove:
-		e.Expect(e.user.Delete(e.ctx, wanted)).To(Succeed(), m.String())
+		e.Expect(e.k8sClient.Delete(e.ctx, desired)).To(Succeed(), m.String())
 	}
 }
 
 // get returns an object that exists.
 func (e *environment) get(o object) resource {
 	live := mutation{object: o}.manifest()
-	e.Expect(e.user.Get(e.ctx, client.ObjectKeyFromObject(live), live)).To(Succeed(), o.String())
+	e.Expect(e.k8sClient.Get(e.ctx, client.ObjectKeyFromObject(live), live)).To(Succeed(), o.String())
 	return live
 }

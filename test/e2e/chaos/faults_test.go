@@ -12,31 +12,32 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
-// faultKind is a kind of fault, of which rounds draw one each.
+// faultKind is a kind of fault. Each round draws one.
 type faultKind struct {
 	name string
-	// weight is how often it is drawn, in comparison with others.
+	// weight is how often it is drawn, relative to the others.
 	weight int
-	// settled waits until nothing is left to do before it begins.
+	// settled makes the fault start only after cluster and scheduler agree.
 	settled bool
-	// force, if set, draws a mutation that the fault needs, without a name: it is the
-	// first one while the fault lasts.
+	// force, if set, draws a mutation that the fault needs, without a name. It is the
+	// first mutation during the fault.
 	force func(*rand.Rand) mutation
 	new   func(e *environment, r round, dice *rand.Rand) fault
 }
 
-// fault is one of a round. Its functions may be nil, and are called in this order.
+// fault is the fault of a round. Its functions may be nil, and are called in the order
+// of the fields.
 type fault struct {
-	// begin is before the mutations of the fault, and strike after them.
+	// begin is called before the mutations during the fault, and strike after them.
 	begin, strike func()
 	// repair ends the fault.
 	repair func()
-	// effect fails the test if the fault has had none. It is called once everything
-	// has settled.
+	// effect fails the test if the fault had no effect. It is called once everything has
+	// settled.
 	effect func()
 }
 
-// faultKinds are all there are. Each asserts that it had an effect.
+// faultKinds are all kinds. Each asserts that it had an effect.
 var faultKinds = []faultKind{
 	{name: "the operator is killed", weight: 3, new: operatorKilled},
 	{name: "the operator is stopped", weight: 1, new: operatorStopped},
@@ -61,7 +62,7 @@ var faultKinds = []faultKind{
 // anUpdate makes the operator send a load.
 func anUpdate(*rand.Rand) mutation { return mutation{verb: update, object: object{kind: "Model"}} }
 
-// aDeletion is that of an Experiment more often than of others: only these are
+// aDeletion deletes an Experiment more often than other kinds: only Experiments are
 // started again by a scheduler that has restarted.
 func aDeletion(random *rand.Rand) mutation {
 	kind := []string{"Experiment", "Experiment", "Experiment", "Model", "Pipeline"}[random.IntN(5)]
@@ -125,7 +126,8 @@ func schedulerLosesVolume(e *environment, _ round, dice *rand.Rand) fault {
 	return fault{begin: e.killScheduler, repair: func() { e.startScheduler(options) }}
 }
 
-// schedulerGateClosed: it takes connections, and lists and takes nothing.
+// schedulerGateClosed restarts the scheduler with its readiness gate closed: it accepts
+// connections, but lists nothing and rejects loads.
 func schedulerGateClosed(e *environment, _ round, _ *rand.Rand) fault {
 	return fault{
 		begin: func() {
@@ -153,8 +155,8 @@ func bothKilled(e *environment, _ round, _ *rand.Rand) fault {
 	}
 }
 
-// unloadInFlight kills the scheduler, the operator or both when the scheduler has
-// received a request to unload, and has executed it or not, but not answered.
+// unloadInFlight kills the scheduler, the operator or both after the scheduler has
+// received an unload, and perhaps executed it, but has not replied.
 func unloadInFlight(e *environment, r round, dice *rand.Rand) fault {
 	victim, executed := dice.IntN(5), dice.IntN(2) == 0
 	operatorToo, schedulerToo := victim >= 3, victim != 3
@@ -196,15 +198,15 @@ func unloadInFlight(e *environment, r round, dice *rand.Rand) fault {
 	}
 }
 
-// retriable are codes that say nothing about the object.
+// retriable are codes that do not depend on the object.
 var retriable = []codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.Internal}
 
-// callsFail without having been executed.
+// callsFail makes calls fail without executing them.
 func callsFail(e *environment, r round, dice *rand.Rand) fault {
 	return failing(e, r.forced.method(), 1+dice.IntN(3), retriable[dice.IntN(len(retriable))], e.scheduler.FailCalls)
 }
 
-// responsesLost: calls fail after they have been executed.
+// responsesLost makes calls fail after executing them.
 func responsesLost(e *environment, r round, dice *rand.Rand) fault {
 	return failing(e, r.forced.method(), 1+dice.IntN(2), retriable[dice.IntN(len(retriable))], e.scheduler.LoseAnswers)
 }
@@ -223,7 +225,7 @@ func failing(e *environment, method string, times int, code codes.Code, set func
 	}
 }
 
-// streamsEnd: one of them, or all, and what the operator then calls may fail.
+// streamsEnd ends one stream or all. The calls that the operator then makes may fail.
 func streamsEnd(e *environment, _ round, dice *rand.Rand) fault {
 	ended := streams
 	if dice.IntN(2) == 0 {
@@ -307,8 +309,8 @@ func networkFrozen(e *environment, _ round, _ *rand.Rand) fault {
 	}
 }
 
-// networkFrozenForLong lasts until the operator's calls have reached their deadline,
-// and often until it has given the connection up.
+// networkFrozenForLong lasts until the operator's calls have exceeded their deadline,
+// and often until it has closed the connection.
 func networkFrozenForLong(e *environment, r round, dice *rand.Rand) fault {
 	f := networkFrozen(e, r, dice)
 	strike, longer := f.strike, time.Duration(10+dice.IntN(20))*time.Second
@@ -319,8 +321,8 @@ func networkFrozenForLong(e *environment, r round, dice *rand.Rand) fault {
 	return f
 }
 
-// networkOneWay: the operator sends a load, and has to find out that nothing comes
-// back, nor ever will on this connection.
+// networkOneWay drops everything that the scheduler sends: the operator has to detect
+// that the connection is broken, and replace it.
 func networkOneWay(e *environment, _ round, _ *rand.Rand) fault {
 	var before int64
 	accepted := 0

@@ -19,7 +19,7 @@ type resource interface {
 	GetObservedGeneration() int64
 }
 
-// manifest is the object of a mutation.
+// manifest returns the object of a mutation.
 func (m mutation) manifest() resource {
 	metadata := metav1.ObjectMeta{Namespace: namespace, Name: m.name}
 	one, two := fmt.Sprintf("model-%d", m.variant%namesPerKind), fmt.Sprintf("model-%d", (m.variant+1)%namesPerKind)
@@ -53,8 +53,8 @@ func copySpec(to, from client.Object) {
 	}
 }
 
-// content is the part of the spec in which variants differ; that of what the
-// scheduler has is the same text.
+// content returns the part of the spec in which variants differ. For the scheduler's
+// form of an object, pipelineContent and experimentContent return the same text.
 func content(of client.Object) string {
 	var parts []string
 	switch of := of.(type) {
@@ -88,7 +88,7 @@ func experimentContent(of *pb.Experiment) string {
 	return unordered(parts)
 }
 
-// unordered: the scheduler keeps steps in an order of its own.
+// unordered joins parts in sorted order, since the scheduler reorders steps.
 func unordered(parts []string) string {
 	slices.Sort(parts)
 	return strings.Join(parts, " ")

@@ -19,10 +19,10 @@ const (
 	remove verb = "delete"
 )
 
-// kinds of objects, each as often as it is drawn.
+// kinds are the kinds of objects, each as often as its weight.
 var kinds = []string{"Model", "Model", "Pipeline", "Experiment"}
 
-// namesPerKind is small, so that names are used again and again.
+// namesPerKind is small, so that names are reused.
 const namesPerKind = 3
 
 // variants is how many different specs an object can have.
@@ -35,7 +35,7 @@ type object struct {
 
 func (o object) String() string { return o.kind + " " + o.name }
 
-// mutation acts on an object that exists, unless it creates it.
+// mutation creates an object, or acts on one that exists.
 type mutation struct {
 	verb verb
 	object
@@ -49,19 +49,19 @@ func (m mutation) String() string {
 	return fmt.Sprintf("%s %s (%d)", m.verb, m.object, m.variant)
 }
 
-// round is what happens between two states in which nothing is left to do.
+// round is a sequence of mutations with a fault.
 type round struct {
 	number int
 	fault  faultKind
-	// dice are for what the fault varies.
+	// dice is the seed of the fault's random parameters.
 	dice uint64
 	// before are the mutations before the fault, during are those while it lasts, and
 	// after are those once it is repaired.
 	before, during, after []mutation
-	// forced is the one of during that the fault needs, or the zero value.
+	// forced is the mutation of during that the fault needs, or the zero value.
 	forced mutation
-	// pause is between before and the fault, window the time that the fault lasts
-	// after its mutations.
+	// pause is the time between before and the fault, and window the time from the
+	// mutations during the fault to its repair.
 	pause, window time.Duration
 }
 
@@ -70,27 +70,27 @@ func (r round) String() string {
 		r.number, r.before, r.pause, r.fault.name, r.during, r.window, r.after)
 }
 
-// world is what exists once everything that was drawn has happened, by object.
-type world map[object]int
+// state maps each object that exists after all mutations so far to its variant.
+type state map[object]int
 
 // planner draws rounds from a seed. A round depends only on the seed and its number.
 type planner struct {
 	random *rand.Rand
-	world  world
+	state  state
 	next   int
 }
 
 func newPlanner(seed uint64) *planner {
-	return &planner{random: rand.New(rand.NewPCG(seed, 0)), world: world{}}
+	return &planner{random: rand.New(rand.NewPCG(seed, 0)), state: state{}}
 }
 
-// round draws the next one.
+// round draws the next round.
 func (p *planner) round() round {
 	p.next++
 	r := round{number: p.next, fault: p.fault(), dice: p.random.Uint64()}
 	r.before = p.draw(1+p.random.IntN(4), nil)
-	// An object that was deleted before or during the fault may stay until that is
-	// repaired: its name cannot be used before.
+	// An object that was deleted before or during the fault may exist until the repair,
+	// so that its name cannot be used earlier.
 	deleted := map[object]bool{}
 	for _, m := range r.before {
 		deleted[m.object] = deleted[m.object] || m.verb == remove
@@ -120,7 +120,8 @@ func (p *planner) fault() faultKind {
 	panic("unreachable")
 }
 
-// draw draws mutations of objects other than the deleted, to which it adds.
+// draw draws mutations of objects that are not in deleted, and adds to deleted those
+// that it deletes.
 func (p *planner) draw(count int, deleted map[object]bool) []mutation {
 	var drawn []mutation
 	for range count {
@@ -129,7 +130,7 @@ func (p *planner) draw(count int, deleted map[object]bool) []mutation {
 			continue
 		}
 		m := mutation{verb: create, object: o, variant: p.random.IntN(variants)}
-		if variant, exists := p.world[o]; exists {
+		if variant, exists := p.state[o]; exists {
 			m.verb = update
 			m.variant = (variant + 1 + p.random.IntN(variants-1)) % variants
 			if p.random.IntN(3) == 0 {
@@ -149,34 +150,34 @@ func (p *planner) name(kind string) object {
 	return object{kind, fmt.Sprintf("%s-%d", strings.ToLower(kind), p.random.IntN(namesPerKind))}
 }
 
-// force adds a mutation of an existing object to the round, and returns what creates
-// the object if there is none.
-func (p *planner) force(what mutation, deleted map[object]bool, r *round) []mutation {
-	what.object = p.name(what.kind)
-	for deleted[what.object] {
-		// At most four were deleted, of all kinds: where all names of this one were,
-		// the object is created again first.
-		if p.allDeleted(what.kind, deleted) {
-			delete(deleted, what.object)
+// force adds a mutation of an existing object to the round. If no object of the kind
+// exists, it returns a mutation that creates it.
+func (p *planner) force(forced mutation, deleted map[object]bool, r *round) []mutation {
+	forced.object = p.name(forced.kind)
+	for deleted[forced.object] {
+		// At most four objects are in deleted. If these are all names of this kind, the
+		// object is created again first.
+		if p.allDeleted(forced.kind, deleted) {
+			delete(deleted, forced.object)
 			break
 		}
-		what.object = p.name(what.kind)
+		forced.object = p.name(forced.kind)
 	}
 	var missing []mutation
-	variant, exists := p.world[what.object]
+	variant, exists := p.state[forced.object]
 	if !exists {
 		variant = p.random.IntN(variants)
-		missing = []mutation{{verb: create, object: what.object, variant: variant}}
+		missing = []mutation{{verb: create, object: forced.object, variant: variant}}
 		p.apply(missing[0])
 	}
-	if what.verb == update {
-		what.variant = (variant + 1) % variants
+	if forced.verb == update {
+		forced.variant = (variant + 1) % variants
 	}
-	p.apply(what)
-	if what.verb == remove {
-		deleted[what.object] = true
+	p.apply(forced)
+	if forced.verb == remove {
+		deleted[forced.object] = true
 	}
-	r.during, r.forced = []mutation{what}, what
+	r.during, r.forced = []mutation{forced}, forced
 	return missing
 }
 
@@ -192,27 +193,26 @@ func (p *planner) allDeleted(kind string, deleted map[object]bool) bool {
 
 func (p *planner) apply(m mutation) {
 	if m.verb == remove {
-		delete(p.world, m.object)
+		delete(p.state, m.object)
 	} else {
-		p.world[m.object] = m.variant
+		p.state[m.object] = m.variant
 	}
 }
 
-// Every mutation acts on an object that exists, or creates one that does not, and
-// none changes an object to what it is. None needs a name that may be taken until
-// the fault is repaired.
-func TestMutationsCount(t *testing.T) {
+// Every mutation creates an object that does not exist, or changes or deletes one that
+// does. None uses a name that may be in use until the fault is repaired.
+func TestMutationsHaveAnEffect(t *testing.T) {
 	drawn := map[string]int{}
 	for seed := range uint64(50) {
 		p := newPlanner(seed)
-		world := world{}
+		existing := state{}
 		for range 50 {
 			r := p.round()
 			drawn[r.fault.name]++
 			deleted := map[object]bool{}
 			for i, m := range slices.Concat(r.before, r.during, r.after) {
 				name := fmt.Sprintf("seed %d, round %d, %s", seed, r.number, m)
-				variant, exists := world[m.object]
+				variant, exists := existing[m.object]
 				if exists == (m.verb == create) {
 					t.Errorf("%s: the object exists: %t", name, exists)
 				}
@@ -221,12 +221,12 @@ func TestMutationsCount(t *testing.T) {
 				}
 				during := i >= len(r.before) && i < len(r.before)+len(r.during)
 				if during && m.verb == create && deleted[m.object] {
-					t.Errorf("%s: its predecessor may still exist", name)
+					t.Errorf("%s: the deleted object of that name may still exist", name)
 				}
 				if m.verb == remove {
-					delete(world, m.object)
+					delete(existing, m.object)
 				} else {
-					world[m.object] = m.variant
+					existing[m.object] = m.variant
 				}
 				deleted[m.object] = m.verb == remove
 			}
@@ -234,8 +234,8 @@ func TestMutationsCount(t *testing.T) {
 				t.Errorf("seed %d, round %d: %s is not forced", seed, r.number, r.forced)
 			}
 		}
-		if !maps.Equal(world, p.world) {
-			t.Errorf("seed %d: %v exists, and %v is believed to", seed, world, p.world)
+		if !maps.Equal(existing, p.state) {
+			t.Errorf("seed %d: %v exists, but the planner has %v", seed, existing, p.state)
 		}
 	}
 	for _, each := range faultKinds {
@@ -245,7 +245,7 @@ func TestMutationsCount(t *testing.T) {
 	}
 }
 
-// The same seed is the same rounds; another one is not.
+// A seed always draws the same rounds, and another seed draws others.
 func TestSeed(t *testing.T) {
 	rounds := func(seed uint64) string {
 		p := newPlanner(seed)

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// auditPolicy writes down what ServiceAccounts ask for, once for each request.
+// auditPolicy logs each request of a ServiceAccount once.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
@@ -51,58 +51,64 @@ func (r request) String() string {
 	return fmt.Sprintf("%s %s: %d %s", r.Verb, r.RequestURI, r.ResponseStatus.Code, r.ResponseStatus.Message)
 }
 
-// pod is the one whose token was given: the replicas of an operator share an account.
+// pod returns the name of the pod whose token was used: the replicas of an operator
+// share a ServiceAccount.
 func (r request) pod() string {
 	return strings.Join(r.User.Extra["authentication.kubernetes.io/pod-name"], "")
 }
 
-// writes tells whether it changes something.
+// writes returns whether the request is a write.
 func (r request) writes() bool { return !slices.Contains([]string{"get", "list", "watch"}, r.Verb) }
 
-// audit is the API server's audit log, as far as it has been read: it grows long,
-// and is asked often.
+// audit is the API server's audit log. It remembers what it has read, since the log
+// is long and read often.
 type audit struct {
-	mu       sync.Mutex
-	file     *os.File
-	rest     []byte // of a line that is half written
+	mu   sync.Mutex
+	file *os.File
+	// partialLine is the start of a line that the API server has not finished.
+	partialLine []byte
+	// requests are those read so far, by user name.
 	requests map[string][]request
 }
 
-// requestsOf are those of an operator so far, and of what else ran with its account.
+// requestsOf returns the requests so far of everything that runs with the
+// ServiceAccount of the operator in a namespace.
 func requestsOf(namespace string) []request {
 	GinkgoHelper()
 	audited.mu.Lock()
 	defer audited.mu.Unlock()
 	text, err := io.ReadAll(audited.file)
 	Expect(err).NotTo(HaveOccurred())
-	lines := bytes.SplitAfter(append(audited.rest, text...), []byte("\n"))
-	audited.rest = bytes.Clone(lines[len(lines)-1])
+	lines := bytes.SplitAfter(append(audited.partialLine, text...), []byte("\n"))
+	audited.partialLine = bytes.Clone(lines[len(lines)-1])
 	for _, line := range lines[:len(lines)-1] {
 		entry := request{}
 		Expect(json.Unmarshal(line, &entry)).To(Succeed())
 		audited.requests[entry.User.Username] = append(audited.requests[entry.User.Username], entry)
 	}
-	return slices.Clone(audited.requests[userOf(namespace)])
+	return slices.Clone(audited.requests[userName(namespace)])
 }
 
-func userOf(namespace string) string {
+func userName(namespace string) string {
 	return "system:serviceaccount:" + namespace + ":" + account
 }
 
-// right is one thing that a rule grants.
-type right struct{ group, resource, verb string }
+// permission is a verb on a resource.
+type permission struct{ group, resource, verb string }
 
-func (r right) String() string {
-	return r.verb + " " + strings.TrimPrefix(r.group+"/", "/") + r.resource
+func (p permission) String() string {
+	return p.verb + " " + strings.TrimPrefix(p.group+"/", "/") + p.resource
 }
 
-// usedSince are the rights that an operator took in its requests from a mark on, which
-// is their number until then.
-func usedSince(namespace string, mark int) map[right]bool { return used(requestsOf(namespace)[mark:]) }
+// usedSince returns the permissions that an operator has used in its requests after the
+// first mark ones.
+func usedSince(namespace string, mark int) map[permission]bool {
+	return used(requestsOf(namespace)[mark:])
+}
 
-// used are the rights that requests took.
-func used(requests []request) map[right]bool {
-	found := map[right]bool{}
+// used returns the permissions that requests needed.
+func used(requests []request) map[permission]bool {
+	found := map[permission]bool{}
 	for _, each := range requests {
 		if each.ObjectRef == nil {
 			continue
@@ -111,64 +117,65 @@ func used(requests []request) map[right]bool {
 		if each.ObjectRef.Subresource != "" {
 			resource += "/" + each.ObjectRef.Subresource
 		}
-		found[right{each.ObjectRef.APIGroup, resource, each.Verb}] = true
-		// An apply that makes the object takes the right to create it as well.
+		found[permission{each.ObjectRef.APIGroup, resource, each.Verb}] = true
+		// An apply that creates the object needs the permission to create it as well.
 		if each.Verb == "patch" && each.ResponseStatus.Code == 201 {
-			found[right{each.ObjectRef.APIGroup, resource, "create"}] = true
+			found[permission{each.ObjectRef.APIGroup, resource, "create"}] = true
 		}
 	}
 	return found
 }
 
-// granted are the rights that bindings give an operator, and where: a namespace, or
-// "" for all.
-func granted(namespace string) map[right][]string {
+// granted returns the permissions that bindings grant to an operator, each with the
+// namespaces it is valid in. The namespace "" stands for all.
+func granted(namespace string) map[permission][]string {
 	GinkgoHelper()
-	found := map[right][]string{}
-	add := func(where string, rules []rbacv1.PolicyRule) {
+	found := map[permission][]string{}
+	add := func(scope string, rules []rbacv1.PolicyRule) {
 		for _, rule := range rules {
 			for _, group := range rule.APIGroups {
 				for _, resource := range rule.Resources {
 					for _, verb := range rule.Verbs {
-						key := right{group, resource, verb}
-						found[key] = append(found[key], where)
+						key := permission{group, resource, verb}
+						found[key] = append(found[key], scope)
 					}
 				}
 			}
 		}
 	}
-	ours := func(subjects []rbacv1.Subject) bool {
+	isSubject := func(subjects []rbacv1.Subject) bool {
 		return slices.ContainsFunc(subjects, func(s rbacv1.Subject) bool {
 			return s.Kind == rbacv1.ServiceAccountKind && s.Namespace == namespace && s.Name == account
 		})
 	}
-	all := &rbacv1.ClusterRoleBindingList{}
-	Expect(user.List(lifetime, all)).To(Succeed())
-	for _, binding := range all.Items {
-		if ours(binding.Subjects) {
+	clusterRoleBindings := &rbacv1.ClusterRoleBindingList{}
+	Expect(k8sClient.List(ctx, clusterRoleBindings)).To(Succeed())
+	for _, binding := range clusterRoleBindings.Items {
+		if isSubject(binding.Subjects) {
 			role := &rbacv1.ClusterRole{}
-			Expect(user.Get(lifetime, client.ObjectKey{Name: binding.RoleRef.Name}, role)).To(Succeed())
+			Expect(k8sClient.Get(ctx, client.ObjectKey{Name: binding.RoleRef.Name}, role)).To(Succeed())
 			add("", role.Rules)
 		}
 	}
-	some := &rbacv1.RoleBindingList{}
-	Expect(user.List(lifetime, some)).To(Succeed())
-	for _, binding := range some.Items {
-		if ours(binding.Subjects) {
+	roleBindings := &rbacv1.RoleBindingList{}
+	Expect(k8sClient.List(ctx, roleBindings)).To(Succeed())
+	for _, binding := range roleBindings.Items {
+		if isSubject(binding.Subjects) {
 			role := &rbacv1.Role{}
-			Expect(user.Get(lifetime, client.ObjectKey{Namespace: binding.Namespace, Name: binding.RoleRef.Name}, role)).To(Succeed())
+			Expect(k8sClient.Get(ctx, client.ObjectKey{Namespace: binding.Namespace, Name: binding.RoleRef.Name}, role)).To(Succeed())
 			add(binding.Namespace, role.Rules)
 		}
 	}
 	return found
 }
 
-// needless are rights that an operator has not used, of those that it was granted.
-func needless(namespace string, granted map[right][]string) []string {
-	taken := used(requestsOf(namespace))
+// unusedPermissions returns the granted permissions that an operator has not used,
+// sorted.
+func unusedPermissions(namespace string, granted map[permission][]string) []string {
+	used := used(requestsOf(namespace))
 	var found []string
 	for each := range granted {
-		if !taken[each] && unseen[each] == "" {
+		if !used[each] && unseenPermissions[each] == "" {
 			found = append(found, each.String())
 		}
 	}
@@ -176,8 +183,8 @@ func needless(namespace string, granted map[right][]string) []string {
 	return found
 }
 
-// refused are the requests of an operator that it had no right to.
-func refused(namespace string) []string {
+// forbiddenRequests returns the requests of an operator that RBAC rejected.
+func forbiddenRequests(namespace string) []string {
 	var found []string
 	for _, each := range requestsOf(namespace) {
 		if each.ResponseStatus.Code == 403 && !strings.Contains(each.ResponseStatus.Message, "because it is being terminated") {
@@ -187,17 +194,18 @@ func refused(namespace string) []string {
 	return found
 }
 
-// secretByName is used for certificates.
-var secretByName = right{"", "secrets", "get"}
+// secretByName is the permission to read a certificate.
+var secretByName = permission{"", "secrets", "get"}
 
-// unseen are rights that are granted and never show in the audit log, with the reason.
-var unseen = map[right]string{
-	secretByName:                                               "held in order to grant it to pods; read for TLS, where that is on",
-	{"", "secrets", "list"}:                                    "held in order to grant it to pods",
-	{"", "secrets", "watch"}:                                   "held in order to grant it to pods",
-	{"discovery.k8s.io", "endpointslices", "list"}:             "held in order to grant it to pods",
-	{"discovery.k8s.io", "endpointslices", "watch"}:            "held in order to grant it to pods",
-	{"events.k8s.io", "events", "list"}:                        "used only while pods of a StatefulSet are refused",
-	{"mlops.seldon.io", "seldonruntimes/finalizers", "update"}: "asked for by the admission of owner references",
-	{"mlops.seldon.io", "servers/finalizers", "update"}:        "asked for by the admission of owner references",
+// unseenPermissions are granted and never appear in the audit log; the value is the
+// reason.
+var unseenPermissions = map[permission]string{
+	secretByName:                                               "required to grant it to pods; used for TLS, if enabled",
+	{"", "secrets", "list"}:                                    "required to grant it to pods",
+	{"", "secrets", "watch"}:                                   "required to grant it to pods",
+	{"discovery.k8s.io", "endpointslices", "list"}:             "required to grant it to pods",
+	{"discovery.k8s.io", "endpointslices", "watch"}:            "required to grant it to pods",
+	{"events.k8s.io", "events", "list"}:                        "used only while pods of a StatefulSet are rejected",
+	{"mlops.seldon.io", "seldonruntimes/finalizers", "update"}: "checked by the admission plugin OwnerReferencesPermissionEnforcement",
+	{"mlops.seldon.io", "servers/finalizers", "update"}:        "checked by the admission plugin OwnerReferencesPermissionEnforcement",
 }

@@ -23,34 +23,37 @@ import (
 type install struct {
 	// namespace is the operator's own.
 	namespace string
-	// home is one that it watches, where a runtime goes through its life.
-	home string
-	// listed are the namespaces that it watches besides its own; all tells that it
-	// watches all of them.
+	// workloadNamespace is one that it watches, with the runtime of the test.
+	workloadNamespace string
+	// listed are the namespaces that it watches in addition to its own.
 	listed []string
-	all    bool
+	// all makes it watch all namespaces.
+	all bool
 
-	// kustomizations are folders, relative to the root of the repository, in the order
-	// in which they are applied. None stands for the chart, with values as of helm --set.
+	// kustomizations are directories, relative to the root of the repository, in the
+	// order in which they are applied. If empty, the chart is installed.
 	kustomizations []string
-	values         []string
+	// values are values of the chart, as for helm --set.
+	values []string
 
-	// secure has the scheduler speak TLS, by what makeCertificates makes.
+	// secure makes operator and scheduler use TLS.
 	secure bool
-	tls    *tls.Config
+	// tls is set by createCertificates.
+	tls *tls.Config
 }
 
-// setup is the name of the chart, and of its release.
+// setup is the name of the chart and of its release.
 const setup = "setup"
 
-// watched are namespaces that it watches: those listed, and its home.
+// watched returns the listed namespaces and the one with the runtime, sorted.
 func (i *install) watched() []string {
-	names := append([]string{i.home}, i.listed...)
+	names := append([]string{i.workloadNamespace}, i.listed...)
 	slices.Sort(names)
 	return slices.Compact(names)
 }
 
-// namespaces have to be there before it. Kustomize brings the operator's own.
+// namespaces returns those that must exist before the installation. Kustomize creates
+// the operator's own.
 func (i *install) namespaces() []string {
 	names := slices.DeleteFunc(i.watched(), func(name string) bool { return name == i.namespace })
 	if i.kustomizations == nil {
@@ -59,13 +62,13 @@ func (i *install) namespaces() []string {
 	return names
 }
 
-// may tells whether an operator has rights in a namespace; "" is all of them.
-func (i *install) may(namespace string) bool {
+// allowedIn returns whether the operator may have permissions in a namespace. The
+// namespace "" stands for all.
+func (i *install) allowedIn(namespace string) bool {
 	return i.all || namespace == i.namespace || slices.Contains(i.listed, namespace)
 }
 
-// install installs an operator, in namespaces that are there, and returns when it
-// is ready.
+// install installs the operator, in existing namespaces, and returns when it is ready.
 func (i *install) install() {
 	GinkgoHelper()
 	for _, folder := range i.kustomizations {
@@ -73,31 +76,31 @@ func (i *install) install() {
 	}
 	if i.kustomizations == nil {
 		if i.secure {
-			i.makeCertificates()
+			i.createCertificates()
 		}
 		i.helm("install", helm.Chart(setup), "--wait")
 		Expect(i.helm("test")).To(MatchRegexp(`Phase:\s+Succeeded`))
 	}
-	i.untilAvailable()
+	i.awaitAvailable()
 }
 
-// helm runs a command on the release, with its values if it takes the chart.
-func (i *install) helm(command string, further ...string) string {
+// helm runs a Helm command on the release, with the values if the chart is an argument.
+func (i *install) helm(command string, arguments ...string) string {
 	GinkgoHelper()
-	arguments := append([]string{command, setup}, further...)
-	if slices.Contains(further, helm.Chart(setup)) {
+	all := append([]string{command, setup, "--namespace", i.namespace}, arguments...)
+	if slices.Contains(arguments, helm.Chart(setup)) {
 		for _, value := range i.values {
-			arguments = append(arguments, "--set", value)
+			all = append(all, "--set", value)
 		}
 	}
-	output, err := charts.Run(lifetime, nil, append(arguments, "--namespace", i.namespace)...)
+	output, err := charts.Run(ctx, nil, all...)
 	Expect(err).NotTo(HaveOccurred(), i.log)
 	return output
 }
 
-// makeCertificates makes the Secrets that the chart's values name. Scheduler and
-// operator are the same to each other.
-func (i *install) makeCertificates() {
+// createCertificates creates the Secrets that the chart's values name. Scheduler and
+// operator have the same certificate.
+func (i *install) createCertificates() {
 	GinkgoHelper()
 	certificate, key, err := cert.GenerateSelfSignedCertKey("localhost", nil, nil)
 	Expect(err).NotTo(HaveOccurred())
@@ -107,26 +110,25 @@ func (i *install) makeCertificates() {
 		Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"},
 	}
 	for _, name := range []string{"seldon-controlplane-client", "seldon-controlplane-server"} {
-		Expect(user.Create(lifetime, &corev1.Secret{
+		Expect(k8sClient.Create(ctx, &corev1.Secret{
 			ObjectMeta: metadata(i.namespace, name),
 			Data:       map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": certificate},
 		})).To(Succeed())
 	}
 }
 
-// untilAvailable waits until the operator is ready, with as many replicas as it is
-// to have.
-func (i *install) untilAvailable() {
+// awaitAvailable waits until all replicas of the operator are up to date and available.
+func (i *install) awaitAvailable() {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
 		found := &appsv1.Deployment{}
-		g.Expect(user.Get(lifetime, client.ObjectKey{Namespace: i.namespace, Name: deployment}, found)).To(Succeed())
+		g.Expect(k8sClient.Get(ctx, client.ObjectKey{Namespace: i.namespace, Name: deployment}, found)).To(Succeed())
 		g.Expect(found.Status.ObservedGeneration).To(Equal(found.Generation))
 		g.Expect([]int32{found.Status.Replicas, found.Status.UpdatedReplicas, found.Status.AvailableReplicas}).To(HaveEach(*found.Spec.Replicas), i.log)
 	}).Should(Succeed())
 }
 
-// log is the end of what the operator printed.
+// log returns the last 64 KiB of the operator's log.
 func (i *install) log() string {
 	log, err := node.Log(i.namespace, deployment)
 	if err != nil {
@@ -135,11 +137,11 @@ func (i *install) log() string {
 	return log[max(0, len(log)-1<<16):]
 }
 
-// pods are the names of the operator's pods that are not being deleted.
+// pods returns the names of the operator's pods that are not being deleted.
 func (i *install) pods() []string {
 	GinkgoHelper()
 	pods := &corev1.PodList{}
-	Expect(user.List(lifetime, pods, client.InNamespace(i.namespace), client.MatchingLabels{"control-plane": "v2-controller-manager"})).To(Succeed())
+	Expect(k8sClient.List(ctx, pods, client.InNamespace(i.namespace), client.MatchingLabels{"control-plane": "v2-controller-manager"})).To(Succeed())
 	var names []string
 	for _, pod := range pods.Items {
 		if pod.DeletionTimestamp == nil {
@@ -149,15 +151,15 @@ func (i *install) pods() []string {
 	return names
 }
 
-// removeFinalizers stops the operator and has its finalizers removed, by a Job with its
-// account: that of docs/modes.md, or the one that the chart has for its uninstall.
+// removeFinalizers stops the operator and removes its finalizers, by a Job with its account:
+// that of docs/modes.md, or the uninstall hook of the chart.
 func (i *install) removeFinalizers() {
 	GinkgoHelper()
 	name := "remove-finalizers"
 	if i.kustomizations == nil {
 		name = "seldon-v2-remove-finalizers"
 	}
-	// Of Jobs before this one the log stays.
+	// The log of earlier Jobs is kept.
 	stops := func() int {
 		log, err := node.Log(i.namespace, name)
 		Expect(err).NotTo(HaveOccurred())
@@ -168,17 +170,17 @@ func (i *install) removeFinalizers() {
 		i.helm("uninstall")
 	} else {
 		run(fmt.Sprintf(removeFinalizersJob, i.all || i.listed != nil, strings.Join(i.listed, ",")), "apply", "--namespace", i.namespace, "--filename", "-")
-		i.untilComplete(name)
+		i.awaitComplete(name)
 	}
 	Expect(i.pods()).To(BeEmpty())
 	Expect(stops()).To(Equal(before + 1))
 }
 
-func (i *install) untilComplete(name string) {
+func (i *install) awaitComplete(name string) {
 	GinkgoHelper()
 	job := &batchv1.Job{ObjectMeta: metadata(i.namespace, name)}
 	Eventually(func() int32 {
-		Expect(user.Get(lifetime, client.ObjectKeyFromObject(job), job)).To(Succeed())
+		Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(job), job)).To(Succeed())
 		Expect(job.Status.Failed).To(BeZero(), func() string {
 			log, _ := node.Log(i.namespace, name)
 			return log
@@ -187,11 +189,11 @@ func (i *install) untilComplete(name string) {
 	}).Should(BeEquivalentTo(1))
 }
 
-// going are namespaces that are being deleted. That takes ten seconds each, in which
-// the tests go on.
-var going []client.Object
+// deletedNamespaces are being deleted. That takes ten seconds each, during which the
+// other specs run.
+var deletedNamespaces []client.Object
 
-// remove takes the rest away, the namespaces with it.
+// remove uninstalls what is left, and deletes the namespaces.
 func (i *install) remove() {
 	GinkgoHelper()
 	names := i.namespaces()
@@ -205,15 +207,15 @@ func (i *install) remove() {
 	}
 	for _, name := range names {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-		Expect(client.IgnoreNotFound(user.Delete(lifetime, namespace))).To(Succeed())
-		going = append(going, namespace)
+		Expect(client.IgnoreNotFound(k8sClient.Delete(ctx, namespace))).To(Succeed())
+		deletedNamespaces = append(deletedNamespaces, namespace)
 	}
 }
 
-// Nothing in a namespace waits for an operator that has gone.
-var _ = AfterSuite(func() { untilGone(going...) })
+// No namespace waits for an operator that has been uninstalled.
+var _ = AfterSuite(func() { awaitDeleted(deletedNamespaces...) })
 
-// removeFinalizersJob is what docs/modes.md tells, with the flags of any mode.
+// removeFinalizersJob is the Job of docs/modes.md, with the flags of every mode.
 const removeFinalizersJob = `apiVersion: batch/v1
 kind: Job
 metadata: {name: remove-finalizers}

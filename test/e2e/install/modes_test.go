@@ -20,17 +20,17 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 )
 
-// Whichever way an operator is installed, it gets by with its rights, and needs them.
-// Operators of one entry are there side by side. What is particular to a mode goes on
-// with the first of them, before its end.
-var _ = DescribeTableSubtree("An operator", Ordered, func(operators []*install, particular ...func(*install)) {
+// However an operator is installed, its permissions are sufficient and all needed.
+// The operators of one entry run at the same time. The specs of one mode use the first
+// of them, before it is uninstalled.
+var _ = DescribeTableSubtree("An operator", Ordered, func(operators []*install, modeSpecs ...func(*install)) {
 	BeforeAll(func() {
 		if operators[0].all {
-			untilGone(going...) // it would have to do with them
+			awaitDeleted(deletedNamespaces...) // since it would watch them
 		}
 		for _, each := range operators {
 			for _, namespace := range each.namespaces() {
-				Expect(user.Create(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
+				Expect(k8sClient.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
 			}
 		}
 		DeferCleanup(func() {
@@ -43,91 +43,91 @@ var _ = DescribeTableSubtree("An operator", Ordered, func(operators []*install, 
 		}
 	})
 
-	It("goes through the life of a runtime", func() {
-		lives := sync.WaitGroup{}
+	It("manages a runtime from creation to deletion", func() {
+		running := sync.WaitGroup{}
 		for _, each := range operators {
-			lives.Go(func() {
+			running.Go(func() {
 				defer GinkgoRecover()
-				each.live()
+				each.runLifecycle()
 			})
 		}
-		lives.Wait()
+		running.Wait()
 	})
 
-	for _, each := range particular {
+	for _, each := range modeSpecs {
 		each(operators[0])
 	}
 
-	It("leaves nothing behind that hangs on it, with its rights as they were and all in use", func() {
+	It("leaves no finalizer behind, and has used all its permissions", func() {
 		for _, each := range operators {
-			rights := granted(each.namespace)
-			Expect(rights).NotTo(BeEmpty())
-			var left []client.Object
+			permissions := granted(each.namespace)
+			Expect(permissions).NotTo(BeEmpty())
+			var remaining []client.Object
 			for _, namespace := range each.watched() {
-				left = append(left, newRuntime(namespace), newModel(namespace, "left"))
+				remaining = append(remaining, newRuntime(namespace), newModel(namespace, "remaining"))
 			}
-			for _, object := range left {
+			for _, object := range remaining {
 				Eventually(func() []string {
-					Expect(user.Get(lifetime, client.ObjectKeyFromObject(object), object)).To(Succeed())
+					Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
 					return object.GetFinalizers()
 				}).Should(HaveLen(1), each.log)
 			}
 			each.removeFinalizers()
-			for _, object := range left {
-				Expect(user.Get(lifetime, client.ObjectKeyFromObject(object), object)).To(Succeed())
+			for _, object := range remaining {
+				Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
 				Expect(object.GetFinalizers()).To(BeEmpty())
 			}
-			Expect(needless(each.namespace, rights)).To(BeEmpty())
-			Expect(used(requestsOf(each.namespace))[secretByName]).To(Equal(each.secure), "it reads Secrets for TLS alone")
-			for right, places := range rights {
-				for _, place := range places {
-					// A ClusterRole has what is for the operator's own namespace in none.
-					own := right.resource == "leases" || right.resource == "pods" || strings.HasSuffix(right.resource, "configs")
-					Expect(each.may(place) && (!own || place == each.namespace)).To(BeTrue(), "%s in namespace %q", right, place)
+			Expect(unusedPermissions(each.namespace, permissions)).To(BeEmpty())
+			Expect(used(requestsOf(each.namespace))[secretByName]).To(Equal(each.secure), "it reads Secrets only for TLS")
+			for permission, namespaces := range permissions {
+				for _, namespace := range namespaces {
+					// Permissions for the operator's own namespace are in no ClusterRole.
+					own := permission.resource == "leases" || permission.resource == "pods" || strings.HasSuffix(permission.resource, "configs")
+					Expect(each.allowedIn(namespace) && (!own || namespace == each.namespace)).To(BeTrue(), "%s in namespace %q", permission, namespace)
 				}
 			}
 		}
 	})
 
-	It("was refused nothing, and asked for nothing elsewhere", func() {
+	It("had no request rejected, and sent none for another namespace", func() {
 		for _, each := range operators {
-			Expect(refused(each.namespace)).To(BeEmpty())
+			Expect(forbiddenRequests(each.namespace)).To(BeEmpty())
 			for _, request := range requestsOf(each.namespace) {
 				if request.ObjectRef != nil {
-					Expect(each.may(request.ObjectRef.Namespace)).To(BeTrue(), request.String())
+					Expect(each.allowedIn(request.ObjectRef.Namespace)).To(BeTrue(), request.String())
 				}
 			}
 		}
 	})
 },
 	Entry("from config/default",
-		[]*install{{namespace: "seldon-system", home: "team-a", all: true, kustomizations: []string{"config/default"}}},
-		letsGoWithNamespaces, servesMetricsOverTLS, takesOver),
+		[]*install{{namespace: "seldon-system", workloadNamespace: "team-a", all: true, kustomizations: []string{"config/default"}}},
+		forgetsDeletedNamespaces, servesMetricsOverTLS, failsOver),
 	Entry("by the chart, in all namespaces",
-		[]*install{{namespace: "chart-all", home: "chart-team", all: true, values: []string{"controller.clusterwide=true"}}},
+		[]*install{{namespace: "chart-all", workloadNamespace: "chart-team", all: true, values: []string{"controller.clusterwide=true"}}},
 		servesMetricsOverTLS),
 	Entry("from config/namespaced",
-		[]*install{{namespace: "seldon-mesh", home: "seldon-mesh", kustomizations: []string{"config/namespaced"}}},
+		[]*install{{namespace: "seldon-mesh", workloadNamespace: "seldon-mesh", kustomizations: []string{"config/namespaced"}}},
 		servesMetricsToItself),
 	Entry("from config/namespaced with a list, beside another",
 		[]*install{
-			{namespace: "ops-a", home: "team-listed-a", listed: []string{"team-listed-a"}, kustomizations: []string{"test/e2e/install/testdata/listed-a", "test/e2e/install/testdata/ops-a"}},
-			{namespace: "ops-b", home: "team-listed-b", listed: []string{"team-listed-b"}, kustomizations: []string{"test/e2e/install/testdata/listed-b", "test/e2e/install/testdata/ops-b"}},
+			{namespace: "ops-a", workloadNamespace: "team-listed-a", listed: []string{"team-listed-a"}, kustomizations: []string{"test/e2e/install/testdata/listed-a", "test/e2e/install/testdata/ops-a"}},
+			{namespace: "ops-b", workloadNamespace: "team-listed-b", listed: []string{"team-listed-b"}, kustomizations: []string{"test/e2e/install/testdata/listed-b", "test/e2e/install/testdata/ops-b"}},
 		}),
 	Entry("by the chart, in one namespace",
-		[]*install{{namespace: "chart-own", home: "chart-own"}},
+		[]*install{{namespace: "chart-own", workloadNamespace: "chart-own"}},
 		servesMetricsToItself),
-	Entry("by the chart with a list, beside another, which speaks TLS to schedulers",
+	Entry("by the chart with a list of namespaces, and another one with TLS to schedulers",
 		[]*install{
-			{namespace: "chart-ops-a", home: "chart-a-one", listed: []string{"chart-a-one", "chart-a-two"},
+			{namespace: "chart-ops-a", workloadNamespace: "chart-a-one", listed: []string{"chart-a-one", "chart-a-two"},
 				values: []string{"controller.clusterwide=true", "controller.watchNamespaces={chart-a-one,chart-a-two}"}},
-			{namespace: "chart-ops-b", home: "chart-ops-b", listed: []string{"chart-b"}, secure: true,
+			{namespace: "chart-ops-b", workloadNamespace: "chart-ops-b", listed: []string{"chart-b"}, secure: true,
 				values: []string{"controller.clusterwide=true", "controller.watchNamespaces={chart-b}", "security.controlplane.protocol=SSL"}},
 		}),
 )
 
 func servesMetricsToItself(i *install) {
-	It("serves metrics to its own pod alone", func() {
+	It("serves metrics on loopback only", func() {
 		address := node.Address(i.namespace, i.pods()[0], 4000)
 		host, _, err := net.SplitHostPort(address)
 		Expect(err).NotTo(HaveOccurred())
@@ -138,45 +138,45 @@ func servesMetricsToItself(i *install) {
 	})
 }
 
-func letsGoWithNamespaces(i *install) {
-	It("lets go of what goes with its namespace", func() {
-		const gone = "team-gone"
-		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: gone}}
-		Expect(user.Create(lifetime, namespace)).To(Succeed())
-		scheduler := newScheduler(gone, nil)
-		runtime, model := newRuntime(gone), newModel(gone, "one")
+func forgetsDeletedNamespaces(i *install) {
+	It("does not block the deletion of a namespace", func() {
+		const name = "team-deleted"
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		Expect(k8sClient.Create(ctx, namespace)).To(Succeed())
+		scheduler := newScheduler(name, nil)
+		runtime, model := newRuntime(name), newModel(name, "one")
 		Eventually(ready(runtime)).Should(HavePrefix("True"), i.log)
 		Eventually(ready(model)).Should(HavePrefix("True"), i.log)
 		scheduler.Stop()
-		remove(namespace)
-		untilGone(namespace)
+		deleteObject(namespace)
+		awaitDeleted(namespace)
 	})
 }
 
 func servesMetricsOverTLS(i *install) {
-	It("serves metrics over TLS to who may read them", func() {
+	It("serves metrics over TLS to authorized clients only", func() {
 		address := "https://127.0.0.1" + node.Address(i.namespace, i.pods()[0], 8443)
 		status, text := scrape(address, "")
 		Expect(status).To(Equal(http.StatusUnauthorized))
 		Expect(text).To(ContainSubstring("give the token of a ServiceAccount"))
-		status, _ = scrape(address, "made up")
+		status, _ = scrape(address, "invalid")
 		Expect(status).To(Equal(http.StatusUnauthorized))
 
-		Expect(user.Create(lifetime, &corev1.ServiceAccount{ObjectMeta: metadata(i.home, "stranger")})).To(Succeed())
-		status, text = scrape(address, tokenOf(i.home, "stranger"))
+		Expect(k8sClient.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metadata(i.workloadNamespace, "stranger")})).To(Succeed())
+		status, text = scrape(address, createToken(i.workloadNamespace, "stranger"))
 		Expect(status).To(Equal(http.StatusForbidden))
-		Expect(text).To(ContainSubstring("system:serviceaccount:" + i.home + ":stranger may not get /metrics"))
+		Expect(text).To(ContainSubstring("system:serviceaccount:" + i.workloadNamespace + ":stranger may not get /metrics"))
 
-		Expect(user.Create(lifetime, &corev1.ServiceAccount{ObjectMeta: metadata(i.home, "prometheus")})).To(Succeed())
+		Expect(k8sClient.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metadata(i.workloadNamespace, "prometheus")})).To(Succeed())
 		binding := &rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: i.home + "-prometheus"},
+			ObjectMeta: metav1.ObjectMeta{Name: i.workloadNamespace + "-prometheus"},
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "seldon-v2-metrics-reader"},
-			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: i.home, Name: "prometheus"}},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: i.workloadNamespace, Name: "prometheus"}},
 		}
-		Expect(user.Create(lifetime, binding)).To(Succeed())
-		DeferCleanup(func() { remove(binding) })
-		token := tokenOf(i.home, "prometheus")
-		// A no holds for 10 seconds.
+		Expect(k8sClient.Create(ctx, binding)).To(Succeed())
+		DeferCleanup(func() { deleteObject(binding) })
+		token := createToken(i.workloadNamespace, "prometheus")
+		// The rejection is cached for 10 seconds.
 		Eventually(func() int { status, text = scrape(address, token); return status }).Should(Equal(http.StatusOK))
 		Expect(text).To(ContainSubstring("controller_runtime_reconcile_total"))
 		reviews := func() (count int) {
@@ -189,21 +189,21 @@ func servesMetricsOverTLS(i *install) {
 		}
 		before := reviews()
 		scrape(address, token)
-		Expect(reviews()).To(Equal(before), "an answer holds for a while")
+		Expect(reviews()).To(Equal(before), "the decision is cached")
 	})
 }
 
-func takesOver(i *install) {
-	It("has another replica take over from one that hangs, and writes nothing that is as it should be", func() {
-		newScheduler(i.home, nil)
-		runtime, model := newRuntime(i.home), newModel(i.home, "one")
+func failsOver(i *install) {
+	It("fails over from a replica that hangs, and the new leader writes only what is out of date", func() {
+		newScheduler(i.workloadNamespace, nil)
+		runtime, model := newRuntime(i.workloadNamespace), newModel(i.workloadNamespace, "one")
 		Eventually(ready(runtime)).Should(HavePrefix("True"), i.log)
 		Eventually(ready(model)).Should(HavePrefix("True"), i.log)
 		run("", "scale", "--namespace", i.namespace, "--replicas=2", "deployment/"+deployment)
-		i.untilAvailable()
+		i.awaitAvailable()
 
 		lease := &coordinationv1.Lease{ObjectMeta: metadata(i.namespace, "e98130ae.seldon.io")}
-		Expect(user.Get(lifetime, client.ObjectKeyFromObject(lease), lease)).To(Succeed())
+		Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(lease), lease)).To(Succeed())
 		holder := *lease.Spec.HolderIdentity
 		var leader string
 		for _, pod := range i.pods() {
@@ -215,44 +215,44 @@ func takesOver(i *install) {
 		Expect(node.Freeze(i.namespace, leader)).To(Succeed())
 		mark := len(requestsOf(i.namespace))
 		Eventually(func() string {
-			Expect(user.Get(lifetime, client.ObjectKeyFromObject(lease), lease)).To(Succeed())
+			Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(lease), lease)).To(Succeed())
 			return *lease.Spec.HolderIdentity
 		}).ShouldNot(Or(Equal(holder), BeEmpty()))
 
-		// What comes after that is served by the other one. A Model would change its
-		// Server's status.
-		late := newPipeline(i.home, "late", "one")
+		// The new leader serves what is created after that. It is no Model, which would
+		// change the status of its Server.
+		late := newPipeline(i.workloadNamespace, "late", "one")
 		Eventually(ready(late)).Should(HavePrefix("True"), i.log)
-		var wrote []request
+		var writes []request
 		for _, each := range requestsOf(i.namespace)[mark:] {
-			if each.writes() && each.ObjectRef.Namespace == i.home && each.ObjectRef.Resource != "events" {
-				wrote = append(wrote, each)
+			if each.writes() && each.ObjectRef.Namespace == i.workloadNamespace && each.ObjectRef.Resource != "events" {
+				writes = append(writes, each)
 			}
 		}
-		Expect(wrote).NotTo(BeEmpty())
-		for _, each := range wrote {
+		Expect(writes).NotTo(BeEmpty())
+		for _, each := range writes {
 			Expect(each.ObjectRef.Name).To(Equal("late"), each.String())
 			Expect(each.pod()).To(And(Not(Equal(leader)), BeElementOf(i.pods())), each.String())
 		}
 		Expect(node.Kill(i.namespace, leader)).To(Succeed())
-		i.untilAvailable()
+		i.awaitAvailable()
 		for _, each := range []client.Object{late, model, runtime} {
-			remove(each)
-			untilGone(each)
+			deleteObject(each)
+			awaitDeleted(each)
 		}
 	})
 }
 
 var _ = Describe("An operator by the chart", Ordered, func() {
-	i := &install{namespace: "chart-less", home: "chart-less"}
+	i := &install{namespace: "chart-less", workloadNamespace: "chart-less"}
 	BeforeAll(func() {
-		Expect(user.Create(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: i.namespace}})).To(Succeed())
+		Expect(k8sClient.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: i.namespace}})).To(Succeed())
 		DeferCleanup(i.remove)
 	})
 
-	It("is not ready without its rights, and tells which one is missing", func() {
+	It("is not ready without its permissions, and logs which one is missing", func() {
 		i.helm("install", helm.Chart(setup), "--set", "controller.replicas=0")
-		remove(&rbacv1.RoleBinding{ObjectMeta: metadata(i.namespace, "seldon-v2-manager-rolebinding")})
+		deleteObject(&rbacv1.RoleBinding{ObjectMeta: metadata(i.namespace, "seldon-v2-manager-rolebinding")})
 		run("", "scale", "--namespace", i.namespace, "--replicas=1", "deployment/"+deployment)
 		Eventually(i.pods).Should(HaveLen(1))
 		pod := i.pods()[0]
@@ -260,9 +260,9 @@ var _ = Describe("An operator by the chart", Ordered, func() {
 		Eventually(func() string { return podLog(i.namespace, pod) }).Should(And(ContainSubstring("A right is missing"), ContainSubstring(missing)))
 		probes := node.Address(i.namespace, pod, 8081)
 		Expect(readyz(probes)).To(Equal(http.StatusInternalServerError))
-		By("telling it once, however often it is refused")
+		By("logging it once, however many requests are rejected")
 		Eventually(func() int {
-			return strings.Count(strings.Join(refused(i.namespace), "\n"), `cannot list resource "models"`)
+			return strings.Count(strings.Join(forbiddenRequests(i.namespace), "\n"), `cannot list resource "models"`)
 		}).Should(BeNumerically(">=", 3))
 		Expect(strings.Count(podLog(i.namespace, pod), missing)).To(Equal(1))
 
@@ -271,9 +271,9 @@ var _ = Describe("An operator by the chart", Ordered, func() {
 		Expect(readyz(probes)).To(Equal(http.StatusOK))
 	})
 
-	It("comes back by an upgrade after it was released, without a conflict", func() {
+	It("is restored by an upgrade after its finalizers were removed, without a conflict", func() {
 		run(i.helm("template", helm.Chart(setup), "--show-only", "templates/controller/remove-finalizers-job.yaml"), "apply", "--filename", "-")
-		i.untilComplete("seldon-v2-remove-finalizers")
+		i.awaitComplete("seldon-v2-remove-finalizers")
 		Expect(i.pods()).To(BeEmpty())
 		i.helm("upgrade", helm.Chart(setup), "--wait")
 		Expect(i.pods()).To(HaveLen(1))
@@ -294,13 +294,12 @@ func readyz(address string) int {
 	return response.StatusCode
 }
 
-// scraper trusts every certificate, as a ServiceMonitor does of one that is made
-// for the occasion.
+// scraper accepts every certificate, as a ServiceMonitor does for a self-signed one.
 var scraper = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 
 func scrape(address, token string) (status int, text string) {
 	GinkgoHelper()
-	request, err := http.NewRequestWithContext(lifetime, http.MethodGet, address+"/metrics", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/metrics", nil)
 	Expect(err).NotTo(HaveOccurred())
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
@@ -313,9 +312,9 @@ func scrape(address, token string) (status int, text string) {
 	return response.StatusCode, string(content)
 }
 
-func tokenOf(namespace, name string) string {
+func createToken(namespace, name string) string {
 	GinkgoHelper()
 	request := &authenticationv1.TokenRequest{}
-	Expect(user.SubResource("token").Create(lifetime, &corev1.ServiceAccount{ObjectMeta: metadata(namespace, name)}, request)).To(Succeed())
+	Expect(k8sClient.SubResource("token").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metadata(namespace, name)}, request)).To(Succeed())
 	return request.Status.Token
 }

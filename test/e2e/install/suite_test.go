@@ -1,7 +1,7 @@
-// Package install_test installs the operator in each of its modes and runs it as
-// bin/manager with nothing but the rights of its ServiceAccount, through the whole
-// life of a runtime. What it asked for is read in the API server's audit log: nothing
-// that it had no right to, and of its rights none that it does not need.
+// Package install_test installs the operator in each of its modes, runs it with the
+// permissions of its ServiceAccount only, and takes a runtime from creation to
+// deletion. The API server's audit log then shows that no request was forbidden, and
+// that every permission was used.
 package install_test
 
 import (
@@ -29,27 +29,27 @@ import (
 )
 
 const (
-	// account and deployment are the operator's in every install.
+	// account and deployment have the same names in every mode.
 	account    = "seldon-v2-controller-manager"
 	deployment = "seldon-v2-controller-manager"
 )
 
 var (
-	lifetime, endLifetime = context.WithCancel(context.Background())
+	ctx, cancel = context.WithCancel(context.Background())
 
-	cluster *controlplane.ControlPlane
-	node    *nodeagent.Agent
-	user    client.Client
-	audited = audit{requests: map[string][]request{}}
-	kubectl string
-	charts  helm.Helm
-	// sockets is where the schedulers of all namespaces listen.
+	cluster   *controlplane.ControlPlane
+	node      *nodeagent.Agent
+	k8sClient client.Client
+	audited   = audit{requests: map[string][]request{}}
+	kubectl   string
+	charts    helm.Helm
+	// sockets is the directory with the socket of each namespace's scheduler.
 	sockets string
 )
 
 func TestInstalls(t *testing.T) {
 	RegisterFailHandler(Fail)
-	// Far longer than anything takes, also on two processors with other tests.
+	// Much longer than anything takes on two processors that also run other tests.
 	SetDefaultEventuallyTimeout(2 * time.Minute)
 	SetDefaultEventuallyPollingInterval(100 * time.Millisecond)
 	RunSpecs(t, "Installs")
@@ -57,13 +57,13 @@ func TestInstalls(t *testing.T) {
 
 var _ = BeforeSuite(func() {
 	log.SetLogger(zap.New(zap.WriteTo(GinkgoWriter)))
-	DeferCleanup(endLifetime)
+	DeferCleanup(cancel)
 	folder := GinkgoT().TempDir()
 	auditLog := filepath.Join(folder, "audit.log")
 	policy := filepath.Join(folder, "audit.yaml")
 	Expect(os.WriteFile(policy, []byte(auditPolicy), 0o600)).To(Succeed())
 	var err error
-	cluster, err = controlplane.Start(lifetime, controlplane.Options{
+	cluster, err = controlplane.Start(ctx, controlplane.Options{
 		APIServerFlags: []string{"--audit-log-path=" + auditLog, "--audit-policy-file=" + policy},
 		CRDs:           []string{filepath.Join("..", "..", "..", "config", "crd", "bases")},
 	})
@@ -78,20 +78,20 @@ var _ = BeforeSuite(func() {
 	scheme := runtime.NewScheme()
 	Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
-	user, err = client.New(cluster.Config(), client.Options{Scheme: scheme})
+	k8sClient, err = client.New(cluster.Config(), client.Options{Scheme: scheme})
 	Expect(err).NotTo(HaveOccurred())
 
-	// The paths of sockets are short: not in a folder of the test's own.
+	// The path of a Unix socket is limited to about 100 bytes, which TempDir may exceed.
 	sockets, err = os.MkdirTemp("", "sim")
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(os.RemoveAll, sockets)
-	program, err := process.Build(lifetime, folder, "manager")
+	program, err := process.Build(ctx, folder, "manager")
 	Expect(err).NotTo(HaveOccurred())
-	node, err = nodeagent.Start(lifetime, nodeagent.Options{
+	node, err = nodeagent.Start(ctx, nodeagent.Options{
 		Config: cluster.Config(), Program: program, Directory: folder,
 		Arguments: func(*corev1.Pod) []string { return []string{"--scheduler-address=" + schedulerAddress("{namespace}")} },
-		// As with the oldest API server that is supported: its lists come by requests of
-		// that name and not by watches, and have to be granted.
+		// As with the oldest supported API server: informers list by list requests, which
+		// need a permission, and not by watches.
 		Environment: func(*corev1.Pod) []string { return []string{"KUBE_FEATURE_WatchListClient=false"} },
 	})
 	Expect(err).NotTo(HaveOccurred())

@@ -1,6 +1,6 @@
-// Package monitoring_test holds config/components/monitoring to what there is: its
-// rules and its dashboard to the metrics that a real operator serves, its monitors
-// to what it makes.
+// Package monitoring_test checks config/components/monitoring against a running
+// operator: its rules and its dashboard use metrics that the operator serves, and its
+// monitors select objects that the operator creates.
 package monitoring_test
 
 import (
@@ -47,7 +47,7 @@ const (
 	namespace = "team"
 )
 
-// manifests are those of an overlay of config/default with the component.
+// manifests builds an overlay of config/default with the component.
 func manifests(t *testing.T) []byte {
 	t.Helper()
 	g := NewWithT(t)
@@ -65,45 +65,45 @@ func manifests(t *testing.T) []byte {
 	return text
 }
 
-// expression is what hack/monitoring tells of one.
+// expression is the output of hack/monitoring for one PromQL expression.
 type expression struct {
 	Where string
 	Text  string
-	// Metrics have the labels that they are selected and grouped by, and those the
-	// patterns of values that they are selected by.
+	// Metrics maps each metric to the labels that it is selected and grouped by, and
+	// each label to the patterns of its selected values.
 	Metrics map[string]map[string][]string
 }
 
-// check gives manifests to hack/monitoring.
+// check runs hack/monitoring on manifests.
 func check(t *testing.T, manifests []byte) (found []expression) {
 	t.Helper()
 	checker := exec.CommandContext(t.Context(), filepath.Join(root, "bin", "monitoring"))
 	checker.Stdin, checker.Stderr = bytes.NewReader(manifests), os.Stderr
-	told, err := checker.Output()
-	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "it says why above; `make test` builds it if it is missing")
-	NewWithT(t).Expect(json.Unmarshal(told, &found)).To(Succeed())
+	output, err := checker.Output()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "see the output of bin/monitoring above; `make test` builds it if it is missing")
+	NewWithT(t).Expect(json.Unmarshal(output, &found)).To(Succeed())
 	return found
 }
 
-// values are those of each label of each metric.
+// values maps each metric to its labels, and each label to its values.
 type values map[string]map[string][]string
 
-// rare are values that no operator serves while all is well, by metric and label.
+// rare are values that an operator serves only after an error, by metric and label.
 var rare = values{
 	"seldon_operator_warning_conditions": {"type": {v1alpha1.ConditionImmutableFieldChanged, v1alpha1.ConditionRestartRequired, string(composition.OwnershipConflict), string(composition.RecreationFailed), string(composition.FieldManagerConflict)}},
-	// Told when the stream ends.
+	// Observed when the stream ends.
 	"seldon_operator_scheduler_rpc_duration_seconds_bucket": {"method": {path.Base(pb.Scheduler_SubscribeModelStatus_FullMethodName)}},
 }
 
 func TestMonitoring(t *testing.T) {
 	text := manifests(t)
 	operator := startOperator(t)
-	t.Run("expressions read what is served", func(t *testing.T) { testExpressions(t, text, operator) })
-	t.Run("monitors select what is there", func(t *testing.T) { testMonitors(t, text, operator) })
+	t.Run("expressions use served metrics", func(t *testing.T) { testExpressions(t, text, operator) })
+	t.Run("monitors select existing objects", func(t *testing.T) { testMonitors(t, text, operator) })
 }
 
-// Rules and dashboard are PromQL over metrics, labels and values that the operator
-// serves, and monitors have no field that Prometheus' operator does not know.
+// Rules and dashboard use only metrics, labels and values that the operator serves,
+// and monitors have only fields that Prometheus' operator knows.
 func testExpressions(t *testing.T, manifests []byte, operator operator) {
 	g := NewWithT(t)
 	expressions := check(t, manifests)
@@ -127,12 +127,13 @@ func testExpressions(t *testing.T, manifests []byte, operator operator) {
 	}).WithTimeout(time.Minute).WithPolling(500 * time.Millisecond).Should(Succeed())
 }
 
-// problems are what an expression reads and nothing serves: metrics, labels, values.
+// problems returns the metrics, labels and values of an expression that the operator
+// does not serve.
 func (e expression) problems(served values) []string {
 	var found []string
 	for metric, labels := range e.Metrics {
 		if served[metric] == nil {
-			found = append(found, e.Where+": there is no metric "+metric)
+			found = append(found, e.Where+": no metric is named "+metric)
 			continue
 		}
 		for label, patterns := range labels {
@@ -151,10 +152,10 @@ func (e expression) problems(served values) []string {
 	return found
 }
 
-// added are labels that Prometheus' operator adds to what is scraped.
+// added are labels that Prometheus' operator adds to scraped series.
 var added = map[string][]string{"namespace": {"seldon-system"}, "pod": {"seldon-v2-controller-manager-0"}, "job": {"seldon-v2-controller-manager-metrics"}}
 
-// What nothing serves is found wherever it stands in a rule or a dashboard.
+// Unserved metrics, labels and values are found in every part of a rule or dashboard.
 func TestProblems(t *testing.T) {
 	const (
 		rule = `{"apiVersion":"monitoring.coreos.com/v1","kind":"PrometheusRule","spec":{"groups":[{"name":"g","rules":[{"alert":"A","expr":%q}]}]}}`
@@ -169,7 +170,7 @@ func TestProblems(t *testing.T) {
 		`seldon_operator_warning_conditions{type="Paused"}`: "",
 		`seldon_operator_warning_conditions{type=~"ImmutableFieldChanged|RestartRequired|OwnershipConflict|RecreationFailed|FieldManagerConflict"}`: "",
 		`seldon_operator_warning_conditions{kind=~"Seldon.*", job=~".*manager.*", type!="Paused"}`:                                                  "",
-		`nothing`: "there is no metric nothing",
+		`nothing`: "no metric is named nothing",
 		`seldon_operator_warning_conditions{type="Nothing"}`:           "seldon_operator_warning_conditions has no type Nothing, but",
 		`seldon_operator_warning_conditions{type!="Nothing"}`:          "seldon_operator_warning_conditions has no type Nothing, but",
 		`seldon_operator_warning_conditions{type=~"Paused|Nothing"}`:   "seldon_operator_warning_conditions has no type Nothing, but",
@@ -204,13 +205,15 @@ var (
 	label  = regexp.MustCompile(`([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"`)
 )
 
-// operator is one that runs, on a control plane of its own.
+// operator is a running operator, on a control plane of its own.
 type operator struct {
-	user    client.Client
-	address string // of its metrics
+	// k8sClient acts as an administrator.
+	k8sClient client.Client
+	// address is the host:port of its metrics.
+	address string
 }
 
-// scrape reads its metrics: the values of each label of each.
+// scrape returns the metrics that the operator serves.
 func (o operator) scrape(t *testing.T, g Gomega) values {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+o.address+"/metrics", http.NoBody)
@@ -232,8 +235,8 @@ func (o operator) scrape(t *testing.T, g Gomega) values {
 	return found
 }
 
-// startOperator starts a control plane, a scheduler and the operator, and lets them
-// do one of everything that a metric tells of.
+// startOperator starts a control plane, a scheduler and the operator, and does
+// everything once that has a metric.
 func startOperator(t *testing.T) operator {
 	t.Helper()
 	g := NewWithT(t)
@@ -245,9 +248,9 @@ func startOperator(t *testing.T) operator {
 	scheme := runtime.NewScheme()
 	g.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
-	user, err := client.New(cluster.Config(), client.Options{Scheme: scheme})
+	k8sClient, err := client.New(cluster.Config(), client.Options{Scheme: scheme})
 	g.Expect(err).NotTo(HaveOccurred())
-	create := func(object client.Object) { g.Expect(user.Create(ctx, object)).To(Succeed()) }
+	create := func(object client.Object) { g.Expect(k8sClient.Create(ctx, object)).To(Succeed()) }
 	in := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: namespace, Name: name} }
 
 	folder := t.TempDir()
@@ -263,7 +266,7 @@ func startOperator(t *testing.T) operator {
 		t.Cleanup(func() {
 			running.Kill()
 			if text, err := os.ReadFile(filepath.Join(folder, name+".log")); t.Failed() && err == nil {
-				t.Logf("%s says\n%s", name, text[max(0, len(text)-1<<14):])
+				t.Logf("log of %s:\n%s", name, text[max(0, len(text)-1<<14):])
 			}
 		})
 	}
@@ -282,13 +285,15 @@ func startOperator(t *testing.T) operator {
 	start("manager", []string{"KUBECONFIG=" + cluster.KubeconfigPath(), "POD_NAMESPACE=" + namespace},
 		"--namespace", namespace, "--leader-elect", "--metrics-bind-address", address, "--health-probe-bind-address=0", "--scheduler-address", socket)
 
-	// A Model of a runtime that is gone is released without a scheduler's word.
+	// The finalizer of a Model without a runtime is removed without an unload.
 	orphan := &v1alpha1.Model{ObjectMeta: in("orphan"), Spec: v1alpha1.ModelSpec{
 		InferenceArtifactSpec: v1alpha1.InferenceArtifactSpec{StorageURI: "gs://models/one"}}}
 	orphan.Finalizers = []string{v1alpha1.ModelFinalizer}
 	create(orphan)
-	g.Expect(user.Delete(ctx, orphan)).To(Succeed())
-	g.Eventually(func() bool { return apierrors.IsNotFound(user.Get(ctx, client.ObjectKeyFromObject(orphan), orphan)) }).
+	g.Expect(k8sClient.Delete(ctx, orphan)).To(Succeed())
+	g.Eventually(func() bool {
+		return apierrors.IsNotFound(k8sClient.Get(ctx, client.ObjectKeyFromObject(orphan), orphan))
+	}).
 		WithTimeout(time.Minute).Should(BeTrue())
 	create(&v1alpha1.Pipeline{ObjectMeta: in("p"), Spec: v1alpha1.PipelineSpec{Steps: []v1alpha1.PipelineStep{{Name: "m"}}}})
 	create(&v1alpha1.Experiment{ObjectMeta: in("e"), Spec: v1alpha1.ExperimentSpec{Candidates: []v1alpha1.ExperimentCandidate{{Name: "m", Weight: 1}}}})
@@ -296,12 +301,12 @@ func startOperator(t *testing.T) operator {
 		InferenceArtifactSpec: v1alpha1.InferenceArtifactSpec{StorageURI: "gs://models/one"}}})
 	create(&v1alpha1.Server{ObjectMeta: in("s"), Spec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}})
 
-	// A runtime whose child is changed by somebody else, and that is paused then.
-	made := &v1alpha1.SeldonRuntime{ObjectMeta: in("seldon"), Spec: v1alpha1.SeldonRuntimeSpec{SeldonConfig: "default"}}
-	create(made)
+	// The drift of a runtime's child is reverted, and then the runtime is paused.
+	seldonRuntime := &v1alpha1.SeldonRuntime{ObjectMeta: in("seldon"), Spec: v1alpha1.SeldonRuntimeSpec{SeldonConfig: "default"}}
+	create(seldonRuntime)
 	ready := func() string {
-		g.Expect(user.Get(ctx, client.ObjectKeyFromObject(made), made)).To(Succeed())
-		for _, condition := range made.Status.Conditions {
+		g.Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(seldonRuntime), seldonRuntime)).To(Succeed())
+		for _, condition := range seldonRuntime.Status.Conditions {
 			if condition.Type == v1alpha1.ConditionReady {
 				return string(condition.Status) + " " + condition.Reason + ": " + condition.Message
 			}
@@ -310,17 +315,17 @@ func startOperator(t *testing.T) operator {
 	}
 	g.Eventually(ready).WithTimeout(time.Minute).Should(HavePrefix("True"))
 	agent := &corev1.ConfigMap{ObjectMeta: in("seldon-agent")}
-	g.Expect(user.Patch(ctx, agent, client.RawPatch(types.MergePatchType, []byte(`{"data":{"agent.yaml":"x"}}`)))).To(Succeed())
+	g.Expect(k8sClient.Patch(ctx, agent, client.RawPatch(types.MergePatchType, []byte(`{"data":{"agent.yaml":"x"}}`)))).To(Succeed())
 	g.Eventually(func() string {
-		g.Expect(user.Get(ctx, client.ObjectKeyFromObject(agent), agent)).To(Succeed())
+		g.Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(agent), agent)).To(Succeed())
 		return agent.Data["agent.yaml"]
 	}).WithTimeout(time.Minute).ShouldNot(Equal("x"))
 	pause := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"`+v1alpha1.PausedAnnotation+`":"true"}}}`))
-	g.Expect(user.Patch(ctx, made, pause)).To(Succeed())
-	return operator{user: user, address: address}
+	g.Expect(k8sClient.Patch(ctx, seldonRuntime, pause)).To(Succeed())
+	return operator{k8sClient: k8sClient, address: address}
 }
 
-// Each monitor selects something, which has the port that it names.
+// Each monitor selects at least one object with the port that it names.
 func testMonitors(t *testing.T, manifests []byte, operator operator) {
 	g := NewWithT(t)
 	type target struct {
@@ -328,8 +333,8 @@ func testMonitors(t *testing.T, manifests []byte, operator operator) {
 		ports  []string
 	}
 	services, pods := &corev1.ServiceList{}, &corev1.PodList{}
-	g.Expect(operator.user.List(t.Context(), services, client.InNamespace(namespace))).To(Succeed())
-	g.Expect(operator.user.List(t.Context(), pods, client.InNamespace(namespace))).To(Succeed())
+	g.Expect(operator.k8sClient.List(t.Context(), services, client.InNamespace(namespace))).To(Succeed())
+	g.Expect(operator.k8sClient.List(t.Context(), pods, client.InNamespace(namespace))).To(Succeed())
 	var monitors []unstructured.Unstructured
 	for document := range bytes.SplitSeq(manifests, []byte("\n---\n")) {
 		object := unstructured.Unstructured{}
@@ -360,10 +365,10 @@ func testMonitors(t *testing.T, manifests []byte, operator operator) {
 		}
 		targets["PodMonitor"] = append(targets["PodMonitor"], found)
 	}
-	g.Expect(services.Items).To(ContainElement(HaveField("Name", added["job"][0])), "Prometheus' operator calls the job after it")
+	g.Expect(services.Items).To(ContainElement(HaveField("Name", added["job"][0])), "the job has the name of the Service")
 	g.Expect(monitors).To(HaveLen(5))
 	for _, monitor := range monitors {
-		wanted, _, err := unstructured.NestedStringMap(monitor.Object, "spec", "selector", "matchLabels")
+		selector, _, err := unstructured.NestedStringMap(monitor.Object, "spec", "selector", "matchLabels")
 		g.Expect(err).NotTo(HaveOccurred())
 		field := map[string]string{"PodMonitor": "podMetricsEndpoints", "ServiceMonitor": "endpoints"}[monitor.GetKind()]
 		endpoints, _, err := unstructured.NestedSlice(monitor.Object, "spec", field)
@@ -372,8 +377,8 @@ func testMonitors(t *testing.T, manifests []byte, operator operator) {
 			port, _, err := unstructured.NestedString(endpoint.(map[string]any), "port")
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(slices.ContainsFunc(targets[monitor.GetKind()], func(of target) bool {
-				return labels.SelectorFromSet(wanted).Matches(labels.Set(of.labels)) && slices.Contains(of.ports, port)
-			})).To(BeTrue(), "%s %s: nothing with %v has a port %s", monitor.GetKind(), monitor.GetName(), wanted, port)
+				return labels.SelectorFromSet(selector).Matches(labels.Set(of.labels)) && slices.Contains(of.ports, port)
+			})).To(BeTrue(), "%s %s: no object with the labels %v has a port %s", monitor.GetKind(), monitor.GetName(), selector, port)
 		}
 	}
 }

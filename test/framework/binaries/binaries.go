@@ -1,5 +1,5 @@
-// Package binaries names, finds and builds the programs of the local control plane: their names,
-// where they are, and how they are built from source.
+// Package binaries finds the binaries of the local control plane, and builds them from
+// source.
 package binaries
 
 import (
@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// The programs by the names of their files.
+// The names of the binaries.
 const (
 	Etcd              = "etcd"
 	APIServer         = "kube-apiserver"
@@ -21,16 +21,16 @@ const (
 	Kwok              = "kwok"
 )
 
-// AssetsVariable is the environment variable that overrides the directory of
-// the programs. The name is the one that controller-runtime's envtest reads.
+// AssetsVariable is the environment variable that overrides the directory of the
+// binaries. envtest of controller-runtime reads the same variable.
 const AssetsVariable = "KUBEBUILDER_ASSETS"
 
-// Directory returns the absolute path of the directory that holds the programs:
-// the value of KUBEBUILDER_ASSETS, or else bin/k8s of this repository. It does
-// not look whether the programs are there.
+// Directory returns the absolute path of the directory of the binaries: the value of
+// KUBEBUILDER_ASSETS, or else bin/k8s of this repository. It does not check that they
+// exist.
 //
-// It returns an error when the variable is unset and the working directory is
-// not inside the repository.
+// It returns an error if the variable is unset and the working directory is not in the
+// repository.
 func Directory() (string, error) {
 	if assets := os.Getenv(AssetsVariable); assets != "" {
 		return filepath.Abs(assets)
@@ -42,7 +42,7 @@ func Directory() (string, error) {
 	return filepath.Join(root, "bin", "k8s"), nil
 }
 
-// Path returns the absolute path of the named program, as Directory does.
+// Path returns the absolute path of a binary in Directory.
 func Path(name string) (string, error) {
 	directory, err := Directory()
 	if err != nil {
@@ -51,12 +51,12 @@ func Path(name string) (string, error) {
 	return filepath.Join(directory, name), nil
 }
 
-// modulePath is the module whose root directory holds bin/k8s.
+// modulePath is the module whose root directory has bin/k8s.
 const modulePath = "github.com/seldon-operator/seldon-operator"
 
-// repositoryRoot walks from the working directory upwards to the directory that
-// holds this module's go.mod, past those of nested modules. Tests run in their
-// package's directory, so they always find it.
+// repositoryRoot returns the closest parent of the working directory that has this
+// module's go.mod. It skips those of nested modules. Tests run in the directory of their
+// package, so that they always find it.
 func repositoryRoot() (string, error) {
 	start, err := os.Getwd()
 	if err != nil {
@@ -72,8 +72,8 @@ func repositoryRoot() (string, error) {
 		}
 		parent := filepath.Dir(directory)
 		if parent == directory {
-			return "", fmt.Errorf("find the repository: %s is not inside it: "+
-				"run this from a clone of %s, or set %s", start, modulePath, AssetsVariable)
+			return "", fmt.Errorf("find the repository: %s is not in it: "+
+				"run this in a clone of %s, or set %s", start, modulePath, AssetsVariable)
 		}
 		directory = parent
 	}

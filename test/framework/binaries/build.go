@@ -18,16 +18,16 @@ import (
 	"strings"
 )
 
-// target is a program to build.
+// target is a binary to build.
 type target struct {
-	// name is that of the file to make.
+	// name is the name of the binary.
 	name string
-	// pkg is the import path of the program's main package.
+	// pkg is the import path of the main package.
 	pkg string
 }
 
-// targets are the programs of the control plane, in the order in which they are
-// built. Their versions are in the go.mod of the module that requires them.
+// targets are the binaries of the control plane, in the order in which they are built.
+// Their versions are in go.mod of the module tools.
 var targets = []target{
 	{Etcd, "go.etcd.io/etcd/server/v3"},
 	{APIServer, "k8s.io/kubernetes/cmd/kube-apiserver"},
@@ -37,18 +37,16 @@ var targets = []target{
 	{Kwok, "sigs.k8s.io/kwok/cmd/kwok"},
 }
 
-// Build builds those of the programs that are missing or out of date into
-// bin/k8s of this repository, from the modules that test/framework/binaries/tools
-// pins. With an empty build cache that takes minutes, when nothing is to be done
-// milliseconds.
+// Build builds the binaries that are missing or out of date into bin/k8s of this
+// repository, from the modules that test/framework/binaries/tools pins. That takes
+// minutes with an empty build cache, and milliseconds if everything is up to date.
 //
-// It tells on out what is being built, how far it is and how long it took so
-// far: on a terminal in one line that is rewritten, elsewhere in a line every
-// now and then. When KUBEBUILDER_ASSETS is set there is nothing to build, and
-// Build says so. It needs the go command and, the first time, a module proxy.
+// It prints its progress to out: on a terminal in one line that is rewritten, otherwise
+// in a line every 15 seconds. If KUBEBUILDER_ASSETS is set it builds nothing, and prints
+// that. It needs the go command and, the first time, a module proxy.
 func Build(ctx context.Context, out io.Writer, terminal bool) error {
 	if assets := os.Getenv(AssetsVariable); assets != "" {
-		_, err := fmt.Fprintf(out, "controlplane: %s is set: using the programs in %s\n", AssetsVariable, assets)
+		_, err := fmt.Fprintf(out, "controlplane: %s is set: using the binaries in %s\n", AssetsVariable, assets)
 		return err
 	}
 	root, err := repositoryRoot()
@@ -64,7 +62,7 @@ func Build(ctx context.Context, out io.Writer, terminal bool) error {
 	return b.build(ctx)
 }
 
-// builder builds programs of one module.
+// builder builds binaries of one module.
 type builder struct {
 	module   string
 	into     string
@@ -72,7 +70,7 @@ type builder struct {
 	progress *progress
 }
 
-// build builds what is missing or out of date.
+// build builds the binaries that are missing or out of date.
 func (b *builder) build(ctx context.Context) (err error) {
 	fingerprint, flags, err := b.fingerprint()
 	if err != nil {
@@ -112,41 +110,39 @@ func (b *builder) build(ctx context.Context) (err error) {
 	return nil
 }
 
-// stampDirectory holds a file for each program, with the fingerprint of what it
-// was built from.
+// stampDirectory has a file for each binary, with the fingerprint of its sources.
 const stampDirectory = ".stamps"
 
 func (b *builder) stamp(t target) string { return filepath.Join(b.into, stampDirectory, t.name) }
 
-// kubernetesVersion finds the pinned version of Kubernetes.
+// kubernetesVersion matches the pinned version of Kubernetes.
 var kubernetesVersion = regexp.MustCompile(`(?m)^\s*k8s\.io/kubernetes (v(\d+)\.(\d+)\.\S+)`)
 
-// fingerprint returns a digest of all that a program's content follows from, and
-// the flags to build with.
+// fingerprint returns a hash of everything that determines the binaries, and the flags
+// to build with.
 func (b *builder) fingerprint() (fingerprint string, flags []string, err error) {
-	digest := sha256.New()
+	hash := sha256.New()
 	var requirements []byte
 	for _, name := range []string{"go.sum", "go.mod"} {
 		if requirements, err = os.ReadFile(filepath.Join(b.module, name)); err != nil {
 			return "", nil, err
 		}
-		_, _ = fmt.Fprintf(digest, "%s %d\n%s", name, len(requirements), requirements)
+		_, _ = fmt.Fprintf(hash, "%s %d\n%s", name, len(requirements), requirements)
 	}
 	linker := "-s -w"
-	// Kubernetes' programs learn their version from the linker, and refuse to
-	// work together, or as clients tell it wrong, without.
+	// Without a version from the linker, Kubernetes' binaries do not work together, and
+	// clients report a wrong version.
 	if v := kubernetesVersion.FindSubmatch(requirements); v != nil {
 		const base = " -X k8s.io/component-base/version."
 		linker += fmt.Sprintf(base+"gitVersion=%s"+base+"gitMajor=%s"+base+"gitMinor=%s"+base+"gitTreeState=clean", v[1], v[2], v[3])
 		linker += fmt.Sprintf(" -X k8s.io/client-go/pkg/version.gitVersion=%s", v[1])
 	}
 	flags = []string{"-trimpath", "-ldflags", linker}
-	_, _ = fmt.Fprintln(digest, runtime.Version(), runtime.GOOS, runtime.GOARCH, flags)
-	return hex.EncodeToString(digest.Sum(nil)), flags, nil
+	_, _ = fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, flags)
+	return hex.EncodeToString(hash.Sum(nil)), flags, nil
 }
 
-// upToDate tells whether a program is there and was built from what the
-// fingerprint stands for.
+// upToDate returns whether a binary exists and was built with the fingerprint.
 func (b *builder) upToDate(t target, fingerprint string) (bool, error) {
 	for _, file := range []string{filepath.Join(b.into, t.name), b.stamp(t)} {
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
@@ -159,8 +155,8 @@ func (b *builder) upToDate(t target, fingerprint string) (bool, error) {
 	return string(content) == fingerprint, err
 }
 
-// resolve fetches the modules and finds out which packages are to be compiled,
-// those that the build cache has not.
+// resolve downloads the modules, and sets the packages to compile: those that are not in
+// the build cache.
 func (b *builder) resolve(ctx context.Context, todo []target) error {
 	arguments := []string{"list", "-deps", "-trimpath", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}"}
 	for _, t := range todo {
@@ -180,28 +176,28 @@ func (b *builder) resolve(ctx context.Context, todo []target) error {
 	return nil
 }
 
-// buildOne builds a program next to its place and moves it there, so that a
-// build that is broken off leaves the old one, and one that runs is not written to.
+// buildOne builds a binary to a temporary file and renames it, so that an interrupted
+// build keeps the old one, and a binary that is running is not modified.
 func (b *builder) buildOne(ctx context.Context, t target, flags []string) error {
 	unfinished := filepath.Join(b.into, "."+t.name)
 	arguments := append([]string{"build", "-v", "-o", unfinished}, flags...)
-	// With -v the go command names each package when it compiles it.
+	// With -v the go command prints each package that it compiles.
 	if _, err := b.run(ctx, append(arguments, t.pkg), b.progress.compiled); err != nil {
 		return fmt.Errorf("build %s: %w", t.name, errors.Join(err, os.RemoveAll(unfinished)))
 	}
 	return os.Rename(unfinished, filepath.Join(b.into, t.name))
 }
 
-// quotedLines bounds how much of the go command's complaints an error quotes.
+// quotedLines is the maximum number of lines of the go command's output in an error.
 const quotedLines = 30
 
-// run runs the go command in the module. Each line that it writes to its
-// standard error goes to watch; those that watch does not know (returns false)
-// explain a failure and become part of the error.
+// run runs the go command in the module and returns its standard output. It calls watch
+// with each line of its standard error. Lines for which watch returns false become part
+// of an error.
 func (b *builder) run(ctx context.Context, arguments []string, watch func(line string) bool) (string, error) {
 	command := exec.CommandContext(ctx, "go", arguments...)
 	command.Dir = b.module
-	// Nothing here needs C, so neither should the machine have a C compiler.
+	// So that no C compiler is needed.
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	var output bytes.Buffer
 	command.Stdout = &output

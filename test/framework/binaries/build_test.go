@@ -10,15 +10,15 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// testBuilder returns a builder for a small module of two programs that share a
-// package and need nothing from the network, and what it tells.
+// testBuilder returns a builder for a small module of two binaries that share a package
+// and need no network, and its output.
 func testBuilder(t *testing.T) (*builder, *bytes.Buffer) {
 	t.Helper()
 	module := t.TempDir()
 	for name, content := range map[string]string{
 		"go.mod": "module example.com/programs\n\ngo 1.26.0\n",
 		"go.sum": "",
-		// With content of its own, so that no build cache has it.
+		// With unique content, so that it is not in the build cache.
 		"hello/hello.go":   "package hello\n\n// " + module + "\n\nfunc Hello(who string) { println(\"hello\", who) }\n",
 		"cmd/one/main.go":  "package main\n\nimport \"example.com/programs/hello\"\n\nfunc main() { hello.Hello(\"one\") }\n",
 		"cmd/two/main.go":  "package main\n\nimport \"example.com/programs/hello\"\n\nfunc main() { hello.Hello(\"two\") }\n",
@@ -44,50 +44,50 @@ func (b *builder) output(name string) (string, error) {
 	return string(output), err
 }
 
-func TestBuildBuildsWhatIsMissingOrOutOfDate(t *testing.T) {
+func TestBuildOnlyMissingOrOutOfDate(t *testing.T) {
 	g := NewWithT(t)
 	b, out := testBuilder(t)
 	g.Expect(b.build(t.Context())).To(Succeed())
 	g.Expect(b.output("one")).To(Equal("hello one\n"))
 	g.Expect(b.output("two")).To(Equal("hello two\n"))
 	g.Expect(out.String()).To(And(
-		ContainSubstring("building 2 programs into "+b.into),
+		ContainSubstring("building 2 binaries into "+b.into),
 		ContainSubstring("1 of 2, one: 0 of 3 packages compiled, 0:0"),
 		ContainSubstring("2 of 2, two: 2 of 3 packages compiled, 0:0"),
 		ContainSubstring("done in 0:0"),
 	))
 
 	for _, step := range []struct {
-		name   string
-		change func() error
-		told   []string
+		name    string
+		change  func() error
+		printed []string
 	}{
 		{"nothing", func() error { return nil }, nil},
-		{"a program is gone", func() error { return os.Remove(filepath.Join(b.into, "two")) }, []string{"1 of 1, two:"}},
+		{"a binary is missing", func() error { return os.Remove(filepath.Join(b.into, "two")) }, []string{"1 of 1, two:"}},
 		{"another version is pinned", func() error {
 			return os.WriteFile(filepath.Join(b.module, "go.sum"), []byte("\n"), 0o600)
 		}, []string{"1 of 2, one:", "2 of 2, two:"}},
-		{"a build was broken off", func() error { return os.Remove(b.stamp(b.targets[0])) }, []string{"1 of 1, one:"}},
+		{"a build was interrupted", func() error { return os.Remove(b.stamp(b.targets[0])) }, []string{"1 of 1, one:"}},
 	} {
 		out.Reset()
 		b.progress = newProgress(out, false)
 		g.Expect(step.change()).To(Succeed())
 		g.Expect(b.build(t.Context())).To(Succeed(), step.name)
-		g.Expect(bytes.Count(out.Bytes(), []byte("packages compiled"))).To(Equal(len(step.told)), "%s: %s", step.name, out)
-		for _, told := range step.told {
-			g.Expect(out.String()).To(ContainSubstring(told), step.name)
+		g.Expect(bytes.Count(out.Bytes(), []byte("packages compiled"))).To(Equal(len(step.printed)), "%s: %s", step.name, out)
+		for _, printed := range step.printed {
+			g.Expect(out.String()).To(ContainSubstring(printed), step.name)
 		}
 		g.Expect(b.output("two")).To(Equal("hello two\n"), step.name)
 	}
 }
 
-func TestBuildErrorsQuoteTheCompiler(t *testing.T) {
+func TestBuildErrorsHaveCompilerOutput(t *testing.T) {
 	g := NewWithT(t)
 	b, out := testBuilder(t)
 	b.targets = append(b.targets, target{"bad", "example.com/programs/cmd/bad"})
 	g.Expect(b.build(t.Context())).To(MatchError(And(ContainSubstring("build bad"), ContainSubstring("undefined: undefined"))))
-	g.Expect(out.String()).To(ContainSubstring("gave up after"))
-	g.Expect(filepath.Join(b.into, "one")).To(BeARegularFile(), "what was built stays")
+	g.Expect(out.String()).To(ContainSubstring("failed after"))
+	g.Expect(filepath.Join(b.into, "one")).To(BeARegularFile(), "finished binaries are kept")
 	g.Expect(filepath.Join(b.into, ".bad")).NotTo(BeAnExistingFile())
 
 	b.targets = []target{{"missing", "example.com/programs/cmd/missing"}}
@@ -95,7 +95,7 @@ func TestBuildErrorsQuoteTheCompiler(t *testing.T) {
 	g.Expect(b.build(t.Context())).To(MatchError(ContainSubstring("cmd/missing")))
 }
 
-func TestProgressOnATerminalRewritesItsLine(t *testing.T) {
+func TestProgressOnTerminal(t *testing.T) {
 	g := NewWithT(t)
 	out := &bytes.Buffer{}
 	p := newProgress(out, true)
@@ -104,13 +104,13 @@ func TestProgressOnATerminalRewritesItsLine(t *testing.T) {
 	p.begin(target{name: "one"})
 	g.Expect(p.compiled("a")).To(BeTrue())
 	g.Expect(p.compiled("a.go:1:1: oops")).To(BeFalse())
-	p.tell()
+	p.report()
 	p.finish(nil)
 	g.Expect(out.String()).To(ContainSubstring("\r\x1b[Kcontrolplane: 1 of 1, one: 1 of 2 packages compiled, 0:00"))
-	g.Expect(bytes.Count(out.Bytes(), []byte("\n"))).To(Equal(2), "the first line and the last one stay")
+	g.Expect(bytes.Count(out.Bytes(), []byte("\n"))).To(Equal(2), "the first and the last line are not rewritten")
 }
 
-func TestFingerprintCoversTheVersion(t *testing.T) {
+func TestFingerprintHasVersion(t *testing.T) {
 	g := NewWithT(t)
 	root, err := repositoryRoot()
 	g.Expect(err).NotTo(HaveOccurred())
@@ -129,7 +129,7 @@ func TestDirectory(t *testing.T) {
 	g.Expect(Path(Kubectl)).To(Equal(filepath.Join(root, "bin", "k8s", "kubectl")))
 
 	t.Chdir("tools")
-	g.Expect(Directory()).To(Equal(filepath.Join(root, "bin", "k8s")), "nested modules are passed by")
+	g.Expect(Directory()).To(Equal(filepath.Join(root, "bin", "k8s")), "nested modules are skipped")
 
 	t.Setenv(AssetsVariable, "/elsewhere")
 	g.Expect(Directory()).To(Equal("/elsewhere"))

@@ -10,25 +10,24 @@ import (
 const (
 	// terminalInterval is how often the line on a terminal is rewritten.
 	terminalInterval = 200 * time.Millisecond
-	// logInterval is how often a line is added to a log while nothing else
-	// happens: often enough to see that it goes on.
+	// logInterval is how often a line is added to a log.
 	logInterval = 15 * time.Second
 )
 
-// progress tells people how far a build is.
+// progress prints the progress of a build.
 type progress struct {
 	out      io.Writer
 	terminal bool
 
 	mu      sync.Mutex
 	started time.Time
-	// programs counts those to build; program is the one being built, by its
-	// number from 1, and name is its name.
-	programs, program int
-	name              string
-	// modules counts those that were fetched.
+	// binaries is the number of binaries to build, binary the number of the current one,
+	// from 1, and name its name.
+	binaries, binary int
+	name             string
+	// modules is the number of downloaded modules.
 	modules int
-	// remaining are the packages that are yet to be compiled, of total.
+	// remaining are the packages that are not compiled yet, of total.
 	remaining map[string]bool
 	total     int
 
@@ -40,10 +39,10 @@ func newProgress(out io.Writer, terminal bool) *progress {
 	return &progress{out: out, terminal: terminal}
 }
 
-// start announces a build of a number of programs.
-func (p *progress) start(programs int, into string) {
-	p.started, p.programs, p.stop = time.Now(), programs, make(chan struct{})
-	p.line(fmt.Sprintf("building %d programs into %s; the first time this takes minutes", programs, into))
+// start prints that a build starts, and then the progress until finish.
+func (p *progress) start(binaries int, into string) {
+	p.started, p.binaries, p.stop = time.Now(), binaries, make(chan struct{})
+	p.line(fmt.Sprintf("building %d binaries into %s; the first time this takes minutes", binaries, into))
 	interval := logInterval
 	if p.terminal {
 		interval = terminalInterval
@@ -54,7 +53,7 @@ func (p *progress) start(programs int, into string) {
 		for {
 			select {
 			case <-ticks.C:
-				p.tell()
+				p.report()
 			case <-p.stop:
 				return
 			}
@@ -62,27 +61,27 @@ func (p *progress) start(programs int, into string) {
 	})
 }
 
-// finish ends the telling; err is how the build ended.
+// finish prints the end of the build, which may have failed with an error.
 func (p *progress) finish(err error) {
 	close(p.stop)
 	p.done.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
-		p.line("gave up after " + p.elapsed())
+		p.line("failed after " + p.elapsed())
 		return
 	}
 	p.line("done in " + p.elapsed())
 }
 
-// fetched counts a module that is being fetched.
+// fetched counts a module that is being downloaded.
 func (p *progress) fetched() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.modules++
 }
 
-// expect says which packages are going to be compiled.
+// expect sets the packages to compile.
 func (p *progress) expect(packages []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,7 +92,7 @@ func (p *progress) expect(packages []string) {
 	p.total = len(p.remaining)
 }
 
-// compiled counts a package, and tells whether it was expected.
+// compiled counts a compiled package, and returns whether it was expected.
 func (p *progress) compiled(name string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,27 +101,27 @@ func (p *progress) compiled(name string) bool {
 	return expected
 }
 
-// begin says that a program is being built now.
+// begin sets the binary that is being built.
 func (p *progress) begin(t target) {
 	p.mu.Lock()
-	p.program++
+	p.binary++
 	p.name = t.name
 	p.mu.Unlock()
-	p.tell()
+	p.report()
 }
 
-// end says that a program is finished: its main package is done even if the go
-// command found it in the build cache and said nothing.
+// end counts the main package of a finished binary, which the go command does not print
+// if it is in the build cache.
 func (p *progress) end(t target) { p.compiled(t.pkg) }
 
-// tell writes how far things are.
-func (p *progress) tell() {
+// report prints the progress.
+func (p *progress) report() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	text := fmt.Sprintf("fetching modules, %d so far", p.modules)
-	if p.program > 0 {
+	text := fmt.Sprintf("downloading modules, %d so far", p.modules)
+	if p.binary > 0 {
 		text = fmt.Sprintf("%d of %d, %s: %d of %d packages compiled",
-			p.program, p.programs, p.name, p.total-len(p.remaining), p.total)
+			p.binary, p.binaries, p.name, p.total-len(p.remaining), p.total)
 	}
 	text += ", " + p.elapsed()
 	if !p.terminal {
@@ -132,17 +131,16 @@ func (p *progress) tell() {
 	p.print("\r\x1b[Kcontrolplane: " + text)
 }
 
-// line writes a line that stays.
+// line prints a line that is not rewritten.
 func (p *progress) line(text string) {
 	if p.terminal {
-		// Over what tell has left there.
+		// Replace the line of report.
 		p.print("\r\x1b[K")
 	}
 	p.print("controlplane: " + text + "\n")
 }
 
-// print writes text. That a progress line cannot be written is no reason to
-// stop building.
+// print writes text and ignores errors, so that they do not stop the build.
 func (p *progress) print(text string) { _, _ = io.WriteString(p.out, text) }
 
 func (p *progress) elapsed() string {

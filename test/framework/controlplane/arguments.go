@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// controllers are the ones of kube-controller-manager that workloads need. Each
-// one more costs watches and processor time while nothing happens.
+// controllers are those of kube-controller-manager that workloads need. Each additional
+// one costs watches and CPU time.
 var controllers = []string{
 	"clusterrole-aggregation-controller", // fills the roles admin, edit and view
 	"deployment-controller",
@@ -25,8 +25,8 @@ var controllers = []string{
 	"statefulset-controller",
 }
 
-// schedulerConfiguration makes the scheduler try again soon: a pod whose claim
-// is about to be bound should not wait ten seconds for its next turn.
+// schedulerConfiguration makes the scheduler retry soon: a pod whose claim is about to
+// be bound should not wait ten seconds.
 const schedulerConfiguration = `apiVersion: kubescheduler.config.k8s.io/v1
 kind: KubeSchedulerConfiguration
 clientConnection:
@@ -49,14 +49,14 @@ func etcdArguments(files layout, client, peer *reservedPort) []string {
 		"--initial-advertise-peer-urls=" + peerURL,
 		"--initial-cluster=default=" + peerURL,
 		"--socket-reuse-port",
-		// The state is thrown away: a crash of the machine may lose it.
+		// The state is temporary, so that losing it in a crash does not matter.
 		"--unsafe-no-fsync",
 		"--log-level=warn",
 	}
 }
 
-// apiServerArguments ends with the extra flags: of a flag given twice the API
-// server takes the later value.
+// apiServerArguments returns the arguments of the API server. The extra flags are last,
+// since the API server uses the last value of a flag that is given twice.
 func apiServerArguments(files layout, etcd, serving *reservedPort, extra []string) []string {
 	arguments := []string{
 		"--etcd-servers=http://" + etcd.hostPort(),
@@ -69,16 +69,16 @@ func apiServerArguments(files layout, etcd, serving *reservedPort, extra []strin
 		"--client-ca-file=" + files.authority(),
 		"--authorization-mode=RBAC",
 		"--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
-		// It taints new nodes as not ready until the node life cycle controller
-		// clears that, and we run none: kwok's nodes never fail.
+		// This plugin taints new nodes as not ready until the node lifecycle controller
+		// removes the taint, which does not run here.
 		"--disable-admission-plugins=TaintNodesByCondition",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + files.serviceAccountKey(),
 		"--service-account-signing-key-file=" + files.serviceAccountKey(),
 		"--service-cluster-ip-range=10.0.0.0/16",
-		// Its endpoints may not be loopback addresses, and no pod runs to use them.
+		// Endpoints cannot be loopback addresses, and no pod needs them.
 		"--endpoint-reconciler-type=none",
-		// The machine is the limit, not fairness between clients.
+		// Only the machine limits the load.
 		"--max-requests-inflight=3000",
 		"--max-mutating-requests-inflight=1500",
 		"--delete-collection-workers=8",
@@ -118,9 +118,9 @@ func schedulerArguments(files layout) []string {
 func kwokArguments(files layout) []string {
 	return []string{
 		"--kubeconfig=" + files.kubeconfig(kwokUser),
-		// It takes several, separated by commas, and reads them as CSV.
+		// The flag is a list, which is parsed as CSV.
 		`--config="` + strings.ReplaceAll(files.kwokConfiguration(), `"`, `""`) + `"`,
-		// Nobody watches the nodes' leases, and renewing them is work.
+		// No controller watches the leases of the nodes.
 		"--node-lease-duration-seconds=0",
 	}
 }

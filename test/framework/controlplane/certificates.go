@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// certificateLifetime is far beyond the life of any control plane of ours.
+// certificateLifetime is longer than any control plane runs.
 const certificateLifetime = 365 * 24 * time.Hour
 
 // authority signs the API server's certificate and those of its users.
@@ -25,15 +25,15 @@ type authority struct {
 	key         crypto.Signer
 }
 
-// newAuthority makes a certificate authority with a key of its own.
+// newAuthority creates a certificate authority.
 func newAuthority() (*authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("make the certificate authority's key: %w", err)
+		return nil, fmt.Errorf("create the key of the certificate authority: %w", err)
 	}
 	certificate, err := certutil.NewSelfSignedCACert(certutil.Config{CommonName: "local-control-plane"}, key)
 	if err != nil {
-		return nil, fmt.Errorf("make the certificate authority: %w", err)
+		return nil, fmt.Errorf("create the certificate authority: %w", err)
 	}
 	return &authority{certificate: certificate, key: key}, nil
 }

@@ -21,38 +21,37 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
 )
 
-// startTimeout bounds a whole start. It takes about five seconds on two idle
-// processors, and far longer only where something is wrong.
+// startTimeout is the timeout of a whole start, which takes about five seconds on two
+// idle processors.
 const startTimeout = 3 * time.Minute
 
 //go:embed kwok.yaml
 var kwokConfiguration []byte
 
-// Options say what to start. The zero value starts everything, with one node,
+// Options configure the control plane. The zero value starts everything, with one node,
 // in a temporary directory.
 type Options struct {
-	// Directory holds the programs' logs, certificates, kubeconfigs and state. It
-	// is made if missing and kept by Stop; what an earlier control plane left in
-	// it is overwritten, and one that still runs in it is an error. Empty means a
-	// temporary directory, which Stop removes and a failed Start keeps.
+	// Directory is for logs, certificates, kubeconfigs and state. It is created if
+	// missing, and not removed by Stop. Files of an earlier control plane are
+	// overwritten; one that still runs in it is an error. Empty means a temporary
+	// directory, which Stop removes and a failed Start keeps.
 	Directory string
 	// Nodes is the number of simulated nodes, named node-0 and so on. Zero means
 	// one.
 	Nodes int
-	// APIServerOnly leaves out everything but etcd and the API server: there is
-	// no garbage collection, namespaces never finish deleting, service accounts
-	// and pods are not made, claims stay unbound.
+	// APIServerOnly starts only etcd and the API server: there is no garbage collection,
+	// namespaces stay terminating, service accounts and pods are not created, and claims
+	// stay unbound.
 	APIServerOnly bool
-	// APIServerFlags are added to the API server's flags as they are, for
-	// example "--audit-log-path=/tmp/audit.log". They win over ours.
+	// APIServerFlags are appended to the API server's flags, and take precedence. An
+	// example is "--audit-log-path=/tmp/audit.log".
 	APIServerFlags []string
 	// CRDs are files and directories with CustomResourceDefinitions, installed
 	// and served before Start returns.
 	CRDs []string
 }
 
-// ControlPlane is a running control plane. Its methods may be called from any
-// number of goroutines.
+// ControlPlane is a running control plane. Its methods are safe for concurrent use.
 type ControlPlane struct {
 	files     layout
 	lock      *os.File
@@ -65,33 +64,33 @@ type ControlPlane struct {
 	admin     *rest.Config
 	adminFile []byte
 
-	// lifetime ends when the control plane stops; so does what is in background.
-	lifetime   context.Context
-	end        context.CancelFunc
+	// ctx is cancelled when the control plane stops, which ends the goroutines in
+	// background.
+	ctx        context.Context
+	cancel     context.CancelFunc
 	background sync.WaitGroup
 
-	// processes are in the order of their start.
+	// processes are the programs, in the order of their start.
 	processes []*process
-	// broken is closed when a program ends by itself.
+	// broken is closed, by breakOnce, when a program exits by itself.
 	broken    chan struct{}
-	breaking  sync.Once
-	stop      sync.Once
+	breakOnce sync.Once
+	stopOnce  sync.Once
 	stopError error
 }
 
-// Start starts a control plane and returns once it works: the API server is
+// Start starts a control plane and returns once it is ready: the API server is
 // ready, the CRDs are served, and, unless Options.APIServerOnly, the nodes are
 // Ready and the namespace "default" has its service account.
 //
-// The context bounds the control plane's whole life, not only its start: when
-// it ends, everything stops as if Stop had been called. An error quotes the last
-// lines of the log of the program that is to blame.
+// The control plane stops, as by Stop, when the context is cancelled, also after the
+// start. An error has the last lines of the log of the program that failed.
 func Start(ctx context.Context, opts Options) (_ *ControlPlane, err error) {
 	cp := &ControlPlane{broken: make(chan struct{})}
-	cp.lifetime, cp.end = context.WithCancel(ctx)
+	cp.ctx, cp.cancel = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
-			// The logs explain the error, and what Stop says would repeat it.
+			// Keep the logs. The error of Stop would only repeat this one.
 			cp.temporary = false
 			_ = cp.Stop()
 			err = fmt.Errorf("start the control plane: %w", err)
@@ -100,7 +99,7 @@ func Start(ctx context.Context, opts Options) (_ *ControlPlane, err error) {
 	if err := cp.prepare(opts); err != nil {
 		return nil, err
 	}
-	starting, done := context.WithTimeout(cp.lifetime, startTimeout)
+	starting, done := context.WithTimeout(cp.ctx, startTimeout)
 	defer done()
 	if err := cp.startAPIServer(starting, opts); err != nil {
 		return nil, err
@@ -114,19 +113,19 @@ func Start(ctx context.Context, opts Options) (_ *ControlPlane, err error) {
 	return cp, nil
 }
 
-// Stop ends every program, gives back the ports and removes the directory if it
-// was a temporary one. When it returns, no process is left. It returns an error
-// if a program had ended before it was asked to, with the end of its log; tests
-// should fail on that. Calling Stop again returns the same result.
+// Stop kills every program, releases the ports and removes a temporary directory. It
+// returns when no process is left. If a program had exited by itself before, it returns
+// an error with the end of its log; tests should fail on that. Further calls return the
+// same result.
 func (cp *ControlPlane) Stop() error {
-	cp.stop.Do(func() {
+	cp.stopOnce.Do(func() {
 		var errs []error
 		for _, p := range cp.processes {
 			if p.hasEnded() {
 				errs = append(errs, p.exitError())
 			}
 		}
-		cp.end()
+		cp.cancel()
 		cp.background.Wait()
 		for _, p := range slices.Backward(cp.processes) {
 			p.kill()
@@ -147,17 +146,16 @@ func (cp *ControlPlane) Stop() error {
 	return cp.stopError
 }
 
-// Broken returns a channel that is closed when a program ends although nobody
-// stopped it. Stop then tells which one, and why.
+// Broken returns a channel that is closed when a program exits by itself. The error of
+// Stop then has its name and the reason.
 func (cp *ControlPlane) Broken() <-chan struct{} { return cp.broken }
 
 // Directory returns the absolute path of the directory with the programs' logs,
 // certificates and kubeconfigs.
 func (cp *ControlPlane) Directory() string { return string(cp.files) }
 
-// Config returns the configuration of a client that may do everything (a member
-// of system:masters). The caller may change it. Like that of every user, it sets
-// no limit on the client's side: requests per second are the API server's matter.
+// Config returns a new client configuration of an administrator (a member of
+// system:masters). Like that of every user, it has no client-side rate limit.
 func (cp *ControlPlane) Config() *rest.Config { return rest.CopyConfig(cp.admin) }
 
 // Kubeconfig returns the content of the kubeconfig file for Config.
@@ -166,9 +164,9 @@ func (cp *ControlPlane) Kubeconfig() []byte { return append([]byte(nil), cp.admi
 // KubeconfigPath returns the absolute path of the file with that content.
 func (cp *ControlPlane) KubeconfigPath() string { return cp.files.kubeconfig(adminUser) }
 
-// User returns a client's configuration and a kubeconfig file's content that log
-// in by certificate as the named user and member of the groups. A user has no
-// rights but those that RBAC objects give to the name or to a group.
+// User returns a client configuration and the content of a kubeconfig file that
+// authenticate by certificate as a user and member of groups. A user has only the
+// permissions that RBAC objects grant to the name or to a group.
 func (cp *ControlPlane) User(name string, groups ...string) (*rest.Config, []byte, error) {
 	certificate, key, err := cp.authority.forUser(name, groups...)
 	if err != nil {
@@ -191,8 +189,7 @@ func (cp *ControlPlane) User(name string, groups ...string) (*rest.Config, []byt
 	return config, kubeconfig, nil
 }
 
-// prepare claims the directory and ports and writes the certificates and
-// kubeconfigs. Nothing runs yet.
+// prepare locks the directory, reserves ports and writes certificates and kubeconfigs.
 func (cp *ControlPlane) prepare(opts Options) (err error) {
 	if cp.binaries, err = binaries.Directory(); err != nil {
 		return err
@@ -274,14 +271,14 @@ func (cp *ControlPlane) writeKubeconfigs() (err error) {
 	return nil
 }
 
-// startAPIServer starts etcd and the API server and installs the CRDs: before the
-// controllers start, because the garbage collector looks for new kinds only every
-// half minute and collects nothing of theirs until then.
+// startAPIServer starts etcd and the API server, and installs the CRDs. That is before
+// the controllers start, because the garbage collector looks for new kinds only every 30
+// seconds.
 func (cp *ControlPlane) startAPIServer(ctx context.Context, opts Options) error {
 	if err := cp.run(binaries.Etcd, etcdArguments(cp.files, cp.etcd, cp.etcdPeer)...); err != nil {
 		return err
 	}
-	// The API server waits for etcd by itself.
+	// The API server itself waits for etcd.
 	arguments := apiServerArguments(cp.files, cp.etcd, cp.serving, opts.APIServerFlags)
 	if err := cp.run(binaries.APIServer, arguments...); err != nil {
 		return err
@@ -308,9 +305,9 @@ func (cp *ControlPlane) startAPIServer(ctx context.Context, opts Options) error 
 	return nil
 }
 
-// run starts a program and remembers it for Stop.
+// run starts a program and adds it to processes.
 func (cp *ControlPlane) run(name string, arguments ...string) error {
-	// kwok reads its owner's configuration if there is one: ours shall be all.
+	// kwok would also read the user's configuration from its default directory.
 	environment := []string{"KWOK_WORKDIR=" + string(cp.files)}
 	p, err := startProcess(cp.binaries, string(cp.files), name, environment, arguments...)
 	if err != nil {
@@ -320,16 +317,16 @@ func (cp *ControlPlane) run(name string, arguments ...string) error {
 	cp.background.Go(func() {
 		select {
 		case <-p.ended:
-			cp.breaking.Do(func() { close(cp.broken) })
-		case <-cp.lifetime.Done():
+			cp.breakOnce.Do(func() { close(cp.broken) })
+		case <-cp.ctx.Done():
 		}
 	})
 	return nil
 }
 
-// await polls until check returns nil. It gives up when the context ends or a
-// program does; the error then says what was waited for and quotes the log of
-// the program that ended, or else of the one that was to bring the thing about.
+// await polls until check returns nil. It fails when the context is cancelled or a
+// program exits. The error has the subject of the wait, and the end of the log of the
+// program that exited, or else of the given one.
 func (cp *ControlPlane) await(ctx context.Context, program, what string, check func(context.Context) error) error {
 	const interval = 25 * time.Millisecond
 	for {

@@ -21,12 +21,12 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
-// soon bounds everything that the control plane does by itself. It is generous:
-// a test waits this long only when it fails.
-const soon = time.Minute
+// timeout is for everything that the control plane does by itself. It is generous: a
+// test waits this long only if it fails.
+const timeout = time.Minute
 
 func TestWholeControlPlane(t *testing.T) {
-	// No program must stumble over what a folder may be called.
+	// The name of the directory tests the quoting of arguments.
 	cp, err := controlplane.Start(t.Context(), controlplane.Options{Nodes: 2, Directory: filepath.Join(t.TempDir(), `a, "b": #c`)})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { NewWithT(t).Expect(cp.Stop()).To(Succeed()) })
@@ -41,13 +41,13 @@ func TestWholeControlPlane(t *testing.T) {
 		{"StatefulSetsBecomeReadyWithTheirClaims", statefulSetsBecomeReadyWithTheirClaims},
 		{"ClaimsOfAnyClassAreBound", claimsOfAnyClassAreBound},
 		{"PodsAreDeletedAtOnce", podsAreDeletedAtOnce},
-		{"CordonedNodesHoldPodsBack", cordonedNodesHoldPodsBack},
+		{"PodsStayPendingOnCordonedNodes", podsStayPendingOnCordonedNodes},
 		{"OrphansAreCollected", orphansAreCollected},
-		{"NamespacesGo", namespacesGo},
-		{"QuotasAreCounted", quotasAreCounted},
+		{"NamespacesAreDeleted", namespacesAreDeleted},
+		{"QuotasAreEnforced", quotasAreEnforced},
 		{"ServiceAccountTokensAuthenticate", serviceAccountTokensAuthenticate},
-		{"UsersHaveTheRightsTheyAreGiven", usersHaveTheRightsTheyAreGiven},
-		{"OwnersCannotBeBlockedWithoutTheRight", ownersCannotBeBlockedWithoutTheRight},
+		{"UsersHaveGrantedPermissionsOnly", usersHaveGrantedPermissionsOnly},
+		{"BlockOwnerDeletionNeedsPermission", blockOwnerDeletionNeedsPermission},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
@@ -64,7 +64,7 @@ func deploymentsBecomeReady(t *testing.T, _ *controlplane.ControlPlane, c client
 	deployment.Spec.Selector = selector()
 	deployment.Spec.Template = podTemplate()
 	g.Expect(c.Create(t.Context(), deployment)).To(Succeed())
-	g.Eventually(fetch(t, c, deployment)).WithTimeout(soon).Should(HaveField("Status.AvailableReplicas", int32(3)))
+	g.Eventually(fetch(t, c, deployment)).WithTimeout(timeout).Should(HaveField("Status.AvailableReplicas", int32(3)))
 
 	pods := &corev1.PodList{}
 	g.Expect(c.List(t.Context(), pods, client.InNamespace(ns))).To(Succeed())
@@ -87,28 +87,28 @@ func statefulSetsBecomeReadyWithTheirClaims(t *testing.T, _ *controlplane.Contro
 	set.Spec.Template = podTemplate()
 	set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{claim("data", "1Gi", nil)}
 	g.Expect(c.Create(t.Context(), set)).To(Succeed())
-	g.Eventually(fetch(t, c, set)).WithTimeout(soon).Should(HaveField("Status.ReadyReplicas", int32(2)))
+	g.Eventually(fetch(t, c, set)).WithTimeout(timeout).Should(HaveField("Status.ReadyReplicas", int32(2)))
 
-	grown := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "data-db-0"}}
-	g.Expect(fetch(t, c, grown)()).To(And(
+	expanded := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "data-db-0"}}
+	g.Expect(fetch(t, c, expanded)()).To(And(
 		HaveField("Status.Phase", corev1.ClaimBound),
 		HaveField("Spec.StorageClassName", HaveValue(Equal(controlplane.StorageClass))),
 	))
-	before := grown.DeepCopy()
-	grown.Spec.Resources.Requests[corev1.ResourceStorage] = resource.MustParse("3Gi")
-	g.Expect(c.Patch(t.Context(), grown, client.MergeFrom(before))).To(Succeed())
+	before := expanded.DeepCopy()
+	expanded.Spec.Resources.Requests[corev1.ResourceStorage] = resource.MustParse("3Gi")
+	g.Expect(c.Patch(t.Context(), expanded, client.MergeFrom(before))).To(Succeed())
 	g.Eventually(func() (string, error) {
-		err := c.Get(t.Context(), client.ObjectKeyFromObject(grown), grown)
-		return grown.Status.Capacity.Storage().String(), err
-	}).WithTimeout(soon).Should(Equal("3Gi"))
-	volume := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: grown.Spec.VolumeName}}
+		err := c.Get(t.Context(), client.ObjectKeyFromObject(expanded), expanded)
+		return expanded.Status.Capacity.Storage().String(), err
+	}).WithTimeout(timeout).Should(Equal("3Gi"))
+	volume := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: expanded.Spec.VolumeName}}
 	g.Expect(fetch(t, c, volume)()).To(HaveField("Spec.Capacity", HaveKeyWithValue(
 		corev1.ResourceStorage, HaveField("String()", "3Gi"))))
 
 	g.Expect(c.Delete(t.Context(), set)).To(Succeed())
-	g.Expect(c.Delete(t.Context(), grown)).To(Succeed())
-	g.Eventually(gone(t, c, grown)).WithTimeout(soon).Should(BeTrue())
-	g.Eventually(gone(t, c, volume)).WithTimeout(soon).Should(BeTrue(), "a volume goes with its claim")
+	g.Expect(c.Delete(t.Context(), expanded)).To(Succeed())
+	g.Eventually(isDeleted(t, c, expanded)).WithTimeout(timeout).Should(BeTrue())
+	g.Eventually(isDeleted(t, c, volume)).WithTimeout(timeout).Should(BeTrue(), "a volume is deleted with its claim")
 }
 
 func claimsOfAnyClassAreBound(t *testing.T, _ *controlplane.ControlPlane, c client.Client, ns string) {
@@ -119,7 +119,7 @@ func claimsOfAnyClassAreBound(t *testing.T, _ *controlplane.ControlPlane, c clie
 		pvc := claim(name, "1Gi", class)
 		pvc.Namespace = ns
 		g.Expect(c.Create(t.Context(), &pvc)).To(Succeed())
-		g.Eventually(fetch(t, c, &pvc)).WithTimeout(soon).Should(HaveField("Status.Phase", corev1.ClaimBound), name)
+		g.Eventually(fetch(t, c, &pvc)).WithTimeout(timeout).Should(HaveField("Status.Phase", corev1.ClaimBound), name)
 
 		before := pvc.DeepCopy()
 		pvc.Spec.Resources.Requests[corev1.ResourceStorage] = resource.MustParse("2Gi")
@@ -133,10 +133,10 @@ func podsAreDeletedAtOnce(t *testing.T, _ *controlplane.ControlPlane, c client.C
 	pod := runningPod(t, c, ns)
 	g.Expect(c.Delete(t.Context(), pod)).To(Succeed())
 	// Its grace period is an hour.
-	g.Eventually(gone(t, c, pod)).WithTimeout(soon).Should(BeTrue())
+	g.Eventually(isDeleted(t, c, pod)).WithTimeout(timeout).Should(BeTrue())
 }
 
-func cordonedNodesHoldPodsBack(t *testing.T, _ *controlplane.ControlPlane, c client.Client, ns string) {
+func podsStayPendingOnCordonedNodes(t *testing.T, _ *controlplane.ControlPlane, c client.Client, ns string) {
 	g := NewWithT(t)
 	cordon := func(unschedulable bool) {
 		nodes := &corev1.NodeList{}
@@ -151,10 +151,10 @@ func cordonedNodesHoldPodsBack(t *testing.T, _ *controlplane.ControlPlane, c cli
 	cordon(true)
 	pod := newPod(ns)
 	g.Expect(c.Create(t.Context(), pod)).To(Succeed())
-	g.Eventually(fetch(t, c, pod)).WithTimeout(soon).Should(HaveField("Status.Conditions", ContainElement(
+	g.Eventually(fetch(t, c, pod)).WithTimeout(timeout).Should(HaveField("Status.Conditions", ContainElement(
 		HaveField("Reason", corev1.PodReasonUnschedulable))))
 	cordon(false)
-	g.Eventually(fetch(t, c, pod)).WithTimeout(soon).Should(HaveField("Status.Phase", corev1.PodRunning))
+	g.Eventually(fetch(t, c, pod)).WithTimeout(timeout).Should(HaveField("Status.Phase", corev1.PodRunning))
 }
 
 func orphansAreCollected(t *testing.T, _ *controlplane.ControlPlane, c client.Client, ns string) {
@@ -164,25 +164,25 @@ func orphansAreCollected(t *testing.T, _ *controlplane.ControlPlane, c client.Cl
 	child.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(owner, corev1.SchemeGroupVersion.WithKind("ConfigMap"))}
 	g.Expect(c.Create(t.Context(), child)).To(Succeed())
 	g.Expect(c.Delete(t.Context(), owner)).To(Succeed())
-	g.Eventually(gone(t, c, child)).WithTimeout(soon).Should(BeTrue())
+	g.Eventually(isDeleted(t, c, child)).WithTimeout(timeout).Should(BeTrue())
 }
 
-func namespacesGo(t *testing.T, _ *controlplane.ControlPlane, c client.Client, ns string) {
+func namespacesAreDeleted(t *testing.T, _ *controlplane.ControlPlane, c client.Client, ns string) {
 	g := NewWithT(t)
 	pod := runningPod(t, c, ns)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}
 	g.Expect(c.Delete(t.Context(), namespace)).To(Succeed())
-	g.Eventually(gone(t, c, namespace)).WithTimeout(soon).Should(BeTrue())
-	g.Expect(gone(t, c, pod)()).To(BeTrue())
+	g.Eventually(isDeleted(t, c, namespace)).WithTimeout(timeout).Should(BeTrue())
+	g.Expect(isDeleted(t, c, pod)()).To(BeTrue())
 }
 
-func quotasAreCounted(t *testing.T, _ *controlplane.ControlPlane, c client.Client, ns string) {
+func quotasAreEnforced(t *testing.T, _ *controlplane.ControlPlane, c client.Client, ns string) {
 	g := NewWithT(t)
 	services := corev1.ResourceList{corev1.ResourceServices: resource.MustParse("0")}
 	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "none"}}
 	quota.Spec.Hard = services
 	g.Expect(c.Create(t.Context(), quota)).To(Succeed())
-	g.Eventually(fetch(t, c, quota)).WithTimeout(soon).Should(HaveField("Status.Used", HaveLen(1)))
+	g.Eventually(fetch(t, c, quota)).WithTimeout(timeout).Should(HaveField("Status.Used", HaveLen(1)))
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web"}}
 	service.Spec.Ports = []corev1.ServicePort{{Port: 80}}
 	g.Expect(c.Create(t.Context(), service)).To(MatchError(ContainSubstring("exceeded quota")))
@@ -191,7 +191,7 @@ func quotasAreCounted(t *testing.T, _ *controlplane.ControlPlane, c client.Clien
 func serviceAccountTokensAuthenticate(t *testing.T, cp *controlplane.ControlPlane, c client.Client, ns string) {
 	g := NewWithT(t)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "default"}}
-	g.Eventually(fetch(t, c, account)).WithTimeout(soon).Should(HaveField("UID", Not(BeEmpty())))
+	g.Eventually(fetch(t, c, account)).WithTimeout(timeout).Should(HaveField("UID", Not(BeEmpty())))
 	request := &authenticationv1.TokenRequest{}
 	g.Expect(c.SubResource("token").Create(t.Context(), account, request)).To(Succeed())
 	user := "system:serviceaccount:" + ns + ":default"
@@ -202,17 +202,17 @@ func serviceAccountTokensAuthenticate(t *testing.T, cp *controlplane.ControlPlan
 		Namespace: ns, Name: "token", Annotations: map[string]string{corev1.ServiceAccountNameKey: account.Name},
 	}, Type: corev1.SecretTypeServiceAccountToken}
 	g.Expect(c.Create(t.Context(), secret)).To(Succeed())
-	g.Eventually(fetch(t, c, secret)).WithTimeout(soon).Should(
+	g.Eventually(fetch(t, c, secret)).WithTimeout(timeout).Should(
 		HaveField("Data", HaveKey(corev1.ServiceAccountTokenKey)))
 	token := string(secret.Data[corev1.ServiceAccountTokenKey])
 	g.Expect(whoAmI(t, withToken(cp.Config(), token))).To(Equal(user))
 
 	bundle := configMap(ns, "kube-root-ca.crt")
-	g.Eventually(fetch(t, c, bundle)).WithTimeout(soon).Should(
+	g.Eventually(fetch(t, c, bundle)).WithTimeout(timeout).Should(
 		HaveField("Data", HaveKeyWithValue("ca.crt", string(cp.Config().CAData))))
 }
 
-func usersHaveTheRightsTheyAreGiven(t *testing.T, cp *controlplane.ControlPlane, c client.Client, ns string) {
+func usersHaveGrantedPermissionsOnly(t *testing.T, cp *controlplane.ControlPlane, c client.Client, ns string) {
 	g := NewWithT(t)
 	config, kubeconfig, err := cp.User("alice", "team-a")
 	g.Expect(err).NotTo(HaveOccurred())
@@ -223,25 +223,25 @@ func usersHaveTheRightsTheyAreGiven(t *testing.T, cp *controlplane.ControlPlane,
 
 	alice, err := client.New(config, client.Options{})
 	g.Expect(err).NotTo(HaveOccurred())
-	err = alice.Create(t.Context(), configMap(ns, "hers"))
-	g.Expect(apierrors.IsForbidden(err)).To(BeTrue(), "a new user has no rights: %v", err)
+	err = alice.Create(t.Context(), configMap(ns, "config"))
+	g.Expect(apierrors.IsForbidden(err)).To(BeTrue(), "a new user has no permissions: %v", err)
 
 	bindToEdit(t, c, ns, "team-a")
-	g.Eventually(func() error { return alice.Create(t.Context(), configMap(ns, "hers")) }).
-		WithTimeout(soon).Should(Succeed(), "the role edit is aggregated and bound to her group")
+	g.Eventually(func() error { return alice.Create(t.Context(), configMap(ns, "config")) }).
+		WithTimeout(timeout).Should(Succeed(), "the role edit is aggregated and bound to the group")
 }
 
-// ownersCannotBeBlockedWithoutTheRight tests the admission plugin
-// OwnerReferencesPermissionEnforcement: blockOwnerDeletion needs the right to
-// write the owner's finalizers, which the role edit does not give for nodes.
-func ownersCannotBeBlockedWithoutTheRight(t *testing.T, cp *controlplane.ControlPlane, c client.Client, ns string) {
+// blockOwnerDeletionNeedsPermission tests the admission plugin
+// OwnerReferencesPermissionEnforcement: blockOwnerDeletion needs the permission to update
+// the owner's finalizers, which the role edit does not grant for nodes.
+func blockOwnerDeletionNeedsPermission(t *testing.T, cp *controlplane.ControlPlane, c client.Client, ns string) {
 	g := NewWithT(t)
 	config, _, err := cp.User("bob", "team-b")
 	g.Expect(err).NotTo(HaveOccurred())
 	bob, err := client.New(config, client.Options{})
 	g.Expect(err).NotTo(HaveOccurred())
 	bindToEdit(t, c, ns, "team-b")
-	g.Eventually(func() error { return bob.Create(t.Context(), configMap(ns, "free")) }).WithTimeout(soon).Should(Succeed())
+	g.Eventually(func() error { return bob.Create(t.Context(), configMap(ns, "free")) }).WithTimeout(timeout).Should(Succeed())
 
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-0"}}
 	g.Expect(fetch(t, c, node)()).NotTo(BeNil())
@@ -250,15 +250,15 @@ func ownersCannotBeBlockedWithoutTheRight(t *testing.T, cp *controlplane.Control
 	g.Expect(bob.Create(t.Context(), child)).To(MatchError(ContainSubstring("cannot set blockOwnerDeletion")))
 }
 
-// fetch returns a function that reads the object anew, for Eventually.
+// fetch returns a function that gets the object, for Eventually.
 func fetch[T client.Object](t *testing.T, c client.Client, object T) func() (T, error) {
 	return func() (T, error) {
 		return object, client.IgnoreNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(object), object))
 	}
 }
 
-// gone returns a function that tells whether the object is absent.
-func gone(t *testing.T, c client.Client, object client.Object) func() (bool, error) {
+// isDeleted returns a function that returns whether the object does not exist.
+func isDeleted(t *testing.T, c client.Client, object client.Object) func() (bool, error) {
 	return func() (bool, error) {
 		err := c.Get(t.Context(), client.ObjectKeyFromObject(object), object)
 		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)

@@ -6,8 +6,8 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// kubeconfigOf returns a kubeconfig file's content that is equivalent to a
-// configuration that logs in by certificate. Certificates and keys are inside.
+// kubeconfigOf returns the content of a kubeconfig file that is equivalent to a client
+// configuration with a certificate. Certificates and keys are embedded.
 func kubeconfigOf(user string, config *rest.Config) ([]byte, error) {
 	const cluster = "local"
 	return clientcmd.Write(clientcmdapi.Config{

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The names under which our own programs log in.
+// The users of the control plane's own programs.
 const (
 	adminUser             = "admin"
 	controllerManagerUser = "system:kube-controller-manager"
@@ -18,7 +18,7 @@ const (
 	kwokUser              = "kwok"
 )
 
-// layout is a control plane's directory, and says what is where in it.
+// layout is the directory of a control plane. Its methods return paths in it.
 type layout string
 
 func (l layout) path(name string) string { return filepath.Join(string(l), name) }
@@ -32,8 +32,7 @@ func (l layout) serviceAccountKey() string      { return l.path("service-account
 func (l layout) schedulerConfiguration() string { return l.path("scheduler.yaml") }
 func (l layout) kwokConfiguration() string      { return l.path("kwok.yaml") }
 
-// kubeconfig returns the file of the named user; the administrator's has the
-// plain name that people look for.
+// kubeconfig returns the file of a user. The administrator's is called kubeconfig.
 func (l layout) kubeconfig(user string) string {
 	if user == adminUser {
 		return l.path("kubeconfig")
@@ -41,9 +40,8 @@ func (l layout) kubeconfig(user string) string {
 	return l.path(strings.TrimPrefix(user, "system:") + ".kubeconfig")
 }
 
-// claimDirectory makes the directory ready for a new control plane: it exists,
-// holds no state of an earlier one, and no other control plane uses it until
-// the returned file is closed.
+// claimDirectory prepares the directory for a new control plane: it creates it, removes
+// the state of an earlier one, and locks it until the returned file is closed.
 func claimDirectory(directory string) (layout, *os.File, error) {
 	absolute, err := filepath.Abs(directory)
 	if err != nil {
@@ -59,7 +57,7 @@ func claimDirectory(directory string) (layout, *os.File, error) {
 		return "", nil, err
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		err = fmt.Errorf("another control plane runs in %s: stop it, or choose another directory: %w", absolute, err)
+		err = fmt.Errorf("another control plane runs in %s: stop it, or use another directory: %w", absolute, err)
 		return "", nil, errors.Join(err, lock.Close())
 	}
 	if err := os.RemoveAll(files.etcd()); err != nil {

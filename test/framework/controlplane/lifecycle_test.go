@@ -18,14 +18,14 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
-// victim is the environment variable that makes this test binary start a control
-// plane, print where it is, and wait to be killed.
-const victim = "CONTROLPLANE_TEST_VICTIM"
+// childVariable is the environment variable that makes this test binary start a control
+// plane in a directory, print its URL, and wait to be killed.
+const childVariable = "CONTROLPLANE_TEST_DIRECTORY"
 
 func TestMain(m *testing.M) {
-	// What fails here tells it by an error.
+	// controller-runtime logs a warning without a logger.
 	log.SetLogger(logr.Discard())
-	if directory := os.Getenv(victim); directory != "" {
+	if directory := os.Getenv(childVariable); directory != "" {
 		cp, err := controlplane.Start(context.Background(), controlplane.Options{Directory: directory, APIServerOnly: true})
 		if err != nil {
 			fmt.Println(err)
@@ -56,7 +56,7 @@ spec:
     schema: {openAPIV3Schema: {type: object}}
 `
 
-func TestAPIServersRunSideBySide(t *testing.T) {
+func TestSeveralAPIServers(t *testing.T) {
 	g := NewWithT(t)
 	crds := t.TempDir()
 	g.Expect(os.WriteFile(filepath.Join(crds, "widgets.yaml"), []byte(widgets), 0o600)).To(Succeed())
@@ -74,7 +74,7 @@ func TestAPIServersRunSideBySide(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	defer func() { g.Expect(two.Stop()).To(Succeed()) }()
 
-	// The CRDs are served when Start returns, and only where they were asked for.
+	// The CRDs are served when Start returns, and only by the first API server.
 	widget := &unstructured.Unstructured{}
 	widget.SetAPIVersion("example.com/v1")
 	widget.SetKind("Widget")
@@ -85,7 +85,7 @@ func TestAPIServersRunSideBySide(t *testing.T) {
 	g.Eventually(func() (string, error) {
 		content, err := os.ReadFile(audit)
 		return string(content), err
-	}).WithTimeout(soon).Should(ContainSubstring("widgets"), "extra flags reach the API server")
+	}).WithTimeout(timeout).Should(ContainSubstring("widgets"), "additional flags are passed to the API server")
 
 	_, err = controlplane.Start(t.Context(), controlplane.Options{Directory: directory, APIServerOnly: true})
 	g.Expect(err).To(MatchError(ContainSubstring("another control plane runs in " + directory)))
@@ -104,25 +104,25 @@ func TestAPIServersRunSideBySide(t *testing.T) {
 		NotTo(Succeed(), "each start is a new cluster")
 }
 
-func TestStartErrorsSayWhatToDo(t *testing.T) {
+func TestStartErrors(t *testing.T) {
 	t.Run("missing programs", func(t *testing.T) {
 		t.Setenv("KUBEBUILDER_ASSETS", t.TempDir())
 		_, err := controlplane.Start(t.Context(), controlplane.Options{})
 		NewWithT(t).Expect(err).To(MatchError(And(ContainSubstring("make controlplane"), ContainSubstring("KUBEBUILDER_ASSETS"))))
 	})
-	t.Run("a program that ends", func(t *testing.T) {
+	t.Run("a program that exits", func(t *testing.T) {
 		g := NewWithT(t)
 		directory := t.TempDir()
 		_, err := controlplane.Start(t.Context(), controlplane.Options{
 			Directory: directory, APIServerFlags: []string{"--no-such-flag"},
 		})
 		g.Expect(err).To(MatchError(And(
-			ContainSubstring("kube-apiserver ended by itself"),
+			ContainSubstring("kube-apiserver exited by itself"),
 			ContainSubstring("unknown flag: --no-such-flag"),
 			ContainSubstring(filepath.Join(directory, "kube-apiserver.log")),
 		)))
 	})
-	t.Run("a context that ends", func(t *testing.T) {
+	t.Run("a cancelled context", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err := controlplane.Start(ctx, controlplane.Options{Directory: t.TempDir(), APIServerOnly: true})

@@ -15,8 +15,8 @@ func labels() map[string]string { return map[string]string{"app": "test"} }
 
 func selector() *metav1.LabelSelector { return &metav1.LabelSelector{MatchLabels: labels()} }
 
-// podTemplate has every kind of container and a grace period that no test can
-// sit out.
+// podTemplate has every kind of container, and a grace period that is longer than any
+// test.
 func podTemplate() corev1.PodTemplateSpec {
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: labels()},
@@ -43,7 +43,7 @@ func runningPod(t *testing.T, c client.Client, ns string) *corev1.Pod {
 	g := NewWithT(t)
 	pod := newPod(ns)
 	g.Expect(c.Create(t.Context(), pod)).To(Succeed())
-	g.Eventually(fetch(t, c, pod)).WithTimeout(soon).Should(HaveField("Status.Phase", corev1.PodRunning))
+	g.Eventually(fetch(t, c, pod)).WithTimeout(timeout).Should(HaveField("Status.Phase", corev1.PodRunning))
 	return pod
 }
 
@@ -64,7 +64,7 @@ func configMap(ns, name string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
 }
 
-// bindToEdit gives a group the rights of the role edit in the namespace.
+// bindToEdit grants the role edit in a namespace to a group.
 func bindToEdit(t *testing.T, c client.Client, ns, group string) {
 	t.Helper()
 	binding := &rbacv1.RoleBinding{

@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reservedPort is a TCP port of 127.0.0.1 that is ours until release.
+// reservedPort is a TCP port of 127.0.0.1 that is reserved until release.
 //
-// The socket is bound and never listens. Both it and the program that is told
-// the port set SO_REUSEPORT, so the program can bind it and gets every
-// connection, while nobody else is handed the same port in between or later.
+// The socket is bound and never listens. Both it and the program that uses the port set
+// SO_REUSEPORT, so that the program can bind it and gets every connection, while the
+// kernel assigns the port to no other program.
 type reservedPort struct {
 	fd     int
 	number int
@@ -20,7 +20,7 @@ type reservedPort struct {
 
 // reservePort reserves a free port.
 func reservePort() (port *reservedPort, err error) {
-	// Held so that no child that is started meanwhile inherits the socket.
+	// The lock keeps a child that is started at the same time from inheriting the socket.
 	syscall.ForkLock.RLock()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 	if err == nil {
@@ -53,7 +53,7 @@ func (p *reservedPort) hostPort() string {
 	return fmt.Sprintf("127.0.0.1:%d", p.number)
 }
 
-// release gives the port back.
+// release releases the port.
 func (p *reservedPort) release() error {
 	return unix.Close(p.fd)
 }

@@ -12,30 +12,28 @@ import (
 	"strings"
 )
 
-// logTailLines is how much of a program's log an error quotes: enough for the
-// message that explains an exit, which programs tend to print a few lines
-// before their last one.
+// logTailLines is the number of log lines in an error: programs often print the reason
+// of their exit a few lines before the last one.
 const logTailLines = 15
 
-// process is one running program of the control plane.
+// process is a program of the control plane.
 type process struct {
 	name string
 	// logPath is the file that receives both output streams.
 	logPath string
 	cmd     *exec.Cmd
-	// ended is closed once the program has ended; err is set before that.
+	// ended is closed once the program has exited. err is set before.
 	ended chan struct{}
 	err   error
 }
 
-// startProcess starts the program called name from the directory bin, with its
-// output in a file of the directory logs. The program is killed by the kernel
-// when this process ends, where the kernel offers that.
+// startProcess starts a program in the directory bin, with its output in a file in the
+// directory logs. On Linux, the kernel kills the program when this process exits.
 func startProcess(bin, logs, name string, env []string, args ...string) (*process, error) {
 	path := filepath.Join(bin, name)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("start %s: no such program in %s: build it with `make controlplane`, "+
-			"or point KUBEBUILDER_ASSETS at a directory that has it", name, bin)
+		return nil, fmt.Errorf("start %s: it does not exist in %s: build it with `make controlplane`, "+
+			"or set KUBEBUILDER_ASSETS to a directory that has it", name, bin)
 	}
 	p := &process{
 		name:    name,
@@ -48,17 +46,17 @@ func startProcess(bin, logs, name string, env []string, args ...string) (*proces
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	defer func() { _ = log.Close() }()
-	// A file, not a pipe: the program writes to it without our help, and Wait
-	// does not hang on a descendant that keeps a pipe open.
+	// A file and not a pipe, so that no goroutine has to copy, and Wait does not block on
+	// a descendant that keeps a pipe open.
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.SysProcAttr = childAttributes()
 
 	started := make(chan error, 1)
 	go func() {
-		// The kernel ties the parent-death signal to the thread that forked, not
-		// to the process (https://go.dev/issue/27505): the thread stays with
-		// this goroutine for as long as the program lives.
+		// The kernel sends the parent-death signal when the thread that forked exits, and
+		// not the process (https://go.dev/issue/27505): keep the thread while the program
+		// runs.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := p.cmd.Start()
@@ -74,15 +72,15 @@ func startProcess(bin, logs, name string, env []string, args ...string) (*proces
 	return p, nil
 }
 
-// kill ends the program and returns when it is gone. State is thrown away with
-// the control plane, so there is nothing to end gracefully.
+// kill kills the program and waits for it. A graceful exit is not needed, since the
+// state is temporary.
 func (p *process) kill() {
-	// The only error is that the program has ended already.
+	// The only possible error is that the program has already exited.
 	_ = p.cmd.Process.Kill()
 	<-p.ended
 }
 
-// hasEnded tells whether the program has ended.
+// hasEnded returns whether the program has exited.
 func (p *process) hasEnded() bool {
 	select {
 	case <-p.ended:
@@ -92,18 +90,17 @@ func (p *process) hasEnded() bool {
 	}
 }
 
-// exitError describes a program that ended although nobody asked it to, with
-// the end of its log. It must only be called once the program has ended.
+// exitError returns the error of a program that exited by itself, with the end of its
+// log. It must be called only if hasEnded.
 func (p *process) exitError() error {
 	reason := "exit status 0"
 	if p.err != nil {
 		reason = p.err.Error()
 	}
-	return fmt.Errorf("%s ended by itself (%s); %s", p.name, reason, p.quoteLog())
+	return fmt.Errorf("%s exited by itself (%s); %s", p.name, reason, p.quoteLog())
 }
 
-// quoteLog returns the last lines of the program's log, indented, and says
-// where the whole of it is.
+// quoteLog returns the path and the last lines of the program's log.
 func (p *process) quoteLog() string {
 	content, err := os.ReadFile(p.logPath)
 	if err != nil {

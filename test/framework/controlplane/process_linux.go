@@ -2,9 +2,9 @@ package controlplane
 
 import "syscall"
 
-// childAttributes asks the kernel to kill a child when its parent dies, and puts
-// it into a process group of its own, so that Ctrl-C in a terminal reaches us
-// alone and we decide in which order things end.
+// childAttributes makes the kernel kill a child when its parent exits. A process group
+// of its own keeps Ctrl-C in a terminal from the child, so that the parent determines
+// the order of the exits.
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

@@ -29,7 +29,7 @@ func TestStopLeavesNoProcess(t *testing.T) {
 		"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"))
 	cancel()
 	g.Eventually(func() []string { return processesOf(t, cp.Directory()) }).
-		WithTimeout(soon).Should(BeEmpty(), "the end of the context is a stop")
+		WithTimeout(timeout).Should(BeEmpty(), "cancelling the context stops it")
 	g.Expect(cp.Stop()).To(Succeed())
 	g.Expect(cp.Directory()).NotTo(BeADirectory())
 }
@@ -38,7 +38,7 @@ func TestKilledProcessLeavesNoProcess(t *testing.T) {
 	g := NewWithT(t)
 	directory := t.TempDir()
 	command := exec.CommandContext(t.Context(), os.Args[0])
-	command.Env = append(os.Environ(), victim+"="+directory)
+	command.Env = append(os.Environ(), childVariable+"="+directory)
 	output, err := command.StdoutPipe()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(command.Start()).To(Succeed())
@@ -50,31 +50,31 @@ func TestKilledProcessLeavesNoProcess(t *testing.T) {
 
 	g.Expect(command.Process.Kill()).To(Succeed())
 	_ = command.Wait()
-	g.Eventually(func() []string { return processesOf(t, directory) }).WithTimeout(soon).Should(BeEmpty())
+	g.Eventually(func() []string { return processesOf(t, directory) }).WithTimeout(timeout).Should(BeEmpty())
 	g.Eventually(func() error {
 		connection, err := net.Dial("tcp", server.Host)
 		if err == nil {
 			err = connection.Close()
 		}
 		return err
-	}).WithTimeout(soon).Should(MatchError(syscall.ECONNREFUSED))
+	}).WithTimeout(timeout).Should(MatchError(syscall.ECONNREFUSED))
 }
 
-func TestProgramThatEndsIsReported(t *testing.T) {
+func TestExitOfAProgramIsReported(t *testing.T) {
 	g := NewWithT(t)
 	cp, err := controlplane.Start(t.Context(), controlplane.Options{APIServerOnly: true})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Consistently(cp.Broken()).ShouldNot(BeClosed())
 	kill(t, cp.Directory(), "etcd")
-	g.Eventually(cp.Broken()).WithTimeout(soon).Should(BeClosed())
+	g.Eventually(cp.Broken()).WithTimeout(timeout).Should(BeClosed())
 	err = cp.Stop()
-	g.Expect(err).To(MatchError(And(ContainSubstring("etcd ended by itself"), ContainSubstring("etcd.log"))))
+	g.Expect(err).To(MatchError(And(ContainSubstring("etcd exited by itself"), ContainSubstring("etcd.log"))))
 	g.Expect(processesOf(t, cp.Directory())).To(BeEmpty())
 	g.Expect(cp.Stop()).To(Equal(err))
 }
 
-// processesOf returns the names of the running programs of the control plane in
-// the directory. Each of them has it somewhere among its arguments.
+// processesOf returns the names of the running programs of the control plane in a
+// directory. The directory is in the arguments of each of them.
 func processesOf(t *testing.T, directory string) []string {
 	t.Helper()
 	names := []string{}
@@ -100,7 +100,7 @@ func running(t *testing.T, directory string) map[int]string {
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	found := map[int]string{}
 	for _, file := range files {
-		// A process that is gone by now, or a zombie, has no command line.
+		// A process that has exited since, or a zombie, has no command line.
 		content, _ := os.ReadFile(file)
 		program, arguments, _ := bytes.Cut(content, []byte{0})
 		if !bytes.Contains(arguments, []byte(directory)) {

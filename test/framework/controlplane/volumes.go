@@ -19,33 +19,31 @@ import (
 )
 
 const (
-	// StorageClass is the name of the default StorageClass. It binds a claim at
-	// once, lets claims grow and deletes a volume with its claim.
+	// StorageClass is the name of the default StorageClass. It binds claims immediately,
+	// allows expansion, and deletes a volume with its claim.
 	StorageClass = "standard"
-	// volumeDriver is the name that our volumes say they were made by. To
-	// kube-controller-manager it is that of an external provisioner, whose
-	// volumes it binds to claims but neither makes nor deletes.
+	// volumeDriver is the provisioner of the volumes. To kube-controller-manager it is an
+	// external one, whose volumes it binds to claims but neither creates nor deletes.
 	volumeDriver = "volumes.controlplane.local"
-	// provisionedBy is the annotation that says so.
+	// provisionedBy is the annotation with the provisioner of a volume.
 	provisionedBy = "pv.kubernetes.io/provisioned-by"
 
 	volumeWorkers = 4
 )
 
-// provisioner makes, grows and deletes the PersistentVolume of each claim, in
-// the roles of a real cluster's external provisioner and resizer. It serves
-// claims of any class, existing or not, since no test is about storage drivers.
-// Binding and protection are left to kube-controller-manager.
+// provisioner creates, resizes and deletes the PersistentVolume of each claim, like the
+// external provisioner and resizer of a real cluster. It serves claims of any class,
+// existing or not. kube-controller-manager binds and protects the volumes.
 type provisioner struct {
 	client  kubernetes.Interface
 	claims  corelisters.PersistentVolumeClaimLister
 	volumes corelisters.PersistentVolumeLister
-	// queue holds claims as namespace/name and volumes as name.
+	// queue has claims as namespace/name and volumes as name.
 	queue workqueue.TypedRateLimitingInterface[string]
 }
 
-// startVolumes makes the default StorageClass and starts the provisioner, which
-// runs until the control plane stops.
+// startVolumes creates the default StorageClass and starts the provisioner, which runs
+// until the control plane stops.
 func (cp *ControlPlane) startVolumes(ctx context.Context, clients kubernetes.Interface) error {
 	expandable, reclaim := true, corev1.PersistentVolumeReclaimDelete
 	binding := storagev1.VolumeBindingImmediate
@@ -77,13 +75,13 @@ func (cp *ControlPlane) startVolumes(ctx context.Context, clients kubernetes.Int
 	if _, err := volumes.Informer().AddEventHandler(handleAll(p.enqueue)); err != nil {
 		return err
 	}
-	factory.Start(cp.lifetime.Done())
-	factory.WaitForCacheSync(cp.lifetime.Done())
+	factory.Start(cp.ctx.Done())
+	factory.WaitForCacheSync(cp.ctx.Done())
 	for range volumeWorkers {
-		cp.background.Go(func() { p.work(cp.lifetime) })
+		cp.background.Go(func() { p.work(cp.ctx) })
 	}
 	cp.background.Go(func() {
-		<-cp.lifetime.Done()
+		<-cp.ctx.Done()
 		p.queue.ShutDown()
 		factory.Shutdown()
 	})
@@ -105,8 +103,8 @@ func (p *provisioner) enqueue(object any) {
 	}
 }
 
-// isOurs tells whether this provisioner made the volume.
-func isOurs(volume *corev1.PersistentVolume) bool {
+// isProvisioned returns whether this provisioner created the volume.
+func isProvisioned(volume *corev1.PersistentVolume) bool {
 	return volume.Annotations[provisionedBy] == volumeDriver
 }
 
@@ -146,13 +144,13 @@ func (p *provisioner) reconcile(ctx context.Context, key string) error {
 	case claim.Spec.VolumeName == "":
 		return p.create(ctx, claim)
 	case claim.Status.Phase == corev1.ClaimBound:
-		return p.grow(ctx, claim)
+		return p.expand(ctx, claim)
 	}
 	return nil
 }
 
-// create makes a volume that is meant for the claim. kube-controller-manager
-// then binds the two.
+// create creates a volume with a reference to the claim. kube-controller-manager then
+// binds the two.
 func (p *provisioner) create(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
 	class := ""
 	if claim.Spec.StorageClassName != nil {
@@ -182,22 +180,22 @@ func (p *provisioner) create(ctx context.Context, claim *corev1.PersistentVolume
 	return client.IgnoreAlreadyExists(err)
 }
 
-// grow gives a bound claim the size that it asks for: first its volume's
-// capacity, then its own, as a resizer does. The API server has checked already
-// that the class allows it. Shrinking is not for us.
-func (p *provisioner) grow(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
-	want, have := requested(claim), claim.Status.Capacity[corev1.ResourceStorage]
-	if want.Cmp(have) <= 0 {
+// expand resizes a bound claim to the requested size: first its volume's capacity, then
+// its own, as a resizer does. The API server has already checked that the class allows
+// expansion. A smaller size is ignored.
+func (p *provisioner) expand(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
+	desired, current := requested(claim), claim.Status.Capacity[corev1.ResourceStorage]
+	if desired.Cmp(current) <= 0 {
 		return nil
 	}
 	volume, err := p.volumes.Get(claim.Spec.VolumeName)
 	if err != nil {
 		return err
 	}
-	if !isOurs(volume) {
+	if !isProvisioned(volume) {
 		return nil
 	}
-	capacity, err := json.Marshal(corev1.ResourceList{corev1.ResourceStorage: want})
+	capacity, err := json.Marshal(corev1.ResourceList{corev1.ResourceStorage: desired})
 	if err != nil {
 		return err
 	}
@@ -213,16 +211,17 @@ func (p *provisioner) grow(ctx context.Context, claim *corev1.PersistentVolumeCl
 	return err
 }
 
-// deleteReleased deletes a volume of ours that outlived its claim.
+// deleteReleased deletes a volume whose claim was deleted, if this provisioner created
+// it.
 func (p *provisioner) deleteReleased(ctx context.Context, volume *corev1.PersistentVolume) error {
-	if !isOurs(volume) || volume.Status.Phase != corev1.VolumeReleased ||
+	if !isProvisioned(volume) || volume.Status.Phase != corev1.VolumeReleased ||
 		volume.Spec.PersistentVolumeReclaimPolicy != corev1.PersistentVolumeReclaimDelete {
 		return nil
 	}
 	return client.IgnoreNotFound(p.client.CoreV1().PersistentVolumes().Delete(ctx, volume.Name, metav1.DeleteOptions{}))
 }
 
-// requested returns the size that a claim asks for.
+// requested returns the requested size of a claim.
 func requested(claim *corev1.PersistentVolumeClaim) resource.Quantity {
 	return claim.Spec.Resources.Requests[corev1.ResourceStorage]
 }

@@ -13,8 +13,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
 )
 
-// startWorkloads starts what makes pods out of workloads: controllers,
-// scheduler, nodes and volumes.
+// startWorkloads starts controllers, scheduler, nodes and volumes.
 func (cp *ControlPlane) startWorkloads(ctx context.Context, opts Options) error {
 	scheduler := fmt.Sprintf(schedulerConfiguration, cp.files.kubeconfig(schedulerUser))
 	err := errors.Join(

@@ -1,5 +1,5 @@
-// Package helm runs the program that users have, for tests: that which `make` builds
-// into bin/helm, or the one that the variable HELM names.
+// Package helm runs Helm for tests: bin/helm, which `make` builds, or the binary that
+// the environment variable HELM names.
 package helm
 
 import (
@@ -15,41 +15,40 @@ import (
 	"strings"
 )
 
-// Helm says where it works.
+// Helm configures how Helm runs.
 type Helm struct {
-	// Home is a folder for its own files: neither plugins nor settings of whoever
-	// runs the test, nor their environment.
+	// Home is a directory for Helm's own files, so that it uses neither plugins nor
+	// settings of the user who runs the test.
 	Home string
-	// Kubeconfig is a file that says who it is, in which cluster. Empty is none.
+	// Kubeconfig is the path of a kubeconfig. Empty means no cluster.
 	Kubeconfig string
 }
 
-// Run runs it, reading input, and returns what it printed. What it complained of is
-// in the error.
+// Run runs Helm with input on its standard input, and returns its standard output. An
+// error has its standard error.
 func (h Helm) Run(ctx context.Context, input []byte, arguments ...string) (string, error) {
 	program := cmp.Or(os.Getenv("HELM"), filepath.Join("bin", "helm"))
 	if !filepath.IsAbs(program) {
 		program = filepath.Join(root(), program)
 	}
 	if _, err := os.Stat(program); err != nil {
-		return "", fmt.Errorf("%w: `make test` builds it, or takes yours as HELM=PATH", err)
+		return "", fmt.Errorf("%w: `make test` builds it, or set HELM to the path of another Helm", err)
 	}
 	command := exec.CommandContext(ctx, program, arguments...)
-	// Variables of Helm say which cluster, namespace, storage and more.
+	// HELM_ variables would change cluster, namespace, storage and more.
 	command.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "HELM_") })
 	command.Env = append(command.Env, "HELM_CACHE_HOME="+h.Home, "HELM_CONFIG_HOME="+h.Home, "HELM_DATA_HOME="+h.Home,
 		"KUBECONFIG="+cmp.Or(h.Kubeconfig, os.DevNull))
 	command.Stdin = bytes.NewReader(input)
-	var output, complaints bytes.Buffer
-	command.Stdout, command.Stderr = &output, &complaints
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
 	if err := command.Run(); err != nil {
-		return output.String(), fmt.Errorf("helm %s: %w: %s", arguments[0], err, strings.TrimSpace(complaints.String()))
+		return stdout.String(), fmt.Errorf("helm %s: %w: %s", arguments[0], err, strings.TrimSpace(stderr.String()))
 	}
-	return output.String(), nil
+	return stdout.String(), nil
 }
 
-// Chart is the folder of a chart of ours, by what its name has after the prefix
-// that all have.
+// Chart returns the directory of a chart by its name without the prefix that all share.
 func Chart(name string) string { return filepath.Join(root(), "charts", "seldon-core-v2-"+name) }
 
 func root() string {

@@ -11,14 +11,14 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
-// environment resolves a container's variables.
+// environment returns the values of a container's environment variables.
 func environment(pod *corev1.Pod, container *corev1.Container) (map[string]string, error) {
 	values := map[string]string{}
 	for _, variable := range container.Env {
 		value := expand(variable.Value, values)
 		if from := variable.ValueFrom; from != nil {
 			if from.FieldRef == nil {
-				return nil, fmt.Errorf("variable %s is of a kind that the node agent does not know", variable.Name)
+				return nil, fmt.Errorf("variable %s has a source that the node agent does not support", variable.Name)
 			}
 			var err error
 			if value, err = field(pod, from.FieldRef.FieldPath); err != nil {
@@ -30,6 +30,7 @@ func environment(pod *corev1.Pod, container *corev1.Container) (map[string]strin
 	return values, nil
 }
 
+// field returns the value of a fieldRef.
 func field(pod *corev1.Pod, path string) (string, error) {
 	switch path {
 	case "metadata.name":
@@ -43,13 +44,14 @@ func field(pod *corev1.Pod, path string) (string, error) {
 	case "spec.serviceAccountName":
 		return pod.Spec.ServiceAccountName, nil
 	}
-	return "", fmt.Errorf("field %s is none that the node agent knows", path)
+	return "", fmt.Errorf("field %s is not supported by the node agent", path)
 }
 
-// reference is $(VAR), or $$, which stands for a $.
+// reference matches $(VAR), and $$, which is an escaped $.
 var reference = regexp.MustCompile(`\$\$|\$\([-._a-zA-Z][-._a-zA-Z0-9]*\)`)
 
-// expand puts in values as Kubernetes does: what is not known stays as it is.
+// expand replaces references to variables as Kubernetes does: references to unknown
+// variables are left unchanged.
 func expand(text string, values map[string]string) string {
 	return reference.ReplaceAllStringFunc(text, func(found string) string {
 		if found == "$$" {
@@ -62,16 +64,16 @@ func expand(text string, values map[string]string) string {
 	})
 }
 
-// bindAddress is an argument that says where to listen.
+// bindAddress matches an argument with an address to listen on.
 var bindAddress = regexp.MustCompile(`^(--?[a-z-]+-bind-address=)(.*):([0-9]+)$`)
 
-// relocate gives arguments that listen at a port a free one in its place, and tells
-// where they listen then, by the port that they had.
-func relocate(arguments []string) (relocated []string, listening map[int]string, err error) {
+// remapPorts replaces the port of each bind address in arguments by a free one. It
+// returns the new arguments, and the new address by the original port.
+func remapPorts(arguments []string) (remapped []string, listening map[int]string, err error) {
 	listening = map[int]string{}
 	for _, argument := range arguments {
 		if parts := bindAddress.FindStringSubmatch(argument); parts != nil {
-			wanted, err := strconv.Atoi(parts[3])
+			port, err := strconv.Atoi(parts[3])
 			if err != nil {
 				return nil, nil, err
 			}
@@ -79,15 +81,15 @@ func relocate(arguments []string) (relocated []string, listening map[int]string,
 			if err != nil {
 				return nil, nil, err
 			}
-			listening[wanted], argument = free, parts[1]+free
+			listening[port], argument = free, parts[1]+free
 		}
-		relocated = append(relocated, argument)
+		remapped = append(remapped, argument)
 	}
-	return relocated, listening, nil
+	return remapped, listening, nil
 }
 
-// readinessURL is where the container says whether it is ready; empty if it has
-// no probe by HTTP: then it is ready when it runs.
+// readinessURL returns the URL of a container's readiness probe. It is empty if the
+// container has no HTTP probe; such a container is ready while it runs.
 func readinessURL(container *corev1.Container, listening map[int]string) (string, error) {
 	if container.ReadinessProbe == nil || container.ReadinessProbe.HTTPGet == nil {
 		return "", nil
@@ -101,7 +103,7 @@ func readinessURL(container *corev1.Container, listening map[int]string) (string
 	}
 	address, found := listening[port]
 	if !found {
-		return "", fmt.Errorf("the readiness probe asks at port %s, and no argument makes the container listen there", probe.Port.String())
+		return "", fmt.Errorf("readiness probe: no argument of the container is a bind address with port %s", probe.Port.String())
 	}
 	host, port2, err := net.SplitHostPort(address)
 	if err != nil {

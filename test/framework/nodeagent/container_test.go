@@ -13,12 +13,12 @@ import (
 
 func TestEnvironment(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "p"}}
-	own := func(path string) *corev1.EnvVarSource {
+	fieldRef := func(path string) *corev1.EnvVarSource {
 		return &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}
 	}
 	got, err := environment(pod, &corev1.Container{Env: []corev1.EnvVar{
 		{Name: "A", Value: "a"},
-		{Name: "NAMESPACE", ValueFrom: own("metadata.namespace")},
+		{Name: "NAMESPACE", ValueFrom: fieldRef("metadata.namespace")},
 		{Name: "B", Value: "$(A)-$(NAMESPACE)-$(LATER)-$$(A)"},
 		{Name: "LATER", Value: "l"},
 	}})
@@ -29,16 +29,16 @@ func TestEnvironment(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)
 	}
-	for _, from := range []*corev1.EnvVarSource{own("status.hostIP"), {SecretKeyRef: &corev1.SecretKeySelector{Key: "k"}}} {
+	for _, from := range []*corev1.EnvVarSource{fieldRef("status.hostIP"), {SecretKeyRef: &corev1.SecretKeySelector{Key: "k"}}} {
 		if _, err := environment(pod, &corev1.Container{Env: []corev1.EnvVar{{Name: "A", ValueFrom: from}}}); err == nil {
 			t.Errorf("%v: got no error", from)
 		}
 	}
 }
 
-// What listens gets a free port of the same host, and the readiness probe follows.
-func TestRelocate(t *testing.T) {
-	arguments, listening, err := relocate([]string{"run", "--probe-bind-address=:8081", "--metrics-bind-address=127.0.0.1:4000", "--leader-elect", "--other-bind-address=0"})
+// A bind address gets a free port of the same host, and the readiness probe uses it.
+func TestRemapPorts(t *testing.T) {
+	arguments, listening, err := remapPorts([]string{"run", "--probe-bind-address=:8081", "--metrics-bind-address=127.0.0.1:4000", "--leader-elect", "--other-bind-address=0"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,29 +1,28 @@
-// Package nodeagent plays the kubelet of one node of a local control plane, for the
-// operator alone: a pod with the command /manager runs as a process of bin/manager
-// on this machine, with the pod's arguments and environment and with no rights but
-// those of its ServiceAccount. So the operator is tested as it is installed, by
-// Kustomize, by Helm, with the hooks of a chart, and with several replicas.
+// Package nodeagent simulates the kubelet of one node of a local control plane, for
+// pods of the operator: a pod with the command /manager runs as a process of
+// bin/manager on this machine, with the pod's arguments and environment, and with the
+// permissions of its ServiceAccount only. The operator is thereby tested as it is
+// installed: by Kustomize, by Helm, in the hooks of a chart, and with several replicas.
 //
 //	node, err := nodeagent.Start(ctx, nodeagent.Options{Config: cluster.Config(), Program: "bin/manager", Directory: dir})
-//	… apply manifests; the Deployment becomes available, or does not …
+//	… apply manifests, wait until the Deployment is available …
 //	node.Log("seldon-system", "seldon-v2-controller-manager")
-//	node.Kill("seldon-system", pod) // as a node's memory shortage would
+//	node.Kill("seldon-system", pod) // like the OOM killer
 //
-// What it does of what a kubelet does:
+// It supports:
 //
-//   - a node named nodeagent, which the scheduler puts nothing on, and which the pods
-//     in question are assigned to when they are created, by an admission policy;
-//   - $(VAR) in arguments, environment variables by value and by fieldRef, a token for
-//     the ServiceAccount that is bound to the pod, in a kubeconfig with nothing else;
-//   - readiness by the container's own HTTP probe, and the pod's phase, so that
-//     Deployments become available and Jobs complete or fail by the exit code;
-//   - a container that ends is started again if the pod's restartPolicy says so;
+//   - a node named nodeagent, tainted so that the scheduler assigns no pod to it; an
+//     admission policy assigns the operator's pods to it when they are created;
+//   - $(VAR) in arguments, environment variables by value and by fieldRef, and a
+//     kubeconfig with a token of the ServiceAccount that is bound to the pod;
+//   - readiness by the container's HTTP probe, and the pod's phase, so that Deployments
+//     become available, and Jobs complete or fail by the exit code;
+//   - restarts of the container according to the pod's restartPolicy;
 //   - SIGTERM when the pod is deleted, SIGKILL after its grace period.
 //
-// What is not as on a node: all pods share this machine's network. Arguments of the
-// form --…-bind-address=HOST:PORT are therefore given a free port in place of PORT;
-// [Agent.Address] tells which. There are no limits, volumes, images, init
-// containers and liveness probes.
+// It does not support resource limits, volumes, images, init containers and liveness
+// probes. All pods share this machine's network: in arguments of the form
+// --…-bind-address=HOST:PORT, PORT is replaced by a free one, see [Agent.Address].
 package nodeagent
 
 import (
@@ -52,43 +51,46 @@ import (
 )
 
 const (
-	// nodeName is the node's, and that of the admission policy.
+	// nodeName is the name of the node and of the admission policy.
 	nodeName = "nodeagent"
-	// nodeLabel keeps kwok away from the node; see test/framework/controlplane/kwok.yaml.
+	// nodeLabel excludes the node from those that kwok simulates; see test/framework/controlplane/kwok.yaml.
 	nodeLabel = "test.mlops.seldon.io/nodeagent"
-	// command is what containers that run here have.
+	// command is the command of the containers that run on the node.
 	command = "/manager"
 )
 
-// Options say what to run.
+// Options configure the node.
 type Options struct {
-	// Config is that of an administrator of the control plane.
+	// Config is the configuration of an administrator of the control plane.
 	Config *rest.Config
-	// Program is what runs for /manager.
+	// Program is the path of the binary that runs for the command /manager.
 	Program string
-	// Directory holds logs and kubeconfigs. It must exist.
+	// Directory is for logs and kubeconfigs. It must exist.
 	Directory string
-	// Arguments are added to a pod's own, and go before them if both have a flag.
-	// It may be nil. They are not given to containers that run once, such as a Job's.
+	// Arguments returns arguments to append to a pod's own, so that they take
+	// precedence. It may be nil. It is not used for containers that run once, such as a
+	// Job's.
 	Arguments func(pod *corev1.Pod) []string
-	// Environment, as NAME=value, goes before the pod's. It may be nil.
+	// Environment returns variables, as NAME=value, that take precedence over the pod's.
+	// It may be nil.
 	Environment func(pod *corev1.Pod) []string
 }
 
-// Kubelet is a running node. Its methods may be called from any goroutine.
+// Agent is a running node. Its methods are safe for concurrent use.
 type Agent struct {
 	Options
 	client kubernetes.Interface
 	end    context.CancelFunc
-	// done is waited for by Stop: the watch, and the pods.
+	// done counts the goroutines of the watch and of the pods.
 	done sync.WaitGroup
 
 	mu      sync.Mutex
 	pods    map[types.UID]*pod
-	started int // pods so far, for their addresses
+	started int // number of pods so far, from which their addresses are derived
 }
 
-// Start makes the node and returns when pods come to it. It ends with the context.
+// Start creates the node and returns when pods are assigned to it. The node stops when
+// the context is cancelled.
 func Start(ctx context.Context, options Options) (*Agent, error) {
 	client, err := kubernetes.NewForConfig(options.Config)
 	if err != nil {
@@ -103,7 +105,7 @@ func Start(ctx context.Context, options Options) (*Agent, error) {
 	return a, nil
 }
 
-// Stop kills all processes. The node stays, with nobody behind it.
+// Stop kills all processes and waits for them. The Node object is not deleted.
 func (a *Agent) Stop() {
 	a.end()
 	a.done.Wait()
@@ -118,21 +120,21 @@ func (a *Agent) createNode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Nobody takes that back: no node life cycle controller runs.
+	// This needs no renewal, since no node lifecycle controller runs.
 	node.Status.Conditions = []corev1.NodeCondition{{
 		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady",
 		LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now(),
 	}}
-	room := corev1.ResourceList{
+	capacity := corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse("100"), corev1.ResourceMemory: resource.MustParse("1Ti"), corev1.ResourcePods: resource.MustParse("1000"),
 	}
-	node.Status.Capacity, node.Status.Allocatable = room, room
+	node.Status.Capacity, node.Status.Allocatable = capacity, capacity
 	_, err = a.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
 	return err
 }
 
-// createPolicy has pods with our command come here, and returns once it is in
-// force. Manifests need not say so: they are installed as they are.
+// createPolicy creates an admission policy that assigns pods with the command to the
+// node, and returns once it is in effect. Manifests can then be installed unmodified.
 func (a *Agent) createPolicy(ctx context.Context) error {
 	fail, never := admissionregistrationv1.Fail, admissionregistrationv1.NeverReinvocationPolicy
 	policy := &admissionregistrationv1.MutatingAdmissionPolicy{
@@ -175,43 +177,44 @@ func (a *Agent) createPolicy(ctx context.Context) error {
 			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i", Command: []string{command}}}},
 		}
 		probe, err := a.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		// A control plane that has just started may not have the namespace's account yet.
+		// The namespace's ServiceAccount may not exist yet if the control plane has just
+		// started.
 		last = err
 		return err == nil && probe.Spec.NodeName == nodeName, nil
 	})
 	if err != nil {
-		return fmt.Errorf("policy that assigns pods: %w", cmp.Or(last, err))
+		return fmt.Errorf("wait for the policy that assigns pods: %w", cmp.Or(last, err))
 	}
 	return nil
 }
 
-// watch starts what comes to the node, and ends what goes.
+// watch starts pods that are assigned to the node, and stops deleted ones.
 func (a *Agent) watch(ctx context.Context) {
 	informer := cache.NewSharedIndexInformer(
 		cache.NewListWatchFromClient(a.client.CoreV1().RESTClient(), "pods", metav1.NamespaceAll, fields.OneTermEqualSelector("spec.nodeName", nodeName)),
 		&corev1.Pod{}, 0, nil)
-	seen := func(object any) {
+	update := func(object any) {
 		found := object.(*corev1.Pod)
-		started := a.pod(ctx, found)
+		running := a.getOrStart(ctx, found)
 		if found.DeletionTimestamp != nil {
-			started.terminate()
+			running.terminate()
 		}
 	}
 	_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    seen,
-		UpdateFunc: func(_, object any) { seen(object) },
+		AddFunc:    update,
+		UpdateFunc: func(_, object any) { update(object) },
 		DeleteFunc: func(object any) {
 			if last, ok := object.(cache.DeletedFinalStateUnknown); ok {
 				object = last.Obj
 			}
-			a.forget(object.(*corev1.Pod).UID)
+			a.kill(object.(*corev1.Pod).UID)
 		},
 	})
 	a.done.Go(func() { informer.RunWithContext(ctx) })
 }
 
-// pod finds a pod, or starts it.
-func (a *Agent) pod(ctx context.Context, found *corev1.Pod) *pod {
+// getOrStart returns a pod that runs, and starts it if it does not.
+func (a *Agent) getOrStart(ctx context.Context, found *corev1.Pod) *pod {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if known := a.pods[found.UID]; known != nil {
@@ -225,8 +228,8 @@ func (a *Agent) pod(ctx context.Context, found *corev1.Pod) *pod {
 	return started
 }
 
-// forget ends a pod that is no longer in the API.
-func (a *Agent) forget(uid types.UID) {
+// kill ends a pod that was deleted from the API.
+func (a *Agent) kill(uid types.UID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if known := a.pods[uid]; known != nil {
@@ -235,7 +238,7 @@ func (a *Agent) forget(uid types.UID) {
 	}
 }
 
-// find finds a pod by its name; nil is none.
+// find returns a pod by name, or nil.
 func (a *Agent) find(namespace, name string) *pod {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -247,12 +250,12 @@ func (a *Agent) find(namespace, name string) *pod {
 	return nil
 }
 
-// Kill kills the process of a pod, which is told nothing. The container is then
-// started again, as restartPolicy says.
+// Kill kills the process of a pod. The container is restarted according to the pod's
+// restartPolicy.
 func (a *Agent) Kill(namespace, name string) error { return a.signal(namespace, name, os.Kill) }
 
-// Freeze halts the process of a pod, as a machine that hangs would: it does nothing
-// any more, and is not started again before it is killed.
+// Freeze stops the process of a pod with SIGSTOP, as if its machine hung. The
+// container is not restarted before it is killed.
 func (a *Agent) Freeze(namespace, name string) error {
 	return a.signal(namespace, name, syscall.SIGSTOP)
 }
@@ -264,9 +267,8 @@ func (a *Agent) signal(namespace, name string, signal os.Signal) error {
 	return apierrors.NewNotFound(corev1.Resource("pods"), name)
 }
 
-// Address is where something listens that listens at a port in the pod, as
-// HOST:PORT; empty while there is no such thing. A HOST that stands for all
-// addresses is empty.
+// Address returns the HOST:PORT on which a pod listens for a port of its arguments, or
+// "" if it does not. HOST is empty if it listens on all addresses.
 func (a *Agent) Address(namespace, name string, port int) string {
 	if known := a.find(namespace, name); known != nil {
 		return known.listening(port)
@@ -274,8 +276,8 @@ func (a *Agent) Address(namespace, name string, port int) string {
 	return ""
 }
 
-// Log is what the containers of all pods of a namespace, whose names begin so, have
-// printed so far.
+// Log returns the output so far of all pods in a namespace with a prefix of the name,
+// deleted ones included.
 func (a *Agent) Log(namespace, prefix string) (string, error) {
 	files, err := filepath.Glob(a.logFile(namespace, prefix+"*"))
 	if err != nil {

@@ -24,31 +24,31 @@ import (
 )
 
 const (
-	// probeInterval is shorter than a kubelet's: tests wait for what it finds.
+	// probeInterval is shorter than a kubelet's, since tests wait for readiness.
 	probeInterval = 100 * time.Millisecond
-	// restartDelay is before a container is started again.
+	// restartDelay is the time before a container is restarted.
 	restartDelay = time.Second
-	// tokenSeconds is beyond the life of any test's pod.
+	// tokenSeconds is longer than any pod of a test exists.
 	tokenSeconds = 24 * 60 * 60
 )
 
-// pod is one that runs here, from its coming to its end.
+// pod is a pod that runs on the node.
 type pod struct {
 	agent   *Agent
 	pod     *corev1.Pod
 	address string
-	// kill ends it at once.
+	// kill kills the process.
 	kill context.CancelFunc
-	// terminating is closed when it is to end by itself.
-	terminating chan struct{}
-	once        sync.Once
+	// terminating is closed when the pod is being deleted, by terminateOnce.
+	terminating   chan struct{}
+	terminateOnce sync.Once
 
 	mu        sync.Mutex
 	process   *os.Process
 	addresses map[int]string
 }
 
-func (p *pod) terminate() { p.once.Do(func() { close(p.terminating) }) }
+func (p *pod) terminate() { p.terminateOnce.Do(func() { close(p.terminating) }) }
 
 func (p *pod) isTerminating() bool {
 	select {
@@ -74,8 +74,8 @@ func (p *pod) listening(port int) string {
 	return p.addresses[port]
 }
 
-// run runs the pod's container, again and again if that is its policy, until the
-// pod is deleted. Then it takes the pod out of the API.
+// run runs the pod's container, with restarts according to its policy, until the pod
+// is being deleted. Then it removes the pod from the API.
 func (p *pod) run(ctx context.Context) {
 	for restarts := int32(0); ; restarts++ {
 		exit, err := p.runContainer(ctx, restarts)
@@ -85,13 +85,13 @@ func (p *pod) run(ctx context.Context) {
 		if p.isTerminating() {
 			break
 		}
-		// What could not be started is tried again, whatever the policy is.
+		// A container that could not be started is retried, whatever the policy is.
 		policy := p.pod.Spec.RestartPolicy
 		if err == nil && (policy == corev1.RestartPolicyNever || policy == corev1.RestartPolicyOnFailure && exit == 0) {
-			p.insist(ctx, func() error { return p.tell(ctx, finished(exit, restarts)) })
+			p.retryUntilAccepted(ctx, func() error { return p.patchStatus(ctx, finished(exit, restarts)) })
 			break
 		}
-		p.insist(ctx, func() error { return p.tell(ctx, waiting(restarts, err)) })
+		p.retryUntilAccepted(ctx, func() error { return p.patchStatus(ctx, waiting(restarts, err)) })
 		select {
 		case <-p.terminating:
 		case <-time.After(restartDelay):
@@ -105,18 +105,18 @@ func (p *pod) run(ctx context.Context) {
 		return
 	}
 	now := int64(0)
-	p.insist(ctx, func() error {
+	p.retryUntilAccepted(ctx, func() error {
 		return p.agent.client.CoreV1().Pods(p.pod.Namespace).Delete(ctx, p.pod.Name, metav1.DeleteOptions{
 			GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &p.pod.UID},
 		})
 	})
 }
 
-// insist tells the API server what it has to know, again if it had no time, until
-// it has taken it or the pod is gone.
-func (p *pod) insist(ctx context.Context, tell func() error) {
+// retryUntilAccepted retries a write until the API server accepts it or the pod does
+// not exist.
+func (p *pod) retryUntilAccepted(ctx context.Context, write func() error) {
 	for {
-		if err := tell(); err == nil || apierrors.IsNotFound(err) {
+		if err := write(); err == nil || apierrors.IsNotFound(err) {
 			return
 		}
 		select {
@@ -127,11 +127,11 @@ func (p *pod) insist(ctx context.Context, tell func() error) {
 	}
 }
 
-// runContainer runs the container once and tells its exit code. It is stopped when
-// the pod terminates, and killed when the context ends.
+// runContainer runs the container once and returns its exit code. The container is
+// stopped when the pod terminates, and killed when the context is cancelled.
 func (p *pod) runContainer(ctx context.Context, restarts int32) (exit int, err error) {
 	if len(p.pod.Spec.Containers) != 1 {
-		return 0, errors.New("the node agent runs pods of one container")
+		return 0, errors.New("the node agent supports pods with one container only")
 	}
 	container := &p.pod.Spec.Containers[0]
 	run, probe, err := p.prepare(ctx, container)
@@ -152,18 +152,18 @@ func (p *pod) runContainer(ctx context.Context, restarts int32) (exit int, err e
 	p.mu.Unlock()
 	ended := make(chan struct{})
 	go func() {
-		// The exit code says all.
+		// The caller reads the exit code.
 		_ = run.Wait()
 		close(ended)
 	}()
-	p.attend(ctx, probe, restarts, ended)
+	p.reportUntilEnded(ctx, probe, restarts, ended)
 	p.mu.Lock()
 	p.process = nil
 	p.mu.Unlock()
 	return run.ProcessState.ExitCode(), nil
 }
 
-// prepare makes the command, and the URL that tells whether it is ready.
+// prepare returns the command to run, and the URL of its readiness probe.
 func (p *pod) prepare(ctx context.Context, container *corev1.Container) (*exec.Cmd, string, error) {
 	if len(container.Command) == 0 || container.Command[0] != command {
 		return nil, "", fmt.Errorf("container %s does not run %s", container.Name, command)
@@ -179,7 +179,7 @@ func (p *pod) prepare(ctx context.Context, container *corev1.Container) (*exec.C
 	if p.agent.Arguments != nil && p.pod.Spec.RestartPolicy == corev1.RestartPolicyAlways {
 		arguments = append(arguments, p.agent.Arguments(p.pod)...)
 	}
-	arguments, addresses, err := relocate(arguments)
+	arguments, addresses, err := remapPorts(arguments)
 	if err != nil {
 		return nil, "", err
 	}
@@ -205,8 +205,8 @@ func (p *pod) prepare(ctx context.Context, container *corev1.Container) (*exec.C
 	return run, probe, nil
 }
 
-// kubeconfig writes a file with a token for the pod's ServiceAccount, which works
-// as long as the pod is there.
+// kubeconfig writes a file with a token of the pod's ServiceAccount, which is valid
+// while the pod exists, and returns its path.
 func (p *pod) kubeconfig(ctx context.Context) (string, error) {
 	seconds := int64(tokenSeconds)
 	token, err := p.agent.client.CoreV1().ServiceAccounts(p.pod.Namespace).CreateToken(ctx, p.pod.Spec.ServiceAccountName, &authenticationv1.TokenRequest{
@@ -216,7 +216,7 @@ func (p *pod) kubeconfig(ctx context.Context) (string, error) {
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		return "", fmt.Errorf("token of ServiceAccount %s: %w", p.pod.Spec.ServiceAccountName, err)
+		return "", fmt.Errorf("create a token of ServiceAccount %s: %w", p.pod.Spec.ServiceAccountName, err)
 	}
 	const local = "local"
 	path := filepath.Join(p.agent.Directory, p.pod.Namespace+"_"+p.pod.Name+".kubeconfig")
@@ -228,18 +228,18 @@ func (p *pod) kubeconfig(ctx context.Context) (string, error) {
 	}, path)
 }
 
-// attend tells the pod's status while its container runs, and stops it when the
-// pod terminates. It returns when the container has ended.
-func (p *pod) attend(ctx context.Context, probe string, restarts int32, ended <-chan struct{}) {
+// reportUntilEnded writes the pod's status while its container runs, and stops the
+// container when the pod terminates. It returns when the container has ended.
+func (p *pod) reportUntilEnded(ctx context.Context, probe string, restarts int32, ended <-chan struct{}) {
 	var killed <-chan time.Time
 	terminating := p.terminating
 	probes := time.NewTicker(probeInterval)
 	defer probes.Stop()
-	told, ready := false, false
+	reported, ready := false, false
 	for {
-		if now := isReady(ctx, probe); now != ready || !told {
+		if now := isReady(ctx, probe); now != ready || !reported {
 			ready = now
-			told = p.tell(ctx, running(ready, restarts)) == nil
+			reported = p.patchStatus(ctx, running(ready, restarts)) == nil
 		}
 		select {
 		case <-ended:
@@ -276,7 +276,7 @@ func isReady(ctx context.Context, probe string) bool {
 	return response.Body.Close() == nil && response.StatusCode == http.StatusOK
 }
 
-// state is what is told of a pod.
+// state is the part of a pod's status that changes.
 type state struct {
 	phase     corev1.PodPhase
 	ready     bool
@@ -284,20 +284,22 @@ type state struct {
 	container corev1.ContainerState
 }
 
+// running returns the state while the container runs.
 func running(ready bool, restarts int32) state {
 	return state{corev1.PodRunning, ready, restarts, corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}}
 }
 
-// waiting is between two runs.
+// waiting returns the state before a restart. The error is that of the last start, or
+// nil.
 func waiting(restarts int32, err error) state {
-	why := &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}
+	reason := &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}
 	if err != nil {
-		why = &corev1.ContainerStateWaiting{Reason: "CreateContainerError", Message: err.Error()}
+		reason = &corev1.ContainerStateWaiting{Reason: "CreateContainerError", Message: err.Error()}
 	}
-	return state{corev1.PodRunning, false, restarts, corev1.ContainerState{Waiting: why}}
+	return state{corev1.PodRunning, false, restarts, corev1.ContainerState{Waiting: reason}}
 }
 
-// finished is after the last run.
+// finished returns the state after the last run.
 func finished(exit int, restarts int32) state {
 	end := &corev1.ContainerStateTerminated{ExitCode: int32(exit), Reason: "Completed", FinishedAt: metav1.Now()}
 	if end.ExitCode == 0 {
@@ -307,24 +309,24 @@ func finished(exit int, restarts int32) state {
 	return state{corev1.PodFailed, false, restarts, corev1.ContainerState{Terminated: end}}
 }
 
-// tell writes the pod's status.
-func (p *pod) tell(ctx context.Context, told state) error {
+// patchStatus writes the pod's status.
+func (p *pod) patchStatus(ctx context.Context, current state) error {
 	container := p.pod.Spec.Containers[0]
-	is := corev1.ConditionFalse
-	if told.ready {
-		is = corev1.ConditionTrue
+	ready := corev1.ConditionFalse
+	if current.ready {
+		ready = corev1.ConditionTrue
 	}
 	conditions := []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}, {Type: corev1.PodInitialized, Status: corev1.ConditionTrue}}
 	for _, kind := range []corev1.PodConditionType{corev1.ContainersReady, corev1.PodReady} {
-		conditions = append(conditions, corev1.PodCondition{Type: kind, Status: is, LastTransitionTime: metav1.Now()})
+		conditions = append(conditions, corev1.PodCondition{Type: kind, Status: ready, LastTransitionTime: metav1.Now()})
 	}
-	started := told.container.Running != nil
+	started := current.container.Running != nil
 	status := corev1.PodStatus{
-		Phase: told.phase, Conditions: conditions, StartTime: &p.pod.CreationTimestamp,
+		Phase: current.phase, Conditions: conditions, StartTime: &p.pod.CreationTimestamp,
 		PodIP: p.address, PodIPs: []corev1.PodIP{{IP: p.address}},
 		ContainerStatuses: []corev1.ContainerStatus{{
-			Name: container.Name, Image: container.Image, Ready: told.ready, Started: &started,
-			RestartCount: told.restarts, State: told.container,
+			Name: container.Name, Image: container.Image, Ready: current.ready, Started: &started,
+			RestartCount: current.restarts, State: current.container,
 		}},
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": p.pod.UID}, "status": status})

@@ -5,10 +5,9 @@ import (
 	"net"
 )
 
-// FreeAddress is host:port with a TCP port that nobody listens on, for a program that
-// has to be told one. The host is as in an address to listen on: empty for all, in
-// brackets if it is of IPv6. Nothing keeps others from taking the port before the
-// program does: ask as late as can be.
+// FreeAddress returns host:port with a free TCP port, for a program that cannot choose
+// one itself. The host is empty for all addresses, and in brackets for IPv6. The port is
+// not reserved: call this immediately before the program starts.
 func FreeAddress(host string) (string, error) {
 	listener, err := net.Listen("tcp", host+":0")
 	if err != nil {

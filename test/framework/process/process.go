@@ -1,5 +1,5 @@
-// Package process builds and runs the programs of this repository as their users
-// do, for tests and benchmarks that kill them.
+// Package process builds and runs the programs of this repository, for tests and
+// benchmarks.
 package process
 
 import (
@@ -12,8 +12,8 @@ import (
 	"syscall"
 )
 
-// Build builds the program cmd/NAME of the repository into a directory, as `make
-// build` does, which shares the build cache. It returns the program's path.
+// Build builds the program cmd/NAME of the repository into a directory, with the flags of
+// `make build`, and returns its path.
 func Build(ctx context.Context, directory, name string) (string, error) {
 	_, here, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(here), "..", "..", "..")
@@ -27,8 +27,8 @@ func Build(ctx context.Context, directory, name string) (string, error) {
 	return program, nil
 }
 
-// Process is a program that can be killed and started again. It ends with the
-// context that it was made with. Its methods are for one goroutine at a time.
+// Process is a program that can be killed and started again. It is killed when the
+// context of New is cancelled. Its methods are not safe for concurrent use.
 type Process struct {
 	ctx         context.Context
 	program     string
@@ -38,8 +38,7 @@ type Process struct {
 	command     *exec.Cmd
 }
 
-// New makes a process that is not started yet. What it prints is appended to the
-// file log.
+// New returns a process that is not started yet. Its output is appended to the file log.
 func New(ctx context.Context, log, program string, environment []string, arguments ...string) (*Process, error) {
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -48,7 +47,7 @@ func New(ctx context.Context, log, program string, environment []string, argumen
 	return &Process{ctx: ctx, program: program, arguments: arguments, environment: environment, log: file}, nil
 }
 
-// Start starts it; one that runs goes on.
+// Start starts the process, unless it runs.
 func (p *Process) Start() error {
 	if p.command != nil {
 		return nil
@@ -63,7 +62,7 @@ func (p *Process) Start() error {
 	return nil
 }
 
-// Pid is the number of the process, and 0 while there is none.
+// Pid returns the process ID, or 0 if the process does not run.
 func (p *Process) Pid() int {
 	if p.command == nil {
 		return 0
@@ -71,7 +70,8 @@ func (p *Process) Pid() int {
 	return p.command.Process.Pid
 }
 
-// Signal sends it a signal that it survives, such as SIGSTOP. Errors: it does not run.
+// Signal sends a signal that does not end the process, such as SIGSTOP. It returns
+// os.ErrProcessDone if the process does not run.
 func (p *Process) Signal(signal os.Signal) error {
 	if p.command == nil {
 		return os.ErrProcessDone
@@ -79,10 +79,11 @@ func (p *Process) Signal(signal os.Signal) error {
 	return p.command.Process.Signal(signal)
 }
 
-// Kill kills it, and waits until it is gone.
+// Kill kills the process and waits for it. It returns nil if the process did not run.
 func (p *Process) Kill() *os.ProcessState { return p.end(os.Kill) }
 
-// Stop asks it to end, and waits until it has.
+// Stop sends SIGTERM and waits for the process to exit. It returns nil if the process did
+// not run.
 func (p *Process) Stop() *os.ProcessState { return p.end(syscall.SIGTERM) }
 
 func (p *Process) end(signal os.Signal) *os.ProcessState {
@@ -91,7 +92,7 @@ func (p *Process) end(signal os.Signal) *os.ProcessState {
 	}
 	command := p.command
 	p.command = nil
-	// One that has ended by itself cannot be signalled, and its status tells why.
+	// The errors are those of a process that has already exited. Its state has the reason.
 	_ = command.Process.Signal(signal)
 	_ = command.Wait()
 	return command.ProcessState

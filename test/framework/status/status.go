@@ -1,4 +1,4 @@
-// Package status reads, for tests, what custom resources say of themselves.
+// Package status reads the status of custom resources for tests.
 package status
 
 import (
@@ -12,21 +12,21 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// Object has conditions.
+// Object is an object with conditions.
 type Object interface {
 	client.Object
 	GetConditions() []metav1.Condition
 }
 
-// Ready gets object and tells its condition Ready: status, reason and message, or
-// "old" if it does not speak of the newest generation. An error is told as it is.
+// Ready gets object and returns status, reason and message of its condition Ready,
+// "outdated" if that is missing or about an earlier generation, or the text of an error.
 func Ready(ctx context.Context, reader client.Reader, object Object) string {
 	if err := reader.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
 		return err.Error()
 	}
 	found := meta.FindStatusCondition(object.GetConditions(), v1alpha1.ConditionReady)
 	if found == nil || found.ObservedGeneration < object.GetGeneration() {
-		return "old"
+		return "outdated"
 	}
 	return fmt.Sprintf("%s %s %s", found.Status, found.Reason, found.Message)
 }

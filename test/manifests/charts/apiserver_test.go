@@ -24,12 +24,12 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 )
 
-// restricted is a namespace with that Pod Security Standard.
+// restricted is the name of a namespace with that Pod Security Standard.
 const restricted = "restricted"
 
-// The API server takes all that the charts render, field by field, and admits what
-// becomes a pod to a namespace that wants pods to be restricted.
-func TestTheAPIServerTakesIt(t *testing.T) {
+// The API server accepts all objects of the charts with strict field validation, and
+// admits their pods to a namespace with the restricted Pod Security Standard.
+func TestAPIServerAccepts(t *testing.T) {
 	cluster := apiServer(t)
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, v1alpha1.AddToScheme} {
@@ -46,7 +46,7 @@ func TestTheAPIServerTakesIt(t *testing.T) {
 
 	t.Run("objects", func(t *testing.T) {
 		for _, chart := range []string{certs, setup, dataPlane, servers} {
-			for i, with := range everything(t, chart) {
+			for i, with := range allValues(t, chart) {
 				for name, object := range render(t, chart, "seldon-mesh", with) {
 					err := server.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(object), client.DryRunAll, client.FieldOwner("test"))
 					if err != nil {
@@ -56,21 +56,21 @@ func TestTheAPIServerTakesIt(t *testing.T) {
 			}
 		}
 	})
-	t.Run("programs", func(t *testing.T) { tryPrograms(t, cluster, server) })
+	t.Run("programs", func(t *testing.T) { testPrograms(t, cluster, server) })
 	t.Run("pods", func(t *testing.T) {
 		for name, with := range map[string]values{
-			"as they are": nil, "restricted": {"restricted": true}, "restricted, on OpenShift": {"restricted": true, "openshift": true},
-			"restricted, without contexts": {
+			"default values": nil, "restricted": {"restricted": true}, "restricted, on OpenShift": {"restricted": true, "openshift": true},
+			"restricted, without security contexts": {
 				"restricted": true, "controller": values{"securityContext": nil}, "scheduler": values{"securityContext": nil},
 			},
 		} {
-			for of, spec := range podSpecs(render(t, setup, "seldon-mesh", with)) {
-				// Those of the data plane are restricted on demand.
-				if with == nil && strings.HasPrefix(of, "Se") {
+			for owner, spec := range podSpecs(render(t, setup, "seldon-mesh", with)) {
+				// Pods of the data plane are restricted only if the values say so.
+				if with == nil && strings.HasPrefix(owner, "Se") {
 					continue
 				}
 				if err := server.Create(t.Context(), pod(t, spec), client.DryRunAll); err != nil {
-					t.Errorf("%s: %s: %v", name, of, err)
+					t.Errorf("%s: %s: %v", name, owner, err)
 				}
 			}
 		}
@@ -78,10 +78,10 @@ func TestTheAPIServerTakesIt(t *testing.T) {
 }
 
 var (
-	// shared is the API server of all tests that ask for it, and lifetime is its
-	// context: no test's own.
-	shared   *controlplane.ControlPlane
-	lifetime = context.Background()
+	// shared is the API server of all tests, started by the first that needs it, and
+	// ctx is its context, which outlives each test.
+	shared *controlplane.ControlPlane
+	ctx    = context.Background()
 )
 
 func TestMain(m *testing.M) {
@@ -95,29 +95,29 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// apiServer is one with the kinds of all objects in the charts.
+// apiServer returns an API server with the kinds of all objects in the charts.
 func apiServer(t *testing.T) *controlplane.ControlPlane {
 	t.Helper()
 	if shared != nil {
 		return shared
 	}
-	started, err := controlplane.Start(lifetime, controlplane.Options{APIServerOnly: true})
+	started, err := controlplane.Start(ctx, controlplane.Options{APIServerOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	shared = started
-	// With the program, so that its record of the release is known to fit a Secret.
+	// With Helm, to prove that its record of the release fits in a Secret.
 	install := helm.Helm{Home: t.TempDir(), Kubeconfig: shared.KubeconfigPath()}
 	if _, err := install.Run(t.Context(), nil, "install", "crds", helm.Chart(crds), "--namespace", "default"); err != nil {
 		t.Fatalf("install the CRDs: %v", err)
 	}
-	if _, err := envtest.InstallCRDs(shared.Config(), envtest.CRDInstallOptions{CRDs: strangers()}); err != nil {
+	if _, err := envtest.InstallCRDs(shared.Config(), envtest.CRDInstallOptions{CRDs: foreignCRDs()}); err != nil {
 		t.Fatal(err)
 	}
 	return shared
 }
 
-// prepare makes what has to be there before the charts.
+// prepare creates the objects that the charts depend on.
 func prepare(t *testing.T, server client.Client) {
 	t.Helper()
 	for name, labels := range map[string]map[string]string{
@@ -127,7 +127,7 @@ func prepare(t *testing.T, server client.Client) {
 			t.Fatal(err)
 		}
 	}
-	// Of the values in testdata.
+	// Used by the values in testdata.
 	if err := server.Create(t.Context(), &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "urgent"}, Value: 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -140,11 +140,11 @@ func prepare(t *testing.T, server client.Client) {
 	}
 }
 
-// everything are the values in testdata, list by list, those of the upstream
-// operator, and none.
-func everything(t *testing.T, chart string) []values {
+// allValues returns no values, those of the upstream operator, and the values in
+// testdata, one for each list.
+func allValues(t *testing.T, chart string) []values {
 	t.Helper()
-	found := []values{nil, existing(t, chart)}
+	found := []values{nil, legacyValues(t, chart)}
 	var lists []effects
 	if err := yaml.UnmarshalStrict(read(t, filepath.Join("testdata", chart+".yaml")), &lists); err != nil {
 		t.Fatal(err)
@@ -159,7 +159,7 @@ func everything(t *testing.T, chart string) []values {
 	return found
 }
 
-// pod has a spec; its claims are empty directories.
+// pod returns a pod with a spec, with empty directories instead of volume claims.
 func pod(t *testing.T, spec map[string]any) *corev1.Pod {
 	t.Helper()
 	spec = maps.Clone(spec)
@@ -182,9 +182,9 @@ func pod(t *testing.T, spec map[string]any) *corev1.Pod {
 	return found
 }
 
-// strangers are the kinds of other projects, with any content: their definitions are
-// not at hand.
-func strangers() []*apiextensionsv1.CustomResourceDefinition {
+// foreignCRDs returns CRDs for the kinds of other projects. They accept any content,
+// since the real ones are not available here.
+func foreignCRDs() []*apiextensionsv1.CustomResourceDefinition {
 	var found []*apiextensionsv1.CustomResourceDefinition
 	for _, kind := range [][2]string{
 		{"cert-manager.io", "Issuer"}, {"cert-manager.io", "Certificate"},

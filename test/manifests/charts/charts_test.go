@@ -1,6 +1,6 @@
-// Package charts_test holds the Helm charts to their word, with the program that
-// users have: what their values do, that their output means the same as the
-// Kustomize folders, and that the API server takes it.
+// Package charts_test tests the Helm charts with Helm itself: each value has its
+// documented effect, the output equals that of the Kustomize folders, and the API
+// server accepts it.
 package charts_test
 
 import (
@@ -29,16 +29,16 @@ const (
 // all are the charts, in the order in which they are installed.
 var all = []string{crds, certs, setup, dataPlane, servers}
 
-// values of a chart, as a file with them is decoded.
+// values are the values of a chart, as in a values file.
 type values = map[string]any
 
-// run runs Helm, which asks no cluster.
+// run runs Helm without a cluster.
 func run(t *testing.T, input []byte, arguments ...string) (string, error) {
 	t.Helper()
 	return helm.Helm{Home: t.TempDir()}.Run(t.Context(), input, arguments...)
 }
 
-// template renders a chart in a namespace, with values and further flags of helm
+// template renders a chart in a namespace, with values and additional flags of helm
 // template.
 func template(t *testing.T, chart, namespace string, with values, flags ...string) (string, error) {
 	t.Helper()
@@ -49,10 +49,11 @@ func template(t *testing.T, chart, namespace string, with values, flags ...strin
 	return run(t, content, append([]string{"template", "release", helm.Chart(chart), "--namespace", namespace, "--values", "-"}, flags...)...)
 }
 
-// objects are what a text with YAML documents holds, by kind and name and, for
-// those elsewhere than in the namespace of the release, namespace.
+// objects are rendered objects, by Kind/name, or Kind/name.namespace for an object
+// outside of the namespace of the release.
 type objects map[string]*unstructured.Unstructured
 
+// render renders a chart, and fails the test on an error.
 func render(t *testing.T, chart, namespace string, with values, flags ...string) objects {
 	t.Helper()
 	text, err := template(t, chart, namespace, with, flags...)
@@ -70,19 +71,19 @@ func render(t *testing.T, chart, namespace string, with values, flags ...string)
 		}
 		object := &unstructured.Unstructured{Object: content}
 		key := object.GetKind() + "/" + object.GetName()
-		if elsewhere := object.GetNamespace(); elsewhere != "" && elsewhere != namespace {
-			key += "." + elsewhere
+		if other := object.GetNamespace(); other != "" && other != namespace {
+			key += "." + other
 		}
 		if found[key] != nil {
-			t.Fatalf("render %s: %s is there twice", chart, key)
+			t.Fatalf("render %s: %s is rendered twice", chart, key)
 		}
 		found[key] = object
 	}
 	return found
 }
 
-// at is what an object has at a path. Steps are separated by slashes; a step into
-// a list is an item's name or its index, and ~1 stands for a slash.
+// at returns the value at a path of an object. Steps are separated by slashes; a step
+// into a list is an item's name or its index, and ~1 is an escaped slash.
 func at(object *unstructured.Unstructured, path string) (any, bool) {
 	var value any = object.Object
 	for step := range strings.SplitSeq(path, "/") {
@@ -112,6 +113,7 @@ func at(object *unstructured.Unstructured, path string) (any, bool) {
 	return value, true
 }
 
+// inMetadata returns the name in the metadata of a list item.
 func inMetadata(item map[string]any) any {
 	metadata, _ := item["metadata"].(map[string]any)
 	return metadata["name"]
@@ -126,7 +128,7 @@ func read(t *testing.T, file string) []byte {
 	return content
 }
 
-// defaults are the values of a chart's values.yaml.
+// defaults returns the values of a chart's values.yaml.
 func defaults(t *testing.T, chart string) values {
 	t.Helper()
 	found := values{}
@@ -136,8 +138,8 @@ func defaults(t *testing.T, chart string) values {
 	return found
 }
 
-// leaves are the keys of values that are no maps themselves, with dots between
-// their parts. An empty map is a leaf.
+// leaves returns the values that are not maps themselves, by their keys with dots
+// between the parts. An empty map is a leaf.
 func leaves(of values) map[string]any {
 	found := map[string]any{}
 	for key, value := range of {
@@ -161,9 +163,8 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// Nobody gets to see a chart without knowing what its values do, and what they are
-// if nothing is said.
-func TestReadmesTellAllValues(t *testing.T) {
+// The README of each chart lists all values with their defaults.
+func TestReadmesListAllValues(t *testing.T) {
 	for _, chart := range all {
 		readme := string(read(t, filepath.Join(helm.Chart(chart), "README.md")))
 		for key, value := range leaves(defaults(t, chart)) {

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// kustomize builds a folder of config.
+// kustomize builds folders of config.
 func kustomize(t *testing.T, folders ...string) objects {
 	t.Helper()
 	found := objects{}
@@ -39,8 +39,8 @@ func kustomize(t *testing.T, folders ...string) objects {
 	return found
 }
 
-// With default values the charts install what the Kustomize folders do.
-func TestChartsMeanTheSameAsKustomize(t *testing.T) {
+// The charts render the same objects as the Kustomize folders.
+func TestChartsEqualKustomize(t *testing.T) {
 	for _, test := range []struct {
 		name      string
 		chart     string
@@ -63,7 +63,7 @@ dataPlaneMonitors: {enabled: true}`, "seldon-system", []string{"../test/manifest
 				t.Fatal(err)
 			}
 			chart, folder := render(t, test.chart, test.namespace, with), kustomize(t, test.folders...)
-			documented(t, chart, folder, test.namespace)
+			removeDocumentedDifferences(t, chart, folder, test.namespace)
 			if diff := cmp.Diff(slices.Sorted(maps.Keys(folder)), slices.Sorted(maps.Keys(chart))); diff != "" {
 				t.Errorf("objects of config (-), of the chart (+):\n%s", diff)
 			}
@@ -82,18 +82,18 @@ dataPlaneMonitors: {enabled: true}`, "seldon-system", []string{"../test/manifest
 	}
 }
 
-// documented takes out the differences that docs/install-helm.md tells.
-func documented(t *testing.T, chart, folder objects, namespace string) {
+// removeDocumentedDifferences removes the differences that docs/install-helm.md lists.
+func removeDocumentedDifferences(t *testing.T, chart, folder objects, namespace string) {
 	t.Helper()
-	// Helm makes the namespace.
+	// Helm creates the namespace.
 	delete(folder, "Namespace/"+namespace)
-	// Jobs and pods that are hooks do not belong to the installation.
+	// Hooks are not objects of the installation.
 	for name, object := range chart {
 		if object.GetAnnotations()["helm.sh/hook"] != "" {
 			delete(chart, name)
 		}
 	}
-	// Several releases may watch all of their namespaces.
+	// There may be several releases, each with ClusterRoleBindings of its own.
 	for _, binding := range []string{"ClusterRoleBinding/seldon-v2-manager-rolebinding", "ClusterRoleBinding/seldon-v2-metrics-auth-rolebinding"} {
 		if object := chart[binding+"-"+namespace]; object != nil {
 			delete(chart, binding+"-"+namespace)
@@ -101,7 +101,7 @@ func documented(t *testing.T, chart, folder objects, namespace string) {
 			chart[binding] = object
 		}
 	}
-	// What says how Servers run is an option in config, not an overlay.
+	// In config, the workload type of Servers is a variable and not an overlay.
 	if config := chart["ServerConfig/mlserver"]; config != nil {
 		if deployments, _ := at(config, "spec/volumeClaimTemplates"); deployments == nil {
 			variable, _ := at(folder["Deployment/seldon-v2-controller-manager"], "spec/template/spec/containers/manager/env/USE_DEPLOYMENTS_FOR_SERVERS")
@@ -120,8 +120,9 @@ func documented(t *testing.T, chart, folder objects, namespace string) {
 	}
 }
 
-// normalize sorts what has no order of its own, in the operator's container alone: that
-// of the components' variables decides whether pods in use are rolled.
+// normalize sorts the variables and ports of the operator's container, whose order is
+// irrelevant. That of the components' variables must be equal: a different order
+// restarts their pods.
 func normalize(object *unstructured.Unstructured, namespace string) {
 	if object.GetKind() != "CustomResourceDefinition" && !strings.HasPrefix(object.GetKind(), "ClusterRole") {
 		object.SetNamespace(namespace)

@@ -19,11 +19,11 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
-// tryPrograms runs the manager as the chart's pods do, with the rights that the
-// chart gives them: the operator, what helm test runs, and what helm uninstall runs.
-// The values are all of the upstream operator's.
-func tryPrograms(t *testing.T, cluster *controlplane.ControlPlane, server client.Client) {
-	rendered := render(t, setup, "seldon-mesh", existing(t, setup))
+// testPrograms runs the manager as the chart's pods do, with the permissions that the
+// chart grants: the operator, the pod of helm test, and the hook of helm uninstall. The
+// values are those of the upstream operator.
+func testPrograms(t *testing.T, cluster *controlplane.ControlPlane, server client.Client) {
+	rendered := render(t, setup, "seldon-mesh", legacyValues(t, setup))
 	for name, object := range rendered {
 		if object.GetAnnotations()["helm.sh/hook"] != "" || object.GetKind() == "ServiceAccount" {
 			continue
@@ -46,8 +46,8 @@ func tryPrograms(t *testing.T, cluster *controlplane.ControlPlane, server client
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := func(container string, further ...string) (string, error) {
-		command := exec.CommandContext(t.Context(), program, append(arguments(t, rendered, container), further...)...)
+	run := func(container string, flags ...string) (string, error) {
+		command := exec.CommandContext(t.Context(), program, append(arguments(t, rendered, container), flags...)...)
 		command.Env = append(os.Environ(), environment...)
 		output, err := command.CombinedOutput()
 		return string(output), err
@@ -57,7 +57,7 @@ func tryPrograms(t *testing.T, cluster *controlplane.ControlPlane, server client
 		t.Errorf("check, without an operator: %v\n%s", err, output)
 	}
 	operator, err := process.New(t.Context(), filepath.Join(folder, "log"), program, environment,
-		// Ports that others may have on this machine.
+		// Without ports that may be in use on this machine.
 		append(arguments(t, rendered, "controller"), "--health-probe-bind-address=0", "--metrics-bind-address=0")...)
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func tryPrograms(t *testing.T, cluster *controlplane.ControlPlane, server client
 			t.Log(string(read(t, filepath.Join(folder, "log"))))
 		}
 	})
-	// No controller is there to say so.
+	// No Deployment controller runs that would do this.
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "seldon-mesh", Name: "seldon-v2-controller-manager"}}
 	if err := server.Get(t.Context(), client.ObjectKeyFromObject(deployment), deployment); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func tryPrograms(t *testing.T, cluster *controlplane.ControlPlane, server client
 		return len(seldonRuntime.Finalizers) > 0, err
 	})
 	if err != nil {
-		t.Fatalf("the operator takes no notice of a SeldonRuntime: %v", err)
+		t.Fatalf("the operator does not reconcile a SeldonRuntime: %v", err)
 	}
 	operator.Stop()
 	if output, err := run("check", "--timeout=5s"); err == nil || !strings.Contains(output, "Lease") {
@@ -111,27 +111,27 @@ func tryPrograms(t *testing.T, cluster *controlplane.ControlPlane, server client
 		}
 	}
 	if len(seldonRuntime.Finalizers) > 0 {
-		t.Errorf("remove-finalizers left %v", seldonRuntime.Finalizers)
+		t.Errorf("finalizers after remove-finalizers: %v", seldonRuntime.Finalizers)
 	}
 	if *deployment.Spec.Replicas != 0 {
-		t.Errorf("remove-finalizers left the Deployment with %d replicas", *deployment.Spec.Replicas)
+		t.Errorf("the Deployment has %d replicas after remove-finalizers", *deployment.Spec.Replicas)
 	}
 }
 
-// arguments are those of a container, with its variables put in.
-func arguments(t *testing.T, of objects, container string) []string {
+// arguments returns the arguments of a container, with its variables expanded.
+func arguments(t *testing.T, rendered objects, container string) []string {
 	t.Helper()
-	list, found := of.place(container + " args")
+	list, found := rendered.place(container + " args")
 	if !found {
 		t.Fatalf("container %s has no arguments", container)
 	}
 	var replacements []string
-	variables, _ := of.place(container + " env")
+	variables, _ := rendered.place(container + " env")
 	for _, variable := range variables.([]any) {
 		variable := variable.(map[string]any)
 		value, _ := variable["value"].(string)
 		if variable["valueFrom"] != nil {
-			value = "seldon-mesh" // the namespace, by a field of the pod
+			value = "seldon-mesh" // the pod's namespace, by fieldRef
 		}
 		replacements = append(replacements, "$("+variable["name"].(string)+")", value)
 	}

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// texts are such as may be written for a quantity, good and bad.
+// texts returns valid and invalid texts for a quantity.
 func texts() []string {
 	var found []string
 	for _, sign := range []string{"", "+", "-"} {
@@ -29,19 +29,19 @@ func texts() []string {
 	return found
 }
 
-// number is how a number begins that is not negative.
+// number matches the start of a number that is not negative.
 var number = regexp.MustCompile(`^[+]?[.]?[0-9]`)
 
-// What is taken for a quantity is what Kubernetes takes for one, less what the API
-// server refuses later and elsewhere: what is negative, a unit without a number, and
-// a claim of nothing. It comes out as it went in.
-func TestQuantitiesAreThoseOfKubernetes(t *testing.T) {
+// The charts accept the quantities that Kubernetes accepts, except for those that the
+// API server rejects later: negative ones, a unit without a number, and a volume claim
+// of zero. They are rendered unchanged.
+func TestQuantities(t *testing.T) {
 	places := placesOf(t, setup)
 	keys := keysOf(t, setup, quantities)
 	good, bad := map[string][]any{}, map[string][]any{}
 	for _, key := range keys {
 		if len(places[key]) == 0 {
-			t.Fatalf("%s: testdata/%s.yaml does not tell where it is", key, setup)
+			t.Fatalf("%s: testdata/%s.yaml does not list its places", key, setup)
 		}
 	}
 	sort := func(key, text string, value any) {
@@ -56,12 +56,12 @@ func TestQuantitiesAreThoseOfKubernetes(t *testing.T) {
 	for i, text := range texts() {
 		sort(keys[i%len(keys)], text, text)
 	}
-	for _, nothing := range []string{"0", "0Gi", ".0", "+0e3"} {
-		sort("scheduler.resources.storage", nothing, nothing)
+	for _, zero := range []string{"0", "0Gi", ".0", "+0e3"} {
+		sort("scheduler.resources.storage", zero, zero)
 	}
-	for i, bare := range []float64{0, 1, 0.5, 0.001, 1e9, 1e-3, 128974848, 1e18, 1e30, -1, -0.5} {
+	for i, number := range []float64{0, 1, 0.5, 0.001, 1e9, 1e-3, 128974848, 1e18, 1e30, -1, -0.5} {
 		for _, key := range []string{keys[i%len(keys)], "controller.resources.memory", "scheduler.resources.storage"} {
-			sort(key, fmt.Sprint(bare), bare)
+			sort(key, fmt.Sprint(number), number)
 		}
 	}
 
@@ -82,31 +82,32 @@ func TestQuantitiesAreThoseOfKubernetes(t *testing.T) {
 		_, err := template(t, setup, "seldon-mesh", with)
 		for key, value := range leaves(with) {
 			if place := "at '/" + strings.ReplaceAll(key, ".", "/") + "'"; err == nil || !strings.Contains(err.Error(), place) {
-				t.Errorf("%s is %q, and the answer does not say %q: %v", key, value, place, err)
+				t.Errorf("%s is %q, and the error does not contain %q: %v", key, value, place, err)
 			}
 		}
 	}
 }
 
-// rounds are values that have one of the values of each key, until all had their
-// turn.
-func rounds(of map[string][]any) func(func(values) bool) {
+// rounds returns values with one of the candidates of each key, until all candidates
+// were used.
+func rounds(candidates map[string][]any) func(func(values) bool) {
 	return func(yield func(values) bool) {
-		for i, left := 0, true; left; i++ {
+		for i, more := 0, true; more; i++ {
 			with := values{}
-			for key, each := range of {
+			for key, each := range candidates {
 				if i < len(each) {
 					set(with, key, each[i])
 				}
 			}
-			if left = len(with) > 0; left && !yield(with) {
+			if more = len(with) > 0; more && !yield(with) {
 				return
 			}
 		}
 	}
 }
 
-// placesOf are the places of values that come out as they went in, by testdata.
+// placesOf returns the places of the values that are rendered unchanged, by key,
+// according to testdata.
 func placesOf(t *testing.T, chart string) map[string][]string {
 	t.Helper()
 	var lists []effects
@@ -124,11 +125,11 @@ func placesOf(t *testing.T, chart string) map[string][]string {
 	return found
 }
 
-// Go collects garbage in time, whatever the limit of memory is written like.
-func TestGoKnowsTheLimitOfMemory(t *testing.T) {
+// GOMEMLIMIT is 90 % of the memory limit, in whichever format that is written.
+func TestGoMemoryLimit(t *testing.T) {
 	for _, memory := range []any{
 		"64Mi", "1.5Gi", "1Pi", "1Ei", "1e9", "1G", ".5Gi", "+1Gi", "70000k", "128974848000m", 128974848, 1e9,
-		// No limit, or none that Go could keep to.
+		// No limit, or one that GOMEMLIMIT cannot express.
 		0, "0", "100m", "1n", "1e30", "1e1000",
 	} {
 		with := values{}
@@ -137,7 +138,7 @@ func TestGoKnowsTheLimitOfMemory(t *testing.T) {
 		limit := resource.MustParse(fmt.Sprint(memory))
 		want := math.Floor(limit.AsApproximateFloat64() * 0.9 / (1 << 20))
 		if possible := want >= 1 && limit.AsApproximateFloat64() < 1<<63; has != possible || has && got != fmt.Sprintf("%.0fMiB", want) {
-			t.Errorf("memory %v: GOMEMLIMIT is %v, with a limit of %.0f MiB", memory, got, want)
+			t.Errorf("memory %v: GOMEMLIMIT is %v, want %.0fMiB", memory, got, want)
 		}
 	}
 	if keys := keysOf(t, setup, quantities); !slices.Contains(keys, "controller.resources.memory") || len(keys) < 20 {

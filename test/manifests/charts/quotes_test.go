@@ -14,14 +14,15 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 )
 
-// kinds of values.
+// Kinds of values.
 const (
 	switches   = "a switch"
 	numbers    = "a whole number"
 	quantities = "a quantity"
 )
 
-// keysOf are the keys of a chart whose values are of a kind, by its schema.
+// keysOf returns the keys of a chart whose values are of a kind, according to its
+// schema.
 func keysOf(t *testing.T, chart, kind string) []string {
 	t.Helper()
 	var schema map[string]any
@@ -75,16 +76,16 @@ func keysOf(t *testing.T, chart, kind string) []string {
 	return found
 }
 
-// A switch in quotes, as --set-string, Argo CD and files of other templates write
-// it, means what it means without them. So does a number.
-func TestQuotesMeanNothing(t *testing.T) {
+// A boolean or number in quotes, as --set-string and Argo CD write it, has the same
+// effect as without quotes.
+func TestQuotesHaveNoEffect(t *testing.T) {
 	for _, chart := range all {
 		t.Run(chart, func(t *testing.T) {
 			plain := leaves(defaults(t, chart))
 			switches, numbers := keysOf(t, chart, switches), keysOf(t, chart, numbers)
 			compare := func(what string, with values) (quoted values) {
 				t.Helper()
-				// What a switch switches on may need this.
+				// Some switches require that metrics are enabled.
 				if chart == setup && what != "controller.metrics.enabled" {
 					set(with, "controller.metrics.enabled", true)
 				}
@@ -97,10 +98,10 @@ func TestQuotesMeanNothing(t *testing.T) {
 				}
 				return quoted
 			}
-			together, inverted, wrong := values{}, values{}, values{}
+			defaults, inverted, wrong := values{}, values{}, values{}
 			for _, key := range switches {
 				on, _ := plain[key].(bool)
-				set(together, key, on)
+				set(defaults, key, on)
 				set(wrong, key, "yes")
 				set(inverted, key, !on)
 				with := values{}
@@ -108,20 +109,20 @@ func TestQuotesMeanNothing(t *testing.T) {
 				compare(key, with)
 			}
 			for _, key := range numbers {
-				set(together, key, 7)
+				set(defaults, key, 7)
 				set(wrong, key, "many")
 			}
-			for what, with := range map[string]values{"all as they are": together, "all the other way round": inverted} {
+			for what, with := range map[string]values{"all defaults": defaults, "all inverted": inverted} {
 				quoted := compare(what, with)
 				if diff := cmp.Diff(notes(t, chart, with), notes(t, chart, quoted)); diff != "" {
-					t.Errorf("%s without (-), with quotes (+), Helm says:\n%s", what, diff)
+					t.Errorf("%s: notes without (-), with quotes (+):\n%s", what, diff)
 				}
 			}
 
 			_, err := template(t, chart, "seldon-mesh", wrong)
 			for key := range leaves(wrong) {
 				if place := "at '/" + strings.ReplaceAll(key, ".", "/") + "'"; err == nil || !strings.Contains(err.Error(), place) {
-					t.Errorf("what is neither is not refused with %q: %v", place, err)
+					t.Errorf("wrong type: want an error with %q, got %v", place, err)
 				}
 			}
 		})

@@ -8,8 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// podSpecs are the specs of pods that charts render: of the operator's own objects,
-// and those in configurations.
+// podSpecs returns the pod specs in rendered objects, by owner: those of workloads, and
+// those in SeldonConfigs and ServerConfigs.
 func podSpecs(from objects) map[string]map[string]any {
 	found := map[string]map[string]any{}
 	add := func(name string, object *unstructured.Unstructured, path string) {
@@ -36,7 +36,8 @@ func podSpecs(from objects) map[string]map[string]any {
 	return found
 }
 
-// On OpenShift no pod asks for IDs: the platform assigns them, and refuses others.
+// On OpenShift no pod sets user and group IDs: the platform assigns them, and rejects
+// others.
 func TestOpenShiftAssignsIDs(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -46,7 +47,7 @@ func TestOpenShiftAssignsIDs(t *testing.T) {
 	}{
 		{"by default", nil, nil, true},
 		{"switched on", values{"openshift": true}, nil, false},
-		{"found out", nil, []string{"--api-versions=security.openshift.io/v1"}, false},
+		{"detected", nil, []string{"--api-versions=security.openshift.io/v1"}, false},
 		{"switched off", values{"openshift": false}, []string{"--api-versions=security.openshift.io/v1"}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

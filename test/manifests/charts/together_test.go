@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// What one chart names by default, another one makes.
+// Objects that one chart references by default are created by another.
 func TestChartsFitTogether(t *testing.T) {
 	const namespace = "team"
 	issued := map[string][]string{}
@@ -26,10 +26,10 @@ func TestChartsFitTogether(t *testing.T) {
 	for key, value := range leaves(defaults(t, setup)) {
 		name, isText := value.(string)
 		if isSecret := strings.HasSuffix(key, ".secret") || strings.HasSuffix(key, "ValidationSecret"); isSecret && isText && issued[name] == nil {
-			t.Errorf("%s is %s, which no Certificate has", key, name)
+			t.Errorf("%s is %s, which is the Secret of no Certificate", key, name)
 		}
 	}
-	// Where the operator and the components reach the scheduler and Envoy.
+	// The names by which operator and components connect to scheduler and Envoy.
 	for secret, hosts := range map[string][]string{
 		"seldon-controlplane-server": {"seldon-scheduler", "seldon-scheduler.team", "seldon-scheduler.team.svc", "seldon-scheduler.svc", "localhost"},
 		"seldon-controlplane-client": {"seldon-scheduler", "seldon-scheduler.team", "seldon-scheduler.team.svc", "seldon-scheduler.svc", "localhost"},
@@ -83,7 +83,7 @@ func TestChartsFitTogether(t *testing.T) {
 	}
 }
 
-// overridden are values that override every component of a runtime.
+// overridden returns values that override every component of a runtime.
 func overridden(t *testing.T) values {
 	t.Helper()
 	with := values{}

@@ -13,27 +13,28 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// effects is a list of the files in testdata, which say what values do.
+// effects is a list of values in testdata with their effects, to be set together.
 type effects struct {
 	Rows []effect `json:"rows,omitempty"`
-	// WithoutEffect are keys that change nothing.
-	WithoutEffect []string `json:"without effect,omitempty"`
+	// WithoutEffect are keys that have no effect.
+	WithoutEffect []string `json:"withoutEffect,omitempty"`
 }
 
+// effect is the effect of one value.
 type effect struct {
 	Key string `json:"key"`
 	Set any    `json:"set"`
-	// Is is what is there in place of the value that was set.
+	// Is is the expected value. The default is Set.
 	Is any `json:"is,omitempty"`
-	// Contains has it be a part of what is there.
+	// Contains expects the rendered text to contain the value.
 	Contains bool `json:"contains,omitempty"`
-	// At are the places: an object or an alias, a space, and a path.
+	// At are the places of the value: an object or an alias, a space, and a path.
 	At []string `json:"at,omitempty"`
-	// Gone are places, or whole objects, that must not be there.
-	Gone []string `json:"gone,omitempty"`
+	// Absent are places, or objects, that must not exist.
+	Absent []string `json:"absent,omitempty"`
 }
 
-// aliases are short for the containers, and for the configuration, of the setup
+// aliases are short names of the containers and of the configuration of the setup
 // chart.
 var aliases = map[string]string{
 	"config":            "SeldonConfig/default spec/config",
@@ -54,13 +55,13 @@ var aliases = map[string]string{
 	"triton/triton":     "ServerConfig/triton spec/podSpec/containers/triton",
 }
 
-// place looks a place up. Of an environment variable it gives the value.
+// place returns the value at a place. For an environment variable, that is its value.
 func (o objects) place(text string) (any, bool) {
-	where, path, _ := strings.Cut(text, " ")
-	if alias, isAlias := aliases[where]; isAlias {
-		where, path, _ = strings.Cut(alias+"/"+path, " ")
+	name, path, _ := strings.Cut(text, " ")
+	if alias, isAlias := aliases[name]; isAlias {
+		name, path, _ = strings.Cut(alias+"/"+path, " ")
 	}
-	object := o[where]
+	object := o[name]
 	if object == nil || path == "" {
 		return object, object != nil
 	}
@@ -78,16 +79,16 @@ func TestValuesHaveTheirEffect(t *testing.T) {
 			if err := yaml.UnmarshalStrict(read(t, filepath.Join("testdata", chart+".yaml")), &lists); err != nil {
 				t.Fatal(err)
 			}
-			told := map[string]bool{}
+			described := map[string]bool{}
 			plain := render(t, chart, "seldon-mesh", nil)
 			for _, list := range lists {
 				with := values{}
 				for _, row := range list.Rows {
-					told[row.Key] = told[row.Key] || len(row.At)+len(row.Gone) > 0
+					described[row.Key] = described[row.Key] || len(row.At)+len(row.Absent) > 0
 					set(with, row.Key, row.Set)
 				}
 				for _, key := range list.WithoutEffect {
-					told[key] = true
+					described[key] = true
 					set(with, key, other(leaves(defaults(t, chart))[key]))
 				}
 				rendered := render(t, chart, "seldon-mesh", with)
@@ -101,18 +102,17 @@ func TestValuesHaveTheirEffect(t *testing.T) {
 				}
 			}
 			for key := range leaves(defaults(t, chart)) {
-				if !slices.ContainsFunc(slices.Collect(maps.Keys(told)), func(row string) bool {
-					return told[row] && (key == row || strings.HasPrefix(key, row+"."))
+				if !slices.ContainsFunc(slices.Collect(maps.Keys(described)), func(row string) bool {
+					return described[row] && (key == row || strings.HasPrefix(key, row+"."))
 				}) {
-					t.Errorf("values.yaml has %s, but testdata/%s.yaml does not tell what it does", key, chart)
+					t.Errorf("values.yaml has %s, but testdata/%s.yaml does not have its effect", key, chart)
 				}
 			}
 		})
 	}
 }
 
-// check holds that the value is where it should be, and that it was not there
-// without being set.
+// check checks that the value is at its places, and was not there by default.
 func (e effect) check(t *testing.T, plain, rendered objects) {
 	t.Helper()
 	want := e.Is
@@ -122,35 +122,35 @@ func (e effect) check(t *testing.T, plain, rendered objects) {
 	for _, place := range e.At {
 		got, found := rendered.place(place)
 		if !found {
-			t.Errorf("%s: nothing is at %s", e.Key, place)
+			t.Errorf("%s: %s does not exist", e.Key, place)
 			continue
 		}
 		before, _ := plain.place(place)
 		if e.Contains {
 			if !strings.Contains(fmt.Sprint(got), fmt.Sprint(want)) {
-				t.Errorf("%s: %s has no %v: %v", e.Key, place, want, got)
+				t.Errorf("%s: %s does not contain %v: %v", e.Key, place, want, got)
 			}
 			if strings.Contains(fmt.Sprint(before), fmt.Sprint(want)) {
-				t.Errorf("%s: %s has %v without being told", e.Key, place, want)
+				t.Errorf("%s: %s has %v by default", e.Key, place, want)
 			}
 			continue
 		}
-		// Numbers and truth values stand in quotes in many places.
+		// Numbers and booleans are in quotes in many places.
 		if !cmp.Equal(got, want) && text(got) != text(want) {
 			t.Errorf("%s: %s has %v, not %v", e.Key, place, got, want)
 		}
 		if cmp.Equal(before, got) {
-			t.Errorf("%s: %s has %v without being told", e.Key, place, got)
+			t.Errorf("%s: %s has %v by default", e.Key, place, got)
 		}
 	}
-	for _, place := range e.Gone {
+	for _, place := range e.Absent {
 		if _, found := rendered.place(place); found {
-			t.Errorf("%s: %s is there", e.Key, place)
+			t.Errorf("%s: %s exists", e.Key, place)
 		}
 	}
 }
 
-// text is a value as a variable holds it.
+// text returns a value in the format of an environment variable.
 func text(value any) string {
 	if number, isNumber := value.(float64); isNumber {
 		return strconv.FormatFloat(number, 'f', -1, 64)
@@ -158,7 +158,7 @@ func text(value any) string {
 	return fmt.Sprint(value)
 }
 
-// set puts a value where a key with dots says.
+// set sets the value of a key with dots between its parts.
 func set(in values, key string, value any) {
 	first, rest, deeper := strings.Cut(key, ".")
 	if !deeper {
@@ -173,7 +173,7 @@ func set(in values, key string, value any) {
 	set(inner, rest, value)
 }
 
-// other is another value of the same type.
+// other returns a different value of the same type.
 func other(value any) any {
 	switch content := value.(type) {
 	case bool:
@@ -185,8 +185,8 @@ func other(value any) any {
 	}
 }
 
-// A mistyped key is refused, and the message says where it is.
-func TestMistypedKeysAreRefused(t *testing.T) {
+// A mistyped key is rejected, with its path in the message.
+func TestMistypedKeysAreRejected(t *testing.T) {
 	for _, chart := range all {
 		t.Run(chart, func(t *testing.T) {
 			for _, section := range sections("", defaults(t, chart)) {
@@ -205,8 +205,8 @@ func TestMistypedKeysAreRefused(t *testing.T) {
 	}
 }
 
-// sections are the keys of the maps whose shape is ours, each after a dot. Maps of
-// Kubernetes' or of users' shape end in one of open.
+// sections returns the keys of the maps with a fixed set of keys, each with a leading
+// dot. Keys of other maps end in one of open.
 func sections(at string, of values) []string {
 	open := []string{"securityContext", "annotations", "labels", "podLabels", "nodeSelector", "affinity"}
 	found := []string{at}
@@ -218,8 +218,8 @@ func sections(at string, of values) []string {
 	return found
 }
 
-// Values that cannot be meant are refused with what to do.
-func TestWrongValuesAreRefused(t *testing.T) {
+// Invalid values are rejected, with a message that has the path or the fix.
+func TestWrongValuesAreRejected(t *testing.T) {
 	for _, test := range []struct {
 		chart string
 		with  string
@@ -241,7 +241,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		{setup, `modelgateway: {workers: "007"}`, "at '/modelgateway/workers'"},
 		{dataPlane, `config: {tracingConfig: {ratio: 2}}`, "at '/config/tracingConfig/ratio'"},
 		{servers, `triton: {replicas: -1}`, "at '/triton/replicas'"},
-		// A null takes a default away.
+		// A null removes a default.
 		{setup, `security: null`, "missing property 'security'"},
 		{setup, `controller: {metrics: null}`, "at '/controller': missing property 'metrics'"},
 		{setup, `logging: {logLevel: null}`, "at '/logging': missing property 'logLevel'"},
@@ -265,17 +265,17 @@ func TestWrongValuesAreRefused(t *testing.T) {
 	}
 }
 
-// A key that is set to nothing must not come out as a null, nor as an empty map: to
-// a GitOps tool that is a difference for ever.
-func TestNothingEmptyIsRendered(t *testing.T) {
+// An empty value must not be rendered as a null or an empty map: a GitOps tool would
+// show it as a difference forever.
+func TestNoEmptyFields(t *testing.T) {
 	for _, chart := range all {
 		for name, object := range render(t, chart, "seldon-mesh", nil) {
-			// The API server fills in what is empty here.
+			// Empty fields of a CRD are defaulted by the API server.
 			if object.GetKind() == "CustomResourceDefinition" {
 				continue
 			}
 			for _, place := range empty("", object.Object) {
-				// A kind of volume and of issuer that has no settings.
+				// An issuer and a volume without settings.
 				if !strings.HasSuffix(place, "/selfSigned") && !strings.HasSuffix(place, "/emptyDir") {
 					t.Errorf("%s: %s: %s is empty", chart, name, place)
 				}
@@ -284,6 +284,7 @@ func TestNothingEmptyIsRendered(t *testing.T) {
 	}
 }
 
+// empty returns the paths of nulls, empty maps and empty lists.
 func empty(at string, value any) []string {
 	var found []string
 	switch content := value.(type) {

@@ -1,5 +1,5 @@
-// Package kustomize_test holds the folders of config/ to what they promise: each
-// builds, every component fits every overlay, and the API server takes the result.
+// Package kustomize_test tests the Kustomize folders of config/: each builds, every
+// component can be combined with every overlay, and the API server accepts the result.
 package kustomize_test
 
 import (
@@ -31,7 +31,7 @@ import (
 
 const config = "../../../config"
 
-// overlays are the installs, by the namespace of the operator.
+// overlays maps each overlay to the namespace of its operator.
 var overlays = map[string]string{"default": "seldon-system", "namespaced": "seldon-mesh"}
 
 func TestEveryFolderBuilds(t *testing.T) {
@@ -40,8 +40,8 @@ func TestEveryFolderBuilds(t *testing.T) {
 	}
 }
 
-// TestComponentsFit builds each overlay with each component, and with all.
-func TestComponentsFit(t *testing.T) {
+// TestComponentsCombine builds each overlay with each component, and with all.
+func TestComponentsCombine(t *testing.T) {
 	for overlay, namespace := range overlays {
 		for name, components := range combinations(t) {
 			t.Run(overlay+" with "+name, func(t *testing.T) {
@@ -74,8 +74,8 @@ func manifests(t *testing.T, resources resmap.ResMap) string {
 	return string(content)
 }
 
-// TestApply applies each overlay, then with all components, with kubectl's own
-// Kustomize.
+// TestApply applies each overlay, without and with all components, with the Kustomize
+// of kubectl.
 func TestApply(t *testing.T) {
 	kubectl, err := binaries.Path(binaries.Kubectl)
 	if err != nil {
@@ -119,7 +119,7 @@ func TestHighAvailability(t *testing.T) {
 	get(t, built, "PodDisruptionBudget", "seldon-v2-controller-manager", &budget)
 	pod := deployment.Spec.Template
 	if *deployment.Spec.Replicas != 2 {
-		t.Errorf("%d replicas, want 2", *deployment.Spec.Replicas)
+		t.Errorf("the Deployment has %d replicas, want 2", *deployment.Spec.Replicas)
 	}
 	if !matches(t, budget.Spec.Selector, pod.Labels) {
 		t.Errorf("the budget's %v does not select the operator's pods", budget.Spec.Selector)
@@ -142,7 +142,8 @@ func TestHighAvailability(t *testing.T) {
 	}
 }
 
-// TestOpenShift has no user or group in any pod, whose range the platform chooses.
+// TestOpenShift checks that the component removes user and group IDs from all pods,
+// since the platform assigns them, and changes nothing else.
 func TestOpenShift(t *testing.T) {
 	fixed := regexp.MustCompile(`(runAsUser|runAsGroup|fsGroup|supplementalGroups): .*`)
 	text := func(folder string) string {
@@ -154,9 +155,8 @@ func TestOpenShift(t *testing.T) {
 	}
 	without := text(layer(t, []string{filepath.Join(config, "default")}, []string{"openshift"}))
 	if found := fixed.FindAllString(without, -1); found != nil {
-		t.Errorf("there are %v", found)
+		t.Errorf("the pods have %v", found)
 	}
-	// Nothing else is different.
 	var rest []string
 	for line := range strings.Lines(text(filepath.Join(config, "default"))) {
 		if !fixed.MatchString(line) {
@@ -168,7 +168,8 @@ func TestOpenShift(t *testing.T) {
 	}
 }
 
-// TestCertificates has the names that components ask for, for two namespaces.
+// TestCertificates checks that the certificates have the names by which components
+// connect, in two namespaces.
 func TestCertificates(t *testing.T) {
 	for _, c := range []struct {
 		namespace string
@@ -216,14 +217,13 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// TestPagesBuild builds the layers that the pages show, and holds that of TLS to
-// what it says.
-func TestPagesBuild(t *testing.T) {
+// TestDocumentedLayers builds the layers in docs/, and checks the content of some.
+func TestDocumentedLayers(t *testing.T) {
 	pages, err := filepath.Glob("../../../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	// One folder for all, as a checkout would have in dist/: layers build on layers.
+	// One directory for all, like dist/ in a checkout: layers reference each other.
 	dist := t.TempDir()
 	built := map[string]resmap.ResMap{}
 	for _, page := range pages {
@@ -249,7 +249,7 @@ func TestPagesBuild(t *testing.T) {
 	}
 	for _, name := range []string{"tls", "team", "policies", "ha", "ops", "token", "tenants"} {
 		if built[name] == nil {
-			t.Fatalf("no page shows dist/%s/kustomization.yaml", name)
+			t.Fatalf("no page has dist/%s/kustomization.yaml", name)
 		}
 	}
 	text, err := built["tls"].AsYaml()
@@ -272,7 +272,7 @@ func TestPagesBuild(t *testing.T) {
 	}
 	for _, r := range built["team"].Resources() {
 		if name := r.GetName(); name == "seldon-issuer" || name == "seldon-ca" {
-			t.Errorf("the team has a %s %s of its own", r.GetKind(), name)
+			t.Errorf("the layer of the team has its own %s %s", r.GetKind(), name)
 		}
 	}
 }
@@ -282,6 +282,7 @@ var (
 	protocol   = regexp.MustCompile(`name: (\w+_SECURITY_PROTOCOL)\n\s+value: (\w+)`)
 )
 
+// matches returns whether a selector matches labels.
 func matches(t *testing.T, selector *metav1.LabelSelector, of map[string]string) bool {
 	t.Helper()
 	s, err := metav1.LabelSelectorAsSelector(selector)
@@ -291,7 +292,7 @@ func matches(t *testing.T, selector *metav1.LabelSelector, of map[string]string)
 	return s.Matches(labels.Set(of))
 }
 
-// folders are those in config/ with a kustomization of the kind, relative to it.
+// folders returns the paths, relative to config/, of the kustomizations of a kind.
 func folders(t *testing.T, kind string) []string {
 	t.Helper()
 	var found []string
@@ -319,8 +320,8 @@ func folders(t *testing.T, kind string) []string {
 	return found
 }
 
-// combinations are each component by itself, by its name, and "all". Those that an
-// overlay has already are left out of it by layer.
+// combinations returns each component alone, by its name, and all together as "all".
+// layer leaves out those that an overlay already has.
 func combinations(t *testing.T) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
@@ -332,14 +333,14 @@ func combinations(t *testing.T) map[string][]string {
 	return found
 }
 
-// team is a folder for a namespace with a data plane and no operator.
+// team returns a layer for a namespace with a data plane and without an operator.
 func team(t *testing.T) string {
 	t.Helper()
 	namespace := filepath.Join("testdata", "team")
 	return layer(t, []string{namespace}, []string{"certificates", "data-plane-network-policies"})
 }
 
-// layer makes a folder as a user of this repository has it.
+// layer creates a directory with a kustomization, as a user would.
 func layer(t *testing.T, resources, components []string) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -363,10 +364,10 @@ func layer(t *testing.T, resources, components []string) string {
 	return folder
 }
 
-// has is whether an overlay has a component already.
+// has returns whether an overlay already has a component.
 func has(overlay, component string) bool { return overlay == "default" && component == "metrics" }
 
-// relative is the path from a folder, which is absolute, as Kustomize wants it.
+// relative returns a path relative to an absolute directory, as Kustomize requires.
 func relative(t *testing.T, folder, path string) string {
 	t.Helper()
 	folder, err := filepath.EvalSymlinks(folder)
@@ -382,6 +383,7 @@ func relative(t *testing.T, folder, path string) string {
 	return path
 }
 
+// build builds a kustomization.
 func build(t *testing.T, folder string) resmap.ResMap {
 	t.Helper()
 	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
@@ -406,5 +408,5 @@ func get(t *testing.T, built resmap.ResMap, kind, name string, to any) {
 			return
 		}
 	}
-	t.Fatalf("there is no %s %s", kind, name)
+	t.Fatalf("the build has no %s %s", kind, name)
 }

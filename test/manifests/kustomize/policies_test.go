@@ -13,23 +13,25 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// peer is a pod, or with no labels something outside of the cluster.
+// peer is an end of a connection: a pod, or, without a namespace, something outside of
+// the cluster.
 type peer struct {
 	namespace string
 	labels    map[string]string
 }
 
+// named returns the label of the pods of a component.
 func named(name string) map[string]string { return map[string]string{"app.kubernetes.io/name": name} }
 
-// TestNetworkPolicies asks the policies about connections: those that the platform
-// lives by, and some that it should not have.
+// TestNetworkPolicies checks which connections the policies allow: all that the
+// platform needs, and none of some others.
 func TestNetworkPolicies(t *testing.T) {
 	operatorPod := map[string]string{"control-plane": "v2-controller-manager"}
 	policies := policiesOf(t, build(t, team(t)))
 	policies = append(policies, policiesOf(t, build(t, layer(t, []string{filepath.Join(config, "default")}, []string{"network-policies"})))...)
 
 	operator := peer{"seldon-system", operatorPod}
-	ofTeam := func(name string) peer { return peer{"team", named(name)} }
+	inTeam := func(name string) peer { return peer{"team", named(name)} }
 	prometheus := peer{"monitoring", named("prometheus")}
 	outside := peer{}
 	dns := peer{"openshift-dns", nil}
@@ -38,34 +40,34 @@ func TestNetworkPolicies(t *testing.T) {
 		ports    []int32
 		want     bool
 	}{
-		{operator, ofTeam("seldon-scheduler"), []int32{9004, 9044}, true},
-		{peer{"team", operatorPod}, ofTeam("seldon-scheduler"), []int32{9004, 9044}, true},
-		{ofTeam("seldon-modelgateway"), ofTeam("seldon-scheduler"), []int32{9004, 9044}, true},
-		{ofTeam("seldon-pipelinegateway"), ofTeam("seldon-scheduler"), []int32{9004, 9044}, true},
-		{ofTeam("hodometer"), ofTeam("seldon-scheduler"), []int32{9004, 9044}, true},
-		{ofTeam("seldon-dataflow-engine"), ofTeam("seldon-scheduler"), []int32{9008}, true},
-		{ofTeam("seldon-envoy"), ofTeam("seldon-scheduler"), []int32{9002}, true},
-		{ofTeam("seldon-server"), ofTeam("seldon-scheduler"), []int32{9005, 9055}, true},
-		{ofTeam("seldon-envoy"), ofTeam("seldon-server"), []int32{9001, 9501}, true},
-		{ofTeam("seldon-envoy"), ofTeam("seldon-pipelinegateway"), []int32{9010, 9011}, true},
-		{ofTeam("seldon-modelgateway"), ofTeam("seldon-envoy"), []int32{9000}, true},
-		{ofTeam("seldon-pipelinegateway"), ofTeam("seldon-envoy"), []int32{9000}, true},
-		{outside, ofTeam("seldon-envoy"), []int32{9000}, true},
-		{prometheus, ofTeam("seldon-envoy"), []int32{9003}, true},
-		{prometheus, ofTeam("seldon-pipelinegateway"), []int32{9006}, true},
-		{prometheus, ofTeam("seldon-server"), []int32{9006, 8082, 8002}, true},
+		{operator, inTeam("seldon-scheduler"), []int32{9004, 9044}, true},
+		{peer{"team", operatorPod}, inTeam("seldon-scheduler"), []int32{9004, 9044}, true},
+		{inTeam("seldon-modelgateway"), inTeam("seldon-scheduler"), []int32{9004, 9044}, true},
+		{inTeam("seldon-pipelinegateway"), inTeam("seldon-scheduler"), []int32{9004, 9044}, true},
+		{inTeam("hodometer"), inTeam("seldon-scheduler"), []int32{9004, 9044}, true},
+		{inTeam("seldon-dataflow-engine"), inTeam("seldon-scheduler"), []int32{9008}, true},
+		{inTeam("seldon-envoy"), inTeam("seldon-scheduler"), []int32{9002}, true},
+		{inTeam("seldon-server"), inTeam("seldon-scheduler"), []int32{9005, 9055}, true},
+		{inTeam("seldon-envoy"), inTeam("seldon-server"), []int32{9001, 9501}, true},
+		{inTeam("seldon-envoy"), inTeam("seldon-pipelinegateway"), []int32{9010, 9011}, true},
+		{inTeam("seldon-modelgateway"), inTeam("seldon-envoy"), []int32{9000}, true},
+		{inTeam("seldon-pipelinegateway"), inTeam("seldon-envoy"), []int32{9000}, true},
+		{outside, inTeam("seldon-envoy"), []int32{9000}, true},
+		{prometheus, inTeam("seldon-envoy"), []int32{9003}, true},
+		{prometheus, inTeam("seldon-pipelinegateway"), []int32{9006}, true},
+		{prometheus, inTeam("seldon-server"), []int32{9006, 8082, 8002}, true},
 		{prometheus, operator, []int32{8443}, true},
 		{operator, dns, []int32{53, 5353}, true},
 
-		{peer{"other", operatorPod}, ofTeam("seldon-scheduler"), []int32{9004, 9044}, false},
-		{peer{"other", named("seldon-envoy")}, ofTeam("seldon-scheduler"), []int32{9002}, false},
-		{peer{"other", named("seldon-envoy")}, ofTeam("seldon-server"), []int32{9001, 9501}, false},
-		{ofTeam("seldon-server"), ofTeam("seldon-scheduler"), []int32{9004, 9044, 9002}, false},
-		{prometheus, ofTeam("seldon-server"), []int32{9000, 9001, 9500, 5572, 9007}, false},
-		{outside, ofTeam("seldon-scheduler"), []int32{9004, 9044, 9002, 9005, 9055, 9008}, false},
-		{ofTeam("seldon-server"), ofTeam("seldon-modelgateway"), []int32{9999}, false},
-		{ofTeam("seldon-server"), ofTeam("seldon-dataflow-engine"), []int32{8000}, false},
-		{operator, ofTeam("seldon-server"), []int32{9001, 9005}, false},
+		{peer{"other", operatorPod}, inTeam("seldon-scheduler"), []int32{9004, 9044}, false},
+		{peer{"other", named("seldon-envoy")}, inTeam("seldon-scheduler"), []int32{9002}, false},
+		{peer{"other", named("seldon-envoy")}, inTeam("seldon-server"), []int32{9001, 9501}, false},
+		{inTeam("seldon-server"), inTeam("seldon-scheduler"), []int32{9004, 9044, 9002}, false},
+		{prometheus, inTeam("seldon-server"), []int32{9000, 9001, 9500, 5572, 9007}, false},
+		{outside, inTeam("seldon-scheduler"), []int32{9004, 9044, 9002, 9005, 9055, 9008}, false},
+		{inTeam("seldon-server"), inTeam("seldon-modelgateway"), []int32{9999}, false},
+		{inTeam("seldon-server"), inTeam("seldon-dataflow-engine"), []int32{8000}, false},
+		{operator, inTeam("seldon-server"), []int32{9001, 9005}, false},
 	} {
 		for _, port := range c.ports {
 			if got := allowed(t, policies, c.from, c.to, port); got != c.want {
@@ -75,10 +77,10 @@ func TestNetworkPolicies(t *testing.T) {
 	}
 }
 
-// TestNetworkPoliciesKnowThePorts holds the ports of the policies to those of the
-// default configuration.
-func TestNetworkPoliciesKnowThePorts(t *testing.T) {
-	declared := map[string][]int32{} // by the value of the pods' label
+// TestNetworkPolicyPorts checks that the policies allow only ports that the default
+// configuration declares.
+func TestNetworkPolicyPorts(t *testing.T) {
+	declared := map[string][]int32{} // by component
 	add := func(name string, spec corev1.PodSpec) {
 		if declared[name] == nil {
 			declared[name] = []int32{} // some have no ports
@@ -112,12 +114,12 @@ func TestNetworkPoliciesKnowThePorts(t *testing.T) {
 		}
 	}
 	if len(declared) != 7 {
-		t.Fatalf("the default configuration has other components than known: %v", declared)
+		t.Fatalf("the default configuration has %v, want 7 components", declared)
 	}
 	policies := policiesOf(t, build(t, team(t)))
 	for name, ports := range declared {
 		if !slices.ContainsFunc(policies, func(p networkingv1.NetworkPolicy) bool { return matches(t, &p.Spec.PodSelector, named(name)) }) {
-			t.Errorf("no policy is for the pods of %s", name)
+			t.Errorf("no policy selects the pods of %s", name)
 		}
 		for _, policy := range policies {
 			if !matches(t, &policy.Spec.PodSelector, named(name)) {
@@ -126,7 +128,7 @@ func TestNetworkPoliciesKnowThePorts(t *testing.T) {
 			for _, rule := range policy.Spec.Ingress {
 				for _, port := range rule.Ports {
 					if port.Port == nil || !slices.Contains(ports, port.Port.IntVal) {
-						t.Errorf("policy %s lets in port %v, which %s does not have", policy.Name, port.Port, name)
+						t.Errorf("policy %s allows port %v, which %s does not declare", policy.Name, port.Port, name)
 					}
 				}
 			}
@@ -134,30 +136,31 @@ func TestNetworkPoliciesKnowThePorts(t *testing.T) {
 	}
 }
 
-// allowed evaluates policies as the documentation of NetworkPolicy says: what a
-// policy selects may only do what some policy allows, at both ends.
+// allowed returns whether policies allow a connection, as documented for NetworkPolicy:
+// if policies select an end of the connection, one of them must allow it, at both ends.
 func allowed(t *testing.T, policies []networkingv1.NetworkPolicy, from, to peer, port int32) bool {
 	t.Helper()
-	in, out := true, true // where no policy is about it
-	var mayIn, mayOut bool
+	// ingress and egress are true if no policy selects that end.
+	ingress, egress := true, true
+	var ingressAllowed, egressAllowed bool
 	for _, p := range policies {
 		if selects(t, p, networkingv1.PolicyTypeIngress, to) {
-			in = false
+			ingress = false
 			for _, rule := range p.Spec.Ingress {
-				mayIn = mayIn || permits(t, p.Namespace, rule.From, rule.Ports, from, port)
+				ingressAllowed = ingressAllowed || permits(t, p.Namespace, rule.From, rule.Ports, from, port)
 			}
 		}
 		if selects(t, p, networkingv1.PolicyTypeEgress, from) {
-			out = false
+			egress = false
 			for _, rule := range p.Spec.Egress {
-				mayOut = mayOut || permits(t, p.Namespace, rule.To, rule.Ports, to, port)
+				egressAllowed = egressAllowed || permits(t, p.Namespace, rule.To, rule.Ports, to, port)
 			}
 		}
 	}
-	return (in || mayIn) && (out || mayOut)
+	return (ingress || ingressAllowed) && (egress || egressAllowed)
 }
 
-// selects tells whether a policy is about what a pod receives, or about what it sends.
+// selects returns whether a policy selects a pod for ingress or egress.
 func selects(t *testing.T, p networkingv1.NetworkPolicy, direction networkingv1.PolicyType, pod peer) bool {
 	t.Helper()
 	directions := p.Spec.PolicyTypes
@@ -170,14 +173,15 @@ func selects(t *testing.T, p networkingv1.NetworkPolicy, direction networkingv1.
 	return p.Namespace == pod.namespace && slices.Contains(directions, direction) && matches(t, &p.Spec.PodSelector, pod.labels)
 }
 
-// permits tells whether one rule of a policy in a namespace lets a connection by TCP
-// pass. A rule without peers is for all of them, and one without ports for all ports.
+// permits returns whether one rule of a policy in a namespace allows a TCP connection. A
+// rule without peers allows all peers, and one without ports all ports.
 func permits(t *testing.T, namespace string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort, other peer, port int32) bool {
 	t.Helper()
 	return (len(ports) == 0 || slices.ContainsFunc(ports, func(p networkingv1.NetworkPolicyPort) bool { return isPort(t, p, port) })) &&
 		(len(peers) == 0 || slices.ContainsFunc(peers, func(p networkingv1.NetworkPolicyPeer) bool { return isPeer(t, namespace, p, other) }))
 }
 
+// isPort returns whether a rule's port includes a TCP port.
 func isPort(t *testing.T, p networkingv1.NetworkPolicyPort, port int32) bool {
 	t.Helper()
 	switch {
@@ -186,18 +190,19 @@ func isPort(t *testing.T, p networkingv1.NetworkPolicyPort, port int32) bool {
 	case p.Port == nil:
 		return true
 	case p.Port.Type == intstr.String:
-		t.Fatalf("port %s is by its name, which needs a pod to look it up", p.Port)
+		t.Fatalf("port %s: named ports are not supported by this test", p.Port)
 	case p.EndPort != nil:
 		return p.Port.IntVal <= port && port <= *p.EndPort
 	}
 	return p.Port.IntVal == port
 }
 
+// isPeer returns whether a rule's peer, of a policy in a namespace, includes a peer.
 func isPeer(t *testing.T, namespace string, p networkingv1.NetworkPolicyPeer, other peer) bool {
 	t.Helper()
 	switch {
 	case p.IPBlock != nil:
-		t.Fatalf("%v is by address, which a peer has none of here", p.IPBlock)
+		t.Fatalf("%v: IP blocks are not supported by this test", p.IPBlock)
 	case other.namespace == "":
 		return false
 	case p.NamespaceSelector == nil:
@@ -207,18 +212,18 @@ func isPeer(t *testing.T, namespace string, p networkingv1.NetworkPolicyPeer, ot
 		(p.PodSelector == nil || matches(t, p.PodSelector, other.labels))
 }
 
-// TestPoliciesAreRead holds this reading of policies to the documentation of
+// TestAllowed checks this evaluation of policies against the documentation of
 // NetworkPolicy.
-func TestPoliciesAreRead(t *testing.T) {
+func TestAllowed(t *testing.T) {
 	web, near, far, outside := peer{"team", named("web")}, peer{"team", named("near")}, peer{"other", named("far")}, peer{}
 	from := func(text string) string { return "ingress: [{from: [" + text + "]}]" }
 	ports := func(text string) string { return "ingress: [{ports: [" + text + "]}]" }
 	for spec, want := range map[string][]peer{
-		"podSelector: {matchLabels: {app.kubernetes.io/name: else}}": {near, far, outside},
-		"policyTypes: [Egress]":            {far, outside}, // near may send nothing
+		"podSelector: {matchLabels: {app.kubernetes.io/name: other}}": {near, far, outside},
+		"policyTypes: [Egress]":            {far, outside}, // near has no egress
 		"policyTypes: [Ingress]":           nil,
 		"ingress: []":                      nil,
-		"egress: [{}]":                     nil, // ingress is meant, too
+		"egress: [{}]":                     nil, // the policy is for ingress, too
 		"ingress: [{}]":                    {near, far, outside},
 		"ingress: [{from: [], ports: []}]": {near, far, outside},
 		from("{podSelector: {}}"):          {near},
@@ -252,6 +257,7 @@ func TestPoliciesAreRead(t *testing.T) {
 	}
 }
 
+// policiesOf returns the NetworkPolicies of a build.
 func policiesOf(t *testing.T, built resmap.ResMap) []networkingv1.NetworkPolicy {
 	t.Helper()
 	var policies []networkingv1.NetworkPolicy

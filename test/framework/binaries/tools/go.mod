@@ -2,9 +2,9 @@ module github.com/seldon-operator/seldon-operator/test/framework/binaries/tools
 
 go 1.26.0
 
-// The programs of the local control plane, built from the module proxy with
-// `make controlplane`. A module of its own, so that Kubernetes' dependency
-// graph never reaches the operator's.
+// The binaries of the local control plane, built from the module proxy with
+// `make controlplane`. A module of its own, so that the dependencies of Kubernetes
+// do not become dependencies of the operator.
 tool (
 	go.etcd.io/etcd/server/v3
 	k8s.io/kubernetes/cmd/kube-apiserver

@@ -1,0 +1,51 @@
+package composition
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+var storageRequest = []string{"spec", "resources", "requests", "storage"}
+
+// claimsOnlyGrow tells whether the claim templates of desired and live differ in
+// nothing but requests for storage, none of which shrinks.
+func onlyExpandsStorage(desired, live *unstructured.Unstructured) bool {
+	wanted, actual := claimTemplatesByName(desired), claimTemplatesByName(live)
+	if len(wanted) != len(actual) {
+		return false
+	}
+	for name, claim := range wanted {
+		current, found := actual[name]
+		if !found {
+			return false
+		}
+		size, request := storageRequestOf(claim), storageRequestOf(current)
+		if size == nil || request == nil || size.Cmp(*request) < 0 {
+			return false
+		}
+		same := (&unstructured.Unstructured{Object: claim}).DeepCopy().Object
+		_ = unstructured.SetNestedField(same, request.String(), storageRequest...)
+		if _, contained := isSubset(same, current, ""); !contained {
+			return false
+		}
+	}
+	return true
+}
+
+// claimsByName are the claim templates of a StatefulSet.
+func claimTemplatesByName(set *unstructured.Unstructured) map[string]map[string]any {
+	templates, _, _ := unstructured.NestedFieldNoCopy(set.Object, claimTemplates...)
+	claims := map[string]map[string]any{}
+	for _, template := range stripTypeMeta(templates).([]any) {
+		claim, _ := template.(map[string]any)
+		name, _, _ := unstructured.NestedString(claim, "metadata", "name")
+		claims[name] = claim
+	}
+	return claims
+}
+
+// storageOf is what a claim asks for; nil if it does not say.
+func storageRequestOf(claim map[string]any) *resource.Quantity {
+	value, _, _ := unstructured.NestedFieldNoCopy(claim, storageRequest...)
+	return quantity(value)
+}

@@ -1,0 +1,141 @@
+package helm_test
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/test/framework/installation"
+)
+
+const (
+	lease = "Lease/e98130ae.seldon.io"
+	iris  = "Model/iris"
+)
+
+var _ = Describe("An uninstall", func() {
+	DescribeTable("leaves only the documented objects, in any order:", func(i installation.Installation, order ...string) {
+		DeferCleanup(i.Remove)
+		i.Install()
+		uninstall(i, order...)
+	},
+		Entry("the operator first", newInstallation("down-two", "down-two"), installation.Setup, installation.Runtime, installation.Servers, installation.CRDs),
+		Entry("the runtime before its servers", newInstallation("down-three", "down-three"), installation.Runtime, installation.Servers, installation.Setup, installation.CRDs),
+		Entry("the CRDs first", newInstallation("down-four", "down-four"), installation.CRDs, installation.Servers, installation.Runtime, installation.Setup),
+	)
+
+	DescribeTable("completes if the CRDs are not kept and are uninstalled", func(i installation.Installation, order ...string) {
+		DeferCleanup(i.Remove)
+		env.DeleteCRDs()
+		i.Install("--set", "keep=false")
+		for _, release := range order {
+			i.HelmRelease("uninstall", release)
+		}
+		env.AwaitNoCRDs()
+	},
+		Entry("first", newInstallation("gone-one", "gone-one"), installation.CRDs, installation.Servers, installation.Runtime, installation.Setup),
+		Entry("after the operator", newInstallation("gone-two", "gone-two"), installation.Setup, installation.CRDs, installation.Servers, installation.Runtime),
+	)
+
+	It("can be completed by installing the CRDs again, if they were deleted before the releases that depend on them", func() {
+		i := newInstallation("gone-three", "gone-three")
+		DeferCleanup(i.Remove)
+		i.Install()
+		remaining := claims(i)
+		i.HelmRelease("uninstall", installation.Setup)
+		env.DeleteCRDs()
+		i.Upgrade(installation.CRDs, installation.Chart(installation.CRDs))
+		env.AwaitCRDsServed()
+		for _, release := range []string{installation.Servers, installation.Runtime} {
+			i.HelmRelease("uninstall", release)
+		}
+		eventualContent(i.DataNamespace).Should(ConsistOf(append(remaining, lease)))
+	})
+
+	It("completes when a namespace of the data plane is deleted", func() {
+		i := newInstallation("end-operator", "end-team", "controller.clusterwide=true")
+		DeferCleanup(i.Remove)
+		i.Install()
+		deleteNamespace(i.DataNamespace)
+		i.HelmRelease("uninstall", installation.Setup)
+		eventualContent(i.OperatorNamespace).Should(ConsistOf(lease))
+	})
+
+	It("completes when the operator's own namespace is deleted after its finalizers were removed", func() {
+		i := newInstallation("end-own", "end-own")
+		DeferCleanup(i.Remove)
+		i.Install()
+		Expect(os.Setenv("POD_NAMESPACE", i.OperatorNamespace)).To(Succeed())
+		DeferCleanup(os.Unsetenv, "POD_NAMESPACE")
+		output := env.Run(env.Manager, "remove-finalizers", "--stop-deployment="+installation.OperatorName, "--namespace="+i.OperatorNamespace)
+		Expect(output).To(And(ContainSubstring("removed the finalizer from Model end-own/iris"), ContainSubstring("removed the finalizer from SeldonRuntime end-own/seldon")))
+		deleteNamespace(i.OperatorNamespace)
+	})
+})
+
+// uninstall uninstalls the releases in an order, checks what remains, and deletes the
+// Model, which a user created.
+func uninstall(i installation.Installation, order ...string) {
+	GinkgoHelper()
+	remaining := append(claims(i), iris)
+	for _, release := range order {
+		i.HelmRelease("uninstall", release)
+	}
+	if i.OperatorNamespace == i.DataNamespace {
+		remaining = append(remaining, lease)
+	} else {
+		eventualContent(i.OperatorNamespace).Should(ConsistOf(lease))
+	}
+	eventualContent(i.DataNamespace).Should(ConsistOf(remaining))
+	By("deleting the user's Model")
+	Expect(env.Client.Delete(ctx, i.Model())).To(Succeed())
+	env.AwaitDeleted(i.Model())
+}
+
+// claims returns the volume claims of the scheduler's state and of models, which are
+// never deleted.
+func claims(i installation.Installation) (found []string) {
+	GinkgoHelper()
+	for name := range env.Content(i.DataNamespace) {
+		if strings.HasPrefix(name, "PersistentVolumeClaim/") {
+			found = append(found, name)
+		}
+	}
+	Expect(found).NotTo(BeEmpty())
+	return found
+}
+
+// eventualContent polls the names of the objects in a namespace. The garbage collector
+// looks for new kinds every 30 seconds.
+func eventualContent(namespace string) AsyncAssertion {
+	return Eventually(func() []string { return installation.Names(env.Content(namespace)) }).WithTimeout(90 * time.Second)
+}
+
+// deletedNamespaces are empty and are being deleted. The namespace controller takes
+// some seconds for that, during which the other specs run.
+var deletedNamespaces []*corev1.Namespace
+
+var _ = AfterSuite(func() {
+	for _, namespace := range deletedNamespaces {
+		env.AwaitDeleted(namespace)
+	}
+})
+
+func deleteNamespace(name string) {
+	GinkgoHelper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	Expect(env.Client.Delete(ctx, namespace)).To(Succeed())
+	deletedNamespaces = append(deletedNamespaces, namespace)
+	eventualContent(name).Should(BeEmpty())
+	records := &corev1.SecretList{} // Helm's, which Content leaves out
+	Eventually(func() []corev1.Secret {
+		Expect(env.Client.List(ctx, records, client.InNamespace(name))).To(Succeed())
+		return records.Items
+	}).Should(BeEmpty())
+}
