@@ -62,7 +62,7 @@ func runtimeConditions(owner *v1alpha1.SeldonRuntime, components templates.Runti
 		conditions = append(conditions, reconciler.Aggregate(conditionServersReady, servers))
 	}
 	var limits []string
-	for _, bound := range components.Bounds {
+	for _, bound := range components.ReplicaLimits {
 		limits = append(limits, bound.String())
 	}
 	var disabled []string

@@ -78,8 +78,8 @@ var _ = Describe("The state in memory", Serial, func() {
 		Expect(reconcilers.Remembered()).To(Equal(nothing))
 		Eventually(func() []string { return namesOf(&appsv1.StatefulSetList{}, namespace) }).WithTimeout(time.Minute).Should(BeEmpty())
 		after := heap()
-		figure("heap before 100 Servers with children, in KiB", before)
-		figure("heap after they were deleted, in KiB", after)
+		reportMetric("heap before 100 Servers with children, in KiB", before)
+		reportMetric("heap after they were deleted, in KiB", after)
 		Expect(after).To(BeNumerically("<", before+2<<10))
 
 		By("removing the finalizer of a runtime by another client")

@@ -19,8 +19,8 @@ const FieldManager = "seldon-operator"
 // EngineOptions are the options of the engine.
 var EngineOptions = composition.Options{
 	FieldManager:                FieldManager,
-	KeyPrefix:                   templates.OwnDomain,
-	PreservePodTemplateKey:      templates.OwnedByTools,
+	KeyPrefix:                   templates.KeyPrefix,
+	PreservePodTemplateKey:      templates.IsToolingKey,
 	LegacyLastAppliedAnnotation: v1alpha1.LastAppliedAnnotation,
 }
 

@@ -27,7 +27,7 @@ import (
 
 // pinnedConfigLabel is the label on a ControllerRevision that holds a pinned configuration.
 // Its value is the UID of the object that the configuration is pinned for.
-const pinnedConfigLabel = templates.OwnDomain + "pinned-config-for"
+const pinnedConfigLabel = templates.KeyPrefix + "pinned-config-for"
 
 // Pins are the changes to the pinned configurations of an object that must be written
 // before the object is applied: Create first, which may exist already, then Delete.

@@ -49,7 +49,7 @@ func (r *Resolver) Runtime(ctx context.Context, runtime *v1alpha1.SeldonRuntime)
 	if err != nil {
 		return result, err
 	}
-	template := templates.Runtime{Runtime: runtime, Config: config, Counts: counts, KeptServiceTypes: serviceTypes}
+	template := templates.Runtime{Runtime: runtime, Config: config, Counts: counts, AdoptedServiceTypes: serviceTypes}
 	result.Request.Input, result.Components, err = template.Input()
 	if err != nil {
 		return result, &composition.RenderError{Err: err}

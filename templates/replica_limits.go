@@ -11,39 +11,39 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// Counts are of the objects in a runtime's namespace, less those that are being
-// deleted.
+// Counts are the numbers of objects in a runtime's namespace that are not being deleted.
 type Counts struct {
 	Models, Pipelines int
 }
 
-// Bound tells that fewer replicas of a component are made than a layer asks
-// for, because more would have nothing to do.
-type Bound struct {
-	Component       string
-	Asked, Replicas int64
-	// Because says what the number follows from.
-	Because string
+// ReplicaLimit describes a component that gets fewer replicas than a layer requests,
+// because more would have nothing to do.
+type ReplicaLimit struct {
+	Component           string
+	Requested, Replicas int64
+	// Reason describes how the number was computed.
+	Reason string
 }
 
-// String is for a status message.
-func (b Bound) String() string {
-	return fmt.Sprintf("%s: %d of %d replicas (%s)", b.Component, b.Replicas, b.Asked, b.Because)
+// String returns a message for status.
+func (b ReplicaLimit) String() string {
+	return fmt.Sprintf("%s: %d of %d replicas (%s)", b.Component, b.Replicas, b.Requested, b.Reason)
 }
 
-// defaultMaxConsumers is what the gateways, the scheduler and we take for the
-// number of consumers if no environment variable says another.
+// defaultMaxConsumers is the number of consumers that the gateways and the scheduler
+// assume if no environment variable sets another.
 const defaultMaxConsumers = 100
 
-// boundedComponent says what limits the replicas of a component: each Pipeline
-// or Model occupies up to `multiplier` replicas, and so many count at most.
-type boundedComponent struct {
+// limitedComponent defines what limits the replicas of a component: each Pipeline or
+// Model occupies up to `multiplier` replicas, and no more of them count than the
+// capacity.
+type limitedComponent struct {
 	counted  string
 	count    func(Counts) int
 	capacity string // environment variable; empty means the default
 }
 
-var boundedComponents = map[string]boundedComponent{
+var limitedComponents = map[string]limitedComponent{
 	v1alpha1.ComponentDataflowEngine: {
 		counted: "Pipelines", count: func(c Counts) int { return c.Pipelines }},
 	v1alpha1.ComponentPipelineGateway: {
@@ -54,13 +54,13 @@ var boundedComponents = map[string]boundedComponent{
 		capacity: "MODELGATEWAY_MAX_NUM_CONSUMERS"},
 }
 
-// boundReplicas bounds the replicas that a layer sets for a component. workload
-// is the component as its layers make it. A component without a bound gets what
-// was asked for; a bound is given only if it lowers the number.
-func boundReplicas(component string, asked int64, workload map[string]any, counts Counts, multiplier *int64) (int64, *Bound, error) {
-	limit, found := boundedComponents[component]
+// limitReplicas limits the replicas that a layer requests for a component. workload is
+// the merged workload of the component. A component without a limit gets what was
+// requested; a limit is returned only if it reduces the number.
+func limitReplicas(component string, requested int64, workload map[string]any, counts Counts, multiplier *int64) (int64, *ReplicaLimit, error) {
+	limit, found := limitedComponents[component]
 	if !found {
-		return asked, nil, nil
+		return requested, nil, nil
 	}
 	capacity, err := maxConsumers(workload, limit.capacity)
 	if err != nil {
@@ -69,22 +69,22 @@ func boundReplicas(component string, asked int64, workload map[string]any, count
 	count := limit.count(counts)
 	most := int64(1)
 	if count > 0 {
-		most = max(value(multiplier), 1) * min(int64(count), capacity)
+		most = max(deref(multiplier), 1) * min(int64(count), capacity)
 	}
-	if asked <= most {
-		return asked, nil, nil
+	if requested <= most {
+		return requested, nil, nil
 	}
-	return most, &Bound{
-		Component: component, Asked: asked, Replicas: most,
-		Because: fmt.Sprintf("%d %s, at most %d count, times %d", count, limit.counted, capacity, max(value(multiplier), 1)),
+	return most, &ReplicaLimit{
+		Component: component, Requested: requested, Replicas: most,
+		Reason: fmt.Sprintf("%d %s, at most %d count, times %d", count, limit.counted, capacity, max(deref(multiplier), 1)),
 	}, nil
 }
 
-// nameTooLong says that no pod of a StatefulSet may come up, because of the length
-// of its name; it is empty for other workloads and names. The API server refuses
-// such a name when its object is created, and accepts the StatefulSet of an object
-// that was stored before; whether its pods have a valid label depends on the length
-// of a hash.
+// nameTooLong returns the message that pods of a StatefulSet may be rejected because of
+// the length of its name; it is empty for other workloads and names. The API server
+// rejects such a name when its object is created, but accepts the StatefulSet of an
+// object that was stored before that rule; whether its pods have a valid label depends
+// on the length of a hash.
 func nameTooLong(workload schema.GroupVersionKind, kind, name string) string {
 	if workload.Kind != "StatefulSet" || len(name) <= v1alpha1.MaxWorkloadNameLength {
 		return ""
@@ -93,29 +93,29 @@ func nameTooLong(workload schema.GroupVersionKind, kind, name string) string {
 		kind, name, len(name), v1alpha1.MaxWorkloadNameLength)
 }
 
-// DefaultMaxReplicas is how many replicas a Server may ask for by default. Each
-// replica has a Service of its own.
+// DefaultMaxReplicas is the default maximum number of replicas of a Server. Each replica
+// has its own Service.
 const DefaultMaxReplicas = 500
 
 func (s Server) maxReplicas() int64 { return cmp.Or(s.MaxReplicas, DefaultMaxReplicas) }
 
-// ExceedsLimit reports whether the Server asks for more than MaxReplicas, so that
-// LiveReplicas counts.
+// ExceedsLimit reports whether the Server requests more than MaxReplicas, in which case
+// LiveReplicas is used.
 func (s Server) ExceedsLimit() bool {
 	replicas, _, _, err := s.Server.Spec.Bounds()
 	return err == nil && int64(replicas) > s.maxReplicas()
 }
 
-// replicas of the Server's workload: those that the Server asks for and, if these
-// exceed the limit, those that the workload has, or the limit for a new one.
-// limited is the message of the condition then, and empty otherwise.
+// replicas returns the replicas of the Server's workload: those that the Server requests
+// or, if these exceed the limit, those that the workload has, or the limit for a new one.
+// limited is the message of the condition in that case, and empty otherwise.
 func (s Server) replicas() (replicas int64, limited string, err error) {
 	requested, _, _, err := s.Server.Spec.Bounds()
 	if err != nil || !s.ExceedsLimit() {
 		return int64(requested), "", err
 	}
-	// Live replicas are not raised, but they may be lowered.
-	replicas = min(int64(requested), *first(s.LiveReplicas, new(s.maxReplicas())))
+	// The live replicas are not increased, but they may be reduced.
+	replicas = min(int64(requested), *firstNonNil(s.LiveReplicas, new(s.maxReplicas())))
 	field := "spec.replicas"
 	if s.Server.Spec.Replicas == nil {
 		field = "spec.minReplicas"
@@ -124,7 +124,8 @@ func (s Server) replicas() (replicas int64, limited string, err error) {
 		field, requested, s.maxReplicas(), s.Kind().Kind, s.Server.Name, replicas, field), nil
 }
 
-// maxConsumers reads an environment variable wherever in the pod it is set.
+// maxConsumers returns the value of an environment variable of any container of
+// workload; variable may be empty.
 func maxConsumers(workload map[string]any, variable string) (int64, error) {
 	if variable == "" {
 		return defaultMaxConsumers, nil

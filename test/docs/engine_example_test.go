@@ -7,17 +7,17 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/reconciler"
 )
 
-// What engine.md shows, in functions that compile.
+// The code of engine.md, in functions that compile.
 
-var sitePolicy = composition.Options{FieldManager: "site-operator", KeyPrefix: "sites.example.com/"}
+var siteOptions = composition.Options{FieldManager: "site-operator", KeyPrefix: "sites.example.com/"}
 
 var siteKinds = []composition.Kind{
 	{Object: &corev1.ConfigMap{}},
@@ -25,7 +25,9 @@ var siteKinds = []composition.Kind{
 	{Object: &appsv1.Deployment{}},
 }
 
-func siteCache() cache.Options { return composition.CacheOptions(sitePolicy, siteKinds) }
+func siteManager() manager.Options {
+	return manager.Options{Cache: composition.CacheOptions(siteOptions, siteKinds)}
+}
 
 func newSiteEngine(ctx context.Context, mgr manager.Manager) (*composition.Engine, error) {
 	templates, err := composition.LoadTemplates(siteFiles, "sites.example.com/")
@@ -36,58 +38,84 @@ func newSiteEngine(ctx context.Context, mgr manager.Manager) (*composition.Engin
 		return nil, err
 	}
 	return composition.New(composition.Config{
-		Templates: templates, Options: sitePolicy, Kinds: siteKinds,
+		Templates: templates, Options: siteOptions, Kinds: siteKinds,
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(),
 	})
 }
 
-func reconcileSite(ctx context.Context, engine *composition.Engine, site client.Object, pod map[string]any) error {
-	name, namespace := site.GetName(), site.GetNamespace()
-	outcome, err := engine.Reconcile(ctx, composition.Request{
-		Owner: composition.Owner{
-			GroupVersionKind: schema.GroupVersionKind{Group: "sites.example.com", Version: "v1", Kind: "Site"},
-			Namespace:        namespace, Name: name, UID: site.GetUID(),
-		},
-		Input: composition.Input{
-			Namespace: namespace,
-			Templates: []composition.TemplateRef{{Folder: "site", Parameters: map[string]string{"name": name}}},
-			Layers: []composition.Layer{{
-				Source: "Site " + namespace + "/" + name,
-				Overlays: func() ([]composition.Overlay, error) {
-					return []composition.Overlay{{
-						Path: "spec.podSpec", Kind: appsv1.SchemeGroupVersion.WithKind("Deployment"), Name: name,
-						Content: map[string]any{"spec": map[string]any{"template": map[string]any{"spec": pod}}},
-					}}, nil
-				},
-			}},
-		},
-	})
+func siteInput(_ context.Context, site *Site) (composition.Input, error) {
+	return composition.Input{
+		Namespace: site.Namespace,
+		Templates: []composition.TemplateRef{{Folder: "site", Parameters: map[string]string{"name": site.Name}}},
+		Layers: []composition.Layer{{
+			Source: "Site " + site.Namespace + "/" + site.Name,
+			Overlays: func() ([]composition.Overlay, error) {
+				return []composition.Overlay{{
+					Path: "spec.podSpec", Kind: appsv1.SchemeGroupVersion.WithKind("Deployment"), Name: site.Name,
+					Content: map[string]any{"spec": map[string]any{"template": map[string]any{"spec": site.Spec.PodSpec}}},
+				}}, nil
+			},
+		}},
+	}, nil
+}
+
+func setupSites(mgr manager.Manager, engine *composition.Engine) error {
+	sites := &reconciler.Reconciler[*Site]{Engine: engine, Input: siteInput}
+	return sites.SetupWithManager(mgr)
+}
+
+func reconcileSite(ctx context.Context, engine *composition.Engine, owner composition.Owner, input composition.Input) error {
+	result, err := engine.Reconcile(ctx, composition.Request{Owner: owner, Input: input})
 	if err != nil {
 		return err
 	}
-	for _, ref := range outcome.Objects.Refs() {
-		status, message := outcome.Objects.Health(ref)
+	for _, ref := range result.Objects.Refs() {
+		status, message := result.Objects.Health(ref)
 		fmt.Println(ref, status, message)
 	}
-	for _, step := range outcome.Blocked() {
-		fmt.Println("held:", step.Reason, step.Message)
+	for _, step := range result.Blocked() {
+		fmt.Println("blocked:", step.Reason, step.Message)
 	}
 	return nil
 }
 
 var siteFiles = fstest.MapFS{}
 
+// Site is a custom resource with a pod template.
+type Site struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta
+	Spec   struct{ PodSpec map[string]any }
+	Status struct {
+		ObservedGeneration int64
+		Conditions         []metav1.Condition
+	}
+}
+
+// DeepCopyObject implements [runtime.Object].
+func (s *Site) DeepCopyObject() runtime.Object { site := *s; return &site }
+
+// GetConditions implements [reconciler.Object].
+func (s *Site) GetConditions() []metav1.Condition { return s.Status.Conditions }
+
+// SetConditions implements [reconciler.Object].
+func (s *Site) SetConditions(conditions []metav1.Condition) { s.Status.Conditions = conditions }
+
+// SetObservedGeneration implements [reconciler.Object].
+func (s *Site) SetObservedGeneration(generation int64) { s.Status.ObservedGeneration = generation }
+
 // It is compiled and not run: it needs a manager.
 func Example() {
 	var (
-		ctx  context.Context
-		mgr  manager.Manager
-		site client.Object
+		ctx   context.Context
+		mgr   manager.Manager
+		owner composition.Owner
 	)
-	_ = siteCache()
+	_ = siteManager()
 	engine, err := newSiteEngine(ctx, mgr)
 	if err != nil {
 		return
 	}
-	_ = reconcileSite(ctx, engine, site, nil)
+	_ = setupSites(mgr, engine)
+	_ = reconcileSite(ctx, engine, owner, composition.Input{})
 }
