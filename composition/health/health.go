@@ -21,8 +21,8 @@ const (
 	InProgress Status = "InProgress"
 	// Failed: its controller says that it will not get there by itself.
 	Failed Status = "Failed"
-	// Missing: it does not exist.
-	NotFound Status = "Missing"
+	// NotFound: it does not exist.
+	NotFound Status = "NotFound"
 )
 
 // HealthOf computes the health of a live object by kstatus' rules, which compare
