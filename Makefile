@@ -132,7 +132,7 @@ conformance: ## Check that a scheduler behaves as the operator expects (SCHEDULE
 .PHONY: bench
 bench: controlplane ## Run the request budgets and all benchmarks, and print their results.
 	@# With -bench, even if nothing matches, the go command shows the output of a package.
-	go test -timeout 60m -run '^TestControllers$$' -bench '^$$' ./controllers -ginkgo.no-color -ginkgo.focus 'The cost'
+	go test -timeout 60m -run '^TestControllers$$' -bench '^$$' ./controllers -ginkgo.no-color -ginkgo.focus 'The number of requests'
 	go test -p 1 -timeout 60m -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: demo

@@ -3,6 +3,7 @@ package composition_test
 import (
 	"context"
 	"errors"
+	"slices"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -17,11 +18,13 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
 // use replaces the instance's frames by one.
-func (i *instance) use(template string, values map[string]string) {
-	i.request.Input.Templates = []composition.TemplateRef{{Template: template, Parameters: values}}
+func (i *instance) use(tmpl string, values map[string]string) {
+	i.request.Input.Templates = []template.Ref{{Folder: tmpl, Parameters: values}}
 }
 
 // key of a child of the instance.
@@ -86,7 +89,7 @@ func webContainer(fields map[string]any) map[string]any {
 // into pod templates.
 func (i *instance) predecessor(changes ...func(*unstructured.Unstructured)) {
 	GinkgoHelper()
-	rendering, err := composition.Render(i.engine.Templates, i.request.Input, nil)
+	rendering, err := composition.Render(i.engine.templates, i.request.Input, composition.Options{})
 	Expect(err).NotTo(HaveOccurred())
 	for _, child := range rendering.Objects {
 		obj := child.Object.DeepCopy()
@@ -173,4 +176,15 @@ func (i *instance) stopBefore(kind string) {
 
 func nestedSlice(obj *unstructured.Unstructured, path ...string) ([]any, bool, error) {
 	return unstructured.NestedSlice(obj.Object, path...)
+}
+
+// plannedWrites counts the steps of a plan that may write.
+func plannedWrites(planned plan.Plan) int {
+	count := 0
+	for _, step := range slices.Concat(planned.Steps, planned.Prunes) {
+		if step.Action == plan.Apply || step.Action == plan.Recreate || step.Action == plan.Delete {
+			count++
+		}
+	}
+	return count
 }

@@ -29,6 +29,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
 	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
@@ -56,13 +58,13 @@ var policy = object.Options{
 }
 
 var kinds = []object.Kind{
-	{Object: &corev1.ServiceAccount{}, List: &corev1.ServiceAccountList{}},
-	{Object: &rbacv1.Role{}, List: &rbacv1.RoleList{}},
-	{Object: &rbacv1.RoleBinding{}, List: &rbacv1.RoleBindingList{}},
-	{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
-	{Object: &corev1.Service{}, List: &corev1.ServiceList{}},
-	{Object: &appsv1.Deployment{}, List: &appsv1.DeploymentList{}},
-	{Object: &appsv1.StatefulSet{}, List: &appsv1.StatefulSetList{}},
+	{Object: &corev1.ServiceAccount{}},
+	{Object: &rbacv1.Role{}},
+	{Object: &rbacv1.RoleBinding{}},
+	{Object: &corev1.ConfigMap{}},
+	{Object: &corev1.Service{}},
+	{Object: &appsv1.Deployment{}},
+	{Object: &appsv1.StatefulSet{}},
 }
 
 func TestEngine(t *testing.T) {
@@ -105,16 +107,73 @@ var _ = BeforeSuite(func() {
 	Expect(children.WaitForCacheSync(ctx)).To(BeTrue())
 })
 
-// newEngine is what an operator makes when it starts.
-func newEngine() *composition.Engine {
-	templates, err := composition.NewTemplates(os.DirFS("testdata/templates"))
+// testEngine is an engine whose clients and clock can be replaced.
+type testEngine struct {
+	*composition.Engine
+	templates *template.Set
+	Clock     func() time.Time
+	// Client writes, and Cache is read.
+	Client client.Client
+	Cache  client.Reader
+}
+
+// newEngine returns an engine as an operator creates it when it starts.
+func newEngine(changes ...func(*composition.Config)) *testEngine {
+	templates, err := template.Load(os.DirFS("testdata/templates"), "composition.seldon-operator.dev/")
 	Expect(err).NotTo(HaveOccurred())
-	engine, err := composition.New(composition.Engine{
+	engine := &testEngine{Clock: time.Now, Client: writer, Cache: children}
+	config := composition.Config{
 		Templates: templates, Options: policy, Kinds: kinds,
-		Client: writer, Cache: children, APIReader: writer,
-	})
+		Client: replaceableClient{writer, engine}, APIReader: writer,
+		Clock: func() time.Time { return engine.Clock() },
+	}
+	for _, change := range changes {
+		change(&config)
+	}
+	engine.templates = config.Templates
+	engine.Engine, err = composition.New(config)
 	Expect(err).NotTo(HaveOccurred())
 	return engine
+}
+
+// replaceableClient is what the fields of a testEngine are at the time of a request.
+type replaceableClient struct {
+	client.Client
+	engine *testEngine
+}
+
+func (c replaceableClient) Get(ctx context.Context, key client.ObjectKey, into client.Object, options ...client.GetOption) error {
+	return c.engine.Cache.Get(ctx, key, into, options...)
+}
+
+func (c replaceableClient) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	return c.engine.Cache.List(ctx, list, options...)
+}
+
+func (c replaceableClient) Apply(ctx context.Context, desired runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+	return c.engine.Client.Apply(ctx, desired, options...)
+}
+
+func (c replaceableClient) Create(ctx context.Context, created client.Object, options ...client.CreateOption) error {
+	return c.engine.Client.Create(ctx, created, options...)
+}
+
+func (c replaceableClient) Patch(ctx context.Context, patched client.Object, patch client.Patch, options ...client.PatchOption) error {
+	return c.engine.Client.Patch(ctx, patched, patch, options...)
+}
+
+func (c replaceableClient) Delete(ctx context.Context, deleted client.Object, options ...client.DeleteOption) error {
+	return c.engine.Client.Delete(ctx, deleted, options...)
+}
+
+// listOf returns an empty list of a kind.
+func listOf(kind composition.Kind) client.ObjectList {
+	GinkgoHelper()
+	gvk, err := writer.GroupVersionKindFor(kind.Object)
+	Expect(err).NotTo(HaveOccurred())
+	list, err := writer.Scheme().New(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+	Expect(err).NotTo(HaveOccurred())
+	return list.(client.ObjectList)
 }
 
 // instance is one owner, a ConfigMap in a namespace of its own, and what is
@@ -122,7 +181,7 @@ func newEngine() *composition.Engine {
 type instance struct {
 	ctx     context.Context
 	owner   *corev1.ConfigMap
-	engine  *composition.Engine
+	engine  *testEngine
 	request composition.Request
 }
 
@@ -140,8 +199,8 @@ func newInstance() *instance {
 		},
 		Input: composition.Input{
 			Namespace: owner.Namespace,
-			Templates: []composition.TemplateRef{{
-				Template: "site", Components: []string{"account"},
+			Templates: []template.Ref{{
+				Folder: "site", Components: []string{"account"},
 				Parameters: map[string]string{"name": "shop", "greeting": "hello"},
 			}},
 		},
@@ -151,9 +210,9 @@ func newInstance() *instance {
 
 // overlay lays content over a Deployment of the instance, as a layer would.
 func (i *instance) overlay(name string, content map[string]any) {
-	i.request.Input.Layers = append(i.request.Input.Layers, composition.Layer{
-		Source: "test", Overlays: func() ([]composition.Overlay, error) {
-			return []composition.Overlay{{
+	i.request.Input.Layers = append(i.request.Input.Layers, template.Layer{
+		Source: "test", Overlays: func() ([]template.Overlay, error) {
+			return []template.Overlay{{
 				Path: "spec", Kind: appsv1.SchemeGroupVersion.WithKind("Deployment"), Name: name, Content: content,
 			}}, nil
 		},
@@ -178,10 +237,10 @@ func (i *instance) settle() {
 		outcome, err := i.reconcile()
 		g.Expect(err).NotTo(HaveOccurred())
 		for _, step := range slices.Concat(outcome.Plan.Steps, outcome.Plan.Prunes) {
-			g.Expect(step.Action).To(Equal(composition.Skip), "%s: %s %s", step.Ref, step.Reason, step.Message)
+			g.Expect(step.Action).To(Equal(plan.Skip), "%s: %s %s", step.Ref, step.Reason, step.Message)
 		}
-		for key, live := range outcome.Objects {
-			g.Expect(live).NotTo(BeNil(), key.String())
+		for _, ref := range outcome.Objects.Refs() {
+			g.Expect(outcome.Objects.Get(ref)).NotTo(BeNil(), ref.String())
 		}
 	}).Should(Succeed())
 	i.cached()
@@ -192,7 +251,7 @@ func (i *instance) cached() {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
 		for _, kind := range kinds {
-			seen, live := kind.List.DeepCopyObject().(client.ObjectList), kind.List.DeepCopyObject().(client.ObjectList)
+			seen, live := listOf(kind), listOf(kind)
 			g.Expect(children.List(i.ctx, seen, client.InNamespace(i.owner.Namespace))).To(Succeed())
 			g.Expect(admin.List(i.ctx, live, client.InNamespace(i.owner.Namespace), client.HasLabels{policy.OwnerLabel()})).To(Succeed())
 			g.Expect(versions(seen)).To(Equal(versions(live)))

@@ -16,7 +16,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/controllers"
 )
 
-// A namespace as the upstream operator leaves it is taken over by starting ours.
+// A namespace as the upstream operator leaves it is adopted when this operator starts.
 var _ = Describe("Adoption", Serial, func() {
 	var namespace string
 
@@ -33,7 +33,7 @@ var _ = Describe("Adoption", Serial, func() {
 		operator = startOperator(controllers.Options{Namespace: operatorNamespace})
 	}
 
-	It("takes over a runtime and a Server without restarting a pod", func() {
+	It("adopts a runtime and a Server without restarting a pod", func() {
 		runtime := existing(namespace, "seldonruntime.yaml", &v1alpha1.SeldonRuntime{})
 		server := existing(namespace, "server-cr.yaml", &v1alpha1.Server{})
 		existingChildren(runtime, "runtime.yaml", "orphans.yaml")
@@ -44,7 +44,7 @@ var _ = Describe("Adoption", Serial, func() {
 		Eventually(ready(server)).Should(HavePrefix("True"))
 		Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(before))
 
-		By("making the children its own")
+		By("adopting the child objects")
 		gateway := get(namespace, "seldon-modelgateway", &appsv1.Deployment{})
 		Expect(gateway.Labels).To(HaveKey("mlops.seldon.io/owner-kind"))
 		Expect(gateway.Annotations).NotTo(HaveKey(v1alpha1.LastAppliedAnnotation))
@@ -54,14 +54,14 @@ var _ = Describe("Adoption", Serial, func() {
 		}
 		Expect(find(runtime.Status.Conditions, "DataflowReady")).To(BeNil(), "a stale condition of the predecessor")
 
-		By("pruning what the predecessor left behind")
+		By("pruning what the previous operator left")
 		Eventually(exists(namespace, "seldon-pipelinegateway", &corev1.Service{})).Should(BeFalse())
 		Eventually(exists(namespace, "seldon-payload-logger", &appsv1.Deployment{})).Should(BeFalse())
 		Eventually(exists(namespace, "seldon-dataflow-engine", &appsv1.StatefulSet{})).Should(BeFalse())
 		Eventually(exists(namespace, "mlserver", &appsv1.Deployment{})).Should(BeFalse())
 		Eventually(exists(namespace, "mlserver-3", &corev1.Service{})).Should(BeFalse())
 
-		By("dropping the predecessor's copies of Helm's keys when the pods change anyway")
+		By("removing the keys of Helm that the previous operator copied when the pods change anyway")
 		Expect(gateway.Spec.Template.Labels).To(HaveKey("app.kubernetes.io/managed-by"))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) {
 			for i := range r.Spec.Overrides {
@@ -74,7 +74,7 @@ var _ = Describe("Adoption", Serial, func() {
 			return get(namespace, "seldon-modelgateway", &appsv1.Deployment{}).Spec.Template.Labels
 		}).ShouldNot(HaveKey("app.kubernetes.io/managed-by"))
 
-		By("removing a field that is no longer wanted")
+		By("removing a field that is no longer rendered")
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { delete(r.Labels, "example.com/team") })
 		Eventually(func() map[string]string {
 			return get(namespace, "seldon-modelgateway", &appsv1.Deployment{}).Labels
@@ -128,7 +128,7 @@ var _ = Describe("Adoption", Serial, func() {
 		}),
 	)
 
-	It("does not take scaling for permission to restart", func() {
+	It("does not restart pods because replicas were changed", func() {
 		server := existing(namespace, "server-cr.yaml", &v1alpha1.Server{}, func(object *unstructured.Unstructured) {
 			Expect(unstructured.SetNestedField(object.Object, int64(77), "spec", "podSpec", "terminationGracePeriodSeconds")).To(Succeed())
 		})
@@ -173,7 +173,7 @@ var _ = Describe("Adoption", Serial, func() {
 		}).Should(HaveValue(BeEquivalentTo(78)))
 	})
 
-	It("does not open a Service to the world", func() {
+	It("does not make a Service reachable from outside the cluster", func() {
 		runtime := existing(namespace, "seldonruntime.yaml", &v1alpha1.SeldonRuntime{}, func(object *unstructured.Unstructured) {
 			unstructured.RemoveNestedField(object.Object, "spec", "overrides")
 		})
@@ -181,7 +181,7 @@ var _ = Describe("Adoption", Serial, func() {
 		edit(get(namespace, "seldon-mesh", &corev1.Service{}), func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP })
 		start()
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(get(namespace, "seldon-mesh", &corev1.Service{}).Spec.Type).To(Equal(corev1.ServiceTypeClusterIP))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) {
 			r.Spec.Overrides = []v1alpha1.OverrideSpec{{Name: "seldon-envoy", ServiceType: corev1.ServiceTypeLoadBalancer}}
@@ -189,7 +189,7 @@ var _ = Describe("Adoption", Serial, func() {
 		Eventually(func() corev1.ServiceType { return get(namespace, "seldon-mesh", &corev1.Service{}).Spec.Type }).Should(Equal(corev1.ServiceTypeLoadBalancer))
 	})
 
-	It("holds a configuration that changes in the same breath from rolling pods, and then rolls its readers alone", func() {
+	It("restarts no pods for a configuration that changes with the adoption, and only its readers afterwards", func() {
 		runtime := existing(namespace, "seldonruntime.yaml", &v1alpha1.SeldonRuntime{}, func(object *unstructured.Unstructured) {
 			Expect(unstructured.SetNestedField(object.Object, "moved", "spec", "config", "kafkaConfig", "topicPrefix")).To(Succeed())
 		})
@@ -201,10 +201,10 @@ var _ = Describe("Adoption", Serial, func() {
 		Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(before))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Annotations[v1alpha1.AllowRestartAnnotation] = "true" })
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		Expect(rolled(namespace)()).To(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway"))
+		Expect(restarted(namespace)()).To(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway"))
 	})
 
-	It("holds a Server for a configuration that the runtime's adoption has changed before", func() {
+	It("blocks a Server whose configuration the adoption of the runtime has changed before", func() {
 		runtime := existing(namespace, "seldonruntime.yaml", &v1alpha1.SeldonRuntime{}, func(object *unstructured.Unstructured) {
 			Expect(unstructured.SetNestedField(object.Object, "moved:4317", "spec", "config", "tracingConfig", "otelExporterEndpoint")).To(Succeed())
 		})
@@ -219,11 +219,11 @@ var _ = Describe("Adoption", Serial, func() {
 		edit(server, func(s *v1alpha1.Server) {
 			s.Annotations = map[string]string{v1alpha1.AllowRestartAnnotation: "true"}
 		})
-		Eventually(rolled(namespace)).Should(ContainElement("mlserver"))
+		Eventually(restarted(namespace)).Should(ContainElement("mlserver"))
 	})
 })
 
-// existing makes a custom resource as the upstream operator left it, status included.
+// existing creates a custom resource as the upstream operator left it, status included.
 func existing[T client.Object](namespace, file string, into T, change ...func(*unstructured.Unstructured)) T {
 	GinkgoHelper()
 	object := read(filepath.Join("testdata", "legacy", file))[0]
@@ -240,8 +240,8 @@ func existing[T client.Object](namespace, file string, into T, change ...func(*u
 	return get(namespace, object.GetName(), into)
 }
 
-// existingChildren makes children of owner as the upstream operator left them;
-// those that are there already stay. It waits until all pods are ready.
+// existingChildren creates child objects of owner as the upstream operator left them;
+// those that exist already are not changed. It waits until all pods are ready.
 func existingChildren(owner client.Object, files ...string) {
 	GinkgoHelper()
 	gvk, err := admin.GroupVersionKindFor(owner)
@@ -283,7 +283,7 @@ func existingChildren(owner client.Object, files ...string) {
 	}).Should(BeZero())
 }
 
-// inNamespace writes namespace wherever the fixtures name theirs.
+// inNamespace replaces the namespace of fixtures by another one.
 func inNamespace(value any, namespace string) {
 	switch value := value.(type) {
 	case map[string]any:
@@ -300,8 +300,8 @@ func inNamespace(value any, namespace string) {
 	}
 }
 
-// podsOf are the pods of wanted workloads in a namespace, by name, with their UID
-// once they are ready. Those of leftovers do not count.
+// podsOf returns the UIDs of the ready pods of desired workloads in a namespace, by name.
+// Pods of orphaned workloads do not count.
 func podsOf(namespace string) map[string]string {
 	GinkgoHelper()
 	pods := &corev1.PodList{}

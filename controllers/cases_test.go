@@ -13,15 +13,15 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// What users of operators like this one have reported, on the whole operator.
+// Problems that users of similar operators have reported, tested on the whole operator.
 
-// jsonPatch edits a child as `kubectl edit` does.
+// jsonPatch edits a child object as `kubectl edit` does.
 func jsonPatch(object client.Object, patch string) {
 	GinkgoHelper()
 	Expect(admin.Patch(lifetime, object, client.RawPatch(types.JSONPatchType, []byte(patch)), client.FieldOwner("kubectl-edit"))).To(Succeed())
 }
 
-// containerOf reads the first container of a Deployment.
+// containerOf returns the first container of a Deployment.
 func containerOf(namespace, deployment string) func() corev1.Container {
 	return func() corev1.Container {
 		found := &appsv1.Deployment{}
@@ -77,7 +77,7 @@ var _ = Describe("An edit that is invalid beside the desired state", func() {
 		}).Should(Succeed())
 	})
 
-	It("of a Service's port is reverted, and stops no other change of the runtime", func() {
+	It("of a Service's port is reverted, and blocks no other change of the runtime", func() {
 		mesh := get(namespace, "seldon-mesh", &corev1.Service{})
 		jsonPatch(mesh, `[{"op":"replace","path":"/spec/ports/0/port","value":8080}]`)
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) {
@@ -91,7 +91,7 @@ var _ = Describe("An edit that is invalid beside the desired state", func() {
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 	})
 
-	It("or a default of the API server gives way to a patch of the runtime", func() {
+	It("or a default of the API server is overridden by a patch of the runtime", func() {
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) {
 			r.Spec.Patches = []v1alpha1.Patch{{Target: &v1alpha1.PatchTarget{Kind: "Deployment", Name: "seldon-envoy"}, Patch: "spec: {strategy: {type: Recreate}}"}}
 		})
@@ -126,7 +126,7 @@ var _ = Describe("An edit that is invalid beside the desired state", func() {
 	})
 })
 
-// events lists the messages of the Events on an object that have a reason.
+// events returns the messages of the Events on an object with a reason.
 func events(object client.Object, reason string) func() []string {
 	return func() []string {
 		var messages []string

@@ -13,59 +13,59 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// checkPoll is less than how often a leader renews its lease.
-const checkPoll = time.Second
+// checkInterval is shorter than the interval at which a leader renews its lease.
+const checkInterval = time.Second
 
-// Check waits until an operator works: its Deployment is ready, and one of its pods
-// leads. It returns the leader's identity, which begins with its pod's name. The
-// context bounds the wait; the error then says what was missing at last. A right
-// that is missing ends the wait.
-func Check(ctx context.Context, to client.Reader, deployment, lease client.ObjectKey) (leader string, err error) {
+// Check waits until an operator works: its Deployment has a ready pod, and one of its
+// pods is the leader. It returns the leader's identity, which begins with the name of its
+// pod. The context limits the wait; the error then contains why the operator was not
+// ready last. A missing right ends the wait.
+func Check(ctx context.Context, c client.Reader, deployment, lease client.ObjectKey) (leader string, err error) {
 	var (
-		missing = "the API server has not answered"
-		// A lease may be left from an operator that is gone. Its clock may be
-		// another than ours, so it has to be renewed before our eyes.
-		seen *metav1.MicroTime
+		notReady = "the API server has not responded"
+		// A lease may be from an operator that does not run any more. Clocks may differ, so
+		// the lease must be renewed during the wait.
+		lastRenewTime *metav1.MicroTime
 	)
-	err = wait.PollUntilContextCancel(ctx, checkPoll, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextCancel(ctx, checkInterval, true, func(ctx context.Context) (bool, error) {
 		operator := &appsv1.Deployment{}
-		if err := to.Get(ctx, deployment, operator); err != nil {
+		if err := c.Get(ctx, deployment, operator); err != nil {
 			if ctx.Err() == nil {
-				missing = fmt.Sprintf("get Deployment %s: %v", deployment, err)
+				notReady = fmt.Sprintf("get Deployment %s: %v", deployment, err)
 			}
-			return false, forbidden(err)
+			return false, onlyForbidden(err)
 		}
 		if status := operator.Status; status.ReadyReplicas == 0 || status.ObservedGeneration < operator.Generation {
-			missing = fmt.Sprintf("Deployment %s has no ready pod: see kubectl describe and the pods' logs", deployment)
+			notReady = fmt.Sprintf("Deployment %s has no ready pod: see kubectl describe and the pods' logs", deployment)
 			return false, nil
 		}
-		held := &coordinationv1.Lease{}
-		if err := to.Get(ctx, lease, held); client.IgnoreNotFound(err) != nil {
+		current := &coordinationv1.Lease{}
+		if err := c.Get(ctx, lease, current); client.IgnoreNotFound(err) != nil {
 			if ctx.Err() == nil {
-				missing = fmt.Sprintf("get Lease %s: %v", lease, err)
+				notReady = fmt.Sprintf("get Lease %s: %v", lease, err)
 			}
-			return false, forbidden(err)
+			return false, onlyForbidden(err)
 		}
-		if held.Spec.HolderIdentity == nil || *held.Spec.HolderIdentity == "" || held.Spec.RenewTime == nil {
-			missing = fmt.Sprintf("nobody holds Lease %s: see the pods' logs", lease)
+		if current.Spec.HolderIdentity == nil || *current.Spec.HolderIdentity == "" || current.Spec.RenewTime == nil {
+			notReady = fmt.Sprintf("Lease %s has no holder: see the pods' logs", lease)
 			return false, nil
 		}
-		leader = *held.Spec.HolderIdentity
-		if seen == nil || seen.Equal(held.Spec.RenewTime) {
-			seen = held.Spec.RenewTime
-			missing = fmt.Sprintf("Lease %s is held by %s, which does not renew it: see the pods' logs", lease, leader)
+		leader = *current.Spec.HolderIdentity
+		if lastRenewTime == nil || lastRenewTime.Equal(current.Spec.RenewTime) {
+			lastRenewTime = current.Spec.RenewTime
+			notReady = fmt.Sprintf("Lease %s is held by %s, which does not renew it: see the pods' logs", lease, leader)
 			return false, nil
 		}
 		return true, nil
 	})
 	if err != nil && ctx.Err() != nil {
-		return "", fmt.Errorf("%s: %w", missing, err)
+		return "", fmt.Errorf("%s: %w", notReady, err)
 	}
 	return leader, err
 }
 
-// forbidden keeps of errors those that waiting does not mend.
-func forbidden(err error) error {
+// onlyForbidden returns err if waiting does not help against it, and nil otherwise.
+func onlyForbidden(err error) error {
 	if apierrors.IsForbidden(err) {
 		return err
 	}

@@ -1,182 +1,147 @@
 package controllers
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/reconciler"
+	"github.com/seldon-operator/seldon-operator/inputs"
+	"github.com/seldon-operator/seldon-operator/templates"
 )
 
-// Reasons of conditions, beside those that the engine gives.
-const (
-	reasonReady          = "Ready"
-	reasonProgressing    = "Progressing"
-	reasonConfigNotFound = "ConfigNotFound"
-	reasonRenderFailed   = "RenderFailed"
-	reasonInvalidPatch   = "InvalidPatch"
-	reasonApplyFailed    = "ApplyFailed"
-	reasonDuplicate      = "DuplicateRuntime"
-	reasonTerminating    = "Terminating"
-	// reasonReplicaFailure: pods of a child are refused.
-	reasonReplicaFailure = "ReplicaFailure"
-	// reasonReplicasUnavailable: children that were ready are not, without a change.
-	reasonReplicasUnavailable = "ReplicasUnavailable"
-	// reasonConflict: what is stored is newer than what was read, for long.
-	reasonConflict = "Conflict"
-	// reasonRetrying, of Reconciling: a request failed and is retried.
-	reasonRetrying = "ProgressingWithRetry"
-)
+// reasonDuplicate: the namespace has another, older SeldonRuntime.
+const reasonDuplicate = "DuplicateRuntime"
 
-// Conditions that are there only while there is something to tell. The first
-// three are part of the API; these add to them.
+// Types of conditions of SeldonRuntimes and Servers, beside those of the API and of
+// package reconciler. All but ServersReady are absent unless they are True.
 const (
+	conditionServersReady           = "ServersReady"
 	conditionOverrideTargetNotFound = "OverrideTargetNotFound"
 	conditionReplicasLimited        = "ReplicasLimited"
-	conditionPatchTargetNotFound    = "PatchTargetNotFound"
 	conditionFieldsIgnored          = "FieldsIgnored"
 	conditionNameTooLong            = "NameTooLong"
-	conditionFieldManagerConflict   = "FieldManagerConflict"
-	conditionOwnershipConflict      = "OwnershipConflict"
-	conditionMetadataPending        = "MetadataPending"
-	conditionRecreationFailed       = "RecreationFailed"
-	conditionServersReady           = "ServersReady"
 )
 
-// Conditions of kstatus, absent rather than False and never both.
-const (
-	conditionReconciling = "Reconciling"
-	conditionStalled     = "Stalled"
-)
+// warningConditions are the types of conditions that exist only while something needs
+// attention, beside those of package reconciler.
+var warningConditions = []string{conditionOverrideTargetNotFound, conditionReplicasLimited, conditionFieldsIgnored, conditionNameTooLong}
 
-// verdict is a condition before it has an observedGeneration and a time.
-type verdict struct {
-	kind    string
-	status  metav1.ConditionStatus
-	reason  string
-	message string
+// isWarningCondition reports whether a condition of that type exists only while something
+// needs attention.
+func isWarningCondition(conditionType string) bool {
+	return reconciler.IsWarningCondition(conditionType) || slices.Contains(warningConditions, conditionType)
 }
 
-func isTrue(kind, reason, message string) verdict {
-	return verdict{kind, metav1.ConditionTrue, reason, message}
-}
-
-func isFalse(kind, reason, message string) verdict {
-	return verdict{kind, metav1.ConditionFalse, reason, message}
-}
-
-// maxMessage bounds a message; a condition's may have 32768 characters, but
-// people read them in a terminal.
-const maxMessage = 1024
-
-// join makes one message of several: sorted, each once, bounded.
-func join(messages []string) string {
-	messages = slices.Clone(messages)
-	slices.Sort(messages)
-	messages = slices.Compact(messages)
-	var text strings.Builder
-	for i, message := range messages {
-		if text.Len()+len(message) > maxMessage && i > 0 {
-			fmt.Fprintf(&text, "; and %d more", len(messages)-i)
-			break
-		}
-		if i > 0 {
-			text.WriteString("; ")
-		}
-		text.WriteString(message)
+// warningsAs returns a condition whose type is its reason; none without messages.
+func warningsAs(conditionType string, messages ...string) []metav1.Condition {
+	messages = slices.DeleteFunc(messages, func(message string) bool { return message == "" })
+	if len(messages) == 0 {
+		return nil
 	}
-	return text.String()
+	return []metav1.Condition{reconciler.True(conditionType, conditionType, reconciler.JoinMessages(messages))}
 }
 
-// inputReason is the reason of an error of rendering.
-func inputReason(err error) string {
-	if _, is := errors.AsType[*composition.PatchError](err); is {
-		return reasonInvalidPatch
-	}
-	return reasonRenderFailed
-}
-
-// requestReason is the API server's own reason where it gives one, Forbidden and
-// Invalid among them. A conflict beside other errors is not what matters.
-func requestReason(err error) string {
-	if classify(err) == conflict {
-		return reasonConflict
-	}
-	for _, each := range flatten(err) {
-		if reason := apierrors.ReasonForError(each); reason != metav1.StatusReasonUnknown && reason != metav1.StatusReasonConflict {
-			return string(reason)
+// runtimeConditions returns the conditions of a runtime that was rendered and applied.
+func runtimeConditions(owner *v1alpha1.SeldonRuntime, components templates.RuntimeComponents, children map[composition.ObjectRef]reconciler.ChildHealth, result composition.Result) []metav1.Condition {
+	var conditions []metav1.Condition
+	for name, kind := range components.Kinds {
+		if conditionType, known := v1alpha1.ComponentCondition(name); known {
+			ref := composition.ObjectRef{GroupVersionKind: kind, Namespace: owner.Namespace, Name: name}
+			conditions = append(conditions, children[ref].Condition(conditionType))
 		}
 	}
-	return reasonApplyFailed
+	if servers := serversAmong(children); len(servers) > 0 {
+		conditions = append(conditions, reconciler.Aggregate(conditionServersReady, servers))
+	}
+	var limits []string
+	for _, bound := range components.ReplicaLimits {
+		limits = append(limits, bound.String())
+	}
+	var disabled []string
+	if len(components.Disabled) > 0 {
+		disabled = append(disabled, "disabled: "+strings.Join(components.Disabled, ", "))
+	}
+	return slices.Concat(conditions,
+		warningsAs(conditionOverrideTargetNotFound, components.UnknownOverrides...),
+		warningsAs(conditionReplicasLimited, limits...),
+		warningsAs(conditionNameTooLong, components.NamesTooLong...),
+		reconciler.ResultConditions(inputs.EngineOptions, owner, children, result, disabled...))
 }
 
-// messageOf lists the errors that were joined, sorted and bounded.
-func messageOf(err error) string {
-	var messages []string
-	for _, each := range flatten(err) {
-		messages = append(messages, each.Error())
-	}
-	return join(messages)
-}
-
-func flatten(err error) []error {
-	joined, isJoined := err.(interface{ Unwrap() []error })
-	if !isJoined {
-		if render, is := errors.AsType[*composition.RenderError](err); is {
-			return flatten(render.Err)
-		}
-		return []error{err}
-	}
-	var all []error
-	for _, each := range joined.Unwrap() {
-		all = append(all, flatten(each)...)
-	}
-	return all
-}
-
-// heldConditions are those of children that stay held until somebody acts.
-var heldConditions = map[composition.Reason]string{
-	composition.ImmutableFieldChanged: v1alpha1.ConditionImmutableFieldChanged,
-	composition.RestartRequired:       v1alpha1.ConditionRestartRequired,
-	composition.OwnershipConflict:     conditionOwnershipConflict,
-	composition.RecreationFailed:      conditionRecreationFailed,
-	composition.FieldManagerConflict:  conditionFieldManagerConflict,
-}
-
-// notices are the conditions that tell what held children back.
-func notices(outcome composition.Result) []verdict {
-	byReason := map[composition.Reason][]string{}
-	for _, step := range outcome.Blocked() {
-		byReason[step.Reason] = append(byReason[step.Reason], step.Message)
-	}
-	var verdicts []verdict
-	for reason, condition := range heldConditions {
-		if messages := byReason[reason]; len(messages) > 0 {
-			verdicts = append(verdicts, isTrue(condition, string(reason), join(messages)))
+// setComponentConditions sets those conditions of a runtime's components and Servers that
+// it has, from the child objects that exist. It could not be rendered or applied.
+func setComponentConditions(owner *v1alpha1.SeldonRuntime, children map[composition.ObjectRef]reconciler.ChildHealth) {
+	groups := map[string][]reconciler.ChildHealth{}
+	for ref, child := range children {
+		if conditionType, known := v1alpha1.ComponentCondition(ref.Name); known && object.IsWorkload(ref.GroupKind()) {
+			groups[conditionType] = append(groups[conditionType], child)
 		}
 	}
-	if messages := byReason[composition.MetadataPending]; len(messages) > 0 {
-		verdicts = append(verdicts, isTrue(conditionMetadataPending, conditionMetadataPending,
-			join(messages)+"; to restart them now, set the annotation "+v1alpha1.ApplyMetadataAnnotation+": \"true\""))
+	conditions := []metav1.Condition{reconciler.NotFoundCondition(conditionServersReady)}
+	if servers := serversAmong(children); len(servers) > 0 {
+		conditions[0] = reconciler.Aggregate(conditionServersReady, servers)
 	}
-	var unmatched []string
-	for _, patch := range outcome.UnmatchedPatches {
-		unmatched = append(unmatched, fmt.Sprintf("%s: %s: its target matches no object", patch.Source, patch.Path))
+	for _, conditionType := range v1alpha1.ComponentConditions {
+		switch group := groups[conditionType]; len(group) {
+		case 0:
+			conditions = append(conditions, reconciler.NotFoundCondition(conditionType))
+		case 1:
+			conditions = append(conditions, group[0].Condition(conditionType))
+		default: // a workload of another kind that is not pruned yet
+			conditions = append(conditions, reconciler.Aggregate(conditionType, group))
+		}
 	}
-	if len(unmatched) > 0 {
-		verdicts = append(verdicts, isTrue(conditionPatchTargetNotFound, conditionPatchTargetNotFound, join(unmatched)))
-	}
-	return verdicts
+	reconciler.UpdateConditions(owner, conditions)
 }
 
-// restartsAllowed reports whether an annotation allows that adopted workloads restart
-// their pods.
-func restartsAllowed(object client.Object) bool {
-	return object.GetAnnotations()[v1alpha1.AllowRestartAnnotation] == "true"
+// serversAmong returns the Servers among child objects.
+func serversAmong(children map[composition.ObjectRef]reconciler.ChildHealth) []reconciler.ChildHealth {
+	var servers []reconciler.ChildHealth
+	for ref, health := range children {
+		if ref.Kind == "Server" {
+			servers = append(servers, health)
+		}
+	}
+	return servers
+}
+
+// serverConditions returns the conditions of a Server that was rendered and applied.
+func serverConditions(server *v1alpha1.Server, warnings templates.ServerWarnings, children map[composition.ObjectRef]reconciler.ChildHealth, result composition.Result) []metav1.Condition {
+	var conditions []metav1.Condition
+	for ref, health := range children {
+		if object.IsWorkload(ref.GroupKind()) {
+			conditions = append(conditions, health.Condition(v1alpha1.ConditionWorkloadReady))
+		}
+	}
+	return slices.Concat(conditions,
+		warningsAs(conditionFieldsIgnored, warnings.FieldsIgnored...),
+		warningsAs(conditionReplicasLimited, warnings.ReplicasLimited),
+		warningsAs(conditionNameTooLong, warnings.NameTooLong),
+		reconciler.ResultConditions(inputs.EngineOptions, server, children, result))
+}
+
+// setWorkloadCondition sets the condition of a Server's workload, if it has one, from the
+// child objects that exist. The Server could not be rendered or applied.
+func setWorkloadCondition(server *v1alpha1.Server, workload composition.ObjectRef, children map[composition.ObjectRef]reconciler.ChildHealth) {
+	condition := reconciler.NotFoundCondition(v1alpha1.ConditionWorkloadReady)
+	if child, exists := children[workload]; exists {
+		condition = child.Condition(v1alpha1.ConditionWorkloadReady)
+	}
+	reconciler.UpdateConditions(server, []metav1.Condition{condition})
+}
+
+// eachItem calls do for each object of a list.
+func eachItem(list client.ObjectList, do func(client.Object)) {
+	_ = meta.EachListItem(list, func(item runtime.Object) error {
+		do(item.(client.Object))
+		return nil
+	})
 }

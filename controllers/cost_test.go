@@ -15,14 +15,14 @@ import (
 	"github.com/seldon-operator/seldon-operator/controllers"
 )
 
-// figure has `make bench` print a figure.
-func figure(what string, value int) {
+// reportMetric makes `make bench` print a number.
+func reportMetric(what string, value int) {
 	GinkgoHelper()
 	AddReportEntry(what, value, ReportEntryVisibilityAlways)
 }
 
-// What the operator sends, request by request. Events are not counted.
-var _ = Describe("The cost", func() {
+// The requests that the operator sends. Events are not counted.
+var _ = Describe("The number of requests", func() {
 	var namespace string
 	var runtime *v1alpha1.SeldonRuntime
 
@@ -32,10 +32,10 @@ var _ = Describe("The cost", func() {
 			r.Spec.Servers = []v1alpha1.RuntimeServer{{Name: "mlserver", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}}}
 		})
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 	})
 
-	It("of bringing up is one create per child and a finalizer, and a status write per change of a condition", func() {
+	It("to create a runtime is one per child object, one for the finalizer, and a status write per change of a condition", func() {
 		made := writes(requests.since(0, namespace))
 		perObject := map[string]int{}
 		statuses := map[string]int{}
@@ -51,15 +51,15 @@ var _ = Describe("The cost", func() {
 			Expect(count).To(Equal(1), entry)
 		}
 		Expect(requests.since(0, namespace)).To(HaveLen(len(made)), "nothing has to be read")
-		figure("bring-up: requests besides status", len(perObject))
-		// At most one for each of 8 conditions that turns, and the first word.
+		reportMetric("bring-up: requests besides status", len(perObject))
+		// At most one for each of 8 conditions that changes, and the first status.
 		for path, count := range statuses {
 			Expect(count).To(BeNumerically("<=", 10), path)
-			figure("bring-up: writes of the status of "+strings.Join(strings.Split(path, "/")[6:], " "), count)
+			reportMetric("bring-up: writes of the status of "+strings.Join(strings.Split(path, "/")[6:], " "), count)
 		}
 	})
 
-	It("of nothing to do, and of the children's status changing, is nothing", func() {
+	It("without changes, and for a changed status of child objects, is 0", func() {
 		mark := requests.mark()
 		for round := range 100 {
 			deployment := get(namespace, "seldon-envoy", &appsv1.Deployment{})
@@ -68,47 +68,47 @@ var _ = Describe("The cost", func() {
 			err := admin.Status().Update(lifetime, deployment)
 			Expect(err == nil || apierrors.IsConflict(err)).To(BeTrue())
 		}
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		sent := requests.since(mark, namespace)
-		figure("nothing to do, and 100 status changes of children: requests", len(sent))
+		reportMetric("nothing to do, and 100 status changes of children: requests", len(sent))
 		Expect(sent).To(BeEmpty())
 	})
 
-	It("of a changed key of a configuration is one patch", func() {
+	It("for a changed key of a configuration is one patch", func() {
 		mark := requests.mark()
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.AgentConfig.Rclone.Config = []string{"{}"} })
 		Eventually(func() string { return get(namespace, "seldon-agent", &corev1.ConfigMap{}).Data["agent.yaml"] }).Should(ContainSubstring("config:"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		sent := slices.DeleteFunc(requests.since(mark, namespace), func(entry string) bool { return strings.HasSuffix(entry, "/status") })
-		figure("one changed ConfigMap key: requests", len(sent))
+		reportMetric("one changed ConfigMap key: requests", len(sent))
 		Expect(sent).To(Equal([]string{"PATCH /api/v1/namespaces/" + namespace + "/configmaps/seldon-agent"}))
 	})
 
-	It("of a restart is no write at all", Serial, func() {
+	It("of a restart includes no write", Serial, func() {
 		mark := requests.mark()
 		restartOperator(controllers.Options{Namespace: operatorNamespace})
 		Eventually(func() []string { return requests.since(mark, namespace) }).ShouldNot(BeEmpty(), "it looks at every instance")
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		made := writes(requests.since(mark, namespace))
-		figure("restart of the operator: writes", len(made))
+		reportMetric("restart of the operator: writes", len(made))
 		Expect(made).To(BeEmpty())
 	})
 
-	It("of a Service that a runtime from before a restart does not have is one read", Serial, func() {
+	It("for a Service that a preexisting runtime does not have is one read", Serial, func() {
 		edit(runtime, override("seldon-envoy", func(o *v1alpha1.OverrideSpec) { o.Disable = true }))
 		Eventually(exists(namespace, "seldon-mesh", &corev1.Service{})).Should(BeFalse())
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		mark := requests.mark()
 		restartOperator(controllers.Options{Namespace: operatorNamespace})
 		for round := range 3 {
 			edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.AgentConfig.Rclone.Config = []string{fmt.Sprint(round)} })
 			Eventually(func() string { return get(namespace, "seldon-agent", &corev1.ConfigMap{}).Data["agent.yaml"] }).Should(ContainSubstring(fmt.Sprint(round)))
 		}
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		reads := slices.DeleteFunc(requests.since(mark, namespace), func(entry string) bool {
 			return entry != "GET /api/v1/namespaces/"+namespace+"/services/seldon-mesh"
 		})
-		figure("a Service that is not there, restart and three changes: reads", len(reads))
+		reportMetric("a Service that is not there, restart and three changes: reads", len(reads))
 		Expect(reads).To(HaveLen(1))
 	})
 })

@@ -1,7 +1,9 @@
-// Package controllers holds one thin reconciler per kind: load, make the
-// engine's input, let the engine work, write status. Every path out of a
-// reconcile, errors included, ends in one status write, and only if it differs.
+// Package controllers has a reconciler per kind. SeldonRuntimes and Servers are expanded
+// into child objects by an engine; Models, Pipelines and Experiments are passed to the
+// scheduler of their namespace by the relay.
 //
-// What is decided elsewhere: how children look in package templates, what
-// happens to them in package composition.
+// A reconciler consists of three steps for package [reconciler]: ReconcileNormal,
+// ReconcileDelete and ReconcileNotFound. That package provides the rest: the stale-cache
+// guard, one write of status, Events, retries. Package inputs computes the engine's
+// request, templates defines the child objects, composition applies them.
 package controllers

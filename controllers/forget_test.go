@@ -18,8 +18,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/controllers"
 )
 
-var _ = Describe("What the operator remembers", Serial, func() {
-	It("goes with its owners, however they are deleted", func() {
+var _ = Describe("The state in memory", Serial, func() {
+	It("is released when owners are deleted, in whatever way", func() {
 		operator.stop()
 		DeferCleanup(func() { operator = startOperator(controllers.Options{Namespace: operatorNamespace}) })
 		config := cluster.Config()
@@ -52,7 +52,7 @@ var _ = Describe("What the operator remembers", Serial, func() {
 			return int(memory.HeapAlloc >> 10)
 		}
 		namespace := newNamespace()
-		comeAndGo := func(number int) {
+		createAndDelete := func(number int) {
 			GinkgoHelper()
 			var servers []*v1alpha1.Server
 			for i := range number {
@@ -70,19 +70,19 @@ var _ = Describe("What the operator remembers", Serial, func() {
 				reconcileOnce(reconcilers.Servers, server)
 			}
 		}
-		nothing := map[string]int{"owners": 0, "versions": 0, "failures": 0}
-		comeAndGo(100) // compiled variants are kept, by name, up to a bound
+		nothing := map[string]int{"owners": 0, "objects": 0}
+		createAndDelete(100) // compiled variants are kept, by name, up to a bound
 		Expect(reconcilers.Remembered()).To(Equal(nothing))
 		before := heap()
-		comeAndGo(100)
+		createAndDelete(100)
 		Expect(reconcilers.Remembered()).To(Equal(nothing))
 		Eventually(func() []string { return namesOf(&appsv1.StatefulSetList{}, namespace) }).WithTimeout(time.Minute).Should(BeEmpty())
 		after := heap()
-		figure("heap before 100 Servers with children, in KiB", before)
-		figure("heap after they were deleted, in KiB", after)
+		reportMetric("heap before 100 Servers with children, in KiB", before)
+		reportMetric("heap after they were deleted, in KiB", after)
 		Expect(after).To(BeNumerically("<", before+2<<10))
 
-		By("somebody removes the finalizer of a runtime")
+		By("removing the finalizer of a runtime by another client")
 		owner := newRuntime(namespace)
 		Eventually(seen(owner)).Should(BeTrue())
 		reconcileOnce(reconcilers.Runtimes, owner)

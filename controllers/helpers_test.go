@@ -36,9 +36,9 @@ func namesOf(list client.ObjectList, namespace string) []string {
 	return names(list)
 }
 
-// rolled lists the workloads whose pod template carries the mark of a changed
+// restarted returns the workloads whose pod template has the hash of a changed
 // configuration.
-func rolled(namespace string) func() []string {
+func restarted(namespace string) func() []string {
 	return func() []string {
 		const mark = "mlops.seldon.io/config-hash"
 		var found []string

@@ -33,7 +33,7 @@ func kstatus(object client.Object) func() status.Status {
 	}
 }
 
-// warnings lists the Warning Events on an object.
+// warnings returns the Warning Events on an object.
 func warnings(object client.Object) func() []string {
 	return func() []string {
 		list := &eventsv1.EventList{}
@@ -50,11 +50,11 @@ func warnings(object client.Object) func() []string {
 	}
 }
 
-var _ = Describe("What tools wait for", func() {
+var _ = Describe("The status that tools compute", func() {
 	var namespace string
 	BeforeEach(func() { namespace = newNamespace() })
 
-	It("fails at once with a broken patch, and only as long as that", func() {
+	It("is failed at once with an invalid patch, until it is corrected", func() {
 		runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) {
 			r.Spec.Patches = []v1alpha1.Patch{{Patch: "- {op: remove, path: /spec/nothing}", Target: &v1alpha1.PatchTarget{Kind: "Deployment", Name: "seldon-envoy"}}}
 		})
@@ -68,7 +68,7 @@ var _ = Describe("What tools wait for", func() {
 		Expect(condition(runtime, "Reconciling")()).To(Equal("none"))
 	})
 
-	It("ends Helm's wait for a chart with a broken patch at once, and lets it wait for another", func() {
+	It("ends Helm's wait for a chart with an invalid patch at once, and not that for a valid one", func() {
 		folder := GinkgoT().TempDir()
 		Expect(os.Mkdir(filepath.Join(folder, "templates"), 0o700)).To(Succeed())
 		write := func(name, text string) {
@@ -87,14 +87,14 @@ var _ = Describe("What tools wait for", func() {
 		took, err := upgrade()
 		Expect(err).To(MatchError(ContainSubstring("seldon")))
 		Expect(took).To(BeNumerically("<", 20*time.Second))
-		figure("helm --wait with a broken patch: milliseconds", int(took.Milliseconds()))
+		reportMetric("helm --wait with a broken patch: milliseconds", int(took.Milliseconds()))
 		write("templates/runtime.yaml", runtime)
 		_, err = upgrade()
 		Expect(err).NotTo(HaveOccurred())
 		Expect(ready(get(namespace, "seldon", &v1alpha1.SeldonRuntime{}))()).To(HavePrefix("True"))
 	})
 
-	It("is in progress for an object that no controller has seen yet", Serial, func() {
+	It("is in progress for an object that no controller has observed", Serial, func() {
 		operator.stop()
 		DeferCleanup(func() { operator = startOperator(controllers.Options{Namespace: operatorNamespace}) })
 		for _, object := range []client.Object{
@@ -117,7 +117,7 @@ var _ = Describe("What tools wait for", func() {
 		}).Should(Equal(status.CurrentStatus))
 	})
 
-	It("follows the children while nothing can be rendered", func() {
+	It("follows the child objects while rendering fails", func() {
 		config := newConfig()
 		runtime := newRuntime(namespace, using(config.Name))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
@@ -136,7 +136,7 @@ var _ = Describe("What tools wait for", func() {
 		Expect(runtime.Generation).To(Equal(generation))
 	})
 
-	It("has no Warning in an ordinary roll-out", func() {
+	It("changes without a Warning Event in a normal rollout", func() {
 		runtime := newRuntime(namespace, withServer)
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		server := get(namespace, "mlserver", &v1alpha1.Server{})
@@ -159,7 +159,7 @@ var _ = Describe("What tools wait for", func() {
 		}
 	})
 
-	It("says why pods are refused, also while it first comes up", func() {
+	It("contains why pods are rejected, also before the first rollout completed", func() {
 		edit(get("", namespace, &corev1.Namespace{}), func(n *corev1.Namespace) { n.Labels["pod-security.kubernetes.io/enforce"] = "restricted" })
 		runtime := newRuntime(namespace, override("seldon-envoy", func(o *v1alpha1.OverrideSpec) {
 			o.PodSpec = podSpec(`{hostNetwork: true}`)
@@ -170,7 +170,7 @@ var _ = Describe("What tools wait for", func() {
 		Consistently(func() int { return len(warnings(runtime)()) }).Should(Equal(1))
 	})
 
-	It("says why pods of a StatefulSet are refused", func() {
+	It("contains why pods of a StatefulSet are rejected", func() {
 		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
 		edit(get("", namespace, &corev1.Namespace{}), func(n *corev1.Namespace) { n.Labels["pod-security.kubernetes.io/enforce"] = "restricted" })
 		server := newServer(namespace, "mlserver", "mlserver")

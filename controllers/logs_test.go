@@ -12,7 +12,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// logLines are the lines of the operator's log at the level that it has by default.
+// logLines records the operator's log at its default level.
 type logLines struct {
 	mu    sync.Mutex
 	lines []string
@@ -20,7 +20,7 @@ type logLines struct {
 
 var logged = &logLines{}
 
-// Write implements [io.Writer], of which each call is a line.
+// Write implements [io.Writer]; each call is a line.
 func (l *logLines) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -30,7 +30,7 @@ func (l *logLines) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// about lists the lines that contain a text.
+// about returns the lines that contain a text.
 func (l *logLines) about(text string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,12 +59,12 @@ var _ = Describe("The log", func() {
 		}
 		Expect(admin.DeleteAllOf(lifetime, &v1alpha1.Model{}, client.InNamespace(namespace))).To(Succeed())
 		for _, model := range models {
-			Eventually(gone(model)).Should(BeTrue())
+			Eventually(isDeleted(model)).Should(BeTrue())
 		}
 		orphan := newServer(namespace, "orphan", "none-"+namespace)
 		Eventually(ready(orphan)).Should(HavePrefix("False ConfigNotFound"))
 		lines := logged.about(namespace)
-		figure("200 Models loaded and deleted: lines of the log", len(lines))
+		reportMetric("200 Models loaded and deleted: lines of the log", len(lines))
 		Expect(len(lines)).To(BeNumerically("<", 5), strings.Join(lines, ""))
 		Expect(lines).To(ContainElement(ContainSubstring("connected")))
 	})

@@ -14,154 +14,165 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/reconciler"
 )
 
-// meters are what the controllers have to tell as metrics. It is a collector:
-// objects are counted when somebody asks. Only the leader is one, or each object
-// would count once for each replica of the operator.
-type meters struct {
-	cache    client.Reader
+// collector has the metrics of the controllers. It counts objects when it is scraped.
+// Only the leader registers it: otherwise each object would be counted once per replica
+// of the operator. It implements [prometheus.Collector] and [reconciler.Metrics].
+type collector struct {
+	reader   client.Reader
 	registry prometheus.Registerer
-	lifetime context.Context // set by Start, before anybody asks
+	ctx      context.Context // set by Start, before the first Collect
 
-	changes   *prometheus.CounterVec
-	conflicts *prometheus.CounterVec
-	ready     *prometheus.HistogramVec
-	failures  rate.Sometimes
+	operations *prometheus.CounterVec
+	conflicts  *prometheus.CounterVec
+	ready      *prometheus.HistogramVec
+	logOnce    rate.Sometimes // per relogInterval
 }
 
-// collectTimeout bounds the wait for a cache that is not synced yet.
+// collectTimeout is how long Collect waits for a cache that is not synced.
 const collectTimeout = 5 * time.Second
 
 var (
 	resourcesMetric = prometheus.NewDesc("seldon_operator_resources",
 		"Objects of a kind in a namespace, by the status of their condition Ready.", []string{"kind", "namespace", "ready"}, nil)
 	warningConditionsMetric = prometheus.NewDesc("seldon_operator_warning_conditions",
-		"SeldonRuntimes and Servers in a namespace that have a condition of this type, which is there only when something is the matter.",
+		"SeldonRuntimes and Servers in a namespace that have a warning condition of this type.",
 		[]string{"kind", "namespace", "type"}, nil)
 )
 
-func newMeters(cache client.Reader, registry prometheus.Registerer) *meters {
-	return &meters{
-		cache: cache, registry: registry, failures: rate.Sometimes{Interval: tellAgain},
-		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
+func newCollector(reader client.Reader, registry prometheus.Registerer) *collector {
+	return &collector{
+		reader: reader, registry: registry, logOnce: rate.Sometimes{Interval: relogInterval},
+		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seldon_operator_child_operations_total",
-			Help: "Children that were put back, deleted or rolled, by the reason of the Event that tells of it.",
+			Help: "Children whose drift was corrected, that were deleted or restarted, by the reason of the Event.",
 		}, []string{"kind", "namespace", "reason"}),
 		conflicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seldon_operator_conflicts_total",
-			Help: "Reconciles that are retried because what they read was older than what is stored, by the kind of the object.",
+			Help: "Reconciles that are retried because the version that was read is older than the stored one, by the kind of the object.",
 		}, []string{"kind"}),
 		ready: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "seldon_operator_time_to_ready_seconds",
-			Help:    "Time until the condition Ready of an object turned True, since it had turned False or Unknown last, for whatever reason, or else since the object was created.",
+			Help:    "Time until the condition Ready of an object becomes True, since it last became False or Unknown, or else since the creation of the object.",
 			Buckets: []float64{1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600},
 		}, []string{"kind"}),
 	}
 }
 
-// Start serves the metrics until the end; it makes them a manager's runnable, one
-// that waits to be elected.
-func (m *meters) Start(ctx context.Context) error {
-	m.lifetime = ctx
-	if err := m.registry.Register(m); err != nil {
+// Start registers the metrics until ctx ends. It implements a runnable of a manager that
+// waits for leader election.
+func (c *collector) Start(ctx context.Context) error {
+	c.ctx = ctx
+	if err := c.registry.Register(c); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	defer m.registry.Unregister(m)
+	defer c.registry.Unregister(c)
 	<-ctx.Done()
 	return nil
 }
 
 // Describe implements [prometheus.Collector].
-func (m *meters) Describe(to chan<- *prometheus.Desc) {
-	to <- resourcesMetric
-	to <- warningConditionsMetric
-	m.changes.Describe(to)
-	m.conflicts.Describe(to)
-	m.ready.Describe(to)
+func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- resourcesMetric
+	descriptions <- warningConditionsMetric
+	c.operations.Describe(descriptions)
+	c.conflicts.Describe(descriptions)
+	c.ready.Describe(descriptions)
 }
 
 // Collect implements [prometheus.Collector].
-func (m *meters) Collect(to chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(m.lifetime, collectTimeout)
+func (c *collector) Collect(metrics chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(c.ctx, collectTimeout)
 	defer cancel()
-	for _, list := range []client.ObjectList{
-		&v1alpha1.SeldonRuntimeList{}, &v1alpha1.ServerList{}, &v1alpha1.ModelList{}, &v1alpha1.PipelineList{}, &v1alpha1.ExperimentList{},
+	for _, each := range []struct {
+		kind string
+		list client.ObjectList
+	}{
+		{"SeldonRuntime", &v1alpha1.SeldonRuntimeList{}},
+		{"Server", &v1alpha1.ServerList{}},
+		{"Model", &v1alpha1.ModelList{}},
+		{"Pipeline", &v1alpha1.PipelineList{}},
+		{"Experiment", &v1alpha1.ExperimentList{}},
 	} {
-		if err := m.cache.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-			// An invalid metric would tell it, too, but the manager's handler then serves none
-			// at all.
-			m.failures.Do(func() {
-				ctrl.LoggerFrom(m.lifetime).WithName("metrics").Error(err, "Objects cannot be counted", "list", fmt.Sprintf("%T", list))
+		if err := c.reader.List(ctx, each.list, client.UnsafeDisableDeepCopy); err != nil {
+			// An invalid metric would report it as well, but the manager's handler would then
+			// serve no metrics at all.
+			c.logOnce.Do(func() {
+				ctrl.LoggerFrom(c.ctx).WithName("metrics").Error(err, "Objects cannot be counted", "list", fmt.Sprintf("%T", each.list))
 			})
 			continue
 		}
-		collectObjects(to, list)
+		collectObjects(metrics, each.kind, each.list)
 	}
-	m.changes.Collect(to)
-	m.conflicts.Collect(to)
-	m.ready.Collect(to)
+	c.operations.Collect(metrics)
+	c.conflicts.Collect(metrics)
+	c.ready.Collect(metrics)
 }
 
-// collectObjects counts the objects of a list. A namespace with any has a number
-// for each status, so that what is no more becomes 0 and does not just end.
-func collectObjects(to chan<- prometheus.Metric, list client.ObjectList) {
-	type series struct{ kind, namespace, value string }
-	objects, notices := map[series]int{}, map[series]int{}
+// collectObjects counts the objects of a list. A namespace with any has a number for
+// each status of Ready, so that a status that no object has any more becomes 0.
+func collectObjects(metrics chan<- prometheus.Metric, kind string, list client.ObjectList) {
+	type series struct{ namespace, value string }
+	objects, warnings := map[series]int{}, map[series]int{}
 	eachItem(list, func(item client.Object) {
-		object := item.(conditioned)
-		kind, namespace := kindOf(object), object.GetNamespace()
+		object := item.(reconciler.Object)
+		namespace := object.GetNamespace()
 		for _, status := range []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown} {
-			objects[series{kind, namespace, string(status)}] += 0
+			objects[series{namespace, string(status)}] += 0
 		}
 		ready := metav1.ConditionUnknown
 		for _, condition := range object.GetConditions() {
 			switch {
 			case condition.Type == v1alpha1.ConditionReady:
 				ready = condition.Status
-			case condition.Status == metav1.ConditionTrue && (isNotice(condition.Type) || condition.Type == v1alpha1.ConditionPaused):
-				notices[series{kind, namespace, condition.Type}]++
+			case condition.Status == metav1.ConditionTrue && (isWarningCondition(condition.Type) || condition.Type == v1alpha1.ConditionPaused):
+				warnings[series{namespace, condition.Type}]++
 			}
 		}
-		objects[series{kind, namespace, string(ready)}]++
+		objects[series{namespace, string(ready)}]++
 	})
-	emit := func(desc *prometheus.Desc, counted map[series]int) {
-		for of, number := range counted {
-			to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(number), of.kind, of.namespace, of.value)
+	send := func(description *prometheus.Desc, counts map[series]int) {
+		for labels, count := range counts {
+			metrics <- prometheus.MustNewConstMetric(description, prometheus.GaugeValue, float64(count), kind, labels.namespace, labels.value)
 		}
 	}
-	emit(resourcesMetric, objects)
-	emit(warningConditionsMetric, notices)
+	send(resourcesMetric, objects)
+	send(warningConditionsMetric, warnings)
 }
 
-// changed counts children that something was done to, by the reason of the Event.
-func (m *meters) changed(namespace, reason string, children []composition.ObjectRef) {
+// ChildrenChanged implements [reconciler.Metrics].
+func (c *collector) ChildrenChanged(namespace, reason string, children []composition.ObjectRef) {
 	for _, child := range children {
-		m.changes.WithLabelValues(child.Kind, namespace, reason).Inc()
+		c.operations.WithLabelValues(child.Kind, namespace, reason).Inc()
 	}
 }
 
-// turnedReady measures how long object has been waiting to be ready; old is its
-// condition from before, nil if it had none. False and Unknown are told apart: who
-// turns from one to the other begins anew.
-func (m *meters) turnedReady(object client.Object, old *metav1.Condition) {
+// ConflictRetried implements [reconciler.Metrics].
+func (c *collector) ConflictRetried(kind string) { c.conflicts.WithLabelValues(kind).Inc() }
+
+// BecameReady implements [reconciler.Metrics]: it observes the time since the condition
+// last changed its status, or since the object was created.
+func (c *collector) BecameReady(kind string, object reconciler.Object, previous *metav1.Condition) {
 	since := object.GetCreationTimestamp()
-	if old != nil {
-		since = old.LastTransitionTime
+	if previous != nil {
+		since = previous.LastTransitionTime
 	}
-	m.ready.WithLabelValues(kindOf(object)).Observe(time.Since(since.Time).Seconds())
+	c.ready.WithLabelValues(kind).Observe(time.Since(since.Time).Seconds())
 }
 
-// forgetSeries ends the series of a namespace that has nothing left with children.
-func (e *environment) forgetSeries(ctx context.Context, namespace string) error {
+// deleteSeries deletes the metrics of a namespace without objects that expand into child
+// objects.
+func (s *shared) deleteSeries(ctx context.Context, namespace string) error {
 	for _, list := range []client.ObjectList{&v1alpha1.SeldonRuntimeList{}, &v1alpha1.ServerList{}} {
-		if err := e.client.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-			return fmt.Errorf("look what is left in namespace %s: %w", namespace, err)
+		if err := s.client.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("list the remaining objects in namespace %s: %w", namespace, err)
 		}
 		if meta.LenList(list) > 0 {
 			return nil
 		}
 	}
-	e.meters.changes.DeletePartialMatch(prometheus.Labels{"namespace": namespace})
+	s.metrics.operations.DeletePartialMatch(prometheus.Labels{"namespace": namespace})
 	return nil
 }

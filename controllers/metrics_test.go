@@ -13,9 +13,9 @@ import (
 	"github.com/seldon-operator/seldon-operator/controllers"
 )
 
-// measured reads a metric of this process: the value of a gauge or counter, how
-// often a histogram was told; 0 if there is no such series.
-func measured(name string, labels map[string]string) func() float64 {
+// metricValue returns a metric of this process: the value of a gauge or counter, or the
+// number of observations of a histogram; 0 if there is no such series.
+func metricValue(name string, labels map[string]string) func() float64 {
 	return func() float64 {
 		GinkgoHelper()
 		families, err := metrics.Registry.Gather()
@@ -39,16 +39,16 @@ func measured(name string, labels map[string]string) func() float64 {
 }
 
 var _ = Describe("Metrics", func() {
-	It("count objects, notices, and what was done to children", func() {
+	It("count objects, warning conditions, and operations on child objects", func() {
 		namespace := newNamespace()
 		objects := func(kind, ready string) func() float64 {
-			return measured("seldon_operator_resources", map[string]string{"kind": kind, "namespace": namespace, "ready": ready})
+			return metricValue("seldon_operator_resources", map[string]string{"kind": kind, "namespace": namespace, "ready": ready})
 		}
 		changes := func(kind, reason string) func() float64 {
-			return measured("seldon_operator_child_operations_total", map[string]string{"kind": kind, "namespace": namespace, "reason": reason})
+			return metricValue("seldon_operator_child_operations_total", map[string]string{"kind": kind, "namespace": namespace, "reason": reason})
 		}
-		paused := measured("seldon_operator_warning_conditions", map[string]string{"kind": "SeldonRuntime", "namespace": namespace, "type": "Paused"})
-		took := measured("seldon_operator_time_to_ready_seconds", map[string]string{"kind": "SeldonRuntime"})
+		paused := metricValue("seldon_operator_warning_conditions", map[string]string{"kind": "SeldonRuntime", "namespace": namespace, "type": "Paused"})
+		took := metricValue("seldon_operator_time_to_ready_seconds", map[string]string{"kind": "SeldonRuntime"})
 		before := took()
 
 		model := newModel(namespace, "iris")
@@ -65,16 +65,16 @@ var _ = Describe("Metrics", func() {
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Annotations = map[string]string{v1alpha1.PausedAnnotation: "true"} })
 		Eventually(paused).Should(BeEquivalentTo(1))
 
-		By("stopping the operator: another replica may count now")
+		By("stopping the operator: another replica may count then")
 		operator.stop()
 		Expect(objects("SeldonRuntime", "True")()).To(BeZero())
 		operator = startOperator(controllers.Options{Namespace: operatorNamespace})
 		Eventually(objects("SeldonRuntime", "True")).Should(BeEquivalentTo(1))
 
-		By("deleting all of it")
+		By("deleting all objects")
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Annotations = nil })
 		Eventually(paused).Should(BeZero())
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		edit(get(namespace, "seldon-agent", &corev1.ConfigMap{}), func(c *corev1.ConfigMap) { c.Data["agent.yaml"] = "x" })
 		Eventually(changes("ConfigMap", "DriftCorrected")).Should(BeEquivalentTo(1))
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
@@ -83,18 +83,18 @@ var _ = Describe("Metrics", func() {
 		Eventually(changes("ConfigMap", "DriftCorrected")).Should(BeZero())
 	})
 
-	It("end with the last of what has children, be that a Server", func() {
+	It("end with the last object that has child objects, also if that is a Server", func() {
 		namespace := newNamespace()
-		changes := measured("seldon_operator_child_operations_total", map[string]string{"kind": "StatefulSet", "namespace": namespace, "reason": "DriftCorrected"})
+		changes := metricValue("seldon_operator_child_operations_total", map[string]string{"kind": "StatefulSet", "namespace": namespace, "reason": "DriftCorrected"})
 		servers := []*v1alpha1.Server{newServer(namespace, "one", "mlserver"), newServer(namespace, "two", "mlserver")}
 		for _, server := range servers {
 			Eventually(exists(namespace, server.Name, &appsv1.StatefulSet{})).Should(BeTrue())
 		}
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		edit(get(namespace, "one", &appsv1.StatefulSet{}), func(s *appsv1.StatefulSet) { s.Spec.Template.Spec.Containers[0].Image = "x" })
 		Eventually(changes).Should(BeEquivalentTo(1))
 		Expect(admin.Delete(lifetime, servers[1])).To(Succeed())
-		Eventually(measured("seldon_operator_resources", map[string]string{"kind": "Server", "namespace": namespace, "ready": "False"})).Should(BeNumerically("<", 2))
+		Eventually(metricValue("seldon_operator_resources", map[string]string{"kind": "Server", "namespace": namespace, "ready": "False"})).Should(BeNumerically("<", 2))
 		Consistently(changes).Should(BeEquivalentTo(1), "there is another")
 		Expect(admin.Delete(lifetime, servers[0])).To(Succeed())
 		Eventually(changes).Should(BeZero())

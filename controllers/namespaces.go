@@ -13,34 +13,34 @@ import (
 )
 
 const (
-	// namespaceMemory is how long it is remembered that a namespace is not being
-	// deleted: thousands of deleted objects may ask at once.
-	namespaceMemory = 5 * time.Second
-	// namespacesKept bounds the number of namespaces that are remembered.
-	namespacesKept = 1024
+	// namespaceTTL is how long it is cached that a namespace is not terminating:
+	// thousands of deleted objects may need to know at once.
+	namespaceTTL = 5 * time.Second
+	// namespaceCacheSize is the maximum number of cached namespaces.
+	namespaceCacheSize = 1024
 )
 
-// namespaces knows which namespaces are being deleted. It reads each by its name: the
-// operator may have no right to list or watch them. It is safe for concurrent use, and
-// a slow answer about one namespace delays only those who ask about the same one.
+// namespaces reports which namespaces are terminating. It reads each by its name: the
+// operator may not have the right to list or watch them. It is safe for concurrent use.
+// Concurrent calls for the same namespace share one request; others do not wait for it.
 type namespaces struct {
-	live     client.Reader
-	reads    singleflight.Group
-	retained *cache.LRUExpireCache // those that were not being deleted
+	apiReader client.Reader
+	reads     singleflight.Group
+	active    *cache.LRUExpireCache // names
 }
 
-func newNamespaces(live client.Reader) *namespaces {
-	return &namespaces{live: live, retained: cache.NewLRUExpireCache(namespacesKept)}
+func newNamespaces(apiReader client.Reader) *namespaces {
+	return &namespaces{apiReader: apiReader, active: cache.NewLRUExpireCache(namespaceCacheSize)}
 }
 
-// goes returns whether a namespace is being deleted, or does not exist.
-func (n *namespaces) goes(ctx context.Context, name string) (bool, error) {
-	if _, retained := n.retained.Get(name); retained {
+// isTerminating reports whether a namespace is being deleted, or does not exist.
+func (n *namespaces) isTerminating(ctx context.Context, name string) (bool, error) {
+	if _, active := n.active.Get(name); active {
 		return false, nil
 	}
-	deleted, err, _ := n.reads.Do(name, func() (any, error) {
+	terminating, err, _ := n.reads.Do(name, func() (any, error) {
 		namespace := &corev1.Namespace{}
-		err := n.live.Get(ctx, client.ObjectKey{Name: name}, namespace)
+		err := n.apiReader.Get(ctx, client.ObjectKey{Name: name}, namespace)
 		if apierrors.IsNotFound(err) {
 			return true, nil
 		}
@@ -50,8 +50,8 @@ func (n *namespaces) goes(ctx context.Context, name string) (bool, error) {
 		if namespace.DeletionTimestamp != nil {
 			return true, nil
 		}
-		n.retained.Add(name, true, namespaceMemory)
+		n.active.Add(name, true, namespaceTTL)
 		return false, nil
 	})
-	return deleted.(bool), err
+	return terminating.(bool), err
 }

@@ -14,18 +14,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// slowReader answers about the namespace "slow" only when it may.
+// slowReader returns the namespace "slow" only after respond is closed.
 type slowReader struct {
 	client.Reader
-	answer chan struct{}
-	reads  atomic.Int32
+	respond chan struct{}
+	reads   atomic.Int32
 }
 
 func (r *slowReader) Get(_ context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
 	r.reads.Add(1)
 	switch key.Name {
 	case "slow":
-		<-r.answer
+		<-r.respond
 	case "deleted":
 		object.SetDeletionTimestamp(&metav1.Time{Time: time.Now()})
 	case "absent":
@@ -36,39 +36,39 @@ func (r *slowReader) Get(_ context.Context, key client.ObjectKey, object client.
 	return nil
 }
 
-// A namespace whose answer is slow is read once, and delays no other.
+// A namespace that is read slowly is read once, and does not delay others.
 func TestNamespacesDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		reader := &slowReader{answer: make(chan struct{})}
+		reader := &slowReader{respond: make(chan struct{})}
 		known := newNamespaces(reader)
 		var group sync.WaitGroup
 		for range 100 {
 			group.Go(func() {
-				if goes, err := known.goes(t.Context(), "slow"); goes || err != nil {
-					t.Errorf("slow: %t, %v", goes, err)
+				if terminating, err := known.isTerminating(t.Context(), "slow"); terminating || err != nil {
+					t.Errorf("slow: %t, %v", terminating, err)
 				}
 			})
 		}
 		synctest.Wait()
 		for name, want := range map[string]bool{"fast": false, "deleted": true, "absent": true} {
-			if goes, err := known.goes(t.Context(), name); goes != want || err != nil {
-				t.Errorf("%s: %t, %v", name, goes, err)
+			if terminating, err := known.isTerminating(t.Context(), name); terminating != want || err != nil {
+				t.Errorf("%s: %t, %v", name, terminating, err)
 			}
 		}
-		if _, err := known.goes(t.Context(), "broken"); err == nil {
+		if _, err := known.isTerminating(t.Context(), "broken"); err == nil {
 			t.Error("an error is not returned")
 		}
-		close(reader.answer)
+		close(reader.respond)
 		group.Wait()
 		if reads := reader.reads.Load(); reads != 5 {
 			t.Errorf("%d reads of 5 namespaces", reads)
 		}
-		if _, err := known.goes(t.Context(), "slow"); err != nil || reader.reads.Load() != 5 {
-			t.Errorf("what was just read is read again, %v", err)
+		if _, err := known.isTerminating(t.Context(), "slow"); err != nil || reader.reads.Load() != 5 {
+			t.Errorf("a cached namespace is read again, %v", err)
 		}
-		time.Sleep(namespaceMemory + time.Second)
-		if _, err := known.goes(t.Context(), "slow"); err != nil || reader.reads.Load() != 6 {
-			t.Errorf("what was read long ago is not read again, %v", err)
+		time.Sleep(namespaceTTL + time.Second)
+		if _, err := known.isTerminating(t.Context(), "slow"); err != nil || reader.reads.Load() != 6 {
+			t.Errorf("a namespace is not read again after the TTL, %v", err)
 		}
 	})
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// `kubectl delete --cascade=orphan` leaves the children without owner; the same
-// object created again adopts them.
+// `kubectl delete --cascade=orphan` leaves child objects without an owner; the same object
+// adopts them when it is created again.
 var _ = Describe("Deletion with --cascade=orphan", func() {
 	var namespace string
 	BeforeEach(func() { namespace = newNamespace() })
@@ -24,7 +24,7 @@ var _ = Describe("Deletion with --cascade=orphan", func() {
 		Expect(admin.Delete(lifetime, object, client.PropagationPolicy(metav1.DeletePropagationOrphan))).To(Succeed())
 		Eventually(func() error { return admin.Get(lifetime, client.ObjectKeyFromObject(object), object) }).ShouldNot(Succeed())
 	}
-	// children of a namespace that operators made, with the UID of each.
+	// children returns the UIDs of the child objects in a namespace.
 	children := func(owner metav1.Object) map[string]string {
 		GinkgoHelper()
 		found := map[string]string{}
@@ -45,7 +45,7 @@ var _ = Describe("Deletion with --cascade=orphan", func() {
 		return found
 	}
 
-	It("leaves a runtime's children, and the runtime that is applied again adopts them", func() {
+	It("leaves a runtime's child objects, and the runtime adopts them when it is applied again", func() {
 		runtime := newRuntime(namespace)
 		model := newModel(namespace, "iris")
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
@@ -65,7 +65,7 @@ var _ = Describe("Deletion with --cascade=orphan", func() {
 		Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(pods))
 	})
 
-	It("leaves a Server's children, and the Server that is applied again adopts them", func() {
+	It("leaves a Server's child objects, and the Server adopts them when it is applied again", func() {
 		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
 		server := newServer(namespace, "mlserver", "mlserver", replicas(2))
 		Eventually(ready(server)).Should(HavePrefix("True"))
@@ -75,7 +75,7 @@ var _ = Describe("Deletion with --cascade=orphan", func() {
 		orphan(server)
 		Consistently(func() map[string]string { return podsOf(namespace) }).Should(Equal(pods))
 
-		By("blocking on one that the operator did not make")
+		By("blocking on an object that the operator did not create")
 		edit(get(namespace, "mlserver-1", &corev1.Service{}), func(s *corev1.Service) { s.ManagedFields = []metav1.ManagedFieldsEntry{{}} })
 		again := newServer(namespace, "mlserver", "mlserver", replicas(2))
 		Eventually(condition(again, "OwnershipConflict")).Should(And(HavePrefix("True"), ContainSubstring("Service "+namespace+"/mlserver-1 exists")))

@@ -1,13 +1,12 @@
 package controllers
 
-// What the operator may do, for `make manifests`. It is what the code below does
-// and, because nobody may grant rights that they do not hold, what the roles in
-// the templates grant: see templates/runtime. Rules without a namespace are for
-// every namespace that is watched, the operator's own among them: config/default
-// has them as a ClusterRole, config/namespaced turns that into a Role. The others
-// are for the operator's own namespace alone.
+// The operator's rights, for `make manifests`: what its code needs and, because rights
+// can only be granted by those who hold them, what the Roles in templates/runtime grant.
+// Rules without a namespace apply to every watched namespace and the operator's own:
+// config/default has them as a ClusterRole, config/namespaced turns that into a Role. The
+// others apply to the operator's own namespace only.
 
-// Custom resources: our own, and what is counted, or deleted in a cascade.
+// Custom resources that are reconciled, counted, or deleted in a cascade.
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=servers,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes/status;servers/status;models/status;pipelines/status;experiments/status,verbs=patch
@@ -16,17 +15,17 @@ package controllers
 // To set an owner reference that blocks the owner's deletion.
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes/finalizers;servers/finalizers,verbs=update
 
-// Children, and the pins of configurations.
+// Child objects, and pinned configurations.
 // +kubebuilder:rbac:groups="",resources=configmaps;services;serviceaccounts,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;list;watch;create;delete
 
-// Volume claims that grow.
+// Volume claims that are expanded.
 // +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=list;patch
 
-// Whether what is being deleted goes together with its namespace. A Role in a
-// namespace can grant the reading of that namespace.
+// To find out whether a namespace is terminating. A Role in a namespace can grant the
+// right to read that namespace.
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get
 
 // Granted to pods by the templates.
@@ -37,7 +36,7 @@ package controllers
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;list;patch
 
 // Configurations, in the operator's own namespace; and its pods, which `manager
-// release` waits for.
+// remove-finalizers` waits for.
 // +kubebuilder:rbac:namespace=system,roleName=v2-own-namespace-role,groups=mlops.seldon.io,resources=seldonconfigs;serverconfigs,verbs=list;watch
 // +kubebuilder:rbac:namespace=system,roleName=v2-own-namespace-role,groups="",resources=pods,verbs=list
 

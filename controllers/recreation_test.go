@@ -12,9 +12,9 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// A Server whose StatefulSet is being recreated is not deleted before that is done.
-var _ = Describe("A Server whose claims grow", func() {
-	It("keeps its finalizer until its StatefulSet is back, and is then deleted with its pods", func() {
+// A Server whose StatefulSet is being recreated is not deleted until that is completed.
+var _ = Describe("A Server whose volume claims are expanded", func() {
+	It("keeps its finalizer until its StatefulSet is recreated, and is then deleted with its pods", func() {
 		namespace := newNamespace()
 		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
 		config := newServerConfig()

@@ -30,7 +30,7 @@ func withServer(runtime *v1alpha1.SeldonRuntime) {
 	runtime.Spec.Servers = []v1alpha1.RuntimeServer{{Name: "mlserver", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}}}
 }
 
-// newPipeline makes a Pipeline `chain`, of one step after the other.
+// newPipeline creates a Pipeline `chain`, whose steps are in sequence.
 func newPipeline(namespace string, steps ...string) *v1alpha1.Pipeline {
 	GinkgoHelper()
 	pipeline := &v1alpha1.Pipeline{ObjectMeta: objectMeta(namespace, "chain")}
@@ -45,7 +45,7 @@ func newPipeline(namespace string, steps ...string) *v1alpha1.Pipeline {
 	return pipeline
 }
 
-// newExperiment makes an Experiment `ab`, of candidates with the same weight.
+// newExperiment creates an Experiment `ab` with candidates of the same weight.
 func newExperiment(namespace string, candidates ...string) *v1alpha1.Experiment {
 	GinkgoHelper()
 	experiment := &v1alpha1.Experiment{ObjectMeta: objectMeta(namespace, "ab")}
@@ -56,15 +56,15 @@ func newExperiment(namespace string, candidates ...string) *v1alpha1.Experiment 
 	return experiment
 }
 
-// gone tells whether an object is no more.
-func gone(object client.Object) func() bool {
+// isDeleted reports whether an object does not exist.
+func isDeleted(object client.Object) func() bool {
 	return func() bool { return !exists(object.GetNamespace(), object.GetName(), object)() }
 }
 
-// refuse has the API server refuse what a CEL expression is false for, of a resource
-// of ours in a namespace, until the function that it returns is called. probe tries
-// what is refused.
-func refuse(namespace, resource, expression string, probe func() error) (allow func()) {
+// reject makes the API server reject requests for which a CEL expression is false, about a
+// resource of the operator in a namespace, until the returned function is called. probe
+// sends such a request.
+func reject(namespace, resource, expression string, probe func() error) (allow func()) {
 	GinkgoHelper()
 	name := objectMeta("", "refuse-"+namespace)
 	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: name, Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
@@ -89,8 +89,9 @@ func refuse(namespace, resource, expression string, probe func() error) (allow f
 	}
 }
 
-// served names what a scheduler has and has not been told to take down.
-func served(sim *fakescheduler.Scheduler) func() []string {
+// loadedObjects returns the names of the objects that a scheduler has and was not
+// requested to unload.
+func loadedObjects(sim *fakescheduler.Scheduler) func() []string {
 	return func() []string {
 		names := []string{}
 		for _, each := range sim.Models() {
@@ -112,7 +113,7 @@ func served(sim *fakescheduler.Scheduler) func() []string {
 	}
 }
 
-// mutations are the calls that a scheduler got beyond questions and subscriptions.
+// mutations counts the calls to a scheduler that change something.
 func mutations(sim *fakescheduler.Scheduler) int {
 	total := 0
 	for _, method := range []string{"LoadModel", "UnloadModel", "LoadPipeline", "UnloadPipeline", "StartExperiment", "StopExperiment"} {
@@ -126,7 +127,7 @@ var _ = Describe("The relay", func() {
 
 	BeforeEach(func() { namespace = newNamespace() })
 
-	It("loads what users make, tells how it fares, and unloads it", func() {
+	It("loads objects, reports their state, and unloads them", func() {
 		sim := newScheduler(namespace)
 		runtime := newRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True Connected"))
@@ -154,12 +155,12 @@ var _ = Describe("The relay", func() {
 
 		for _, object := range []client.Object{experiment, pipeline, model} {
 			Expect(admin.Delete(lifetime, object)).To(Succeed())
-			Eventually(gone(object)).Should(BeTrue())
+			Eventually(isDeleted(object)).Should(BeTrue())
 		}
-		Expect(served(sim)()).To(BeEmpty())
+		Expect(loadedObjects(sim)()).To(BeEmpty())
 	})
 
-	It("returns numbers to zero, also those of the former operator, and writes that once", func() {
+	It("resets numbers to zero, also those of the upstream operator, and writes that once", func() {
 		sim := newScheduler(namespace)
 		runtime := newRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
@@ -177,14 +178,14 @@ var _ = Describe("The relay", func() {
 		}
 		Eventually(stored).Should(HaveKeyWithValue("availableReplicas", BeEquivalentTo(0)))
 		Expect(ready(model)()).NotTo(HavePrefix("True"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		mark := requests.mark()
 		edit(model, func(m *v1alpha1.Model) { m.Spec.PreLoaded = true })
 		Eventually(func() int64 { return get(namespace, "iris", model).Status.ObservedGeneration }).Should(Equal(model.Generation))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(aboutModels(requests.since(mark, namespace))).To(HaveLen(1), "the new generation, and no number again")
 
-		By("deleting what serves it")
+		By("deleting the runtime")
 		sim.ConnectAgent(fakescheduler.Agent{Server: "mlserver"})
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
@@ -192,7 +193,7 @@ var _ = Describe("The relay", func() {
 		Expect(stored()).To(And(HaveKeyWithValue("availableReplicas", BeEquivalentTo(0)), HaveKeyWithValue("replicas", BeEquivalentTo(0)), Not(HaveKey("modelgwReady"))))
 	})
 
-	It("tells of a change that the scheduler says nothing about", func() {
+	It("reports a change about which the scheduler reports nothing", func() {
 		newScheduler(namespace)
 		newRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
@@ -204,7 +205,7 @@ var _ = Describe("The relay", func() {
 		Expect(ready(model)()).To(HavePrefix("True"))
 	})
 
-	It("tells what the scheduler refuses, and tries again when that changes", func() {
+	It("reports what the scheduler rejects, and retries when the object changes", func() {
 		newScheduler(namespace)
 		newRuntime(namespace, withServer)
 		newModel(namespace, "iris")
@@ -218,19 +219,19 @@ var _ = Describe("The relay", func() {
 		Eventually(ready(pipeline)).Should(HavePrefix("True"))
 	})
 
-	It("says that a namespace has no runtime, and serves it when there is one", func() {
+	It("reports that a namespace has no runtime, and loads its objects when one is created", func() {
 		sim := newScheduler(namespace)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("False NoRuntime"))
 		other := newModel(namespace, "other")
 		Eventually(ready(other)).Should(HavePrefix("False NoRuntime"))
 		Expect(admin.Delete(lifetime, other)).To(Succeed())
-		Eventually(gone(other)).Should(BeTrue(), "nothing holds it")
+		Eventually(isDeleted(other)).Should(BeTrue(), "nothing holds it")
 
 		runtime := newRuntime(namespace, withServer)
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
-		Eventually(gone(runtime)).Should(BeTrue())
+		Eventually(isDeleted(runtime)).Should(BeTrue())
 		Eventually(ready(model)).Should(HavePrefix("False NoRuntime"))
 		sim.DisconnectAgent("mlserver", 0) // with its pod
 
@@ -240,7 +241,7 @@ var _ = Describe("The relay", func() {
 		Expect(sim.Models()[0].Version).To(BeEquivalentTo(1), "the scheduler still has it")
 	})
 
-	It("tells at once of a scheduler out of reach, and after a while what that means", func() {
+	It("reports an unreachable scheduler at once, and sets its objects to Unknown after the timeout", func() {
 		sim := newScheduler(namespace)
 		runtime := newRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
@@ -249,7 +250,7 @@ var _ = Describe("The relay", func() {
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerSynced)).Should(HavePrefix("True Synced"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 
 		runtimeMark := requests.mark()
 		sim.Kill()
@@ -270,7 +271,7 @@ var _ = Describe("The relay", func() {
 		Expect(aboutModels(requests.since(mark, namespace))).To(HaveLen(2), "the outage, and the recovery")
 	})
 
-	It("reports a kind that cannot be listed, and serves the others", func() {
+	It("reports a kind that cannot be listed, and loads the others", func() {
 		sim := newScheduler(namespace)
 		sim.FailCalls("PipelineStatus", -1, codes.Internal)
 		runtime := newRuntime(namespace, withServer)
@@ -282,12 +283,12 @@ var _ = Describe("The relay", func() {
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerSynced)).Should(HavePrefix("True Synced"))
 	})
 
-	It("releases what is deleted while the scheduler is out of reach, and unloads it later", func() {
+	It("releases objects that are deleted while the scheduler is unreachable, and unloads them later", func() {
 		sim := newScheduler(namespace)
 		newRuntime(namespace, withServer)
 		pipeline := newPipeline(namespace, "iris")
 		experiment := newExperiment(namespace, "iris")
-		Eventually(served(sim)).Should(HaveLen(2))
+		Eventually(loadedObjects(sim)).Should(HaveLen(2))
 		sim.Kill()
 		mark, deleted := requests.mark(), time.Now()
 		for _, object := range []client.Object{experiment, pipeline} {
@@ -296,14 +297,14 @@ var _ = Describe("The relay", func() {
 		Eventually(ready(pipeline)).Should(Equal("False Terminating waiting for the scheduler to unload it: " +
 			"there is no connection to the scheduler; see the condition SchedulerReachable of the SeldonRuntime"))
 		for _, object := range []client.Object{experiment, pipeline} {
-			Eventually(gone(object)).Should(BeTrue())
+			Eventually(isDeleted(object)).Should(BeTrue())
 			Expect(time.Since(deleted)).To(BeNumerically(">", deletionDeadline-2*time.Second))
 			Eventually(eventReasons(object)).Should(ContainElement("UnloadTimedOut"))
 		}
 		Expect(slices.DeleteFunc(writes(requests.since(mark, namespace)), func(entry string) bool { return !strings.Contains(entry, "/pipelines/") })).
 			To(HaveLen(2), "the status, and the finalizer")
 		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
-		Eventually(served(sim)).Should(BeEmpty(), "what no custom resource asks for")
+		Eventually(loadedObjects(sim)).Should(BeEmpty(), "what no custom resource asks for")
 	})
 
 	It("reports once why a deletion waits for a scheduler that rejects the unload", func() {
@@ -317,12 +318,12 @@ var _ = Describe("The relay", func() {
 		Eventually(ready(model)).Should(HavePrefix("False Terminating waiting for the scheduler to unload it: the call failed and is retried: "))
 		Eventually(eventReasons(model)).Should(ContainElement("ModelNotReady"))
 		sim.FailCalls("UnloadModel", 0, codes.Internal)
-		Eventually(gone(model)).Should(BeTrue())
+		Eventually(isDeleted(model)).Should(BeTrue())
 		Expect(aboutModels(requests.since(mark, namespace))).To(HaveLen(2), "the status, and the finalizer")
 	})
 
-	It("releases what is deleted when its time is over, also if no session ever began", func() {
-		refuse(namespace, "seldonruntimes", "!has(object.metadata.finalizers)", func() error {
+	It("releases deleted objects after the timeout, also if no session was ever started", func() {
+		reject(namespace, "seldonruntimes", "!has(object.metadata.finalizers)", func() error {
 			probe := &v1alpha1.SeldonRuntime{ObjectMeta: objectMeta(namespace, "probe"), Spec: v1alpha1.SeldonRuntimeSpec{SeldonConfig: "default"}}
 			probe.Finalizers = []string{"example.com/kept"}
 			return admin.Create(lifetime, probe, client.DryRunAll)
@@ -332,31 +333,31 @@ var _ = Describe("The relay", func() {
 		model := newModel(namespace, "iris")
 		Eventually(func() []string { return get(namespace, "iris", model).Finalizers }).ShouldNot(BeEmpty())
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
-		Consistently(gone(model)).WithTimeout(deletionDeadline - 3*time.Second).Should(BeFalse())
-		Eventually(gone(model)).WithTimeout(6 * time.Second).Should(BeTrue())
+		Consistently(isDeleted(model)).WithTimeout(deletionDeadline - 3*time.Second).Should(BeFalse())
+		Eventually(isDeleted(model)).WithTimeout(6 * time.Second).Should(BeTrue())
 		Eventually(eventReasons(model)).Should(ContainElement("UnloadTimedOut"))
 	})
 
-	It("loads nothing that could go without its being unloaded", func() {
+	It("does not load an object that could be deleted without being unloaded", func() {
 		sim := newScheduler(namespace)
-		allow := refuse(namespace, "models", "!has(object.metadata.finalizers)", func() error {
+		allow := reject(namespace, "models", "!has(object.metadata.finalizers)", func() error {
 			probe := &v1alpha1.Model{ObjectMeta: objectMeta(namespace, "probe")}
 			probe.Spec.StorageURI, probe.Finalizers = "gs://models/one", []string{"example.com/held"}
 			return admin.Create(lifetime, probe, client.DryRunAll)
 		})
 		model := newModel(namespace, "iris")
-		// It asks for what there is when it is connected.
+		// The relay lists the scheduler's objects when it is connected.
 		runtime := newRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
-		Consistently(served(sim)).Should(BeEmpty())
+		Consistently(loadedObjects(sim)).Should(BeEmpty())
 		allow()
 		Eventually(ready(model)).Should(HavePrefix("True"))
 	})
 
-	It("tells of a status that is refused", func() {
+	It("reports that the API server rejects a status", func() {
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("False"))
-		allow := refuse(namespace, "models/status", "false", func() error {
+		allow := reject(namespace, "models/status", "false", func() error {
 			return admin.Status().Patch(lifetime, model, client.RawPatch(types.MergePatchType, []byte(`{"status":{"replicas":1}}`)), client.DryRunAll)
 		})
 		newScheduler(namespace)
@@ -366,67 +367,67 @@ var _ = Describe("The relay", func() {
 		Eventually(ready(model)).Should(HavePrefix("True"))
 	})
 
-	It("lets everything go with its namespace", func() {
+	It("releases all objects of a terminating namespace", func() {
 		sim := newScheduler(namespace)
 		newRuntime(namespace, withServer, func(r *v1alpha1.SeldonRuntime) { r.Spec.DeletionPolicy = v1alpha1.DeletionPolicyBlock })
 		model := newModel(namespace, "iris")
-		// Keeps the runtime, so that it is not for its lack that the Model goes.
+		// The runtime remains, so that its absence is not the reason for the release.
 		held := newExperiment(namespace, "iris")
 		edit(held, func(e *v1alpha1.Experiment) { e.Finalizers = append(e.Finalizers, "example.com/held") })
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		sim.Kill()
-		before := abandoned("Model", "NamespaceTerminating")
+		before := unconfirmedReleases("Model", "NamespaceTerminating")
 		Expect(admin.Delete(lifetime, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
-		// Its own controller gives a namespace some seconds.
-		Eventually(gone(model)).WithTimeout(time.Minute).Should(BeTrue())
-		Expect(abandoned("Model", "NamespaceTerminating")).To(Equal(before+1), "released at once, and not at the deadline")
+		// The namespace controller takes some seconds.
+		Eventually(isDeleted(model)).WithTimeout(time.Minute).Should(BeTrue())
+		Expect(unconfirmedReleases("Model", "NamespaceTerminating")).To(Equal(before+1), "released at once, and not at the deadline")
 		edit(held, func(e *v1alpha1.Experiment) { e.Finalizers = nil })
-		Eventually(gone(&v1alpha1.SeldonRuntime{ObjectMeta: objectMeta(namespace, "seldon")})).Should(BeTrue())
+		Eventually(isDeleted(&v1alpha1.SeldonRuntime{ObjectMeta: objectMeta(namespace, "seldon")})).Should(BeTrue())
 	})
 
-	It("lets go what users made when the garbage collector takes the runtime", func() {
+	It("releases objects of users when the garbage collector deletes the runtime", func() {
 		sim := newScheduler(namespace)
 		runtime := newRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
-		// The scheduler would not answer any more.
+		// The scheduler would not respond any more.
 		release := sim.HangCalls("UnloadModel")
 		DeferCleanup(release)
 		Expect(admin.Delete(lifetime, runtime, client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
-		Eventually(gone(runtime)).Should(BeTrue())
+		Eventually(isDeleted(runtime)).Should(BeTrue())
 		Eventually(ready(model)).Should(HavePrefix("False NoRuntime"))
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
-		Eventually(gone(model)).WithTimeout(deletionDeadline / 2).Should(BeTrue())
+		Eventually(isDeleted(model)).WithTimeout(deletionDeadline / 2).Should(BeTrue())
 	})
 
-	It("loads a name again that has just been deleted", func() {
+	It("loads an object whose predecessor of the same name was just deleted", func() {
 		sim := newScheduler(namespace, func(o *fakescheduler.Options) { o.Delays.AgentUnload = time.Second })
 		newRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
-		Consistently(gone(model)).WithTimeout(700*time.Millisecond).Should(BeFalse(), "the scheduler still has it")
-		Eventually(gone(model)).Should(BeTrue())
+		Consistently(isDeleted(model)).WithTimeout(700*time.Millisecond).Should(BeFalse(), "the scheduler still has it")
+		Eventually(isDeleted(model)).Should(BeTrue())
 		model = newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(sim.Calls("LoadModel")).To(Equal(2))
 	})
 
-	It("waits for a predecessor that is still being taken down", func() {
+	It("waits for a predecessor of the same name that is still being unloaded", func() {
 		sim := newScheduler(namespace, func(o *fakescheduler.Options) { o.Delays.AgentUnload = 3 * time.Second })
 		newRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
 		Eventually(func() int { return sim.Calls("UnloadModel") }).Should(BeNumerically(">", 0))
-		// Somebody takes the finalizer away.
+		// Another client removes the finalizer.
 		edit(model, func(m *v1alpha1.Model) { m.Finalizers = nil })
 		model = newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("Unknown WaitingForPreviousDeletion"))
 		Eventually(ready(model)).Should(HavePrefix("True"))
 	})
 
-	It("loads a pipeline anew that was changed behind its back at the same generation", func() {
+	It("reloads a pipeline that was changed in the scheduler at the same generation", func() {
 		sim := newScheduler(namespace)
 		newRuntime(namespace, withServer)
 		newModel(namespace, "one")
@@ -438,7 +439,7 @@ var _ = Describe("The relay", func() {
 		Expect(admin.Delete(lifetime, pipeline)).To(Succeed())
 		pipeline = newPipeline(namespace, "two")
 		Expect(pipeline.Generation).To(BeEquivalentTo(1))
-		// What its status says by then is ours, and not the scheduler's word.
+		// Its status by then is set by the operator, not reported by the scheduler.
 		Eventually(ready(pipeline)).Should(HavePrefix("Unknown WaitingForScheduler"))
 		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
 		Eventually(func() string {
@@ -452,7 +453,7 @@ var _ = Describe("The relay", func() {
 		Eventually(ready(pipeline)).Should(HavePrefix("True"))
 	})
 
-	It("scales Servers as the scheduler asks, within their bounds", func() {
+	It("scales Servers as the scheduler requests, within their limits", func() {
 		sim := newScheduler(namespace)
 		newRuntime(namespace, withServer, func(r *v1alpha1.SeldonRuntime) {
 			r.Spec.Servers[0].MinReplicas, r.Spec.Servers[0].MaxReplicas = new(int64(1)), new(int64(3))
@@ -489,7 +490,7 @@ var _ = Describe("The relay", func() {
 		Consistently(replicas).Should(BeEquivalentTo(2))
 	})
 
-	It("tells the scheduler when a Server goes", func() {
+	It("notifies the scheduler of a deleted Server", func() {
 		sim := newScheduler(namespace, func(o *fakescheduler.Options) { o.Agents = fakescheduler.AgentsManual })
 		newRuntime(namespace)
 		server := newServer(namespace, "own", "mlserver")
@@ -505,7 +506,7 @@ var _ = Describe("The relay", func() {
 		Eventually(expected).Should(Equal([]int{0}))
 	})
 
-	It("opens the gate of a scheduler in a namespace without Servers", func() {
+	It("opens the readiness gate of a scheduler in a namespace without Servers", func() {
 		sim := newScheduler(namespace)
 		newRuntime(namespace)
 		Eventually(sim.GateOpen).Should(BeTrue())
@@ -513,7 +514,7 @@ var _ = Describe("The relay", func() {
 		Eventually(ready(model)).Should(HavePrefix("False ScheduleFailed"))
 	})
 
-	It("makes nothing of messages that make no sense", func() {
+	It("ignores invalid messages", func() {
 		sim := newScheduler(namespace)
 		newRuntime(namespace, withServer)
 		other := newNamespace()
@@ -524,7 +525,7 @@ var _ = Describe("The relay", func() {
 		model, theirs := newModel(namespace, "iris"), newModel(other, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Eventually(ready(theirs)).Should(HavePrefix("True"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		mark := requests.mark()
 		failed := func(namespace string, generation int64) *pb.ModelStatusResponse {
 			return &pb.ModelStatusResponse{ModelName: "iris", Versions: []*pb.ModelVersionStatus{{
@@ -545,18 +546,18 @@ var _ = Describe("The relay", func() {
 		Expect(ready(theirs)()).To(HavePrefix("True"))
 		Expect(writes(requests.since(mark, namespace))).To(BeEmpty())
 
-		// One that does make sense is taken, per cent sign and all.
+		// A valid one is used, with its per cent sign.
 		Expect(sim.InjectModelStatus(failed(namespace, model.Generation))).To(Succeed())
 		Eventually(ready(model)).Should(Equal("False ModelFailed 100%s"))
 	})
 
-	It("writes whatever numbers and texts a scheduler reports", func() {
+	It("writes any numbers and texts that a scheduler reports", func() {
 		sim := newScheduler(namespace)
 		newRuntime(namespace, withServer)
 		model, server := newModel(namespace, "iris"), &v1alpha1.Server{ObjectMeta: objectMeta(namespace, "mlserver")}
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Eventually(ready(server)).Should(HavePrefix("True"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		long := strings.Repeat("x\x00ä", 64<<10)
 		for i, test := range []struct{ available, unavailable, wantReplicas, wantAvailable uint32 }{
 			{2, math.MaxUint32, 1, 2}, {math.MaxUint32, 2, 1, 0}, {math.MaxInt32, 0, math.MaxInt32, math.MaxInt32}, {1 << 31, 1 << 31, 0, 0},
@@ -600,7 +601,7 @@ var _ = Describe("The relay", func() {
 		Eventually(ready(model)).Should(HavePrefix("False ModelScaledDown"))
 		Expect(condition(model, "Reconciling")()).To(Equal("none"))
 		Expect(model.Status.ObservedGeneration).To(Equal(model.Generation))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		mark, asked := requests.mark(), sim.Calls("ModelStatus")
 		for _, state := range []pb.ModelStatus_ModelState{pb.ModelStatus_ModelStateUnknown, pb.ModelStatus_ModelCreate, pb.ModelStatus_ModelScaledDown} {
 			Expect(sim.InjectModelStatus(&pb.ModelStatusResponse{ModelName: "iris", Versions: []*pb.ModelVersionStatus{{
@@ -609,7 +610,7 @@ var _ = Describe("The relay", func() {
 				ModelDefn: &pb.Model{Meta: &pb.MetaData{Name: "iris"}, DeploymentSpec: &pb.DeploymentSpec{MaxReplicas: math.MaxUint32}},
 			}}})).To(Succeed())
 		}
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(len(aboutModels(requests.since(mark, namespace)))).To(BeNumerically("<=", 1), "the state in the gateway")
 		Expect(sim.Calls("ModelStatus")).To(Equal(asked), "nothing more is asked for")
 		Expect(ready(model)()).To(HavePrefix("False ModelScaledDown"))
@@ -617,7 +618,7 @@ var _ = Describe("The relay", func() {
 		Eventually(ready(model)).Should(HavePrefix("True"))
 	})
 
-	It("gets over calls that fail", func() {
+	It("retries calls that fail", func() {
 		sim := newScheduler(namespace)
 		sim.FailCalls("LoadModel", 3, codes.Unavailable)
 		sim.LoseReplies("LoadPipeline", 1, codes.Unavailable)
@@ -629,15 +630,15 @@ var _ = Describe("The relay", func() {
 		sim.FailCalls("UnloadModel", 1, codes.Internal)
 		for _, object := range []client.Object{pipeline, model} {
 			Expect(admin.Delete(lifetime, object)).To(Succeed())
-			Eventually(gone(object)).Should(BeTrue())
+			Eventually(isDeleted(object)).Should(BeTrue())
 		}
 	})
 
-	It("writes little", Serial, func() {
+	It("sends few writes", Serial, func() {
 		sim := newScheduler(namespace)
 		newRuntime(namespace, withServer)
 		Eventually(func() int { return sim.Calls("ServerNotify") }).Should(BeNumerically(">", 0))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		mark := requests.mark()
 		var models []*v1alpha1.Model
 		for i := range 20 {
@@ -646,7 +647,7 @@ var _ = Describe("The relay", func() {
 		for _, model := range models {
 			Eventually(ready(model)).Should(HavePrefix("True"))
 		}
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		up := aboutModels(requests.since(mark, namespace))
 		Expect(len(up)).To(BeNumerically("<=", 2*len(models)), strings.Join(up, "\n"))
 		Expect(sim.Calls("LoadModel")).To(Equal(len(models)))
@@ -657,18 +658,18 @@ var _ = Describe("The relay", func() {
 		subscriptions := sim.Calls("SubscribeControlPlane")
 		restartOperator(controllers.Options{Namespace: operatorNamespace})
 		Eventually(func() int { return sim.Calls("SubscribeControlPlane") }).Should(BeNumerically(">", subscriptions))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(writes(requests.since(mark, namespace))).To(BeEmpty())
 		Expect(mutations(sim)).To(Equal(calls), "the scheduler has it all")
 		Expect(sim.Calls("ModelStatus")).To(Equal(2), "a listing for each connection, and no question")
 
-		By("taking them down")
+		By("deleting them")
 		mark = requests.mark()
 		for _, model := range models {
 			Expect(admin.Delete(lifetime, model)).To(Succeed())
 		}
 		for _, model := range models {
-			Eventually(gone(model)).Should(BeTrue())
+			Eventually(isDeleted(model)).Should(BeTrue())
 		}
 		down := aboutModels(requests.since(mark, namespace))
 		Expect(down).To(HaveLen(len(models)), "the finalizers, and no status: %s", strings.Join(down, "\n"))
@@ -677,7 +678,7 @@ var _ = Describe("The relay", func() {
 		}
 	})
 
-	It("writes nothing about a deletion that takes a few seconds", func() {
+	It("writes no status for a deletion that takes a few seconds", func() {
 		sim := newScheduler(namespace, func(o *fakescheduler.Options) { o.Delays.AgentUnload = deletionDeadline/2 - time.Second })
 		newRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
@@ -685,21 +686,21 @@ var _ = Describe("The relay", func() {
 		Eventually(eventReasons(model)).Should(ContainElement("ModelReady"))
 		mark, events := requests.mark(), eventReasons(model)()
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
-		Eventually(gone(model)).Should(BeTrue())
+		Eventually(isDeleted(model)).Should(BeTrue())
 		Expect(sim.Calls("UnloadModel")).To(Equal(1))
 		Expect(aboutModels(requests.since(mark, namespace))).To(HaveLen(1), "the finalizer")
 		Expect(eventReasons(model)()).To(Equal(events))
 	})
 })
 
-// aboutModels are the writes to Models among requests.
+// aboutModels returns the writes to Models among requests.
 func aboutModels(entries []string) []string {
 	return slices.DeleteFunc(writes(entries), func(entry string) bool { return !strings.Contains(entry, "/models/") })
 }
 
-// abandoned reads how many objects of a kind were released for a reason, in this
-// process.
-func abandoned(kind, reason string) float64 {
+// unconfirmedReleases returns how many objects of a kind this process released for a
+// reason.
+func unconfirmedReleases(kind, reason string) float64 {
 	GinkgoHelper()
-	return measured("seldon_operator_scheduler_unconfirmed_releases_total", map[string]string{"kind": kind, "reason": reason})()
+	return metricValue("seldon_operator_scheduler_unconfirmed_releases_total", map[string]string{"kind": kind, "reason": reason})()
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// A configuration that does not exist, or is not a runtime's, is not a changed one.
+// A configuration that does not exist, or is not a runtime's, has not changed.
 var _ = Describe("A configuration that pods read at start", func() {
 	It("restarts no pod of a Server while it is missing", func() {
 		namespace := newNamespace()
@@ -22,7 +22,7 @@ var _ = Describe("A configuration that pods read at start", func() {
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Eventually(ready(server)).Should(HavePrefix("True"))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.TracingConfig.Disable = new(true) })
-		Eventually(rolled(namespace)).Should(ConsistOf("mlserver"))
+		Eventually(restarted(namespace)).Should(ConsistOf("mlserver"))
 		Eventually(ready(server)).Should(HavePrefix("True"))
 
 		template := get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Template
@@ -54,7 +54,7 @@ var _ = Describe("A configuration that pods read at start", func() {
 		Expect(uid("seldon-tracing")()).To(BeEmpty())
 		restartsNothing("deleting the runtime")
 
-		By("not counting one that belongs to others")
+		By("ignoring one with another owner")
 		Expect(admin.Create(lifetime, &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "seldon-tracing", Labels: map[string]string{"mlops.seldon.io/owner-kind": "seldonruntime"}},
 			Data:       map[string]string{"a": "b"},
@@ -63,9 +63,9 @@ var _ = Describe("A configuration that pods read at start", func() {
 	})
 })
 
-// Labels and annotations reach pods, but a change of these alone restarts none.
+// Labels and annotations are propagated to pods, but a change of these alone restarts none.
 var _ = Describe("Metadata of custom resources", func() {
-	It("reaches pods with the next rollout, or when an annotation says so", func() {
+	It("reaches pods with the next rollout, or when an annotation requests it", func() {
 		namespace := newNamespace()
 		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
 		server := newServer(namespace, "mlserver", "mlserver", func(s *v1alpha1.Server) {
@@ -88,7 +88,7 @@ var _ = Describe("Metadata of custom resources", func() {
 		Expect(ready(server)()).To(HavePrefix("True"))
 		Consistently(template).Should(Equal(before))
 
-		By("correcting one that somebody else changed")
+		By("reverting one that another field manager changed")
 		edit(get(namespace, "mlserver", &appsv1.StatefulSet{}), func(s *appsv1.StatefulSet) { s.Spec.Template.Labels["team"] = "c" })
 		Eventually(func() string { return template().Labels["team"] }).ShouldNot(Equal("c"))
 

@@ -12,15 +12,16 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition/reconciler"
 	"github.com/seldon-operator/seldon-operator/relay"
 )
 
-// scalingMemory is how long a request for scaling counts.
-const scalingMemory = time.Minute
+// scalingRequestTTL is how long a request for scaling is valid.
+const scalingRequestTTL = time.Minute
 
-// scale gives a Server the replicas that its scheduler asks for: within the Server's
-// bounds, and unless somebody else scales it through the scale subresource. What
-// comes of it is told once, and the request is done with.
+// scale gives a Server the replicas that its scheduler requests: within the Server's
+// minReplicas and maxReplicas, and unless the replicas were set through the scale
+// subresource. The result is recorded as an Event, and the request is acknowledged.
 func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, request *relay.ScalingRequest) error {
 	if request == nil {
 		return nil
@@ -28,18 +29,18 @@ func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, r
 	replicas, lowest, highest, invalid := server.Spec.Bounds()
 	switch {
 	case invalid != nil:
-		// The Server contradicts itself, which its status tells.
-	case time.Since(request.At) > scalingMemory:
-		// The Server could not be reconciled meanwhile; the scheduler asks again.
+		// The Server's fields contradict each other, which its status reports.
+	case time.Since(request.At) > scalingRequestTTL:
+		// The Server could not be reconciled meanwhile; the scheduler repeats the request.
 	case request.Replicas == int64(replicas) && server.Spec.Replicas != nil:
 	case request.Generation < server.Generation && request.Replicas < int64(replicas):
-		// Asked for before the Server was changed: more does no harm, less may.
+		// Requested before the Server was changed: fewer replicas may be too few now.
 	case request.Replicas < int64(lowest) || request.Replicas > int64(highest):
-		r.tell(server, corev1.EventTypeWarning, "ScalingRejected", fmt.Sprintf(
-			"the scheduler asks for %d replicas, which is not between minReplicas %d and maxReplicas %d", request.Replicas, lowest, highest))
+		r.RecordEvent(server, corev1.EventTypeWarning, "ScalingRejected", fmt.Sprintf(
+			"the scheduler requests %d replicas, which is not between minReplicas %d and maxReplicas %d", request.Replicas, lowest, highest))
 	case request.Replicas > r.MaxReplicasPerServer:
-		r.tell(server, corev1.EventTypeWarning, "ScalingRejected", fmt.Sprintf(
-			"the scheduler asks for %d replicas, and the operator's --max-replicas-per-server allows %d: raise the flag, or set maxReplicas to what it allows", request.Replicas, r.MaxReplicasPerServer))
+		r.RecordEvent(server, corev1.EventTypeWarning, "ScalingRejected", fmt.Sprintf(
+			"the scheduler requests %d replicas, and the operator's --max-replicas-per-server allows %d: raise the flag, or lower maxReplicas to that number", request.Replicas, r.MaxReplicasPerServer))
 	default:
 		if err := r.applyReplicas(ctx, server, request.Replicas); err != nil {
 			return err
@@ -50,36 +51,36 @@ func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, r
 }
 
 func (r *serverReconciler) applyReplicas(ctx context.Context, server *v1alpha1.Server, replicas int64) error {
-	// The cache has only our own managedFields.
+	// The cache has only the managedFields of the engine.
 	live := &metav1.PartialObjectMetadata{}
 	live.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Server"))
-	if err := r.live.Get(ctx, client.ObjectKeyFromObject(server), live); err != nil {
+	if err := r.apiReader.Get(ctx, client.ObjectKeyFromObject(server), live); err != nil {
 		return fmt.Errorf("get Server: %w", err)
 	}
-	if scaler := replicasScaler(live.ManagedFields); scaler != "" {
-		r.tell(server, corev1.EventTypeNormal, "ScalingIgnored", fmt.Sprintf(
-			"the scheduler asks for %d replicas; %s scales this Server and goes first", replicas, scaler))
+	if manager := scaleSubresourceManager(live.ManagedFields); manager != "" {
+		r.RecordEvent(server, corev1.EventTypeNormal, "ScalingIgnored", fmt.Sprintf(
+			"the scheduler requests %d replicas; %s scales this Server and takes precedence", replicas, manager))
 		return nil
 	}
-	wish := &unstructured.Unstructured{Object: map[string]any{
+	applyConfig := &unstructured.Unstructured{Object: map[string]any{
 		"metadata": map[string]any{"name": server.Name, "namespace": server.Namespace, "uid": string(server.UID)},
 		"spec":     map[string]any{"replicas": replicas},
 	}}
-	wish.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Server"))
-	err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(wish), client.FieldOwner(scalingManager), client.ForceOwnership)
+	applyConfig.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Server"))
+	err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(applyConfig), client.FieldOwner(scalingManager), client.ForceOwnership)
 	if err != nil {
-		if classify(err) == rejected {
-			r.tell(server, corev1.EventTypeWarning, "ScalingFailed", err.Error())
+		if reconciler.IsRejection(err) {
+			r.RecordEvent(server, corev1.EventTypeWarning, "ScalingFailed", err.Error())
 		}
 		return fmt.Errorf("apply %d replicas: %w", replicas, err)
 	}
-	r.tell(server, corev1.EventTypeNormal, "Scaled", fmt.Sprintf("to %d replicas, at the scheduler's request", replicas))
+	r.RecordEvent(server, corev1.EventTypeNormal, "Scaled", fmt.Sprintf("to %d replicas, as the scheduler requests", replicas))
 	return nil
 }
 
-// replicasScaler names the manager that set spec.replicas through the scale
-// subresource, if that is how it was set last.
-func replicasScaler(managed []metav1.ManagedFieldsEntry) string {
+// scaleSubresourceManager returns the field manager that set spec.replicas through the
+// scale subresource, if that is how it was set last; empty otherwise.
+func scaleSubresourceManager(managed []metav1.ManagedFieldsEntry) string {
 	for _, entry := range managed {
 		if entry.Subresource != "scale" || entry.FieldsV1 == nil {
 			continue

@@ -20,7 +20,7 @@ var _ = Describe("A SeldonRuntime", func() {
 	var namespace string
 	BeforeEach(func() { namespace = newNamespace() })
 
-	It("expands into all that it takes, and becomes ready with its pods", func() {
+	It("expands into all child objects, and becomes ready with its pods", func() {
 		runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) {
 			r.Spec.Servers = []v1alpha1.RuntimeServer{
 				{Name: "mlserver", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}},
@@ -53,7 +53,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Expect(condition(runtime, v1alpha1.ConditionEnvoyReady)()).To(HavePrefix("False"))
 	})
 
-	It("is ready without a disabled component, and prunes what only that one needs", func() {
+	It("is ready without a disabled component, and prunes what only that component needs", func() {
 		runtime := newRuntime(namespace)
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) {
@@ -94,7 +94,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(exists(namespace, "hodometer", &appsv1.StatefulSet{})).Should(BeFalse())
 	})
 
-	It("drops a component that its SeldonConfig drops, and makes one that nobody knows", func() {
+	It("prunes a component that its SeldonConfig no longer has, and creates one of an unknown name", func() {
 		config := newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = c.Spec.Components[:2] })
 		runtime := newRuntime(namespace, using(config.Name))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
@@ -105,7 +105,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 	})
 
-	It("makes and removes the Servers that it lists", func() {
+	It("creates and prunes the Servers that it lists", func() {
 		runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) {
 			r.Spec.Servers = []v1alpha1.RuntimeServer{{Name: "one", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}}}
 		})
@@ -128,7 +128,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 	})
 
-	It("tells an override that names no component", func() {
+	It("reports an override of an unknown component", func() {
 		runtime := newRuntime(namespace, override("seldon-envoi", func(*v1alpha1.OverrideSpec) {}))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(condition(runtime, "OverrideTargetNotFound")()).To(And(
@@ -157,7 +157,7 @@ var _ = Describe("A SeldonRuntime", func() {
 			Patch: `metadata: {labels: {mlops.seldon.io/owner-kind: me}}`}, "InvalidPatch", "mlops.seldon.io/owner-kind"),
 	)
 
-	It("applies patches, those of the SeldonConfig first, and tells one that matches nothing", func() {
+	It("applies patches, those of the SeldonConfig first, and reports one that matches no object", func() {
 		config := newConfig(func(c *v1alpha1.SeldonConfig) {
 			c.Spec.Patches = []v1alpha1.Patch{
 				{Target: &v1alpha1.PatchTarget{Kind: "Service", Name: "seldon-mesh"}, Patch: `metadata: {annotations: {cloud: a, size: s}}`},
@@ -178,7 +178,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Expect(condition(runtime, "PatchTargetNotFound")()).To(ContainSubstring("spec.patches[2]"))
 	})
 
-	It("tells what the API server refuses", func() {
+	It("reports what the API server rejects", func() {
 		quota := &corev1.ResourceQuota{ObjectMeta: objectMeta(namespace, "small"), Spec: corev1.ResourceQuotaSpec{
 			Hard: corev1.ResourceList{"count/services": resource.MustParse("1")}}}
 		Expect(admin.Create(lifetime, quota)).To(Succeed())
@@ -190,7 +190,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 	})
 
-	It("restores what somebody else deletes or empties", func() {
+	It("restores what another client deletes or empties", func() {
 		runtime := newRuntime(namespace)
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, get(namespace, "agent-role", &rbacv1.Role{}))).To(Succeed())
@@ -203,22 +203,22 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(eventReasons(runtime)).Should(ContainElement("DriftCorrected"))
 	})
 
-	It("rolls just the pods that read a changed configuration at start", func() {
+	It("restarts only the pods that read a changed configuration at start", func() {
 		runtime := newRuntime(namespace)
 		server := newServer(namespace, "mlserver", "mlserver")
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Eventually(ready(server)).Should(HavePrefix("True"))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.KafkaConfig.TopicPrefix = new("other") })
-		Eventually(rolled(namespace)).Should(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway"))
+		Eventually(restarted(namespace)).Should(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway"))
 		Eventually(eventReasons(runtime)).Should(ContainElement("ConfigurationChanged"))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.TracingConfig.Disable = new(true) })
-		Eventually(rolled(namespace)).Should(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway", "seldon-dataflow-engine", "mlserver"))
+		Eventually(restarted(namespace)).Should(ConsistOf("seldon-scheduler", "seldon-modelgateway", "seldon-pipelinegateway", "seldon-dataflow-engine", "mlserver"))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.AgentConfig.Rclone.Config = []string{"{}"} })
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		Consistently(rolled(namespace)).Should(HaveLen(5))
+		Consistently(restarted(namespace)).Should(HaveLen(5))
 	})
 
-	It("hands its metadata down, but not what Helm and GitOps tools keep there", func() {
+	It("propagates its metadata, but not the keys of Helm and GitOps tools", func() {
 		runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) {
 			r.Labels = map[string]string{"team": "a", "app.kubernetes.io/managed-by": "Helm", "app.kubernetes.io/name": "mine"}
 			r.Annotations = map[string]string{"cost": "1", "meta.helm.sh/release-name": "x", "argocd.argoproj.io/tracking-id": "y", "mlops.seldon.io/note": "z"}
@@ -234,7 +234,7 @@ var _ = Describe("A SeldonRuntime", func() {
 	It("is the only one of its namespace; the younger one waits", func() {
 		older := newRuntime(namespace)
 		Eventually(ready(older)).Should(HavePrefix("True"))
-		// Creation times have seconds.
+		// Creation times are whole seconds.
 		Eventually(time.Now).Should(BeTemporally(">", older.CreationTimestamp.Add(time.Second)))
 		younger := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) { r.Name = "another" })
 		Eventually(ready(younger)).Should(HavePrefix("False DuplicateRuntime SeldonRuntime seldon is the older one"))
@@ -272,19 +272,19 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(exists(namespace, "seldon", &v1alpha1.SeldonRuntime{})).Should(BeFalse())
 	})
 
-	It("waits at its deletion for what users made, if its policy says so", func() {
+	It("waits at its deletion for objects of users with the policy Block", func() {
 		newScheduler(namespace)
 		runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) { r.Spec.DeletionPolicy = v1alpha1.DeletionPolicyBlock })
 		model := newModel(namespace, "users")
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
-		Eventually(ready(runtime)).Should(HavePrefix("False Terminating waiting until these are gone: Model users"))
+		Eventually(ready(runtime)).Should(HavePrefix("False Terminating waiting until these are deleted: Model users"))
 		Consistently(exists(namespace, "seldon-scheduler", &appsv1.StatefulSet{})).Should(BeTrue())
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
 		Eventually(exists(namespace, "seldon", &v1alpha1.SeldonRuntime{})).Should(BeFalse())
 	})
 
-	It("takes what users made along, in order, if its policy says so", func() {
+	It("deletes objects of users in order with the policy Cascade", func() {
 		newScheduler(namespace)
 		runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) { r.Spec.DeletionPolicy = v1alpha1.DeletionPolicyCascade })
 		newModel(namespace, "users")
@@ -294,7 +294,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Expect(admin.Create(lifetime, pipeline)).To(Succeed())
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
-		Eventually(ready(runtime)).Should(HavePrefix("False Terminating waiting until these are gone: Pipeline users"))
+		Eventually(ready(runtime)).Should(HavePrefix("False Terminating waiting until these are deleted: Pipeline users"))
 		Consistently(exists(namespace, "users", &v1alpha1.Model{})).Should(BeTrue(), "a Pipeline goes before its Models")
 		edit(pipeline, func(p *v1alpha1.Pipeline) { p.Finalizers = nil })
 		Eventually(exists(namespace, "seldon", &v1alpha1.SeldonRuntime{})).Should(BeFalse())
@@ -302,14 +302,14 @@ var _ = Describe("A SeldonRuntime", func() {
 		Expect(exists(namespace, "users", &v1alpha1.Server{})()).To(BeFalse())
 	})
 
-	It("tells each thing once", func() {
+	It("records each Event once", func() {
 		runtime := newRuntime(namespace, override("nobody", func(*v1alpha1.OverrideSpec) {}))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Eventually(eventReasons(runtime)).Should(ContainElement("RuntimeReady"))
 		Consistently(eventReasons(runtime)).Should(ConsistOf("OverrideTargetNotFound", "RuntimeReady"))
 	})
 
-	It("writes nothing while paused but ends its deletion", func() {
+	It("writes nothing while paused, but completes its deletion", func() {
 		runtime := newRuntime(namespace)
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Annotations = map[string]string{v1alpha1.PausedAnnotation: "true"} })
@@ -327,12 +327,12 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(exists(namespace, "seldon", &v1alpha1.SeldonRuntime{})).Should(BeFalse())
 	})
 
-	It("leaves replicas that nobody sets to whoever scales", func() {
+	It("does not change replicas that no layer sets", func() {
 		runtime := newRuntime(namespace)
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		scale(namespace, "seldon-envoy", 3)
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(replicasOf(namespace, "seldon-envoy")).To(BeEquivalentTo(3))
 
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) {
@@ -341,10 +341,10 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(func() int32 { return replicasOf(namespace, "seldon-envoy") }).Should(BeEquivalentTo(2))
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Overrides = nil })
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(replicasOf(namespace, "seldon-envoy")).To(BeEquivalentTo(2))
 		scale(namespace, "seldon-envoy", 4)
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(replicasOf(namespace, "seldon-envoy")).To(BeEquivalentTo(4))
 	})
 
@@ -361,7 +361,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Expect(replicasOf(namespace, "seldon-envoy")).To(BeEquivalentTo(2))
 	})
 
-	It("bounds the replicas of gateways by what they have to do, and tells it once", func() {
+	It("limits the replicas of gateways by the number of objects, and reports it once", func() {
 		runtime := newRuntime(namespace,
 			override("seldon-modelgateway", func(o *v1alpha1.OverrideSpec) { o.Replicas = new(int64(5)) }),
 			override("seldon-dataflow-engine", func(o *v1alpha1.OverrideSpec) { o.Replicas = new(int64(1)) }))
@@ -372,7 +372,7 @@ var _ = Describe("A SeldonRuntime", func() {
 			newModel(namespace, fmt.Sprintf("model-%d", i))
 		}
 		Eventually(func() int32 { return replicasOf(namespace, "seldon-modelgateway") }).Should(BeEquivalentTo(2))
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		mark := requests.mark()
 		for i := range 20 {
 			model := get(namespace, "model-0", &v1alpha1.Model{})
@@ -380,7 +380,7 @@ var _ = Describe("A SeldonRuntime", func() {
 			model.Status.AvailableReplicas = int64(i + 1)
 			Expect(admin.Status().Patch(lifetime, model, client.MergeFrom(before))).To(Succeed())
 		}
-		quiet(namespace)
+		waitForQuiescence(namespace)
 		Expect(requests.since(mark, namespace)).To(BeEmpty())
 	})
 
@@ -400,7 +400,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Expect(get(namespace, "seldon-scheduler", &corev1.Service{}).Spec.Type).To(Equal(corev1.ServiceTypeClusterIP))
 	})
 
-	It("overrides once, in place, and lets explicit zero values win", func() {
+	It("overrides items in place, and explicit zero values take precedence", func() {
 		runtime := newRuntime(namespace, override("seldon-modelgateway", func(o *v1alpha1.OverrideSpec) {
 			o.PodSpec = podSpec(`
 terminationGracePeriodSeconds: 0
@@ -435,14 +435,15 @@ containers:
 		Expect(gateway.ReadinessProbe.TCPSocket).NotTo(BeNil())
 	})
 
-	It("stays at the configuration it was rolled out with, through anything, if told to", func() {
+	It("keeps the configuration of its last rollout with disableAutoUpdate", func() {
 		config := newConfig()
 		runtime := newRuntime(namespace, using(config.Name), func(r *v1alpha1.SeldonRuntime) { r.Spec.DisableAutoUpdate = true })
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		prefix := func() string { return get(namespace, "seldon-kafka", &corev1.ConfigMap{}).Data["kafka.json"] }
 		edit(config, func(c *v1alpha1.SeldonConfig) { c.Spec.Config.KafkaConfig.TopicPrefix = new("newer") })
 
-		// Events of others, the operator's restart, a change of replicas: still pinned.
+		// Still pinned after changes of other objects, a restart of the operator, and a change of
+		// replicas.
 		Expect(admin.Delete(lifetime, get(namespace, "seldon-kafka", &corev1.ConfigMap{}))).To(Succeed())
 		Eventually(exists(namespace, "seldon-kafka", &corev1.ConfigMap{})).Should(BeTrue())
 		Expect(prefix()).NotTo(ContainSubstring("newer"))

@@ -21,8 +21,8 @@ var _ = Describe("A Server", func() {
 	var namespace string
 	BeforeEach(func() {
 		namespace = newNamespace()
-		// A runtime without components: what Servers need of one is its account
-		// and its configuration.
+		// A runtime without components: Servers need its ServiceAccount and its
+		// configuration.
 		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
 	})
 
@@ -44,10 +44,10 @@ var _ = Describe("A Server", func() {
 		Eventually(eventReasons(server)).Should(ContainElement("ServerReady"))
 	})
 
-	It("keeps a replica's Service until its pod is gone", func() {
+	It("keeps a replica's Service until its pod is deleted", func() {
 		server := newServer(namespace, "mlserver", "mlserver", replicas(2))
 		Eventually(ready(server)).Should(HavePrefix("True"))
-		// A finalizer plays the drain that takes its time.
+		// A finalizer simulates a drain that takes some time.
 		edit(get(namespace, "mlserver-1", &corev1.Pod{}), func(p *corev1.Pod) { p.Finalizers = []string{"example.com/draining"} })
 		edit(server, replicas(1))
 		Eventually(func() bool { return get(namespace, "mlserver-1", &corev1.Pod{}).DeletionTimestamp != nil }).Should(BeTrue())
@@ -64,7 +64,7 @@ var _ = Describe("A Server", func() {
 		Eventually(ready(server)).Should(HavePrefix("True"))
 	})
 
-	It("follows its ServerConfig, unless told not to", func() {
+	It("follows its ServerConfig, except with disableAutoUpdate", func() {
 		config := newServerConfig()
 		follows := newServer(namespace, "follows", config.Name)
 		pinned := newServer(namespace, "pinned", config.Name, func(s *v1alpha1.Server) { s.Spec.DisableAutoUpdate = true })
@@ -98,7 +98,7 @@ var _ = Describe("A Server", func() {
 		Entry("in addition", func(s *v1alpha1.Server) { s.Spec.ExtraCapabilities = []string{"c"} }, "xgboost,c"),
 	)
 
-	It("says that capabilities have no effect", func() {
+	It("reports capabilities without effect", func() {
 		config := newServerConfig(func(c *v1alpha1.ServerConfig) {
 			for i := range c.Spec.PodSpec.Containers {
 				c.Spec.PodSpec.Containers[i].Env = nil
@@ -108,7 +108,7 @@ var _ = Describe("A Server", func() {
 		Eventually(condition(server, "FieldsIgnored")).Should(And(HavePrefix("True"), ContainSubstring("spec.capabilities")))
 	})
 
-	It("above the limit of replicas keeps those that it has, and everything else is applied", func() {
+	It("above the limit of replicas keeps its live replicas, and the rest is applied", func() {
 		scaleTo := func(server *v1alpha1.Server, replicas int) error {
 			return admin.SubResource("scale").Patch(lifetime, server.DeepCopy(), client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas)))
 		}
@@ -116,7 +116,7 @@ var _ = Describe("A Server", func() {
 		Eventually(ready(server)).Should(HavePrefix("True"))
 		other := newNamespace()
 		Eventually(ready(newRuntime(other))).Should(HavePrefix("True"))
-		quiet(other)
+		waitForQuiescence(other)
 		mark := requests.mark()
 		Expect(apierrors.IsInvalid(scaleTo(server, 100_000))).To(BeTrue())
 		Expect(scaleTo(server, 10_000)).To(Succeed())
@@ -136,7 +136,7 @@ var _ = Describe("A Server", func() {
 		Eventually(func() int32 { return *get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Replicas }).Should(BeEquivalentTo(1))
 	})
 
-	It("above the limit of replicas and new gets as many as the limit, in replicas and Services", Serial, func() {
+	It("that is created above the limit of replicas gets the limit, in replicas and Services", Serial, func() {
 		restartOperator(controllers.Options{Namespace: operatorNamespace, MaxReplicasPerServer: 3})
 		DeferCleanup(func() { restartOperator(controllers.Options{Namespace: operatorNamespace}) })
 		server := newServer(namespace, "mlserver", "mlserver", replicas(v1alpha1.MaxReplicas))
@@ -165,7 +165,7 @@ var _ = Describe("A Server", func() {
 		Expect(condition(server, v1alpha1.ConditionImmutableFieldChanged)()).To(Equal("none"))
 	})
 
-	It("grows its claims around its pods", func() {
+	It("expands its volume claims without restarting its pods", func() {
 		config := newServerConfig()
 		server := newServer(namespace, "mlserver", config.Name, replicas(2))
 		Eventually(ready(server)).Should(HavePrefix("True"))
@@ -189,7 +189,7 @@ var _ = Describe("A Server", func() {
 		Expect(podsOf(namespace)).To(Equal(before))
 	})
 
-	It("of a runtime keeps the replicas that a scaler gave it, until the runtime changes its own", func() {
+	It("of a runtime keeps the replicas that an autoscaler set, until the runtime changes them", func() {
 		runtime := get(namespace, "seldon", &v1alpha1.SeldonRuntime{})
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) {
 			r.Spec.Servers = []v1alpha1.RuntimeServer{{Name: "own", ServerSpec: v1alpha1.ServerSpec{
@@ -218,9 +218,9 @@ var _ = Describe("A Server", func() {
 		Eventually(ready(server)).Should(HavePrefix("True"))
 	})
 
-	It("follows the operator's mode between StatefulSet and Deployment", Serial, func() {
+	It("changes between StatefulSet and Deployment with the operator's flag", Serial, func() {
 		server := newServer(namespace, "mlserver", newServerConfig(func(c *v1alpha1.ServerConfig) {
-			// The Deployment flavour brings the volume that the claims are otherwise.
+			// A Deployment has a volume instead of the volume claims.
 			c.Spec.VolumeClaimTemplates = nil
 			c.Spec.PodSpec.Volumes = append(c.Spec.PodSpec.Volumes, corev1.Volume{Name: "mlserver-models", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 		}).Name)

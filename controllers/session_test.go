@@ -44,7 +44,7 @@ var _ = Describe("A session", func() {
 			Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 			Expect(open()).To(Equal(1))
 			Expect(admin.Delete(lifetime, runtime)).To(Succeed())
-			Eventually(gone(runtime)).Should(BeTrue())
+			Eventually(isDeleted(runtime)).Should(BeTrue())
 			Eventually(open).Should(BeZero())
 		}
 
@@ -56,7 +56,7 @@ var _ = Describe("A session", func() {
 		Eventually(open).WithTimeout(time.Second).Should(BeZero(), "the manager waits for its sessions")
 	})
 
-	It("gets over the end of its streams", func() {
+	It("subscribes again when its streams end", func() {
 		sim := newScheduler(namespace)
 		newRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
@@ -71,7 +71,7 @@ var _ = Describe("A session", func() {
 		Eventually(func() map[string]int { return sim.Subscribers("SubscribeModelStatus") }).Should(Equal(map[string]int{"seldon manager": 1}))
 	})
 
-	It("gives up a connection on which nobody answers", func() {
+	It("closes a connection without responses", func() {
 		newScheduler(namespace, func(o *fakescheduler.Options) { o.Address += ".behind" })
 		proxy, err := faultproxy.Listen(lifetime, schedulerAddress(namespace), schedulerAddress(namespace)+".behind")
 		Expect(err).NotTo(HaveOccurred())
@@ -80,13 +80,14 @@ var _ = Describe("A session", func() {
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 		proxy.Freeze()
 		newModel(namespace, "iris")
-		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(40 * time.Second).Should(HavePrefix("False NoResponse"))
+		// A call to ServerNotify may take 30 s until its deadline, and the check after it 10 s.
+		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(60 * time.Second).Should(HavePrefix("False NoResponse"))
 		proxy.Open()
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(40 * time.Second).Should(HavePrefix("True"))
 		Eventually(ready(&v1alpha1.Model{ObjectMeta: objectMeta(namespace, "iris")})).Should(HavePrefix("True"))
 	})
 
-	It("costs other namespaces nothing when it hangs", func() {
+	It("does not affect other namespaces when it hangs", func() {
 		other := newNamespace()
 		hangs := newScheduler(other)
 		newRuntime(other, withServer)
@@ -102,7 +103,7 @@ var _ = Describe("A session", func() {
 		Eventually(ready(model)).WithTimeout(5 * time.Second).Should(HavePrefix("True"))
 	})
 
-	It("speaks TLS, and takes new certificates without a restart", Serial, func() {
+	It("uses TLS, and reloads certificates without a restart", Serial, func() {
 		folder := GinkgoT().TempDir()
 		file := func(name string) string { return filepath.Join(folder, name) }
 		first, second := newAuthority("first"), newAuthority("second")
@@ -113,26 +114,26 @@ var _ = Describe("A session", func() {
 			}
 		}
 		write(first)
-		// As schedulers do, it asks for the client's certificate. Handshakes run on
-		// goroutines of the server.
+		// Like schedulers, it requires a client certificate. Handshakes run on goroutines of
+		// the server.
 		var current atomic.Pointer[tls.Config]
 		current.Store(first.server())
 		sim := newScheduler(namespace, func(o *fakescheduler.Options) {
 			o.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.Load(), nil }} //nolint:gosec // the config that it gives has a minimum
 		})
 		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &relay.TLS{
-			Key: file("tls.key"), Certificate: file("tls.crt"), Authority: file("ca.crt"),
+			KeyFile: file("tls.key"), CertFile: file("tls.crt"), CAFile: file("ca.crt"),
 		}})
 		DeferCleanup(func() { restartOperator(controllers.Options{Namespace: operatorNamespace}) })
 		runtime := newRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 
-		By("rotating the authority on the scheduler's side first")
+		By("rotating the CA of the scheduler first")
 		sim.Stop()
 		current.Store(second.server())
 		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(Equal("False TLSHandshakeFailed " + schedulerAddress(namespace) +
-			": the scheduler's certificate is signed by unknown authority: give the operator the CA of that certificate"))
+			": the scheduler's certificate is signed by unknown authority: configure the CA of that certificate for the operator"))
 		write(second)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(30 * time.Second).Should(HavePrefix("True"))
 
@@ -144,7 +145,7 @@ var _ = Describe("A session", func() {
 		mark := requests.mark()
 		inSecret := client.ObjectKeyFromObject(secret)
 		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &relay.TLS{
-			Key: "tls.key", Certificate: "tls.crt", Authority: "ca.crt", Secret: inSecret, ServerSecret: inSecret, ServerAuthority: "ca.crt",
+			KeyFile: "tls.key", CertFile: "tls.crt", CAFile: "ca.crt", Secret: inSecret, ServerSecret: inSecret, ServerCAFile: "ca.crt",
 		}})
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(Equal(
 			"False InvalidCredentials " + schedulerAddress(namespace) + ": Secret seldon-system/control-plane has no key ca.crt"))
@@ -157,8 +158,8 @@ var _ = Describe("A session", func() {
 	})
 })
 
-var _ = Describe("Release", Serial, func() {
-	It("takes every finalizer off, and tells of what", func() {
+var _ = Describe("RemoveFinalizers", Serial, func() {
+	It("removes every finalizer, and reports each object", func() {
 		namespace := newNamespace()
 		newScheduler(namespace)
 		runtime := newRuntime(namespace, withServer)
@@ -172,18 +173,18 @@ var _ = Describe("Release", Serial, func() {
 		operator.stop()
 		defer func() { operator = startOperator(controllers.Options{Namespace: operatorNamespace}) }()
 		var released []string
-		Expect(controllers.Release(lifetime, admin, []string{namespace}, func(kind string, object client.Object) {
+		Expect(controllers.RemoveFinalizers(lifetime, admin, []string{namespace}, func(kind string, object client.Object) {
 			released = append(released, kind+" "+object.GetName())
 		})).To(Succeed())
 		Expect(released).To(ConsistOf("Model iris", "Pipeline chain", "Experiment ab", "SeldonRuntime seldon"))
 		for _, object := range objects {
 			Expect(admin.Delete(lifetime, object)).To(Succeed())
-			Expect(gone(object)()).To(BeTrue())
+			Expect(isDeleted(object)()).To(BeTrue())
 		}
 	})
 })
 
-// authority signs certificates.
+// authority is a CA.
 type authority struct {
 	key         crypto.Signer
 	certificate *x509.Certificate
@@ -204,7 +205,7 @@ func (a *authority) pem() []byte {
 	return content
 }
 
-// issue makes a key and a certificate for localhost, for clients and servers.
+// issue creates a key and a certificate for localhost, for clients and servers.
 func (a *authority) issue() (key, certificate []byte) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	Expect(err).NotTo(HaveOccurred())
@@ -224,8 +225,8 @@ func (a *authority) issue() (key, certificate []byte) {
 	return key, certificate
 }
 
-// server is the configuration of a server that asks clients for certificates of the
-// same authority.
+// server returns the configuration of a server that requires client certificates of the
+// same CA.
 func (a *authority) server() *tls.Config {
 	key, certificate := a.issue()
 	pair, err := tls.X509KeyPair(certificate, key)

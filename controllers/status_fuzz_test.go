@@ -11,156 +11,74 @@ import (
 	"testing"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
-	"google.golang.org/protobuf/encoding/prototext"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 	"k8s.io/kube-openapi/pkg/validation/strfmt"
 	"k8s.io/kube-openapi/pkg/validation/validate"
 	"sigs.k8s.io/yaml"
 
-	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition/reconciler"
 	"github.com/seldon-operator/seldon-operator/relay"
 )
 
-// Whatever a scheduler sends in any field of a status message, the API server accepts
-// the status that follows from it. Each field of a complete message is set to extremes
-// first; fuzzing goes on from there.
+// For every state within the bounds that relay.State documents, and so for whatever a
+// scheduler sends (FuzzParseStatus of the relay), the API server accepts the resulting
+// status.
 func FuzzReportedStatus(f *testing.F) {
 	models, pipelines, experiments := newSchema(f, "models"), newSchema(f, "pipelines"), newSchema(f, "experiments")
-	for kind, text := range []string{
-		`modelName: "m" deleted: true keepTopics: true timestamp: 1 operation: ModelCreate versions {
-			version: 1 serverName: "mlserver" kubernetesMeta {namespace: "team" generation: 1}
-			modelReplicaState {key: 0 value {state: Available reason: "r" lastChangeTimestamp {seconds: 1 nanos: 1}}}
-			state {state: ModelAvailable reason: "r" availableReplicas: 1 unavailableReplicas: 1 lastChangeTimestamp {seconds: 1 nanos: 1} modelGwState: ModelAvailable modelGwReason: "r"}
-			modelDefn {meta {name: "m"} deploymentSpec {replicas: 1 minReplicas: 1 maxReplicas: 1}}}`,
-		`pipelineName: "p" versions {pipeline {name: "p" uid: "u" version: 1 kubernetesMeta {namespace: "team" generation: 1} steps {name: "a" joinWindowMs: 1}}
-			state {pipelineVersion: 1 status: PipelineReady reason: "r" lastChangeTimestamp {seconds: 1 nanos: 1} modelsReady: true pipelineGwStatus: PipelineReady pipelineGwReason: "r"}}`,
-		`experimentName: "e" active: true candidatesReady: true mirrorReady: true statusDescription: "r" kubernetesMeta {namespace: "team" generation: 1}`,
-	} {
-		message := reportedKinds[kind]()
-		if err := prototext.Unmarshal([]byte(text), message); err != nil {
-			f.Fatal(err)
-		}
-		seeds := 0
-		eachExtreme(message.ProtoReflect(), func(path string) {
-			encoded, err := proto.Marshal(message)
-			if err != nil || relay.ReadState(message) == nil {
-				f.Fatalf("%s: not read, %v", path, err)
-			}
-			f.Add(kind, encoded)
-			seeds++
-		})
-		if seeds < 20 {
-			f.Errorf("only %d extremes of %T", seeds, message)
-		}
+	for _, generation := range []int64{0, 1, -1, math.MaxInt64, math.MinInt64} {
+		f.Add("ModelAvailable", "text", "mlserver", generation, uint32(1), uint32(1), true)
 	}
-	f.Fuzz(func(t *testing.T, kind int, data []byte) {
-		if kind < 0 || kind >= len(reportedKinds) {
-			return
+	for _, replicas := range []uint32{0, 1, math.MaxInt32} {
+		f.Add("State4294967295", "", "", int64(1), replicas, uint32(math.MaxInt32), false)
+	}
+	for _, text := range []string{"", "100%s %d", "-", "ä,=!()", strings.Repeat("x", 1<<10), strings.Repeat("ä€😀", 113)} {
+		f.Add("ModelFailed", text, strings.Repeat("x", 63), int64(1), uint32(2), uint32(1), false)
+	}
+	f.Fuzz(func(t *testing.T, reason, text, server string, generation int64, replicas, available uint32, isTrue bool) {
+		if !regexp.MustCompile(`^[A-Z][A-Za-z0-9]{0,99}$`).MatchString(reason) || len(text) > 1<<10 || !utf8.ValidString(text) ||
+			strings.ContainsFunc(text, unicode.IsControl) || len(validation.IsValidLabelValue(server)) > 0 {
+			return // out of bounds
 		}
-		message := reportedKinds[kind]()
-		if proto.Unmarshal(data, message) != nil {
-			return // gRPC rejects it as well
+		model := &relay.ModelState{
+			Replicas: int64(replicas & math.MaxInt32), AvailableReplicas: int64(available & math.MaxInt32), Server: server, Gateway: reason + "(" + text + ")",
 		}
-		state := relay.ReadState(message)
-		if state == nil {
-			return // it reports nothing
+		observe := func(kind relay.Kind) relay.Observation {
+			state := &relay.State{Generation: generation, Model: model}
+			for _, conditionType := range kind.Conditions() {
+				state.Conditions = append(state.Conditions, relay.Condition{Type: conditionType, True: isTrue, Reason: reason, Message: text})
+			}
+			return relay.Observation{Session: true, Connected: true, State: state}
 		}
 		meta := metav1.ObjectMeta{Namespace: "team", Name: "o", Generation: 1}
-		seen := relay.Observation{Session: true, Connected: true, State: state}
-		switch kind {
-		case 0:
-			model := &v1alpha1.Model{ObjectMeta: meta}
-			setReported(model, relay.Model, seen)
-			fillModel(model, state)
-			if _, err := labels.Parse(model.Status.Selector); err != nil {
-				t.Errorf("selector: %.2000q", err.Error())
-			}
-			models.accept(t, model)
-		case 1:
-			pipeline := &v1alpha1.Pipeline{ObjectMeta: meta}
-			setReported(pipeline, relay.Pipeline, seen)
-			pipelines.accept(t, pipeline)
-		case 2:
-			experiment := &v1alpha1.Experiment{ObjectMeta: meta}
-			setReported(experiment, relay.Experiment, seen)
-			experiments.accept(t, experiment)
+		object := &v1alpha1.Model{ObjectMeta: meta}
+		seen := observe(relay.Model)
+		setReported(object, relay.Model, seen)
+		setModelStatus(object, seen.State)
+		if _, err := labels.Parse(object.Status.Selector); err != nil {
+			t.Errorf("selector: %.2000q", err.Error())
 		}
+		models.accept(t, object)
+		pipeline := &v1alpha1.Pipeline{ObjectMeta: meta}
+		setReported(pipeline, relay.Pipeline, observe(relay.Pipeline))
+		pipelines.accept(t, pipeline)
+		experiment := &v1alpha1.Experiment{ObjectMeta: meta}
+		setReported(experiment, relay.Experiment, observe(relay.Experiment))
+		experiments.accept(t, experiment)
 	})
-}
-
-var reportedKinds = []func() proto.Message{
-	func() proto.Message { return &pb.ModelStatusResponse{} },
-	func() proto.Message { return &pb.PipelineStatusResponse{} },
-	func() proto.Message { return &pb.ExperimentStatusResponse{} },
 }
 
 // setReported sets the conditions that follow from an observation.
-func setReported(object conditioned, kind relay.Kind, seen relay.Observation) {
-	told := tell(object, kind, seen, time.Now())
-	setConditions(object, append(told.verdicts, progress(told.verdicts)...), told.keep...)
-}
-
-// eachExtreme calls visit with each field of a message in turn at each of its extremes,
-// and restores the field. Only fields that are set have extremes.
-func eachExtreme(message protoreflect.Message, visit func(path string)) {
-	message.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		switch {
-		case field.IsMap():
-			value.Map().Range(func(_ protoreflect.MapKey, value protoreflect.Value) bool {
-				eachExtreme(value.Message(), visit)
-				return true
-			})
-		case field.IsList():
-			for i := range value.List().Len() {
-				eachExtreme(value.List().Get(i).Message(), visit)
-			}
-		case field.Message() != nil:
-			eachExtreme(value.Message(), visit)
-		default:
-			for _, extreme := range extremes(field) {
-				message.Set(field, extreme)
-				visit(fmt.Sprintf("%s = %v", field.FullName(), extreme))
-			}
-			message.Set(field, value)
-		}
-		return true
-	})
-}
-
-func extremes(field protoreflect.FieldDescriptor) []protoreflect.Value {
-	var values []protoreflect.Value
-	for _, number := range []int64{0, -1, 2, math.MinInt32, math.MaxInt32, math.MaxInt32 + 1, math.MaxUint32, math.MinInt64, math.MaxInt64} {
-		switch field.Kind() {
-		case protoreflect.BoolKind:
-			return []protoreflect.Value{protoreflect.ValueOfBool(false)}
-		case protoreflect.EnumKind:
-			values = append(values, protoreflect.ValueOfEnum(protoreflect.EnumNumber(int32(number))))
-		case protoreflect.Int32Kind:
-			values = append(values, protoreflect.ValueOfInt32(int32(number)))
-		case protoreflect.Int64Kind:
-			values = append(values, protoreflect.ValueOfInt64(number))
-		case protoreflect.Uint32Kind:
-			values = append(values, protoreflect.ValueOfUint32(uint32(number)))
-		case protoreflect.Uint64Kind:
-			values = append(values, protoreflect.ValueOfUint64(uint64(number)))
-		case protoreflect.StringKind:
-			for _, text := range []string{"", " ", "100%s %d", "a\x00b\x1b[31m\r\nc\u0085", "-", "ä,=!()", strings.Repeat("x", 5<<10), strings.Repeat("ä€😀", 1<<10)} {
-				values = append(values, protoreflect.ValueOfString(text))
-			}
-			return values
-		default:
-			panic(fmt.Sprintf("no extremes of %s", field.FullName()))
-		}
-	}
-	return values
+func setReported(object reconciler.Object, kind relay.Kind, seen relay.Observation) {
+	update := computeStatus(object, kind, seen, time.Now())
+	reconciler.SetConditions(object, append(update.conditions, progressConditions(update.conditions)...), update.keep...)
 }
 
 // crdSchema validates objects as the API server does, by a CRD of config/crd.
@@ -195,9 +113,9 @@ func newSchema(f *testing.F, plural string) crdSchema {
 var reasonFormat = regexp.MustCompile(`^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$`)
 
 // accept fails the test if the API server would reject the status of object.
-func (s crdSchema) accept(t *testing.T, object conditioned) {
+func (s crdSchema) accept(t *testing.T, object reconciler.Object) {
 	t.Helper()
-	patch, err := statusPatch(object)
+	patch, err := reconciler.StatusPatch(object)
 	if err != nil {
 		t.Fatal(err)
 	}

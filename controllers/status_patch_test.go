@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"testing"
 
@@ -10,16 +11,17 @@ import (
 	"sigs.k8s.io/randfill"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition/reconciler"
 )
 
-// Every field of every status that holds something returns to nothing, whoever
-// wrote it. The fields are found by reflection, so that a new one is covered.
+// A patch of an empty status clears every field that a status may have. The fields are
+// found by reflection, so that new ones are covered.
 func TestStatusPatchClearsEveryField(t *testing.T) {
-	for _, object := range []conditioned{
+	for _, object := range []reconciler.Object{
 		&v1alpha1.SeldonRuntime{}, &v1alpha1.Server{}, &v1alpha1.Model{}, &v1alpha1.Pipeline{}, &v1alpha1.Experiment{},
 	} {
-		t.Run(kindOf(object), func(t *testing.T) {
-			stored := object.DeepCopyObject().(conditioned)
+		t.Run(fmt.Sprintf("%T", object), func(t *testing.T) {
+			stored := object.DeepCopyObject().(reconciler.Object)
 			status := reflect.ValueOf(stored).Elem().FieldByName("Status")
 			for _, field := range reflect.VisibleFields(status.Type()) {
 				for value := status.FieldByIndex(field.Index); value.IsZero(); { // texts may be empty
@@ -30,7 +32,7 @@ func TestStatusPatchClearsEveryField(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			patch, err := statusPatch(object)
+			patch, err := reconciler.StatusPatch(object)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,11 +60,11 @@ func TestStatusPatchClearsEveryField(t *testing.T) {
 	}
 }
 
-// What a status holds is sent as it is.
-func TestStatusPatchHoldsTheStatus(t *testing.T) {
+// A status is sent without changes.
+func TestStatusPatchContainsTheStatus(t *testing.T) {
 	model := &v1alpha1.Model{}
 	randfill.New().NilChance(0).NumElements(1, 1).Fill(&model.Status)
-	patch, err := statusPatch(model)
+	patch, err := reconciler.StatusPatch(model)
 	if err != nil {
 		t.Fatal(err)
 	}

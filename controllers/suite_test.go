@@ -45,7 +45,7 @@ import (
 const operatorNamespace = "seldon-system"
 
 var (
-	// lifetime of the suite: that of a node ends with the node.
+	// lifetime is the context of the suite; that of a Ginkgo node ends with the node.
 	lifetime, endLifetime = context.WithCancel(context.Background())
 
 	cluster  *controlplane.ControlPlane
@@ -58,8 +58,7 @@ func TestControllers(t *testing.T) {
 	RegisterFailHandler(Fail)
 	SetDefaultEventuallyTimeout(20 * time.Second)
 	SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
-	// Longer than the operator waits for more of a kind before it writes, which is a
-	// second.
+	// Longer than the operator's debounce period, which is a second.
 	SetDefaultConsistentlyDuration(1500 * time.Millisecond)
 	RunSpecs(t, "Controllers")
 }
@@ -74,7 +73,7 @@ var _ = BeforeSuite(func() {
 	admin, err = client.New(cluster.Config(), client.Options{Scheme: newScheme()})
 	Expect(err).NotTo(HaveOccurred())
 
-	// The paths of sockets are short: not in a folder of the test's own.
+	// Paths of sockets must be short, so they are not in the test's own directory.
 	sockets, err = os.MkdirTemp("", "sim")
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(os.RemoveAll, sockets)
@@ -96,7 +95,7 @@ func newScheme() *runtime.Scheme {
 	return scheme
 }
 
-// runningOperator is the manager with all controllers, as cmd/manager makes it.
+// runningOperator is the manager with all controllers, as in cmd/manager.
 type runningOperator struct {
 	cancel  context.CancelFunc
 	stopped chan struct{}
@@ -105,7 +104,7 @@ type runningOperator struct {
 func startOperator(options controllers.Options) *runningOperator {
 	GinkgoHelper()
 	options.SchedulerAddress = schedulerAddress("{namespace}")
-	options.Silence, options.DeletionDeadline = silence, deletionDeadline
+	options.UnreachableTimeout, options.UnloadTimeout = silence, deletionDeadline
 	rest := cluster.Config()
 	rest.QPS = -1
 	rest.WarningHandlerWithContext = controllers.NewWarningLogger()
@@ -114,7 +113,7 @@ func startOperator(options controllers.Options) *runningOperator {
 		Scheme:  newScheme(),
 		Cache:   controllers.CacheOptions(options.Namespace, nil),
 		Metrics: metricsserver.Options{BindAddress: "0"},
-		// Restarts in one process would clash over the controllers' metrics.
+		// Restarts in one process would register the controllers' metrics twice.
 		Controller: config.Controller{SkipNameValidation: new(true)},
 	})
 	Expect(err).NotTo(HaveOccurred())
@@ -130,8 +129,8 @@ func startOperator(options controllers.Options) *runningOperator {
 	return running
 }
 
-// waitUntilItWorks waits until both composing controllers have seen what there was
-// when they began: what is made from then on is new to them.
+// waitUntilItWorks waits until the controllers of SeldonRuntimes and Servers have seen
+// their informers' initial lists: objects created later are not preexisting.
 func waitUntilItWorks() {
 	GinkgoHelper()
 	probe := newRuntime(newNamespace(), func(r *v1alpha1.SeldonRuntime) {
@@ -166,7 +165,7 @@ func read(file string) []*unstructured.Unstructured {
 	return objects
 }
 
-// newNamespace makes a namespace for one spec.
+// newNamespace creates a namespace for one spec.
 func newNamespace() string {
 	GinkgoHelper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "team-"}}
@@ -174,13 +173,13 @@ func newNamespace() string {
 	return namespace.Name
 }
 
-// What the operator waits for is shorter in this suite.
+// The operator's timeouts are shorter in this suite.
 const (
 	silence          = 3 * time.Second
 	deletionDeadline = 6 * time.Second
 )
 
-// sockets is where the schedulers of all namespaces listen.
+// sockets is the directory of the sockets of all schedulers.
 var sockets string
 
 func schedulerAddress(namespace string) string {
@@ -200,7 +199,7 @@ func newScheduler(namespace string, change ...func(*fakescheduler.Options)) *fak
 	return started
 }
 
-// newRuntime makes a SeldonRuntime `seldon` on the default SeldonConfig.
+// newRuntime creates a SeldonRuntime `seldon` on the default SeldonConfig.
 func newRuntime(namespace string, change ...func(*v1alpha1.SeldonRuntime)) *v1alpha1.SeldonRuntime {
 	GinkgoHelper()
 	runtime := &v1alpha1.SeldonRuntime{
@@ -230,7 +229,7 @@ func podSpec(text string) *v1alpha1.PodSpec {
 	return spec
 }
 
-// edit changes an object as a user would, against conflicts.
+// edit changes an object as a user would, and retries after conflicts.
 func edit[T client.Object](object T, change func(T)) {
 	GinkgoHelper()
 	Eventually(func() error {
@@ -250,7 +249,7 @@ func get[T client.Object](namespace, name string, out T) T {
 	return out
 }
 
-// exists tells whether there is such an object.
+// exists reports whether an object exists.
 func exists(namespace, name string, object client.Object) func() bool {
 	return func() bool {
 		return admin.Get(lifetime, client.ObjectKey{Namespace: namespace, Name: name}, object) == nil
@@ -262,8 +261,8 @@ type conditioned interface {
 	GetConditions() []metav1.Condition
 }
 
-// condition reads one of an object's conditions, as `status reason message`, if
-// it speaks of the newest generation.
+// condition returns one of an object's conditions, as `status reason message`, if its
+// observedGeneration is the object's generation.
 func condition(object conditioned, kind string) func() string {
 	return func() string {
 		if err := admin.Get(lifetime, client.ObjectKeyFromObject(object), object); err != nil {
@@ -282,7 +281,7 @@ func condition(object conditioned, kind string) func() string {
 
 func ready(object conditioned) func() string { return condition(object, v1alpha1.ConditionReady) }
 
-// requestLog records what the operator sends.
+// requestLog records the operator's requests.
 type requestLog struct {
 	mu      sync.Mutex
 	entries []string
@@ -308,7 +307,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
 
-// since lists the requests to a namespace from a mark on, less Events.
+// since returns the requests to a namespace after a mark, except for Events.
 func (l *requestLog) since(mark int, namespace string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -327,16 +326,16 @@ func (l *requestLog) mark() int {
 	return len(l.entries)
 }
 
-// writes are the requests that change something.
+// writes returns the requests that change something.
 func writes(entries []string) []string {
 	return slices.DeleteFunc(slices.Clone(entries), func(entry string) bool {
 		return strings.HasPrefix(entry, "GET ") || strings.HasPrefix(entry, "DRYRUN ") || strings.HasPrefix(entry, "WATCH ")
 	})
 }
 
-// quiet waits until the operator reconciles nothing and has sent nothing to a
-// namespace for 2 seconds: it waits for a second before it looks at progress.
-func quiet(namespace string) {
+// waitForQuiescence waits until the operator reconciles nothing and has sent no request
+// to a namespace for 2 seconds, which is longer than its debounce period.
+func waitForQuiescence(namespace string) {
 	GinkgoHelper()
 	last := -1
 	Eventually(func() bool {
@@ -378,19 +377,19 @@ func names(list client.ObjectList) []string {
 	return found
 }
 
-// newConfig makes a SeldonConfig of its own, a changed copy of the default one.
+// newConfig creates a changed copy of the default SeldonConfig.
 func newConfig(change ...func(*v1alpha1.SeldonConfig)) *v1alpha1.SeldonConfig {
 	GinkgoHelper()
 	return copyConfig("default", &v1alpha1.SeldonConfig{}, change)
 }
 
-// newServerConfig makes a changed copy of the ServerConfig mlserver.
+// newServerConfig creates a changed copy of the ServerConfig mlserver.
 func newServerConfig(change ...func(*v1alpha1.ServerConfig)) *v1alpha1.ServerConfig {
 	GinkgoHelper()
 	return copyConfig("mlserver", &v1alpha1.ServerConfig{}, change)
 }
 
-// copyConfig makes a changed copy of what is in the operator's namespace, under
+// copyConfig creates a changed copy of a configuration in the operator's namespace, under
 // another name.
 func copyConfig[T client.Object](name string, config T, change []func(T)) T {
 	GinkgoHelper()
@@ -424,7 +423,7 @@ func newServer(namespace, name, config string, change ...func(*v1alpha1.Server))
 	return server
 }
 
-// eventReasons lists the reasons of the Events on an object.
+// eventReasons returns the reasons of the Events on an object.
 func eventReasons(object client.Object) func() []string {
 	return func() []string {
 		var reasons []string
@@ -435,7 +434,7 @@ func eventReasons(object client.Object) func() []string {
 	}
 }
 
-// eventsOf lists the Events on an object.
+// eventsOf returns the Events on an object.
 func eventsOf(object client.Object) []eventsv1.Event {
 	GinkgoHelper()
 	list := &eventsv1.EventList{}

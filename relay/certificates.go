@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/go-logr/logr"
 	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc/credentials"
 	corev1 "k8s.io/api/core/v1"
@@ -24,27 +25,30 @@ const (
 	certificatesTimeout = 5 * time.Second
 )
 
-// certificateCache reads the certificates of [TLS] for all sessions of a relay, so
-// that they cost the API server one GET of each Secret in 10 seconds, however many
-// sessions there are. It is safe for concurrent use.
+// certificateCache reads the certificates of [TLS] for all sessions of a relay, so that
+// the API server gets one GET of each Secret in 10 seconds, regardless of the number of
+// sessions. It is safe for concurrent use.
 type certificateCache struct {
-	relay *Relay
-	reads singleflight.Group
+	lifetime context.Context
+	tls      *TLS
+	secrets  client.Reader
+	log      logr.Logger
+	reads    singleflight.Group
 
-	// What follows is used by the single read that runs.
+	// The following fields are used by one read at a time.
 
 	// readAt is when the last read ended; err is its error.
 	readAt time.Time
 	err    error
-	// valid are the last credentials that could be read; validUntil is the end of the
-	// client certificate's validity.
+	// valid is the last credentials that could be read, validUntil the end of the client
+	// certificate's validity.
 	valid      credentials.TransportCredentials
 	validUntil time.Time
 }
 
-// current returns credentials that were read within the last 10 seconds. If that
-// fails, it returns the last ones until the client certificate expires, and then the
-// error. It waits for ctx and 5 seconds at most.
+// current returns credentials that were read within the last 10 seconds. If they cannot
+// be read, it returns the last ones until the client certificate expires, and then the
+// error. It returns after 5 seconds at most, or when ctx ends.
 func (c *certificateCache) current(ctx context.Context) (credentials.TransportCredentials, error) {
 	result := c.reads.DoChan("", func() (any, error) { return c.refresh() })
 	select {
@@ -58,16 +62,17 @@ func (c *certificateCache) current(ctx context.Context) (credentials.TransportCr
 	}
 }
 
+// refresh reads the certificates, unless they were read within certificatesMaxAge.
 func (c *certificateCache) refresh() (credentials.TransportCredentials, error) {
 	if c.readAt.IsZero() || time.Since(c.readAt) >= certificatesMaxAge {
 		// Not with the context of a session: others wait for the same read.
-		ctx, cancel := context.WithTimeout(c.relay.lifetime, certificatesTimeout)
+		ctx, cancel := context.WithTimeout(c.lifetime, certificatesTimeout)
 		defer cancel()
-		config, err := c.relay.TLS.read(ctx, c.relay.APIReader)
+		config, err := c.tls.read(ctx, c.secrets)
 		if err == nil {
 			c.valid, c.validUntil = credentials.NewTLS(config), config.Certificates[0].Leaf.NotAfter
 		} else if c.err == nil || c.err.Error() != err.Error() {
-			c.relay.Log.Error(err, "read the certificates for schedulers", "previousUsedUntil", c.validUntil)
+			c.log.Error(err, "read the certificates for schedulers", "previousUsedUntil", c.validUntil)
 		}
 		c.readAt, c.err = time.Now(), err
 	}
@@ -79,45 +84,44 @@ func (c *certificateCache) refresh() (credentials.TransportCredentials, error) {
 
 // read reads the certificates, each Secret once.
 func (t *TLS) read(ctx context.Context, secrets client.Reader) (*tls.Config, error) {
-	open, err := t.source(ctx, secrets, t.Secret)
+	open, err := t.opener(ctx, secrets, t.Secret)
 	if err != nil {
 		return nil, err
 	}
-	key, err := open(t.Key)
+	key, err := open(t.KeyFile)
 	if err != nil {
 		return nil, err
 	}
-	certificate, err := open(t.Certificate)
+	certificate, err := open(t.CertFile)
 	if err != nil {
 		return nil, err
 	}
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
-		return nil, fmt.Errorf("certificate %s with key %s: %w", t.Certificate, t.Key, err)
+		return nil, fmt.Errorf("certificate %s with key %s: %w", t.CertFile, t.KeyFile, err)
 	}
-	name := t.Authority
-	if t.ServerAuthority != "" {
-		name = t.ServerAuthority
+	name := t.CAFile
+	if t.ServerCAFile != "" {
+		name = t.ServerCAFile
 		if t.ServerSecret != t.Secret {
-			if open, err = t.source(ctx, secrets, t.ServerSecret); err != nil {
+			if open, err = t.opener(ctx, secrets, t.ServerSecret); err != nil {
 				return nil, err
 			}
 		}
 	}
-	authority, err := open(name)
+	ca, err := open(name)
 	if err != nil {
 		return nil, err
 	}
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(authority) {
-		return nil, fmt.Errorf("authority %s, which schedulers are checked by, has no certificate in PEM", name)
+	if !roots.AppendCertsFromPEM(ca) {
+		return nil, fmt.Errorf("CA %s, by which schedulers are verified, contains no PEM certificate", name)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, MinVersion: tls.VersionTLS12}, nil
 }
 
-// source returns a function that reads keys of a Secret, or files if the Secret has
-// no name.
-func (t *TLS) source(ctx context.Context, secrets client.Reader, key client.ObjectKey) (func(name string) ([]byte, error), error) {
+// opener returns a function that reads keys of a Secret or, without a name of one, files.
+func (t *TLS) opener(ctx context.Context, secrets client.Reader, key client.ObjectKey) (func(name string) ([]byte, error), error) {
 	if key.Name == "" {
 		return os.ReadFile, nil
 	}

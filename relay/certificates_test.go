@@ -40,7 +40,7 @@ type testCA struct {
 	certificate *x509.Certificate
 }
 
-// testCertificate is what differs from a valid certificate for localhost.
+// testCertificate has the differences from a valid certificate for localhost.
 type testCertificate struct {
 	name    string
 	expired bool
@@ -126,7 +126,7 @@ func (ca *testCA) files(t *testing.T) *TLS {
 			t.Fatal(err)
 		}
 	}
-	return &TLS{Key: filepath.Join(folder, "tls.key"), Certificate: filepath.Join(folder, "tls.crt"), Authority: filepath.Join(folder, "ca.crt")}
+	return &TLS{KeyFile: filepath.Join(folder, "tls.key"), CertFile: filepath.Join(folder, "tls.crt"), CAFile: filepath.Join(folder, "ca.crt")}
 }
 
 func (ca *testCA) serverConfig(t *testing.T, c testCertificate) *tls.Config {
@@ -164,7 +164,7 @@ func newSecrets(data map[string][]byte) *secretsUnderTest {
 
 func (s *secretsUnderTest) tls() *TLS {
 	key := client.ObjectKeyFromObject(s.secret)
-	return &TLS{Key: "tls.key", Certificate: "tls.crt", Authority: "other.crt", Secret: key, ServerAuthority: "ca.crt", ServerSecret: key}
+	return &TLS{KeyFile: "tls.key", CertFile: "tls.crt", CAFile: "other.crt", Secret: key, ServerCAFile: "ca.crt", ServerSecret: key}
 }
 
 // Sessions that have no connection share their reads of Secrets.
@@ -190,8 +190,8 @@ func TestCertificatesAreShared(t *testing.T) {
 	})
 }
 
-// New certificates, of the authority too, are used for new connections; if they
-// cannot be read any more, the old ones are until they expire.
+// New certificates, also of the CA, are used for new connections; if they
+// cannot be read any more, the previous ones are used until they expire.
 func TestCertificatesAreRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, second := newTestCA(t), newTestCA(t)
@@ -203,7 +203,7 @@ func TestCertificatesAreRenewed(t *testing.T) {
 		}
 		serve(first)
 		listener := bufconn.Listen(1 << 16)
-		serveGRPC(t, listener, answerStatus(codes.Aborted), grpc.Creds(credentials.NewTLS(&tls.Config{
+		serveGRPC(t, listener, respondStatus(codes.Aborted), grpc.Creds(credentials.NewTLS(&tls.Config{
 			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.Load(), nil }, MinVersion: tls.VersionTLS12,
 		})))
 		secrets := newSecrets(first.data(t))
@@ -268,7 +268,7 @@ func TestCertificatesAreRenewed(t *testing.T) {
 	})
 }
 
-// A session that ends does not wait for the API server, and the read ends with the
+// The end of a session does not wait for the API server, and the read ends with the
 // relay.
 func TestCertificatesReadEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -296,7 +296,7 @@ func TestCertificatesReadEnds(t *testing.T) {
 	})
 }
 
-// The message names what is missing or wrong.
+// The message names what is missing or invalid.
 func TestInvalidCredentials(t *testing.T) {
 	ca := newTestCA(t)
 	for name, test := range map[string]struct {
@@ -306,7 +306,7 @@ func TestInvalidCredentials(t *testing.T) {
 		"valid":       {change: func(map[string][]byte) {}},
 		"no key":      {change: func(d map[string][]byte) { delete(d, "tls.key") }, err: "Secret seldon-system/client has no key tls.key"},
 		"no CA":       {change: func(d map[string][]byte) { delete(d, "ca.crt") }, err: "Secret seldon-system/client has no key ca.crt"},
-		"an empty CA": {change: func(d map[string][]byte) { d["ca.crt"] = nil }, err: "authority ca.crt, which schedulers are checked by, has no certificate in PEM"},
+		"an empty CA": {change: func(d map[string][]byte) { d["ca.crt"] = nil }, err: "CA ca.crt, by which schedulers are verified, contains no PEM certificate"},
 		"another key": {
 			change: func(d map[string][]byte) { d["tls.key"] = ca.data(t)["tls.key"] },
 			err:    "certificate tls.crt with key tls.key: tls: private key does not match public key",

@@ -10,77 +10,71 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
 const (
-	// callDeadline bounds a call about one object, notifyDeadline one about Servers.
+	// callDeadline of a call about one object, notifyDeadline of one about Servers.
 	callDeadline   = 10 * time.Second
 	notifyDeadline = 30 * time.Second
-	// listDeadline bounds the listing of all objects of a kind.
+	// listDeadline of the listing of all objects of a kind.
 	listDeadline = 2 * time.Minute
-	// handshakeTimeout is how long a scheduler may take to send the first message: it
-	// does so at once.
+	// handshakeTimeout is how long a scheduler may take to send the first message, which
+	// it sends at once.
 	handshakeTimeout = 10 * time.Second
 	// streamEndDelay is how long the connection must last after the end of a stream for
-	// that to be reported. It is the shortest backoff of [newBackoff].
+	// that to be reported. It is not above streamBackoff.first.
 	streamEndDelay = 500 * time.Millisecond
 )
 
-// connection is one set of streams of a session, and the calls that are made
-// meanwhile. It lasts as long as the control-plane stream, by which the scheduler
-// asks for kinds; the other streams are opened again when they end.
+// connection is one set of streams of a session, and the calls during that time. It lasts
+// as long as the control-plane stream, by which the scheduler requests kinds; the other
+// streams are opened again when they end.
 type connection struct {
-	*session
-	client pb.SchedulerClient
-	// queue of the objects to look at, and how often each failed in a row.
+	session *session
+	client  pb.SchedulerClient
+	// queue of the objects to reconcile and kinds to resync, and the number of
+	// consecutive failures of each.
 	queue    *workQueue
 	failures workqueue.TypedRateLimiter[objectKey]
 
-	// What follows belongs to the session's lock.
+	// The following fields are guarded by the session's lock.
 
-	// establishedAt is when the scheduler sent its first message.
+	// establishedAt is when the scheduler sent its first message; zero before.
 	establishedAt time.Time
-	syncs         map[Kind]*kindSync
 	firstSync     firstSync
 }
 
 func newConnection(s *session, conn *grpc.ClientConn) *connection {
-	c := &connection{
-		session: s,
-		client:  pb.NewSchedulerClient(conn),
-		failures: workqueue.NewTypedItemExponentialFailureRateLimiter[objectKey](
-			200*time.Millisecond, 30*time.Second),
-		syncs: map[Kind]*kindSync{},
+	return &connection{
+		session:  s,
+		client:   pb.NewSchedulerClient(conn),
+		failures: workqueue.NewTypedItemExponentialFailureRateLimiter[objectKey](callBackoff.first, callBackoff.limit),
 	}
-	for _, kind := range syncedKinds() {
-		c.syncs[kind] = &kindSync{}
-	}
-	return c
 }
 
-// errEnded is the end of a stream that should never end.
+// errEnded is the error of a stream that ended without one. Streams should never end.
 var errEnded = errors.New("the scheduler ended a stream")
 
-// run works on the connection until it is lost, and says why. It was healthy if it
-// lasted.
+// run opens the streams and processes the queue until the control-plane stream ends, and
+// returns why it ended. The connection was healthy if it lasted for backoffResetAfter.
+// All goroutines of the connection have ended when it returns.
 func (c *connection) run(ctx context.Context) (healthy bool, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	c.queue = newWorkQueue(func(key objectKey, p priority) { c.work(ctx, cancel, key, p) })
+	ctx, disconnect := context.WithCancelCause(ctx)
+	c.queue = newWorkQueue(func(key objectKey, p priority) { c.process(ctx, disconnect, key, p) })
 	var streams sync.WaitGroup
 	defer func() {
-		cancel(nil)
+		disconnect(nil)
 		c.queue.close()
 		streams.Wait()
 		c.queue.wait()
 	}()
-	silent := time.AfterFunc(handshakeTimeout, func() {
-		cancel(&disconnectError{ReasonNoResponse, errors.New("the scheduler accepts the stream and sends nothing: check its log")})
+	handshake := time.AfterFunc(handshakeTimeout, func() {
+		disconnect(&disconnectError{ReasonNoResponse, errors.New("the scheduler accepts the stream and sends nothing: check its log")})
 	})
-	defer silent.Stop()
+	defer handshake.Stop()
 	var stable *time.Timer
 	defer func() {
 		if stable != nil {
@@ -88,120 +82,142 @@ func (c *connection) run(ctx context.Context) (healthy bool, err error) {
 		}
 	}()
 
-	established := false
 	stream, err := c.client.SubscribeControlPlane(ctx, &pb.ControlPlaneSubscriptionRequest{SubscriberName: subscriber})
 	err = receive(stream, err, func(message *pb.ControlPlaneResponse) {
-		if !established {
-			established = true
-			silent.Stop()
-			period := c.onEstablished(c)
-			stable = time.AfterFunc(period, func() { c.onStable(c) })
-			for _, kind := range syncedKinds() {
-				streams.Go(func() { c.follow(ctx, kind) })
+		if stable == nil {
+			handshake.Stop()
+			period := c.session.onEstablished(c)
+			stable = time.AfterFunc(period, func() { c.session.onStable(c) })
+			for _, kind := range syncedKinds {
+				streams.Go(func() { c.keepSubscribed(ctx, kind) })
 			}
 		}
-		c.handleMarker(message.GetEvent())
+		c.handleControlPlaneEvent(message.GetEvent())
 	})
 	if err == nil {
 		err = errEnded
 	}
-	if lost, is := errors.AsType[*disconnectError](context.Cause(ctx)); is {
-		return c.wasHealthy(), lost
+	if cause, is := errors.AsType[*disconnectError](context.Cause(ctx)); is {
+		err = cause
 	}
 	return c.wasHealthy(), err
 }
 
 func (c *connection) wasHealthy() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
 	return !c.establishedAt.IsZero() && time.Since(c.establishedAt) >= backoffResetAfter
 }
 
-// handleMarker takes a marker by which the scheduler asks for a kind.
-func (c *connection) handleMarker(marker pb.ControlPlaneResponse_Event) {
-	if marker == pb.ControlPlaneResponse_SEND_SERVERS {
-		c.mark(Server)
+// handleControlPlaneEvent handles an event by which the scheduler requests a kind.
+func (c *connection) handleControlPlaneEvent(event pb.ControlPlaneResponse_Event) {
+	if event == pb.ControlPlaneResponse_SEND_SERVERS {
+		c.requestResync(Server)
 		return
 	}
-	for _, kind := range kinds {
-		if kind.marker == marker {
-			c.mark(kind.kind)
+	for _, resource := range resources {
+		if resource.controlPlaneEvent == event {
+			c.requestResync(resource.kind)
 			return
 		}
 	}
-	c.drop("unknown_marker")
+	c.countDropped("unknown_marker")
 }
 
-// follow keeps the stream of a kind's events open. When it ends while the connection
-// lasts, it is opened again and the kind is listed, for events may be missing.
-func (c *connection) follow(ctx context.Context, kind Kind) {
-	backoff := newBackoff()
+// keepSubscribed keeps the stream of a kind's events open. When it ends while the
+// connection lasts, it is opened again and the kind is resynced, since events may have
+// been missed.
+func (c *connection) keepSubscribed(ctx context.Context, kind Kind) {
+	failures := 0
 	for {
-		begun := time.Now()
+		openedAt := time.Now()
 		works := time.AfterFunc(stableAfter, func() { c.setStreamError(kind, nil) })
 		err := c.subscribe(ctx, kind)
 		works.Stop()
 		if err == nil {
 			err = errEnded
 		}
-		if time.Since(begun) > backoffResetAfter {
-			backoff = newBackoff()
+		if time.Since(openedAt) > backoffResetAfter {
+			failures = 0
 		}
 		// The end of the connection ends this stream as well, and is reported once.
 		if !sleep(ctx, streamEndDelay) {
 			return
 		}
 		c.setStreamError(kind, err)
-		if !sleep(ctx, backoff.Step()-streamEndDelay) {
+		if !sleep(ctx, jitter(streamBackoff.after(failures))-streamEndDelay) {
 			return
 		}
+		failures++
 		c.relist(kind)
 	}
 }
 
-// subscribe follows a kind's events to the end of the stream.
+// subscribe handles the events of a kind until the stream ends.
 func (c *connection) subscribe(ctx context.Context, kind Kind) error {
 	if kind == Server {
-		return c.followServers(ctx)
+		return c.subscribeServers(ctx)
 	}
-	resource := kind.relayed()
-	return resource.subscribe(ctx, c.client, func(w word) { c.handleEvent(resource, w) })
+	resource := kind.resource()
+	return resource.subscribe(ctx, c.client, func(event statusEvent) { c.handleEvent(kind, event) })
 }
 
-// work looks at one object, or compares one kind, and plans when to look again.
-func (c *connection) work(ctx context.Context, lose context.CancelCauseFunc, key objectKey, p priority) {
-	var again time.Duration
-	var err error
-	if key.name == "" {
-		again, err = c.resync(ctx, key.kind)
-	} else {
-		again, err = c.drive(ctx, key)
-	}
+// process processes an item of the queue, and schedules when to process it again. After
+// an error that is with a backoff. disconnect ends the connection.
+func (c *connection) process(ctx context.Context, disconnect context.CancelCauseFunc, key objectKey, p priority) {
+	after, err := c.reconcile(ctx, key)
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:
 		c.failures.Forget(key)
-		if again > 0 {
-			c.queue.addAfter(key, p, again)
+		if after > 0 {
+			c.queue.addAfter(key, p, after)
 		}
 	default:
 		if status.Code(err) == codes.DeadlineExceeded {
-			// Slow, or a connection that is there on one side only.
-			if err := c.probe(ctx); err != nil {
-				lose(err)
+			// The scheduler is slow, or the connection is half-open.
+			if err := c.healthCheck(ctx); err != nil {
+				disconnect(err)
 				return
 			}
 		}
-		c.queue.addAfter(key, p, wait.Jitter(c.failures.When(key), 0.5))
+		c.queue.addAfter(key, p, jitter(c.failures.When(key)))
 	}
 }
 
-// probe tells a slow scheduler from a connection that is lost.
-func (c *connection) probe(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, callDeadline)
-	defer cancel()
-	if _, err := c.client.SchedulerStatus(ctx, &pb.SchedulerStatusRequest{SubscriberName: subscriber}); err != nil && !refused(err) {
-		return &disconnectError{ReasonNoResponse, fmt.Errorf("the scheduler answers neither a call nor SchedulerStatus: %s", text(err))}
+// reconcile resyncs a kind or reconciles an object. It returns when to do so again; 0 if
+// nothing is due.
+func (c *connection) reconcile(ctx context.Context, key objectKey) (time.Duration, error) {
+	switch {
+	case key.name == "":
+		return c.resync(ctx, key.kind)
+	case key.kind == Server:
+		return c.reconcileServer(ctx, key.name)
+	default:
+		after, err := c.reconcileObject(ctx, key)
+		return jitter(after), err
+	}
+}
+
+// healthCheck calls SchedulerStatus, and returns an error if there is no response.
+func (c *connection) healthCheck(ctx context.Context) error {
+	err := c.call(ctx, func(ctx context.Context) error {
+		return errorOf(c.client.SchedulerStatus(ctx, &pb.SchedulerStatusRequest{SubscriberName: subscriber}))
+	})
+	if err != nil && !isPermanent(err) {
+		return &disconnectError{ReasonNoResponse, fmt.Errorf("the scheduler responds neither to a call nor to SchedulerStatus: %s", conditionMessage(err))}
 	}
 	return nil
+}
+
+// call makes a call with a deadline.
+func (c *connection) call(ctx context.Context, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, callDeadline)
+	defer cancel()
+	return call(ctx)
+}
+
+// countDropped counts a message of the scheduler that is not used, by reason.
+func (c *connection) countDropped(reason string) {
+	c.session.relay.metrics.dropped.WithLabelValues(reason).Inc()
 }

@@ -10,13 +10,13 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// digest of a definition, to compare what the scheduler has with what a custom
-// resource wants; the zero value stands for none.
+// digest is a hash of a definition, to compare what the scheduler has with what a custom
+// resource specifies; zero for none.
 type digest [16]byte
 
 func digestOf(message proto.Message) digest {
-	// A message that came over the wire, or was made from a checked custom
-	// resource, can be encoded.
+	// A message that was received, or translated from a valid custom resource, can be
+	// encoded.
 	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(message)
 	if err != nil {
 		return digest{}
@@ -25,17 +25,17 @@ func digestOf(message proto.Message) digest {
 	return digest(sum[:16])
 }
 
-// withDefinition returns a reader of messages that also digests the definition of what
-// the scheduler has.
-func withDefinition[M any](read func(*M) word, definition func(*M) digest) func(*M) word {
-	return func(message *M) word {
-		w := read(message)
-		w.definition = definition(message)
-		return w
+// withDefinition returns a parser that also sets the digest of the definition that the
+// scheduler has.
+func withDefinition[M any](parse func(*M) statusEvent, definition func(*M) digest) func(*M) statusEvent {
+	return func(message *M) statusEvent {
+		event := parse(message)
+		event.definition = definition(message)
+		return event
 	}
 }
 
-// modelDefinition digests the newest version of a model; zero if there is none.
+// modelDefinition returns the digest of the newest version of a Model; zero for none.
 func modelDefinition(message *pb.ModelStatusResponse) digest {
 	if versions := message.GetVersions(); len(versions) > 0 && versions[0].GetModelDefn() != nil {
 		return modelDigest(versions[0].GetModelDefn())
@@ -43,7 +43,7 @@ func modelDefinition(message *pb.ModelStatusResponse) digest {
 	return digest{}
 }
 
-// pipelineDefinition digests the only version of a pipeline; zero if there is none.
+// pipelineDefinition returns the digest of the only version of a Pipeline; zero for none.
 func pipelineDefinition(message *pb.PipelineStatusResponse) digest {
 	if versions := message.GetVersions(); len(versions) == 1 && versions[0].GetPipeline() != nil {
 		return pipelineDigest(versions[0].GetPipeline())
@@ -51,7 +51,8 @@ func pipelineDefinition(message *pb.PipelineStatusResponse) digest {
 	return digest{}
 }
 
-// modelDigest leaves out whose it is, and what servers add when they report it.
+// modelDigest returns the digest of a Model without its origin, and without what servers
+// add to it.
 func modelDigest(model *pb.Model) digest {
 	model = proto.CloneOf(model)
 	if model.Meta != nil {
@@ -63,23 +64,23 @@ func modelDigest(model *pb.Model) digest {
 	return digestOf(model)
 }
 
-// pipelineDigest is of a pipeline as the scheduler gives it back: steps by name,
-// names completed, without what it does not give back.
+// pipelineDigest returns the digest of a Pipeline in the form in which the scheduler
+// reports it: steps sorted by name, references normalized, without what it does not report.
 func pipelineDigest(pipeline *pb.Pipeline) digest {
 	pipeline = proto.CloneOf(pipeline)
 	pipeline.Uid, pipeline.Version, pipeline.KubernetesMeta = "", 0, nil
 	pipeline.AllowCycles, pipeline.MaxStepRevisits, pipeline.DataflowSpec = false, 0, nil
 	slices.SortStableFunc(pipeline.Steps, func(a, b *pb.PipelineStep) int { return strings.Compare(a.GetName(), b.GetName()) })
 	for _, step := range pipeline.Steps {
-		completeAll(pipeline.Name, step.GetInputs())
-		completeAll(pipeline.Name, step.GetTriggers())
+		normalizeReferences(pipeline.Name, step.GetInputs())
+		normalizeReferences(pipeline.Name, step.GetTriggers())
 		if proto.Size(step.GetBatch()) == 0 {
 			step.Batch = nil
 		}
 	}
-	completeAll(pipeline.Name, pipeline.GetOutput().GetSteps())
-	completeExternal(pipeline.GetInput().GetExternalInputs())
-	completeExternal(pipeline.GetInput().GetExternalTriggers())
+	normalizeReferences(pipeline.Name, pipeline.GetOutput().GetSteps())
+	normalizeExternalReferences(pipeline.GetInput().GetExternalInputs())
+	normalizeExternalReferences(pipeline.GetInput().GetExternalTriggers())
 	if proto.Size(pipeline.GetInput()) == 0 {
 		pipeline.Input = nil
 	}
@@ -89,9 +90,9 @@ func pipelineDigest(pipeline *pb.Pipeline) digest {
 	return digestOf(pipeline)
 }
 
-// completeAll completes bare names: a step's means its outputs, the pipeline's own
-// its inputs.
-func completeAll(pipeline string, references []string) {
+// normalizeReferences adds the suffix that a bare name stands for: the outputs of a step,
+// or the inputs of the pipeline itself.
+func normalizeReferences(pipeline string, references []string) {
 	for i, reference := range references {
 		switch {
 		case reference == pipeline:
@@ -102,8 +103,9 @@ func completeAll(pipeline string, references []string) {
 	}
 }
 
-// completeExternal completes `pipeline` and `pipeline.step.name`, which mean outputs.
-func completeExternal(references []string) {
+// normalizeExternalReferences adds the suffix of `pipeline` and `pipeline.step.name`, which
+// stand for outputs.
+func normalizeExternalReferences(references []string) {
 	for i, reference := range references {
 		parts := strings.Split(reference, ".")
 		if len(parts) == 1 || len(parts) == 3 && parts[1] == "step" {
@@ -112,7 +114,7 @@ func completeExternal(references []string) {
 	}
 }
 
-// experimentDigest leaves out whose it is.
+// experimentDigest returns the digest of an Experiment without its origin.
 func experimentDigest(experiment *pb.Experiment) digest {
 	experiment = proto.CloneOf(experiment)
 	experiment.KubernetesMeta = nil

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Further reasons why a scheduler cannot be reached.
+// Further reasons of [ConnectionStatus.Reason].
 const (
 	// ReasonNameNotResolved: the host name in the scheduler's address has no address.
 	ReasonNameNotResolved = "NameNotResolved"
@@ -27,7 +27,7 @@ const (
 	ReasonUnimplemented = "Unimplemented"
 )
 
-// What to do, as the end of messages.
+// Advice to the user, at the end of messages.
 const (
 	advisePod     = "check the scheduler's Pods and Service, and network policies"
 	adviseAddress = "check that the address and port are the scheduler's"
@@ -36,9 +36,9 @@ const (
 	adviseAccess  = "check the authorization policies between the operator and the scheduler"
 )
 
-// disconnectError is why a session has no connection. The error's text is a
-// condition's message: it is the same in each attempt that fails in the same way,
-// without ephemeral ports, times and serial numbers.
+// disconnectError is the reason why a session has no connection. The error's text is a
+// condition's message: it is equal for all attempts that fail in the same way, without
+// ephemeral ports, times and serial numbers.
 type disconnectError struct {
 	reason string
 	err    error
@@ -54,7 +54,7 @@ func classifyDisconnect(err, transportErr error) (reason, message string) {
 	if known, is := errors.AsType[*disconnectError](err); is {
 		return known.reason, known.Error()
 	}
-	code, message := status.Code(err), text(err)
+	code, message := status.Code(err), conditionMessage(err)
 	switch code {
 	case codes.PermissionDenied, codes.Unauthenticated:
 		return ReasonPermissionDenied, fmt.Sprintf("the server rejects the operator's calls (%s: %s): %s", code, message, adviseAccess)
@@ -68,13 +68,13 @@ func classifyDisconnect(err, transportErr error) (reason, message string) {
 	switch {
 	case code == codes.DeadlineExceeded:
 		return ReasonNoResponse, message
-	// grpc-go has no other sign of what follows than its texts.
+	// grpc-go reports the following errors by their text only.
 	case strings.HasPrefix(message, "unexpected HTTP status code") && code != codes.Unavailable:
 		return ReasonUnimplemented, fmt.Sprintf("the server is not a scheduler (%s): %s", message, adviseAddress)
 	case strings.HasPrefix(message, "name resolver error"):
 		return ReasonNameNotResolved, message + ": " + adviseAddress
 	case strings.Contains(message, "keepalive ping failed"):
-		return ReasonConnectionLost, "no answer to an HTTP/2 ping: " + advisePod
+		return ReasonConnectionLost, "no response to an HTTP/2 ping: " + advisePod
 	case code == codes.Unavailable:
 		return ReasonUnavailable, message
 	default:
@@ -92,11 +92,11 @@ func dialFailure(err error) *disconnectError {
 	case isDNS && dns.IsNotFound:
 		return failure(ReasonNameNotResolved, "resolve %s: no such host: check that the Service exists", dns.Name)
 	case isDNS && dns.IsTimeout:
-		return failure(ReasonNameNotResolved, "resolve %s: no answer from the DNS server", dns.Name)
+		return failure(ReasonNameNotResolved, "resolve %s: no response from the DNS server", dns.Name)
 	case isDNS:
 		return failure(ReasonNameNotResolved, "resolve %s: the DNS server failed", dns.Name)
 	case isTimeout(err):
-		return failure(ReasonNoResponse, "no answer to the attempt to connect: %s", advisePod)
+		return failure(ReasonNoResponse, "no response to the attempt to connect: %s", advisePod)
 	default:
 		return failure(ReasonUnavailable, "%s: %s", connectionFailureText(err), advisePod)
 	}
@@ -118,22 +118,22 @@ func handshakeFailure(err error) *disconnectError {
 		return &disconnectError{ReasonTLSHandshakeFailed, fmt.Errorf(format, arguments...)}
 	}
 	if isTimeout(err) {
-		return &disconnectError{ReasonNoResponse, errors.New("no answer to the TLS handshake: check the scheduler's log")}
+		return &disconnectError{ReasonNoResponse, errors.New("no response to the TLS handshake: check the scheduler's log")}
 	}
 	if _, is := errors.AsType[tls.RecordHeaderError](err); is {
 		return failure("the server does not use TLS: %s", advisePlain)
 	}
 	if _, is := errors.AsType[x509.UnknownAuthorityError](err); is {
-		return failure("the scheduler's certificate is signed by unknown authority: give the operator the CA of that certificate")
+		return failure("the scheduler's certificate is signed by unknown authority: configure the CA of that certificate for the operator")
 	}
 	if name, is := errors.AsType[x509.HostnameError](err); is {
-		return failure("the scheduler's %s: issue it for that name", strings.TrimPrefix(name.Error(), "x509: "))
+		return failure("the scheduler's %s: issue a certificate for that name", strings.TrimPrefix(name.Error(), "x509: "))
 	}
 	if invalid, is := errors.AsType[x509.CertificateInvalidError](err); is && invalid.Reason == x509.Expired {
 		return failure("the scheduler's certificate has expired or is not yet valid: renew it, and check the clocks")
 	}
 	if alert, is := errors.AsType[*net.OpError](err); is && alert.Op == "remote error" {
-		return failure("the scheduler rejects the TLS handshake (%s): check that it trusts the CA of the operator's certificate, and that this is valid", alert.Err)
+		return failure("the scheduler rejects the TLS handshake (%s): check that it trusts the CA of the operator's certificate, and that the certificate is valid", alert.Err)
 	}
 	return failure("%s during the TLS handshake", connectionFailureText(err))
 }
@@ -143,8 +143,8 @@ func isTimeout(err error) bool {
 	return is && timeout.Timeout()
 }
 
-// connectionFailureText is the text of an error without the addresses and ports of
-// [net.OpError]. The ways in which the peer's end is seen differ with timing alone.
+// connectionFailureText returns the text of an error without the addresses and ports of
+// [net.OpError]. By which error the peer's end shows depends on timing alone.
 func connectionFailureText(err error) string {
 	for _, closed := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed} {
 		if errors.Is(err, closed) {

@@ -1,90 +1,88 @@
 package relay
 
-import (
-	"time"
-
-	"k8s.io/apimachinery/pkg/util/wait"
-)
+import "time"
 
 // orphanDelay is how long after an event the session checks whether the event is about
-// an object that only the scheduler has. The cache may be late, and a scheduler that
-// does not unload an object sends such events again and again.
+// an orphan. The cache may be outdated, and a scheduler that does not unload an object
+// repeats such events.
 const orphanDelay = 2 * time.Second
 
-// handleEvent takes an event that came on a stream.
-func (c *connection) handleEvent(kind *relayed, w word) {
-	if !w.addressed {
-		c.drop("no_metadata")
+// handleEvent handles an event from the stream of a kind. Events about objects of other
+// namespaces, and about objects without an origin, are dropped.
+func (c *connection) handleEvent(kind Kind, event statusEvent) {
+	s := c.session
+	if !event.hasOrigin {
+		c.countDropped("no_metadata")
 		return
 	}
-	if w.namespace != c.namespace {
-		c.drop("other_namespace")
+	if event.namespace != s.namespace {
+		c.countDropped("other_namespace")
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	key := objectKey{kind.kind, w.name}
-	it, known := c.items[key]
-	compared := c.syncs[kind.kind].compared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := objectKey{kind, event.name}
+	o, known := s.objects[key]
+	resynced := s.kinds[kind].sync.resynced
 	switch {
-	case known && it.uid != "" && (compared || it.unload != unloadNotRequested):
-		news, work, dropped := it.handleEvent(w, time.Now())
-		if dropped != "" {
-			c.drop(dropped)
+	case known && o.uid != "" && (resynced || o.unload.phase != unloadNotRequested):
+		result := o.handleEvent(event, time.Now())
+		if result.dropped != "" {
+			c.countDropped(result.dropped)
 		}
-		c.follows(key, it, news, work)
-	case known && it.uid != "":
-		it.bufferedEvent = &w
-	case w.phase != live:
-		c.drop("unknown_object")
-	case compared:
-		// A load that the scheduler carried out late, or an experiment that has started.
-		it = c.item(key)
-		it.remote = &remoteObject{w.state.Generation, w.definition, true}
-		c.queue.addAfter(key, priorityChange, wait.Jitter(orphanDelay, retryJitter))
+		c.applyResult(key, o, result)
+	case known && o.uid != "":
+		o.bufferedEvent = &event
+	case event.phase != phaseActive:
+		c.countDropped("unknown_object")
+	case resynced:
+		// A load that the scheduler carried out late, or an experiment that was started.
+		o = s.object(key)
+		o.remote = &remoteObject{event.state.Generation, event.definition, true}
+		c.queue.addAfter(key, priorityChange, jitter(orphanDelay))
 	default:
-		// The comparison of the kind decides, with a listing that may be older.
-		it = c.item(key)
-		it.bufferedEvent, it.lastEventAt = &w, time.Now()
+		// The resync decides, with a listing that may be older than the event.
+		o = s.object(key)
+		o.bufferedEvent, o.polling.lastEventAt = &event, time.Now()
 	}
 }
 
-// follows has done what an event or a reply asks for, under the session's lock.
-func (c *connection) follows(key objectKey, it *objectState, news, work bool) {
-	if news {
-		c.wakeNews(key)
+// applyResult enqueues an object as an event or reply requires, under the session's lock.
+func (c *connection) applyResult(key objectKey, o *objectState, result eventResult) {
+	if result.observed {
+		c.session.enqueueObserved(key)
 	}
-	if work {
-		c.queue.add(key, c.priorityOf(key.kind, it.deleting))
+	if result.reconcile {
+		c.queue.add(key, c.session.priorityOf(key.kind, o.deleting))
 	}
 }
 
-// handleStatusReply takes the reply to a status call for an object; nil if it does not
-// report the object.
-func (c *connection) handleStatusReply(kind *relayed, key objectKey, found *word, begun time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	it, known := c.items[key]
-	if !known || it.newerThan(begun) {
+// handleStatusReply handles the reply to a status call about an object; nil if it does
+// not contain the object.
+func (c *connection) handleStatusReply(key objectKey, found *statusEvent, requestedAt time.Time) {
+	s := c.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, known := s.objects[key]
+	if !known || o.newerThan(requestedAt) {
 		return
 	}
-	var news, work bool
-	if found != nil && found.ours(c.namespace) {
-		news, work = it.handleReply(*found, false, time.Now())
-	} else {
-		news, work = it.handleAbsence(false)
-		if it.unload == unloadAcknowledged {
-			c.requestListing(kind.kind)
-		}
+	if found != nil && found.belongsTo(s.namespace) {
+		c.applyResult(key, o, o.handleReply(*found, false, time.Now()))
+		return
 	}
-	c.follows(key, it, news, work)
+	result := o.handleAbsence(false, time.Now())
+	if o.unload.phase == unloadAcknowledged {
+		c.requestListing(key.kind)
+	}
+	c.applyResult(key, o, result)
 }
 
-// requestListing has a kind listed, which alone proves that an object does not exist in
-// the scheduler. It waits for a moment, since one listing is enough for many objects.
-// It is called under the session's lock.
+// requestListing resyncs a kind after a delay. Only a listing proves that the scheduler
+// does not have an object, and one is enough for many objects. It is called under the
+// session's lock.
 func (c *connection) requestListing(kind Kind) {
-	if c.syncs[kind].listError == nil { // else it is tried again anyway
+	if c.session.kinds[kind].sync.listError == nil { // else it is retried anyway
 		c.queue.addAfter(objectKey{kind: kind}, priorityDeletion, statusPollDelay)
 	}
 }

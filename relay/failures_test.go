@@ -9,7 +9,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
-// conditionOf returns a condition of what was observed.
+// conditionOf returns a condition of an observation.
 func conditionOf(t *testing.T, seen Observation, conditionType string) (bool, string) {
 	t.Helper()
 	if seen.State == nil {
@@ -54,7 +54,7 @@ func TestModelThatFails(t *testing.T) {
 	})
 }
 
-// A pipeline gateway that fails to create and to delete a Pipeline, and does so a minute
+// A pipeline gateway that fails to create and to delete a Pipeline, and succeeds a minute
 // later.
 func TestPipelineGatewayThatFails(t *testing.T) {
 	inBubble(t, func(h *harness) {

@@ -19,7 +19,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
-// goroutinesOfClients are those that are not the simulated scheduler's.
+// goroutinesOfClients returns the number of goroutines without those of the fake scheduler.
 func goroutinesOfClients() (count int, stacks string) {
 	buffer := make([]byte, 1<<20)
 	buffer = buffer[:runtime.Stack(buffer, true)]
@@ -58,8 +58,8 @@ func TestGoroutines(t *testing.T) {
 	})
 }
 
-// BenchmarkSessions has 1,000 sessions in one process, and one simulated scheduler in
-// another that all of them connect to. Metrics, with all connected and with the
+// BenchmarkSessions has 1,000 sessions in one process, and one fake scheduler in
+// another process, to which all connect. Metrics, with all connected and with the
 // scheduler down for five minutes: goroutines and heap of a session, and attempts to
 // connect in a minute of all of them together.
 func BenchmarkSessions(b *testing.B) {
@@ -97,12 +97,12 @@ func BenchmarkSessions(b *testing.B) {
 			b.ReportMetric(float64(dials.Load()-before), "dials/min-"+state)
 		}
 		goroutines, memory := runtime.NumGoroutine(), heap()
-		begun := time.Now()
+		start := time.Now()
 		for i := range sessions {
 			relay.Open(fmt.Sprintf("team-%d", i))
 		}
 		for connected := 0; connected < sessions; {
-			if connected = 0; time.Since(begun) > time.Minute {
+			if connected = 0; time.Since(start) > time.Minute {
 				check(b, errors.New("not all sessions are in sync after a minute"))
 			}
 			time.Sleep(100 * time.Millisecond)
@@ -112,7 +112,7 @@ func BenchmarkSessions(b *testing.B) {
 				}
 			}
 		}
-		b.ReportMetric(time.Since(begun).Seconds(), "s-to-connect")
+		b.ReportMetric(time.Since(start).Seconds(), "s-to-connect")
 		report("up", goroutines, memory)
 		scheduler.Kill()
 		time.Sleep(5 * time.Minute)

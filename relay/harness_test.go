@@ -23,14 +23,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
-// testNamespace is the one that the sessions of tests serve.
+const (
+	modelAvailable   = pb.ModelStatus_ModelAvailable
+	modelTerminating = pb.ModelStatus_ModelTerminating
+	modelTerminated  = pb.ModelStatus_ModelTerminated
+)
+
+// testNamespace is the namespace of the sessions in tests.
 const testNamespace = "team"
 
-// harness is a relay with a session in front of the simulated scheduler, over an
+// harness is a relay with a session to the fake scheduler, over an
 // in-memory network and on the clock of a synctest bubble. What the relay enqueues is
 // synced as the controllers do, which write nothing here.
 type harness struct {
@@ -61,7 +68,7 @@ func inBubble(t *testing.T, test func(h *harness), change ...func(*fakescheduler
 		relay := New(ctx, Options{Reader: cluster, APIReader: cluster, Address: "passthrough:///scheduler", Log: logr.Discard()})
 		relay.dialContext = network.dial
 		h := &harness{T: t, relay: relay, cluster: cluster, scheduler: sim, network: network, requests: &requestLog{}}
-		for _, kind := range append(syncedKinds(), SeldonRuntime) {
+		for _, kind := range append(syncedKinds, SeldonRuntime) {
 			relay.queues[kind] = []requestQueue{&kindQueue{kind: kind, harness: h}}
 		}
 		ended := make(chan error)
@@ -85,7 +92,7 @@ func newScheme(t testing.TB) *runtime.Scheme {
 	return scheme
 }
 
-// open opens the session, and waits until it has nothing to do for now.
+// open opens the session, and waits until it is idle.
 func (h *harness) open() *session {
 	h.Helper()
 	h.relay.Open(testNamespace)
@@ -93,7 +100,7 @@ func (h *harness) open() *session {
 	return h.relay.session(testNamespace)
 }
 
-// settle lets time pass, and waits until everything is idle.
+// settle lets time pass, and waits until all goroutines are blocked.
 func (h *harness) settle(after time.Duration) {
 	time.Sleep(after)
 	synctest.Wait()
@@ -181,7 +188,7 @@ func (h *harness) reconcile(kind Kind, name string) {
 	case Server:
 		h.relay.SyncServer(key)
 	default:
-		object := kind.relayed().newObject()
+		object := kind.resource().newObject()
 		if err := h.cluster.Get(h.Context(), key, object); err != nil {
 			h.relay.ObjectDeleted(kind, key)
 			return
@@ -196,15 +203,15 @@ func (h *harness) status() ConnectionStatus {
 	return status
 }
 
-// memoryNetwork connects to the listener that was opened last, and counts.
+// memoryNetwork connects to the listener that was opened last, and counts the attempts.
 type memoryNetwork struct {
 	mu       sync.Mutex
 	listener *bufconn.Listener
 	dials    int
 	// fails, if set, is the error of a dial.
 	fails error
-	// silent loses what the scheduler sends, as a half-open connection does.
-	silent bool
+	// mute drops what the scheduler sends, as a half-open connection does.
+	mute bool
 }
 
 // memoryConn is the client's end of a connection.
@@ -217,9 +224,9 @@ func (c *memoryConn) Read(buffer []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(buffer)
 		c.network.mu.Lock()
-		silent := c.network.silent
+		mute := c.network.mute
 		c.network.mu.Unlock()
-		if !silent || err != nil {
+		if !mute || err != nil {
 			return n, err
 		}
 	}
@@ -269,7 +276,7 @@ type requestLog struct {
 	reported map[objectKey][]string
 }
 
-// observe adds what a controller would write of an observation, if that is news.
+// observe adds the status that a controller would write, if it differs from the last one.
 func (l *requestLog) observe(kind Kind, name string, seen Observation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -309,14 +316,14 @@ type enqueued struct {
 func (l *requestLog) take(kind Kind) []enqueued {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var taken []enqueued
+	var list []enqueued
 	l.list = slices.DeleteFunc(l.list, func(each enqueued) bool {
 		if each.kind == kind {
-			taken = append(taken, each)
+			list = append(list, each)
 		}
 		return each.kind == kind
 	})
-	return taken
+	return list
 }
 
 // kindQueue is the end of a controller's queue that the relay uses.
@@ -347,4 +354,22 @@ func names(prefix string, count int) []string {
 		all[i] = fmt.Sprintf("%s-%d", prefix, i)
 	}
 	return all
+}
+
+// update increments a Model's generation, as a change of its spec does, and syncs it.
+func (h *harness) update(model *v1alpha1.Model) {
+	h.Helper()
+	model.Generation++
+	if err := h.cluster.Update(h.Context(), model); err != nil {
+		h.Fatal(err)
+	}
+	h.sync(Model, model)
+}
+
+// stateCount returns the number of objects of which the session has a state.
+func (h *harness) stateCount() int {
+	s := h.relay.session(testNamespace)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.objects)
 }

@@ -10,16 +10,15 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// metrics of a relay. It is a collector: what can be counted when somebody asks is
-// not counted before.
+// metrics of a relay. It is a collector: gauges are computed when they are collected.
 type metrics struct {
 	sessions func() []*session
 
-	calls        *prometheus.HistogramVec
-	resyncs      *prometheus.CounterVec
-	syncFailures *prometheus.CounterVec
-	dropped      *prometheus.CounterVec
-	abandoned    *prometheus.CounterVec
+	calls               *prometheus.HistogramVec
+	resyncs             *prometheus.CounterVec
+	syncFailures        *prometheus.CounterVec
+	dropped             *prometheus.CounterVec
+	unconfirmedReleases *prometheus.CounterVec
 }
 
 var (
@@ -30,9 +29,9 @@ var (
 	connectionStartMetric = prometheus.NewDesc("seldon_operator_scheduler_connection_start_timestamp_seconds",
 		"Unix time at which the session of a namespace connected; absent while it is not connected.", []string{"namespace"}, nil)
 	syncedMetric = prometheus.NewDesc("seldon_operator_scheduler_synced",
-		"Whether a kind was compared with what the scheduler has, on this connection, and its events arrive.", []string{"namespace", "kind"}, nil)
+		"Whether a kind was compared with the objects of the scheduler on this connection and its status stream is open (1) or not (0).", []string{"namespace", "kind"}, nil)
 	queueMetric = prometheus.NewDesc("seldon_operator_scheduler_workqueue_depth",
-		"Objects of a namespace that wait to be compared with what its scheduler has.", []string{"namespace"}, nil)
+		"Objects of a namespace in the queue that are to be compared with those of its scheduler.", []string{"namespace"}, nil)
 )
 
 func newMetrics(sessions func() []*session) *metrics {
@@ -42,17 +41,17 @@ func newMetrics(sessions func() []*session) *metrics {
 	return &metrics{
 		sessions: sessions,
 		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "seldon_operator_scheduler_rpc_duration_seconds", Help: "Duration of calls to schedulers, by method and code; of streams, the time that they lasted.",
+			Name: "seldon_operator_scheduler_rpc_duration_seconds", Help: "Duration of calls to schedulers, by method and code; for streams, the time that they were open.",
 			Buckets: []float64{.001, .005, .025, .1, .5, 2.5, 10, 60, 600, 3600},
 		}, []string{"method", "code"}),
 		resyncs: counter("seldon_operator_scheduler_resyncs_total",
-			"Kinds that were compared with what a scheduler has, at its request.", "namespace", "kind"),
+			"Comparisons of a kind with the objects of a scheduler, at its request.", "namespace", "kind"),
 		syncFailures: counter("seldon_operator_scheduler_sync_failures_total",
 			"Failed listings of kinds, notifications of Servers and streams of events, by reason.", "namespace", "kind", "reason"),
 		dropped: counter("seldon_operator_scheduler_events_dropped_total",
-			"Messages of schedulers that were not used, by reason.", "reason"),
-		abandoned: counter("seldon_operator_scheduler_unconfirmed_releases_total",
-			"Objects that were released although the scheduler had not confirmed that they are unloaded, by kind and reason.", "kind", "reason"),
+			"Messages of schedulers that were ignored, by reason.", "reason"),
+		unconfirmedReleases: counter("seldon_operator_scheduler_unconfirmed_releases_total",
+			"Objects whose finalizer was removed although the scheduler had not confirmed the unload, by kind and reason.", "kind", "reason"),
 	}
 }
 
@@ -67,7 +66,7 @@ func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	m.resyncs.Describe(to)
 	m.syncFailures.Describe(to)
 	m.dropped.Describe(to)
-	m.abandoned.Describe(to)
+	m.unconfirmedReleases.Describe(to)
 }
 
 // Collect implements [prometheus.Collector].
@@ -75,10 +74,10 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	states := map[string]float64{"connected": 0, "connecting": 0}
 	for _, s := range m.sessions() {
 		s.mu.Lock()
-		reach, depth, synced := s.reach, 0, map[Kind]float64{}
-		for _, kind := range syncedKinds() {
+		connection, depth, synced := s.status, 0, map[Kind]float64{}
+		for kind, state := range s.kinds {
 			synced[kind] = 0
-			if s.connection != nil && s.connection.inSync(kind) {
+			if state.sync.inSync() {
 				synced[kind] = 1
 			}
 		}
@@ -90,9 +89,9 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 			to <- prometheus.MustNewConstMetric(syncedMetric, prometheus.GaugeValue, value, s.namespace, string(kind))
 		}
 		connected := 0.0
-		if reach.Connected {
+		if connection.Connected {
 			connected = 1
-			to <- prometheus.MustNewConstMetric(connectionStartMetric, prometheus.GaugeValue, float64(reach.Since.UnixMilli())/1000, s.namespace)
+			to <- prometheus.MustNewConstMetric(connectionStartMetric, prometheus.GaugeValue, float64(connection.Since.UnixMilli())/1000, s.namespace)
 			states["connected"]++
 		} else {
 			states["connecting"]++
@@ -107,29 +106,29 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	m.resyncs.Collect(to)
 	m.syncFailures.Collect(to)
 	m.dropped.Collect(to)
-	m.abandoned.Collect(to)
+	m.unconfirmedReleases.Collect(to)
 }
 
-// forget ends the series of a namespace without a session.
+// forget removes the series of a namespace whose session has ended.
 func (m *metrics) forget(namespace string) {
 	m.resyncs.DeletePartialMatch(prometheus.Labels{"namespace": namespace})
 	m.syncFailures.DeletePartialMatch(prometheus.Labels{"namespace": namespace})
 }
 
-// unary measures calls.
+// unary is an interceptor that measures calls.
 func (m *metrics) unary(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
-	begun := time.Now()
+	start := time.Now()
 	err := invoke(ctx, method, request, reply, conn, options...)
-	m.observe(method, begun, err)
+	m.observe(method, start, err)
 	return err
 }
 
-// stream measures streams to their end.
+// stream is an interceptor that measures streams until they end.
 func (m *metrics) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
-	begun := time.Now()
-	return open(ctx, desc, conn, method, append(options, grpc.OnFinish(func(err error) { m.observe(method, begun, err) }))...)
+	start := time.Now()
+	return open(ctx, desc, conn, method, append(options, grpc.OnFinish(func(err error) { m.observe(method, start, err) }))...)
 }
 
-func (m *metrics) observe(method string, begun time.Time, err error) {
-	m.calls.WithLabelValues(path.Base(method), status.Code(err).String()).Observe(time.Since(begun).Seconds())
+func (m *metrics) observe(method string, start time.Time, err error) {
+	m.calls.WithLabelValues(path.Base(method), status.Code(err).String()).Observe(time.Since(start).Seconds())
 }

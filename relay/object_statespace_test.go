@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// The state space of one object: every order of what controllers, the scheduler and the
-// network may do, until no new state is reached. Events and replies come in any order
+// The state space of one object: every order of actions of controllers, scheduler and
+// network, until no new state is reached. Events and replies arrive in any order
 // and about any generation, so that late, lost and repeated ones are among them. Time
-// does not pass while exploring: waits are the subject of decide_test.go.
+// does not pass while exploring; delays are tested in decide_test.go.
 
-// spaceGenerations is how often an object is changed, the deletion included.
+// spaceGenerations is the number of generations of an object, including that of its deletion.
 const spaceGenerations = 2
 
-// spaceState is an object, the calls that are in flight, and what the test knows of them.
+// spaceState is an object, the calls that are in flight, and their progress.
 type spaceState struct {
 	object objectState
-	// compared: its kind was compared on this connection.
-	compared bool
-	// unloading: a call to unload it is in flight. acknowledged: one was answered on
+	// resynced: its kind was resynced on this connection.
+	resynced bool
+	// unloading: an unload is in flight. acknowledged: one was acknowledged on
 	// this connection.
 	unloading, acknowledged bool
 }
 
-// spaceKey identifies what makes a difference to an object, but waits.
+// spaceKey identifies a state, without what only affects delays.
 type spaceKey struct {
 	uid                                 byte
 	generation                          int64
@@ -37,50 +37,50 @@ type spaceKey struct {
 	reload, reloading                   bool
 	buffered, bufferedEnd               bool
 	bufferedGeneration, stateGeneration int64
-	compared, unloading, acknowledged   bool
+	resynced, unloading, acknowledged   bool
 }
 
 func (s *spaceState) key() spaceKey {
 	o := &s.object
 	key := spaceKey{
 		uid: o.uid[0], generation: o.generation, registered: o.registered, deleting: o.deleting, known: o.remote != nil,
-		sent: o.sentGeneration, inFlight: o.inFlight, unload: o.unload,
-		terminatedEarly: o.terminatedEarly, recheck: o.recheck, reload: o.reload, reloading: o.inFlight && o.reloading, buffered: o.bufferedEvent != nil,
-		compared: s.compared, unloading: s.unloading, acknowledged: s.acknowledged,
+		sent: o.load.generation, inFlight: o.load.inFlight, unload: o.unload.phase,
+		terminatedEarly: o.unload.terminatedEarly, recheck: o.polling.required, reload: o.load.forced, reloading: o.load.inFlight && o.load.forcedInFlight, buffered: o.bufferedEvent != nil,
+		resynced: s.resynced, unloading: s.unloading, acknowledged: s.acknowledged,
 	}
 	if o.remote != nil {
 		key.remote = *o.remote
 	}
 	if o.bufferedEvent != nil {
-		key.bufferedEnd, key.bufferedGeneration = o.bufferedEvent.phase >= terminating, o.bufferedEvent.state.Generation
+		key.bufferedEnd, key.bufferedGeneration = o.bufferedEvent.isEnding(), o.bufferedEvent.state.Generation
 	}
-	if o.state != nil {
-		key.stateGeneration = o.state.Generation
+	if o.observed.state != nil {
+		key.stateGeneration = o.observed.state.Generation
 	}
 	return key
 }
 
-// clone copies what steps change behind pointers.
+// clone returns a copy, deep where steps change values behind pointers.
 func (s *spaceState) clone() *spaceState {
 	next := *s
 	if s.object.remote != nil {
 		next.object.remote = new(*s.object.remote)
 	}
-	if s.object.failure != nil {
-		next.object.failure = new(*s.object.failure)
+	if s.object.observed.failure != nil {
+		next.object.observed.failure = new(*s.object.observed.failure)
 	}
 	return &next
 }
 
-// want is what the custom resource asks for at its generation.
-func (s *spaceState) want() desired {
-	return desired{s.object.uid, s.object.generation, digest{s.object.uid[0], byte(s.object.generation)}}
+// want returns the desired object of its generation.
+func (s *spaceState) want() desiredObject {
+	return desiredObject{s.object.uid, s.object.generation, digest{s.object.uid[0], byte(s.object.generation)}}
 }
 
-// otherForm is a definition that equals none that is desired.
+// otherForm is a definition that differs from every desired one.
 var otherForm = digest{0xff}
 
-// spaceStep is something that happens; it returns false where it cannot. certain: it
+// spaceStep is one action; apply returns false in states in which it cannot happen. certain: it
 // proves that the scheduler does not have the object.
 type spaceStep struct {
 	name    string
@@ -89,10 +89,10 @@ type spaceStep struct {
 }
 
 func spaceSteps(replaces bool, now time.Time) []spaceStep {
-	idle0 := func(s *spaceState) bool { return !s.object.inFlight && !s.unloading }
+	noCalls := func(s *spaceState) bool { return !s.object.load.inFlight && !s.unloading }
 	steps := []spaceStep{
-		{"the session has its turn", false, func(s *spaceState) bool {
-			if !idle0(s) || !s.object.deleting && !s.compared {
+		{"the session reconciles it", false, func(s *spaceState) bool {
+			if !noCalls(s) || !s.object.deleting && !s.resynced {
 				return false
 			}
 			switch s.decide(replaces, now) {
@@ -102,7 +102,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 				s.object.requestUnload()
 				s.unloading, s.acknowledged = true, false
 			case actionPollStatus:
-				s.object.polls++
+				s.object.polling.count++
 			default:
 				return false
 			}
@@ -110,10 +110,10 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 		}},
 		{"a poll fails", false, func(s *spaceState) bool {
 			s.object.failPoll()
-			return idle0(s)
+			return noCalls(s)
 		}},
 		{"the load is accepted", false, func(s *spaceState) bool {
-			if s.object.inFlight {
+			if s.object.load.inFlight {
 				s.object.acceptLoad(s.want(), now)
 				return true
 			}
@@ -132,23 +132,23 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 				return false
 			}
 			s.unloading = false
-			s.object.fail(Failure{Generation: s.object.generation, Reason: ReasonCallFailed})
+			s.object.fail(Failure{Generation: s.object.generation, Reason: ReasonCallFailed}, exponential{}, now)
 			return true
 		}},
-		{"the connection is lost and made again", false, func(s *spaceState) bool {
+		{"the session reconnects", false, func(s *spaceState) bool {
 			s.object.reconnected()
-			s.compared, s.unloading, s.acknowledged = false, false, false
+			s.resynced, s.unloading, s.acknowledged = false, false, false
 			return true
 		}},
 		{"it is changed", false, func(s *spaceState) bool {
-			if s.object.deleting || s.object.generation == spaceGenerations || !idle0(s) {
+			if s.object.deleting || s.object.generation == spaceGenerations || !noCalls(s) {
 				return false
 			}
 			s.object.setIncarnation(s.object.uid, s.object.generation+1, now)
 			return true
 		}},
 		{"it is deleted", false, func(s *spaceState) bool {
-			if s.object.deleting || !idle0(s) {
+			if s.object.deleting || !noCalls(s) {
 				return false
 			}
 			s.object.deleting = true
@@ -156,14 +156,14 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 			return true
 		}},
 		{"its Server can be used again", false, func(s *spaceState) bool {
-			if replaces || s.object.state == nil {
+			if replaces || s.object.observed.state == nil {
 				return false // Models are placed, Pipelines are not
 			}
-			s.object.reload = true
+			s.object.load.forced = true
 			return true
 		}},
-		{"it is created again", false, func(s *spaceState) bool {
-			if s.object.uid == "b" || !idle0(s) {
+		{"it is recreated", false, func(s *spaceState) bool {
+			if s.object.uid == "b" || !noCalls(s) {
 				return false
 			}
 			s.object.setIncarnation("b", 1, now)
@@ -171,38 +171,38 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 			return true
 		}},
 		{"it is not found", false, func(s *spaceState) bool {
-			s.object.handleAbsence(false)
+			s.object.handleAbsence(false, now)
 			return true
 		}},
 		{"it is not listed", true, func(s *spaceState) bool {
-			s.object.handleAbsence(true)
-			s.compared = true
+			s.object.handleAbsence(true, now)
+			s.resynced = true
 			return true
 		}},
 	}
 	for _, load := range []struct {
-		name      string
-		failure   Failure
-		uncertain bool
+		name    string
+		failure Failure
+		class   errorClass // without a delay before the retry
 	}{
-		{"the load is rejected", Failure{Reason: ReasonRejected, Terminal: true}, false},
-		{"the load fails", Failure{Reason: ReasonCallFailed}, false},
-		{"the load times out", Failure{Reason: ReasonCallFailed}, true},
+		{"the load is rejected", Failure{Reason: ReasonRejected, Terminal: true}, errorClassWait},
+		{"the load fails", Failure{Reason: ReasonCallFailed}, errorClassWait},
+		{"the load times out", Failure{Reason: ReasonCallFailed}, errorClassRetry},
 	} {
 		steps = append(steps, spaceStep{load.name, false, func(s *spaceState) bool {
-			if !s.object.inFlight {
+			if !s.object.load.inFlight {
 				return false
 			}
 			load.failure.Generation = s.object.generation
-			s.object.failLoad(load.failure, load.uncertain)
+			s.object.failLoad(load.failure, load.class, now)
 			return true
 		}})
 	}
-	for phase := live; phase <= gone; phase++ {
+	for phase := phaseActive; phase <= phaseTerminated; phase++ {
 		for generation := int64(1); generation <= spaceGenerations; generation++ {
 			steps = append(steps, spaceStep{fmt.Sprintf("an event: phase %d, generation %d", phase, generation), false, func(s *spaceState) bool {
 				w := report(phase, generation)
-				if !s.compared && s.object.unload == unloadNotRequested {
+				if !s.resynced && s.object.unload.phase == unloadNotRequested {
 					s.object.bufferedEvent = &w
 				} else {
 					s.object.handleEvent(w, now)
@@ -210,19 +210,19 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 				return true
 			}})
 			for _, definition := range []digest{{'a', byte(generation)}, {'b', byte(generation)}, otherForm, {}} {
-				ended := phase == terminating || phase == gone
-				if phase != live && definition != otherForm {
+				ending := phase == phaseTerminating || phase == phaseTerminated
+				if phase != phaseActive && definition != otherForm {
 					continue
 				}
 				for _, trusted := range []bool{false, true} {
-					if trusted && (ended || definition != otherForm) {
+					if trusted && (ending || definition != otherForm) {
 						continue
 					}
-					steps = append(steps, spaceStep{fmt.Sprintf("it is reported: phase %d, generation %d, definition %x, trusted %t", phase, generation, definition[:2], trusted), phase == gone, func(s *spaceState) bool {
+					steps = append(steps, spaceStep{fmt.Sprintf("it is reported: phase %d, generation %d, definition %x, trusted %t", phase, generation, definition[:2], trusted), phase == phaseTerminated, func(s *spaceState) bool {
 						w := report(phase, generation)
 						w.definition = definition
 						s.object.handleReply(w, trusted, now)
-						s.compared = s.compared || trusted
+						s.resynced = s.resynced || trusted
 						return true
 					}})
 				}
@@ -232,7 +232,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 	return steps
 }
 
-// decide is the session's turn, as far as it is no call.
+// decide returns the next call of the session.
 func (s *spaceState) decide(replaces bool, now time.Time) action {
 	next, _ := s.decideOrWait(replaces, now)
 	return next
@@ -242,20 +242,20 @@ func (s *spaceState) decideOrWait(replaces bool, now time.Time) (action, time.Du
 	if s.object.deleting {
 		return s.object.decideDeletion(now)
 	}
-	if s.object.unload == unloadConfirmed {
-		s.object.unload = unloadNotRequested
+	if s.object.unload.phase == unloadConfirmed {
+		s.object.unload.phase = unloadNotRequested
 	}
 	s.object.verify(s.want(), now)
 	return s.object.decide(s.want(), replaces, now)
 }
 
-// done reports whether the session has brought the object where it is desired.
+// done reports whether the object is as desired.
 func (s *spaceState) done() bool {
 	if s.object.deleting {
-		return s.object.unload == unloadConfirmed
+		return s.object.unload.phase == unloadConfirmed
 	}
-	return s.object.unload == unloadNotRequested && s.object.upToDate(s.want()) &&
-		s.object.state != nil && s.object.state.Generation == s.object.generation
+	return s.object.unload.phase == unloadNotRequested && s.object.upToDate(s.want()) &&
+		s.object.observed.state != nil && s.object.observed.state.Generation == s.object.generation
 }
 
 // truth is what a scheduler has, nil for nothing.
@@ -264,13 +264,13 @@ type truth struct {
 	definition digest
 }
 
-// behave has a scheduler that behaves answer whatever the session does, and no event
-// arrive, until nothing more is to be done. It returns what the scheduler has then, and
-// the calls that it took.
+// behave simulates a correct scheduler that responds to the calls of the session and sends no event,
+// until no call is due any more. It returns what the scheduler has then, and
+// the number of calls.
 func (s *spaceState) behave(has *truth, replaces bool, reports func(digest) digest, now time.Time) (result outcome) {
 	result.has = has
-	reported := func() word {
-		w := report(live, result.has.generation)
+	reported := func() statusEvent {
+		w := report(phaseActive, result.has.generation)
 		w.definition = reports(result.has.definition)
 		return w
 	}
@@ -289,16 +289,16 @@ func (s *spaceState) behave(has *truth, replaces bool, reports func(digest) dige
 			s.object.requestUnload()
 			s.object.acknowledgeUnload(now)
 		case actionPollStatus:
-			s.object.polls++
-			s.object.lastReplyAt = now
+			s.object.polling.count++
+			s.object.polling.lastReplyAt = now
 			switch {
 			case result.has != nil:
 				s.object.handleReply(reported(), false, now)
-			case s.object.unload == unloadAcknowledged:
-				s.object.handleAbsence(false)
-				s.object.handleAbsence(true) // the listing that follows
+			case s.object.unload.phase == unloadAcknowledged:
+				s.object.handleAbsence(false, now)
+				s.object.handleAbsence(true, now) // the listing that follows
 			default:
-				s.object.handleAbsence(false)
+				s.object.handleAbsence(false, now)
 			}
 		default:
 			switch {
@@ -306,12 +306,12 @@ func (s *spaceState) behave(has *truth, replaces bool, reports func(digest) dige
 			case s.done():
 				return result
 			default:
-				result.problem = "nothing is done any more"
+				result.problem = "no call is due"
 				return result
 			}
 		}
 	}
-	result.problem = "it does not end"
+	result.problem = "calls are repeated without end"
 	return result
 }
 
@@ -357,14 +357,14 @@ func exploreStateSpace(t *testing.T, replaces bool) {
 			}
 			seen[key] = true
 			nodes = append(nodes, node{next, i, step.name})
-			if next.object.unload == unloadConfirmed && state.object.unload != unloadConfirmed && !next.acknowledged && !step.certain {
-				fail(len(nodes)-1, "it counts as unloaded, and neither was an unload acknowledged on this connection, nor is it certain")
+			if next.object.unload.phase == unloadConfirmed && state.object.unload.phase != unloadConfirmed && !next.acknowledged && !step.certain {
+				fail(len(nodes)-1, "it counts as unloaded, without an acknowledged unload on this connection or a proof")
 			}
 		}
 	}
 	ends := map[end]outcome{}
 	for i := range nodes {
-		if problem := checkNotLost(nodes[i].state, replaces, now, ends); problem != "" {
+		if problem := checkConverges(nodes[i].state, replaces, now, ends); problem != "" {
 			fail(i, problem)
 		}
 	}
@@ -374,7 +374,7 @@ func exploreStateSpace(t *testing.T, replaces bool) {
 	}
 }
 
-// end identifies how a state may end, and outcome is how it does.
+// end identifies the start of a simulation with a correct scheduler, outcome is its result.
 type end struct {
 	state    spaceKey
 	has      truth
@@ -387,11 +387,11 @@ type outcome struct {
 	problem        string
 }
 
-// checkNotLost checks that from a state everything ends well: whatever the scheduler
-// has, once it behaves, an object that is desired is loaded and one that is deleted is
-// unloaded, with few calls; and if the kind is compared, so it is in fact.
-func checkNotLost(from *spaceState, replaces bool, now time.Time, ends map[end]outcome) string {
-	if from.object.inFlight || from.unloading {
+// checkConverges checks that the object becomes as desired from a state: whatever the scheduler
+// has, once it is correct, an object to be loaded is loaded and a deleted one is
+// unloaded, with few calls; if the kind was resynced, also in the scheduler.
+func checkConverges(from *spaceState, replaces bool, now time.Time, ends map[end]outcome) string {
+	if from.object.load.inFlight || from.unloading {
 		return "" // the states after the call are among the others
 	}
 	want := from.want()
@@ -401,19 +401,19 @@ func checkNotLost(from *spaceState, replaces bool, now time.Time, ends map[end]o
 			for i, reports := range []func(digest) digest{asIs, func(digest) digest { return otherForm }, func(digest) digest { return digest{} }} {
 				state := from.clone()
 				switch {
-				case !listed && !from.compared && !from.object.deleting:
+				case !listed && !from.resynced && !from.object.deleting:
 					continue
 				case listed && has == nil:
-					state.object.handleAbsence(true)
+					state.object.handleAbsence(true, now)
 				case listed:
-					w := report(live, has.generation)
+					w := report(phaseActive, has.generation)
 					w.definition = reports(has.definition)
 					state.object.handleReply(w, false, now)
 				}
-				// What was sent may be reported in another form, or in none: then nothing
-				// tells it from another definition of the same generation.
+				// The scheduler may report what was sent in another form, or in none: then it
+				// cannot be distinguished from another definition of the same generation.
 				known := from.object.remote != nil && from.object.remote.verified && from.object.remote.generation == want.generation ||
-					i == 2 && from.object.sentGeneration == want.generation
+					i == 2 && from.object.load.generation == want.generation
 				end := end{state: state.key(), reported: i}
 				if has != nil {
 					end.has = *has

@@ -8,383 +8,279 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// drive brings the scheduler one step closer to what an object's custom resource asks
-// for, and returns when to do so again: after a while, if it is not zero, or after the
-// queue's backoff on an error.
-func (c *connection) drive(ctx context.Context, key objectKey) (time.Duration, error) {
-	again, err := c.reconcileObject(ctx, key)
-	if again > 0 && key.kind != Server {
-		again = wait.Jitter(again, retryJitter)
-	}
-	return again, err
-}
-
+// reconcileObject makes at most one step towards the state that an object's custom
+// resource specifies. It returns when to reconcile it again; 0 if nothing is due. After an
+// error the backoff of the queue applies.
 func (c *connection) reconcileObject(ctx context.Context, key objectKey) (time.Duration, error) {
-	c.mu.Lock()
-	open := c.syncs[key.kind].compared
-	known := types.UID("")
-	if it := c.items[key]; it != nil {
-		known = it.uid
+	s := c.session
+	s.mu.Lock()
+	resynced := s.kinds[key.kind].sync.resynced
+	uid := types.UID("")
+	if o := s.objects[key]; o != nil {
+		uid = o.uid
 	}
-	c.mu.Unlock()
-	if key.kind == Server {
-		if !open {
-			return 0, nil // its turn comes when the scheduler asks for the kind
-		}
-		return c.reconcileServer(ctx, key.name)
-	}
-	kind := key.kind.relayed()
-	object := kind.newObject()
-	err := c.Reader.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: key.name}, object)
-	held := slices.Contains(object.GetFinalizers(), kind.finalizer)
-	switch {
-	case client.IgnoreNotFound(err) != nil:
+	s.mu.Unlock()
+	resource := key.kind.resource()
+	object := resource.newObject()
+	err := s.relay.options.Reader.Get(ctx, s.clientKey(key), object)
+	if client.IgnoreNotFound(err) != nil {
 		return 0, err
-	case err == nil && object.GetDeletionTimestamp() != nil && held:
-		// Its controller waits, and the scheduler need not have asked for the kind.
-		return c.ensureUnloaded(ctx, kind, key, object)
-	case err != nil && !open:
-		// What the scheduler has of it, the comparison of the kind finds.
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if it := c.items[key]; it != nil && it.uid == known {
-			c.forgetBeforeListing(key)
+	}
+	exists, deleting := err == nil, object.GetDeletionTimestamp() != nil
+	switch {
+	case exists && deleting && slices.Contains(object.GetFinalizers(), resource.finalizer):
+		// The controller waits for it, whether or not the scheduler has requested the kind.
+		return c.ensureUnloaded(ctx, resource, key, object)
+	case !exists && !resynced:
+		// The resync finds what the scheduler has of it.
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if o := s.objects[key]; o != nil && o.uid == uid {
+			s.forgetBeforeListing(key)
 		}
 		return 0, nil
-	case !open:
+	case !resynced:
 		return 0, nil
-	case err == nil && object.GetDeletionTimestamp() == nil:
-		return c.ensureLoaded(ctx, kind, key, object)
+	case exists && !deleting:
+		return c.ensureLoaded(ctx, resource, key, object)
 	default:
-		return 0, c.unloadOrphan(ctx, kind, key, known)
+		return 0, c.unloadOrphan(ctx, resource, key, uid)
 	}
 }
 
-// ensureLoaded sends an object that is desired, if the scheduler does not have it.
-func (c *connection) ensureLoaded(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
-	message, definition, err := kind.translate(object)
-	want := desired{uid: object.GetUID(), generation: object.GetGeneration(), definition: definition}
-	next, again := actionNone, time.Duration(0)
-	c.locked(key, func(it *objectState) bool {
-		if !it.isAt(object) {
+// ensureLoaded loads an object, unless the scheduler has it.
+func (c *connection) ensureLoaded(ctx context.Context, resource *resource, key objectKey, object client.Object) (time.Duration, error) {
+	message, definition, err := resource.translate(object)
+	want := desiredObject{uid: object.GetUID(), generation: object.GetGeneration(), definition: definition}
+	next, after := actionNone, time.Duration(0)
+	c.session.updateObject(key, func(o *objectState) (changed bool) {
+		if !o.isAt(object) {
 			return false
 		}
 		now := time.Now()
-		it.setIncarnation(want.uid, want.generation, now)
-		if it.unload == unloadConfirmed {
+		o.setIncarnation(want.uid, want.generation, now)
+		if o.unload.phase == unloadConfirmed {
 			// Another definition had to be unloaded first.
-			it.unload = unloadNotRequested
+			o.unload.phase = unloadNotRequested
 		}
 		if err != nil {
-			return it.fail(Failure{Generation: want.generation, Terminal: true, Reason: ReasonInvalidSpec, Message: err.Error()})
+			changed, _ = o.fail(Failure{Generation: want.generation, Terminal: true, Reason: ReasonInvalidSpec, Message: err.Error()}, exponential{}, now)
+			return changed
 		}
-		news := it.verify(want, now)
-		next, again = it.decide(want, kind.replaces, now)
+		changed = o.verify(want, now)
+		next, after = o.decide(want, resource.replaces, now)
 		if next == actionLoad {
-			it.startLoad(want.generation)
+			o.startLoad(want.generation)
 		}
-		return news
+		return changed
 	})
 	switch next {
 	case actionLoad:
-		return c.load(ctx, kind, key, want, func(ctx context.Context) error { return kind.load(ctx, c.client, message) })
+		return c.load(ctx, resource, key, want, func(ctx context.Context) error { return resource.load(ctx, c.client, message) })
 	case actionUnload:
-		return c.unload(ctx, kind, key, object)
+		return c.unload(ctx, resource, key, object)
 	case actionPollStatus:
-		return 0, c.pollStatus(ctx, kind, key)
+		return 0, c.pollStatus(ctx, resource, key)
 	default:
-		return again, nil
+		return after, nil
+	}
+}
+
+// ensureUnloaded unloads an object that is being deleted, until that is confirmed.
+func (c *connection) ensureUnloaded(ctx context.Context, resource *resource, key objectKey, object client.Object) (time.Duration, error) {
+	next, after := actionNone, time.Duration(0)
+	c.session.updateObject(key, func(o *objectState) bool {
+		if o.isAt(object) {
+			now := time.Now()
+			o.setIncarnation(object.GetUID(), object.GetGeneration(), now)
+			o.deleting = true
+			next, after = o.decideDeletion(now)
+		}
+		return false
+	})
+	switch next {
+	case actionUnload:
+		return c.unload(ctx, resource, key, object)
+	case actionPollStatus:
+		return 0, c.pollStatus(ctx, resource, key)
+	default:
+		return after, nil
 	}
 }
 
 // load calls the scheduler to load an object.
-func (c *connection) load(ctx context.Context, kind *relayed, key objectKey, want desired, send func(context.Context) error) (time.Duration, error) {
+func (c *connection) load(ctx context.Context, resource *resource, key objectKey, want desiredObject, send func(context.Context) error) (time.Duration, error) {
 	err := c.call(ctx, send)
 	isTerminating := false
-	if rejected(err) {
-		// It may be for the time of a termination only, which has no code of its own.
-		found, pollErr := c.getStatus(ctx, kind, key.name)
+	if isRejection(err) {
+		// The rejection may be due to a termination, which has no code of its own.
+		found, pollErr := c.getStatus(ctx, resource, key.name)
 		switch {
-		case pollErr != nil && !refused(pollErr):
+		case pollErr != nil && !isPermanent(pollErr):
 			err = pollErr
-		case found != nil && found.phase == gone:
-			err = c.call(ctx, send) // it may have ended in between
+		case found != nil && found.phase == phaseTerminated:
+			err = c.call(ctx, send) // it may have been terminated meanwhile
 		case found != nil:
-			isTerminating = found.phase == terminating
+			isTerminating = found.phase == phaseTerminating
 		}
 	}
 	if ctx.Err() != nil {
 		return 0, err
 	}
-	again := statusPollDelay // should no event come of it
-	c.locked(key, func(it *objectState) bool {
-		now := time.Now()
-		if it.uid != want.uid {
-			// Another incarnation has its own turn.
-			it.answerEarlierLoad(want, err == nil, err != nil && classify(err, false) == classRetry)
+	after := statusPollDelay // in case that no event follows
+	c.session.updateObject(key, func(o *objectState) (changed bool) {
+		class := classifyError(err, isTerminating)
+		if o.uid != want.uid {
+			// The current incarnation is in the queue.
+			o.finishEarlierLoad(want, err == nil, err != nil && class == errorClassRetry)
 			return false
 		}
+		now := time.Now()
 		if err == nil {
-			it.acceptLoad(want, now)
-			if it.settled() {
-				again = 0
+			o.acceptLoad(want, now)
+			if o.isSynced() {
+				after = 0
 			}
 			return false
 		}
-		failure := Failure{Generation: want.generation, Reason: ReasonCallFailed, Message: text(err)}
-		class := classify(err, isTerminating)
-		switch class {
-		case classTerminal:
-			failure.Terminal, failure.Reason = true, ReasonRejected
-		case classWait:
-			failure.Reason = ReasonWaitingForPreviousDeletion
-		case classRetry, classDenied:
+		changed, after = o.failLoad(loadFailure(want.generation, err, class), class, now)
+		if after > 0 {
+			err = nil
 		}
-		// Every answer may have been lost on its way.
-		news := it.failLoad(failure, class == classRetry)
-		switch class {
-		case classTerminal:
-			again, err = it.retryLater(rejectedRetryInterval, now), nil
-		case classDenied:
-			again, err = it.retryLater(deniedRetryInterval, now), nil
-		case classRetry, classWait:
-		}
-		return news
+		return changed
 	})
-	return again, err
+	return after, err
 }
 
-// ensureUnloaded unloads an object that is being deleted.
-func (c *connection) ensureUnloaded(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
-	next, again := actionNone, time.Duration(0)
-	c.locked(key, func(it *objectState) bool {
-		if it.isAt(object) {
-			now := time.Now()
-			it.setIncarnation(object.GetUID(), object.GetGeneration(), now)
-			it.deleting = true
-			next, again = it.decideDeletion(now)
-		}
-		return false
-	})
-	switch next {
-	case actionUnload:
-		return c.unload(ctx, kind, key, object)
-	case actionPollStatus:
-		return 0, c.pollStatus(ctx, kind, key)
-	default:
-		return again, nil
+// loadFailure returns the failure of a load with an error of a class.
+func loadFailure(generation int64, err error, class errorClass) Failure {
+	failure := Failure{Generation: generation, Reason: ReasonCallFailed, Message: conditionMessage(err)}
+	switch class {
+	case errorClassTerminal:
+		failure.Terminal, failure.Reason = true, ReasonRejected
+	case errorClassWait:
+		failure.Reason = ReasonWaitingForPreviousDeletion
+	case errorClassRetry, errorClassDenied:
 	}
+	return failure
 }
 
 // unload calls the scheduler to unload an object.
-func (c *connection) unload(ctx context.Context, kind *relayed, key objectKey, object client.Object) (time.Duration, error) {
+func (c *connection) unload(ctx context.Context, resource *resource, key objectKey, object client.Object) (time.Duration, error) {
 	uid, generation := object.GetUID(), object.GetGeneration()
-	c.locked(key, func(it *objectState) bool {
-		if it.uid == uid {
-			it.requestUnload()
+	c.session.updateObject(key, func(o *objectState) bool {
+		if o.uid == uid {
+			o.requestUnload()
 		}
 		return false
 	})
 	err := c.call(ctx, func(ctx context.Context) error {
-		return kind.unload(ctx, c.client, client.ObjectKey{Namespace: c.namespace, Name: key.name}, generation)
+		return resource.unload(ctx, c.client, c.session.clientKey(key), generation)
 	})
-	replied := time.Now()
-	reply := func() {}
-	if rejected(err) || status.Code(err) == codes.NotFound {
+	repliedAt := time.Now()
+	applyStatus := func() {}
+	if isRejection(err) || status.Code(err) == codes.NotFound {
 		// The scheduler does not have it, or is unloading it already.
-		found, pollErr := c.getStatus(ctx, kind, key.name)
+		found, pollErr := c.getStatus(ctx, resource, key.name)
 		switch {
-		case pollErr != nil && !refused(pollErr):
+		case pollErr != nil && !isPermanent(pollErr):
 			err = pollErr
-		case found == nil || found.phase == terminating || found.phase == gone:
+		case found == nil || found.isEnding():
 			err = nil
-			reply = func() { c.handleStatusReply(kind, key, found, replied) }
+			applyStatus = func() { c.handleStatusReply(key, found, repliedAt) }
 		}
 	}
 	if ctx.Err() != nil {
 		return 0, err
 	}
-	again := statusPollInterval
-	c.locked(key, func(it *objectState) bool {
-		now := time.Now()
-		if it.uid != uid {
-			return false // another incarnation has its own turn
+	after := statusPollInterval
+	c.session.updateObject(key, func(o *objectState) (changed bool) {
+		if o.uid != uid {
+			return false // the current incarnation is in the queue
 		}
 		if err == nil {
-			it.acknowledgeUnload(replied)
-			if it.recheck {
-				c.queue.add(key, c.priorityOf(key.kind, it.deleting))
+			o.acknowledgeUnload(repliedAt)
+			if o.polling.required {
+				c.queue.add(key, c.session.priorityOf(key.kind, o.deleting))
 			}
-			return it.unload == unloadConfirmed
+			return o.unload.phase == unloadConfirmed
 		}
-		news := it.fail(Failure{Generation: generation, Reason: ReasonCallFailed, Message: text(err)})
-		if class := classify(err, false); class == classTerminal || class == classDenied {
-			again, err = it.retryLater(deniedRetryInterval, now), nil
+		backoff := exponential{}
+		if isPermanent(err) {
+			backoff = deniedBackoff
 		}
-		return news
+		changed, after = o.fail(Failure{Generation: generation, Reason: ReasonCallFailed, Message: conditionMessage(err)}, backoff, time.Now())
+		if after > 0 {
+			err = nil
+		}
+		return changed
 	})
-	reply()
-	return again, err
+	applyStatus()
+	return after, err
 }
 
-// pollStatus asks for the state of an object, and then has it decided on again.
-func (c *connection) pollStatus(ctx context.Context, kind *relayed, key objectKey) error {
-	begun := time.Now()
-	found, err := c.getStatus(ctx, kind, key.name)
+// pollStatus requests the status of an object, and enqueues the object to be reconciled
+// after the reply.
+func (c *connection) pollStatus(ctx context.Context, resource *resource, key objectKey) error {
+	requestedAt := time.Now()
+	found, err := c.getStatus(ctx, resource, key.name)
 	if err == nil {
-		c.handleStatusReply(kind, key, found, begun)
+		c.handleStatusReply(key, found, requestedAt)
 	}
-	c.locked(key, func(it *objectState) bool {
-		it.polls++
+	c.session.updateObject(key, func(o *objectState) bool {
+		o.polling.count++
 		if err != nil {
-			it.failPoll()
-			if refused(err) && it.unload == unloadAcknowledged {
-				c.requestListing(kind.kind)
+			o.failPoll()
+			if isPermanent(err) && o.unload.phase == unloadAcknowledged {
+				c.requestListing(key.kind)
 			}
 			return false
 		}
-		it.lastReplyAt = time.Now()
-		c.queue.add(key, c.priorityOf(key.kind, it.deleting))
+		o.polling.lastReplyAt = time.Now()
+		c.queue.add(key, c.session.priorityOf(key.kind, o.deleting))
 		return false
 	})
 	return err
 }
 
-// getStatus asks for the state of one object; nil if the scheduler does not report it,
+// getStatus returns the status of an object; nil if the scheduler does not report it,
 // which does not prove that it does not have it.
-func (c *connection) getStatus(ctx context.Context, kind *relayed, name string) (*word, error) {
-	var found *word
+func (c *connection) getStatus(ctx context.Context, resource *resource, name string) (*statusEvent, error) {
+	var found *statusEvent
 	err := c.call(ctx, func(ctx context.Context) error {
-		return kind.list(ctx, c.client, name, func(w word) {
+		return resource.list(ctx, c.client, name, func(event statusEvent) {
 			// A scheduler may report others as well.
-			if w.name == name {
-				found = &w
+			if event.name == name {
+				found = &event
 			}
 		})
 	})
 	switch {
 	case err == nil:
 		return found, nil
-	case rejected(err) || status.Code(err) == codes.NotFound:
+	case isRejection(err) || status.Code(err) == codes.NotFound:
 		return nil, nil
 	default:
-		return nil, fmt.Errorf("status of %s %s: %w", kind.kind, name, err)
+		return nil, fmt.Errorf("status of %s %s: %w", resource.kind, name, err)
 	}
 }
 
-// unloadOrphan unloads what the scheduler has of an object that does not exist in the
-// cluster, and forgets it. known is the UID of its last incarnation.
-func (c *connection) unloadOrphan(ctx context.Context, kind *relayed, key objectKey, known types.UID) error {
-	var remote *remoteObject
-	c.locked(key, func(it *objectState) bool {
-		if it.uid == known && it.unload < unloadAcknowledged {
-			remote = it.remote
-		}
-		return false
-	})
-	if remote == nil {
-		c.forget(key, known)
-		return nil
-	}
-	// The cache may be late.
-	object := kind.newObject()
-	err := c.APIReader.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: key.name}, object)
-	switch {
-	case client.IgnoreNotFound(err) != nil:
-		return err
-	case err == nil && (object.GetDeletionTimestamp() == nil || slices.Contains(object.GetFinalizers(), kind.finalizer)):
-		return nil // its controller syncs it
-	}
-	err = c.call(ctx, func(ctx context.Context) error {
-		return kind.unload(ctx, c.client, client.ObjectKey{Namespace: c.namespace, Name: key.name}, remote.generation)
-	})
-	if err != nil && !rejected(err) && status.Code(err) != codes.NotFound {
-		return err
-	}
-	c.log.Info("unloaded an object that has no custom resource", "kind", key.kind, "name", key.name)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch it := c.items[key]; {
-	case it == nil:
-	case it.uid == known && it.remote == remote:
-		delete(c.items, key)
-	case it.uid != known:
-		// It was created again meanwhile.
-		it.remote = nil
-		c.queue.add(key, priorityChange)
-	}
-	return nil
-}
-
-// forgetBeforeListing removes the state of an object that does not exist in the cluster,
-// under the session's lock, while the next listing has yet to show what the scheduler
-// has of it. Of an Experiment whose stop was not confirmed a mark is kept until then:
-// the scheduler does not report whether one that is inactive was stopped.
-func (s *session) forgetBeforeListing(key objectKey) {
-	it := s.items[key]
-	if it != nil && key.kind == Experiment && (it.mayRemain || it.uid != "" && it.unload != unloadConfirmed) {
-		s.items[key] = &objectState{mayRemain: true}
-		return
-	}
-	delete(s.items, key)
-}
-
-// forget removes the state of an object that does not exist in the cluster, unless it
-// was created again.
-func (c *connection) forget(key objectKey, known types.UID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if it := c.items[key]; it != nil && it.uid == known {
-		delete(c.items, key)
+// updateObject changes the state of an object under the session's lock, unless there is
+// none, and enqueues the object for its controller if change returns true: the observation
+// has changed.
+func (s *session) updateObject(key objectKey, change func(*objectState) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.objects[key]; o != nil && change(o) {
+		s.enqueueObserved(key)
 	}
 }
 
-// call makes a call with a deadline.
-func (c *connection) call(ctx context.Context, call func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, callDeadline)
-	defer cancel()
-	return call(ctx)
-}
-
-// locked changes the state of an object under the session's lock, unless it was
-// forgotten, and wakes the object's controller if that is news.
-func (c *connection) locked(key objectKey, change func(*objectState) bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if it := c.items[key]; it != nil && change(it) {
-		c.wakeNews(key)
-	}
-}
-
-// drop counts a message that says nothing to us.
-func (c *connection) drop(why string) { c.metrics.dropped.WithLabelValues(why).Inc() }
-
-// confirmed tells whether an object's status holds the scheduler's word about its
-// generation. The upstream operator writes no generation, and only such words.
-func confirmed(object client.Object) bool {
-	reported, is := object.(interface {
-		GetConditions() []metav1.Condition
-		GetObservedGeneration() int64
-	})
-	if !is {
-		return false
-	}
-	ready := meta.FindStatusCondition(reported.GetConditions(), v1alpha1.ConditionReady)
-	switch {
-	case ready == nil || ready.Reason == ReasonRejected || ready.Reason == ReasonInvalidSpec:
-		return false
-	case reported.GetObservedGeneration() == 0:
-		return ready.ObservedGeneration == 0
-	default:
-		return reported.GetObservedGeneration() == object.GetGeneration()
-	}
+// clientKey returns the key of an object for a Kubernetes client.
+func (s *session) clientKey(key objectKey) client.ObjectKey {
+	return client.ObjectKey{Namespace: s.namespace, Name: key.name}
 }

@@ -6,124 +6,138 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// sleep waits, and tells whether ctx goes on.
-func sleep(ctx context.Context, duration time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(duration):
-		return true
-	}
+// objectVersion is an incarnation and generation of an object in the cluster.
+type objectVersion struct {
+	uid        types.UID
+	generation int64
+	// confirmed: its status contains the state that the scheduler reported of this
+	// generation.
+	confirmed bool
 }
 
-// resyncObjects finds out what the scheduler has of a kind, and has every object
-// looked at: those in the cluster, and those that only the scheduler has.
-func (c *connection) resyncObjects(ctx context.Context, kind *relayed) error {
-	begun := time.Now()
-	listed := map[string]word{}
+// resyncObjects lists what the scheduler has of a kind, and enqueues the objects that
+// differ from the cluster.
+func (c *connection) resyncObjects(ctx context.Context, resource *resource) error {
+	requestedAt := time.Now()
+	listed := map[string]statusEvent{}
 	listing, cancel := context.WithTimeout(ctx, listDeadline)
 	defer cancel()
-	err := kind.list(listing, c.client, "", func(w word) { listed[w.name] = w })
-	if refused(err) {
+	err := resource.list(listing, c.client, "", func(event statusEvent) { listed[event.name] = event })
+	if isPermanent(err) {
 		// Everything is sent to a scheduler that cannot list.
 		listed = nil
 	} else if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
-	present, err := c.present(ctx, kind)
+	want, err := c.session.listDesired(ctx, resource)
 	if err != nil {
 		return err
 	}
-	for _, name := range c.compare(kind, present, listed, begun) {
-		c.queue.add(objectKey{kind.kind, name}, priorityResync)
+	for _, name := range c.session.diff(resource.kind, want, listed, requestedAt) {
+		c.queue.add(objectKey{resource.kind, name}, priorityResync)
 	}
 	return nil
 }
 
-// incarnation tells objects of one name apart.
-type incarnation struct {
-	uid        types.UID
-	generation int64
-	// confirmed: its status holds the scheduler's word about this generation.
-	confirmed bool
-}
-
-// present are the objects of a kind in the session's namespace, by name.
-func (c *connection) present(ctx context.Context, kind *relayed) (map[string]incarnation, error) {
-	list := kind.newList()
-	if err := c.Reader.List(ctx, list, client.InNamespace(c.namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list %ss: %w", kind.kind, err)
+// listDesired returns the objects of a kind in the session's namespace, by name.
+func (s *session) listDesired(ctx context.Context, resource *resource) (map[string]objectVersion, error) {
+	list := resource.newList()
+	if err := s.relay.options.Reader.List(ctx, list, client.InNamespace(s.namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list %ss: %w", resource.kind, err)
 	}
-	present := map[string]incarnation{}
+	want := map[string]objectVersion{}
 	err := meta.EachListItem(list, func(item runtime.Object) error {
 		object := item.(client.Object)
-		present[object.GetName()] = incarnation{object.GetUID(), object.GetGeneration(), confirmed(object)}
+		want[object.GetName()] = objectVersion{object.GetUID(), object.GetGeneration(), statusConfirmed(object)}
 		return nil
 	})
-	return present, err
+	return want, err
 }
 
-// compare takes what the scheduler listed, and returns the names of the objects to
-// reconcile: those of which it does not have what is desired, as far as is known here,
-// and those that only the scheduler has. listed is nil if the scheduler cannot list.
-// begun is when the listing was asked for: events and replies since then are newer.
-func (c *connection) compare(kind *relayed, present map[string]incarnation, listed map[string]word, begun time.Time) []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.setCompared(kind.kind)
+// diff records what the scheduler has listed of a kind, and returns the names of the
+// objects to reconcile: those that it does not have as desired, as far as that is known
+// without their definition, and orphans. listed is nil if the scheduler cannot list.
+// Events and replies that arrived after requestedAt are newer than the listing.
+func (s *session) diff(kind Kind, want map[string]objectVersion, listed map[string]statusEvent, requestedAt time.Time) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.setResynced(kind)
 	var names []string
-	for name, object := range present {
-		key := objectKey{kind.kind, name}
-		it := c.item(key)
-		if !it.registered {
-			// Otherwise its controller has synced it, maybe a newer incarnation.
-			it.setIncarnation(object.uid, object.generation, begun)
+	for name, version := range want {
+		key := objectKey{kind, name}
+		o := s.object(key)
+		if !o.registered {
+			// Otherwise the controller has synced it, maybe a newer incarnation.
+			o.setIncarnation(version.uid, version.generation, requestedAt)
 		}
-		if !it.newerThan(begun) {
-			var news bool
-			if w, found := listed[name]; found && w.ours(c.namespace) {
-				news, _ = it.handleReply(w, object.confirmed && it.uid == object.uid, time.Now())
-				// The scheduler places a Model when it is loaded, and a Server may be usable since.
-				it.reload = it.reload || w.state.scheduleFailed()
+		if !o.newerThan(requestedAt) {
+			var result eventResult
+			if event, found := listed[name]; found && event.belongsTo(s.namespace) {
+				result = o.handleReply(event, version.confirmed && o.uid == version.uid, time.Now())
+				// The scheduler schedules a Model when it is loaded, and a Server may have become
+				// usable since.
+				o.load.forced = o.load.forced || event.state.scheduleFailed()
 			} else {
-				news, _ = it.handleAbsence(listed != nil)
+				result = o.handleAbsence(listed != nil, time.Now())
 			}
-			if news {
-				c.wakeNews(key)
+			if result.observed {
+				s.enqueueObserved(key)
 			}
 		}
-		if !it.settled() {
+		if !o.isSynced() {
 			names = append(names, name)
 		}
 	}
-	for name, w := range listed {
-		// An experiment that is inactive may have been stopped: it is not stopped again,
-		// which would prolong how long the scheduler remembers it. An event reports it if
-		// it becomes active.
-		key := objectKey{kind.kind, name}
-		remains := w.phase == live || w.phase == idle && c.items[key] != nil && c.items[key].mayRemain
-		if _, found := present[name]; found || !w.ours(c.namespace) || !remains {
+	for name, event := range listed {
+		// An experiment that is inactive may have been stopped. It is not stopped again,
+		// which would prolong how long the scheduler remembers it; if it becomes active, an
+		// event reports it.
+		key := objectKey{kind, name}
+		remains := event.phase == phaseActive || event.phase == phaseInactive && s.objects[key] != nil && s.objects[key].mayRemain
+		if _, found := want[name]; found || !event.belongsTo(s.namespace) || !remains {
 			continue
 		}
-		it := c.item(key)
-		it.remote, it.unload = &remoteObject{w.state.Generation, w.definition, true}, unloadNotRequested
+		o := s.object(key)
+		o.remote, o.unload.phase = &remoteObject{event.state.Generation, event.definition, true}, unloadNotRequested
 	}
-	for key, it := range c.items {
-		if _, found := present[key.name]; found || key.kind != kind.kind {
+	for key, o := range s.objects {
+		if _, found := want[key.name]; found || key.kind != kind {
 			continue
 		}
-		if early := it.bufferedEvent; it.remote == nil && early != nil && it.lastEventAt.After(begun) {
-			it.remote = &remoteObject{early.state.Generation, early.definition, true}
+		if buffered := o.bufferedEvent; o.remote == nil && buffered != nil && o.polling.lastEventAt.After(requestedAt) {
+			o.remote = &remoteObject{buffered.state.Generation, buffered.definition, true}
 		}
 		names = append(names, key.name)
 	}
 	return names
 }
 
-// ours tells a word about an object that an operator loaded for a namespace.
-func (w *word) ours(namespace string) bool { return w.addressed && w.namespace == namespace }
+// statusConfirmed reports whether an object's status contains the state that the
+// scheduler reported of its generation. The upstream operator writes no generation, and
+// only such states.
+func statusConfirmed(object client.Object) bool {
+	reported, is := object.(interface {
+		GetConditions() []metav1.Condition
+		GetObservedGeneration() int64
+	})
+	if !is {
+		return false
+	}
+	ready := meta.FindStatusCondition(reported.GetConditions(), v1alpha1.ConditionReady)
+	switch {
+	case ready == nil || ready.Reason == ReasonRejected || ready.Reason == ReasonInvalidSpec:
+		return false
+	case reported.GetObservedGeneration() == 0:
+		return ready.ObservedGeneration == 0
+	default:
+		return reported.GetObservedGeneration() == object.GetGeneration()
+	}
+}

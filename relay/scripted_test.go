@@ -16,23 +16,23 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// scripted is a scheduler that answers about Models as a test says, for what the
-// simulated one, which follows the real one, does not do. It has no other objects.
+// scripted is a scheduler with the responses about Models that a test specifies, for what the
+// fake one, which follows the real one, does not do. It has no other objects.
 type scripted struct {
 	pb.UnimplementedSchedulerServer
 
 	mu    sync.Mutex
 	calls map[string]int
-	// load and unload answer the calls; nil accepts them.
+	// load and unload return the results of the calls; nil accepts them.
 	load, unload func(name string) error
-	// status answers for a name, or lists all for none.
+	// status returns the status of one object, or of all for an empty name.
 	status func(name string) ([]*pb.ModelStatusResponse, error)
-	// closed: the scheduler does not ask for Models.
+	// closed: the scheduler does not request Models.
 	closed bool
 	events chan *pb.ModelStatusResponse
 }
 
-// script has the session talk to a scripted scheduler instead of the simulated one.
+// script connects the session to a scripted scheduler instead of the fake one.
 func (h *harness) script(s *scripted) *scripted {
 	h.Helper()
 	s.calls, s.events = map[string]int{}, make(chan *pb.ModelStatusResponse, 10_000)
@@ -47,14 +47,14 @@ func (h *harness) script(s *scripted) *scripted {
 	return s
 }
 
-// change changes what it answers while it runs.
+// change changes its responses while it runs.
 func (s *scripted) change(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change()
 }
 
-// modelStatus is the status of a Model of the test's namespace.
+// modelStatus returns the status of a Model of the test's namespace.
 func modelStatus(name string, generation int64, state pb.ModelStatus_ModelState) *pb.ModelStatusResponse {
 	gateway := pb.ModelStatus_ModelAvailable
 	if state == pb.ModelStatus_ModelTerminated || state == pb.ModelStatus_ModelTerminating {
@@ -76,7 +76,7 @@ func (s *scripted) count(method, name string) {
 	s.calls[method]++
 }
 
-// called is how often a method was called, with "method name" for one name.
+// called returns the number of calls of a method, with "method name" for one name.
 func (s *scripted) called(method string) int {
 	synctest.Wait()
 	s.mu.Lock()
@@ -180,7 +180,7 @@ func (s *scripted) SubscribeServerStatus(_ *pb.ServerSubscriptionRequest, stream
 	return nil
 }
 
-// modelStates are the Models of a scripted scheduler. Its methods are safe for
+// modelStates has the Models of a scripted scheduler. Its methods are safe for
 // concurrent use.
 type modelStates struct {
 	mu     sync.Mutex
@@ -211,8 +211,8 @@ func (s *modelStates) remove(names ...string) {
 	}
 }
 
-// answer answers a status call as the real scheduler does.
-func (s *modelStates) answer(name string) ([]*pb.ModelStatusResponse, error) {
+// reply returns the reply to a status call, as the real scheduler does.
+func (s *modelStates) reply(name string) ([]*pb.ModelStatusResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if name == "" {

@@ -14,9 +14,9 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
-// forgets makes the scheduler report the Server mlserver as it does when it knows it by its agents
-// alone.
-func (h *harness) forgets() {
+// reportDropped makes the scheduler report the Server mlserver after it has dropped the Server and has only its
+// agents.
+func (h *harness) reportDropped() {
 	h.Helper()
 	err := h.scheduler.InjectServerStatus(&pb.ServerStatusResponse{
 		Type: pb.ServerStatusResponse_StatusUpdate, ServerName: "mlserver", ExpectedReplicas: -1,
@@ -26,7 +26,7 @@ func (h *harness) forgets() {
 	}
 }
 
-// A scheduler that loses every notification is notified again, ever more slowly, and at
+// A scheduler that loses every notification is notified again with a backoff, and at
 // once after it has reported the Server.
 func TestForgottenServer(t *testing.T) {
 	calls := &notifications{}
@@ -36,12 +36,12 @@ func TestForgottenServer(t *testing.T) {
 		h.server("mlserver", 1)
 		h.open()
 		calls.expect(t, "first", "first:mlserver=1")
-		h.forgets()
+		h.reportDropped()
 		h.settle(0)
-		calls.expect(t, "forgotten", "mlserver=1")
+		calls.expect(t, "dropped", "mlserver=1")
 
 		loses.Store("loses", true)
-		h.forgets()
+		h.reportDropped()
 		h.settle(10 * time.Minute)
 		if n := len(calls.take()); n < 20 || n > 30 {
 			t.Errorf("%d notifications in 10 minutes, want one in 30 seconds", n)
@@ -51,9 +51,9 @@ func TestForgottenServer(t *testing.T) {
 		calls.take()
 		h.settle(time.Hour)
 		calls.expect(t, "remembered", []string{}...)
-		h.forgets()
+		h.reportDropped()
 		h.settle(0)
-		calls.expect(t, "forgotten much later", "mlserver=1")
+		calls.expect(t, "dropped much later", "mlserver=1")
 
 		err := h.scheduler.InjectServerStatus(&pb.ServerStatusResponse{
 			Type: pb.ServerStatusResponse_StatusUpdate, ServerName: "mlserver", ExpectedReplicas: 1,
@@ -63,22 +63,22 @@ func TestForgottenServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.settle(0)
-		h.forgets()
+		h.reportDropped()
 		h.settle(0)
-		calls.expect(t, "forgotten again", "mlserver=1")
+		calls.expect(t, "dropped again", "mlserver=1")
 	}, calls.record, func(options *fakescheduler.Options) {
 		record := options.OnCall
 		options.OnCall = func(call fakescheduler.Call) {
 			record(call)
 			if _, now := loses.Load("loses"); now && call.Method == "ServerNotify" {
 				h, _ := loses.Load("scheduler")
-				go h.(*harness).forgets()
+				go h.(*harness).reportDropped()
 			}
 		}
 	})
 }
 
-// The scheduler may report that it does not know a Server before its answer arrives.
+// The scheduler may report that it does not have a Server before it responds.
 func TestServerForgottenDuringNotification(t *testing.T) {
 	calls := &notifications{}
 	inBubble(t, func(h *harness) {
@@ -86,17 +86,17 @@ func TestServerForgottenDuringNotification(t *testing.T) {
 		h.open()
 		calls.take()
 		release := h.scheduler.HangCalls("ServerNotify")
-		h.forgets()
+		h.reportDropped()
 		h.settle(time.Second)
-		h.forgets()
+		h.reportDropped()
 		h.settle(time.Second)
 		release()
 		h.settle(2 * time.Second)
-		calls.expect(t, "forgotten twice", "mlserver=1", "mlserver=1")
+		calls.expect(t, "dropped twice", "mlserver=1", "mlserver=1")
 	}, calls.record)
 }
 
-// The scheduler reports its Servers when the stream begins. Their controller syncs them
+// The scheduler reports its Servers at the start of the stream. Their controller syncs them
 // later, when the operator has just been started.
 func TestServerReportedBeforeItIsSynced(t *testing.T) {
 	calls := &notifications{}
@@ -117,7 +117,7 @@ func TestServerReportedBeforeItIsSynced(t *testing.T) {
 		if len(h.requests.take(Server)) == 0 {
 			t.Error("the Server is not enqueued")
 		}
-		// Nothing is kept of Servers that do not exist, or of another namespace.
+		// No state is kept of Servers that do not exist, or of another namespace.
 		for _, message := range []*pb.ServerStatusResponse{
 			{ServerName: "unknown", KubernetesMeta: &pb.KubernetesMeta{Namespace: testNamespace, Generation: 1}},
 			{ServerName: "", KubernetesMeta: &pb.KubernetesMeta{Namespace: testNamespace, Generation: 1}},
@@ -203,7 +203,7 @@ func TestNumbersOfServers(t *testing.T) {
 }
 
 // The scheduler sends no event when it is notified of a Server, whose models its agents
-// may have loaded before: it is asked.
+// may have loaded before: it is polled.
 func TestLoadedModelsAfterRestart(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		server := h.server("mlserver", 1)
@@ -242,8 +242,8 @@ func TestLostServerEvent(t *testing.T) {
 	})
 }
 
-// A Server whose change the scheduler rejects is notified ever more slowly, although
-// events tell of what the scheduler has.
+// A Server whose change the scheduler rejects is notified with a backoff, although
+// events report what the scheduler has.
 func TestRejectedServerWithEvents(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		server := h.server("mlserver", 1)

@@ -16,20 +16,20 @@ import (
 // workloads of Servers.
 const firstSyncTimeout = 10 * time.Second
 
-// firstSync is the first notification on a connection, which has all Servers: the
-// scheduler begins to place Models when as many replicas have connected, with none at
-// once. Its fields belong to the session's lock.
+// firstSync is the state of the first notification on a connection, which has all
+// Servers: the scheduler starts to place Models when as many replicas have connected,
+// with 0 at once. It is guarded by the session's lock.
 type firstSync struct {
 	// requestedAt is when the scheduler first requested the Servers.
 	requestedAt time.Time
-	// due: the scheduler has requested it, and it was not sent since.
+	// due: the scheduler has requested the Servers, and was not notified since.
 	due bool
-	// waiting for the workloads of Servers: other kinds do not wait for it.
+	// waiting for the workloads of Servers. Other kinds do not wait for it.
 	waiting bool
 }
 
-// enqueueServer has a Server reconciled, under the session's lock, and the first
-// notification if it may be that Server that it waits for.
+// enqueueServer reconciles a Server, and the first notification if that may wait for the
+// Server. It is called under the session's lock.
 func (c *connection) enqueueServer(name string) {
 	c.queue.add(objectKey{Server, name}, priorityServer)
 	if c.firstSync.due {
@@ -37,25 +37,26 @@ func (c *connection) enqueueServer(name string) {
 	}
 }
 
-// resyncServers notifies the scheduler of all Servers at once, if it requested that, and
-// else lists what it has of them. It returns when to call it again; 0 when it has
-// notified the scheduler, after which a listing is planned.
+// resyncServers notifies the scheduler of all Servers if it has requested them, and
+// otherwise lists what it has of them. It returns when to call it again; 0 when it has
+// notified the scheduler, after which a listing is scheduled.
 func (c *connection) resyncServers(ctx context.Context) (time.Duration, error) {
-	c.mu.Lock()
+	s := c.session
+	s.mu.Lock()
 	due := c.firstSync.due
-	c.mu.Unlock()
+	s.mu.Unlock()
 	if !due {
 		return c.listServers(ctx), nil
 	}
-	request, missing, err := c.firstSyncRequest(ctx)
+	request, missing, err := s.firstSyncRequest(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if rest := c.firstSyncRest(len(missing) > 0); rest > 0 {
-		return rest, nil
+	if remaining := c.firstSyncDelay(len(missing) > 0); remaining > 0 {
+		return remaining, nil
 	}
 	if len(missing) > 0 {
-		c.log.Info("the first notification leaves out Servers without a workload", "servers", missing)
+		s.log.Info("the first notification omits Servers without a workload", "servers", missing)
 	}
 	err = c.notify(ctx, request)
 	if rejectsServer(err) && len(request.Servers) > 0 {
@@ -63,48 +64,48 @@ func (c *connection) resyncServers(ctx context.Context) (time.Duration, error) {
 			err = c.notify(ctx, request)
 		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err != nil {
 		c.firstSync.due = true
 		return 0, err
 	}
-	c.setCompared(Server)
+	s.setResynced(Server)
 	// Servers that were created, changed or deleted meanwhile.
-	for name := range c.servers {
+	for name := range s.servers {
 		c.queue.add(objectKey{Server, name}, priorityServer)
 	}
 	return 0, nil
 }
 
-// firstSyncRest is how long the first notification still waits. With 0, it is about to
-// be sent.
-func (c *connection) firstSyncRest(missing bool) time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// firstSyncDelay returns how long the first notification has to wait. missing: there are
+// Servers without a workload. After 0, the notification must be sent.
+func (c *connection) firstSyncDelay(missing bool) time.Duration {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
 	if c.firstSync.requestedAt.IsZero() {
 		c.firstSync.requestedAt = time.Now()
 	}
-	rest := firstSyncTimeout - time.Since(c.firstSync.requestedAt)
-	c.firstSync.waiting = missing && rest > 0
+	remaining := firstSyncTimeout - time.Since(c.firstSync.requestedAt)
+	c.firstSync.waiting = missing && remaining > 0
 	c.firstSync.due = c.firstSync.waiting
 	if !c.firstSync.waiting {
 		return 0
 	}
-	return rest
+	return remaining
 }
 
-// firstSyncRequest is the notification about the Servers that have a workload. Servers
-// that may get one soon are missing in it: those without one, and those of
-// SeldonRuntimes that do not exist yet. A Server that is being deleted counts for
-// neither.
-func (c *connection) firstSyncRequest(ctx context.Context) (request *pb.ServerNotifyRequest, missing []string, err error) {
+// firstSyncRequest returns the notification about the Servers that have a workload, and
+// the names of those that may get one soon: Servers without one, and Servers of
+// SeldonRuntimes that do not exist yet. A Server that is being deleted is in neither.
+func (s *session) firstSyncRequest(ctx context.Context) (request *pb.ServerNotifyRequest, missing []string, err error) {
+	reader := s.relay.options.Reader
 	servers := &v1alpha1.ServerList{}
-	if err := c.Reader.List(ctx, servers, client.InNamespace(c.namespace)); err != nil {
+	if err := reader.List(ctx, servers, client.InNamespace(s.namespace)); err != nil {
 		return nil, nil, fmt.Errorf("list Servers: %w", err)
 	}
 	runtimes := &v1alpha1.SeldonRuntimeList{}
-	if err := c.Reader.List(ctx, runtimes, client.InNamespace(c.namespace)); err != nil {
+	if err := reader.List(ctx, runtimes, client.InNamespace(s.namespace)); err != nil {
 		return nil, nil, fmt.Errorf("list SeldonRuntimes: %w", err)
 	}
 	request = &pb.ServerNotifyRequest{IsFirstSync: true}
@@ -115,7 +116,7 @@ func (c *connection) firstSyncRequest(ctx context.Context) (request *pb.ServerNo
 		if object.DeletionTimestamp != nil {
 			continue
 		}
-		message, err := c.serverMessage(ctx, object)
+		message, err := s.serverMessage(ctx, object)
 		switch {
 		case err != nil:
 			return nil, nil, err
@@ -145,19 +146,19 @@ func isExpanded(object client.Object) bool {
 }
 
 // acceptedServers notifies the scheduler of each Server of a notification that it
-// rejected as a whole, and returns those that it accepts. None of these is a first
-// notification, of which the scheduler counts the replicas of one only.
+// rejected as a whole, and returns those that it accepts. These are not first
+// notifications: the scheduler counts the replicas of one of those only.
 func (c *connection) acceptedServers(ctx context.Context, servers []*pb.ServerNotify) (accepted []*pb.ServerNotify, err error) {
 	for _, message := range servers {
 		_, err := c.notifyOne(ctx, message)
 		if err != nil {
 			return nil, err
 		}
-		c.mu.Lock()
-		if c.server(message.Name).rejection == "" {
+		c.session.mu.Lock()
+		if c.session.server(message.Name).rejection == "" {
 			accepted = append(accepted, message)
 		}
-		c.mu.Unlock()
+		c.session.mu.Unlock()
 	}
 	return accepted, nil
 }

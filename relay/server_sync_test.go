@@ -21,7 +21,7 @@ func TestFirstSyncWaitsForWorkloads(t *testing.T) {
 	for name, test := range map[string]struct {
 		missing func(h *harness)
 		waits   bool
-		// arrives makes complete what is missing.
+		// arrives creates what is missing.
 		arrives func(h *harness)
 		first   string
 	}{
@@ -104,7 +104,7 @@ func TestFirstSyncMissesNoWorkload(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.bareServer("a")
 		arrives := sync.OnceFunc(func() { h.workload("a", 1) })
-		h.relay.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
+		h.relay.options.Reader = interceptor.NewClient(h.cluster.(client.WithWatch), interceptor.Funcs{
 			Get: func(ctx context.Context, from client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
 				err := from.Get(ctx, key, object, options...)
 				if _, is := object.(*appsv1.StatefulSet); is {
@@ -118,7 +118,7 @@ func TestFirstSyncMissesNoWorkload(t *testing.T) {
 	}, calls.record)
 }
 
-// A scheduler that runs already asks for the other kinds at once. These do not wait.
+// A scheduler that is already running requests the other kinds at once. These do not wait.
 func TestFirstSyncDelaysNoOtherKind(t *testing.T) {
 	calls := &notifications{}
 	inBubble(t, func(h *harness) {
@@ -137,14 +137,14 @@ func TestFirstSyncDelaysNoOtherKind(t *testing.T) {
 	}, calls.record)
 }
 
-// One Server that the scheduler rejects does not keep it from the others.
+// One rejected Server does not prevent the notification of the others.
 func TestRejectedServer(t *testing.T) {
 	calls := &notifications{}
 	inBubble(t, func(h *harness) {
 		h.server("a", 1)
 		h.server("b", 2)
 		h.server("c", 3)
-		// The whole notification, and that of a.
+		// The notification of all Servers, and that of a.
 		h.scheduler.FailCalls("ServerNotify", 2, codes.InvalidArgument)
 		h.scheduler.DelayCalls("ServerNotify", time.Second)
 		h.open()
@@ -185,7 +185,7 @@ func TestRejectedServerIsReported(t *testing.T) {
 		if n := len(h.requests.take(SeldonRuntime)); n != 1 {
 			t.Errorf("the SeldonRuntime is enqueued %d times, want once", n)
 		}
-		// A Server that is deleted is reported no more.
+		// A deleted Server is not reported any more.
 		h.removeServer(server)
 		h.settle(time.Minute)
 		if status := h.status(); status.SyncReason == ReasonNotifyFailed {
@@ -197,11 +197,11 @@ func TestRejectedServerIsReported(t *testing.T) {
 	}, calls.record)
 }
 
-// A Server that runs as a Deployment is notified with that one's replicas.
+// A Server that runs as a Deployment is notified with the replicas of its Deployment.
 func TestServerOfADeployment(t *testing.T) {
 	calls := &notifications{}
 	inBubble(t, func(h *harness) {
-		h.relay.UseDeployments = true
+		h.relay.options.UseDeployments = true
 		server := h.server("mlserver", 1) // its StatefulSet does not count
 		workload := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "mlserver"}, Spec: appsv1.DeploymentSpec{Replicas: new(int32(3))}}
 		h.create(workload)
@@ -224,7 +224,7 @@ func TestServerOfADeployment(t *testing.T) {
 	}, calls.record)
 }
 
-// A Server that was rejected and then cannot be notified, for its spec contradicts
+// A Server that was rejected, and then cannot be notified because its spec contradicts
 // itself, is not reported as rejected on the next connection.
 func TestRejectionEndsWithTheConnection(t *testing.T) {
 	inBubble(t, func(h *harness) {

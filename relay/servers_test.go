@@ -22,13 +22,13 @@ import (
 // notifications records the calls of ServerNotify.
 type notifications struct {
 	mu    sync.Mutex
-	begun time.Time
+	start time.Time
 	list  []string
 }
 
-// record is an option of the scheduler. Agents connect only when a test says so.
+// record is an option of the scheduler. Agents connect only at the request of a test.
 func (n *notifications) record(options *fakescheduler.Options) {
-	n.begun = time.Now()
+	n.start = time.Now()
 	options.Agents = fakescheduler.AgentsManual
 	options.OnCall = func(call fakescheduler.Call) {
 		request, is := call.Request.(*pb.ServerNotifyRequest)
@@ -56,9 +56,9 @@ func (n *notifications) record(options *fakescheduler.Options) {
 func (n *notifications) take() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	taken := n.list
+	list := n.list
 	n.list = nil
-	return taken
+	return list
 }
 
 func (n *notifications) expect(t *testing.T, when string, want ...string) {
@@ -87,7 +87,7 @@ func (h *harness) bareServer(name string, change ...func(*v1alpha1.Server)) *v1a
 	return server
 }
 
-// removeServer deletes a Server, whose workload stays.
+// removeServer deletes a Server and leaves its workload.
 func (h *harness) removeServer(server *v1alpha1.Server) {
 	h.Helper()
 	if err := h.cluster.Delete(h.Context(), server); err != nil {
@@ -96,7 +96,7 @@ func (h *harness) removeServer(server *v1alpha1.Server) {
 	h.relay.ObjectDeleted(Server, client.ObjectKeyFromObject(server))
 }
 
-// modelState is the reason of a Model's condition, and where it is.
+// modelState returns the reason of a Model's condition, and its server.
 func (h *harness) modelState(model *v1alpha1.Model) string {
 	h.Helper()
 	seen := h.sync(Model, model)
@@ -170,10 +170,10 @@ func TestRecreatedServerKeepsItsModelsAvailable(t *testing.T) {
 		"while there is no connection": {func(h *harness, _ *notifications, server *v1alpha1.Server) {
 			h.removeServer(server)
 			h.settle(time.Minute)
-			h.network.set(func(n *memoryNetwork) { n.silent, n.fails = true, errors.New("connection refused") })
+			h.network.set(func(n *memoryNetwork) { n.mute, n.fails = true, errors.New("connection refused") })
 			h.settle(time.Minute)
 			recreate(h)
-			h.network.set(func(n *memoryNetwork) { n.silent, n.fails = false, nil })
+			h.network.set(func(n *memoryNetwork) { n.mute, n.fails = false, nil })
 			h.settle(time.Minute)
 		}, []string{"mlserver=0", "first:mlserver=1"}},
 		"after an operator that was stopped had notified of 0, with no connection since": {func(h *harness, _ *notifications, server *v1alpha1.Server) {
@@ -209,7 +209,7 @@ func TestRecreatedServerKeepsItsModelsAvailable(t *testing.T) {
 	}
 }
 
-// A Server that is deleted for good is notified with 0 once, whether it is gone or being
+// A Server that is deleted for good is notified with 0 once, whether it does not exist or is being
 // deleted, and its Models fail.
 func TestDeletedServer(t *testing.T) {
 	for name, remove := range map[string]func(h *harness, server *v1alpha1.Server){
@@ -252,7 +252,7 @@ func TestDeletedServer(t *testing.T) {
 	}
 }
 
-// A Server that is gone is forgotten in the end.
+// The state of a deleted Server is removed after deletedServerTTL.
 func TestNoServerIsRemembered(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.open()
@@ -269,8 +269,8 @@ func TestNoServerIsRemembered(t *testing.T) {
 	})
 }
 
-// A Server that was rejected, and then has a spec that contradicts itself, is no problem
-// of the scheduler any more.
+// A Server that was rejected, and then has a spec that contradicts itself, is not reported as
+// rejected any more.
 func TestRejectionEndsWithTheMessage(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)

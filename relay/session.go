@@ -9,189 +9,171 @@ import (
 	"github.com/go-logr/logr"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
-	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// session relays one namespace to its scheduler, from the runtime's creation to its
-// deletion. It keeps one grpc.ClientConn: grpc-go dials with a backoff, and lengthens
-// the period of its pings there when a scheduler takes them for too many. The session
-// opens the streams, one [connection] after the other.
+// session synchronizes one namespace with its scheduler, from the creation of the
+// SeldonRuntime to its deletion:
+//
+//	            first message        stableAfter
+//	connecting ───────────▶ established ───────────▶ stable
+//	  ▲   ▲                      │                      │
+//	  │   └────── the connection ends, or fails ────────┘
+//	  └── backoff, or ReconnectNow
+//
+// A session keeps one grpc.ClientConn: grpc-go dials with a backoff, and increases the
+// period of its pings on it when a scheduler rejects them as too many. On it, the session
+// opens one [connection] after the other.
 type session struct {
-	*Relay
+	relay     *Relay
 	namespace string
 	log       logr.Logger
 	end       context.CancelFunc
+	// transport and conn are used by run only; conn is nil if it is to be replaced.
+	transport *transport
+	conn      *grpc.ClientConn
 
 	mu sync.Mutex
-	// abandon ends the attempt to connect that is under way, or the wait for the next
-	// one.
-	abandon context.CancelCauseFunc
-	// connection on which the scheduler has sent something; nil while there is none.
+	// cancelAttempt ends the current attempt to connect, or the wait for the next one.
+	cancelAttempt context.CancelCauseFunc
+	// connection that is established; nil if there is none.
 	connection *connection
-	reach      ConnectionStatus
-	// shortLived is the number of connections in a row that were lost before they
-	// counted as healthy.
+	// status of the connection, without the fields about synchronization.
+	status ConnectionStatus
+	// shortLived is the number of consecutive connections that ended before
+	// backoffResetAfter.
 	shortLived int
-	// staleTimers run for the kinds that are not in sync, to expire what is known of
-	// them. stale kinds are those that have expired.
-	staleTimers map[Kind]*time.Timer
-	stale       map[Kind]bool
-	items       map[objectKey]*objectState
-	servers     map[string]*server
+	kinds      map[Kind]*kindState
+	objects    map[objectKey]*objectState
+	servers    map[string]*server
 }
 
-// objectKey names an object in a session's namespace; without a name it stands for
-// the comparison of the whole kind.
+// objectKey identifies an object in the namespace of a session. Without a name, it
+// stands for the resync of the whole kind.
 type objectKey struct {
 	kind Kind
 	name string
 }
 
-// ConnectionStatus says whether a session has a connection on which the scheduler
-// speaks, and whether the scheduler has what the cluster wants.
-type ConnectionStatus struct {
-	Connected bool
-	// Since is when it connected, lost its connection, or began.
-	Since time.Time
-	// Reason in CamelCase and Message of the last failure. The same failure has the
-	// same message each time.
-	Reason, Message string
-
-	// Synced: every kind was compared with what the scheduler has, on this connection,
-	// and its events arrive.
-	Synced bool
-	// SyncReason in CamelCase, and SyncMessage, which names the kinds that are not
-	// synced, and why.
-	SyncReason, SyncMessage string
-}
-
-// Reasons why a scheduler can be reached or not.
-const (
-	ReasonConnected  = "Connected"
-	ReasonConnecting = "Connecting"
-	// ReasonUnavailable: nothing answers at the scheduler's address.
-	ReasonUnavailable = "Unavailable"
-	// ReasonNoResponse: something takes connections there and does not speak.
-	ReasonNoResponse = "NoResponse"
-	// ReasonConnectionLost: the scheduler ended the connection, or it broke.
-	ReasonConnectionLost = "ConnectionLost"
-	// ReasonCredentials: certificates cannot be read.
-	ReasonCredentials = "InvalidCredentials"
-)
-
 // errReconnectNow ends an attempt to connect in favour of another one.
-var errReconnectNow = errors.New("the scheduler may be there now")
+var errReconnectNow = errors.New("the scheduler may be reachable again")
 
 const (
-	// backoffResetAfter is how long a connection must have lasted for the backoff to
-	// begin again.
+	// backoffResetAfter is how long a connection or stream must have lasted for the
+	// backoff to start again.
 	backoffResetAfter = 30 * time.Second
-	// stableAfter is how long the scheduler must have been speaking before it counts
-	// as reachable. It doubles with every connection in a row that is lost before
-	// backoffResetAfter, up to that: a scheduler that comes and goes is not reported
-	// each time.
+	// stableAfter is how long after the scheduler's first message a connection is
+	// stable. It doubles with each consecutive connection that ends before
+	// backoffResetAfter, up to that, so that a scheduler whose connections end again and
+	// again is not reported each time.
 	stableAfter = time.Second
 )
 
-// newBackoff is between attempts: 0.5 s, doubling up to a minute, jitter included.
-func newBackoff() wait.Backoff {
-	return wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 7, Cap: 40 * time.Second}
+// newSession returns a session that is not running. end ends the context of run.
+func newSession(r *Relay, namespace string, end context.CancelFunc) *session {
+	s := &session{
+		relay: r, namespace: namespace, end: end, transport: r.newTransport(namespace),
+		log:     r.options.Log.WithValues("namespace", namespace),
+		status:  ConnectionStatus{Since: time.Now(), Reason: ReasonConnecting, Message: "connecting to " + r.target(namespace)},
+		kinds:   map[Kind]*kindState{},
+		objects: map[objectKey]*objectState{}, servers: map[string]*server{},
+	}
+	for _, kind := range syncedKinds {
+		s.kinds[kind] = &kindState{kind: kind}
+	}
+	return s
 }
 
-// run connects, and connects again, until ctx ends.
+// run connects, again after each connection, until ctx ends.
 func (s *session) run(ctx context.Context) {
 	s.mu.Lock()
-	for _, kind := range syncedKinds() {
-		s.expireLater(kind)
-	}
+	s.startStaleTimers()
 	s.mu.Unlock()
-	defer s.stopTimers()
-	transport := s.newTransport(s.namespace)
-	var conn *grpc.ClientConn
-	closeConn := func() {
-		if conn == nil {
-			return
-		}
-		if err := conn.Close(); err != nil {
-			s.log.V(1).Info("close the connection", "error", err.Error())
-		}
-		conn = nil
-	}
-	defer closeConn()
-	backoff := newBackoff()
+	defer s.stopStaleTimers()
+	defer s.closeConn()
+	failures := 0
 	for ctx.Err() == nil {
-		attempt, abandon := context.WithCancelCause(ctx)
+		attempt, cancelAttempt := context.WithCancelCause(ctx)
 		s.mu.Lock()
-		s.abandon = abandon
+		s.cancelAttempt = cancelAttempt
 		s.mu.Unlock()
-		healthy, lost := s.connect(attempt, transport, &conn)
+		healthy, err := s.connect(attempt)
 		if ctx.Err() == nil && context.Cause(attempt) == nil {
-			s.onDisconnected(healthy, lost)
+			s.onDisconnected(healthy, err)
 			if healthy {
-				backoff = newBackoff()
+				failures = 0
 			}
-			waitToReconnect(attempt, conn, backoff.Step())
+			s.waitToReconnect(attempt, jitter(streamBackoff.after(failures)))
+			failures++
 		}
 		if errors.Is(context.Cause(attempt), errReconnectNow) {
-			closeConn()
-			backoff = newBackoff()
-		} else if lost.reason == ReasonNoResponse {
-			// It may be there on one side only; grpc-go would go on using it.
-			closeConn()
+			s.closeConn()
+			failures = 0
+		} else if err.reason == ReasonNoResponse {
+			// The connection may be half-open; grpc-go would continue to use it.
+			s.closeConn()
 		}
-		abandon(nil)
+		cancelAttempt(nil)
 	}
 }
 
-// connect opens the streams, on a new ClientConn unless there is one, and works on
-// them until they are lost. It reports whether the connection was healthy.
-func (s *session) connect(ctx context.Context, transport *transport, conn **grpc.ClientConn) (healthy bool, lost *disconnectError) {
+// connect runs one connection until it ends, on a new ClientConn unless there is one.
+// It returns whether the connection was healthy, and why it ended.
+func (s *session) connect(ctx context.Context) (healthy bool, _ *disconnectError) {
 	var err error
-	if *conn == nil {
-		*conn, err = transport.connect()
+	if s.conn == nil {
+		s.conn, err = s.transport.connect()
 	}
 	if err == nil {
-		healthy, err = newConnection(s, *conn).run(ctx)
+		healthy, err = newConnection(s, s.conn).run(ctx)
 	}
-	reason, message := classifyDisconnect(err, transport.lastError())
+	reason, message := classifyDisconnect(err, s.transport.lastError())
 	return healthy, &disconnectError{reason, errors.New(message)}
 }
 
-// waitToReconnect returns when it is time for another attempt: after a while, or when
-// grpc-go has connected.
-func waitToReconnect(ctx context.Context, conn *grpc.ClientConn, after time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, after)
+// waitToReconnect returns when the next attempt is due: after a delay, or when grpc-go
+// has connected.
+func (s *session) waitToReconnect(ctx context.Context, delay time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, delay)
 	defer cancel()
-	if conn != nil && conn.GetState() == connectivity.TransientFailure && conn.WaitForStateChange(ctx, connectivity.TransientFailure) {
+	if s.conn != nil && s.conn.GetState() == connectivity.TransientFailure && s.conn.WaitForStateChange(ctx, connectivity.TransientFailure) {
 		return
 	}
 	<-ctx.Done()
 }
 
-// reconnectNow has a session that is not connected begin another attempt at once, on
-// a new ClientConn: the old one may be dialling an address that is gone.
+func (s *session) closeConn() {
+	if s.conn == nil {
+		return
+	}
+	if err := s.conn.Close(); err != nil {
+		s.log.V(1).Info("close the connection", "error", err.Error())
+	}
+	s.conn = nil
+}
+
+// reconnectNow makes a session that is not connected start another attempt at once, on a
+// new ClientConn: the existing one may be dialing an address that does not exist any more.
 func (s *session) reconnectNow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.connection == nil && s.abandon != nil {
-		s.abandon(errReconnectNow)
+	if s.connection == nil && s.cancelAttempt != nil {
+		s.cancelAttempt(errReconnectNow)
 	}
 }
 
-// onEstablished is called when the scheduler has sent something on a new connection.
-// It returns how long that must last for the connection to be stable.
+// onEstablished is called on the first message of the scheduler on a connection. It
+// returns how long the connection must last to be stable.
 func (s *session) onEstablished(c *connection) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.connection = c
+	s.setConnection(c)
 	c.establishedAt = time.Now()
-	for key, it := range s.items {
-		if it.uid == "" && it.unload != unloadConfirmed && !it.mayRemain {
-			delete(s.items, key)
+	for key, o := range s.objects {
+		if o.uid == "" && o.unload.phase != unloadConfirmed && !o.mayRemain {
+			delete(s.objects, key)
 			continue
 		}
-		// What a scheduler had before says nothing about what it has now.
-		if it.reconnected() {
+		if o.reconnected() {
 			c.queue.add(key, priorityDeletion)
 		}
 	}
@@ -201,41 +183,43 @@ func (s *session) onEstablished(c *connection) time.Duration {
 	return min(stableAfter<<min(s.shortLived, 10), backoffResetAfter)
 }
 
-// onStable is called when the scheduler has been speaking for a while.
+// onStable is called when a connection has lasted as long as onEstablished returned.
 func (s *session) onStable(c *connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.connection != c || s.reach.Connected {
+	if s.connection != c || s.status.Connected {
 		return
 	}
-	s.reach = ConnectionStatus{Connected: true, Since: time.Now(), Reason: ReasonConnected, Message: "connected to " + s.target(s.namespace)}
-	s.log.Info("connected", "address", s.target(s.namespace))
-	for _, kind := range syncedKinds() {
-		if c.inSync(kind) {
-			s.refresh(kind)
+	target := s.relay.target(s.namespace)
+	s.status = ConnectionStatus{Connected: true, Since: time.Now(), Reason: ReasonConnected, Message: "connected to " + target}
+	s.log.Info("connected", "address", target)
+	for _, state := range s.kinds {
+		if state.sync.inSync() {
+			s.refreshStates(state)
 		}
 	}
-	s.wakeRuntimes(s.namespace)
+	s.relay.enqueueRuntimes(s.namespace)
 }
 
-// onDisconnected is called when a connection has ended, or could not be made.
-func (s *session) onDisconnected(healthy bool, lost *disconnectError) {
+// onDisconnected is called when a connection has ended, or an attempt to connect has
+// failed.
+func (s *session) onDisconnected(healthy bool, err *disconnectError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.connection
-	s.connection = nil
-	message := s.target(s.namespace) + ": " + lost.Error()
-	if s.reach.Connected || s.reach.Reason != lost.reason || s.reach.Message != message {
-		before := s.reach
-		s.reach = ConnectionStatus{Since: before.Since, Reason: lost.reason, Message: message}
+	s.setConnection(nil)
+	target := s.relay.target(s.namespace)
+	message := target + ": " + err.Error()
+	if before := s.status; before.Connected || before.Reason != err.reason || before.Message != message {
+		s.status = ConnectionStatus{Since: before.Since, Reason: err.reason, Message: message}
 		log := s.log
 		if before.Connected {
-			s.reach.Since = time.Now()
-		} else if before.Reason == lost.reason {
+			s.status.Since = time.Now()
+		} else if before.Reason == err.reason {
 			log = log.V(1)
 		}
-		log.Info("not connected", "address", s.target(s.namespace), "reason", lost.reason, "error", lost.Error())
-		s.wakeRuntimes(s.namespace)
+		log.Info("not connected", "address", target, "reason", err.reason, "error", err.Error())
+		s.relay.enqueueRuntimes(s.namespace)
 	}
 	if c == nil {
 		return
@@ -245,72 +229,41 @@ func (s *session) onDisconnected(healthy bool, lost *disconnectError) {
 	} else {
 		s.shortLived++
 	}
-	for _, kind := range syncedKinds() {
-		s.expireLater(kind)
-	}
-	for key, it := range s.items {
-		// Their controllers look whether they can go without the scheduler's word.
-		if it.deleting {
-			s.wake(key.kind, s.namespace, key.name)
+	s.startStaleTimers()
+	for key, o := range s.objects {
+		// The controller checks whether the object can be released without the
+		// scheduler's confirmation.
+		if o.deleting {
+			s.relay.enqueue(key.kind, s.namespace, key.name)
 		}
 	}
 }
 
-// expireLater gives up what is known of a kind, unless it is in sync before the
-// timeout. It is called under the session's lock; a timer that runs goes on.
-func (s *session) expireLater(kind Kind) {
-	if s.staleTimers[kind] == nil && !s.stale[kind] {
-		s.staleTimers[kind] = time.AfterFunc(s.UnreachableTimeout, func() { s.expireStates(kind) })
+// setConnection replaces the connection, on which no kind is in sync yet, under the
+// session's lock.
+func (s *session) setConnection(c *connection) {
+	s.connection = c
+	for _, state := range s.kinds {
+		state.sync = kindSync{}
 	}
 }
 
-// refresh ends that wait: the kind is in sync on a stable connection. What had
-// expired is read again by the controllers, which need not hurry. It is called under
-// the session's lock.
-func (s *session) refresh(kind Kind) {
-	if timer := s.staleTimers[kind]; timer != nil {
-		timer.Stop()
-		delete(s.staleTimers, kind)
+// object returns the state of an object, new if there is none, under the session's lock.
+func (s *session) object(key objectKey) *objectState {
+	o := s.objects[key]
+	if o == nil {
+		o = &objectState{}
+		s.objects[key] = o
 	}
-	if !s.stale[kind] {
-		return
-	}
-	s.stale[kind] = false
-	for key, it := range s.items {
-		if key.kind == kind && !it.stale {
-			s.wakeLow(key.kind, s.namespace, key.name)
-		}
-	}
+	return o
 }
 
-// expireStates gives up what the scheduler reported about a kind, when that has not
-// been in sync for too long.
-func (s *session) expireStates(kind Kind) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.staleTimers[kind] == nil {
-		return // it was stopped too late
+// server returns the state of a Server, new if there is none, under the session's lock.
+func (s *session) server(name string) *server {
+	found := s.servers[name]
+	if found == nil {
+		found = &server{}
+		s.servers[name] = found
 	}
-	delete(s.staleTimers, kind)
-	if c := s.connection; c != nil && s.reach.Connected && c.syncs[kind].compared && c.syncs[kind].listError == nil {
-		// Only its stream fails, and each attempt to open that lists the kind.
-		s.expireLater(kind)
-		return
-	}
-	s.stale[kind] = true
-	for key, it := range s.items {
-		if key.kind == kind {
-			it.expire()
-			s.wakeLow(key.kind, s.namespace, key.name)
-		}
-	}
-}
-
-func (s *session) stopTimers() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, timer := range s.staleTimers {
-		timer.Stop()
-	}
-	clear(s.staleTimers)
+	return found
 }

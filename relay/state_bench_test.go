@@ -6,7 +6,7 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// BenchmarkEvents reads a status event as it comes on a stream, and as it is listed.
+// BenchmarkEvents parses a status event from a stream, and from a listing.
 // Metrics: time and allocations per event.
 func BenchmarkEvents(b *testing.B) {
 	model := message[pb.ModelStatusResponse](b, `modelName: "iris" versions {version: 1 serverName: "mlserver" kubernetesMeta {namespace: "team" generation: 1}
@@ -17,12 +17,12 @@ func BenchmarkEvents(b *testing.B) {
 		state {status: PipelineReady pipelineGwStatus: PipelineReady modelsReady: true reason: "1/1 ready"}}`)
 	for _, each := range []struct {
 		name string
-		read func() word
+		read func() statusEvent
 	}{
-		{"model/streamed", func() word { return modelWord(model) }},
-		{"model/listed", func() word { return withDefinition(modelWord, modelDefinition)(model) }},
-		{"pipeline/streamed", func() word { return pipelineWord(pipeline) }},
-		{"pipeline/listed", func() word { return withDefinition(pipelineWord, pipelineDefinition)(pipeline) }},
+		{"model/streamed", func() statusEvent { return parseModelStatus(model) }},
+		{"model/listed", func() statusEvent { return withDefinition(parseModelStatus, modelDefinition)(model) }},
+		{"pipeline/streamed", func() statusEvent { return parsePipelineStatus(pipeline) }},
+		{"pipeline/listed", func() statusEvent { return withDefinition(parsePipelineStatus, pipelineDefinition)(pipeline) }},
 	} {
 		b.Run(each.name, func(b *testing.B) {
 			b.ReportAllocs()

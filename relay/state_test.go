@@ -14,21 +14,21 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// lines of a word, as a reader of a status sees them.
-func (w word) lines() []string {
-	lines := []string{[]string{"live", "idle", "terminating", "gone"}[w.phase]}
-	if w.state.Stable {
-		lines[0] += " settled"
+// lines returns a status event as text, as in a status.
+func (e statusEvent) lines() []string {
+	lines := []string{[]string{"active", "inactive", "terminating", "terminated"}[e.phase]}
+	if e.state.Stable {
+		lines[0] += " stable"
 	}
-	for _, each := range w.state.Conditions {
+	for _, each := range e.state.Conditions {
 		sign := "-"
 		if each.True {
 			sign = "+"
 		}
 		lines = append(lines, strings.TrimSpace(sign+each.Type+" "+each.Reason+" "+each.Message))
 	}
-	if w.state.Model != nil {
-		lines = append(lines, w.state.Model.Server+" "+w.state.Model.Gateway)
+	if e.state.Model != nil {
+		lines = append(lines, e.state.Model.Server+" "+e.state.Model.Gateway)
 	}
 	return lines
 }
@@ -45,89 +45,89 @@ func message[M any, P interface {
 	return parsed
 }
 
-func TestModelWord(t *testing.T) {
+func TestParseModelStatus(t *testing.T) {
 	const meta = `kubernetesMeta {namespace: "ns" generation: 2} `
 	for _, test := range []struct {
 		message string
 		want    []string
 	}{
 		{`versions {` + meta + `serverName: "mlserver" state {state: ModelAvailable availableReplicas: 2 modelGwState: ModelAvailable modelGwReason: "1/1 ready "}}`,
-			[]string{"live settled", "+ModelReady ModelAvailable", "mlserver ModelAvailable(1/1 ready)"}},
+			[]string{"active stable", "+ModelReady ModelAvailable", "mlserver ModelAvailable(1/1 ready)"}},
 		{`versions {` + meta + `state {state: ModelAvailable modelGwState: ModelProgressing}}`,
-			[]string{"live", "+ModelReady ModelAvailable", " ModelProgressing"}},
+			[]string{"active", "+ModelReady ModelAvailable", " ModelProgressing"}},
 		{`versions {` + meta + `state {state: ScheduleFailed reason: "100% of %d full" modelGwState: ModelCreate}}`,
-			[]string{"live", "-ModelReady ScheduleFailed 100% of %d full", " ModelCreate"}},
+			[]string{"active", "-ModelReady ScheduleFailed 100% of %d full", " ModelCreate"}},
 		{`versions {` + meta + `state {state: ModelScaledDown modelGwState: ModelAvailable}}`,
-			[]string{"live settled", "-ModelReady ModelScaledDown spec.replicas is 0; set it above 0 for the Model to be served", " ModelAvailable"}},
+			[]string{"active stable", "-ModelReady ModelScaledDown spec.replicas is 0; set it above 0 for the Model to be served", " ModelAvailable"}},
 		{`versions {` + meta + `state {state: 77 modelGwState: -1}}`,
-			[]string{"live settled", "-ModelReady State77", " State4294967295"}},
+			[]string{"active stable", "-ModelReady State77", " State4294967295"}},
 		{`versions {` + meta + `}`,
-			[]string{"live", "-ModelReady ModelStateUnknown", " ModelStateUnknown"}},
+			[]string{"active", "-ModelReady ModelStateUnknown", " ModelStateUnknown"}},
 		{`deleted: true versions {` + meta + `state {state: ModelTerminating modelGwState: ModelTerminate}}`,
 			[]string{"terminating", "-ModelReady ModelTerminating", " ModelTerminate"}},
 		{`deleted: true versions {` + meta + `state {state: ModelTerminating modelGwState: ModelTerminated}}`,
 			[]string{"terminating", "-ModelReady ModelTerminating", " ModelTerminated"}},
 		{`deleted: true versions {` + meta + `state {state: ModelTerminated modelGwState: ModelTerminated}}`,
-			[]string{"gone settled", "-ModelReady ModelTerminated", " ModelTerminated"}},
+			[]string{"terminated stable", "-ModelReady ModelTerminated", " ModelTerminated"}},
 		{`deleted: true versions {` + meta + `state {state: ScheduleFailed modelGwState: ModelTerminated}}`,
-			[]string{"gone settled", "-ModelReady ScheduleFailed", " ModelTerminated"}},
+			[]string{"terminated stable", "-ModelReady ScheduleFailed", " ModelTerminated"}},
 	} {
-		w := modelWord(message[pb.ModelStatusResponse](t, `modelName: "m" `+test.message))
-		if diff := cmp.Diff(test.want, w.lines()); diff != "" {
+		event := parseModelStatus(message[pb.ModelStatusResponse](t, `modelName: "m" `+test.message))
+		if diff := cmp.Diff(test.want, event.lines()); diff != "" {
 			t.Errorf("%s:\n%s", test.message, diff)
 		}
-		if !w.ours("ns") || w.ours("other") || w.state.Generation != 2 {
-			t.Errorf("%s: is about %s, generation %d", test.message, w.namespace, w.state.Generation)
+		if !event.belongsTo("ns") || event.belongsTo("other") || event.state.Generation != 2 {
+			t.Errorf("%s: is about %s, generation %d", test.message, event.namespace, event.state.Generation)
 		}
 	}
 }
 
-func TestPipelineWord(t *testing.T) {
+func TestParsePipelineStatus(t *testing.T) {
 	const meta = `pipeline {kubernetesMeta {namespace: "ns" generation: 1}} `
 	for _, test := range []struct {
 		message string
 		want    []string
 	}{
 		{`versions {` + meta + `state {status: PipelineReady pipelineGwStatus: PipelineReady modelsReady: true reason: "1/1 ready "}}`,
-			[]string{"live settled", "+ModelsReady ModelsReady", "+PipelineGwReady PipelineReady", "+PipelineReady PipelineReady 1/1 ready"}},
+			[]string{"active stable", "+ModelsReady ModelsReady", "+PipelineGwReady PipelineReady", "+PipelineReady PipelineReady 1/1 ready"}},
 		{`versions {` + meta + `state {status: PipelineFailed pipelineGwStatus: PipelineCreating reason: "boom" pipelineGwReason: "Rebalance"}}`,
-			[]string{"live settled", "-ModelsReady ModelsNotReady not all Models that the steps name are available",
+			[]string{"active stable", "-ModelsReady ModelsNotReady not all Models that the steps name are available",
 				"-PipelineGwReady PipelineCreating Rebalance", "-PipelineReady PipelineFailed boom"}},
 		{`versions {` + meta + `}`,
-			[]string{"live", "-ModelsReady ModelsNotReady not all Models that the steps name are available",
+			[]string{"active", "-ModelsReady ModelsNotReady not all Models that the steps name are available",
 				"-PipelineGwReady PipelineStatusUnknown", "-PipelineReady PipelineStatusUnknown"}},
 		{`versions {` + meta + `state {status: PipelineTerminated pipelineGwStatus: PipelineTerminating modelsReady: true}}`,
 			[]string{"terminating", "+ModelsReady ModelsReady", "-PipelineGwReady PipelineTerminating", "-PipelineReady PipelineTerminated"}},
 		{`versions {` + meta + `state {status: PipelineTerminated pipelineGwStatus: PipelineTerminated modelsReady: true}}`,
-			[]string{"gone", "+ModelsReady ModelsReady", "-PipelineGwReady PipelineTerminated", "-PipelineReady PipelineTerminated"}},
+			[]string{"terminated", "+ModelsReady ModelsReady", "-PipelineGwReady PipelineTerminated", "-PipelineReady PipelineTerminated"}},
 		{`versions {` + meta + `state {status: PipelineReady pipelineGwStatus: PipelineFailedTerminating modelsReady: true}}`,
 			[]string{"terminating", "+ModelsReady ModelsReady", "-PipelineGwReady PipelineFailedTerminating", "+PipelineReady PipelineReady"}},
 	} {
-		w := pipelineWord(message[pb.PipelineStatusResponse](t, test.message))
-		if diff := cmp.Diff(test.want, w.lines()); diff != "" {
+		event := parsePipelineStatus(message[pb.PipelineStatusResponse](t, test.message))
+		if diff := cmp.Diff(test.want, event.lines()); diff != "" {
 			t.Errorf("%s:\n%s", test.message, diff)
 		}
 	}
 	for _, text := range []string{``, `versions {` + meta + `} versions {` + meta + `}`, `versions {}`, `versions {pipeline {kubernetesMeta {namespace: "ns"}}}`} {
-		if w := pipelineWord(message[pb.PipelineStatusResponse](t, `pipelineName: "p" `+text)); w.addressed {
-			t.Errorf("%q says which object it is about", text)
+		if event := parsePipelineStatus(message[pb.PipelineStatusResponse](t, `pipelineName: "p" `+text)); event.hasOrigin {
+			t.Errorf("%q has an origin", text)
 		}
 	}
 }
 
-func TestExperimentWord(t *testing.T) {
+func TestParseExperimentStatus(t *testing.T) {
 	const meta = `kubernetesMeta {namespace: "ns" generation: 1} `
 	for _, test := range []struct {
 		message string
 		want    []string
 	}{
 		{meta + `active: true candidatesReady: true mirrorReady: true statusDescription: "fine"`,
-			[]string{"live settled", "+CandidatesReady CandidatesReady", "+ExperimentReady ExperimentActive fine", "+MirrorReady MirrorReady"}},
+			[]string{"active stable", "+CandidatesReady CandidatesReady", "+ExperimentReady ExperimentActive fine", "+MirrorReady MirrorReady"}},
 		{meta + `candidatesReady: true statusDescription: "no model a"`,
-			[]string{"idle", "+CandidatesReady CandidatesReady", "-ExperimentReady ExperimentInactive no model a", "-MirrorReady MirrorNotReady the mirror is not ready"}},
+			[]string{"inactive", "+CandidatesReady CandidatesReady", "-ExperimentReady ExperimentInactive no model a", "-MirrorReady MirrorNotReady the mirror is not ready"}},
 	} {
-		w := experimentWord(message[pb.ExperimentStatusResponse](t, test.message))
-		if diff := cmp.Diff(test.want, w.lines()); diff != "" {
+		event := parseExperimentStatus(message[pb.ExperimentStatusResponse](t, test.message))
+		if diff := cmp.Diff(test.want, event.lines()); diff != "" {
 			t.Errorf("%s:\n%s", test.message, diff)
 		}
 	}
@@ -147,7 +147,7 @@ func TestCleanText(t *testing.T) {
 			t.Errorf("%.40q: %.40q of %d bytes", text, got, len(got))
 		}
 	}
-	if got := text(status.Error(codes.Internal, "a\n"+long)); len(got) > maxText || !strings.HasPrefix(got, "a ä") {
+	if got := conditionMessage(status.Error(codes.Internal, "a\n"+long)); len(got) > maxText || !strings.HasPrefix(got, "a ä") {
 		t.Errorf("error as %d bytes: %.40q", len(got), got)
 	}
 }
@@ -166,40 +166,40 @@ func TestReplicas(t *testing.T) {
 		message := &pb.ModelStatusResponse{Versions: []*pb.ModelVersionStatus{{State: &pb.ModelStatus{
 			AvailableReplicas: test.available, UnavailableReplicas: test.unavailable,
 		}}}}
-		got := ReadState(message).Model
+		got := parseModelStatus(message).state.Model
 		if got.Replicas != int64(test.wantReplicas) || got.AvailableReplicas != int64(test.wantAvailable) {
 			t.Errorf("%d available and %d not: %d replicas, %d available", test.available, test.unavailable, got.Replicas, got.AvailableReplicas)
 		}
 	}
 }
 
-// Whatever state a scheduler has for a Model of 0 replicas, it is scaled down, and
-// nothing more is awaited.
+// In every state that a scheduler reports for a Model of 0 replicas, it is scaled down and
+// stable.
 func TestScaledDown(t *testing.T) {
-	const wanted, none = `modelDefn {deploymentSpec {replicas: 1}} `, `modelDefn {deploymentSpec {maxReplicas: 4294967295}} `
+	const one, none = `modelDefn {deploymentSpec {replicas: 1}} `, `modelDefn {deploymentSpec {maxReplicas: 4294967295}} `
 	for _, test := range []struct{ version, want string }{
-		{none, "ModelScaledDown settled"},
-		{none + `state {modelGwState: ModelCreate}`, "ModelScaledDown settled"},
-		{none + `state {state: ModelCreate modelGwState: ModelCreate}`, "ModelScaledDown settled"},
-		{none + `state {state: ModelScaledDown modelGwState: ModelProgressing}`, "ModelScaledDown settled"},
-		{none + `state {state: ModelProgressing}`, "ModelScaledDown settled"},
-		{none + `state {state: ModelAvailable}`, "ModelScaledDown settled"},
-		{`state {state: ModelScaledDown}`, "ModelScaledDown settled"},
+		{none, "ModelScaledDown stable"},
+		{none + `state {modelGwState: ModelCreate}`, "ModelScaledDown stable"},
+		{none + `state {state: ModelCreate modelGwState: ModelCreate}`, "ModelScaledDown stable"},
+		{none + `state {state: ModelScaledDown modelGwState: ModelProgressing}`, "ModelScaledDown stable"},
+		{none + `state {state: ModelProgressing}`, "ModelScaledDown stable"},
+		{none + `state {state: ModelAvailable}`, "ModelScaledDown stable"},
+		{`state {state: ModelScaledDown}`, "ModelScaledDown stable"},
 		{none + `state {state: ModelProgressing availableReplicas: 1}`, "ModelProgressing"},
-		{none + `state {state: ScheduleFailed reason: "no matching server"}`, "ModelScaledDown settled"},
-		{none + `state {state: ModelFailed}`, "ModelScaledDown settled"},
-		{wanted + `state {state: ScheduleFailed modelGwState: ModelAvailable}`, "ScheduleFailed settled"},
+		{none + `state {state: ScheduleFailed reason: "no matching server"}`, "ModelScaledDown stable"},
+		{none + `state {state: ModelFailed}`, "ModelScaledDown stable"},
+		{one + `state {state: ScheduleFailed modelGwState: ModelAvailable}`, "ScheduleFailed stable"},
 		{none + `state {state: ModelTerminating}`, "ModelTerminating"},
 		{`modelDefn {deploymentSpec {minReplicas: 1}}`, "ModelStateUnknown"},
-		{wanted, "ModelStateUnknown"},
-		{wanted + `state {state: ModelCreate}`, "ModelCreate"},
+		{one, "ModelStateUnknown"},
+		{one + `state {state: ModelCreate}`, "ModelCreate"},
 		{`modelDefn {}`, "ModelStateUnknown"},
 		{``, "ModelStateUnknown"},
 	} {
-		state := ReadState(message[pb.ModelStatusResponse](t, `versions {`+test.version+`}`))
+		state := parseModelStatus(message[pb.ModelStatusResponse](t, `versions {`+test.version+`}`)).state
 		got := state.Conditions[0].Reason
 		if state.Stable {
-			got += " settled"
+			got += " stable"
 		}
 		if got != test.want || state.Conditions[0].True {
 			t.Errorf("%s: %s, ready %t; want %s", test.version, got, state.Conditions[0].True, test.want)
@@ -207,36 +207,36 @@ func TestScaledDown(t *testing.T) {
 	}
 }
 
-// Only what Kubernetes can have loaded is about a custom resource.
+// Only an object that Kubernetes can contain has an origin.
 func TestOrigin(t *testing.T) {
 	for name, want := range map[string]bool{
 		"iris": true, "iris-2.v1": true, "": false, "Iris": false, "a/b": false, "..": false, strings.Repeat("x", 254): false,
 	} {
 		for generation, valid := range map[int64]bool{1: true, math.MaxInt64: true, 0: false, -1: false, math.MinInt64: false} {
-			w := experimentWord(&pb.ExperimentStatusResponse{ExperimentName: name, KubernetesMeta: &pb.KubernetesMeta{Namespace: "ns", Generation: generation}})
-			if w.ours("ns") != (want && valid) {
-				t.Errorf("%.20q at generation %d is ours: %t", name, generation, w.ours("ns"))
+			event := parseExperimentStatus(&pb.ExperimentStatusResponse{ExperimentName: name, KubernetesMeta: &pb.KubernetesMeta{Namespace: "ns", Generation: generation}})
+			if event.belongsTo("ns") != (want && valid) {
+				t.Errorf("%.20q at generation %d belongs to the namespace: %t", name, generation, event.belongsTo("ns"))
 			}
 		}
 	}
 }
 
-// Definitions are digested where they are compared, in listings.
+// Only listings have digests of definitions, since only these are compared.
 func TestDefinitions(t *testing.T) {
 	model := message[pb.ModelStatusResponse](t, `versions {modelDefn {meta {name: "m"}}}`)
 	pipeline := message[pb.PipelineStatusResponse](t, `versions {pipeline {name: "p"}}`)
 	for _, test := range []struct {
 		name string
-		read word
+		read statusEvent
 		want digest
 	}{
-		{"model on a stream", modelWord(model), digest{}},
-		{"model in a listing", withDefinition(modelWord, modelDefinition)(model), modelDigest(model.Versions[0].ModelDefn)},
-		{"model without a definition", withDefinition(modelWord, modelDefinition)(message[pb.ModelStatusResponse](t, `versions {}`)), digest{}},
-		{"model without a version", withDefinition(modelWord, modelDefinition)(&pb.ModelStatusResponse{}), digest{}},
-		{"pipeline on a stream", pipelineWord(pipeline), digest{}},
-		{"pipeline in a listing", withDefinition(pipelineWord, pipelineDefinition)(pipeline), pipelineDigest(pipeline.Versions[0].Pipeline)},
-		{"pipeline without a version", withDefinition(pipelineWord, pipelineDefinition)(&pb.PipelineStatusResponse{}), digest{}},
+		{"model on a stream", parseModelStatus(model), digest{}},
+		{"model in a listing", withDefinition(parseModelStatus, modelDefinition)(model), modelDigest(model.Versions[0].ModelDefn)},
+		{"model without a definition", withDefinition(parseModelStatus, modelDefinition)(message[pb.ModelStatusResponse](t, `versions {}`)), digest{}},
+		{"model without a version", withDefinition(parseModelStatus, modelDefinition)(&pb.ModelStatusResponse{}), digest{}},
+		{"pipeline on a stream", parsePipelineStatus(pipeline), digest{}},
+		{"pipeline in a listing", withDefinition(parsePipelineStatus, pipelineDefinition)(pipeline), pipelineDigest(pipeline.Versions[0].Pipeline)},
+		{"pipeline without a version", withDefinition(parsePipelineStatus, pipelineDefinition)(&pb.PipelineStatusResponse{}), digest{}},
 	} {
 		if test.read.definition != test.want {
 			t.Errorf("%s: digest %x, want %x", test.name, test.read.definition, test.want)
@@ -245,18 +245,18 @@ func TestDefinitions(t *testing.T) {
 }
 
 func TestPipelineDigest(t *testing.T) {
-	// Sent, and as the scheduler gives it back.
+	// Sent, and as the scheduler reports it.
 	sent := message[pb.Pipeline](t, `name: "p" allowCycles: true maxStepRevisits: 2 dataflowSpec {}
 		kubernetesMeta {namespace: "ns" generation: 1}
 		steps {name: "b" inputs: "a" inputs: "p" inputs: "a.inputs.t" triggers: "a" batch {}} steps {name: "a" joinWindowMs: 0}
 		input {externalInputs: "q" externalInputs: "q.step.s" externalTriggers: "q.step.s.outputs.t"}
 		output {steps: "b"}`)
-	given := message[pb.Pipeline](t, `name: "p" uid: "x" version: 3
+	reported := message[pb.Pipeline](t, `name: "p" uid: "x" version: 3
 		steps {name: "a" joinWindowMs: 0} steps {name: "b" inputs: "a.outputs" inputs: "p.inputs" inputs: "a.inputs.t" triggers: "a.outputs"}
 		input {externalInputs: "q.outputs" externalInputs: "q.step.s.outputs" externalTriggers: "q.step.s.outputs.t"}
 		output {steps: "b.outputs"}`)
 	before := proto.CloneOf(sent)
-	if pipelineDigest(sent) != pipelineDigest(given) {
+	if pipelineDigest(sent) != pipelineDigest(reported) {
 		t.Error("the same pipeline has two digests")
 	}
 	if !proto.Equal(sent, before) {
@@ -279,12 +279,12 @@ func TestPipelineDigest(t *testing.T) {
 
 func TestModelDigest(t *testing.T) {
 	sent := message[pb.Model](t, `meta {name: "m" kubernetesMeta {generation: 1}} modelSpec {uri: "u"} deploymentSpec {replicas: 1}`)
-	given := message[pb.Model](t, `meta {name: "m" kubernetesMeta {generation: 9}} modelSpec {uri: "u" modelRuntimeInfo {mlserver {parallelWorkers: 1}}} deploymentSpec {replicas: 1}`)
-	if modelDigest(sent) != modelDigest(given) {
+	reported := message[pb.Model](t, `meta {name: "m" kubernetesMeta {generation: 9}} modelSpec {uri: "u" modelRuntimeInfo {mlserver {parallelWorkers: 1}}} deploymentSpec {replicas: 1}`)
+	if modelDigest(sent) != modelDigest(reported) {
 		t.Error("what a server reports makes another digest")
 	}
-	given.DeploymentSpec.Replicas = 2
-	if modelDigest(sent) == modelDigest(given) {
+	reported.DeploymentSpec.Replicas = 2
+	if modelDigest(sent) == modelDigest(reported) {
 		t.Error("replicas make no difference")
 	}
 }

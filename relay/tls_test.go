@@ -26,24 +26,24 @@ func TestTLSFromEnvironment(t *testing.T) {
 		{name: "plain text by default", change: map[string]string{"CONTROL_PLANE_SECURITY_PROTOCOL": ""}},
 		{name: "plain text by name", change: map[string]string{"CONTROL_PLANE_SECURITY_PROTOCOL": "PLAINTEXT"}},
 		{name: "an unknown protocol", change: map[string]string{"CONTROL_PLANE_SECURITY_PROTOCOL": "ssl"},
-			err: `CONTROL_PLANE_SECURITY_PROTOCOL is "ssl": give SSL or PLAINTEXT`},
-		{name: "files", want: &relay.TLS{Key: "/tls/tls.key", Certificate: "/tls/tls.crt", Authority: "/tls/ca.crt"}},
+			err: `CONTROL_PLANE_SECURITY_PROTOCOL is "ssl": set it to SSL or PLAINTEXT`},
+		{name: "files", want: &relay.TLS{KeyFile: "/tls/tls.key", CertFile: "/tls/tls.crt", CAFile: "/tls/ca.crt"}},
 		{name: "another authority for the scheduler", change: map[string]string{"CONTROL_PLANE_SERVER_TLS_CA_LOCATION": "/server/ca.crt"},
-			want: &relay.TLS{Key: "/tls/tls.key", Certificate: "/tls/tls.crt", Authority: "/tls/ca.crt", ServerAuthority: "/server/ca.crt"}},
+			want: &relay.TLS{KeyFile: "/tls/tls.key", CertFile: "/tls/tls.crt", CAFile: "/tls/ca.crt", ServerCAFile: "/server/ca.crt"}},
 		{name: "Secrets", namespace: "seldon-system", change: map[string]string{
 			"CONTROL_PLANE_CLIENT_TLS_SECRET_NAME": "client", "CONTROL_PLANE_SERVER_TLS_SECRET_NAME": "server",
 			"CONTROL_PLANE_SERVER_TLS_CA_LOCATION": "/server/ca.crt",
 		}, want: &relay.TLS{
-			Key: "tls.key", Certificate: "tls.crt", Authority: "ca.crt", Secret: client.ObjectKey{Namespace: "seldon-system", Name: "client"},
-			ServerAuthority: "ca.crt", ServerSecret: client.ObjectKey{Namespace: "seldon-system", Name: "server"},
+			KeyFile: "tls.key", CertFile: "tls.crt", CAFile: "ca.crt", Secret: client.ObjectKey{Namespace: "seldon-system", Name: "client"},
+			ServerCAFile: "ca.crt", ServerSecret: client.ObjectKey{Namespace: "seldon-system", Name: "server"},
 		}},
 		{name: "a Secret, and no namespace", change: map[string]string{"CONTROL_PLANE_CLIENT_TLS_SECRET_NAME": "client"},
-			err: "POD_NAMESPACE is not set: Secrets with certificates are looked up there"},
+			err: "POD_NAMESPACE is not set: it is the namespace of the Secrets with certificates"},
 		{name: "nothing but the protocol", change: map[string]string{
 			"CONTROL_PLANE_CLIENT_TLS_KEY_LOCATION": "", "CONTROL_PLANE_CLIENT_TLS_CA_LOCATION": "",
-		}, err: "CONTROL_PLANE_CLIENT_TLS_KEY_LOCATION is not set: TLS needs it\nCONTROL_PLANE_CLIENT_TLS_CA_LOCATION is not set: TLS needs it"},
+		}, err: "CONTROL_PLANE_CLIENT_TLS_KEY_LOCATION is not set: it is required for TLS\nCONTROL_PLANE_CLIENT_TLS_CA_LOCATION is not set: it is required for TLS"},
 		{name: "the scheduler's Secret without its key", namespace: "seldon-system", change: map[string]string{"CONTROL_PLANE_SERVER_TLS_SECRET_NAME": "server"},
-			err: "CONTROL_PLANE_SERVER_TLS_CA_LOCATION is not set: TLS needs it"},
+			err: "CONTROL_PLANE_SERVER_TLS_CA_LOCATION is not set: it is required for TLS"},
 	} {
 		got, err := relay.TLSFromEnvironment(func(name string) string {
 			if value, changed := test.change[name]; changed {

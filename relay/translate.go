@@ -11,14 +11,14 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// ModelMessage is what the scheduler is told of a Model. Errors are for Models
-// that were stored before the schema refused them: explainer and llm together,
-// replicas out of order (wrapping [v1alpha1.ErrScaling]), memory that is no
-// number of bytes.
+// ModelMessage returns the scheduler's message for a Model. It returns an error for a
+// Model that was stored before the schema rejected it: with both explainer and llm, with
+// replicas out of order (wrapping [v1alpha1.ErrScaling]), with a memory that is not a
+// number of bytes, or with numbers out of the contract's range.
 func ModelMessage(model *v1alpha1.Model) (*pb.Model, error) {
 	spec := &model.Spec
 	if spec.Explainer != nil && spec.Llm != nil {
-		return nil, fmt.Errorf("spec.llm: explainer and llm exclude each other; remove one of them")
+		return nil, fmt.Errorf("spec.llm: explainer and llm are mutually exclusive; remove one of them")
 	}
 	replicas, minReplicas, maxReplicas, err := spec.Bounds()
 	if err != nil {
@@ -28,12 +28,12 @@ func ModelMessage(model *v1alpha1.Model) (*pb.Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spec.memory: %w", err)
 	}
-	narrow := &narrow{}
+	convert := &uint32Converter{}
 	message := &pb.Model{
 		Meta: &pb.MetaData{Name: model.Name, KubernetesMeta: kubernetesMeta(model)},
 		ModelSpec: &pb.ModelSpec{
 			Uri:             spec.StorageURI,
-			ArtifactVersion: narrow.optional("spec.artifactVersion", spec.ArtifactVersion),
+			ArtifactVersion: convert.optional("spec.artifactVersion", spec.ArtifactVersion),
 			Requirements:    requirements(spec),
 			MemoryBytes:     memory,
 			Server:          spec.Server,
@@ -63,10 +63,10 @@ func ModelMessage(model *v1alpha1.Model) (*pb.Model, error) {
 			ModelRef: spec.Llm.ModelRef, PipelineRef: spec.Llm.PipelineRef,
 		}}
 	}
-	return message, narrow.err
+	return message, convert.err
 }
 
-// requirements are those that the user lists, and then the type of the model.
+// requirements returns the requirements of the spec, and then the type of the Model.
 func requirements(spec *v1alpha1.ModelSpec) []string {
 	all := append([]string(nil), spec.Requirements...)
 	if spec.ModelType != nil {
@@ -75,43 +75,43 @@ func requirements(spec *v1alpha1.ModelSpec) []string {
 	return all
 }
 
-// PipelineMessage is what the scheduler is told of a Pipeline: names of steps and
-// inputs as the user wrote them. Errors are for Pipelines that were stored before
-// the schema refused them: numbers that the contract has no room for.
+// PipelineMessage returns the scheduler's message for a Pipeline, with the names of steps
+// and inputs as in the spec. It returns an error for numbers out of the contract's range,
+// in a Pipeline that was stored before the schema rejected it.
 func PipelineMessage(pipeline *v1alpha1.Pipeline) (*pb.Pipeline, error) {
 	spec := &pipeline.Spec
-	narrow := &narrow{}
+	convert := &uint32Converter{}
 	message := &pb.Pipeline{
 		Name:            pipeline.Name,
 		KubernetesMeta:  kubernetesMeta(pipeline),
 		AllowCycles:     spec.AllowCycles,
-		MaxStepRevisits: narrow.number("spec.maxStepRevisits", spec.MaxStepRevisits),
+		MaxStepRevisits: convert.number("spec.maxStepRevisits", spec.MaxStepRevisits),
 		DataflowSpec:    dataflow(spec.Dataflow),
 	}
 	for i, step := range spec.Steps {
 		path := fmt.Sprintf("spec.steps[%d].", i)
-		sent := &pb.PipelineStep{
+		translated := &pb.PipelineStep{
 			Name:         step.Name,
 			Inputs:       step.Inputs,
 			Triggers:     step.Triggers,
 			TensorMap:    step.TensorMap,
-			JoinWindowMs: narrow.optional(path+"joinWindowMs", step.JoinWindowMs),
+			JoinWindowMs: convert.optional(path+"joinWindowMs", step.JoinWindowMs),
 			InputsJoin:   pb.PipelineStep_JoinOp(join(step.InputsJoinType)),
 			TriggersJoin: pb.PipelineStep_JoinOp(join(step.TriggersJoinType)),
 		}
 		if step.Batch != nil {
-			sent.Batch = &pb.Batch{
-				Size:     narrow.optional(path+"batch.size", step.Batch.Size),
-				WindowMs: narrow.optional(path+"batch.windowMs", step.Batch.WindowMs),
+			translated.Batch = &pb.Batch{
+				Size:     convert.optional(path+"batch.size", step.Batch.Size),
+				WindowMs: convert.optional(path+"batch.windowMs", step.Batch.WindowMs),
 			}
 		}
-		message.Steps = append(message.Steps, sent)
+		message.Steps = append(message.Steps, translated)
 	}
 	if input := spec.Input; input != nil {
 		message.Input = &pb.PipelineInput{
 			ExternalInputs:   input.ExternalInputs,
 			ExternalTriggers: input.ExternalTriggers,
-			JoinWindowMs:     narrow.optional("spec.input.joinWindowMs", input.JoinWindowMs),
+			JoinWindowMs:     convert.optional("spec.input.joinWindowMs", input.JoinWindowMs),
 			JoinType:         pb.PipelineInput_JoinOp(join(input.JoinType)),
 			TriggersJoin:     pb.PipelineInput_JoinOp(join(input.TriggersJoinType)),
 			TensorMap:        input.TensorMap,
@@ -120,19 +120,19 @@ func PipelineMessage(pipeline *v1alpha1.Pipeline) (*pb.Pipeline, error) {
 	if output := spec.Output; output != nil {
 		message.Output = &pb.PipelineOutput{
 			Steps:        output.Steps,
-			JoinWindowMs: narrow.number("spec.output.joinWindowMs", output.JoinWindowMs),
+			JoinWindowMs: convert.number("spec.output.joinWindowMs", output.JoinWindowMs),
 			StepsJoin:    pb.PipelineOutput_JoinOp(join(output.StepsJoin)),
 			TensorMap:    output.TensorMap,
 		}
 	}
-	return message, narrow.err
+	return message, convert.err
 }
 
-// ExperimentMessage is what the scheduler is told of an Experiment. Errors are as
-// those of [PipelineMessage].
+// ExperimentMessage returns the scheduler's message for an Experiment. Errors are as those
+// of [PipelineMessage].
 func ExperimentMessage(experiment *v1alpha1.Experiment) (*pb.Experiment, error) {
 	spec := &experiment.Spec
-	narrow := &narrow{}
+	convert := &uint32Converter{}
 	message := &pb.Experiment{
 		Name:           experiment.Name,
 		Default:        spec.Default,
@@ -143,21 +143,21 @@ func ExperimentMessage(experiment *v1alpha1.Experiment) (*pb.Experiment, error) 
 	}
 	for i, candidate := range spec.Candidates {
 		message.Candidates = append(message.Candidates, &pb.ExperimentCandidate{
-			Name: candidate.Name, Weight: narrow.number(fmt.Sprintf("spec.candidates[%d].weight", i), candidate.Weight),
+			Name: candidate.Name, Weight: convert.number(fmt.Sprintf("spec.candidates[%d].weight", i), candidate.Weight),
 		})
 	}
 	if spec.Mirror != nil {
 		message.Mirror = &pb.ExperimentMirror{
-			Name: spec.Mirror.Name, Percent: narrow.number("spec.mirror.percent", spec.Mirror.Percent),
+			Name: spec.Mirror.Name, Percent: convert.number("spec.mirror.percent", spec.Mirror.Percent),
 		}
 	}
-	return message, narrow.err
+	return message, convert.err
 }
 
-// ServerMessage is what the scheduler is told of a Server whose workload has been
-// deployed with the given replicas. One that is being deleted has none. The error
-// wraps [v1alpha1.ErrScaling].
-func ServerMessage(server *v1alpha1.Server, deployed *int64) (*pb.ServerNotify, error) {
+// ServerMessage returns the scheduler's notification about a Server whose workload has
+// the given number of replicas; nil for that of the spec. A Server that is being deleted
+// has 0 replicas. The error wraps [v1alpha1.ErrScaling].
+func ServerMessage(server *v1alpha1.Server, workloadReplicas *int64) (*pb.ServerNotify, error) {
 	message := &pb.ServerNotify{Name: server.Name, KubernetesMeta: kubernetesMeta(server)}
 	if server.DeletionTimestamp != nil {
 		return message, nil
@@ -166,9 +166,9 @@ func ServerMessage(server *v1alpha1.Server, deployed *int64) (*pb.ServerNotify, 
 	if err != nil {
 		return nil, fmt.Errorf("spec: %w", err)
 	}
-	if deployed != nil {
-		// What is there is there, in bounds or not.
-		replicas = uint32(max(0, *deployed))
+	if workloadReplicas != nil {
+		// The replicas exist, whether or not they are within the bounds.
+		replicas = uint32(max(0, *workloadReplicas))
 		minReplicas, maxReplicas = min(minReplicas, replicas), max(maxReplicas, replicas)
 	}
 	message.ExpectedReplicas, message.MinReplicas, message.MaxReplicas = replicas, minReplicas, maxReplicas
@@ -186,29 +186,30 @@ func dataflow(spec *v1alpha1.DataflowSpec) *pb.DataflowSpec {
 	return &pb.DataflowSpec{CleanTopicsOnDelete: spec.CleanTopicsOnDelete}
 }
 
-// narrow turns the numbers of custom resources into those of the contract, and
-// collects an error for each that does not fit.
-type narrow struct{ err error }
+// uint32Converter converts the numbers of custom resources to those of the contract, and
+// collects an error for each that is out of range.
+type uint32Converter struct{ err error }
 
-func (n *narrow) number(path string, value int64) uint32 {
+func (c *uint32Converter) number(path string, value int64) uint32 {
 	if value < 0 || value > math.MaxUint32 {
-		n.err = errors.Join(n.err, fmt.Errorf("%s: %d is not between 0 and %d", path, value, uint32(math.MaxUint32)))
+		c.err = errors.Join(c.err, fmt.Errorf("%s: %d is not between 0 and %d", path, value, uint32(math.MaxUint32)))
 		return 0
 	}
 	return uint32(value)
 }
 
-func (n *narrow) optional(path string, value *int64) *uint32 {
+func (c *uint32Converter) optional(path string, value *int64) *uint32 {
 	if value == nil {
 		return nil
 	}
-	return new(n.number(path, *value))
+	return new(c.number(path, *value))
 }
 
-// join numbers a type of join; the three enumerations of the contract are alike.
-func join(kind *v1alpha1.JoinType) int32 {
-	if kind == nil {
+// join returns the number of a type of join, which is the same in the three enumerations
+// of the contract.
+func join(joinType *v1alpha1.JoinType) int32 {
+	if joinType == nil {
 		return 0
 	}
-	return map[v1alpha1.JoinType]int32{v1alpha1.JoinTypeOuter: 1, v1alpha1.JoinTypeAny: 2}[*kind]
+	return map[v1alpha1.JoinType]int32{v1alpha1.JoinTypeOuter: 1, v1alpha1.JoinTypeAny: 2}[*joinType]
 }

@@ -13,16 +13,15 @@ import (
 	"github.com/seldon-operator/seldon-operator/relay"
 )
 
-// What a custom resource says is on the wire: it is sent, received, and read back
-// into a custom resource, which is the same but for what the contract has no room
-// for.
+// The content of a custom resource is in its message: it is sent, received, and read back
+// into a custom resource, which is equal except for what the contract does not contain.
 func FuzzMessagesReadBack(f *testing.F) {
 	for _, seed := range []string{"", "a", "a longer one, that fills more of the fields", "0123456789abcdefghijklmnopqrstuvwxyz"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		fill := randfill.NewFromGoFuzz(data).NilChance(0.4).NumElements(0, 4).Funcs(
-			// What the schema takes.
+			// What the schema accepts.
 			func(s *string, c randfill.Continue) { *s = c.String(8) },
 			func(n *int64, c randfill.Continue) { *n = int64(c.Uint32()) },
 			func(n **int64, c randfill.Continue) {
@@ -58,8 +57,8 @@ func FuzzMessagesReadBack(f *testing.F) {
 		pipeline := v1alpha1.Pipeline{}
 		fill.Fill(&pipeline.ObjectMeta)
 		fill.Fill(&pipeline.Spec)
-		told, err := relay.PipelineMessage(&pipeline)
-		compare(t, told, err, pipeline.Spec, func(p *pb.Pipeline) v1alpha1.PipelineSpec { return pipelineSpec(p, pipeline.Spec) })
+		flow, err := relay.PipelineMessage(&pipeline)
+		compare(t, flow, err, pipeline.Spec, func(p *pb.Pipeline) v1alpha1.PipelineSpec { return pipelineSpec(p, pipeline.Spec) })
 
 		experiment := v1alpha1.Experiment{}
 		fill.Fill(&experiment.ObjectMeta)
@@ -92,7 +91,7 @@ func compare[M proto.Message, S any](t *testing.T, sent M, err error, want S, re
 	}
 }
 
-// empty tells lists and maps without elements.
+// empty reports whether a list or map has no elements.
 func empty(value any) bool {
 	switch value := value.(type) {
 	case []string:
@@ -123,7 +122,7 @@ func flow(spec *pb.DataflowSpec) *v1alpha1.DataflowSpec {
 	return &v1alpha1.DataflowSpec{CleanTopicsOnDelete: spec.CleanTopicsOnDelete}
 }
 
-// modelSpec reads a message back; lost has what the contract has no room for.
+// modelSpec converts a message back; lost has the fields that the contract does not contain.
 func modelSpec(m *pb.Model, lost v1alpha1.ModelSpec) v1alpha1.ModelSpec {
 	spec := m.GetModelSpec()
 	read := v1alpha1.ModelSpec{PreLoaded: lost.PreLoaded, Dedicated: lost.Dedicated, Server: spec.Server, Dataflow: flow(m.DataflowSpec)}

@@ -118,7 +118,7 @@ func TestMessageErrors(t *testing.T) {
 		message func(t *testing.T, object string) (proto.Message, error)
 		want    string
 	}{
-		{`{spec: {explainer: {}, llm: {}}}`, model, "spec.llm: explainer and llm exclude each other; remove one of them"},
+		{`{spec: {explainer: {}, llm: {}}}`, model, "spec.llm: explainer and llm are mutually exclusive; remove one of them"},
 		{`{spec: {replicas: 1, minReplicas: 4}}`, model, "spec: invalid scaling: replicas 1 is below minReplicas 4"},
 		{`{spec: {memory: -1M}}`, model, `spec.memory: memory "-1M" is negative`},
 		{`{spec: {artifactVersion: -1}}`, model, "spec.artifactVersion: -1 is not between 0 and 4294967295"},
@@ -137,7 +137,7 @@ func TestMessageErrors(t *testing.T) {
 	}
 }
 
-// What is deployed counts, and not what the Server wants by now.
+// The replicas of the workload are sent, not those of the Server's current spec.
 func TestServerMessageTellsOfTheWorkload(t *testing.T) {
 	server := &v1alpha1.Server{ObjectMeta: metav1.ObjectMeta{Name: "s"}}
 	server.Spec.Replicas = new(int64(5))

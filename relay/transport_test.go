@@ -69,16 +69,16 @@ func listen(t *testing.T, network, address string) net.Listener {
 }
 
 // serveGRPC serves on a listener; every stream sends one message and returns what
-// answer returns. It returns the address for clients.
-func serveGRPC(t *testing.T, listener net.Listener, answer func(grpc.ServerStream) error, options ...grpc.ServerOption) string {
+// handle returns. It returns the address for clients.
+func serveGRPC(t *testing.T, listener net.Listener, handle func(grpc.ServerStream) error, options ...grpc.ServerOption) string {
 	t.Helper()
-	server := grpc.NewServer(append(options, grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error { return answer(stream) }))...)
+	server := grpc.NewServer(append(options, grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error { return handle(stream) }))...)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	return clientAddress(listener)
 }
 
-func answerStatus(code codes.Code) func(grpc.ServerStream) error {
+func respondStatus(code codes.Code) func(grpc.ServerStream) error {
 	return func(grpc.ServerStream) error { return status.Error(code, "no") }
 }
 
@@ -125,11 +125,11 @@ func TestDisconnectReasons(t *testing.T) {
 	ca, otherCA := newTestCA(t), newTestCA(t)
 	withTLS := func(config *tls.Config) func(*testing.T) string {
 		return func(t *testing.T) string {
-			return serveGRPC(t, listen(t, "tcp", "localhost:0"), answerStatus(codes.OK), grpc.Creds(credentials.NewTLS(config)))
+			return serveGRPC(t, listen(t, "tcp", "localhost:0"), respondStatus(codes.OK), grpc.Creds(credentials.NewTLS(config)))
 		}
 	}
-	plain := func(answer func(grpc.ServerStream) error) func(*testing.T) string {
-		return func(t *testing.T) string { return serveGRPC(t, listen(t, "tcp", "localhost:0"), answer) }
+	plain := func(handle func(grpc.ServerStream) error) func(*testing.T) string {
+		return func(t *testing.T) string { return serveGRPC(t, listen(t, "tcp", "localhost:0"), handle) }
 	}
 	raw := func(serve func(net.Conn)) func(*testing.T) string {
 		return func(t *testing.T) string { return serveRaw(t, serve) }
@@ -149,7 +149,7 @@ func TestDisconnectReasons(t *testing.T) {
 		reason  string
 		message string // or its beginning, with * at the end
 	}{
-		"refused": {
+		"connection refused": {
 			serve: func(t *testing.T) string {
 				listener := listen(t, "tcp", "localhost:0")
 				_ = listener.Close()
@@ -182,12 +182,12 @@ func TestDisconnectReasons(t *testing.T) {
 			message: "the server closed the connection before it sent anything: check the scheduler's Pods and Service, and network policies; " +
 				"if it requires TLS, set CONTROL_PLANE_SECURITY_PROTOCOL=SSL for the operator",
 		},
-		"plaintext to a server that answers with a TLS alert": {
+		"plaintext to a server that responds with a TLS alert": {
 			serve: raw(send("\x15\x03\x01\x00\x02\x02\x46")), reason: ReasonTLSHandshakeFailed,
 			message: "the server requires TLS: set CONTROL_PLANE_SECURITY_PROTOCOL=SSL for the operator",
 		},
 		"TLS to a scheduler without": {
-			serve: plain(answerStatus(codes.OK)), tls: true, reason: ReasonTLSHandshakeFailed,
+			serve: plain(respondStatus(codes.OK)), tls: true, reason: ReasonTLSHandshakeFailed,
 			message: "the server does not use TLS: set CONTROL_PLANE_SECURITY_PROTOCOL=PLAINTEXT for the operator, or enable TLS in the scheduler",
 		},
 		"TLS to a server that closes at once": {
@@ -196,7 +196,7 @@ func TestDisconnectReasons(t *testing.T) {
 		},
 		"unknown authority": {
 			serve: withTLS(otherCA.serverConfig(t, testCertificate{})), tls: true, reason: ReasonTLSHandshakeFailed,
-			message: "the scheduler's certificate is signed by unknown authority: give the operator the CA of that certificate",
+			message: "the scheduler's certificate is signed by unknown authority: configure the CA of that certificate for the operator",
 		},
 		"expired": {
 			serve: withTLS(ca.serverConfig(t, testCertificate{expired: true})), tls: true, reason: ReasonTLSHandshakeFailed,
@@ -204,7 +204,7 @@ func TestDisconnectReasons(t *testing.T) {
 		},
 		"another name": {
 			serve: withTLS(ca.serverConfig(t, testCertificate{name: "other"})), tls: true, reason: ReasonTLSHandshakeFailed,
-			message: "the scheduler's certificate is valid for other, not localhost: issue it for that name",
+			message: "the scheduler's certificate is valid for other, not localhost: issue a certificate for that name",
 		},
 		"a certificate that the scheduler does not trust": {
 			serve: func(t *testing.T) string {
@@ -213,7 +213,7 @@ func TestDisconnectReasons(t *testing.T) {
 				return withTLS(config)(t)
 			},
 			tls: true, reason: ReasonTLSHandshakeFailed,
-			message: "the scheduler rejects the TLS handshake (tls: unknown certificate authority): check that it trusts the CA of the operator's certificate, and that this is valid",
+			message: "the scheduler rejects the TLS handshake (tls: unknown certificate authority): check that it trusts the CA of the operator's certificate, and that the certificate is valid",
 		},
 		"a certificate that the scheduler does not trust, with TLS 1.2": {
 			serve: func(t *testing.T) string {
@@ -222,7 +222,7 @@ func TestDisconnectReasons(t *testing.T) {
 				return withTLS(config)(t)
 			},
 			tls: true, reason: ReasonTLSHandshakeFailed,
-			message: "the scheduler rejects the TLS handshake (tls: unknown certificate authority): check that it trusts the CA of the operator's certificate, and that this is valid",
+			message: "the scheduler rejects the TLS handshake (tls: unknown certificate authority): check that it trusts the CA of the operator's certificate, and that the certificate is valid",
 		},
 		"a TLS server without HTTP/2": {
 			serve: func(t *testing.T) string {
@@ -233,7 +233,7 @@ func TestDisconnectReasons(t *testing.T) {
 				return clientAddress(server.Listener)
 			},
 			tls: true, reason: ReasonTLSHandshakeFailed,
-			message: "the scheduler rejects the TLS handshake (tls: no application protocol): check that it trusts the CA of the operator's certificate, and that this is valid",
+			message: "the scheduler rejects the TLS handshake (tls: no application protocol): check that it trusts the CA of the operator's certificate, and that the certificate is valid",
 		},
 		"HTTP/1": {
 			serve:  func(t *testing.T) string { return serveHTTP(t, onlyHTTP1, http.StatusOK) },
@@ -264,11 +264,11 @@ func TestDisconnectReasons(t *testing.T) {
 			reason: ReasonUnavailable, message: "unexpected HTTP status code received from server: 503 (Service Unavailable)*",
 		},
 		"PermissionDenied": {
-			serve: plain(answerStatus(codes.PermissionDenied)), reason: ReasonPermissionDenied,
+			serve: plain(respondStatus(codes.PermissionDenied)), reason: ReasonPermissionDenied,
 			message: "the server rejects the operator's calls (PermissionDenied: no): check the authorization policies between the operator and the scheduler",
 		},
 		"Unauthenticated": {
-			serve: plain(answerStatus(codes.Unauthenticated)), reason: ReasonPermissionDenied,
+			serve: plain(respondStatus(codes.Unauthenticated)), reason: ReasonPermissionDenied,
 			message: "the server rejects the operator's calls (Unauthenticated: no): check the authorization policies between the operator and the scheduler",
 		},
 		"another gRPC server": {
@@ -281,8 +281,8 @@ func TestDisconnectReasons(t *testing.T) {
 			reason:  ReasonUnimplemented,
 			message: "the server is not a scheduler (unknown service seldon.mlops.scheduler.Scheduler): check that the address and port are the scheduler's",
 		},
-		"Unavailable":   {serve: plain(answerStatus(codes.Unavailable)), reason: ReasonUnavailable, message: "no"},
-		"end of stream": {serve: plain(answerStatus(codes.OK)), reason: ReasonConnectionLost, message: "the scheduler ended a stream"},
+		"Unavailable":   {serve: plain(respondStatus(codes.Unavailable)), reason: ReasonUnavailable, message: "no"},
+		"end of stream": {serve: plain(respondStatus(codes.OK)), reason: ReasonConnectionLost, message: "the scheduler ended a stream"},
 		"a break": {
 			serve: func(t *testing.T) string {
 				var server *grpc.Server
@@ -346,7 +346,7 @@ func TestRejectedBeforeTheLastWrite(t *testing.T) {
 	config := ca.serverConfig(t, testCertificate{})
 	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, newTestCA(t).pool()
 	relay := New(t.Context(), Options{
-		Address: serveGRPC(t, listen(t, "tcp", "localhost:0"), answerStatus(codes.OK), grpc.Creds(credentials.NewTLS(config))),
+		Address: serveGRPC(t, listen(t, "tcp", "localhost:0"), respondStatus(codes.OK), grpc.Creds(credentials.NewTLS(config))),
 		TLS:     ca.files(t), Log: logr.Discard(),
 	})
 	relay.dialContext = func(ctx context.Context, address string) (net.Conn, error) {
@@ -361,8 +361,8 @@ func TestRejectedBeforeTheLastWrite(t *testing.T) {
 	}
 }
 
-// Servers that do not answer are noticed after the time limit for connections.
-func TestNotAnswering(t *testing.T) {
+// Servers that do not respond are detected after the timeout for connections.
+func TestNoResponse(t *testing.T) {
 	ca := newTestCA(t)
 	pipe := func(context.Context, string) (net.Conn, error) {
 		near, far := net.Pipe()
@@ -375,22 +375,22 @@ func TestNotAnswering(t *testing.T) {
 		reason  string
 		message string
 	}{
-		"no answer to SYN": {
+		"no response to SYN": {
 			dial: func(ctx context.Context, _ string) (net.Conn, error) {
 				<-ctx.Done()
 				return nil, &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}
 			},
-			reason: ReasonNoResponse, message: "no answer to the attempt to connect: check the scheduler's Pods and Service, and network policies",
+			reason: ReasonNoResponse, message: "no response to the attempt to connect: check the scheduler's Pods and Service, and network policies",
 		},
-		"no answer of DNS": {
+		"no response of DNS": {
 			dial: func(ctx context.Context, _ string) (net.Conn, error) {
 				<-ctx.Done()
 				return nil, &net.DNSError{Name: "seldon-scheduler.team", Err: "read udp 10.0.0.1:43210->10.0.0.10:53: i/o timeout", IsTimeout: true}
 			},
-			reason: ReasonNameNotResolved, message: "resolve seldon-scheduler.team: no answer from the DNS server",
+			reason: ReasonNameNotResolved, message: "resolve seldon-scheduler.team: no response from the DNS server",
 		},
-		"no HTTP/2":     {dial: pipe, reason: ReasonNoResponse, message: "the server accepts connections and sends nothing: check the scheduler's log"},
-		"no TLS answer": {dial: pipe, tls: true, reason: ReasonNoResponse, message: "no answer to the TLS handshake: check the scheduler's log"},
+		"no HTTP/2":       {dial: pipe, reason: ReasonNoResponse, message: "the server accepts connections and sends nothing: check the scheduler's log"},
+		"no TLS response": {dial: pipe, tls: true, reason: ReasonNoResponse, message: "no response to the TLS handshake: check the scheduler's log"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -485,8 +485,8 @@ func TestLatestError(t *testing.T) {
 	})
 }
 
-// What happens to a connection that is no longer the newest, or that is closed by the
-// session, is no failure.
+// The end of a connection that is not the newest any more, or that is closed by the
+// session, is not a failure.
 func TestNoErrorOfOldConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		listeners := make(chan *bufconn.Listener, 2)
@@ -566,7 +566,7 @@ func (c lossyConn) Write(content []byte) (int, error) {
 }
 
 // A half-open connection is noticed by a ping.
-func TestNoAnswerToPings(t *testing.T) {
+func TestNoResponseToPings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		listener, broken := bufconn.Listen(1<<16), new(atomic.Bool)
 		serveGRPC(t, listener, func(stream grpc.ServerStream) error {
@@ -585,7 +585,7 @@ func TestNoAnswerToPings(t *testing.T) {
 		if took := time.Since(begin); took != 95*time.Second {
 			t.Errorf("noticed after %s", took)
 		}
-		if reason, message := classifyDisconnect(err, transport.lastError()); reason != ReasonConnectionLost || !strings.HasPrefix(message, "no answer to an HTTP/2 ping") {
+		if reason, message := classifyDisconnect(err, transport.lastError()); reason != ReasonConnectionLost || !strings.HasPrefix(message, "no response to an HTTP/2 ping") {
 			t.Errorf("%s: %s", reason, message)
 		}
 	})
@@ -595,10 +595,10 @@ func TestNoAnswerToPings(t *testing.T) {
 func TestTargets(t *testing.T) {
 	folder := t.TempDir()
 	socket := listen(t, "unix", filepath.Join(folder, "team"))
-	serveGRPC(t, socket, answerStatus(codes.Aborted))
+	serveGRPC(t, socket, respondStatus(codes.Aborted))
 	abstract := listen(t, "unix", "\x00"+folder)
-	serveGRPC(t, abstract, answerStatus(codes.Aborted))
-	tcp := serveGRPC(t, listen(t, "tcp", "localhost:0"), answerStatus(codes.Aborted))
+	serveGRPC(t, abstract, respondStatus(codes.Aborted))
+	tcp := serveGRPC(t, listen(t, "tcp", "localhost:0"), respondStatus(codes.Aborted))
 	for _, address := range []string{
 		tcp, "dns:///" + tcp, "passthrough:///" + tcp,
 		"unix:" + folder + "/{namespace}", "unix://" + folder + "/{namespace}", "unix-abstract:" + folder,
@@ -610,10 +610,10 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// What is observed of a connection takes nothing from it: grpc-go limits the time of
+// The observation of a connection does not change it: grpc-go limits the time of
 // unacknowledged data on TCP connections alone.
 func TestSocketOptions(t *testing.T) {
-	address := serveGRPC(t, listen(t, "tcp", "localhost:0"), answerStatus(codes.Aborted))
+	address := serveGRPC(t, listen(t, "tcp", "localhost:0"), respondStatus(codes.Aborted))
 	relay := New(t.Context(), Options{Address: address, Log: logr.Discard()})
 	dial, dialed := relay.dialContext, make(chan net.Conn, 1)
 	relay.dialContext = func(ctx context.Context, address string) (net.Conn, error) {
@@ -633,7 +633,7 @@ func TestSocketOptions(t *testing.T) {
 			t.Errorf("TCP_USER_TIMEOUT %d ms, %v", timeout, err)
 		}
 		if keepalive, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE); err != nil || keepalive != 0 {
-			t.Errorf("SO_KEEPALIVE %d, %v: an idle connection sends HTTP/2 pings alone", keepalive, err)
+			t.Errorf("SO_KEEPALIVE %d, %v: an idle connection sends HTTP/2 pings only", keepalive, err)
 		}
 	}); err != nil {
 		t.Fatal(err)

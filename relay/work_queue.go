@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// priority of work on an object; higher goes first.
+// priority of an item in the queue; the highest is processed first.
 type priority int
 
 const (
-	// priorityResync is for what a comparison of a whole kind found: there may be
-	// tens of thousands of them.
+	// priorityResync is for objects that the resync of a kind has found: there may be tens
+	// of thousands of them.
 	priorityResync priority = iota
-	// priorityChange is for one object that changed, or that an event is about.
+	// priorityChange is for one object that was changed, or that an event is about.
 	priorityChange
 	// priorityDeletion is for objects that are being deleted.
 	priorityDeletion
@@ -24,15 +24,15 @@ const (
 const (
 	// maxConcurrentCalls of a session.
 	maxConcurrentCalls = 8
-	// maxConcurrentLoads of those may be for neither Servers nor deletions, so that a
-	// backlog of loads that time out does not occupy all of them.
+	// maxConcurrentLoads of those may be for neither Servers nor deletions, so that a backlog
+	// of loads that time out does not occupy all of them.
 	maxConcurrentLoads = maxConcurrentCalls - 2
 )
 
-// workQueue runs the work on the objects of one connection: an object's never twice
-// at a time, at most [maxConcurrentCalls] in all, by priority and then in order. A
-// goroutine lives as long as there is work for it, so that an idle session has none.
-// Its methods are safe for concurrent use, and process may call them.
+// workQueue processes the objects of one connection: one object never twice at a time, at
+// most [maxConcurrentCalls] in total, by priority and then in order. A goroutine exists as
+// long as there are items for it, so that an idle session has none. Its methods are safe
+// for concurrent use, and process may call them.
 type workQueue struct {
 	process func(objectKey, priority)
 	workers sync.WaitGroup
@@ -40,28 +40,29 @@ type workQueue struct {
 	mu      sync.Mutex
 	closed  bool
 	waiting workHeap
-	queued  map[objectKey]*work
-	running map[objectKey]*work
-	delayed map[objectKey]*delayedWork
-	// active goroutines, and how many of them are for neither Servers nor deletions.
+	queued  map[objectKey]*queueItem
+	running map[objectKey]*queueItem
+	delayed map[objectKey]*delayedItem
+	// active is the number of goroutines, loads of those for neither Servers nor deletions.
 	active, loads int
 	sequence      uint64
 }
 
-// work on one object.
-type work struct {
+// queueItem is one object in the queue.
+type queueItem struct {
 	key      objectKey
 	priority priority
 	sequence uint64
 	index    int // in the heap
-	// again: it was added while it was running, with this priority.
-	again         bool
-	againPriority priority
+	// readded: it was added while it was processed, with readdedPriority.
+	readded         bool
+	readdedPriority priority
 }
 
-func (w *work) isLoad() bool { return w.priority < priorityDeletion }
+// isLoad reports whether the item is for neither a Server nor a deletion.
+func (i *queueItem) isLoad() bool { return i.priority < priorityDeletion }
 
-type delayedWork struct {
+type delayedItem struct {
 	timer *time.Timer
 	at    time.Time
 }
@@ -69,11 +70,11 @@ type delayedWork struct {
 func newWorkQueue(process func(objectKey, priority)) *workQueue {
 	return &workQueue{
 		process: process,
-		queued:  map[objectKey]*work{}, running: map[objectKey]*work{}, delayed: map[objectKey]*delayedWork{},
+		queued:  map[objectKey]*queueItem{}, running: map[objectKey]*queueItem{}, delayed: map[objectKey]*delayedItem{},
 	}
 }
 
-// add has an object looked at. It never blocks.
+// add adds an object to be processed. It never blocks.
 func (q *workQueue) add(key objectKey, p priority) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -82,16 +83,16 @@ func (q *workQueue) add(key objectKey, p priority) {
 	}
 	q.stopDelay(key)
 	if current := q.running[key]; current != nil {
-		current.againPriority = max(p, current.againPriority)
-		current.again = true
+		current.readdedPriority = max(p, current.readdedPriority)
+		current.readded = true
 		return
 	}
 	q.push(key, p)
 	q.start()
 }
 
-// addAfter has an object looked at after a while, unless that happens before. Of
-// several delays the shortest counts.
+// addAfter adds an object after a delay, unless it is added before. Of several delays the
+// shortest counts.
 func (q *workQueue) addAfter(key objectKey, p priority, after time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -100,9 +101,10 @@ func (q *workQueue) addAfter(key objectKey, p priority, after time.Duration) {
 		return
 	}
 	q.stopDelay(key)
-	q.delayed[key] = &delayedWork{time.AfterFunc(after, func() { q.add(key, p) }), at}
+	q.delayed[key] = &delayedItem{time.AfterFunc(after, func() { q.add(key, p) }), at}
 }
 
+// stopDelay ends the delay of an object.
 func (q *workQueue) stopDelay(key objectKey) {
 	if before := q.delayed[key]; before != nil {
 		before.timer.Stop()
@@ -110,6 +112,7 @@ func (q *workQueue) stopDelay(key objectKey) {
 	}
 }
 
+// push adds an item, or raises its priority.
 func (q *workQueue) push(key objectKey, p priority) {
 	if before := q.queued[key]; before != nil {
 		if p > before.priority {
@@ -119,12 +122,12 @@ func (q *workQueue) push(key objectKey, p priority) {
 		return
 	}
 	q.sequence++
-	item := &work{key: key, priority: p, sequence: q.sequence}
+	item := &queueItem{key: key, priority: p, sequence: q.sequence}
 	q.queued[key] = item
 	heap.Push(&q.waiting, item)
 }
 
-// start has goroutines for what waits.
+// start starts goroutines for items that may be processed now.
 func (q *workQueue) start() {
 	for q.active < maxConcurrentCalls {
 		item := q.next()
@@ -136,12 +139,12 @@ func (q *workQueue) start() {
 	}
 }
 
-// next takes what is to be done next; nil if there is nothing that may run now.
-func (q *workQueue) next() *work {
+// next removes the item to process next; nil if none may be processed now.
+func (q *workQueue) next() *queueItem {
 	if len(q.waiting) == 0 || q.waiting[0].isLoad() && q.loads >= maxConcurrentLoads {
 		return nil
 	}
-	item := heap.Pop(&q.waiting).(*work)
+	item := heap.Pop(&q.waiting).(*queueItem)
 	delete(q.queued, item.key)
 	q.running[item.key] = item
 	if item.isLoad() {
@@ -150,35 +153,36 @@ func (q *workQueue) next() *work {
 	return item
 }
 
-func (q *workQueue) run(item *work) {
+func (q *workQueue) run(item *queueItem) {
 	for item != nil {
 		q.process(item.key, item.priority)
 		item = q.done(item)
 	}
 }
 
-// done takes what is to be done next by the same goroutine, nil to end it.
-func (q *workQueue) done(item *work) *work {
+// done ends the processing of an item, and returns the next one for the same goroutine;
+// nil to end that.
+func (q *workQueue) done(item *queueItem) *queueItem {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.running, item.key)
 	if item.isLoad() {
 		q.loads--
 	}
-	if item.again && !q.closed {
-		q.push(item.key, item.againPriority)
+	if item.readded && !q.closed {
+		q.push(item.key, item.readdedPriority)
 	}
 	next := q.next()
 	if next == nil {
 		q.active--
 	}
-	// The end of a load may let another one run.
+	// After the end of a load, another one may be processed.
 	q.start()
 	return next
 }
 
-// depth is the number of objects that wait, those that wait for a delay included. A kind
-// that waits for its next comparison is none.
+// depth returns the number of objects that wait, including for a delay, without kinds
+// that wait for their next resync.
 func (q *workQueue) depth() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -191,8 +195,7 @@ func (q *workQueue) depth() int {
 	return depth
 }
 
-// close drops what waits. What runs ends by its context; wait for it with
-// [workQueue.wait].
+// close drops the items that wait. Those being processed end by their context; see wait.
 func (q *workQueue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -203,11 +206,11 @@ func (q *workQueue) close() {
 	q.waiting, q.queued, q.delayed = nil, nil, nil
 }
 
-// wait returns when nothing runs any more; only after close.
+// wait returns when no item is being processed. It must be called after close.
 func (q *workQueue) wait() { q.workers.Wait() }
 
-// workHeap has the highest priority on top, and of one priority what came first.
-type workHeap []*work
+// workHeap has the item of the highest priority on top, of one priority the first added.
+type workHeap []*queueItem
 
 func (h workHeap) Len() int { return len(h) }
 func (h workHeap) Less(i, j int) bool {
@@ -221,7 +224,7 @@ func (h workHeap) Swap(i, j int) {
 	h[i].index, h[j].index = i, j
 }
 func (h *workHeap) Push(item any) {
-	added := item.(*work)
+	added := item.(*queueItem)
 	added.index = len(*h)
 	*h = append(*h, added)
 }

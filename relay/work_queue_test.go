@@ -15,12 +15,12 @@ func TestPriorities(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var order []objectKey
-		begun := time.Now()
+		start := time.Now()
 		after := map[objectKey]time.Duration{}
 		queue := newWorkQueue(func(key objectKey, p priority) {
 			mu.Lock()
 			order = append(order, key)
-			after[key] = time.Since(begun)
+			after[key] = time.Since(start)
 			mu.Unlock()
 			if p == priorityResync {
 				time.Sleep(callDeadline)
@@ -32,7 +32,7 @@ func TestPriorities(t *testing.T) {
 			queue.add(objectKey{Model, fmt.Sprint(i)}, priorityResync)
 		}
 		synctest.Wait()
-		begun = time.Now()
+		start = time.Now()
 		change, deletion, server := objectKey{Model, "change"}, objectKey{Model, "deletion"}, objectKey{Server, "server"}
 		queue.add(change, priorityChange)
 		queue.add(objectKey{Model, "9999"}, priorityChange)
@@ -60,7 +60,7 @@ func TestPriorities(t *testing.T) {
 	})
 }
 
-// What waits goes by priority, and by one priority in the order of its coming; one that
+// Waiting items are processed by priority, of one priority in the order of adding; one that
 // is added again with a higher priority moves up, and never down.
 func TestOrder(t *testing.T) {
 	queue := newWorkQueue(nil)
@@ -83,7 +83,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// An object is never worked on twice at a time. What is added meanwhile runs again,
+// An object is never processed twice at a time. If it is added meanwhile, it is processed again,
 // once.
 func TestOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -116,17 +116,17 @@ func TestOneAtATime(t *testing.T) {
 }
 
 // Of several delays the shortest counts, and an object that is added without one is not
-// looked at again after an earlier delay. What is delayed when the queue is closed
-// never runs.
+// processed again after an earlier delay. Items with a delay when the queue is closed
+// are never processed.
 func TestDelays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		begun := time.Now()
+		start := time.Now()
 		var mu sync.Mutex
 		var runs []string
 		queue := newWorkQueue(func(key objectKey, _ priority) {
 			mu.Lock()
 			defer mu.Unlock()
-			runs = append(runs, fmt.Sprint(key.name, " ", time.Since(begun)))
+			runs = append(runs, fmt.Sprint(key.name, " ", time.Since(start)))
 		})
 		queue.addAfter(objectKey{Model, "a"}, priorityChange, 3*time.Second)
 		queue.addAfter(objectKey{Model, "a"}, priorityChange, time.Second)

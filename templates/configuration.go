@@ -12,9 +12,10 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// over lays one configuration over another, key by key: what the upper layer
-// says goes, false, 0 and "" included; what it does not mention is inherited.
-func over(upper, lower v1alpha1.SeldonConfiguration) v1alpha1.SeldonConfiguration {
+// mergeConfiguration merges one configuration over another, key by key: values of the
+// upper layer take precedence, false, 0 and "" included; keys that it does not have are
+// inherited.
+func mergeConfiguration(upper, lower v1alpha1.SeldonConfiguration) v1alpha1.SeldonConfiguration {
 	return v1alpha1.SeldonConfiguration{
 		ScalingConfig: v1alpha1.ScalingConfig{
 			Models:    scalingModels(upper.ScalingConfig.Models, lower.ScalingConfig.Models),
@@ -22,61 +23,61 @@ func over(upper, lower v1alpha1.SeldonConfiguration) v1alpha1.SeldonConfiguratio
 			Pipelines: scalingPipelines(upper.ScalingConfig.Pipelines, lower.ScalingConfig.Pipelines),
 		},
 		TracingConfig: v1alpha1.TracingConfig{
-			Disable:              first(upper.TracingConfig.Disable, lower.TracingConfig.Disable),
-			OtelExporterEndpoint: first(upper.TracingConfig.OtelExporterEndpoint, lower.TracingConfig.OtelExporterEndpoint),
-			OtelExporterProtocol: first(upper.TracingConfig.OtelExporterProtocol, lower.TracingConfig.OtelExporterProtocol),
-			Ratio:                first(upper.TracingConfig.Ratio, lower.TracingConfig.Ratio),
+			Disable:              firstNonNil(upper.TracingConfig.Disable, lower.TracingConfig.Disable),
+			OtelExporterEndpoint: firstNonNil(upper.TracingConfig.OtelExporterEndpoint, lower.TracingConfig.OtelExporterEndpoint),
+			OtelExporterProtocol: firstNonNil(upper.TracingConfig.OtelExporterProtocol, lower.TracingConfig.OtelExporterProtocol),
+			Ratio:                firstNonNil(upper.TracingConfig.Ratio, lower.TracingConfig.Ratio),
 		},
 		KafkaConfig: v1alpha1.KafkaConfig{
-			BootstrapServers:      first(upper.KafkaConfig.BootstrapServers, lower.KafkaConfig.BootstrapServers),
-			ConsumerGroupIDPrefix: first(upper.KafkaConfig.ConsumerGroupIDPrefix, lower.KafkaConfig.ConsumerGroupIDPrefix),
-			Debug:                 first(upper.KafkaConfig.Debug, lower.KafkaConfig.Debug),
-			Consumer:              union(upper.KafkaConfig.Consumer, lower.KafkaConfig.Consumer),
-			Producer:              union(upper.KafkaConfig.Producer, lower.KafkaConfig.Producer),
-			Streams:               union(upper.KafkaConfig.Streams, lower.KafkaConfig.Streams),
-			Topics:                union(upper.KafkaConfig.Topics, lower.KafkaConfig.Topics),
-			TopicPrefix:           first(upper.KafkaConfig.TopicPrefix, lower.KafkaConfig.TopicPrefix),
+			BootstrapServers:      firstNonNil(upper.KafkaConfig.BootstrapServers, lower.KafkaConfig.BootstrapServers),
+			ConsumerGroupIDPrefix: firstNonNil(upper.KafkaConfig.ConsumerGroupIDPrefix, lower.KafkaConfig.ConsumerGroupIDPrefix),
+			Debug:                 firstNonNil(upper.KafkaConfig.Debug, lower.KafkaConfig.Debug),
+			Consumer:              mergeMaps(upper.KafkaConfig.Consumer, lower.KafkaConfig.Consumer),
+			Producer:              mergeMaps(upper.KafkaConfig.Producer, lower.KafkaConfig.Producer),
+			Streams:               mergeMaps(upper.KafkaConfig.Streams, lower.KafkaConfig.Streams),
+			Topics:                mergeMaps(upper.KafkaConfig.Topics, lower.KafkaConfig.Topics),
+			TopicPrefix:           firstNonNil(upper.KafkaConfig.TopicPrefix, lower.KafkaConfig.TopicPrefix),
 		},
 		AgentConfig: v1alpha1.AgentConfiguration{Rclone: v1alpha1.RcloneConfiguration{
-			ConfigSecrets: distinct(upper.AgentConfig.Rclone.ConfigSecrets, lower.AgentConfig.Rclone.ConfigSecrets),
-			Config:        distinct(upper.AgentConfig.Rclone.Config, lower.AgentConfig.Rclone.Config),
+			ConfigSecrets: appendUnique(upper.AgentConfig.Rclone.ConfigSecrets, lower.AgentConfig.Rclone.ConfigSecrets),
+			Config:        appendUnique(upper.AgentConfig.Rclone.Config, lower.AgentConfig.Rclone.Config),
 		}},
 		ServiceConfig: v1alpha1.ServiceConfig{
-			GrpcServicePrefix: first(upper.ServiceConfig.GrpcServicePrefix, lower.ServiceConfig.GrpcServicePrefix),
-			ServiceType:       first(upper.ServiceConfig.ServiceType, lower.ServiceConfig.ServiceType),
+			GrpcServicePrefix: firstNonNil(upper.ServiceConfig.GrpcServicePrefix, lower.ServiceConfig.GrpcServicePrefix),
+			ServiceType:       firstNonNil(upper.ServiceConfig.ServiceType, lower.ServiceConfig.ServiceType),
 		},
 	}
 }
 
 func scalingModels(upper, lower *v1alpha1.ModelScalingConfig) *v1alpha1.ModelScalingConfig {
 	if upper == nil || lower == nil {
-		return first(upper, lower)
+		return firstNonNil(upper, lower)
 	}
-	return &v1alpha1.ModelScalingConfig{Enabled: first(upper.Enabled, lower.Enabled)}
+	return &v1alpha1.ModelScalingConfig{Enabled: firstNonNil(upper.Enabled, lower.Enabled)}
 }
 
 func scalingServers(upper, lower *v1alpha1.ServerScalingConfig) *v1alpha1.ServerScalingConfig {
 	if upper == nil || lower == nil {
-		return first(upper, lower)
+		return firstNonNil(upper, lower)
 	}
 	return &v1alpha1.ServerScalingConfig{
-		Enabled:                    first(upper.Enabled, lower.Enabled),
-		ScaleDownPackingEnabled:    first(upper.ScaleDownPackingEnabled, lower.ScaleDownPackingEnabled),
-		ScaleDownPackingPercentage: first(upper.ScaleDownPackingPercentage, lower.ScaleDownPackingPercentage),
+		Enabled:                    firstNonNil(upper.Enabled, lower.Enabled),
+		ScaleDownPackingEnabled:    firstNonNil(upper.ScaleDownPackingEnabled, lower.ScaleDownPackingEnabled),
+		ScaleDownPackingPercentage: firstNonNil(upper.ScaleDownPackingPercentage, lower.ScaleDownPackingPercentage),
 	}
 }
 
 func scalingPipelines(upper, lower *v1alpha1.PipelineScalingConfig) *v1alpha1.PipelineScalingConfig {
 	if upper == nil || lower == nil {
-		return first(upper, lower)
+		return firstNonNil(upper, lower)
 	}
 	return &v1alpha1.PipelineScalingConfig{
-		MaxShardCountMultiplier: first(upper.MaxShardCountMultiplier, lower.MaxShardCountMultiplier),
+		MaxShardCountMultiplier: firstNonNil(upper.MaxShardCountMultiplier, lower.MaxShardCountMultiplier),
 	}
 }
 
-// first is the first of the pointers that is set.
-func first[T any](pointers ...*T) *T {
+// firstNonNil returns the first pointer that is not nil; nil if there is none.
+func firstNonNil[T any](pointers ...*T) *T {
 	for _, pointer := range pointers {
 		if pointer != nil {
 			return pointer
@@ -85,7 +86,7 @@ func first[T any](pointers ...*T) *T {
 	return nil
 }
 
-func union[V any](upper, lower map[string]V) map[string]V {
+func mergeMaps[V any](upper, lower map[string]V) map[string]V {
 	merged := maps.Clone(lower)
 	if merged == nil {
 		return maps.Clone(upper)
@@ -94,8 +95,8 @@ func union[V any](upper, lower map[string]V) map[string]V {
 	return merged
 }
 
-// distinct joins lists, each item once, at its first place.
-func distinct(lists ...[]string) []string {
+// appendUnique concatenates lists without duplicates.
+func appendUnique(lists ...[]string) []string {
 	var joined []string
 	for _, item := range slices.Concat(lists...) {
 		if !slices.Contains(joined, item) {
@@ -105,10 +106,10 @@ func distinct(lists ...[]string) []string {
 	return joined
 }
 
-// configurationValues are the contents of the four ConfigMaps, as the values of
-// the runtime template's parameters. Their readers take a zero value and a
-// missing one for the same, and two of them refuse keys that they do not know,
-// so nothing is written that the API does not define.
+// configurationValues returns the contents of the four ConfigMaps, as values of the
+// runtime template's parameters. Their readers do not distinguish a zero value from a
+// missing one, and two of them reject unknown keys, so only keys that the API defines
+// are written.
 func configurationValues(config v1alpha1.SeldonConfiguration) (map[string]string, error) {
 	kafka, err := json.Marshal(withoutZeroStrings(config.KafkaConfig))
 	if err != nil {
@@ -133,24 +134,24 @@ func configurationValues(config v1alpha1.SeldonConfiguration) (map[string]string
 		"agent":            string(agent),
 		"kafka":            string(kafka),
 		"tracing":          string(tracing),
-		"otelAgentEnabled": strconv.FormatBool(!value(config.TracingConfig.Disable)),
-		"otelEndpoint":     "http://" + value(config.TracingConfig.OtelExporterEndpoint),
-		"otelProtocol":     value(config.TracingConfig.OtelExporterProtocol),
+		"otelAgentEnabled": strconv.FormatBool(!deref(config.TracingConfig.Disable)),
+		"otelEndpoint":     "http://" + deref(config.TracingConfig.OtelExporterEndpoint),
+		"otelProtocol":     deref(config.TracingConfig.OtelExporterProtocol),
 		"scaling":          string(scaling),
 	}, nil
 }
 
-// value of a pointer; the zero value for nil.
-func value[T any](pointer *T) T {
+// deref returns the value of a pointer; the zero value for nil.
+func deref[T any](pointer *T) T {
 	if pointer == nil {
 		return *new(T)
 	}
 	return *pointer
 }
 
-// nonZero drops a pointer to a zero value.
+// nonZero returns pointer, or nil if it points to a zero value.
 func nonZero[T comparable](pointer *T) *T {
-	if value(pointer) == *new(T) {
+	if deref(pointer) == *new(T) {
 		return nil
 	}
 	return pointer
@@ -172,8 +173,8 @@ func withoutZeros(tracing v1alpha1.TracingConfig) v1alpha1.TracingConfig {
 	return tracing
 }
 
-// scalingDocument keeps sections that are there, also when nothing is left in
-// them: to the scheduler a missing section means its default, an empty one zero.
+// scalingDocument keeps sections that are set, also if nothing is left in them: the
+// scheduler uses its default for a missing section, and zero for an empty one.
 func scalingDocument(scaling v1alpha1.ScalingConfig) v1alpha1.ScalingConfig {
 	document := v1alpha1.ScalingConfig{}
 	if models := scaling.Models; models != nil {

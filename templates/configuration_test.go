@@ -18,8 +18,8 @@ func configuration(t *testing.T, text string) v1alpha1.SeldonConfiguration {
 	return config
 }
 
-// What the components read is a contract: two of the readers refuse keys that
-// they do not know, and order and spacing decide whether adoption rolls pods.
+// The content of ConfigMaps is a contract with the components: two of them reject unknown
+// keys, and order and spacing decide whether adoption restarts pods.
 func TestConfigurationValues(t *testing.T) {
 	tests := map[string]struct {
 		config string
@@ -69,12 +69,12 @@ scalingConfig: {models: {enabled: false}, servers: {enabled: false}}`,
 
 func TestConfigurationLayers(t *testing.T) {
 	tests := map[string]struct{ upper, lower, want string }{
-		"what is not mentioned is inherited": {
+		"keys that are not set are inherited": {
 			upper: `{}`,
 			lower: `{tracingConfig: {disable: true, ratio: "1"}, kafkaConfig: {debug: all}, serviceConfig: {serviceType: ClusterIP, grpcServicePrefix: grpc-}}`,
 			want:  `{tracingConfig: {disable: true, ratio: "1"}, kafkaConfig: {debug: all}, serviceConfig: {serviceType: ClusterIP, grpcServicePrefix: grpc-}}`,
 		},
-		"false, 0 and the empty string win": {
+		"false, 0 and the empty string take precedence": {
 			upper: `{tracingConfig: {disable: false}, kafkaConfig: {debug: ""}, scalingConfig: {servers: {scaleDownPackingPercentage: 0, enabled: false}}}`,
 			lower: `{tracingConfig: {disable: true}, kafkaConfig: {debug: all}, scalingConfig: {servers: {scaleDownPackingPercentage: 9, enabled: true}}}`,
 			want:  `{tracingConfig: {disable: false}, kafkaConfig: {debug: ""}, scalingConfig: {servers: {scaleDownPackingPercentage: 0, enabled: false}}}`,
@@ -99,7 +99,7 @@ func TestConfigurationLayers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			upper, lower := configuration(t, test.upper), configuration(t, test.lower)
 			before := configuration(t, test.lower)
-			if diff := cmp.Diff(configuration(t, test.want), over(upper, lower)); diff != "" {
+			if diff := cmp.Diff(configuration(t, test.want), mergeConfiguration(upper, lower)); diff != "" {
 				t.Errorf("want (-), got (+):\n%s", diff)
 			}
 			if diff := cmp.Diff(before, lower); diff != "" {
@@ -109,7 +109,7 @@ func TestConfigurationLayers(t *testing.T) {
 	}
 }
 
-func TestBoundReplicas(t *testing.T) {
+func TestLimitReplicas(t *testing.T) {
 	pod := func(container, variable, number string) map[string]any {
 		return podSpec(map[string]any{"containers": []any{
 			map[string]any{"name": "sidecar"},
@@ -118,44 +118,44 @@ func TestBoundReplicas(t *testing.T) {
 	}
 	tests := map[string]struct {
 		component  string
-		asked      int64
+		requested  int64
 		workload   map[string]any
 		counts     Counts
 		multiplier *int64
 		want       int64
-		refused    bool
+		rejected   bool
 	}{
-		"nothing to do":                    {component: "seldon-modelgateway", asked: 5, want: 1},
-		"as many as Models":                {component: "seldon-modelgateway", asked: 5, counts: Counts{Models: 3}, want: 3},
-		"Pipelines are not Models":         {component: "seldon-modelgateway", asked: 5, counts: Counts{Pipelines: 3}, want: 1},
-		"times the multiplier":             {component: "seldon-pipelinegateway", asked: 9, counts: Counts{Pipelines: 3}, multiplier: new(int64(2)), want: 6},
-		"a multiplier of 0 counts as 1":    {component: "seldon-dataflow-engine", asked: 9, counts: Counts{Pipelines: 3}, multiplier: new(int64(0)), want: 3},
-		"never raised":                     {component: "seldon-modelgateway", asked: 2, counts: Counts{Models: 30}, want: 2},
-		"zero is zero":                     {component: "seldon-modelgateway", asked: 0, counts: Counts{Models: 30}, want: 0},
-		"the capacity of any container":    {component: "seldon-modelgateway", asked: 9, counts: Counts{Models: 30}, workload: pod("gateway", "MODELGATEWAY_MAX_NUM_CONSUMERS", "4"), want: 4},
-		"the default capacity":             {component: "seldon-dataflow-engine", asked: 500, counts: Counts{Pipelines: 300}, want: 100},
-		"a capacity that is no number":     {component: "seldon-modelgateway", asked: 9, workload: pod("gateway", "MODELGATEWAY_MAX_NUM_CONSUMERS", "many"), refused: true},
-		"a capacity of zero":               {component: "seldon-modelgateway", asked: 9, workload: pod("gateway", "MODELGATEWAY_MAX_NUM_CONSUMERS", "0"), refused: true},
-		"a component that has no bound":    {component: "seldon-envoy", asked: 9, want: 9},
-		"a component that nobody knows of": {component: "sidekick", asked: 9, want: 9},
+		"nothing to do":                   {component: "seldon-modelgateway", requested: 5, want: 1},
+		"as many as Models":               {component: "seldon-modelgateway", requested: 5, counts: Counts{Models: 3}, want: 3},
+		"Pipelines are not Models":        {component: "seldon-modelgateway", requested: 5, counts: Counts{Pipelines: 3}, want: 1},
+		"times the multiplier":            {component: "seldon-pipelinegateway", requested: 9, counts: Counts{Pipelines: 3}, multiplier: new(int64(2)), want: 6},
+		"a multiplier of 0 counts as 1":   {component: "seldon-dataflow-engine", requested: 9, counts: Counts{Pipelines: 3}, multiplier: new(int64(0)), want: 3},
+		"never increased":                 {component: "seldon-modelgateway", requested: 2, counts: Counts{Models: 30}, want: 2},
+		"zero is zero":                    {component: "seldon-modelgateway", requested: 0, counts: Counts{Models: 30}, want: 0},
+		"the capacity of any container":   {component: "seldon-modelgateway", requested: 9, counts: Counts{Models: 30}, workload: pod("gateway", "MODELGATEWAY_MAX_NUM_CONSUMERS", "4"), want: 4},
+		"the default capacity":            {component: "seldon-dataflow-engine", requested: 500, counts: Counts{Pipelines: 300}, want: 100},
+		"a capacity that is not a number": {component: "seldon-modelgateway", requested: 9, workload: pod("gateway", "MODELGATEWAY_MAX_NUM_CONSUMERS", "many"), rejected: true},
+		"a capacity of zero":              {component: "seldon-modelgateway", requested: 9, workload: pod("gateway", "MODELGATEWAY_MAX_NUM_CONSUMERS", "0"), rejected: true},
+		"a component without a limit":     {component: "seldon-envoy", requested: 9, want: 9},
+		"an unknown component":            {component: "sidekick", requested: 9, want: 9},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, bound, err := boundReplicas(test.component, test.asked, test.workload, test.counts, test.multiplier)
-			if (err != nil) != test.refused {
+			got, limit, err := limitReplicas(test.component, test.requested, test.workload, test.counts, test.multiplier)
+			if (err != nil) != test.rejected {
 				t.Fatalf("error %v", err)
 			}
 			if got != test.want {
 				t.Errorf("got %d, want %d", got, test.want)
 			}
-			if told := bound != nil; told != (got < test.asked && !test.refused) {
-				t.Errorf("told: %v (%v)", told, bound)
+			if reported := limit != nil; reported != (got < test.requested && !test.rejected) {
+				t.Errorf("reported: %v (%v)", reported, limit)
 			}
 		})
 	}
 }
 
-func TestToolsKeysStayBehind(t *testing.T) {
+func TestToolingKeysAreNotPropagated(t *testing.T) {
 	for key, want := range map[string]bool{
 		"meta.helm.sh/release-name": true, "helm.sh/chart": true, "app.kubernetes.io/managed-by": true, "app.kubernetes.io/instance": true,
 		"argocd.argoproj.io/tracking-id": true, "kubectl.kubernetes.io/last-applied-configuration": true, "kustomize.toolkit.fluxcd.io/name": true,
@@ -163,11 +163,11 @@ func TestToolsKeysStayBehind(t *testing.T) {
 		"objectset.rio.cattle.io/id": true, "fleet.cattle.io/bundle-id": true, "notcattle.io/x": false, "backstage.io/kubernetes-id": false,
 		"app.kubernetes.io/name": false, "team": false, "prometheus.io/scrape": false,
 	} {
-		if got := OwnedByTools(key); got != want {
+		if got := IsToolingKey(key); got != want {
 			t.Errorf("%s: got %v", key, got)
 		}
 	}
-	got := propagated([]map[string]string{{"a": "1", "b": "1", "helm.sh/chart": "x"}, {"b": "2", "mlops.seldon.io/paused": "true", "fixed": "y"}}, "fixed")
+	got := propagatedMetadata([]map[string]string{{"a": "1", "b": "1", "helm.sh/chart": "x"}, {"b": "2", "mlops.seldon.io/paused": "true", "fixed": "y"}}, "fixed")
 	if diff := cmp.Diff(map[string]any{"a": "1", "b": "2"}, got); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
 	}

@@ -18,10 +18,10 @@ import (
 )
 
 // BenchmarkRuntime compares rendering one runtime of the default SeldonConfig,
-// its template compiled, with a plain Kustomize run that gives the same objects:
-// the frames as resources, the layers as patches.
+// with compiled templates, to a plain Kustomize run that returns the same objects: the
+// templates are resources and the layers are patches.
 func BenchmarkRuntime(b *testing.B) {
-	compiled, err := composition.NewTemplates(templates.Files)
+	compiled, err := composition.LoadTemplates(templates.Files, templates.AnnotationPrefix)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func BenchmarkRuntime(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := composition.Render(compiled, input, nil); err != nil {
+			if _, err := composition.Render(compiled, input, composition.Options{}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -50,11 +50,11 @@ func BenchmarkRuntime(b *testing.B) {
 	})
 }
 
-// BenchmarkHostile renders what a tenant can ask for at most: a Server that was
-// stored with 100,000 replicas, one whose StatefulSet says that it has them, and a
-// runtime with 256 Servers.
+// BenchmarkHostile renders the most that a tenant can request: a Server that was stored
+// with 100,000 replicas, one whose StatefulSet has them in its status, and a runtime with
+// 256 Servers.
 func BenchmarkHostile(b *testing.B) {
-	compiled, err := composition.NewTemplates(templates.Files)
+	compiled, err := composition.LoadTemplates(templates.Files, templates.AnnotationPrefix)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func BenchmarkHostile(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := composition.Render(compiled, input, nil); err != nil {
+				if _, err := composition.Render(compiled, input, composition.Options{}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -109,7 +109,7 @@ func defaultConfig(t testing.TB) *v1alpha1.SeldonConfig {
 	return config
 }
 
-// asKustomization writes the input of a runtime as a user of Kustomize would.
+// asKustomization writes the input of a runtime as a Kustomize folder with patches.
 func asKustomization(b *testing.B, compiled *composition.Templates, runtime templates.Runtime) filesys.FileSystem {
 	b.Helper()
 	input, _, err := runtime.Input()

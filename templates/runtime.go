@@ -22,9 +22,9 @@ type Runtime struct {
 	Runtime *v1alpha1.SeldonRuntime
 	Config  *v1alpha1.SeldonConfig
 	Counts  Counts
-	// KeptServiceTypes are the types of Services that were adopted, by name. They
-	// stay unless the runtime itself asks for another.
-	KeptServiceTypes map[string]corev1.ServiceType
+	// AdoptedServiceTypes are the types of Services that were adopted, by name. They are
+	// kept unless the runtime itself sets another.
+	AdoptedServiceTypes map[string]corev1.ServiceType
 }
 
 // RuntimeComponents are the components of a runtime that are not disabled.
@@ -33,38 +33,38 @@ type RuntimeComponents struct {
 	Kinds map[string]schema.GroupVersionKind
 	// Disabled components, sorted.
 	Disabled []string
-	// UnknownOverrides say which overrides name no component, and where.
+	// UnknownOverrides are messages on overrides of components that do not exist.
 	UnknownOverrides []string
-	// NamesTooLong are messages on components whose pods may not come up because of
-	// the length of their name.
+	// NamesTooLong are messages on components whose pods may be rejected because of the
+	// length of their name.
 	NamesTooLong []string
-	// Bounds of replicas that were lowered.
-	Bounds []Bound
+	// ReplicaLimits are the limits that reduced the replicas of a component.
+	ReplicaLimits []ReplicaLimit
 }
 
 // AdoptedServiceTypeAnnotation is the key of the annotation on a Service that holds the
 // type that the Service had when it was adopted.
-const AdoptedServiceTypeAnnotation = OwnDomain + "adopted-service-type"
+const AdoptedServiceTypeAnnotation = KeyPrefix + "adopted-service-type"
 
-// accounts are the components of the template that make a ServiceAccount, by
-// its name. Each is there if a component's pods run under it.
+// accounts are the components of the template that contain a ServiceAccount, by its name.
+// Each is used if the pods of a component run under that account.
 var accounts = map[string]string{
 	"seldon-scheduler": "scheduler-account",
 	"hodometer":        "hodometer-account",
 }
 
-// schedulerPorts are the scheduler Service's, by the template's parameter.
+// schedulerPorts are the ports of the scheduler's Service, by the template's parameter.
 var schedulerPorts = map[string]string{
 	"portXds": "xds", "portScheduler": "scheduler", "portSchedulerMtls": "scheduler-mtls",
 	"portAgent": "agent", "portAgentMtls": "agent-mtls", "portDataflow": "dataflow",
 }
 
-// Input lays SeldonConfig and SeldonRuntime over the runtime's template. Errors
-// name the resource and the field.
+// Input merges SeldonConfig and SeldonRuntime over the runtime's template. Errors name
+// the resource and the field.
 func (r Runtime) Input() (composition.Input, RuntimeComponents, error) {
-	build := &runtimeBuild{
+	build := &runtimeBuilder{
 		Runtime: r,
-		config:  over(r.Runtime.Spec.Config, r.Config.Spec.Config),
+		config:  mergeConfiguration(r.Runtime.Spec.Config, r.Config.Spec.Config),
 		base:    sourceOf("SeldonConfig", r.Config.Namespace, r.Config.Name),
 		source:  sourceOf("SeldonRuntime", r.Runtime.Namespace, r.Runtime.Name),
 		result:  RuntimeComponents{Kinds: map[string]schema.GroupVersionKind{}},
@@ -72,49 +72,49 @@ func (r Runtime) Input() (composition.Input, RuntimeComponents, error) {
 	build.checkOverrides()
 	var errs []error
 	for i := range r.Config.Spec.Components {
-		errs = append(errs, build.component(i))
+		errs = append(errs, build.addComponent(i))
 	}
 	for i := range r.Runtime.Spec.Servers {
-		errs = append(errs, build.server(i))
+		errs = append(errs, build.addServer(i))
 	}
 	values, err := configurationValues(build.config)
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return composition.Input{}, RuntimeComponents{}, err
 	}
-	build.services(values)
-	slices.Sort(build.frameComponents)
-	frames := append([]composition.TemplateRef{{
-		Template: "runtime", Components: slices.Compact(build.frameComponents), Parameters: values,
-	}}, build.frames...)
+	build.addServiceParameters(values)
+	slices.Sort(build.templateComponents)
+	refs := append([]composition.TemplateRef{{
+		Folder: "runtime", Components: slices.Compact(build.templateComponents), Parameters: values,
+	}}, build.templates...)
 	return composition.Input{
 		Namespace: r.Runtime.Namespace,
-		Templates: frames,
+		Templates: refs,
 		Layers: []composition.Layer{
 			{Source: build.base, Version: versionOf(r.Config), Overlays: func() ([]composition.Overlay, error) {
 				return configOverlays(r.Config, build.result.Kinds)
 			}},
-			{Source: build.source, Overlays: these(&build.overlays)},
+			{Source: build.source, Overlays: staticOverlays(&build.overlays)},
 		},
 		Patches: append(
-			patches(build.base, r.Config.Spec.Patches, platformForbidden),
-			patches(build.source, r.Runtime.Spec.Patches, tenantForbidden)...),
+			patches(build.base, r.Config.Spec.Patches, platformDeniedKinds),
+			patches(build.source, r.Runtime.Spec.Patches, tenantDeniedKinds)...),
 	}, build.result, nil
 }
 
-// runtimeBuild gathers the input of one runtime.
-type runtimeBuild struct {
+// runtimeBuilder builds the input of one runtime.
+type runtimeBuilder struct {
 	Runtime
-	config          v1alpha1.SeldonConfiguration
-	frames          []composition.TemplateRef
-	frameComponents []string
-	overlays        []composition.Overlay // of the runtime
-	base, source    string                // names of the layers
-	result          RuntimeComponents
+	config             v1alpha1.SeldonConfiguration
+	templates          []composition.TemplateRef
+	templateComponents []string
+	overlays           []composition.Overlay // of the runtime
+	base, source       string                // names of the layers
+	result             RuntimeComponents
 }
 
-// configOverlays are what a SeldonConfig says of its components: nothing in them
-// depends on a runtime, so that runtimes share them.
+// configOverlays returns the overlays of a SeldonConfig for its components. They do not
+// depend on a runtime, so that runtimes share them.
 func configOverlays(config *v1alpha1.SeldonConfig, kinds map[string]schema.GroupVersionKind) ([]composition.Overlay, error) {
 	var overlays []composition.Overlay
 	for i := range config.Spec.Components {
@@ -125,16 +125,16 @@ func configOverlays(config *v1alpha1.SeldonConfig, kinds map[string]schema.Group
 		}
 		content, err := componentContent(component)
 		if err != nil {
-			return nil, fmt.Errorf("%s.%w", indexed("spec.components", i), err)
+			return nil, fmt.Errorf("%s.%w", fieldPath("spec.components", i), err)
 		}
 		overlays = append(overlays, composition.Overlay{
-			Path: indexed("spec.components", i), Kind: kind, Name: component.Name, Content: content,
+			Path: fieldPath("spec.components", i), Kind: kind, Name: component.Name, Content: content,
 		})
 	}
 	return overlays, nil
 }
 
-// componentContent is what a SeldonConfig says of a component's workload.
+// componentContent returns the content of a SeldonConfig for the workload of a component.
 func componentContent(component *v1alpha1.ComponentDefn) (map[string]any, error) {
 	pod, err := component.PodSpec.Raw()
 	if err != nil {
@@ -154,10 +154,10 @@ func componentContent(component *v1alpha1.ComponentDefn) (map[string]any, error)
 	return content, nil
 }
 
-// overrideOf finds the runtime's override of a component; its index is -1 if
-// there is none.
+// overrideOf returns the runtime's override of a component and its index, -1 if there is
+// none.
 func (r Runtime) overrideOf(component string) (int, v1alpha1.OverrideSpec) {
-	// The last one goes, in objects stored before names had to be unique.
+	// The last one takes precedence, in objects stored before names had to be unique.
 	for i, v := range slices.Backward(r.Runtime.Spec.Overrides) {
 		if v.Name == component {
 			return i, v
@@ -166,7 +166,8 @@ func (r Runtime) overrideOf(component string) (int, v1alpha1.OverrideSpec) {
 	return -1, v1alpha1.OverrideSpec{}
 }
 
-func (b *runtimeBuild) checkOverrides() {
+// checkOverrides reports overrides of components that the SeldonConfig does not have.
+func (b *runtimeBuilder) checkOverrides() {
 	var known []string
 	for _, component := range b.Config.Spec.Components {
 		known = append(known, component.Name)
@@ -174,13 +175,13 @@ func (b *runtimeBuild) checkOverrides() {
 	for i, override := range b.Runtime.Runtime.Spec.Overrides {
 		if !slices.Contains(known, override.Name) {
 			b.result.UnknownOverrides = append(b.result.UnknownOverrides, fmt.Sprintf(
-				"%s.name: %s has no component %q; it has %s", indexed("spec.overrides", i), b.base, override.Name, strings.Join(known, ", ")))
+				"%s.name: %s has no component %q; it has %s", fieldPath("spec.overrides", i), b.base, override.Name, strings.Join(known, ", ")))
 		}
 	}
 }
 
-// component adds the workload of one component of the SeldonConfig.
-func (b *runtimeBuild) component(index int) error {
+// addComponent adds the workload of one component of the SeldonConfig.
+func (b *runtimeBuilder) addComponent(index int) error {
 	component := &b.Config.Spec.Components[index]
 	overrideIndex, override := b.overrideOf(component.Name)
 	if override.Disable {
@@ -190,7 +191,7 @@ func (b *runtimeBuild) component(index int) error {
 	}
 	if component.PodSpec == nil && override.PodSpec == nil {
 		return fmt.Errorf("%s: %s.podSpec: is missing, so component %q has no containers; add it or remove the component",
-			b.base, indexed("spec.components", index), component.Name)
+			b.base, fieldPath("spec.components", index), component.Name)
 	}
 	kind := appsv1.SchemeGroupVersion.WithKind("Deployment")
 	if len(component.VolumeClaimTemplates) > 0 {
@@ -198,42 +199,43 @@ func (b *runtimeBuild) component(index int) error {
 	}
 	pod, err := override.PodSpec.Raw()
 	if err != nil {
-		return fmt.Errorf("%s: %s.podSpec: %w", b.source, indexed("spec.overrides", overrideIndex), err)
+		return fmt.Errorf("%s: %s.podSpec: %w", b.source, fieldPath("spec.overrides", overrideIndex), err)
 	}
-	lay := func(path string, content map[string]any) {
+	addOverlay := func(path string, content map[string]any) {
 		b.overlays = append(b.overlays, composition.Overlay{Path: path, Kind: kind, Name: component.Name, Content: content})
 	}
-	labels := propagated([]map[string]string{b.Config.Labels, b.Runtime.Runtime.Labels, component.Labels}, v1alpha1.AppNameLabel)
-	annotations := propagated([]map[string]string{b.Config.Annotations, b.Runtime.Runtime.Annotations, component.Annotations})
+	labels := propagatedMetadata([]map[string]string{b.Config.Labels, b.Runtime.Runtime.Labels, component.Labels}, v1alpha1.AppNameLabel)
+	annotations := propagatedMetadata([]map[string]string{b.Config.Annotations, b.Runtime.Runtime.Annotations, component.Annotations})
 	if len(labels)+len(annotations) > 0 {
-		lay("metadata", onWorkload(labels, annotations))
+		addOverlay("metadata", workloadMetadata(labels, annotations))
 	}
 	if pod != nil {
-		lay(indexed("spec.overrides", overrideIndex)+".podSpec", podSpec(pod))
+		addOverlay(fieldPath("spec.overrides", overrideIndex)+".podSpec", podSpec(pod))
 	}
 	replicas, err := b.replicas(component, override, kind, pod)
 	if err != nil {
 		return err
 	}
 	if replicas != nil {
-		lay("replicas", map[string]any{"spec": map[string]any{"replicas": *replicas}})
+		addOverlay("replicas", map[string]any{"spec": map[string]any{"replicas": *replicas}})
 	}
-	b.frames = append(b.frames, composition.TemplateRef{
-		Template: "runtime/workloads/" + strings.ToLower(kind.Kind), Parameters: map[string]string{"name": component.Name},
+	b.templates = append(b.templates, composition.TemplateRef{
+		Folder: "runtime/workloads/" + strings.ToLower(kind.Kind), Parameters: map[string]string{"name": component.Name},
 	})
 	b.result.Kinds[component.Name] = kind
 	if message := nameTooLong(kind, "component", component.Name); message != "" {
 		b.result.NamesTooLong = append(b.result.NamesTooLong, message)
 	}
-	b.needs(component, override)
+	b.addDependencies(component, override)
 	return nil
 }
 
-// replicas gives those that a layer sets, bounded; nil if none does.
-func (b *runtimeBuild) replicas(component *v1alpha1.ComponentDefn, override v1alpha1.OverrideSpec, kind schema.GroupVersionKind, pod map[string]any) (*int64, error) {
-	asked := first(override.Replicas, component.Replicas)
-	if _, bounded := boundedComponents[component.Name]; asked == nil || !bounded {
-		return asked, nil
+// replicas returns the replicas that a layer sets, after limits; nil if no layer sets
+// them.
+func (b *runtimeBuilder) replicas(component *v1alpha1.ComponentDefn, override v1alpha1.OverrideSpec, kind schema.GroupVersionKind, pod map[string]any) (*int64, error) {
+	requested := firstNonNil(override.Replicas, component.Replicas)
+	if _, limited := limitedComponents[component.Name]; requested == nil || !limited {
+		return requested, nil
 	}
 	content, err := componentContent(component)
 	if err != nil {
@@ -247,24 +249,24 @@ func (b *runtimeBuild) replicas(component *v1alpha1.ComponentDefn, override v1al
 	if pipelines := b.config.ScalingConfig.Pipelines; pipelines != nil {
 		multiplier = pipelines.MaxShardCountMultiplier
 	}
-	replicas, bound, err := boundReplicas(component.Name, *asked, workload, b.Counts, multiplier)
+	replicas, limit, err := limitReplicas(component.Name, *requested, workload, b.Counts, multiplier)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", b.source, err)
 	}
-	if bound != nil {
-		b.result.Bounds = append(b.result.Bounds, *bound)
+	if limit != nil {
+		b.result.ReplicaLimits = append(b.result.ReplicaLimits, *limit)
 	}
 	return &replicas, nil
 }
 
-// needs adds what a component brings along: its Service, and the account that
-// its pods run under.
-func (b *runtimeBuild) needs(component *v1alpha1.ComponentDefn, override v1alpha1.OverrideSpec) {
+// addDependencies adds what a component depends on: its Service, and the ServiceAccount
+// that its pods run under.
+func (b *runtimeBuilder) addDependencies(component *v1alpha1.ComponentDefn, override v1alpha1.OverrideSpec) {
 	switch component.Name {
 	case v1alpha1.ComponentScheduler:
-		b.frameComponents = append(b.frameComponents, "scheduler-service")
+		b.templateComponents = append(b.templateComponents, "scheduler-service")
 	case v1alpha1.ComponentEnvoy:
-		b.frameComponents = append(b.frameComponents, "mesh-service")
+		b.templateComponents = append(b.templateComponents, "mesh-service")
 	}
 	name := ""
 	if component.PodSpec != nil {
@@ -274,57 +276,57 @@ func (b *runtimeBuild) needs(component *v1alpha1.ComponentDefn, override v1alpha
 		name = override.PodSpec.ServiceAccountName
 	}
 	if account, found := accounts[name]; found {
-		b.frameComponents = append(b.frameComponents, account)
+		b.templateComponents = append(b.templateComponents, account)
 	}
 }
 
-// services adds the values that the runtime's Services need.
-func (b *runtimeBuild) services(values map[string]string) {
-	prefix := value(b.config.ServiceConfig.GrpcServicePrefix)
-	if slices.Contains(b.frameComponents, "scheduler-service") {
+// addServiceParameters adds the parameters of the runtime's Services.
+func (b *runtimeBuilder) addServiceParameters(values map[string]string) {
+	prefix := deref(b.config.ServiceConfig.GrpcServicePrefix)
+	if slices.Contains(b.templateComponents, "scheduler-service") {
 		for parameter, port := range schedulerPorts {
 			values[parameter] = prefix + port
 		}
 		values["schedulerServiceType"] = b.serviceType(v1alpha1.ComponentScheduler, v1alpha1.SchedulerService, corev1.ServiceTypeClusterIP)
 	}
-	if slices.Contains(b.frameComponents, "mesh-service") {
+	if slices.Contains(b.templateComponents, "mesh-service") {
 		values["portData"] = prefix + "data"
 		values["meshServiceType"] = b.serviceType(v1alpha1.ComponentEnvoy, v1alpha1.MeshService, corev1.ServiceTypeLoadBalancer)
 	}
 }
 
-// serviceType of a component's Service: what the runtime says, else what an
-// adopted Service had, else what the SeldonConfig says, else fallback.
-func (b *runtimeBuild) serviceType(component, service string, fallback corev1.ServiceType) string {
+// serviceType returns the type of a component's Service: that of the runtime, else that
+// of an adopted Service, else that of the SeldonConfig, else fallback.
+func (b *runtimeBuilder) serviceType(component, service string, fallback corev1.ServiceType) string {
 	_, override := b.overrideOf(component)
-	own := value(b.Runtime.Runtime.Spec.Config.ServiceConfig.ServiceType)
-	for _, asked := range []corev1.ServiceType{override.ServiceType, own} {
-		if asked != "" {
-			return string(asked)
+	own := deref(b.Runtime.Runtime.Spec.Config.ServiceConfig.ServiceType)
+	for _, requested := range []corev1.ServiceType{override.ServiceType, own} {
+		if requested != "" {
+			return string(requested)
 		}
 	}
-	wanted := fallback
-	if inherited := value(b.config.ServiceConfig.ServiceType); inherited != "" {
-		wanted = inherited
+	desired := fallback
+	if inherited := deref(b.config.ServiceConfig.ServiceType); inherited != "" {
+		desired = inherited
 	}
-	kept := b.KeptServiceTypes[service]
-	if kept == "" {
-		return string(wanted)
+	adopted := b.AdoptedServiceTypes[service]
+	if adopted == "" {
+		return string(desired)
 	}
 	b.overlays = append(b.overlays, composition.Overlay{
 		Path: "adopted Service", Kind: corev1.SchemeGroupVersion.WithKind("Service"), Name: service,
-		Content: map[string]any{"metadata": map[string]any{"annotations": map[string]any{AdoptedServiceTypeAnnotation: string(kept)}}},
+		Content: map[string]any{"metadata": map[string]any{"annotations": map[string]any{AdoptedServiceTypeAnnotation: string(adopted)}}},
 	})
-	if wanted == corev1.ServiceTypeLoadBalancer {
-		return string(kept)
+	if desired == corev1.ServiceTypeLoadBalancer {
+		return string(adopted)
 	}
-	return string(wanted)
+	return string(desired)
 }
 
-// server adds one of the runtime's own Servers.
-func (b *runtimeBuild) server(index int) error {
+// addServer adds one of the runtime's own Servers.
+func (b *runtimeBuilder) addServer(index int) error {
 	server := b.Runtime.Runtime.Spec.Servers[index]
-	path := indexed("spec.servers", index)
+	path := fieldPath("spec.servers", index)
 	text, err := json.Marshal(server.ServerSpec)
 	if err != nil {
 		return fmt.Errorf("%s: %s: %w", b.source, path, err)
@@ -333,7 +335,7 @@ func (b *runtimeBuild) server(index int) error {
 	if err := decode(text, &spec); err != nil {
 		return fmt.Errorf("%s: %s: %w", b.source, path, err)
 	}
-	b.frames = append(b.frames, composition.TemplateRef{Template: "runtime/server", Parameters: map[string]string{"name": server.Name}})
+	b.templates = append(b.templates, composition.TemplateRef{Folder: "runtime/server", Parameters: map[string]string{"name": server.Name}})
 	b.overlays = append(b.overlays, composition.Overlay{
 		Path: path, Kind: v1alpha1.GroupVersion.WithKind("Server"), Name: server.Name,
 		Content: map[string]any{"spec": spec},
@@ -341,6 +343,8 @@ func (b *runtimeBuild) server(index int) error {
 	return nil
 }
 
+// sourceOf returns the name of a layer.
 func sourceOf(kind, namespace, name string) string { return kind + " " + namespace + "/" + name }
 
-func indexed(path string, index int) string { return fmt.Sprintf("%s[%d]", path, index) }
+// fieldPath returns the path of an item of a list, such as spec.servers[0].
+func fieldPath(path string, index int) string { return fmt.Sprintf("%s[%d]", path, index) }

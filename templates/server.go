@@ -19,32 +19,32 @@ import (
 type Server struct {
 	Server *v1alpha1.Server
 	Config *v1alpha1.ServerConfig
-	// UseDeployment makes a Deployment in place of a StatefulSet with its
-	// per-replica Services.
+	// UseDeployment makes the Server expand into a Deployment instead of a StatefulSet and a
+	// Service per replica.
 	UseDeployment bool
-	// MaxReplicas is the greatest number of replicas that a Server may ask for; 0
-	// means DefaultMaxReplicas.
+	// MaxReplicas is the maximum number of replicas of a Server; 0 means
+	// DefaultMaxReplicas.
 	MaxReplicas int64
-	// LiveReplicas is spec.replicas of the live workload, which a Server that asks
-	// for more than MaxReplicas keeps; nil if there is no workload.
+	// LiveReplicas is spec.replicas of the live workload, which is kept if the Server
+	// requests more than MaxReplicas; nil if there is no workload.
 	LiveReplicas *int64
 	// ObservedReplicas is status.replicas of the live StatefulSet. The Service of a
 	// replica outlives its pod.
 	ObservedReplicas int64
 }
 
-// ServerWarnings are what a Server asks for and does not get.
+// ServerWarnings describe what a Server requests and does not get.
 type ServerWarnings struct {
 	// FieldsIgnored has an entry for each field that has no effect.
 	FieldsIgnored []string
-	// ReplicasLimited says why there are fewer replicas than the Server asks for;
-	// empty if there are as many.
+	// ReplicasLimited is why there are fewer replicas than the Server requests; empty if
+	// there are as many.
 	ReplicasLimited string
-	// NameTooLong says why no pod may come up; empty if the name is short enough.
+	// NameTooLong is why pods may be rejected; empty if the name is short enough.
 	NameTooLong string
 }
 
-// Kind of the Server's workload.
+// Kind returns the kind of the Server's workload.
 func (s Server) Kind() schema.GroupVersionKind {
 	if s.UseDeployment {
 		return appsv1.SchemeGroupVersion.WithKind("Deployment")
@@ -52,10 +52,10 @@ func (s Server) Kind() schema.GroupVersionKind {
 	return appsv1.SchemeGroupVersion.WithKind("StatefulSet")
 }
 
-// Selector is the label selector of the Server's pods.
+// Selector returns the label selector of a Server's pods.
 func Selector(server string) string { return v1alpha1.ServerNameLabel + "=" + server }
 
-// Input lays ServerConfig and Server over the server's template. Errors name the
+// Input merges ServerConfig and Server over the server's template. Errors name the
 // resource and the field.
 func (s Server) Input() (input composition.Input, warnings ServerWarnings, err error) {
 	base := sourceOf("ServerConfig", s.Config.Namespace, s.Config.Name)
@@ -64,7 +64,7 @@ func (s Server) Input() (input composition.Input, warnings ServerWarnings, err e
 	if err != nil {
 		return composition.Input{}, ServerWarnings{}, fmt.Errorf("%s: spec: %w", source, err)
 	}
-	override, err := s.overrideContent(replicas)
+	override, err := s.serverContent(replicas)
 	if err != nil {
 		return composition.Input{}, ServerWarnings{}, fmt.Errorf("%s: %w", source, err)
 	}
@@ -73,10 +73,10 @@ func (s Server) Input() (input composition.Input, warnings ServerWarnings, err e
 	}
 	overlays := []composition.Overlay{on("spec", override)}
 	fixed := []string{v1alpha1.AppNameLabel, v1alpha1.ServerNameLabel}
-	labels := propagated([]map[string]string{s.Config.Labels, s.Server.Labels}, fixed...)
-	annotations := propagated([]map[string]string{s.Config.Annotations, s.Server.Annotations})
+	labels := propagatedMetadata([]map[string]string{s.Config.Labels, s.Server.Labels}, fixed...)
+	annotations := propagatedMetadata([]map[string]string{s.Config.Annotations, s.Server.Annotations})
 	if len(labels)+len(annotations) > 0 {
-		overlays = append(overlays, on("metadata", onWorkload(labels, annotations)))
+		overlays = append(overlays, on("metadata", workloadMetadata(labels, annotations)))
 	}
 	capabilities, ignored, err := s.capabilities(override)
 	if err != nil {
@@ -87,39 +87,39 @@ func (s Server) Input() (input composition.Input, warnings ServerWarnings, err e
 	}
 	return composition.Input{
 		Namespace: s.Server.Namespace,
-		Templates: s.frames(replicas),
+		Templates: s.templates(replicas),
 		Layers: []composition.Layer{
 			{Source: base, Version: versionOf(s.Config), Overlays: func() ([]composition.Overlay, error) {
 				content, err := s.configContent()
 				return []composition.Overlay{on("spec", content)}, err
 			}},
-			{Source: source, Overlays: these(&overlays)},
+			{Source: source, Overlays: staticOverlays(&overlays)},
 		},
-		Patches: patches(source, s.Server.Spec.Patches, tenantForbidden),
+		Patches: patches(source, s.Server.Spec.Patches, tenantDeniedKinds),
 	}, ServerWarnings{FieldsIgnored: ignored, ReplicasLimited: limited, NameTooLong: nameTooLong(s.Kind(), "Server", s.Server.Name)}, nil
 }
 
-// frames are the workload and, with a StatefulSet, a Service for each replica
-// that is desired or still exists. What is desired counts up to the limit: the
-// number of a Server above it may have been set by anyone who may edit the
-// StatefulSet.
-func (s Server) frames(replicas int64) []composition.TemplateRef {
+// templates returns the workload and, with a StatefulSet, a Service for each replica that
+// is desired or still exists. Desired replicas count up to the limit only: for a Server
+// above it they are those of the StatefulSet, which anyone with the right to edit it may
+// have set.
+func (s Server) templates(replicas int64) []composition.TemplateRef {
 	frames := []composition.TemplateRef{{
-		Template: "server/" + strings.ToLower(s.Kind().Kind), Parameters: map[string]string{"name": s.Server.Name},
+		Folder: "server/" + strings.ToLower(s.Kind().Kind), Parameters: map[string]string{"name": s.Server.Name},
 	}}
 	if s.UseDeployment {
 		return frames
 	}
 	services := max(min(replicas, s.maxReplicas()), s.ObservedReplicas)
 	for ordinal := range min(services, v1alpha1.MaxReplicas) {
-		frames = append(frames, composition.TemplateRef{Template: "server/replica", Parameters: map[string]string{
+		frames = append(frames, composition.TemplateRef{Folder: "server/replica", Parameters: map[string]string{
 			"server": s.Server.Name, "replica": fmt.Sprintf("%s-%d", s.Server.Name, ordinal),
 		}})
 	}
 	return frames
 }
 
-// configContent is what the ServerConfig says of the workload.
+// configContent returns the content of the ServerConfig for the workload.
 func (s Server) configContent() (map[string]any, error) {
 	pod, err := s.Config.Spec.PodSpec.Raw()
 	if err != nil {
@@ -139,9 +139,9 @@ func (s Server) configContent() (map[string]any, error) {
 	return content, nil
 }
 
-// overrideContent is what the Server says of the workload. Its replicas are
-// always sent: what scales is the Server.
-func (s Server) overrideContent(replicas int64) (map[string]any, error) {
+// serverContent returns the content of the Server for the workload. Replicas are always
+// sent: the Server is what scales.
+func (s Server) serverContent(replicas int64) (map[string]any, error) {
 	pod, err := s.Server.Spec.PodSpec.Raw()
 	if err != nil {
 		return nil, fmt.Errorf("spec.podSpec: %w", err)
@@ -152,11 +152,11 @@ func (s Server) overrideContent(replicas int64) (map[string]any, error) {
 	content := podSpec(pod)
 	spec := content["spec"].(map[string]any)
 	spec["replicas"] = replicas
-	field, wanted := "persistentVolumeClaimRetentionPolicy", any(s.Server.Spec.StatefulSetPersistentVolumeClaimRetentionPolicy)
+	field, desired := "persistentVolumeClaimRetentionPolicy", any(s.Server.Spec.StatefulSetPersistentVolumeClaimRetentionPolicy)
 	if s.UseDeployment {
-		field, wanted = "strategy", s.Server.Spec.DeploymentStrategy
+		field, desired = "strategy", s.Server.Spec.DeploymentStrategy
 	}
-	text, err := json.Marshal(wanted)
+	text, err := json.Marshal(desired)
 	if err != nil {
 		return nil, fmt.Errorf("spec.%s: %w", field, err)
 	}
@@ -170,17 +170,17 @@ func (s Server) overrideContent(replicas int64) (map[string]any, error) {
 	return content, nil
 }
 
-// capabilities write spec.capabilities, or spec.extraCapabilities behind what is
-// there, into the environment variable of every container that has it. Nothing can
-// be added to a value that comes from elsewhere, such as a ConfigMap, and it is
-// kept.
-func (s Server) capabilities(override map[string]any) (overlay map[string]any, ignored []string, err error) {
-	own, extra := s.Server.Spec.Capabilities, s.Server.Spec.ExtraCapabilities
-	if len(own) == 0 && len(extra) == 0 {
+// capabilities returns an overlay that sets the environment variable for capabilities in
+// every container that has it: to spec.capabilities, or to its value followed by
+// spec.extraCapabilities. A value from elsewhere, such as a ConfigMap, cannot be extended
+// and is kept; warnings name fields that have no effect.
+func (s Server) capabilities(override map[string]any) (overlay map[string]any, warnings []string, err error) {
+	capabilities, extraCapabilities := s.Server.Spec.Capabilities, s.Server.Spec.ExtraCapabilities
+	if len(capabilities) == 0 && len(extraCapabilities) == 0 {
 		return nil, nil, nil
 	}
-	if len(own) > 0 && len(extra) > 0 {
-		ignored = append(ignored, "spec.extraCapabilities: has no effect beside spec.capabilities; add them there")
+	if len(capabilities) > 0 && len(extraCapabilities) > 0 {
+		warnings = append(warnings, "spec.extraCapabilities: has no effect beside spec.capabilities; add them there")
 	}
 	content, err := s.configContent()
 	if err != nil {
@@ -191,7 +191,7 @@ func (s Server) capabilities(override map[string]any) (overlay map[string]any, i
 		return nil, nil, err
 	}
 	field := "spec.capabilities"
-	if len(own) == 0 {
+	if len(capabilities) == 0 {
 		field = "spec.extraCapabilities"
 	}
 	var changed []any
@@ -204,16 +204,16 @@ func (s Server) capabilities(override map[string]any) (overlay map[string]any, i
 			continue
 		}
 		exists = true
-		all := own
+		all := capabilities
 		if len(all) == 0 {
 			if variable["valueFrom"] != nil {
-				ignored = append(ignored, fmt.Sprintf("%s: container %v takes %s from valueFrom, to which nothing can be added: set spec.capabilities, or a value in ServerConfig %s",
+				warnings = append(warnings, fmt.Sprintf("%s: container %v takes %s from valueFrom, to which nothing can be added: set spec.capabilities, or a value in ServerConfig %s",
 					field, fields["name"], v1alpha1.ServerCapabilitiesEnv, s.Config.Name))
 				continue
 			}
-			all = extra
+			all = extraCapabilities
 			if current, _ := variable["value"].(string); current != "" {
-				all = append([]string{current}, extra...)
+				all = append([]string{current}, extraCapabilities...)
 			}
 		}
 		changed = append(changed, map[string]any{
@@ -222,16 +222,16 @@ func (s Server) capabilities(override map[string]any) (overlay map[string]any, i
 		})
 	}
 	if !exists {
-		ignored = append(ignored, fmt.Sprintf("%s: no container of ServerConfig %s has the environment variable %s, so they have no effect",
+		warnings = append(warnings, fmt.Sprintf("%s: no container of ServerConfig %s has the environment variable %s, so they have no effect",
 			field, s.Config.Name, v1alpha1.ServerCapabilitiesEnv))
 	}
 	if len(changed) == 0 {
-		return nil, ignored, nil
+		return nil, warnings, nil
 	}
-	return podSpec(map[string]any{"containers": changed}), ignored, nil
+	return podSpec(map[string]any{"containers": changed}), warnings, nil
 }
 
-// environment finds a variable of a container; nil if it has none of that name.
+// environment returns a variable of a container; nil if there is none of that name.
 func environment(container map[string]any, name string) map[string]any {
 	env, _, _ := unstructured.NestedSlice(container, "env")
 	for _, entry := range env {
@@ -242,5 +242,5 @@ func environment(container map[string]any, name string) map[string]any {
 	return nil
 }
 
-// decode reads JSON with numbers as int64 or float64, and null as nothing.
+// decode decodes JSON with numbers as int64 or float64.
 func decode(text []byte, into *map[string]any) error { return json.Unmarshal(text, into) }

@@ -16,7 +16,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
-// serverOf makes a Server `one` and its ServerConfig from the YAML of their specs.
+// serverOf returns a Server `one` and its ServerConfig from the YAML of their specs.
 func serverOf(t testing.TB, config, server string) templates.Server {
 	t.Helper()
 	made := templates.Server{
@@ -32,8 +32,8 @@ func serverOf(t testing.TB, config, server string) templates.Server {
 	return made
 }
 
-// A Server above the limit keeps the replicas that it has. The number of its
-// Services is bounded, whatever stands in the Server and in its StatefulSet.
+// A Server above the limit keeps its live replicas. The number of its Services is bounded,
+// for any values in the Server and in its StatefulSet.
 func TestServerReplicasAreLimited(t *testing.T) {
 	for name, test := range map[string]struct {
 		spec           string
@@ -87,8 +87,8 @@ func TestServerReplicasAreLimited(t *testing.T) {
 	}
 }
 
-// Pods of a StatefulSet with a long name may be rejected for their label: an object
-// from before the schema checked the length is rendered as ever, with a warning.
+// Pods of a StatefulSet with a long name may be rejected for their label: an object that
+// was stored before the schema validated the length is rendered unchanged, with a warning.
 func TestLongNamesAreReported(t *testing.T) {
 	claims := `volumeClaimTemplates: [{name: a, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}], `
 	for name, test := range map[string]struct {
@@ -125,8 +125,8 @@ func TestLongNamesAreReported(t *testing.T) {
 	}
 }
 
-// Capabilities have an effect, or a warning with their path; no value from elsewhere
-// is dropped for those that are added.
+// Capabilities have an effect, or a warning with their path. A value from elsewhere is not
+// replaced by added ones.
 func TestCapabilities(t *testing.T) {
 	const (
 		literal    = `{name: agent, image: a, env: [{name: SELDON_SERVER_CAPABILITIES, value: "sklearn"}]}`
@@ -179,11 +179,11 @@ func TestCapabilities(t *testing.T) {
 // agentOf renders the input and returns the environment of the container agent.
 func agentOf(t *testing.T, input composition.Input) []corev1.EnvVar {
 	t.Helper()
-	compiled, err := composition.NewTemplates(templates.Files)
+	compiled, err := composition.LoadTemplates(templates.Files, templates.AnnotationPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rendering, err := composition.Render(compiled, input, nil)
+	rendering, err := composition.Render(compiled, input, composition.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,23 +23,27 @@ import (
 //go:embed runtime server
 var Files embed.FS
 
-// OwnDomain prefixes the label and annotation keys that are the operator's own.
-// They never propagate from a parent to a child.
-const OwnDomain = "mlops.seldon.io/"
+// KeyPrefix is the prefix of the label and annotation keys that the operator itself
+// defines. They are not propagated from an object to its child objects.
+const KeyPrefix = "mlops.seldon.io/"
 
-// StartupConfigMaps are those that pods read only when they start. A change of
-// one rolls the workloads that refer to it.
+// AnnotationPrefix is that of the annotations by which the templates set options of the
+// engine; see [composition.LoadTemplates].
+const AnnotationPrefix = "composition.seldon-operator.dev/"
+
+// StartupConfigMaps are the ConfigMaps that pods read only when they start. A change of
+// one restarts the pods of the workloads that refer to it.
 var StartupConfigMaps = []string{"seldon-kafka", "seldon-tracing"}
 
-// PropagatedKeysAnnotation on a workload lists what of its pods' metadata comes from
-// custom resources.
-const PropagatedKeysAnnotation = OwnDomain + "propagated-keys"
+// PropagatedKeysAnnotation is the key of the annotation on a workload that lists which
+// labels and annotations of its pods are from custom resources.
+const PropagatedKeysAnnotation = KeyPrefix + "propagated-keys"
 
-// toolPrefixes, toolDomains and toolKeys are the metadata that Helm, kubectl, GitOps
-// tools, backups and consoles keep on what they apply or edit. It says who did that
-// and when, so on a child, let alone a pod, it would be wrong, and would restart pods
-// at each release or edit. Not among them is what tools find pods by, such as
-// backstage.io/kubernetes-id.
+// toolPrefixes, toolDomains and toolKeys are keys of metadata that Helm, kubectl, GitOps
+// tools, backup tools and consoles set on what they apply or edit. It describes who did
+// that and when, so on a child object or a pod it would be wrong, and would restart pods
+// at each release or edit. Keys by which tools find pods, such as
+// backstage.io/kubernetes-id, are not among them.
 var (
 	toolPrefixes = []string{
 		"meta.helm.sh/", "helm.sh/", "kubectl.kubernetes.io/", "config.kubernetes.io/", "config.k8s.io/",
@@ -56,9 +60,9 @@ var (
 	}
 )
 
-// OwnedByTools reports whether a label or annotation key is one that tools keep for
-// themselves.
-func OwnedByTools(key string) bool {
+// IsToolingKey reports whether a label or annotation key is one that tools use for their
+// own purposes.
+func IsToolingKey(key string) bool {
 	if toolKeys[key] {
 		return true
 	}
@@ -76,14 +80,14 @@ func OwnedByTools(key string) bool {
 	return false
 }
 
-// propagated merges the metadata that goes to children, lowest layer first.
-// Keys of tools and of the operator stay behind, and so do those in fixed, which
-// the template decides.
-func propagated(layers []map[string]string, fixed ...string) map[string]any {
+// propagatedMetadata merges the metadata that is propagated to child objects, lowest
+// layer first. Keys of tools and of the operator are omitted, and so are those in fixed,
+// which the template sets.
+func propagatedMetadata(layers []map[string]string, fixed ...string) map[string]any {
 	merged := map[string]any{}
 	for _, layer := range layers {
 		for key, value := range layer {
-			if !OwnedByTools(key) && !strings.HasPrefix(key, OwnDomain) && key != v1alpha1.LastAppliedAnnotation {
+			if !IsToolingKey(key) && !strings.HasPrefix(key, KeyPrefix) && key != v1alpha1.LastAppliedAnnotation {
 				merged[key] = value
 			}
 		}
@@ -94,8 +98,8 @@ func propagated(layers []map[string]string, fixed ...string) map[string]any {
 	return merged
 }
 
-// versionOf identifies the spec of a configuration in the cluster; empty for one
-// that is not in a cluster.
+// versionOf returns a version of the spec of a configuration in the cluster; empty for
+// one that is not in a cluster.
 func versionOf(config metav1.Object) string {
 	if config.GetUID() == "" {
 		return ""
@@ -103,14 +107,14 @@ func versionOf(config metav1.Object) string {
 	return fmt.Sprintf("%s/%d", config.GetUID(), config.GetGeneration())
 }
 
-// these makes the content of a layer that is there already.
-func these(overlays *[]composition.Overlay) func() ([]composition.Overlay, error) {
+// staticOverlays returns a function that returns overlays which exist already.
+func staticOverlays(overlays *[]composition.Overlay) func() ([]composition.Overlay, error) {
 	return func() ([]composition.Overlay, error) { return *overlays, nil }
 }
 
-// onWorkload is the content of an overlay that gives a workload and its pods the
-// same labels and annotations.
-func onWorkload(labels, annotations map[string]any) map[string]any {
+// workloadMetadata returns the content of an overlay that sets the same labels and
+// annotations on a workload and its pods.
+func workloadMetadata(labels, annotations map[string]any) map[string]any {
 	metadata := func() map[string]any {
 		return map[string]any{"labels": maps.Clone(labels), "annotations": maps.Clone(annotations)}
 	}
@@ -130,12 +134,12 @@ func onWorkload(labels, annotations map[string]any) map[string]any {
 	}
 }
 
-// podSpec is the content of an overlay that changes a workload's pods.
+// podSpec returns the content of an overlay for the pods of a workload.
 func podSpec(content map[string]any) map[string]any {
 	return map[string]any{"spec": map[string]any{"template": map[string]any{"spec": content}}}
 }
 
-// claimTemplates is a StatefulSet's list of claim templates.
+// claimTemplates returns the volume claim templates of a StatefulSet.
 func claimTemplates(claims []v1alpha1.PersistentVolumeClaim) ([]any, error) {
 	templates := make([]any, 0, len(claims))
 	for i := range claims {
@@ -151,22 +155,22 @@ func claimTemplates(claims []v1alpha1.PersistentVolumeClaim) ([]any, error) {
 	return templates, nil
 }
 
-// Kinds that patches may not touch: rights are the operator's to give. Those of
-// the platform team may change accounts, to annotate them for a cloud, say.
+// Kinds that patches cannot target, since the operator defines rights. Patches of the
+// platform team can target ServiceAccounts, for example to add annotations of a cloud.
 var (
-	platformForbidden = []schema.GroupKind{
+	platformDeniedKinds = []schema.GroupKind{
 		{Group: rbacv1.GroupName, Kind: "Role"},
 		{Group: rbacv1.GroupName, Kind: "RoleBinding"},
 	}
-	tenantForbidden = append([]schema.GroupKind{{Kind: "ServiceAccount"}}, platformForbidden...)
+	tenantDeniedKinds = append([]schema.GroupKind{{Kind: "ServiceAccount"}}, platformDeniedKinds...)
 )
 
-// patches turns the API's form into the engine's.
+// patches converts patches of the API to those of the engine.
 func patches(source string, list []v1alpha1.Patch, forbidden []schema.GroupKind) []composition.Patch {
 	result := make([]composition.Patch, 0, len(list))
 	for i, patch := range list {
 		converted := composition.Patch{
-			Source: source, Path: indexed("spec.patches", i), Text: patch.Patch, DeniedKinds: forbidden,
+			Source: source, Path: fieldPath("spec.patches", i), Text: patch.Patch, DeniedKinds: forbidden,
 		}
 		if target := patch.Target; target != nil {
 			converted.Target = &types.Selector{

@@ -1,39 +1,37 @@
 package v1alpha1
 
-// ConditionReady sums up the other conditions. Every kind with conditions has
-// it.
+// ConditionReady summarizes the other conditions. Every kind with conditions has it.
 const ConditionReady string = "Ready"
 
 // Conditions of a Model.
 const (
-	// ConditionModelReady is True while the scheduler reports the Model
-	// available.
+	// ConditionModelReady is True while the scheduler reports the Model as available.
 	ConditionModelReady string = "ModelReady"
 )
 
 // Conditions of a Pipeline.
 const (
-	// ConditionPipelineReady speaks of the dataflow engine's part.
+	// ConditionPipelineReady is True while the dataflow engine runs the Pipeline.
 	ConditionPipelineReady string = "PipelineReady"
-	// ConditionPipelineGwReady speaks of the pipeline gateway's part.
+	// ConditionPipelineGwReady is True while the pipeline gateway serves the Pipeline.
 	ConditionPipelineGwReady string = "PipelineGwReady"
-	// ConditionModelsReady speaks of the Models that the steps name.
+	// ConditionModelsReady is True while the Models of all steps are available.
 	ConditionModelsReady string = "ModelsReady"
 )
 
 // Conditions of an Experiment.
 const (
-	// ConditionExperimentReady is True while the scheduler has it running.
+	// ConditionExperimentReady is True while the scheduler runs the Experiment.
 	ConditionExperimentReady string = "ExperimentReady"
-	// ConditionCandidatesReady speaks of the candidates' Models or Pipelines.
+	// ConditionCandidatesReady is True while the Models or Pipelines of all candidates are ready.
 	ConditionCandidatesReady string = "CandidatesReady"
-	// ConditionMirrorReady is True as well when there is no mirror.
+	// ConditionMirrorReady is True while the mirror is ready, and without a mirror.
 	ConditionMirrorReady string = "MirrorReady"
 )
 
 // Conditions of a Server.
 const (
-	// ConditionWorkloadReady speaks of the StatefulSet or Deployment.
+	// ConditionWorkloadReady is True while the StatefulSet or Deployment is ready.
 	ConditionWorkloadReady string = "StatefulSetOrDeploymentReady"
 )
 
@@ -50,22 +48,29 @@ const (
 	ConditionSchedulerSynced      string = "SchedulerSynced"
 )
 
-// Conditions of everything that expands into children (SeldonRuntime, Server).
-// They are absent unless there is something to tell.
+// ComponentConditions are the types of the conditions of a SeldonRuntime's components;
+// see [ComponentCondition].
+var ComponentConditions = []string{
+	ConditionSchedulerReady, ConditionDataflowEngineReady, ConditionModelGatewayReady,
+	ConditionPipelineGatewayReady, ConditionEnvoyReady, ConditionHodometerReady,
+}
+
+// Warning conditions of the kinds with child objects (SeldonRuntime, Server). They exist
+// only while they are True.
 const (
-	// ConditionPaused is True while PausedAnnotation holds back writes.
+	// ConditionPaused is True while PausedAnnotation suspends writes.
 	ConditionPaused string = "Paused"
-	// ConditionImmutableFieldChanged is True while a child cannot be brought to what is
-	// wanted, such as an immutable field.
+	// ConditionImmutableFieldChanged is True while the desired value of an immutable field
+	// of a child differs from the live value.
 	ConditionImmutableFieldChanged string = "ImmutableFieldChanged"
-	// ConditionRestartRequired is True while an adopted workload is not changed
-	// because its pods would restart. AllowRestartAnnotation allows that, and so does
-	// a change of the object's spec other than of its replicas.
+	// ConditionRestartRequired is True while an adopted workload is not changed because
+	// its pods would restart. AllowRestartAnnotation allows the restart, and so does a
+	// change of the object's spec other than its replicas.
 	ConditionRestartRequired string = "RestartRequired"
 )
 
-// ComponentCondition returns the type of the condition that speaks of a
-// runtime's component, and whether the component has one of its own.
+// ComponentCondition returns the type of the condition for a runtime's component. ok is
+// false if the component has no condition of its own.
 func ComponentCondition(component string) (conditionType string, ok bool) {
 	switch component {
 	case ComponentScheduler:

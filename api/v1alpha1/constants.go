@@ -1,7 +1,7 @@
 package v1alpha1
 
-// Finalizers. They are those of the upstream operator, so that either operator
-// can finish a deletion that the other one began.
+// Finalizers. They are those of the upstream operator, so that each operator can
+// complete a deletion that started under the other one.
 const (
 	ModelFinalizer         = "seldon.model.finalizer"
 	PipelineFinalizer      = "seldon.pipeline.finalizer"
@@ -9,49 +9,47 @@ const (
 	SeldonRuntimeFinalizer = "seldon.runtime.finalizer"
 )
 
-// ServerFinalizer is on a Server only while its StatefulSet is being recreated, so
-// that its pods get their controller back before the Server is deleted.
+// ServerFinalizer is set on a Server only while its StatefulSet is being recreated, so
+// that its pods are owned by a StatefulSet again before the Server is deleted.
 const ServerFinalizer = "mlops.seldon.io/statefulset-recreation"
 
-// Annotations that users set. Keys below mlops.seldon.io/ never propagate to
+// Annotations that users set. Keys with the prefix mlops.seldon.io/ are not propagated to
 // children.
 const (
-	// PausedAnnotation, when "true" on a SeldonRuntime or Server, stops every
-	// write to its children except for deletion.
+	// PausedAnnotation, if "true" on a SeldonRuntime or Server, suspends every write to
+	// its children except deletion.
 	PausedAnnotation = "mlops.seldon.io/paused"
-	// AllowRestartAnnotation on a SeldonRuntime or Server lets the operator
-	// change adopted workloads although their pods restart.
+	// AllowRestartAnnotation, if "true" on a SeldonRuntime or Server, allows changes of
+	// adopted workloads that restart their pods.
 	AllowRestartAnnotation = "mlops.seldon.io/allow-restart"
-	// ApplyMetadataAnnotation, when "true" on a SeldonRuntime or Server, sends labels and
-	// annotations of custom resources to pods at once, which restarts them.
+	// ApplyMetadataAnnotation, if "true" on a SeldonRuntime or Server, applies changed labels
+	// and annotations of custom resources to pods immediately, which restarts them.
 	ApplyMetadataAnnotation = "mlops.seldon.io/apply-metadata"
 )
 
-// LastAppliedAnnotation is the upstream operator's memory for its three-way
+// LastAppliedAnnotation holds what the upstream operator applied last, for its three-way
 // diff. It is removed at adoption and never written.
 const LastAppliedAnnotation = "seldon.io/last-applied"
 
 // Labels of children.
 const (
-	// AppNameLabel holds ServerAppName on a Server's workload and pods, and the
-	// component's name on what belongs to a runtime's component. It is the
-	// selector of the latter.
+	// AppNameLabel is ServerAppName on a Server's workload and pods, and the name of the
+	// component on the objects of a runtime's component, whose selector it is.
 	AppNameLabel = "app.kubernetes.io/name"
-	// ServerNameLabel holds the Server's name; the only key that a Server's
-	// workload selects by.
+	// ServerNameLabel is the Server's name, and the only key in the selector of its
+	// workload.
 	ServerNameLabel = "seldon-server-name"
-	// ServerReplicaLabel holds the Server's name on each per-replica Service.
+	// ServerReplicaLabel is the Server's name, on each per-replica Service.
 	ServerReplicaLabel = "seldon-server-replica"
-	// ServerReplicaNameLabel holds "<server>-<ordinal>" on each per-replica
-	// Service.
+	// ServerReplicaNameLabel is "<server>-<ordinal>", on each per-replica Service.
 	ServerReplicaNameLabel = "seldon-server-replica-name"
 )
 
 // ServerAppName is the value of AppNameLabel on a Server's workload and pods.
 const ServerAppName = "seldon-server"
 
-// Component names: the components of a SeldonConfig that have a condition of
-// their own. A SeldonConfig may list components of other names too.
+// Names of the components that have their own condition. A SeldonConfig may list other
+// components too.
 const (
 	ComponentScheduler       = "seldon-scheduler"
 	ComponentEnvoy           = "seldon-envoy"
@@ -61,19 +59,18 @@ const (
 	ComponentPipelineGateway = "seldon-pipelinegateway"
 )
 
-// Service names of a runtime.
+// Names of a runtime's Services.
 const (
 	SchedulerService = "seldon-scheduler"
 	MeshService      = "seldon-mesh"
 )
 
-// MaxWorkloadNameLength is how many characters the name of a Server or component
-// has at most: the pods of a StatefulSet have the label controller-revision-hash
-// with the name, a hyphen and up to 10 characters, and a label's value has at most
-// 63. The name of a replica's pod and Service is shorter: up to 4 digits and a
-// hyphen follow.
+// MaxWorkloadNameLength is the maximum length of the name of a Server or component, in
+// characters: the pods of a StatefulSet have the label controller-revision-hash with the
+// name, a hyphen and up to 10 characters, and a label value has at most 63. The name of a
+// replica's pod or Service is shorter: it appends a hyphen and up to 4 digits.
 const MaxWorkloadNameLength = 52
 
-// ServerCapabilitiesEnv is the environment variable that spec.capabilities and
-// spec.extraCapabilities of a Server are written to.
+// ServerCapabilitiesEnv is the name of the environment variable that holds a Server's
+// spec.capabilities and spec.extraCapabilities.
 const ServerCapabilitiesEnv = "SELDON_SERVER_CAPABILITIES"

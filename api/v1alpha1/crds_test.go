@@ -18,14 +18,13 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// maxSize is the limit of all annotations of an object, in bytes. Client-side
-// `kubectl apply` keeps a whole CRD in one.
+// maxSize is the maximum size of all annotations of an object, in bytes. Client-side
+// `kubectl apply` stores the whole CRD in an annotation.
 const maxSize = 262144
 
 const ready = `.status.conditions[?(@.type=="Ready")].`
 
-// surfaces are what users see of the kinds before they see a field: the names
-// that they type and the columns that they read. A column is name, type,
+// surfaces are the names and the printed columns of each kind. A column is name, type,
 // priority and path.
 var surfaces = map[string]struct {
 	plural, singular, short string
@@ -148,8 +147,8 @@ func checkSubresources(t *testing.T, got *apiextensionsv1.CustomResourceSubresou
 	}
 }
 
-// checkConditions holds that nothing but type and status of a condition is
-// bound to anything but its JSON type.
+// checkConditions checks that the schema of a condition only restricts type and status
+// beyond their JSON types.
 func checkConditions(t *testing.T, status apiextensionsv1.JSONSchemaProps) {
 	t.Helper()
 	if len(status.Required) != 0 {
@@ -174,7 +173,7 @@ func checkConditions(t *testing.T, status apiextensionsv1.JSONSchemaProps) {
 	}
 }
 
-// TestScheme holds that every kind and its list are registered.
+// TestScheme checks that every kind and its list are registered.
 func TestScheme(t *testing.T) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
@@ -186,14 +185,14 @@ func TestScheme(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, ok := object.(client.Object); !ok {
-			t.Errorf("%T is no object", object)
+			t.Errorf("%T is not an object", object)
 		}
 		list, err := scheme.New(v1alpha1.GroupVersion.WithKind(kind + "List"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, ok := list.(client.ObjectList); !ok {
-			t.Errorf("%T is no list", list)
+			t.Errorf("%T is not a list", list)
 		}
 	}
 	if got, want := v1alpha1.Resource("models").String(), "models.mlops.seldon.io"; got != want {
@@ -201,8 +200,8 @@ func TestScheme(t *testing.T) {
 	}
 }
 
-// TestColumns asks the API server for tables, as kubectl does: a path may be
-// valid and still show nothing.
+// TestColumns requests tables from the API server, as kubectl does: a valid path may select
+// nothing.
 func TestColumns(t *testing.T) {
 	c := apiServer(t)
 	for kind, want := range map[string]map[string]any{

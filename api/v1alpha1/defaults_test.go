@@ -10,8 +10,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// TestDefaults holds what the API server adds to an object, and that it adds
-// nothing else: a default changes objects that are stored already.
+// TestDefaults checks that the API server adds exactly these defaults to an object. A
+// default also changes stored objects.
 func TestDefaults(t *testing.T) {
 	c := apiServer(t)
 	for _, test := range []struct{ kind, spec, want string }{

@@ -3,23 +3,23 @@
 // SeldonConfig and SeldonRuntime.
 //
 // The package is the contract with users, with GitOps tools and with objects
-// that an earlier operator stored, so these things always hold:
+// that the upstream operator stored. Its guarantees are:
 //
-//   - Whatever a cluster has stored decodes. One object that cannot be decoded
-//     would make every List of its kind fail and stall that kind for everybody.
-//     Hence numbers are int64, whatever their range, and the parts that are
-//     Kubernetes' own types ([PodSpec], [CorePodSpec], [Container],
-//     [PersistentVolumeClaimSpec]) keep the JSON that they came from and report
-//     what is wrong with it only when asked.
-//   - What a user wrote is told from what was left out. Scalars that layers
-//     hand down ([SeldonConfiguration]) are pointers, and pod specs give back
-//     the user's own JSON, so that false, 0 and "" can be said on purpose.
-//   - Rules stand in the schema: bounds first, CEL where bounds do not reach.
-//     Rules on the root of an object look at the stored object too, so that an
-//     object stored before a rule existed can still be annotated, have its
-//     status written and its finalizers removed.
+//   - Every stored object can be decoded. One object that cannot be decoded would
+//     make every List of its kind fail, and so stop the operator for all objects of
+//     that kind. Numbers are therefore int64, whatever their range, and the types
+//     that embed types of Kubernetes ([PodSpec], [CorePodSpec], [Container],
+//     [PersistentVolumeClaimSpec]) keep the JSON that they were decoded from and
+//     return decoding errors only from Raw.
+//   - Values that a user set are distinguished from unset values. Inherited scalars
+//     ([SeldonConfiguration]) are pointers, and pod specs return the user's JSON, so
+//     that false, 0 and "" can be set explicitly.
+//   - Validation is part of the schema: bounds where possible, CEL rules otherwise.
+//     Rules on the root of an object also evaluate the stored object, so that
+//     annotations, status and finalizers of an object that was stored before a rule
+//     existed can still be written.
 //
-// The package imports Kubernetes' API modules alone and does no I/O.
+// The package only imports API modules of Kubernetes and does no I/O.
 //
 // +kubebuilder:object:generate=true
 // +groupName=mlops.seldon.io

@@ -2,65 +2,65 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// ResourceType says what the names in an Experiment are names of.
+// ResourceType is the kind of the objects that an Experiment refers to.
 //
 // +kubebuilder:validation:Enum="";model;pipeline
 type ResourceType string
 
-// Resource types. The empty one means model.
+// Resource types. The empty one is equivalent to model.
 const (
 	ResourceTypeModel    ResourceType = "model"
 	ResourceTypePipeline ResourceType = "pipeline"
 )
 
-// ExperimentSpec divides traffic between Models, or between Pipelines.
+// ExperimentSpec is the desired state of an Experiment.
 //
 // +kubebuilder:validation:XValidation:rule="size(self.candidates) > 0 || has(self.mirror)",message="an experiment needs a candidate or a mirror: add one",fieldPath=".candidates",reason=FieldValueRequired
 // +kubebuilder:validation:XValidation:rule="!has(self.default) || self.candidates.exists(c, c.name == self.default)",message="default must be the name of a candidate: add it to candidates or change default",fieldPath=".default"
 // +kubebuilder:validation:XValidation:rule="!has(self.mirror) || !self.candidates.exists(c, c.name == self.mirror.name)",message="the mirror must not be a candidate too: choose another mirror or remove the candidate",fieldPath=".mirror"
 type ExperimentSpec struct {
-	// Default is the candidate whose endpoint the experiment takes over. Unset,
-	// the experiment is reached by its own name only.
+	// Default is the name of the candidate whose requests the experiment splits. Unset:
+	// only requests to the experiment's own name are split.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Default *string `json:"default,omitempty"`
 
-	// Candidates share the traffic by weight.
+	// Candidates share the traffic in proportion to their weights.
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=1024
 	Candidates []ExperimentCandidate `json:"candidates"`
 
-	// Mirror gets a copy of part of the traffic; its responses are dropped.
+	// Mirror receives a copy of part of the traffic. Its responses are dropped.
 	// +optional
 	Mirror *ExperimentMirror `json:"mirror,omitempty"`
 
-	// ResourceType of candidates and mirror. Unset means model.
+	// ResourceType of the candidates and the mirror. Defaults to model.
 	// +optional
 	ResourceType ResourceType `json:"resourceType,omitempty"`
 }
 
-// ExperimentCandidate gets a share of the traffic.
+// ExperimentCandidate is a Model or Pipeline that receives a share of the traffic.
 type ExperimentCandidate struct {
 	// Name of the Model or Pipeline.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// Weight in relation to the sum of all weights, which need not be 100.
+	// Weight relative to the sum of all weights, which does not have to be 100.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
 	Weight int64 `json:"weight"`
 }
 
-// ExperimentMirror gets a copy of part of the traffic.
+// ExperimentMirror is a Model or Pipeline that receives a copy of part of the traffic.
 type ExperimentMirror struct {
 	// Name of the Model or Pipeline.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// Percent of the traffic that is copied.
+	// Percent of the traffic that is copied, from 0 to 100.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	Percent int64 `json:"percent"`
@@ -71,7 +71,7 @@ type ExperimentStatus struct {
 	Status `json:",inline"`
 }
 
-// Experiment divides traffic between Models, or between Pipelines.
+// Experiment splits traffic between Models, or between Pipelines.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

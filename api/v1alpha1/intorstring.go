@@ -8,28 +8,28 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 )
 
-// IntOrString is a number or a text, and remembers which of them was written.
-// Unlike intstr.IntOrString it holds 64-bit numbers, which users do write (the
-// milliseconds of a month, for example) and which the schema lets pass.
+// IntOrString is a JSON number or a JSON string, and keeps which of both it was.
+// Unlike intstr.IntOrString it supports 64-bit numbers, which the schema accepts and
+// which users need (the milliseconds of a month, for example).
 //
 // +kubebuilder:validation:Type=""
 // +kubebuilder:validation:XIntOrString
 type IntOrString struct {
-	// Type says which of the others holds the value.
+	// Type is the type of the value.
 	Type intstr.Type `json:"-"`
-	// IntVal is the number if Type is intstr.Int.
+	// IntVal is the value if Type is intstr.Int.
 	IntVal int64 `json:"-"`
-	// StrVal is the text if Type is intstr.String.
+	// StrVal is the value if Type is intstr.String.
 	StrVal string `json:"-"`
 }
 
-// FromInt returns the number as an IntOrString.
+// FromInt returns an IntOrString with a number.
 func FromInt(value int64) IntOrString { return IntOrString{Type: intstr.Int, IntVal: value} }
 
-// FromString returns the text as an IntOrString.
+// FromString returns an IntOrString with a string.
 func FromString(value string) IntOrString { return IntOrString{Type: intstr.String, StrVal: value} }
 
-// String returns the text, or the number in decimal digits.
+// String returns the string, or the number in decimal digits.
 func (v IntOrString) String() string {
 	if v.Type == intstr.String {
 		return v.StrVal
@@ -37,7 +37,7 @@ func (v IntOrString) String() string {
 	return strconv.FormatInt(v.IntVal, 10)
 }
 
-// MarshalJSON gives a JSON string or a JSON number.
+// MarshalJSON encodes v as a JSON string or a JSON number.
 func (v IntOrString) MarshalJSON() ([]byte, error) {
 	if v.Type == intstr.String {
 		return json.Marshal(v.StrVal)
@@ -45,8 +45,7 @@ func (v IntOrString) MarshalJSON() ([]byte, error) {
 	return json.Marshal(v.IntVal)
 }
 
-// UnmarshalJSON takes a JSON string or an integral JSON number; null leaves v
-// as it is.
+// UnmarshalJSON decodes a JSON string or an integral JSON number. null does not change v.
 func (v *IntOrString) UnmarshalJSON(data []byte) error {
 	switch {
 	case bytes.Equal(data, []byte("null")):

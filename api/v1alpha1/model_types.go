@@ -8,21 +8,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ModelSpec describes a model: where it is, what it needs, how often it runs.
+// ModelSpec is the desired state of a Model.
 //
-// +kubebuilder:validation:XValidation:rule="!(has(self.explainer) && has(self.llm))",message="explainer and llm exclude each other: remove one of them",fieldPath=".llm",reason=FieldValueForbidden
+// +kubebuilder:validation:XValidation:rule="!(has(self.explainer) && has(self.llm))",message="explainer and llm are mutually exclusive: remove one of them",fieldPath=".llm",reason=FieldValueForbidden
 type ModelSpec struct {
 	InferenceArtifactSpec `json:",inline"`
 
-	// Requirements are capabilities that a Server must have to serve the model,
-	// all of them. Without any, each Server will do.
+	// Requirements are the capabilities that a Server must have to serve the model, all
+	// of them. Without requirements, every Server can.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
 	Requirements []string `json:"requirements,omitempty"`
 
-	// Memory that one replica needs: a quantity of bytes, at least 1 and below
-	// 2^63-1, to which Kubernetes lowers any quantity above. A fraction of a byte
-	// is rounded up.
+	// Memory that one replica needs: a quantity of bytes, at least 1 and below 2^63-1,
+	// which is the maximum of a quantity. Fractions of a byte are rounded up.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=64
@@ -31,7 +30,8 @@ type ModelSpec struct {
 
 	ScalingSpec `json:",inline"`
 
-	// Server is the name of the Server to use; unset means any that fits.
+	// Server is the name of the Server to use. Unset: any Server that meets the
+	// requirements.
 	// +optional
 	Server *string `json:"server,omitempty"`
 
@@ -43,11 +43,11 @@ type ModelSpec struct {
 	// +optional
 	Dedicated bool `json:"dedicated,omitempty"`
 
-	// Logger switches payload logging on by its presence.
+	// Logger enables payload logging if it is set.
 	// +optional
 	Logger *LoggingSpec `json:"logger,omitempty"`
 
-	// Explainer makes this an explainer of another Model or of a Pipeline.
+	// Explainer makes the Model an explainer of another Model or of a Pipeline.
 	// +optional
 	Explainer *ExplainerSpec `json:"explainer,omitempty"`
 
@@ -56,7 +56,7 @@ type ModelSpec struct {
 	// +kubebuilder:validation:MaxItems=1024
 	Parameters []ParameterSpec `json:"parameters,omitempty"`
 
-	// Llm ties the model to a Model or Pipeline that serves a language model.
+	// Llm refers to a Model or Pipeline that serves a language model.
 	// +optional
 	Llm *LlmSpec `json:"llm,omitempty"`
 
@@ -65,19 +65,19 @@ type ModelSpec struct {
 	Dataflow *DataflowSpec `json:"dataflow,omitempty"`
 }
 
-// InferenceArtifactSpec says where a model's files are and what they hold.
+// InferenceArtifactSpec is the location and the type of a model's files.
 type InferenceArtifactSpec struct {
-	// ModelType is a further requirement, after those of spec.requirements.
+	// ModelType is an additional requirement, after those of spec.requirements.
 	// +optional
 	ModelType *string `json:"modelType,omitempty"`
 
-	// StorageURI is where the model's files are, in rclone's form: remote:path or
-	// scheme://path, such as gs://bucket/folder.
+	// StorageURI is the location of the model's files, in the format of rclone:
+	// remote:path or scheme://path, such as gs://bucket/folder.
 	// +kubebuilder:validation:MinLength=1
 	StorageURI string `json:"storageUri"`
 
-	// ArtifactVersion picks the sub-folder of that number. Unset leaves the choice
-	// to the Server that loads the model.
+	// ArtifactVersion is the number of the sub-folder to load. Unset: the Server that
+	// loads the model selects one.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
@@ -102,9 +102,9 @@ type LoggingSpec struct {
 	Percent *int64 `json:"percent,omitempty"`
 }
 
-// ExplainerSpec names what is explained, and how.
+// ExplainerSpec is the type of an explainer and the object that it explains.
 //
-// +kubebuilder:validation:XValidation:rule="!(has(self.modelRef) && size(self.modelRef) > 0 && has(self.pipelineRef) && size(self.pipelineRef) > 0)",message="modelRef and pipelineRef exclude each other: remove one of them",fieldPath=".pipelineRef",reason=FieldValueForbidden
+// +kubebuilder:validation:XValidation:rule="!(has(self.modelRef) && size(self.modelRef) > 0 && has(self.pipelineRef) && size(self.pipelineRef) > 0)",message="modelRef and pipelineRef are mutually exclusive: remove one of them",fieldPath=".pipelineRef",reason=FieldValueForbidden
 type ExplainerSpec struct {
 	// Type of explainer, for example anchor_tabular.
 	// +optional
@@ -119,9 +119,9 @@ type ExplainerSpec struct {
 	PipelineRef *string `json:"pipelineRef,omitempty"`
 }
 
-// LlmSpec names what serves the language model.
+// LlmSpec refers to the Model or Pipeline that serves a language model.
 //
-// +kubebuilder:validation:XValidation:rule="!(has(self.modelRef) && size(self.modelRef) > 0 && has(self.pipelineRef) && size(self.pipelineRef) > 0)",message="modelRef and pipelineRef exclude each other: remove one of them",fieldPath=".pipelineRef",reason=FieldValueForbidden
+// +kubebuilder:validation:XValidation:rule="!(has(self.modelRef) && size(self.modelRef) > 0 && has(self.pipelineRef) && size(self.pipelineRef) > 0)",message="modelRef and pipelineRef are mutually exclusive: remove one of them",fieldPath=".pipelineRef",reason=FieldValueForbidden
 type LlmSpec struct {
 	// ModelRef is the name of a Model.
 	// +optional
@@ -134,24 +134,24 @@ type LlmSpec struct {
 
 // ParameterSpec is a named value.
 type ParameterSpec struct {
-	// Name of the parameter, as the inference server knows it.
+	// Name of the parameter in the inference server.
 	Name string `json:"name"`
 
-	// Value of the parameter, always a text: write "4", not 4.
+	// Value of the parameter, which is always a string: "4", not 4.
 	Value string `json:"value"`
 }
 
 // DataflowSpec configures the Kafka topics of a Model or Pipeline.
 type DataflowSpec struct {
-	// CleanTopicsOnDelete removes the input and output topics, and what is in
-	// them, together with the object.
+	// CleanTopicsOnDelete deletes the input and output topics and their content when the
+	// object is deleted.
 	// +optional
 	CleanTopicsOnDelete bool `json:"cleanTopicsOnDelete,omitempty"`
 }
 
 // ModelStatus is the observed state of a Model.
 type ModelStatus struct {
-	// Replicas that exist, available or not.
+	// Replicas is the number of replicas, available or not.
 	// +optional
 	Replicas int64 `json:"replicas,omitempty"`
 
@@ -159,31 +159,31 @@ type ModelStatus struct {
 	// +optional
 	Selector string `json:"selector,omitempty"`
 
-	// AvailableReplicas is the number of replicas that serve.
+	// AvailableReplicas is the number of replicas that can serve requests.
 	// +optional
 	AvailableReplicas int64 `json:"availableReplicas,omitempty"`
 
-	// ModelGwStatus is the state of the Model in the model gateway, followed by
-	// its reason in parentheses where there is one.
+	// ModelGwStatus is the state of the Model in the model gateway, followed by the
+	// reason in parentheses if there is one.
 	// +optional
 	ModelGwStatus string `json:"modelgwReady,omitempty"`
 
 	Status `json:",inline"`
 }
 
-// Model is a model to be served.
+// Model is a machine learning model that Servers load.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
 // +kubebuilder:resource:shortName=mlm
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="ModelReady")].status`,description="Whether the scheduler reports the model available"
-// +kubebuilder:printcolumn:name="Desired Replicas",type=integer,JSONPath=`.spec.replicas`,description="Number of replicas wanted"
-// +kubebuilder:printcolumn:name="Available Replicas",type=integer,JSONPath=`.status.availableReplicas`,description="Number of replicas that serve"
+// +kubebuilder:printcolumn:name="Desired Replicas",type=integer,JSONPath=`.spec.replicas`,description="Number of desired replicas"
+// +kubebuilder:printcolumn:name="Available Replicas",type=integer,JSONPath=`.status.availableReplicas`,description="Number of replicas that can serve requests"
 // +kubebuilder:printcolumn:name="ModelGw Ready",type=string,JSONPath=`.status.modelgwReady`,description="State of the model in the model gateway"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))",optionalOldSelf=true,message="spec is missing: a Model needs at least spec.storageUri",reason=FieldValueRequired
-// +kubebuilder:validation:XValidation:rule="oldSelf.hasValue() || !self.metadata.name.contains('.')",optionalOldSelf=true,message="metadata.name must not contain a dot: the scheduler takes lower-case letters, digits and '-' only"
+// +kubebuilder:validation:XValidation:rule="oldSelf.hasValue() || !self.metadata.name.contains('.')",optionalOldSelf=true,message="metadata.name must not contain a dot: the scheduler accepts lower-case letters, digits and '-' only"
 type Model struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -205,9 +205,9 @@ type ModelList struct {
 	Items           []Model `json:"items"`
 }
 
-// MemoryBytes returns spec.memory in bytes, a fraction rounded up, and nil if
-// it is unset. The error is for objects that were stored before the schema
-// refused values that are no quantity, negative, or too large to tell.
+// MemoryBytes returns spec.memory in bytes, rounded up, or nil if it is unset. It returns
+// an error for a value that is not a quantity, negative or too large; the schema rejects
+// these, but objects that were stored before may have them.
 func (s *ModelSpec) MemoryBytes() (*uint64, error) {
 	if s.Memory == nil {
 		return nil, nil

@@ -2,8 +2,8 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// JoinType says which of several inputs a step waits for: inner for all of
-// them, outer for those that arrive within the window, any for the first one.
+// JoinType selects the inputs that a step waits for: inner for all of them, outer for
+// those that arrive within the window, any for the first one.
 //
 // +kubebuilder:validation:Enum=inner;outer;any
 type JoinType string
@@ -15,9 +15,9 @@ const (
 	JoinTypeAny   JoinType = "any"
 )
 
-// PipelineSpec describes a graph of steps, each of them a Model.
+// PipelineSpec is the desired state of a Pipeline.
 type PipelineSpec struct {
-	// Input makes other Pipelines the input of this one.
+	// Input uses other Pipelines as the input of this one.
 	// +optional
 	Input *PipelineInput `json:"input,omitempty"`
 
@@ -28,8 +28,8 @@ type PipelineSpec struct {
 	// +kubebuilder:validation:MaxItems=1024
 	Steps []PipelineStep `json:"steps"`
 
-	// Output says which steps' outputs are the pipeline's. Without it the pipeline
-	// has no output.
+	// Output selects the steps whose outputs are the output of the pipeline. Unset: the
+	// pipeline has no output.
 	// +optional
 	Output *PipelineOutput `json:"output,omitempty"`
 
@@ -37,12 +37,12 @@ type PipelineSpec struct {
 	// +optional
 	Dataflow *DataflowSpec `json:"dataflow,omitempty"`
 
-	// AllowCycles permits steps to feed each other in circles.
+	// AllowCycles permits cycles in the graph of steps.
 	// +optional
 	AllowCycles bool `json:"allowCycles,omitempty"`
 
-	// MaxStepRevisits bounds how often one request may pass a step. 0 means that
-	// the scheduler decides.
+	// MaxStepRevisits is the maximum number of times that one request can pass a step.
+	// 0: the default of the scheduler.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
@@ -51,50 +51,49 @@ type PipelineSpec struct {
 
 // PipelineStep is one Model in a pipeline.
 type PipelineStep struct {
-	// Name of the Model; a step is known by it.
+	// Name of the Model, which is also the name of the step.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// Inputs are steps, or tensors of theirs: `step`, `step.outputs`,
-	// `step.inputs.tensor`.
+	// Inputs are steps, or their tensors: `step`, `step.outputs`, `step.inputs.tensor`.
 	// +optional
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:MaxItems=1024
 	Inputs []string `json:"inputs,omitempty"`
 
-	// JoinWindowMs is how long to wait for inputs to join, in milliseconds.
+	// JoinWindowMs is the time to wait for inputs to join, in milliseconds.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
 	JoinWindowMs *int64 `json:"joinWindowMs,omitempty"`
 
-	// TensorMap renames tensors: from the name that arrives to the one wanted.
+	// TensorMap renames tensors: the keys are received names, the values new names.
 	// +optional
 	TensorMap map[string]string `json:"tensorMap,omitempty"`
 
-	// Triggers are steps that must have run, although their output is not used.
+	// Triggers are steps that must have run before this step. Their output is not used.
 	// +optional
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:MaxItems=1024
 	Triggers []string `json:"triggers,omitempty"`
 
-	// InputsJoinType says which inputs to wait for: `inner` for all of them,
-	// `outer` for those that arrive within joinWindowMs, `any` for the first.
+	// InputsJoinType selects the inputs to wait for: `inner` for all of them, `outer` for
+	// those that arrive within joinWindowMs, `any` for the first.
 	// +optional
 	// +kubebuilder:default=inner
 	InputsJoinType *JoinType `json:"inputsJoinType,omitempty"`
 
-	// TriggersJoinType says which triggers to wait for. Unset means inner.
+	// TriggersJoinType selects the triggers to wait for. Defaults to inner.
 	// +optional
 	TriggersJoinType *JoinType `json:"triggersJoinType,omitempty"`
 
-	// Batch gathers requests before the step.
+	// Batch collects requests before the step.
 	// +optional
 	Batch *PipelineBatch `json:"batch,omitempty"`
 }
 
-// PipelineBatch says how many requests to gather, and for how long.
+// PipelineBatch is the number of requests in a batch, and the time to collect them.
 type PipelineBatch struct {
 	// Size is the number of requests.
 	// +optional
@@ -102,7 +101,7 @@ type PipelineBatch struct {
 	// +kubebuilder:validation:Maximum=4294967295
 	Size *int64 `json:"size,omitempty"`
 
-	// WindowMs is the time to gather for, in milliseconds.
+	// WindowMs is the time to collect requests, in milliseconds.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
@@ -113,66 +112,66 @@ type PipelineBatch struct {
 	Rolling bool `json:"rolling,omitempty"`
 }
 
-// PipelineInput makes other Pipelines, or steps of theirs, the input.
+// PipelineInput uses other Pipelines, or their steps, as the input.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.externalInputs) && size(self.externalInputs) > 0",message="input needs at least one of externalInputs: name a pipeline there, or leave out input",fieldPath=".externalInputs",reason=FieldValueRequired
 type PipelineInput struct {
-	// ExternalInputs are `pipeline.outputs`, `pipeline.step.step.outputs` and the
-	// like.
+	// ExternalInputs are outputs or inputs of Pipelines or their steps, such as
+	// `pipeline.outputs` and `pipeline.step.step.outputs`.
 	// +optional
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:MaxItems=1024
 	ExternalInputs []string `json:"externalInputs,omitempty"`
 
-	// ExternalTriggers have the same form.
+	// ExternalTriggers are triggers with the same syntax.
 	// +optional
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:MaxItems=1024
 	ExternalTriggers []string `json:"externalTriggers,omitempty"`
 
-	// JoinWindowMs is how long to wait for inputs to join, in milliseconds.
+	// JoinWindowMs is the time to wait for inputs to join, in milliseconds.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
 	JoinWindowMs *int64 `json:"joinWindowMs,omitempty"`
 
-	// JoinType says which inputs to wait for: `inner` for all of them, `outer` for
-	// those that arrive within joinWindowMs, `any` for the first.
+	// JoinType selects the inputs to wait for: `inner` for all of them, `outer` for those
+	// that arrive within joinWindowMs, `any` for the first.
 	// +optional
 	// +kubebuilder:default=inner
 	JoinType *JoinType `json:"joinType,omitempty"`
 
-	// TriggersJoinType says which triggers to wait for.
+	// TriggersJoinType selects the triggers to wait for.
 	// +optional
 	// +kubebuilder:default=inner
 	TriggersJoinType *JoinType `json:"triggersJoinType,omitempty"`
 
-	// TensorMap renames tensors: from the name that arrives to the one wanted.
+	// TensorMap renames tensors: the keys are received names, the values new names.
 	// +optional
 	TensorMap map[string]string `json:"tensorMap,omitempty"`
 }
 
-// PipelineOutput says which steps' outputs are the pipeline's.
+// PipelineOutput selects the steps whose outputs are the output of the pipeline.
 type PipelineOutput struct {
-	// Steps, or tensors of theirs, as in a step's inputs.
+	// Steps, or their tensors, with the syntax of a step's inputs.
 	// +optional
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:MaxItems=1024
 	Steps []string `json:"steps,omitempty"`
 
-	// JoinWindowMs is how long to wait for outputs to join, in milliseconds.
+	// JoinWindowMs is the time to wait for outputs to join, in milliseconds.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4294967295
 	JoinWindowMs int64 `json:"joinWindowMs,omitempty"`
 
-	// StepsJoin says which steps to wait for: `inner` for all of them, `outer` for
-	// those that arrive within joinWindowMs, `any` for the first.
+	// StepsJoin selects the steps to wait for: `inner` for all of them, `outer` for those
+	// that arrive within joinWindowMs, `any` for the first.
 	// +optional
 	// +kubebuilder:default=inner
 	StepsJoin *JoinType `json:"stepsJoin,omitempty"`
 
-	// TensorMap renames tensors: from the name that arrives to the one wanted.
+	// TensorMap renames tensors: the keys are received names, the values new names.
 	// +optional
 	TensorMap map[string]string `json:"tensorMap,omitempty"`
 }
@@ -189,12 +188,12 @@ type PipelineStatus struct {
 // +kubebuilder:resource:shortName=mlp
 // +kubebuilder:printcolumn:name="Pipeline ready",type=string,JSONPath=`.status.conditions[?(@.type=='Ready')].status`,description="Whether the pipeline and its models are ready"
 // +kubebuilder:printcolumn:name="Models ready",type=string,JSONPath=`.status.conditions[?(@.type=='ModelsReady')].status`,priority=1,description="Whether the models of the steps are ready"
-// +kubebuilder:printcolumn:name="PipelineGw ready",type=string,JSONPath=`.status.conditions[?(@.type=='PipelineGwReady')].status`,priority=1,description="Whether the pipeline gateway has the pipeline"
+// +kubebuilder:printcolumn:name="PipelineGw ready",type=string,JSONPath=`.status.conditions[?(@.type=='PipelineGwReady')].status`,priority=1,description="Whether the pipeline gateway serves the pipeline"
 // +kubebuilder:printcolumn:name="Dataflow ready",type=string,JSONPath=`.status.conditions[?(@.type=='PipelineReady')].status`,priority=1,description="Whether the dataflow engine runs the pipeline"
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=='Ready')].message`,description="Why the pipeline is ready or not"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))",optionalOldSelf=true,message="spec is missing: a Pipeline needs at least spec.steps",reason=FieldValueRequired
-// +kubebuilder:validation:XValidation:rule="oldSelf.hasValue() || !self.metadata.name.contains('.')",optionalOldSelf=true,message="metadata.name must not contain a dot: the scheduler takes lower-case letters, digits and '-' only"
+// +kubebuilder:validation:XValidation:rule="oldSelf.hasValue() || !self.metadata.name.contains('.')",optionalOldSelf=true,message="metadata.name must not contain a dot: the scheduler accepts lower-case letters, digits and '-' only"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.steps) || !self.spec.steps.exists(s, s.name == self.metadata.name) || (oldSelf.hasValue() && has(oldSelf.value().spec) && has(oldSelf.value().spec.steps) && oldSelf.value().spec.steps == self.spec.steps)",optionalOldSelf=true,message="a step must not have the pipeline's own name: rename the pipeline or the step's model"
 type Pipeline struct {
 	metav1.TypeMeta `json:",inline"`

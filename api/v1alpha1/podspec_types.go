@@ -5,10 +5,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 )
 
-// PodSpecFields are the fields of a pod that a Server or a runtime's override
-// may set. It is Kubernetes' PodSpec with nothing required, with lists that the
-// API server does not key, and without the fields that the existing API does
-// not have; those are for patches.
+// PodSpecFields are the fields of a pod that a Server or a runtime's override may set. They
+// are those of the PodSpec of Kubernetes, but none is required, lists have no map keys in
+// the schema, and fields that the upstream API does not have are missing; use patches for
+// those.
 type PodSpecFields struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
@@ -84,127 +84,130 @@ type PodSpecFields struct {
 	SetHostnameAsFQDN *bool `json:"setHostnameAsFQDN,omitempty"`
 }
 
-// PodSpec is an override of a pod spec. Merge its Raw, not its fields: these
-// have forgotten which of their zero values were written.
+// PodSpec is an override of a pod spec. Merge the result of Raw, not the fields, which do
+// not distinguish zero values that are set from unset values.
 type PodSpec struct {
 	PodSpecFields `json:",inline"`
 
-	kept []byte `json:"-"`
+	raw []byte `json:"-"`
 }
 
-// UnmarshalJSON keeps data; see Raw for data that does not fit the type.
+// UnmarshalJSON keeps a copy of data. For data that cannot be decoded into the fields, Raw
+// returns the error.
 func (p *PodSpec) UnmarshalJSON(data []byte) (err error) {
-	p.kept, err = decodeKept(data, &p.PodSpecFields)
+	p.raw, err = decodeRaw(data, &p.PodSpecFields)
 	return err
 }
 
-// MarshalJSON gives back what was decoded, unless a field was changed since.
+// MarshalJSON returns the decoded JSON, or that of the fields if they were changed since.
 func (p PodSpec) MarshalJSON() ([]byte, error) {
-	data, _, err := encodeKept(p.kept, &p.PodSpecFields)
+	data, _, err := encodeRaw(p.raw, &p.PodSpecFields)
 	return data, err
 }
 
-// Raw returns what the user wrote as a new JSON object, numbers as int64 or
-// float64, or the fields if they were changed since. It is nil for nil. The
-// error says what of it does not fit the type, such as a number beyond its
-// field's range; the fields are then all zero.
+// Raw returns the decoded JSON object as a new map with numbers as int64 or float64, or
+// the fields if they were changed since. It returns nil for nil, and an error if the JSON
+// cannot be decoded into the fields, such as for a number beyond the range of its field;
+// all fields are zero in that case.
 func (p *PodSpec) Raw() (map[string]any, error) {
 	if p == nil {
 		return nil, nil
 	}
-	return rawKept(p.kept, &p.PodSpecFields)
+	return rawObject(p.raw, &p.PodSpecFields)
 }
 
-// CorePodSpec is Kubernetes' PodSpec: the base that overrides are merged onto.
-// Merge its Raw, not its fields.
+// CorePodSpec is the PodSpec of Kubernetes: the base that overrides are merged into. Merge
+// the result of Raw, not the fields.
 type CorePodSpec struct {
 	corev1.PodSpec `json:",inline"`
 
-	kept []byte `json:"-"`
+	raw []byte `json:"-"`
 }
 
-// UnmarshalJSON keeps data; see Raw for data that does not fit the type.
+// UnmarshalJSON keeps a copy of data. For data that cannot be decoded into the fields, Raw
+// returns the error.
 func (p *CorePodSpec) UnmarshalJSON(data []byte) (err error) {
-	p.kept, err = decodeKept(data, &p.PodSpec)
+	p.raw, err = decodeRaw(data, &p.PodSpec)
 	return err
 }
 
-// MarshalJSON gives back what was decoded, unless a field was changed since.
+// MarshalJSON returns the decoded JSON, or that of the fields if they were changed since.
 func (p CorePodSpec) MarshalJSON() ([]byte, error) {
-	data, _, err := encodeKept(p.kept, &p.PodSpec)
+	data, _, err := encodeRaw(p.raw, &p.PodSpec)
 	return data, err
 }
 
-// Raw returns what the user wrote as a new JSON object, numbers as int64 or
-// float64, or the fields if they were changed since. It is nil for nil. The
-// error says what of it does not fit the type, such as a number beyond its
-// field's range; the fields are then all zero.
+// Raw returns the decoded JSON object as a new map with numbers as int64 or float64, or
+// the fields if they were changed since. It returns nil for nil, and an error if the JSON
+// cannot be decoded into the fields, such as for a number beyond the range of its field;
+// all fields are zero in that case.
 func (p *CorePodSpec) Raw() (map[string]any, error) {
 	if p == nil {
 		return nil, nil
 	}
-	return rawKept(p.kept, &p.PodSpec)
+	return rawObject(p.raw, &p.PodSpec)
 }
 
-// Container is Kubernetes' type of that name.
+// Container is the Container of Kubernetes.
 type Container struct {
 	corev1.Container `json:",inline"`
 
-	kept []byte `json:"-"`
+	raw []byte `json:"-"`
 }
 
-// UnmarshalJSON keeps data, also if it does not fit the type.
+// UnmarshalJSON keeps a copy of data, also if it cannot be decoded into the fields.
 func (c *Container) UnmarshalJSON(data []byte) (err error) {
-	c.kept, err = decodeKept(data, &c.Container)
+	c.raw, err = decodeRaw(data, &c.Container)
 	return err
 }
 
-// MarshalJSON gives back what was decoded, unless a field was changed since.
+// MarshalJSON returns the decoded JSON, or that of the fields if they were changed since.
 func (c Container) MarshalJSON() ([]byte, error) {
-	data, _, err := encodeKept(c.kept, &c.Container)
+	data, _, err := encodeRaw(c.raw, &c.Container)
 	return data, err
 }
 
-// PersistentVolumeClaimSpec is Kubernetes' type of that name.
+// PersistentVolumeClaimSpec is the PersistentVolumeClaimSpec of Kubernetes.
 type PersistentVolumeClaimSpec struct {
 	corev1.PersistentVolumeClaimSpec `json:",inline"`
 
-	kept []byte `json:"-"`
+	raw []byte `json:"-"`
 }
 
-// UnmarshalJSON keeps data; see Raw for data that does not fit the type.
+// UnmarshalJSON keeps a copy of data. For data that cannot be decoded into the fields, Raw
+// returns the error.
 func (s *PersistentVolumeClaimSpec) UnmarshalJSON(data []byte) (err error) {
-	s.kept, err = decodeKept(data, &s.PersistentVolumeClaimSpec)
+	s.raw, err = decodeRaw(data, &s.PersistentVolumeClaimSpec)
 	return err
 }
 
-// MarshalJSON gives back what was decoded, unless a field was changed since.
+// MarshalJSON returns the decoded JSON, or that of the fields if they were changed since.
 func (s PersistentVolumeClaimSpec) MarshalJSON() ([]byte, error) {
-	data, _, err := encodeKept(s.kept, &s.PersistentVolumeClaimSpec)
+	data, _, err := encodeRaw(s.raw, &s.PersistentVolumeClaimSpec)
 	return data, err
 }
 
-// Raw returns what the user wrote as a new JSON object, numbers as int64 or
-// float64, or the fields if they were changed since. It is nil for nil. The
-// error says what of it does not fit the type, such as a number beyond its
-// field's range; the fields are then all zero.
+// Raw returns the decoded JSON object as a new map with numbers as int64 or float64, or
+// the fields if they were changed since. It returns nil for nil, and an error if the JSON
+// cannot be decoded into the fields, such as for a number beyond the range of its field;
+// all fields are zero in that case.
 func (s *PersistentVolumeClaimSpec) Raw() (map[string]any, error) {
 	if s == nil {
 		return nil, nil
 	}
-	return rawKept(s.kept, &s.PersistentVolumeClaimSpec)
+	return rawObject(s.raw, &s.PersistentVolumeClaimSpec)
 }
 
-// Without these, equality.Semantic panics at the unexported field, and it is
-// what controllers compare objects with. Two values are equal if they say the
-// same, whatever the order of their keys.
+// Controllers compare objects with equality.Semantic, which panics at unexported fields
+// without these functions. Two values are equal if their JSON is equal, whatever the order
+// of keys.
 func init() {
 	err := equality.Semantic.AddFuncs(
-		func(a, b PodSpec) bool { return equalKept(a.kept, &a.PodSpecFields, b.kept, &b.PodSpecFields) },
-		func(a, b CorePodSpec) bool { return equalKept(a.kept, &a.PodSpec, b.kept, &b.PodSpec) },
-		func(a, b Container) bool { return equalKept(a.kept, &a.Container, b.kept, &b.Container) },
+		func(a, b PodSpec) bool { return equalRaw(a.raw, &a.PodSpecFields, b.raw, &b.PodSpecFields) },
+		func(a, b CorePodSpec) bool { return equalRaw(a.raw, &a.PodSpec, b.raw, &b.PodSpec) },
+		func(a, b Container) bool { return equalRaw(a.raw, &a.Container, b.raw, &b.Container) },
 		func(a, b PersistentVolumeClaimSpec) bool {
-			return equalKept(a.kept, &a.PersistentVolumeClaimSpec, b.kept, &b.PersistentVolumeClaimSpec)
+			return equalRaw(a.raw, &a.PersistentVolumeClaimSpec, b.raw, &b.PersistentVolumeClaimSpec)
 		},
 	)
 	if err != nil {

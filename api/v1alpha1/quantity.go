@@ -10,18 +10,18 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 )
 
-// Parsing a quantity takes time that grows with its exponent: 1e-99999999 takes
-// resource.ParseQuantity more than a minute, and the schema that Kubernetes'
-// own types have lets it pass. Whoever may create a Server could so stop an
-// operator that decodes it. Nothing here is parsed before it was looked at.
+// Parsing a quantity takes time that grows with its exponent: resource.ParseQuantity takes
+// more than a minute for 1e-99999999, which the schema of Kubernetes' types accepts. Users
+// who can create a Server could otherwise stop an operator that decodes it. Quantities are
+// therefore checked before they are parsed.
 
-// maxExponentDigits is how many digits the exponent of a quantity may have; it
-// is far beyond what any quantity needs.
+// maxExponentDigits is the maximum number of digits in the exponent of a quantity. No
+// valid quantity needs as many.
 const maxExponentDigits = 3
 
 var errExponent = errors.New("the exponent of the quantity is out of range")
 
-// hasHugeExponent finds something like 1e-99999999 anywhere in text.
+// hasHugeExponent reports whether text contains a number such as 1e-99999999.
 func hasHugeExponent[T string | []byte](text T) bool {
 	isDigit := func(i int) bool { return i >= 0 && i < len(text) && text[i] >= '0' && text[i] <= '9' }
 	for i := 1; i < len(text); i++ {
@@ -43,16 +43,15 @@ func hasHugeExponent[T string | []byte](text T) bool {
 	return false
 }
 
-// Quantities in Kubernetes' types stand in maps of these names, and in fields of
-// those names.
+// The names of maps and of fields with quantities in the types of Kubernetes.
 var (
 	quantityMaps   = []string{"limits", "overhead", "requests"}
 	quantityFields = []string{"divisor", "sizeLimit"}
 )
 
-// checkQuantities returns an error if parsing a quantity in data, the JSON of a
-// Kubernetes type, would take unreasonable time. The same text may stand where
-// no quantity is expected, as an environment variable for example.
+// checkQuantities returns an error if data, the JSON of a Kubernetes type, has a quantity
+// with an exponent that takes too long to parse. The same text is valid in a field that is
+// not a quantity, such as the value of an environment variable.
 func checkQuantities(data []byte) error {
 	if !hasHugeExponent(data) {
 		return nil
@@ -64,8 +63,7 @@ func checkQuantities(data []byte) error {
 	return checkQuantitiesIn(value, "", "")
 }
 
-// checkQuantitiesIn checks value, which stands at path, below the field of the
-// given name.
+// checkQuantitiesIn checks value at path. field is the name of its innermost field.
 func checkQuantitiesIn(value any, path, field string) error {
 	switch value := value.(type) {
 	case map[string]any:

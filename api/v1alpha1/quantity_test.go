@@ -21,8 +21,8 @@ func TestHasHugeExponent(t *testing.T) {
 	}
 }
 
-// TestHugeExponents decodes quantities that would take minutes to parse; the
-// test's own time limit is what fails otherwise.
+// TestHugeExponents decodes quantities that would take minutes to parse. Without the check,
+// the test runs into its timeout.
 func TestHugeExponents(t *testing.T) {
 	for _, data := range []string{
 		`{"overhead":{"cpu":"1","memory":"1e-99999999"}}`,
@@ -49,9 +49,9 @@ func TestHugeExponents(t *testing.T) {
 	}
 }
 
-// TestEveryQuantityIsLookedAt walks Kubernetes' types for fields that are
-// quantities, so that a new one is noticed.
-func TestEveryQuantityIsLookedAt(t *testing.T) {
+// TestEveryQuantityIsChecked walks the types of Kubernetes for fields that are quantities,
+// so that it fails for a new one that is not checked.
+func TestEveryQuantityIsChecked(t *testing.T) {
 	found := map[string]bool{}
 	var walk func(name string, typ reflect.Type, seen []reflect.Type)
 	walk = func(name string, typ reflect.Type, seen []reflect.Type) {
@@ -82,7 +82,7 @@ func TestEveryQuantityIsLookedAt(t *testing.T) {
 	want := slices.Concat(quantityMaps, quantityFields)
 	for name := range found {
 		if !slices.Contains(want, name) {
-			t.Errorf("%s is not looked at", name)
+			t.Errorf("%s is not checked", name)
 		}
 	}
 	for _, name := range want {

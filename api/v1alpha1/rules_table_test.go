@@ -8,26 +8,26 @@ import (
 )
 
 const (
-	noDots = "metadata.name must not contain a dot: the scheduler takes lower-case letters, digits and '-' only"
-	oneRef = "modelRef and pipelineRef exclude each other: remove one of them"
+	noDots = "metadata.name must not contain a dot: the scheduler accepts lower-case letters, digits and '-' only"
+	oneRef = "modelRef and pipelineRef are mutually exclusive: remove one of them"
 )
 
 func dotless(kind string) rule {
 	return rule{
 		kind: kind, path: "", keyword: noDots, field: "<nil>", message: noDots,
-		refused: fields{"metadata.name": "a.b"}, accepted: fields{"metadata.name": "a-b"},
+		rejected: fields{"metadata.name": "a.b"}, accepted: fields{"metadata.name": "a-b"},
 	}
 }
 
-// workloadName are the rules of a name that workloads, pods and Services get; what
-// is its field in their messages, and Services the reason of its form.
+// workloadName returns the rules of a name of workloads, pods and Services. what is its
+// field in the messages.
 func workloadName(kind, path, what, services string) []rule {
 	long := what + " must have at most 52 characters: pods have the name and a revision hash in a label, whose value has at most 63"
 	form := what + " must consist of lower-case letters, digits and '-', begin with a letter and not end with '-'" + services
-	at := func(keyword, refused, accepted string) rule {
+	at := func(keyword, rejected, accepted string) rule {
 		made := rule{
 			kind: kind, path: path, keyword: keyword, message: keyword,
-			refused: fields{path: refused}, accepted: fields{path: accepted},
+			rejected: fields{path: rejected}, accepted: fields{path: accepted},
 		}
 		if path == "metadata.name" {
 			made.path, made.field = "", "<nil>"
@@ -42,7 +42,7 @@ func workloadName(kind, path, what, services string) []rule {
 		at(form, "c.d", "c-d"),
 	}
 	if path == "metadata.name" {
-		return rules // The API server itself refuses the others.
+		return rules // The API server itself rejects the others.
 	}
 	bounded := atMostLong(kind, path, 253)
 	bounded.accepted[path] = strings.Repeat("x", 52)
@@ -51,20 +51,20 @@ func workloadName(kind, path, what, services string) []rule {
 
 func rulesOfModels() []rule {
 	const memory = "memory must be a quantity of bytes, at least 1 and below 8Ei, such as 500Mi"
-	bytes := func(refused, accepted any) rule {
+	bytes := func(rejected, accepted any) rule {
 		return rule{
 			kind: v1alpha1.KindModel, path: "spec.memory", keyword: memory, message: memory,
-			refused: fields{"spec.memory": refused}, accepted: fields{"spec.memory": accepted},
+			rejected: fields{"spec.memory": rejected}, accepted: fields{"spec.memory": accepted},
 		}
 	}
 	oneReference := func(path string, accepted fields) rule {
 		return rule{
 			kind: v1alpha1.KindModel, path: path, keyword: oneRef, field: path + ".pipelineRef", message: oneRef,
-			refused:  fields{"spec.explainer": nil, path: fields{"modelRef": "a", "pipelineRef": "b"}},
+			rejected: fields{"spec.explainer": nil, path: fields{"modelRef": "a", "pipelineRef": "b"}},
 			accepted: fields{"spec.explainer": nil, path: accepted},
 		}
 	}
-	const exclusive = "explainer and llm exclude each other: remove one of them"
+	const exclusive = "explainer and llm are mutually exclusive: remove one of them"
 	return slices.Concat(
 		[]rule{
 			needsSpec(v1alpha1.KindModel, "spec is missing: a Model needs at least spec.storageUri"),
@@ -74,7 +74,7 @@ func rulesOfModels() []rule {
 			notEmpty(v1alpha1.KindModel, "spec.storageUri"),
 			{
 				kind: v1alpha1.KindModel, path: "spec", keyword: exclusive, field: "spec.llm", message: exclusive,
-				refused: fields{"spec.llm": fields{}}, accepted: fields{"spec.llm": fields{}, "spec.explainer": nil},
+				rejected: fields{"spec.llm": fields{}}, accepted: fields{"spec.llm": fields{}, "spec.explainer": nil},
 			},
 			oneReference("spec.explainer", fields{"modelRef": "a"}),
 			oneReference("spec.explainer", fields{"modelRef": "", "pipelineRef": "b"}),
@@ -98,7 +98,7 @@ func rulesOfModels() []rule {
 			bytes("", ".5Gi"),
 			{
 				kind: v1alpha1.KindModel, path: "spec.memory", keyword: "maxLength", message: "may not be more than 64 bytes",
-				refused:  fields{"spec.memory": strings.Repeat("0", 64) + "1"},
+				rejected: fields{"spec.memory": strings.Repeat("0", 64) + "1"},
 				accepted: fields{"spec.memory": strings.Repeat("0", 63) + "1"},
 			},
 		},
@@ -120,21 +120,21 @@ func rulesOfPipelines() []rule {
 			dotless(v1alpha1.KindPipeline),
 			{
 				kind: v1alpha1.KindPipeline, path: "", keyword: ownName, field: "<nil>", message: ownName,
-				refused:  fields{"metadata.name": "same", "spec.steps[1].name": "same"},
+				rejected: fields{"metadata.name": "same", "spec.steps[1].name": "same"},
 				accepted: fields{"metadata.name": "same", "spec.steps[1].name": "other"},
 			},
 			{
 				kind: v1alpha1.KindPipeline, path: "spec.input", keyword: inputs, field: "spec.input.externalInputs", message: inputs,
-				refused: fields{"spec.input": fields{}}, accepted: fields{"spec.input": nil},
+				rejected: fields{"spec.input": fields{}}, accepted: fields{"spec.input": nil},
 			},
 			{
 				kind: v1alpha1.KindPipeline, path: "spec.input", keyword: inputs, field: "spec.input.externalInputs", message: inputs,
-				refused:  fields{"spec.input.externalInputs": []any{}},
+				rejected: fields{"spec.input.externalInputs": []any{}},
 				accepted: fields{"spec.input.externalInputs": []any{"loans"}},
 			},
 			{
 				kind: v1alpha1.KindPipeline, path: "spec.steps", keyword: "minItems", message: "should have at least 1 items",
-				refused: fields{"spec.steps": []any{}}, accepted: fields{"spec.steps": []any{fields{"name": "a"}}},
+				rejected: fields{"spec.steps": []any{}}, accepted: fields{"spec.steps": []any{fields{"name": "a"}}},
 			},
 			atMost(v1alpha1.KindPipeline, "spec.steps", 1024, fields{}),
 			unique(v1alpha1.KindPipeline, "spec.steps", fields{"name": "a"}),
@@ -172,26 +172,26 @@ func rulesOfExperiments() []rule {
 		mirror    = "the mirror must not be a candidate too: choose another mirror or remove the candidate"
 	)
 	candidates := atMost(v1alpha1.KindExperiment, "spec.candidates", 1024, fields{"weight": 1})
-	candidates.accepted["spec.default"], candidates.refused["spec.default"] = nil, nil
+	candidates.accepted["spec.default"], candidates.rejected["spec.default"] = nil, nil
 	return slices.Concat(
 		[]rule{
 			needsSpec(v1alpha1.KindExperiment, "spec is missing: an Experiment needs at least spec.candidates"),
 			{
 				kind: v1alpha1.KindExperiment, path: "spec", keyword: something, field: "spec.candidates", message: something,
-				refused:  fields{"spec.default": nil, "spec.candidates": []any{}, "spec.mirror": nil},
+				rejected: fields{"spec.default": nil, "spec.candidates": []any{}, "spec.mirror": nil},
 				accepted: fields{"spec.default": nil, "spec.candidates": []any{}},
 			},
 			{
 				kind: v1alpha1.KindExperiment, path: "spec", keyword: candidate, field: "spec.default", message: candidate,
-				refused: fields{"spec.default": "income-mirror"}, accepted: fields{"spec.default": "income-next"},
+				rejected: fields{"spec.default": "income-mirror"}, accepted: fields{"spec.default": "income-next"},
 			},
 			{
 				kind: v1alpha1.KindExperiment, path: "spec", keyword: mirror, field: "spec.mirror", message: mirror,
-				refused: fields{"spec.mirror.name": "income-next"}, accepted: fields{"spec.mirror.name": "another"},
+				rejected: fields{"spec.mirror.name": "income-next"}, accepted: fields{"spec.mirror.name": "another"},
 			},
 			{
 				kind: v1alpha1.KindExperiment, path: "spec.default", keyword: "maxLength", message: "may not be more than 253 bytes",
-				refused: fields{"spec.default": strings.Repeat("x", 254)},
+				rejected: fields{"spec.default": strings.Repeat("x", 254)},
 				accepted: fields{
 					"spec.default": strings.Repeat("x", 253), "spec.candidates[0].name": strings.Repeat("x", 253),
 				},
@@ -209,7 +209,7 @@ func rulesOfExperiments() []rule {
 	)
 }
 
-// patchRules are the rules of patches at path.
+// patchRules returns the rules of patches at path.
 func patchRules(kind, path string) []rule {
 	return []rule{
 		atMost(kind, path, 256, fields{"patch": "x"}),
@@ -218,15 +218,15 @@ func patchRules(kind, path string) []rule {
 	}
 }
 
-// serverRules are the rules of a ServerSpec that stands at path.
+// serverRules returns the rules of a ServerSpec at path.
 func serverRules(kind, path string) []rule {
 	pods := func(field string) []rule {
 		path := path + ".deploymentStrategy.rollingUpdate." + field
 		message := field + " must be a number from 0 to 2147483647 or a percentage such as 25%"
-		at := func(refused, accepted any) rule {
+		at := func(rejected, accepted any) rule {
 			return rule{
 				kind: kind, path: path, keyword: message, message: message,
-				refused: fields{path: refused}, accepted: fields{path: accepted},
+				rejected: fields{path: rejected}, accepted: fields{path: accepted},
 			}
 		}
 		return []rule{
@@ -259,16 +259,16 @@ func rulesOfServers() []rule {
 	)
 }
 
-// configurationRules are the rules of a SeldonConfiguration, at spec.config.
+// configurationRules are the rules of a SeldonConfiguration at spec.config.
 func configurationRules(kind string) []rule {
 	const (
 		path    = "spec.config.tracingConfig.ratio"
 		message = "ratio must be a number from 0 to 1, such as 0.25"
 	)
-	ratio := func(refused, accepted string) rule {
+	ratio := func(rejected, accepted string) rule {
 		return rule{
 			kind: kind, path: path, keyword: message, message: message,
-			refused: fields{path: refused}, accepted: fields{path: accepted},
+			rejected: fields{path: rejected}, accepted: fields{path: accepted},
 		}
 	}
 	return slices.Concat(
@@ -280,7 +280,7 @@ func configurationRules(kind string) []rule {
 			ratio("NaN", "0"),
 			{
 				kind: kind, path: path, keyword: "maxLength", message: "may not be more than 64 bytes",
-				refused: fields{path: strings.Repeat("0", 65)}, accepted: fields{path: strings.Repeat("0", 64)},
+				rejected: fields{path: strings.Repeat("0", 65)}, accepted: fields{path: strings.Repeat("0", 64)},
 			},
 			atMostTexts(kind, "spec.config.agentConfig.rclone.config"),
 			atMostTexts(kind, "spec.config.agentConfig.rclone.config_secrets"),

@@ -18,27 +18,26 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// fields are values to set in a complete manifest, by path, such as
+// fields are the values to set in a complete manifest, by path, such as
 // "spec.steps[0].name". A nil value removes the field.
 type fields map[string]any
 
-// rule is a line of the schema, with an object on either side of it.
+// rule is a validation rule of the schema, with an object that it accepts and one that it
+// rejects.
 type rule struct {
 	kind string
-	// path and keyword are where the rule stands; the keyword of a CEL rule is
-	// its message.
+	// path and keyword identify the rule. The keyword of a CEL rule is its message.
 	path, keyword string
-	// refused is nil where another line has it.
-	refused, accepted fields
-	// field and message are what a refusal says; field is path unless set.
+	// rejected is nil if another entry of the table has the object.
+	rejected, accepted fields
+	// field and message are those of the error; field defaults to path.
 	field, message string
-	// unstorable says that nobody can have stored such an object: an API server
-	// refuses it for the sake of the scale subresource, or the existing schema has
-	// the rule.
+	// unstorable is true if no such object can be stored: the API server rejects it
+	// because of the scale subresource, or the upstream schema has the rule too.
 	unstorable bool
 }
 
-// rules are all rules of our own schemas; TestEveryRuleIsListed holds that.
+// rules are all rules of our own schemas, which TestEveryRuleIsListed checks.
 var rules = slices.Concat(
 	rulesOfModels(), rulesOfPipelines(), rulesOfExperiments(), rulesOfServers(), rulesOfConfigs(), rulesOfRuntimes(),
 )
@@ -52,11 +51,11 @@ const (
 func between(kind, path string, minimum, maximum int64) []rule {
 	return []rule{
 		{
-			kind: kind, path: path, keyword: "minimum", refused: fields{path: minimum - 1}, accepted: fields{path: minimum},
+			kind: kind, path: path, keyword: "minimum", rejected: fields{path: minimum - 1}, accepted: fields{path: minimum},
 			message: fmt.Sprintf("should be greater than or equal to %d", minimum),
 		},
 		{
-			kind: kind, path: path, keyword: "maximum", refused: fields{path: maximum + 1}, accepted: fields{path: maximum},
+			kind: kind, path: path, keyword: "maximum", rejected: fields{path: maximum + 1}, accepted: fields{path: maximum},
 			message: fmt.Sprintf("should be less than or equal to %d", maximum),
 		},
 	}
@@ -64,7 +63,7 @@ func between(kind, path string, minimum, maximum int64) []rule {
 
 func notEmpty(kind, path string) rule {
 	return rule{
-		kind: kind, path: path, keyword: "minLength", refused: fields{path: ""}, accepted: fields{path: "x"},
+		kind: kind, path: path, keyword: "minLength", rejected: fields{path: ""}, accepted: fields{path: "x"},
 		message: "should be at least 1 chars long",
 	}
 }
@@ -73,7 +72,7 @@ func notEmpty(kind, path string) rule {
 func noEmptyItem(path string) rule {
 	return rule{
 		kind: v1alpha1.KindPipeline, path: path + "[0]", keyword: "minLength",
-		refused: fields{path: []any{""}}, accepted: fields{path: []any{"x.outputs"}},
+		rejected: fields{path: []any{""}}, accepted: fields{path: []any{"x.outputs"}},
 		message: "should be at least 1 chars long",
 	}
 }
@@ -81,15 +80,15 @@ func noEmptyItem(path string) rule {
 func atMostLong(kind, path string, length int) rule {
 	return rule{
 		kind: kind, path: path, keyword: "maxLength",
-		refused: fields{path: strings.Repeat("x", length+1)}, accepted: fields{path: strings.Repeat("x", length)},
+		rejected: fields{path: strings.Repeat("x", length+1)}, accepted: fields{path: strings.Repeat("x", length)},
 		message: fmt.Sprintf("may not be more than %d bytes", length),
 	}
 }
 
-func oneOf(kind, path, refused string, accepted ...string) []rule {
+func oneOf(kind, path, rejected string, accepted ...string) []rule {
 	list := []rule{{
-		kind: kind, path: path, keyword: "enum", refused: fields{path: refused}, accepted: fields{path: accepted[0]},
-		message: `Unsupported value: "` + refused + `"`,
+		kind: kind, path: path, keyword: "enum", rejected: fields{path: rejected}, accepted: fields{path: accepted[0]},
+		message: `Unsupported value: "` + rejected + `"`,
 	}}
 	for _, value := range accepted[1:] {
 		list = append(list, rule{kind: kind, path: path, keyword: "enum", accepted: fields{path: value}})
@@ -102,7 +101,7 @@ func unique(kind, path string, item fields) rule {
 	other["name"] = "other"
 	return rule{
 		kind: kind, path: path, keyword: "listType=map", field: path + "[1]",
-		refused: fields{path: []any{item, item}}, accepted: fields{path: []any{item, other}},
+		rejected: fields{path: []any{item, item}}, accepted: fields{path: []any{item, other}},
 		message: `Duplicate value: {"name":"` + item["name"].(string) + `"}`,
 	}
 }
@@ -125,19 +124,19 @@ func atMostOf(kind, path string, items int, item func(i int) any) rule {
 		list = append(list, item(i))
 	}
 	return rule{
-		kind: kind, path: path, keyword: "maxItems", refused: fields{path: list}, accepted: fields{path: list[:items]},
+		kind: kind, path: path, keyword: "maxItems", rejected: fields{path: list}, accepted: fields{path: list[:items]},
 		message: fmt.Sprintf("must have at most %d items", items),
 	}
 }
 
 func needsSpec(kind, message string) rule {
 	return rule{
-		kind: kind, path: "", keyword: message, refused: fields{"spec": nil}, accepted: fields{},
+		kind: kind, path: "", keyword: message, rejected: fields{"spec": nil}, accepted: fields{},
 		field: "<nil>", message: message,
 	}
 }
 
-// inOrder are the rules of a ScalingSpec that stands at path.
+// inOrder returns the rules of a ScalingSpec at path.
 func inOrder(kind, path string) []rule {
 	number := func(replicas, minimum, maximum any) fields {
 		return fields{path + ".replicas": replicas, path + ".minReplicas": minimum, path + ".maxReplicas": maximum}
@@ -147,10 +146,10 @@ func inOrder(kind, path string) []rule {
 		below   = "replicas is below minReplicas: raise replicas or lower minReplicas"
 		above   = "replicas exceeds maxReplicas: lower replicas or raise maxReplicas (0 means no limit)"
 	)
-	at := func(field, message string, refused, accepted fields) rule {
+	at := func(field, message string, rejected, accepted fields) rule {
 		return rule{
 			kind: kind, path: path, keyword: message, field: path + "." + field, message: message,
-			refused: refused, accepted: accepted,
+			rejected: rejected, accepted: accepted,
 		}
 	}
 	replicas := between(kind, path+".replicas", 0, v1alpha1.MaxReplicas)
@@ -174,7 +173,7 @@ func inOrder(kind, path string) []rule {
 	)
 }
 
-// TestRules creates what each rule refuses and what it just accepts.
+// TestRules creates an object that each rule rejects, and one that it accepts.
 func TestRules(t *testing.T) {
 	c := apiServer(t)
 	for i, rule := range rules {
@@ -184,17 +183,17 @@ func TestRules(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := c.Create(t.Context(), object, client.DryRunAll); err != nil {
-				t.Errorf("refuses what it should accept: %v", err)
+				t.Errorf("rejects what it should accept: %v", err)
 			}
-			if rule.refused == nil {
+			if rule.rejected == nil {
 				return
 			}
-			if object, err = rule.object(rule.refused, i); err != nil {
+			if object, err = rule.object(rule.rejected, i); err != nil {
 				t.Fatal(err)
 			}
 			err = c.Create(t.Context(), object, client.DryRunAll)
 			if !apierrors.IsInvalid(err) {
-				t.Fatalf("accepts what it should refuse: %v", err)
+				t.Fatalf("accepts what it should reject: %v", err)
 			}
 			rule.explains(t, err)
 		})
@@ -206,8 +205,8 @@ func (r rule) title(i int) string {
 	return fmt.Sprintf("%d %s %s %s", i, r.kind, r.path, what)
 }
 
-// object returns a complete object with the fields set. Its name is made of i,
-// unless the fields have one.
+// object returns a complete object with the fields set. Its name contains i, unless the
+// fields set a name.
 func (r rule) object(set fields, i int) (*unstructured.Unstructured, error) {
 	object, err := complete(r.kind)
 	if err != nil {
@@ -222,8 +221,7 @@ func (r rule) object(set fields, i int) (*unstructured.Unstructured, error) {
 	return object, nil
 }
 
-// explains checks that err names the field and says what to do, and complains
-// of nothing else.
+// explains checks that err names the field and the remedy, and has no other cause.
 func (r rule) explains(t *testing.T, err error) {
 	t.Helper()
 	field := r.field
@@ -240,9 +238,9 @@ func (r rule) explains(t *testing.T, err error) {
 		case cause.Field == field && strings.Contains(cause.Message, r.message):
 			found = true
 		case cause.Field == "."+field, strings.Contains(cause.Message, "some validation rules were not checked"):
-			// What the API server adds by itself.
+			// The API server adds these.
 		default:
-			t.Errorf("complains of %s: %s", cause.Field, cause.Message)
+			t.Errorf("unexpected cause %s: %s", cause.Field, cause.Message)
 		}
 	}
 	if !found {
@@ -251,7 +249,7 @@ func (r rule) explains(t *testing.T, err error) {
 }
 
 // setField sets or removes the field at a path such as "spec.steps[0].name";
-// objects on the way are made if missing.
+// missing parent objects are created.
 func setField(object map[string]any, path string, value any) error {
 	data, err := json.Marshal(value)
 	if err != nil {
@@ -314,7 +312,7 @@ func TestEveryRuleIsListed(t *testing.T) {
 	}
 	for name := range found {
 		if !listed[name] {
-			t.Errorf("the table lacks %s", name)
+			t.Errorf("the table does not have %s", name)
 		}
 	}
 	for name := range listed {
@@ -327,7 +325,7 @@ func TestEveryRuleIsListed(t *testing.T) {
 	}
 }
 
-// TestEveryListIsBounded holds that no list of our own goes without a bound, nor
+// TestEveryListIsBounded checks that every list of our own has a maximum length, and so do
 // those of containers and volumes that a Server or a runtime may set.
 func TestEveryListIsBounded(t *testing.T) {
 	crds, err := readCRDs()
@@ -362,7 +360,7 @@ func TestEveryListIsBounded(t *testing.T) {
 	}
 }
 
-// TestEveryNumberIsBounded holds that no number of our own goes without bounds.
+// TestEveryNumberIsBounded checks that every number of our own has bounds.
 func TestEveryNumberIsBounded(t *testing.T) {
 	crds, err := readCRDs()
 	if err != nil {
@@ -385,7 +383,7 @@ func TestEveryNumberIsBounded(t *testing.T) {
 	}
 }
 
-// collect gathers the rules of our own in a schema.
+// collect returns our own rules in a schema.
 func collect(found map[string]bool, kind string, root *apiextensionsv1.JSONSchemaProps) {
 	walkOwn("", root, func(path string, schema *apiextensionsv1.JSONSchemaProps) {
 		add := func(has bool, keyword string) {
@@ -408,8 +406,8 @@ func collect(found map[string]bool, kind string, root *apiextensionsv1.JSONSchem
 	})
 }
 
-// walkOwn visits what is of our own in a schema, which leaves out status and
-// what stands in Kubernetes' own types.
+// walkOwn visits our own parts of a schema, which excludes status and the types of
+// Kubernetes.
 func walkOwn(path string, schema *apiextensionsv1.JSONSchemaProps, visit func(path string, schema *apiextensionsv1.JSONSchemaProps)) {
 	visit(path, schema)
 	for name, property := range schema.Properties {

@@ -2,10 +2,10 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// SeldonConfigSpec is what SeldonRuntimes are made from.
+// SeldonConfigSpec is the base configuration of SeldonRuntimes.
 type SeldonConfigSpec struct {
-	// Components of a runtime: exactly these, names that the operator does not
-	// know included.
+	// Components of a runtime. A runtime has exactly these, which may include names that
+	// the operator does not know.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -16,16 +16,16 @@ type SeldonConfigSpec struct {
 	// +optional
 	Config SeldonConfiguration `json:"config,omitzero"`
 
-	// Patches change any other field of the runtimes' children, before the
-	// runtimes' own patches.
+	// Patches change other fields of the runtimes' children. They are applied before the
+	// patches of a runtime.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
 	Patches []Patch `json:"patches,omitempty"`
 }
 
-// ComponentDefn is one workload of a runtime: a StatefulSet if it has volume
-// claim templates, else a Deployment.
+// ComponentDefn is one workload of a runtime: a StatefulSet if it has volume claim
+// templates, else a Deployment.
 type ComponentDefn struct {
 	// Name of the component and of its workload.
 	// +kubebuilder:validation:MaxLength=253
@@ -41,8 +41,9 @@ type ComponentDefn struct {
 	// +optional
 	Annotations map[string]string `json:"annotations,omitempty"`
 
-	// Replicas of the workload; a SeldonRuntime's override goes first. Unset in
-	// both, nobody sets them: a new workload has 1, and an autoscaler may change it.
+	// Replicas of the workload. A SeldonRuntime's override takes precedence. If both are
+	// unset, the operator does not set the field: a new workload has 1 replica, and an
+	// autoscaler may change the number.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000
@@ -52,8 +53,8 @@ type ComponentDefn struct {
 	// +optional
 	PodSpec *CorePodSpec `json:"podSpec,omitempty"`
 
-	// VolumeClaimTemplates of the component's StatefulSet. Sizes may grow later if
-	// the storage class allows it; nothing else of a claim may change.
+	// VolumeClaimTemplates of the component's StatefulSet. Storage requests can be
+	// increased later if the storage class allows expansion. No other field can change.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -64,13 +65,13 @@ type ComponentDefn struct {
 // SeldonConfigStatus is empty.
 type SeldonConfigStatus struct{}
 
-// SeldonConfig is what SeldonRuntimes are made from: components, their pods and
-// their configuration. The operator reads those in its own namespace.
+// SeldonConfig is the base configuration of SeldonRuntimes: components, their pods and
+// their configuration. The operator reads SeldonConfigs from its own namespace.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:printcolumn:name="Kafka",type=string,JSONPath=`.spec.config.kafkaConfig.bootstrap\.servers`,description="Kafka brokers that runtimes use unless they say otherwise"
-// +kubebuilder:printcolumn:name="Service Type",type=string,JSONPath=`.spec.config.serviceConfig.serviceType`,priority=1,description="Type of the runtimes' Services unless they say otherwise"
+// +kubebuilder:printcolumn:name="Kafka",type=string,JSONPath=`.spec.config.kafkaConfig.bootstrap\.servers`,description="Kafka brokers of runtimes that set none"
+// +kubebuilder:printcolumn:name="Service Type",type=string,JSONPath=`.spec.config.serviceConfig.serviceType`,priority=1,description="Type of the Services of runtimes that set none"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))",optionalOldSelf=true,message="spec is missing: list the components of a runtime in spec.components",reason=FieldValueRequired
 type SeldonConfig struct {

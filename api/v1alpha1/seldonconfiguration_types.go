@@ -2,41 +2,40 @@ package v1alpha1
 
 import corev1 "k8s.io/api/core/v1"
 
-// SeldonConfiguration is the configuration of a runtime's components. The same
-// type stands in the SeldonConfig, whose values are inherited, and in the
-// SeldonRuntime, whose values go first. Scalars are pointers so that false, 0
-// and "" of the upper layer go first as well.
+// SeldonConfiguration is the configuration of a runtime's components. A SeldonConfig has
+// inherited values, and the values of a SeldonRuntime take precedence. Scalars are pointers
+// so that false, 0 and "" of a SeldonRuntime take precedence too.
 type SeldonConfiguration struct {
-	// ScalingConfig is for the scheduler's own scaling.
+	// ScalingConfig configures scaling by the scheduler.
 	// +optional
 	ScalingConfig ScalingConfig `json:"scalingConfig,omitzero"`
 
-	// TracingConfig is for OpenTelemetry.
+	// TracingConfig configures OpenTelemetry.
 	// +optional
 	TracingConfig TracingConfig `json:"tracingConfig,omitzero"`
 
-	// KafkaConfig is for every component that talks to Kafka.
+	// KafkaConfig configures every component that uses Kafka.
 	// +optional
 	KafkaConfig KafkaConfig `json:"kafkaConfig,omitzero"`
 
-	// AgentConfig is for the agents of the Servers.
+	// AgentConfig configures the agents of the Servers.
 	// +optional
 	AgentConfig AgentConfiguration `json:"agentConfig,omitzero"`
 
-	// ServiceConfig is for the runtime's Services.
+	// ServiceConfig configures the runtime's Services.
 	// +optional
 	ServiceConfig ServiceConfig `json:"serviceConfig,omitzero"`
 }
 
 // ScalingConfig configures scaling by the scheduler.
 type ScalingConfig struct {
-	// Models says whether the scheduler scales Models.
+	// Models configures scaling of Models.
 	// +optional
 	Models *ModelScalingConfig `json:"models,omitempty"`
-	// Servers says whether the scheduler scales Servers.
+	// Servers configures scaling of Servers.
 	// +optional
 	Servers *ServerScalingConfig `json:"servers,omitempty"`
-	// Pipelines bounds the replicas of what runs Pipelines.
+	// Pipelines limits the replicas of the components that run Pipelines.
 	// +optional
 	Pipelines *PipelineScalingConfig `json:"pipelines,omitempty"`
 }
@@ -54,23 +53,22 @@ type ServerScalingConfig struct {
 	// +optional
 	Enabled *bool `json:"enabled,omitempty"`
 
-	// ScaleDownPackingEnabled lets the scheduler move Models together so that a
-	// Server can shrink.
+	// ScaleDownPackingEnabled lets the scheduler move Models together so that a Server can
+	// be scaled down.
 	// +optional
 	ScaleDownPackingEnabled *bool `json:"scaleDownPackingEnabled,omitempty"`
 
-	// ScaleDownPackingPercentage is how much of the replicas this may concern, in
-	// percent.
+	// ScaleDownPackingPercentage is the percentage of replicas that this may affect.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	ScaleDownPackingPercentage *int64 `json:"scaleDownPackingPercentage,omitempty"`
 }
 
-// PipelineScalingConfig configures scaling of what runs Pipelines.
+// PipelineScalingConfig configures scaling of the components that run Pipelines.
 type PipelineScalingConfig struct {
-	// MaxShardCountMultiplier is how many replicas one Pipeline or Model may
-	// occupy at most. 0 counts as 1.
+	// MaxShardCountMultiplier is the maximum number of replicas that process one Pipeline
+	// or Model. 0 is treated as 1.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=2147483647
@@ -79,15 +77,15 @@ type PipelineScalingConfig struct {
 
 // TracingConfig configures OpenTelemetry.
 type TracingConfig struct {
-	// Disable switches tracing off.
+	// Disable disables tracing.
 	// +optional
 	Disable *bool `json:"disable,omitempty"`
 
-	// OtelExporterEndpoint is host and port of the collector.
+	// OtelExporterEndpoint is the collector, as host:port.
 	// +optional
 	OtelExporterEndpoint *string `json:"otelExporterEndpoint,omitempty"`
 
-	// OtelExporterProtocol is the protocol to it, for example grpc.
+	// OtelExporterProtocol is the protocol of the collector, for example grpc.
 	// +optional
 	OtelExporterProtocol *string `json:"otelExporterProtocol,omitempty"`
 
@@ -98,62 +96,58 @@ type TracingConfig struct {
 	Ratio *string `json:"ratio,omitempty"`
 }
 
-// KafkaConfig configures Kafka clients. The order of its fields is that of the
-// JSON which the components read.
+// KafkaConfig configures Kafka clients. Its fields have the order of the JSON that the
+// components read.
 type KafkaConfig struct {
-	// BootstrapServers are the brokers to begin with: host:port, separated by
-	// commas.
+	// BootstrapServers are the initial brokers, as host:port, separated by commas.
 	// +optional
 	BootstrapServers *string `json:"bootstrap.servers,omitempty"`
 
-	// ConsumerGroupIDPrefix comes before the name of every consumer group.
+	// ConsumerGroupIDPrefix is the prefix of the names of consumer groups.
 	// +optional
 	ConsumerGroupIDPrefix *string `json:"consumerGroupIdPrefix,omitempty"`
 
-	// Debug is librdkafka's setting of that name: contexts, separated by commas.
+	// Debug is the setting of librdkafka with that name: contexts, separated by commas.
 	// +optional
 	Debug *string `json:"debug,omitempty"`
 
-	// Consumer holds settings of consumers, by the names that librdkafka gives
-	// them.
+	// Consumer has settings of consumers, with the names of librdkafka.
 	// +optional
 	Consumer map[string]IntOrString `json:"consumer,omitempty"`
 
-	// Producer holds settings of producers, by the names that librdkafka gives
-	// them.
+	// Producer has settings of producers, with the names of librdkafka.
 	// +optional
 	Producer map[string]IntOrString `json:"producer,omitempty"`
 
-	// Streams holds settings of the dataflow engine's streams, by the names that
-	// Kafka Streams gives them.
+	// Streams has settings of the dataflow engine's streams, with the names of Kafka
+	// Streams.
 	// +optional
 	Streams map[string]IntOrString `json:"streams,omitempty"`
 
-	// Topics holds settings of topics that are created, such as numPartitions and
-	// replicationFactor.
+	// Topics has settings of new topics, such as numPartitions and replicationFactor.
 	// +optional
 	Topics map[string]IntOrString `json:"topics,omitempty"`
 
-	// TopicPrefix comes before the name of every topic.
+	// TopicPrefix is the prefix of the names of topics.
 	// +optional
 	TopicPrefix *string `json:"topicPrefix,omitempty"`
 }
 
 // AgentConfiguration configures the agents of the Servers.
 type AgentConfiguration struct {
-	// Rclone says where artifacts may be fetched from.
+	// Rclone configures the remotes that artifacts are downloaded from.
 	// +optional
 	Rclone RcloneConfiguration `json:"rclone,omitzero"`
 }
 
-// RcloneConfiguration configures where rclone may fetch artifacts from.
+// RcloneConfiguration configures the remotes that rclone downloads artifacts from.
 type RcloneConfiguration struct {
-	// ConfigSecrets are names of Secrets with rclone's configuration.
+	// ConfigSecrets are the names of Secrets with rclone configurations.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
 	ConfigSecrets []string `json:"config_secrets,omitempty"`
 
-	// Config holds rclone's configuration itself.
+	// Config has rclone configurations.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
 	Config []string `json:"config,omitempty"`
@@ -161,7 +155,7 @@ type RcloneConfiguration struct {
 
 // ServiceConfig configures the runtime's Services.
 type ServiceConfig struct {
-	// GrpcServicePrefix comes before the names of gRPC ports.
+	// GrpcServicePrefix is the prefix of the names of gRPC ports.
 	// +optional
 	GrpcServicePrefix *string `json:"grpcServicePrefix,omitempty"`
 

@@ -5,20 +5,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ServerSpec describes inference servers made from a ServerConfig.
+// ServerSpec is the desired state of a Server.
 type ServerSpec struct {
 	// ServerConfig is the name of a ServerConfig in the operator's namespace.
 	// +kubebuilder:validation:MinLength=1
 	ServerConfig string `json:"serverConfig"`
 
-	// Capabilities replace those that the ServerConfig advertises. Models ask for
-	// them in spec.requirements.
+	// Capabilities replace those of the ServerConfig. Models request them in
+	// spec.requirements.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
 	Capabilities []string `json:"capabilities,omitempty"`
 
-	// ExtraCapabilities are added to those that the ServerConfig advertises, and
-	// ignored if Capabilities are given.
+	// ExtraCapabilities are added to those of the ServerConfig. They are ignored if
+	// capabilities are set.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
 	ExtraCapabilities []string `json:"extraCapabilities,omitempty"`
@@ -27,35 +27,34 @@ type ServerSpec struct {
 	// +optional
 	ImageOverrides *ContainerOverrideSpec `json:"imageOverrides,omitempty"`
 
-	// PodSpec is merged onto that of the ServerConfig.
+	// PodSpec is merged into that of the ServerConfig.
 	// +optional
 	PodSpec *PodSpec `json:"podSpec,omitempty"`
 
-	// StatefulSetPersistentVolumeClaimRetentionPolicy says what becomes of claims;
-	// for Servers that run as StatefulSets.
+	// StatefulSetPersistentVolumeClaimRetentionPolicy determines when volume claims are
+	// deleted, for Servers that run as StatefulSets.
 	// +optional
 	StatefulSetPersistentVolumeClaimRetentionPolicy *PersistentVolumeClaimRetentionPolicy `json:"statefulSetPersistentVolumeClaimRetentionPolicy,omitempty"`
 
 	ScalingSpec `json:",inline"`
 
-	// DeploymentStrategy is for Servers that run as Deployments.
+	// DeploymentStrategy of Servers that run as Deployments.
 	// +optional
 	DeploymentStrategy *DeploymentStrategy `json:"deploymentStrategy,omitempty"`
 
-	// DisableAutoUpdate keeps the Server at the ServerConfig that it was last
-	// rolled out with, until its own spec changes or this is taken back.
+	// DisableAutoUpdate keeps the ServerConfig that the Server was last rolled out with,
+	// until the Server's spec changes or the field is unset.
 	// +optional
 	DisableAutoUpdate bool `json:"disableAutoUpdate,omitempty"`
 
-	// Patches change any other field of the children.
+	// Patches change other fields of the children.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
 	Patches []Patch `json:"patches,omitempty"`
 }
 
-// ContainerOverrideSpec has no effect. It is kept so that manifests that have
-// it stay valid.
+// ContainerOverrideSpec has no effect. It exists so that manifests with it stay valid.
 type ContainerOverrideSpec struct {
 	// Agent has no effect.
 	// +optional
@@ -65,49 +64,48 @@ type ContainerOverrideSpec struct {
 	RClone *Container `json:"rclone,omitempty"`
 }
 
-// PersistentVolumeClaimRetentionPolicy is Kubernetes' type of nearly that name,
-// with its values enumerated. The empty one means Retain.
+// PersistentVolumeClaimRetentionPolicy is the StatefulSetPersistentVolumeClaimRetentionPolicy
+// of Kubernetes with enumerated values. The empty value is equivalent to Retain.
 type PersistentVolumeClaimRetentionPolicy struct {
-	// WhenDeleted is what becomes of the claims when the Server is deleted. Unset
-	// means Retain.
+	// WhenDeleted is the policy for volume claims when the Server is deleted. Defaults to
+	// Retain.
 	// +optional
 	// +kubebuilder:validation:Enum="";Retain;Delete
 	WhenDeleted appsv1.PersistentVolumeClaimRetentionPolicyType `json:"whenDeleted,omitempty"`
 
-	// WhenScaled is what becomes of the claims of replicas that are scaled down.
-	// Unset means Retain.
+	// WhenScaled is the policy for volume claims of replicas that are scaled down. Defaults
+	// to Retain.
 	// +optional
 	// +kubebuilder:validation:Enum="";Retain;Delete
 	WhenScaled appsv1.PersistentVolumeClaimRetentionPolicyType `json:"whenScaled,omitempty"`
 }
 
-// DeploymentStrategy is Kubernetes' type of that name, with its values bounded.
+// DeploymentStrategy is the DeploymentStrategy of Kubernetes with bounded values.
 type DeploymentStrategy struct {
-	// Type of the strategy. Unset means RollingUpdate.
+	// Type of the strategy. Defaults to RollingUpdate.
 	// +optional
 	// +kubebuilder:validation:Enum="";RollingUpdate;Recreate
 	Type appsv1.DeploymentStrategyType `json:"type,omitempty"`
 
-	// RollingUpdate is for the strategy of that name.
+	// RollingUpdate has parameters of the strategy RollingUpdate.
 	// +optional
 	RollingUpdate *RollingUpdateDeployment `json:"rollingUpdate,omitempty"`
 }
 
-// RollingUpdateDeployment bounds how many pods a rolling update replaces at a
-// time: numbers, or percentages of the replicas.
+// RollingUpdateDeployment limits the number of pods that a rolling update replaces at the
+// same time, as numbers or as percentages of the replicas.
 //
-// Their rules say `in` where `==` would do: Kubernetes 1.30 takes the cost of
-// comparing types for that of comparing texts as long as a request.
+// The CEL rules use `in` instead of `==`: Kubernetes 1.30 estimates the cost of comparing
+// types as that of comparing strings with the length of a request.
 type RollingUpdateDeployment struct {
-	// MaxUnavailable is how many pods may be missing. Unset means 25%.
+	// MaxUnavailable is the maximum number of unavailable pods. Defaults to 25%.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="!(type(self) in [int]) || (self >= 0 && self <= 2147483647)",message="maxUnavailable must be a number from 0 to 2147483647 or a percentage such as 25%"
 	MaxUnavailable *IntOrString `json:"maxUnavailable,omitempty"`
 
-	// MaxSurge is how many pods may be there on top of the replicas. Unset means
-	// 25%.
+	// MaxSurge is the maximum number of pods in addition to the replicas. Defaults to 25%.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=64
@@ -115,10 +113,10 @@ type RollingUpdateDeployment struct {
 	MaxSurge *IntOrString `json:"maxSurge,omitempty"`
 }
 
-// ServerStatus is the observed state of a Server. Its own fields are written at
-// zero too: the upstream operator's schema requires them.
+// ServerStatus is the observed state of a Server. Its own fields are also written if they
+// are zero, because the schema of the upstream operator requires them.
 type ServerStatus struct {
-	// LoadedModelReplicas is the number of replicas of Models that are loaded.
+	// LoadedModelReplicas is the number of loaded replicas of Models.
 	// +optional
 	LoadedModelReplicas int64 `json:"loadedModels"`
 
@@ -133,7 +131,7 @@ type ServerStatus struct {
 	Status `json:",inline"`
 }
 
-// Server is a set of like inference servers that Models are scheduled on.
+// Server is a set of equal inference servers that Models are scheduled on.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -141,7 +139,7 @@ type ServerStatus struct {
 // +kubebuilder:resource:shortName=mls
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the server's pods are ready"
 // +kubebuilder:printcolumn:name="Replicas",type=integer,JSONPath=`.status.replicas`,description="Number of replicas"
-// +kubebuilder:printcolumn:name="Loaded Models",type=integer,JSONPath=`.status.loadedModels`,description="Number of model replicas that are loaded"
+// +kubebuilder:printcolumn:name="Loaded Models",type=integer,JSONPath=`.status.loadedModels`,description="Number of loaded model replicas"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))",optionalOldSelf=true,message="spec is missing: a Server needs at least spec.serverConfig",reason=FieldValueRequired
 // +kubebuilder:validation:XValidation:rule="oldSelf.hasValue() || size(self.metadata.name) <= 52",optionalOldSelf=true,message="metadata.name must have at most 52 characters: pods have the name and a revision hash in a label, whose value has at most 63"

@@ -2,14 +2,13 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// ServerConfigSpec is what Servers are made from.
+// ServerConfigSpec is the base configuration of Servers.
 type ServerConfigSpec struct {
-	// PodSpec of a Server's pods: the inference server, and beside it the agent
-	// and rclone.
+	// PodSpec of a Server's pods: the inference server, the agent and rclone.
 	PodSpec CorePodSpec `json:"podSpec"`
 
-	// VolumeClaimTemplates of a Server's StatefulSet. Sizes may grow later if the
-	// storage class allows it; nothing else of a claim may change.
+	// VolumeClaimTemplates of a Server's StatefulSet. Storage requests can be increased
+	// later if the storage class allows expansion. No other field can change.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -17,27 +16,27 @@ type ServerConfigSpec struct {
 	VolumeClaimTemplates []PersistentVolumeClaim `json:"volumeClaimTemplates,omitempty"`
 }
 
-// PersistentVolumeClaim is a volume claim template. It is not Kubernetes' own
-// type, because an API server keeps no metadata inside custom resources.
+// PersistentVolumeClaim is a volume claim template. It is not the type of Kubernetes,
+// because the API server prunes metadata inside custom resources.
 type PersistentVolumeClaim struct {
 	// Name of the claim template, which volume mounts refer to.
 	// +kubebuilder:validation:MinLength=1
 	Name string `json:"name"`
 
-	// Spec of the claims.
+	// Spec of the volume claims.
 	Spec PersistentVolumeClaimSpec `json:"spec"`
 }
 
 // ServerConfigStatus is empty.
 type ServerConfigStatus struct{}
 
-// ServerConfig is what Servers are made from: the pods of one sort of inference
-// server, such as MLServer. The operator reads those in its own namespace.
+// ServerConfig is the base configuration of Servers: the pods of one type of inference
+// server, such as MLServer. The operator reads ServerConfigs from its own namespace.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=mlc
-// +kubebuilder:printcolumn:name="Server",type=string,JSONPath=`.spec.podSpec.containers[-1:].name`,description="Last container, by custom the inference server"
+// +kubebuilder:printcolumn:name="Server",type=string,JSONPath=`.spec.podSpec.containers[-1:].name`,description="Last container, by convention the inference server"
 // +kubebuilder:printcolumn:name="Image",type=string,JSONPath=`.spec.podSpec.containers[-1:].image`,priority=1,description="Image of that container"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))",optionalOldSelf=true,message="spec is missing: a ServerConfig needs at least spec.podSpec",reason=FieldValueRequired

@@ -17,20 +17,20 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// conditioned is implemented by the kinds with conditions.
-type conditioned interface {
+// objectWithConditions is implemented by the kinds with conditions.
+type objectWithConditions interface {
 	client.Object
 	GetConditions() []metav1.Condition
 	SetConditions([]metav1.Condition)
 }
 
-var conditionedKinds = []conditioned{
+var kindsWithConditions = []objectWithConditions{
 	&v1alpha1.Model{}, &v1alpha1.Pipeline{}, &v1alpha1.Experiment{}, &v1alpha1.Server{}, &v1alpha1.SeldonRuntime{},
 }
 
-// oldStatus returns a status of the kind as the upstream operator writes it:
-// conditions sorted by type, some with a severity, reasons in prose or missing,
-// no observedGeneration.
+// oldStatus returns a status of the kind as the upstream operator writes it: conditions
+// sorted by type, some with a severity, reasons as sentences or missing, and without
+// observedGeneration.
 func oldStatus(kind string) (map[string]any, error) {
 	file := filepath.Join("testdata", "oldstatus.yaml")
 	text, err := os.ReadFile(file)
@@ -48,11 +48,11 @@ func oldStatus(kind string) (map[string]any, error) {
 	return status, nil
 }
 
-// TestStatusThereAndBack lets the upstream operator and ours write the status of
-// one object in turn, as when a team changes over and back.
-func TestStatusThereAndBack(t *testing.T) {
+// TestStatusMigration writes the status of an object alternately as the upstream operator
+// and as ours, like a team that migrates and rolls back.
+func TestStatusMigration(t *testing.T) {
 	c := apiServer(t)
-	for _, object := range conditionedKinds {
+	for _, object := range kindsWithConditions {
 		kind := fmt.Sprintf("%T", object)[len("*v1alpha1."):]
 		t.Run(kind, func(t *testing.T) {
 			manifest, err := complete(kind)
@@ -67,16 +67,15 @@ func TestStatusThereAndBack(t *testing.T) {
 				if err := writeOldStatus(t.Context(), c, manifest); err != nil {
 					t.Fatalf("the upstream operator writes: %v", err)
 				}
-				holdsOldStatus(t, c, manifest)
+				hasOldStatus(t, c, manifest)
 				writeNewStatus(t, c, manifest)
 			}
 		})
 	}
 }
 
-// holdsOldStatus checks that nothing of the old status is lost in the cluster,
-// and that Go sees it.
-func holdsOldStatus(t *testing.T, c client.Client, object *unstructured.Unstructured) {
+// hasOldStatus checks that the stored status and the decoded one equal the old status.
+func hasOldStatus(t *testing.T, c client.Client, object *unstructured.Unstructured) {
 	t.Helper()
 	stored := newObject(object.GetKind())
 	if err := c.Get(t.Context(), client.ObjectKeyFromObject(object), stored); err != nil {
@@ -102,8 +101,8 @@ func holdsOldStatus(t *testing.T, c client.Client, object *unstructured.Unstruct
 	}
 }
 
-// writeNewStatus writes the conditions with apimachinery's helper and checks
-// that they come back whole.
+// writeNewStatus writes the conditions with apimachinery's helper and checks that they are
+// stored unchanged.
 func writeNewStatus(t *testing.T, c client.Client, object *unstructured.Unstructured) {
 	t.Helper()
 	typed := typedCopy(t, c, object)
@@ -111,7 +110,7 @@ func writeNewStatus(t *testing.T, c client.Client, object *unstructured.Unstruct
 	conditions := slices.Clone(typed.GetConditions())
 	ready := newCondition(v1alpha1.ConditionReady, metav1.ConditionTrue)
 	if !meta.SetStatusCondition(&conditions, ready) {
-		t.Fatal("the old status has our condition already")
+		t.Fatal("the old status already has our condition")
 	}
 	typed.SetConditions(conditions)
 	if err := c.Status().Patch(t.Context(), typed, client.MergeFrom(before), client.FieldOwner("tester")); err != nil {
@@ -123,7 +122,7 @@ func writeNewStatus(t *testing.T, c client.Client, object *unstructured.Unstruct
 	}
 }
 
-func typedCopy(t *testing.T, c client.Client, object *unstructured.Unstructured) conditioned {
+func typedCopy(t *testing.T, c client.Client, object *unstructured.Unstructured) objectWithConditions {
 	t.Helper()
 	typed, err := c.Scheme().New(object.GroupVersionKind())
 	if err != nil {
@@ -132,7 +131,7 @@ func typedCopy(t *testing.T, c client.Client, object *unstructured.Unstructured)
 	if err := c.Get(t.Context(), client.ObjectKeyFromObject(object), typed.(client.Object)); err != nil {
 		t.Fatal(err)
 	}
-	return typed.(conditioned)
+	return typed.(objectWithConditions)
 }
 
 func mustMarshal(t *testing.T, value any) string {
@@ -144,12 +143,12 @@ func mustMarshal(t *testing.T, value any) string {
 	return string(data)
 }
 
-// TestStatusDecodesWithAnyTime decodes times that the schema lets pass.
+// TestStatusDecodesWithAnyTime decodes times that the schema accepts.
 func TestStatusDecodesWithAnyTime(t *testing.T) {
 	const good = "2026-01-02T03:04:05Z"
 	for _, text := range []string{`""`, `"yesterday"`, `"2026-01-02"`, `null`, `"` + good + `"`} {
-		for _, object := range conditionedKinds {
-			object := object.DeepCopyObject().(conditioned)
+		for _, object := range kindsWithConditions {
+			object := object.DeepCopyObject().(objectWithConditions)
 			data := `{"metadata":{"name":"a"},"status":{"observedGeneration":7,"annotations":{"a":"b"},"conditions":[
 				{"type":"Ready","status":"True","reason":"100% of it","lastTransitionTime":` + text + `},
 				{"type":"Other","status":"False","lastTransitionTime":"` + good + `"}]}}`
@@ -167,19 +166,19 @@ func TestStatusDecodesWithAnyTime(t *testing.T) {
 		}
 	}
 	if err := json.Unmarshal([]byte(`{"conditions":7}`), &v1alpha1.ModelStatus{}); err == nil {
-		t.Error("conditions that are no list decode")
+		t.Error("conditions that are not a list decode")
 	}
 }
 
-// TestServerStatusIsWritten holds that the fields which the upstream operator's
-// schema requires are there at zero too.
+// TestServerStatusIsWritten checks that the fields that the schema of the upstream operator
+// requires are also encoded if they are zero.
 func TestServerStatusIsWritten(t *testing.T) {
 	if got, want := mustMarshal(t, v1alpha1.ServerStatus{}), `{"loadedModels":0,"replicas":0,"selector":""}`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
-// TestComponentConditions holds the names that users watch.
+// TestComponentConditions checks the condition types, which users depend on.
 func TestComponentConditions(t *testing.T) {
 	for component, want := range map[string]string{
 		"seldon-scheduler": "SchedulerReady", "seldon-envoy": "EnvoyReady",

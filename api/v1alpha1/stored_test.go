@@ -22,27 +22,27 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// Objects that break a rule may be stored already when the rule arrives. They
-// must not get stuck, nor get in the way of others.
+// Objects that violate a rule may have been stored before the rule existed. They must not
+// get stuck, and must not affect others.
 
 const (
 	storedNamespace = "stored"
 	testFinalizer   = "seldon.test.finalizer"
 )
 
-// misfits are accepted by our schemas too, or break several rules at once, and
-// hold values that Go's types of Kubernetes and of an earlier operator cannot.
+// misfits are objects that our schemas accept or that violate several rules at once, with
+// values that the Go types of Kubernetes and of the upstream operator cannot represent.
 const misfits = "testdata/misfits.yaml"
 
-// updated are objects for tests of updates, some of them offenders too.
+// updated are objects for tests of updates, some of them invalid too.
 const updated = "testdata/updates.yaml"
 
 // oldManager is the field manager of the upstream operator.
 const oldManager = "manager"
 
-// storeOffenders stores what each rule refuses, the misfits and what tests update. It runs while
-// the CRDs are permissive.
-func storeOffenders(ctx context.Context, c client.Client) error {
+// storeInvalidObjects stores an object that each rule rejects, the misfits and the objects
+// for tests of updates. It runs while the CRDs are permissive.
+func storeInvalidObjects(ctx context.Context, c client.Client) error {
 	var objects []*unstructured.Unstructured
 	for _, file := range []string{misfits, updated} {
 		more, err := readObjects(file)
@@ -52,10 +52,10 @@ func storeOffenders(ctx context.Context, c client.Client) error {
 		objects = append(objects, more...)
 	}
 	for i, rule := range rules {
-		if rule.unstorable || rule.refused == nil {
+		if rule.unstorable || rule.rejected == nil {
 			continue
 		}
-		object, err := rule.object(rule.refused, i)
+		object, err := rule.object(rule.rejected, i)
 		if err != nil {
 			return err
 		}
@@ -66,7 +66,7 @@ func storeOffenders(ctx context.Context, c client.Client) error {
 		object.SetFinalizers([]string{testFinalizer})
 		status, hasStatus := object.Object["status"]
 		if err := c.Create(ctx, object, client.FieldOwner(oldManager)); err != nil {
-			return fmt.Errorf("store the offender %s: %w", object.GetName(), err)
+			return fmt.Errorf("store the invalid object %s: %w", object.GetName(), err)
 		}
 		if hasStatus {
 			object.Object["status"] = status
@@ -78,9 +78,9 @@ func storeOffenders(ctx context.Context, c client.Client) error {
 	return nil
 }
 
-// TestStoredOffendersDecode lists every kind with typed clients. One object
-// that does not decode would take all others of its kind with it.
-func TestStoredOffendersDecode(t *testing.T) {
+// TestStoredInvalidObjectsDecode lists every kind with typed clients. One object that does
+// not decode would make the list fail for all others of its kind.
+func TestStoredInvalidObjectsDecode(t *testing.T) {
 	c := apiServer(t)
 	for _, kind := range kinds {
 		list, err := c.Scheme().New(v1alpha1.GroupVersion.WithKind(kind + "List"))
@@ -101,23 +101,23 @@ func TestStoredOffendersDecode(t *testing.T) {
 	}
 }
 
-// TestStoredOffendersMoveOn takes each of them through what happens to objects
-// whose spec nobody touches, to the end.
-func TestStoredOffendersMoveOn(t *testing.T) {
+// TestStoredInvalidObjectsLifecycle makes all changes of an object's life cycle that do not
+// change its spec, including its deletion.
+func TestStoredInvalidObjectsLifecycle(t *testing.T) {
 	c := apiServer(t)
 	for i, rule := range rules {
-		if rule.unstorable || rule.refused == nil {
+		if rule.unstorable || rule.rejected == nil {
 			continue
 		}
 		t.Run(rule.title(i), func(t *testing.T) {
-			object, err := rule.object(rule.refused, i)
+			object, err := rule.object(rule.rejected, i)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := c.Create(t.Context(), object.DeepCopy(), client.DryRunAll); !apierrors.IsInvalid(err) {
-				t.Fatalf("is no offender any more: %v", err)
+				t.Fatalf("is not invalid any more: %v", err)
 			}
-			moveOn(t, c, object)
+			checkLifecycle(t, c, object)
 		})
 	}
 	objects, err := readObjects(misfits)
@@ -125,13 +125,13 @@ func TestStoredOffendersMoveOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, object := range objects {
-		t.Run(object.GetKind()+" "+object.GetName(), func(t *testing.T) { moveOn(t, c, object) })
+		t.Run(object.GetKind()+" "+object.GetName(), func(t *testing.T) { checkLifecycle(t, c, object) })
 	}
 }
 
-// moveOn annotates the stored object, writes its status in each of the ways
-// that operators have, takes its finalizer off and deletes it.
-func moveOn(t *testing.T, c client.Client, object *unstructured.Unstructured) {
+// checkLifecycle annotates the stored object, writes its status as each operator does,
+// removes its finalizer and deletes it.
+func checkLifecycle(t *testing.T, c client.Client, object *unstructured.Unstructured) {
 	t.Helper()
 	object = object.DeepCopy()
 	object.SetNamespace(storedNamespace)
@@ -158,7 +158,7 @@ func moveOn(t *testing.T, c client.Client, object *unstructured.Unstructured) {
 	generation := stored.GetGeneration()
 	must("label it", c.Patch(ctx, object.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`))))
 	must("annotate it by server-side apply", apply(ctx, c, object, fields{"metadata.annotations": fields{"seldon.test/a": "b"}}))
-	if conditioned, ok := typed.(interface {
+	if typed, ok := typed.(interface {
 		GetConditions() []metav1.Condition
 		SetConditions([]metav1.Condition)
 	}); ok {
@@ -168,18 +168,18 @@ func moveOn(t *testing.T, c client.Client, object *unstructured.Unstructured) {
 		}, "status"))
 		get()
 		before := stored.DeepCopyObject().(client.Object)
-		conditions := conditioned.GetConditions()
+		conditions := typed.GetConditions()
 		meta.SetStatusCondition(&conditions, newCondition("Ready", metav1.ConditionFalse))
-		conditioned.SetConditions(conditions)
+		typed.SetConditions(conditions)
 		must("patch its status", c.Status().Patch(ctx, stored, client.MergeFrom(before)))
 		get()
-		if !meta.IsStatusConditionFalse(conditioned.GetConditions(), "Ready") {
-			t.Errorf("want the status that was written, got %v", conditioned.GetConditions())
+		if !meta.IsStatusConditionFalse(typed.GetConditions(), "Ready") {
+			t.Errorf("want the status that was written, got %v", typed.GetConditions())
 		}
 	}
 	get()
 	if got := stored.GetGeneration(); got != generation {
-		t.Errorf("generation went from %d to %d although nobody touched the spec", generation, got)
+		t.Errorf("generation changed from %d to %d although the spec did not", generation, got)
 	}
 	must("delete it", c.Delete(ctx, stored))
 	get()
@@ -187,11 +187,11 @@ func moveOn(t *testing.T, c client.Client, object *unstructured.Unstructured) {
 	stored.SetFinalizers(nil)
 	must("take its finalizer off", c.Patch(ctx, stored, client.MergeFrom(before)))
 	if err := c.Get(ctx, key, stored); !apierrors.IsNotFound(err) {
-		t.Errorf("want it gone, got %v", err)
+		t.Errorf("want it deleted, got %v", err)
 	}
 }
 
-// apply applies some fields, and nothing else, to an object.
+// apply applies only the given fields to an object.
 func apply(ctx context.Context, c client.Client, object client.Object, set fields, subresource ...string) error {
 	wanted := newObject(object.GetObjectKind().GroupVersionKind().Kind)
 	wanted.SetName(object.GetName())
@@ -219,7 +219,7 @@ func newCondition(conditionType string, status metav1.ConditionStatus) metav1.Co
 	}
 }
 
-// writeOldStatus replaces the status by one in the upstream operator's shape.
+// writeOldStatus replaces the status as the upstream operator does.
 func writeOldStatus(ctx context.Context, c client.Client, object client.Object) error {
 	stored := newObject(object.GetObjectKind().GroupVersionKind().Kind)
 	if err := c.Get(ctx, client.ObjectKeyFromObject(object), stored); err != nil {
@@ -233,14 +233,14 @@ func writeOldStatus(ctx context.Context, c client.Client, object client.Object) 
 	return c.Status().Update(ctx, stored, client.FieldOwner(oldManager))
 }
 
-// TestRulesHoldOnUpdate holds what the rules on an object's root say to updates:
-// what was right stays right, and what was wrong may stay until it is put right.
-func TestRulesHoldOnUpdate(t *testing.T) {
+// TestRulesOnUpdate checks the rules on the root of an object on updates: a valid object
+// must stay valid, and an invalid one may stay invalid until it is corrected.
+func TestRulesOnUpdate(t *testing.T) {
 	c := apiServer(t)
 	for _, test := range []struct {
 		name, kind, object string
 		change             fields
-		refusal            string
+		rejection          string
 	}{
 		{"a step gets the pipeline's own name", v1alpha1.KindPipeline, "good", fields{"spec.steps": []any{fields{"name": "good"}}}, "the pipeline's own name"},
 		{"a step gets another name", v1alpha1.KindPipeline, "good", fields{"spec.steps": []any{fields{"name": "fine"}}}, ""},
@@ -276,10 +276,10 @@ func TestRulesHoldOnUpdate(t *testing.T) {
 			}
 			err = c.Patch(t.Context(), object, client.RawPatch(types.MergePatchType, data), client.DryRunAll)
 			switch {
-			case test.refusal == "" && err != nil:
-				t.Errorf("refused: %v", err)
-			case test.refusal != "" && (err == nil || !strings.Contains(err.Error(), test.refusal)):
-				t.Errorf("want %q, got %v", test.refusal, err)
+			case test.rejection == "" && err != nil:
+				t.Errorf("rejected: %v", err)
+			case test.rejection != "" && (err == nil || !strings.Contains(err.Error(), test.rejection)):
+				t.Errorf("want %q, got %v", test.rejection, err)
 			}
 		})
 	}
@@ -290,14 +290,13 @@ func TestRulesHoldOnUpdate(t *testing.T) {
 			object.SetNamespace(storedNamespace)
 			err := c.Patch(t.Context(), object, client.RawPatch(types.MergePatchType, []byte(`{"spec":null}`)), client.DryRunAll)
 			if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "spec is missing") {
-				t.Errorf("%s: want that a spec is needed, got %v", kind, err)
+				t.Errorf("%s: want that spec is required, got %v", kind, err)
 			}
 		}
 	})
 }
 
-// TestScaleSubresource scales a Model and a Server, within their bounds and out
-// of them.
+// TestScaleSubresource scales a Model and a Server within and beyond their bounds.
 func TestScaleSubresource(t *testing.T) {
 	c := apiServer(t)
 	for _, kind := range []string{v1alpha1.KindModel, v1alpha1.KindServer} {
@@ -324,7 +323,7 @@ func TestScaleSubresource(t *testing.T) {
 	}
 }
 
-// TestCorpus creates every manifest that the platform takes.
+// TestCorpus creates every valid manifest of the corpus.
 func TestCorpus(t *testing.T) {
 	c := apiServer(t)
 	var files []string
@@ -347,7 +346,7 @@ func TestCorpus(t *testing.T) {
 		}
 		for _, object := range objects {
 			t.Run(filepath.Base(file)+" "+object.GetKind()+" "+object.GetName(), func(t *testing.T) {
-				// The name may be taken; no rule but that of dots looks at it.
+				// The name may be in use; only the rule about dots depends on it.
 				object.SetName("corpus-" + strings.ToLower(object.GetKind()))
 				stored := object.DeepCopy()
 				err := c.Create(t.Context(), stored, client.DryRunAll, client.FieldValidation("Strict"))
@@ -365,7 +364,7 @@ func TestCorpus(t *testing.T) {
 				decoder := json.NewDecoder(strings.NewReader(string(data)))
 				decoder.DisallowUnknownFields()
 				if err := decoder.Decode(typed); err != nil {
-					t.Errorf("the Go type lacks something: %v", err)
+					t.Errorf("the Go type does not have every field: %v", err)
 				}
 			})
 		}

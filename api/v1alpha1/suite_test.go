@@ -30,9 +30,9 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
-// The tests that need an API server share one, which the first of them starts.
-// It begins with permissive CRDs, like a cluster before our rules; what breaks
-// the rules is stored then (stored_test.go), and the real CRDs replace them.
+// The tests that need an API server share one, which the first of them starts. It starts
+// with permissive CRDs, like a cluster of the upstream operator. Objects that violate our
+// rules are stored then (stored_test.go), before the real CRDs replace these.
 
 const crdDirectory = "../../config/crd/bases"
 
@@ -44,7 +44,7 @@ var kinds = []string{
 var (
 	stop    = func() error { return nil }
 	connect = sync.OnceValues(startAPIServer)
-	// apiConfig is that of the client which connect returns.
+	// apiConfig is the configuration of the client that connect returns.
 	apiConfig *rest.Config
 )
 
@@ -103,7 +103,7 @@ func startAPIServer() (client.Client, error) {
 	if err := c.Create(ctx, namespace); err != nil {
 		return nil, err
 	}
-	if err := storeOffenders(ctx, c); err != nil {
+	if err := storeInvalidObjects(ctx, c); err != nil {
 		return nil, err
 	}
 	for i := range crds {
@@ -116,11 +116,11 @@ func startAPIServer() (client.Client, error) {
 			return nil, fmt.Errorf("replace the permissive CRD %s: %w", current.Name, err)
 		}
 	}
-	return c, untilSpecs(ctx, c, "refused")
+	return c, untilSpecs(ctx, c, "rejected")
 }
 
-// untilSpecs waits until objects without a spec are accepted or refused, for
-// each kind: the API server takes a moment to serve a CRD and to change it.
+// untilSpecs waits until objects without a spec are accepted or rejected, for each kind:
+// the API server serves a new or changed CRD with a delay.
 func untilSpecs(ctx context.Context, c client.Client, want string) error {
 	for _, kind := range kinds {
 		probe := newObject(kind)
@@ -164,8 +164,8 @@ func readCRDs() ([]apiextensionsv1.CustomResourceDefinition, error) {
 	return crds, nil
 }
 
-// permissive returns a CRD that holds objects to their types and required
-// fields alone, as the CRDs of the upstream operator do.
+// permissive returns a CRD that only validates types and required fields, like the CRDs of
+// the upstream operator.
 func permissive(crd apiextensionsv1.CustomResourceDefinition) *apiextensionsv1.CustomResourceDefinition {
 	loose := crd.DeepCopy()
 	for i := range loose.Spec.Versions {
@@ -181,7 +181,7 @@ func loosen(schema *apiextensionsv1.JSONSchemaProps) {
 	schema.MinItems, schema.MaxItems = nil, nil
 	schema.Enum = nil
 	if schema.Type == "integer" {
-		// Older API servers enforce no format of numbers.
+		// Older API servers do not enforce the format of numbers.
 		schema.Format = ""
 	}
 	schema.XListType, schema.XListMapKeys = nil, nil
@@ -200,7 +200,7 @@ func loosen(schema *apiextensionsv1.JSONSchemaProps) {
 	}
 }
 
-// readObjects reads the objects of our kinds from a file of YAML documents.
+// readObjects reads the objects of our kinds from a file with YAML documents.
 func readObjects(file string) ([]*unstructured.Unstructured, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -76,8 +76,8 @@ func (in *ComponentDefn) DeepCopy() *ComponentDefn {
 func (in *Container) DeepCopyInto(out *Container) {
 	*out = *in
 	in.Container.DeepCopyInto(&out.Container)
-	if in.kept != nil {
-		in, out := &in.kept, &out.kept
+	if in.raw != nil {
+		in, out := &in.raw, &out.raw
 		*out = make([]byte, len(*in))
 		copy(*out, *in)
 	}
@@ -122,8 +122,8 @@ func (in *ContainerOverrideSpec) DeepCopy() *ContainerOverrideSpec {
 func (in *CorePodSpec) DeepCopyInto(out *CorePodSpec) {
 	*out = *in
 	in.PodSpec.DeepCopyInto(&out.PodSpec)
-	if in.kept != nil {
-		in, out := &in.kept, &out.kept
+	if in.raw != nil {
+		in, out := &in.raw, &out.raw
 		*out = make([]byte, len(*in))
 		copy(*out, *in)
 	}
@@ -754,8 +754,8 @@ func (in *PersistentVolumeClaimRetentionPolicy) DeepCopy() *PersistentVolumeClai
 func (in *PersistentVolumeClaimSpec) DeepCopyInto(out *PersistentVolumeClaimSpec) {
 	*out = *in
 	in.PersistentVolumeClaimSpec.DeepCopyInto(&out.PersistentVolumeClaimSpec)
-	if in.kept != nil {
-		in, out := &in.kept, &out.kept
+	if in.raw != nil {
+		in, out := &in.raw, &out.raw
 		*out = make([]byte, len(*in))
 		copy(*out, *in)
 	}
@@ -1063,8 +1063,8 @@ func (in *PipelineStep) DeepCopy() *PipelineStep {
 func (in *PodSpec) DeepCopyInto(out *PodSpec) {
 	*out = *in
 	in.PodSpecFields.DeepCopyInto(&out.PodSpecFields)
-	if in.kept != nil {
-		in, out := &in.kept, &out.kept
+	if in.raw != nil {
+		in, out := &in.raw, &out.raw
 		*out = make([]byte, len(*in))
 		copy(*out, *in)
 	}

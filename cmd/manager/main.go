@@ -145,13 +145,13 @@ func run(arguments []string) error {
 	if err != nil {
 		return fmt.Errorf("find the API server: %w", err)
 	}
-	listed, err := controllers.FindListed(ctx, live, flags.operator, namespaces)
+	watched, err := controllers.ResolveNamespaces(ctx, live, flags.operator, namespaces)
 	if err != nil {
 		return err
 	}
 	mgr, err := ctrl.NewManager(config, manager.Options{
 		Scheme:                        scheme,
-		Cache:                         controllers.CacheOptions(flags.operator, listed.Present),
+		Cache:                         controllers.CacheOptions(flags.operator, watched.Available),
 		Metrics:                       flags.metricsOptions(),
 		HealthProbeBindAddress:        flags.probeAddress,
 		LeaderElection:                flags.leaderElect,
@@ -169,11 +169,11 @@ func run(arguments []string) error {
 	}
 	ready := controllers.CachesSynced(ctx, mgr.GetCache())
 	err = errors.Join(
-		metrics.Registry.Register(buildMetric()), metrics.Registry.Register(listed),
+		metrics.Registry.Register(buildMetric()), metrics.Registry.Register(watched),
 		controllers.Setup(ctx, mgr, controllers.Options{
-			Namespace: flags.operator, UseDeploymentsForServers: flags.deployments, Concurrency: flags.maxConcurrent,
+			Namespace: flags.operator, UseDeploymentsForServers: flags.deployments, MaxConcurrentReconciles: flags.maxConcurrent,
 			MaxReplicasPerServer: flags.maxReplicas,
-			SchedulerAddress:     flags.scheduler, TLS: tls, Silence: flags.unreachableTimeout, DeletionDeadline: flags.unloadTimeout,
+			SchedulerAddress:     flags.scheduler, TLS: tls, UnreachableTimeout: flags.unreachableTimeout, UnloadTimeout: flags.unloadTimeout,
 		}),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", ready),
@@ -183,7 +183,7 @@ func run(arguments []string) error {
 	}
 	synced := func() bool { return ready(nil) == nil }
 	go func() {
-		listed.UntilChanged(ctx, synced)
+		watched.WaitForChange(ctx, synced)
 		cancel() // the kubelet restarts the container
 	}()
 	return controllers.Start(ctx, mgr, synced)

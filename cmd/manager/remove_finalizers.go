@@ -46,14 +46,14 @@ func removeFinalizers(arguments []string) error {
 		}
 	}
 	// After the operator was stopped, since namespaces may be deleted until then.
-	listed, err := controllers.FindListed(ctx, c, scope.operator, namespaces)
+	watched, err := controllers.ResolveNamespaces(ctx, c, scope.operator, namespaces)
 	if err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(listed.Absent)) {
-		fmt.Printf("skipped namespace %s, which does not exist or has no Role of the operator (%v): if it exists, create the Role and run this again\n", name, listed.Absent[name])
+	for _, name := range slices.Sorted(maps.Keys(watched.Unavailable)) {
+		fmt.Printf("skipped namespace %s, which does not exist or has no Role of the operator (%v): if it exists, create the Role and run this again\n", name, watched.Unavailable[name])
 	}
-	return controllers.Release(ctx, c, listed.Present, func(kind string, object client.Object) {
+	return controllers.RemoveFinalizers(ctx, c, watched.Available, func(kind string, object client.Object) {
 		fmt.Printf("removed the finalizer from %s %s/%s\n", kind, object.GetNamespace(), object.GetName())
 	})
 }

@@ -2,12 +2,12 @@ package object
 
 import "sigs.k8s.io/controller-runtime/pkg/client"
 
-// Kind is a kind that instances may have children of.
+// Kind is a kind that child objects may have.
 type Kind struct {
-	// Object and List are of the kind's Go types.
+	// Object is an object of the kind's Go type, which the client's scheme has, as well as
+	// its list type.
 	Object client.Object
-	List   client.ObjectList
-	// Unfiltered: the cache holds every object of the kind. Of others it holds
-	// those with the owner label.
+	// CacheUnfiltered: the cache has every object of the kind. Of other kinds it has those
+	// with the owner label.
 	CacheUnfiltered bool
 }

@@ -149,6 +149,9 @@ func IsWorkload(kind schema.GroupKind) bool {
 	return kind.Group == "apps" && slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, kind.Kind)
 }
 
+// IsPVC reports whether ref is a PersistentVolumeClaim, which the engine never deletes.
+func IsPVC(ref Ref) bool { return ref.Group == "" && ref.Kind == "PersistentVolumeClaim" }
+
 // Owner is the object that an instance is composed for.
 type Owner struct {
 	schema.GroupVersionKind

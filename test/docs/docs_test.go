@@ -259,12 +259,15 @@ func TestReasonsAreExplained(t *testing.T) {
 		page, source string
 		explained    func(name, kind string) bool
 	}{
+		{"conditions-and-events.md", "../composition/reconciler/conditions.go", func(name, _ string) bool {
+			return strings.HasPrefix(name, "Condition") || strings.HasPrefix(name, "Reason")
+		}},
 		{"conditions-and-events.md", "../controllers/conditions.go", func(name, _ string) bool {
 			return strings.HasPrefix(name, "condition") || strings.HasPrefix(name, "reason")
 		}},
-		{"conditions-and-events.md", "../controllers/relayed_status.go", func(name, _ string) bool { return strings.HasPrefix(name, "reason") }},
+		{"conditions-and-events.md", "../controllers/scheduler_managed_status.go", func(name, _ string) bool { return strings.HasPrefix(name, "reason") }},
 		{"conditions-and-events.md", "../relay/decide.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
-		{"conditions-and-events.md", "../relay/session.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
+		{"conditions-and-events.md", "../relay/status.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
 		{"engine.md", "../composition/plan.go", func(_, kind string) bool {
 			return kind == "Action" || kind == "Reason"
 		}},

@@ -5,109 +5,117 @@ import (
 	"fmt"
 	"testing/fstest"
 
-	"github.com/seldon-operator/seldon-operator/composition/health"
-
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/selection"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/reconciler"
 )
 
-// What engine.md shows, in functions that compile.
+// The code of engine.md, in functions that compile.
 
-var sitePolicy = composition.Options{FieldManager: "site-operator", KeyPrefix: "sites.example.com/"}
+var siteOptions = composition.Options{FieldManager: "site-operator", KeyPrefix: "sites.example.com/"}
 
 var siteKinds = []composition.Kind{
-	{Object: &corev1.ConfigMap{}, List: &corev1.ConfigMapList{}},
-	{Object: &corev1.Service{}, List: &corev1.ServiceList{}},
-	{Object: &appsv1.Deployment{}, List: &appsv1.DeploymentList{}},
+	{Object: &corev1.ConfigMap{}},
+	{Object: &corev1.Service{}},
+	{Object: &appsv1.Deployment{}},
 }
 
-func siteCache() (cache.Options, error) {
-	labelled, err := labels.NewRequirement(sitePolicy.OwnerLabel(), selection.Exists, nil)
-	if err != nil {
-		return cache.Options{}, err
-	}
-	options := cache.Options{
-		DefaultTransform: composition.CacheTransform(sitePolicy),
-		ByObject:         map[client.Object]cache.ByObject{},
-	}
-	for _, kind := range siteKinds {
-		options.ByObject[kind.Object] = cache.ByObject{Label: labels.NewSelector().Add(*labelled)}
-	}
-	return options, nil
+func siteManager() manager.Options {
+	return manager.Options{Cache: composition.CacheOptions(siteOptions, siteKinds)}
 }
 
 func newSiteEngine(ctx context.Context, mgr manager.Manager) (*composition.Engine, error) {
-	templates, err := composition.NewTemplates(siteFiles)
+	templates, err := composition.LoadTemplates(siteFiles, "sites.example.com/")
 	if err != nil {
 		return nil, err
 	}
 	if err := composition.Index(ctx, mgr.GetFieldIndexer(), siteKinds); err != nil {
 		return nil, err
 	}
-	return composition.New(composition.Engine{
-		Templates: templates, Options: sitePolicy, Kinds: siteKinds,
-		Client: mgr.GetClient(), Cache: mgr.GetClient(), APIReader: mgr.GetAPIReader(),
+	return composition.New(composition.Config{
+		Templates: templates, Options: siteOptions, Kinds: siteKinds,
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(),
 	})
 }
 
-func reconcileSite(ctx context.Context, engine *composition.Engine, site client.Object, pod map[string]any) error {
-	name, namespace := site.GetName(), site.GetNamespace()
-	outcome, err := engine.Reconcile(ctx, composition.Request{
-		Owner: composition.Owner{
-			GroupVersionKind: schema.GroupVersionKind{Group: "sites.example.com", Version: "v1", Kind: "Site"},
-			Namespace:        namespace, Name: name, UID: site.GetUID(),
-		},
-		Input: composition.Input{
-			Namespace: namespace,
-			Templates: []composition.TemplateRef{{Template: "site", Parameters: map[string]string{"name": name}}},
-			Layers: []composition.Layer{{
-				Source: "Site " + namespace + "/" + name,
-				Overlays: func() ([]composition.Overlay, error) {
-					return []composition.Overlay{{
-						Path: "spec.podSpec", Kind: appsv1.SchemeGroupVersion.WithKind("Deployment"), Name: name,
-						Content: map[string]any{"spec": map[string]any{"template": map[string]any{"spec": pod}}},
-					}}, nil
-				},
-			}},
-		},
-	})
+func siteInput(_ context.Context, site *Site) (composition.Input, error) {
+	return composition.Input{
+		Namespace: site.Namespace,
+		Templates: []composition.TemplateRef{{Folder: "site", Parameters: map[string]string{"name": site.Name}}},
+		Layers: []composition.Layer{{
+			Source: "Site " + site.Namespace + "/" + site.Name,
+			Overlays: func() ([]composition.Overlay, error) {
+				return []composition.Overlay{{
+					Path: "spec.podSpec", Kind: appsv1.SchemeGroupVersion.WithKind("Deployment"), Name: site.Name,
+					Content: map[string]any{"spec": map[string]any{"template": map[string]any{"spec": site.Spec.PodSpec}}},
+				}}, nil
+			},
+		}},
+	}, nil
+}
+
+func setupSites(mgr manager.Manager, engine *composition.Engine) error {
+	sites := &reconciler.Reconciler[*Site]{Engine: engine, Input: siteInput}
+	return sites.SetupWithManager(mgr)
+}
+
+func reconcileSite(ctx context.Context, engine *composition.Engine, owner composition.Owner, input composition.Input) error {
+	result, err := engine.Reconcile(ctx, composition.Request{Owner: owner, Input: input})
 	if err != nil {
 		return err
 	}
-	for key, child := range outcome.Objects {
-		status, message := health.Of(child)
-		fmt.Println(key, status, message)
+	for _, ref := range result.Objects.Refs() {
+		status, message := result.Objects.Health(ref)
+		fmt.Println(ref, status, message)
 	}
-	for _, step := range outcome.Blocked() {
-		fmt.Println("held:", step.Reason, step.Message)
+	for _, step := range result.Blocked() {
+		fmt.Println("blocked:", step.Reason, step.Message)
 	}
 	return nil
 }
 
 var siteFiles = fstest.MapFS{}
 
+// Site is a custom resource with a pod template.
+type Site struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta
+	Spec   struct{ PodSpec map[string]any }
+	Status struct {
+		ObservedGeneration int64
+		Conditions         []metav1.Condition
+	}
+}
+
+// DeepCopyObject implements [runtime.Object].
+func (s *Site) DeepCopyObject() runtime.Object { site := *s; return &site }
+
+// GetConditions implements [reconciler.Object].
+func (s *Site) GetConditions() []metav1.Condition { return s.Status.Conditions }
+
+// SetConditions implements [reconciler.Object].
+func (s *Site) SetConditions(conditions []metav1.Condition) { s.Status.Conditions = conditions }
+
+// SetObservedGeneration implements [reconciler.Object].
+func (s *Site) SetObservedGeneration(generation int64) { s.Status.ObservedGeneration = generation }
+
 // It is compiled and not run: it needs a manager.
 func Example() {
 	var (
-		ctx  context.Context
-		mgr  manager.Manager
-		site client.Object
+		ctx   context.Context
+		mgr   manager.Manager
+		owner composition.Owner
 	)
-	_, err := siteCache()
-	if err != nil {
-		return
-	}
+	_ = siteManager()
 	engine, err := newSiteEngine(ctx, mgr)
 	if err != nil {
 		return
 	}
-	_ = reconcileSite(ctx, engine, site, nil)
+	_ = setupSites(mgr, engine)
+	_ = reconcileSite(ctx, engine, owner, composition.Input{})
 }

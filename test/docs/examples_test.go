@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seldon-operator/seldon-operator/inputs"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -35,7 +37,7 @@ type examples struct {
 
 // The examples on the page about merging have the results that it shows.
 func TestExamplesHaveTheirResults(t *testing.T) {
-	compiled, err := composition.NewTemplates(templates.Files)
+	compiled, err := composition.LoadTemplates(templates.Files, templates.AnnotationPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +107,7 @@ func (e *examples) render(object runtime.Object) bool {
 	if e.err != nil {
 		return true
 	}
-	rendering, err := composition.Render(e.templates, input, func(key string) bool { return strings.HasPrefix(key, templates.OwnDomain) })
+	rendering, err := composition.Render(e.templates, input, inputs.EngineOptions)
 	e.err = err
 	for _, child := range rendering.Objects {
 		e.rendered[child.Object.GetKind()+"/"+child.Object.GetName()] = child.Object

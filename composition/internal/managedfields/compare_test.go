@@ -57,7 +57,7 @@ func TestTookFrom(t *testing.T) {
 		`{"f:env":{"k:{\"name\":\"B\"}":{".":{},"f:name":{},"f:value":{}}}}`: false,
 		`{"f:env":{"k:{":{}}}`:                                               false,
 	} {
-		got := OwnsAnyOf(jsontest.Decode(t, desired), jsontest.Decode(t, theirs).(map[string]any), jsontest.Decode(t, ours).(map[string]any))
+		got := ownsAnyOf(jsontest.Decode(t, desired), jsontest.Decode(t, theirs).(map[string]any), jsontest.Decode(t, ours).(map[string]any))
 		if got != took {
 			t.Errorf("%s: got %v", theirs, got)
 		}

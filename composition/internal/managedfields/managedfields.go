@@ -145,7 +145,7 @@ func Patch(live *unstructured.Unstructured, labels, annotations map[string]strin
 
 // tookFrom tells whether theirs owns a field that desired holds and ours does not
 // own. See sameFields for what theirs and ours are.
-func OwnsAnyOf(desired any, theirs, ours map[string]any) bool {
+func ownsAnyOf(desired any, theirs, ours map[string]any) bool {
 	items, _ := desired.([]any)
 	known := newListIndex(items)
 	for key, below := range theirs {
@@ -167,9 +167,40 @@ func OwnsAnyOf(desired any, theirs, ours map[string]any) bool {
 		}
 		theirs, _ := below.(map[string]any)
 		ours, owned := ours[key].(map[string]any)
-		if IsLeaf(theirs) && !owned || !IsLeaf(theirs) && OwnsAnyOf(value, theirs, ours) {
+		if IsLeaf(theirs) && !owned || !IsLeaf(theirs) && ownsAnyOf(value, theirs, ours) {
 			return true
 		}
 	}
 	return false
+}
+
+// ConflictingManager returns the field manager, quoted for messages, that owns a field of
+// live which desired has and which fieldManager does not own any more, or, if there is
+// none, the other manager that wrote last. It is empty if there is no other manager. live
+// must have the managedFields of all managers; desired is without apiVersion, kind and name.
+func ConflictingManager(desired map[string]any, live *unstructured.Unstructured, fieldManager string) string {
+	own := Own(live, fieldManager)
+	var found metav1.ManagedFieldsEntry
+	foundOwns := false
+	for _, entry := range live.GetManagedFields() {
+		if entry.Manager == fieldManager || entry.Subresource == "status" || entry.FieldsV1 == nil {
+			continue
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields); err != nil {
+			continue
+		}
+		owns := ownsAnyOf(desired, fields, own)
+		later := found.Time == nil || entry.Time != nil && found.Time.Before(entry.Time)
+		if owns && !foundOwns || owns == foundOwns && later {
+			found, foundOwns = entry, owns
+		}
+	}
+	if found.Subresource != "" {
+		return fmt.Sprintf("%q through the subresource %s", found.Manager, found.Subresource)
+	}
+	if found.Manager == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q", found.Manager)
 }

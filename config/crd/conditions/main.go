@@ -1,18 +1,16 @@
-// Command conditions loosens the schema of status.conditions in generated
-// CustomResourceDefinitions. It runs after controller-gen, on the directory
-// that this wrote to:
+// Command conditions relaxes the schema of status.conditions in generated
+// CustomResourceDefinitions. It runs after controller-gen, on its output directory:
 //
 //	controller-gen crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 //	go run ./config/crd/conditions config/crd/bases
 //
 // The Go type of a condition is metav1.Condition, so that the helpers of
-// k8s.io/apimachinery/pkg/api/meta work on it. Its markers ask for more than
-// objects that are stored already can give: the upstream operator writes a
-// condition's type, status and lastTransitionTime, a reason only if it has one,
-// as free text of any length, and at times a severity. Such objects must stay
-// valid, and that operator must be able to write its status again after it is
-// put back. No marker on a field reaches into the schema of a type from another
-// package, hence this program. Running it twice changes nothing.
+// k8s.io/apimachinery/pkg/api/meta can be used. Its markers are stricter than stored
+// objects: the upstream operator writes type, status and lastTransitionTime of a condition,
+// a reason only if there is one, as free text of any length, and sometimes a severity. Such
+// objects must stay valid, and that operator must be able to write its status after a
+// rollback. Markers cannot change the schema of a type of another package, so this program
+// does. It is idempotent.
 package main
 
 import (
@@ -25,8 +23,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// texts are the fields of a condition that lose their bounds, which are what
-// metav1.Condition's markers add to the schema of a string.
+// texts are the fields of a condition whose bounds are removed. bounds are the keywords that
+// the markers of metav1.Condition add to the schema of a string.
 var (
 	texts  = []string{"lastTransitionTime", "message", "reason", "type"}
 	bounds = []string{"format", "maxLength", "minLength", "pattern"}
@@ -37,13 +35,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: conditions DIRECTORY")
 		os.Exit(2)
 	}
-	if err := loosenAll(os.Args[1]); err != nil {
+	if err := relaxAll(os.Args[1]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func loosenAll(directory string) error {
+func relaxAll(directory string) error {
 	files, err := filepath.Glob(filepath.Join(directory, "*.yaml"))
 	if err != nil {
 		return err
@@ -52,14 +50,14 @@ func loosenAll(directory string) error {
 		return fmt.Errorf("no CustomResourceDefinitions in %s", directory)
 	}
 	for _, file := range files {
-		if err := loosenFile(file); err != nil {
-			return fmt.Errorf("loosen conditions in %s: %w", file, err)
+		if err := relaxFile(file); err != nil {
+			return fmt.Errorf("relax conditions in %s: %w", file, err)
 		}
 	}
 	return nil
 }
 
-func loosenFile(file string) error {
+func relaxFile(file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -73,7 +71,7 @@ func loosenFile(file string) error {
 		return err
 	}
 	for _, version := range versions {
-		if err := loosenVersion(version.(map[string]any)); err != nil {
+		if err := relaxVersion(version.(map[string]any)); err != nil {
 			return err
 		}
 	}
@@ -87,7 +85,7 @@ func loosenFile(file string) error {
 	return os.WriteFile(file, append([]byte("---\n"), text...), 0o644)
 }
 
-func loosenVersion(version map[string]any) error {
+func relaxVersion(version map[string]any) error {
 	path := []string{"schema", "openAPIV3Schema", "properties", "status", "properties", "conditions", "items"}
 	condition, found, err := unstructured.NestedMap(version, path...)
 	if err != nil || !found {

@@ -9,9 +9,9 @@ import (
 
 const generated = "../bases"
 
-// TestLoosenedAlready holds that the committed CRDs went through this program,
-// and that it leaves nothing else about them changed.
-func TestLoosenedAlready(t *testing.T) {
+// TestRelaxed checks that the committed CRDs are the output of this program, and that it
+// does not change anything else.
+func TestRelaxed(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(generated, "*.yaml"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no CRDs in %s: %v", generated, err)
@@ -28,7 +28,7 @@ func TestLoosenedAlready(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := loosenAll(directory); err != nil {
+	if err := relaxAll(directory); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range before {
@@ -37,12 +37,12 @@ func TestLoosenedAlready(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(got, want) {
-			t.Errorf("%s is not as this program leaves it: run \"make manifests\"", name)
+			t.Errorf("%s differs from the output of this program: run \"make manifests\"", name)
 		}
 	}
 }
 
-func TestLoosen(t *testing.T) {
+func TestRelax(t *testing.T) {
 	const crd = `spec:
   versions:
   - name: v1
@@ -101,7 +101,7 @@ spec:
 	if err := os.WriteFile(file, []byte(crd), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := loosenFile(file); err != nil {
+	if err := relaxFile(file); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(file)
@@ -113,8 +113,8 @@ spec:
 	}
 }
 
-func TestLoosenNothing(t *testing.T) {
-	if err := loosenAll(t.TempDir()); err == nil {
-		t.Error("a directory without CRDs is no error")
+func TestRelaxNothing(t *testing.T) {
+	if err := relaxAll(t.TempDir()); err == nil {
+		t.Error("no error for a directory without CRDs")
 	}
 }

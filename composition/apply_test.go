@@ -1,0 +1,295 @@
+package composition_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing/fstest"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/template"
+)
+
+// interceptor is a client whose requests can be answered by a test, as an admission
+// webhook or a broken connection would.
+type interceptor struct {
+	client.Client
+	apply  func(obj *kindAndName, dryRun bool) error
+	delete func(client.Object) error
+	patch  func(client.Object) error
+}
+
+type kindAndName struct{ kind, name string }
+
+func (i interceptor) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+	applied := obj.(interface {
+		GetKind() string
+		GetName() string
+	})
+	given := &client.ApplyOptions{}
+	given.ApplyOptions(options)
+	if i.apply != nil {
+		if err := i.apply(&kindAndName{applied.GetKind(), applied.GetName()}, len(given.DryRun) > 0); err != nil {
+			return err
+		}
+	}
+	return i.Client.Apply(ctx, obj, options...)
+}
+
+func (i interceptor) Patch(ctx context.Context, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
+	if i.patch != nil {
+		if err := i.patch(obj); err != nil {
+			return err
+		}
+	}
+	return i.Client.Patch(ctx, obj, patch, options...)
+}
+
+func (i interceptor) Delete(ctx context.Context, obj client.Object, options ...client.DeleteOption) error {
+	if i.delete != nil {
+		if err := i.delete(obj); err != nil {
+			return err
+		}
+	}
+	return i.Client.Delete(ctx, obj, options...)
+}
+
+var _ = Describe("A plan that is carried out", func() {
+	var site *instance
+
+	BeforeEach(func() { site = newInstance() })
+
+	// many are children of one wave.
+	many := func(count int) {
+		templates, err := template.Load(fstest.MapFS{
+			"one/kustomization.yaml": {Data: []byte("resources: [parameters.yaml, one.yaml]\nreplacements:\n" +
+				"- source: {kind: ConfigMap, name: parameters, fieldPath: data.name}\n  targets: [{select: {kind: ConfigMap, name: one}, fieldPaths: [metadata.name]}]\n")},
+			"one/parameters.yaml": {Data: []byte("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: parameters\n  annotations: {config.kubernetes.io/local-config: \"true\"}\ndata: {name: x}\n")},
+			"one/one.yaml":        {Data: []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\n")},
+		}, "composition.seldon-operator.dev/")
+		Expect(err).NotTo(HaveOccurred())
+		site.engine = newEngine(func(config *composition.Config) { config.Templates = templates })
+		site.request.Input.Templates = nil
+		for i := range count {
+			site.request.Input.Templates = append(site.request.Input.Templates, template.Ref{Folder: "one", Parameters: map[string]string{"name": fmt.Sprintf("one-%d", i)}})
+		}
+	}
+
+	It("has at most 8 requests under way, to apply, to prune and to delete", func() {
+		var inFlight, most atomic.Int64
+		var barrier sync.Mutex
+		count := func() func() {
+			now := inFlight.Add(1)
+			barrier.Lock()
+			most.Store(max(most.Load(), now))
+			barrier.Unlock()
+			time.Sleep(time.Millisecond) // so that all that may start do
+			return func() { inFlight.Add(-1) }
+		}
+		many(60)
+		site.engine.Client = counted{interceptor{Client: writer}, count}
+		site.mustReconcile()
+		Expect(most.Swap(0)).To(BeNumerically("==", 8))
+		site.cached()
+		site.request.Input.Templates = site.request.Input.Templates[:20]
+		Expect(site.mustReconcile().Pruned).To(HaveLen(40))
+		Expect(most.Swap(0)).To(BeNumerically("==", 8))
+		site.cached()
+		Eventually(func() ([]object.Ref, error) { return site.engine.Delete(site.ctx, site.request.Owner) }).Should(BeEmpty())
+		Expect(most.Swap(0)).To(BeNumerically("==", 8))
+	})
+
+	It("prunes nothing and applies nothing of later waves after a passing error", func() {
+		site.settle()
+		site.request.Input.Templates[0].Components = nil
+		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
+		site.layer(deployments, "shop", "metadata: {annotations: {changed: yes-it-is}}")
+		site.engine.Client = interceptor{Client: writer, apply: func(obj *kindAndName, _ bool) error {
+			if obj.kind == "ConfigMap" {
+				return apierrors.NewServiceUnavailable("try again")
+			}
+			return nil
+		}}
+		outcome, err := site.reconcile()
+		Expect(err).To(MatchError(ContainSubstring("try again")))
+		Expect(outcome.Pruned).To(BeEmpty())
+		Expect(site.deployment().Annotations).NotTo(HaveKey("changed"))
+		Expect(site.exists(&rbacv1.Role{}, "site")).To(BeTrue())
+	})
+
+	DescribeTable("prunes beside a rejected child what that does not use", func(rejected string, kept ...string) {
+		site.layer(deployments, "shop", "spec: {template: {spec: {serviceAccountName: site}}}")
+		site.settle()
+		site.request.Input.Templates[0].Components = nil
+		site.request.Input.Layers = nil
+		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
+		site.layer(deployments, "shop", "metadata: {annotations: {changed: yes-it-is}}")
+		site.engine.Client = interceptor{Client: writer, apply: func(obj *kindAndName, _ bool) error {
+			if obj.kind == rejected {
+				return apierrors.NewForbidden(schema.GroupResource{}, obj.name, fmt.Errorf("not today"))
+			}
+			return nil
+		}}
+		outcome, err := site.reconcile()
+		Expect(err).To(MatchError(ContainSubstring("not today")))
+		var left []string
+		for _, kind := range []client.Object{&corev1.ServiceAccount{}, &rbacv1.Role{}, &rbacv1.RoleBinding{}} {
+			if site.exists(kind, "site") {
+				left = append(left, strings.TrimPrefix(fmt.Sprintf("%T", kind), "*v1."))
+			}
+		}
+		Expect(left).To(Equal(kept), "pruned: %v", outcome.Pruned)
+	},
+		Entry("the workload itself", "Deployment", "ServiceAccount", "Role", "RoleBinding"),
+		Entry("the configuration of the workload, which stops that", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"),
+	)
+
+	It("does not take a refusal to delete for a deletion", func() {
+		site.settle()
+		site.request.Input.Templates[0].Components = nil
+		site.engine.Client = interceptor{Client: writer, delete: func(obj client.Object) error {
+			if obj.GetObjectKind().GroupVersionKind().Kind == "Role" {
+				return apierrors.NewConflict(schema.GroupResource{Resource: "roles"}, obj.GetName(), fmt.Errorf("a webhook refuses"))
+			}
+			return nil
+		}}
+		outcome, err := site.reconcile()
+		Expect(err).To(MatchError(ContainSubstring("a webhook refuses")))
+		Expect(outcome.Pruned).To(ConsistOf(HaveField("Kind", "RoleBinding"), HaveField("Kind", "ServiceAccount")))
+
+		site.engine.Client = writer
+		site.cached()
+		Expect(site.mustReconcile().Pruned).To(ConsistOf(HaveField("Kind", "Role")))
+	})
+
+	It("stops pruning at an error, so that what an object needs outlives it", func() {
+		site.settle()
+		site.request.Input.Templates = nil
+		site.engine.Client = interceptor{Client: writer, delete: func(obj client.Object) error {
+			if obj.GetObjectKind().GroupVersionKind().Kind == "Deployment" {
+				return apierrors.NewForbidden(schema.GroupResource{}, obj.GetName(), fmt.Errorf("not today"))
+			}
+			return nil
+		}}
+		outcome, err := site.reconcile()
+		Expect(err).To(MatchError(ContainSubstring("not today")))
+		Expect(outcome.Pruned).To(BeEmpty())
+		site.get(&corev1.ConfigMap{}, "site")
+	})
+
+	DescribeTable("adopts what it can", func(refused error, later bool) {
+		site.predecessor()
+		site.engine.Client = interceptor{Client: writer, patch: func(obj client.Object) error {
+			if obj.GetObjectKind().GroupVersionKind().Kind == "Service" {
+				return refused
+			}
+			return nil
+		}}
+		outcome, err := site.reconcile()
+		child := &composition.ObjectError{}
+		Expect(asChildError(err, &child)).To(BeTrue())
+		Expect(child.Ref.Kind).To(Equal("Service"))
+		service := &corev1.Service{}
+		site.get(service, "shop")
+		Expect(service.Labels).NotTo(HaveKey(policy.OwnerLabel()))
+		Expect(outcome.Applied).To(ContainElement(HaveField("Kind", "ConfigMap")))
+		applied := ContainElement(HaveField("Kind", "Deployment"))
+		if !later {
+			applied = Not(applied)
+		}
+		Expect(outcome.Applied).To(applied)
+		site.engine.Client = writer
+		site.cached()
+		site.settle()
+	},
+		Entry("where a child is rejected", apierrors.NewForbidden(schema.GroupResource{}, "shop", fmt.Errorf("not today")), true),
+		Entry("where a request fails, in this wave and those before", apierrors.NewServiceUnavailable("try again"), false),
+	)
+
+	It("counts no correction where a webhook undoes it, and a status is written meanwhile", func() {
+		site.settle()
+		// As a webhook does that rewrites images: the answer has what was live.
+		site.patch(&appsv1.Deployment{}, "shop", `{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"mirror/web:1"}]}}}}`)
+		site.cached()
+		site.engine.Client = rewriting{writer}
+		outcome := site.mustReconcile()
+		Expect(outcome.DriftCorrected).To(BeEmpty())
+		Expect(outcome.Applied).To(BeEmpty())
+	})
+
+	It("names who scales a child through the scale subresource", func() {
+		now := time.Now()
+		site.engine.Clock = func() time.Time { return now }
+		site.layer(deployments, "shop", "spec: {replicas: 2}")
+		site.settle()
+		var outcome composition.Result
+		for round := range 6 {
+			now = now.Add(time.Second)
+			site.scale(&appsv1.Deployment{}, "shop", int32(3+round))
+			site.cached()
+			outcome = site.mustReconcile()
+		}
+		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", And(
+			ContainSubstring("spec.replicas is changed again and again by "), ContainSubstring("through the subresource scale")))))
+	})
+
+	It("applies without a dry-run where an admission webhook does not support one", func() {
+		site.settle()
+		site.layer(deployments, "shop", `metadata: {annotations: {changed: "1"}}`)
+		site.engine = newEngine()
+		site.engine.Client = interceptor{Client: writer, apply: func(_ *kindAndName, dryRun bool) error {
+			if dryRun {
+				return apierrors.NewBadRequest(`admission webhook "old.example.com" does not support dry run`)
+			}
+			return nil
+		}}
+		Expect(site.mustReconcile().Applied).To(HaveLen(1))
+		Expect(site.deployment().Annotations).To(HaveKey("changed"))
+	})
+})
+
+// counted is a client that counts its writes.
+type counted struct {
+	client.Client
+	begin func() (end func())
+}
+
+func (c counted) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+	defer c.begin()()
+	return c.Client.Apply(ctx, obj, options...)
+}
+
+func (c counted) Delete(ctx context.Context, obj client.Object, options ...client.DeleteOption) error {
+	defer c.begin()()
+	return c.Client.Delete(ctx, obj, options...)
+}
+
+// rewriting is a client whose applies an admission webhook turns into no change of
+// the spec, while another controller writes the status.
+type rewriting struct{ client.Client }
+
+func (r rewriting) Apply(ctx context.Context, obj runtime.ApplyConfiguration, _ ...client.ApplyOption) error {
+	applied := obj.(client.Object)
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"status":{"collisionCount":1}}`))
+	deployment := &appsv1.Deployment{}
+	deployment.Namespace, deployment.Name = applied.GetNamespace(), applied.GetName()
+	if err := admin.Status().Patch(ctx, deployment, patch); err != nil {
+		return err
+	}
+	return r.Get(ctx, client.ObjectKeyFromObject(applied), applied)
+}

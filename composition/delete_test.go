@@ -1,0 +1,104 @@
+package composition_test
+
+import (
+	"slices"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
+)
+
+var _ = Describe("Teardown", func() {
+	var site *instance
+
+	BeforeEach(func() { site = newInstance() })
+
+	teardown := func() []object.Ref {
+		GinkgoHelper()
+		remaining, err := site.engine.Delete(site.ctx, site.request.Owner)
+		Expect(err).NotTo(HaveOccurred())
+		return remaining
+	}
+	finalizer := func(obj *corev1.Service, value string) {
+		GinkgoHelper()
+		site.patch(obj, "shop", `{"metadata":{"finalizers":`+value+`}}`)
+		site.cached()
+	}
+
+	It("waits for what a finalizer keeps, and says so", func() {
+		site.settle()
+		finalizer(&corev1.Service{}, `["example.org/keep"]`)
+		Expect(teardown()).To(HaveExactElements(
+			site.key("", "Service", "shop"),
+			site.key("", "ConfigMap", "site"),
+			HaveField("Kind", "RoleBinding"), HaveField("Kind", "Role"), HaveField("Kind", "ServiceAccount")))
+		Expect(site.exists(&appsv1.Deployment{}, "shop")).To(BeFalse())
+		Expect(site.exists(&corev1.ConfigMap{}, "site")).To(BeTrue())
+		site.cached()
+		Expect(writes(requests.during(func() { Expect(teardown()).To(HaveLen(5)) }))).To(BeEmpty())
+
+		finalizer(&corev1.Service{}, `null`)
+		Expect(teardown()).To(BeEmpty())
+		Expect(site.exists(&corev1.ConfigMap{}, "site")).To(BeFalse())
+		Expect(site.exists(&rbacv1.Role{}, "site")).To(BeFalse())
+	})
+
+	It("waits for children that somebody else has deleted", func() {
+		site.settle()
+		finalizer(&corev1.Service{}, `["example.org/keep"]`)
+		service := &corev1.Service{}
+		site.get(service, "shop")
+		Expect(admin.Delete(site.ctx, service)).To(Succeed())
+		site.cached()
+		Expect(teardown()).To(HaveLen(5))
+		finalizer(service, `null`)
+		Expect(teardown()).To(BeEmpty())
+	})
+
+	It("takes children that were never adopted, and asks for those that stay", func() {
+		site.predecessor()
+		finalizer(&corev1.Service{}, `["example.org/keep"]`)
+		Expect(teardown()).To(HaveLen(5))
+		Expect(site.exists(&appsv1.Deployment{}, "shop")).To(BeFalse())
+		Expect(teardown()).To(HaveLen(5))
+		finalizer(&corev1.Service{}, `null`)
+		Expect(teardown()).To(BeEmpty())
+		Expect(site.exists(&corev1.ConfigMap{}, "site")).To(BeFalse())
+	})
+
+	It("takes what was made a moment ago", func() {
+		site.freeze()
+		site.mustReconcile()
+		Expect(teardown()).To(BeEmpty())
+		Expect(site.exists(&appsv1.Deployment{}, "shop")).To(BeFalse())
+		Expect(writes(requests.during(func() { Expect(teardown()).To(BeEmpty()) }))).To(BeEmpty())
+	})
+
+	It("leaves volume claims, and what is of others", func() {
+		site.settle()
+		site.engine = newEngine(func(config *composition.Config) {
+			config.Kinds = append(slices.Clip(kinds), object.Kind{Object: &corev1.PersistentVolumeClaim{}})
+		})
+		claim := &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: quantityOf("1Gi")}},
+		}}
+		claim.Namespace, claim.Name = site.owner.Namespace, "kept"
+		claim.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(site.owner, corev1.SchemeGroupVersion.WithKind("ConfigMap"))}
+		Expect(admin.Create(site.ctx, claim)).To(Succeed())
+		frozen := site.freeze()
+		frozen.lists["PersistentVolumeClaim"] = append(frozen.lists["PersistentVolumeClaim"], claim)
+		outcome := site.mustReconcile()
+		Expect(outcome.Plan.Prunes).To(HaveExactElements(HaveField("Action", plan.Retain)))
+		Expect(teardown()).To(BeEmpty())
+		Expect(site.exists(&corev1.PersistentVolumeClaim{}, "kept")).To(BeTrue())
+		Expect(site.exists(&corev1.ConfigMap{}, "owner")).To(BeTrue())
+	})
+})
