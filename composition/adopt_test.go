@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
 var _ = Describe("Adopting what another operator made", func() {
@@ -114,7 +114,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		outcome := site.mustReconcile()
 		Expect(outcome.Blocked()).To(HaveLen(1))
 		held := outcome.Blocked()[0]
-		Expect(held.Reason).To(Equal(composition.RestartRequired))
+		Expect(held.Reason).To(Equal(plan.RestartRequired))
 		Expect(held.Message).To(ContainSubstring("Deployment %s/shop would restart its pods: spec.template.spec.containers[]", site.owner.Namespace))
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
 
@@ -128,7 +128,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		By("holding it also after a restart of the operator")
 		site.engine = newEngine()
 		Expect(writes(requests.during(func() {
-			Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
+			Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", plan.RestartRequired)))
 		}))).To(BeEmpty())
 
 		By("accepting")
@@ -156,7 +156,7 @@ var _ = Describe("Adopting what another operator made", func() {
 			Expect(unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers")).To(Succeed())
 		})
 		before := site.deployment()
-		Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
+		Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", plan.RestartRequired)))
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
 		site.request.AllowRestarts = true
 		site.settle()
@@ -180,7 +180,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		site.predecessor(otherArgs)
 		before := site.deployment()
 		site.stopBefore("ServiceAccount")
-		Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
+		Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", plan.RestartRequired)))
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
 	})
 
@@ -226,7 +226,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		outcome := site.refresh()
 		Expect(outcome.Pruned).To(HaveExactElements(site.key("", "Service", "enabled")))
 		Expect(outcome.Plan.Prunes).To(ContainElements(
-			HaveField("Reason", composition.PruneDisabled), HaveField("Reason", composition.PruneDisabled), HaveField("Reason", composition.PruneDisabled)))
+			HaveField("Reason", plan.PruneDisabled), HaveField("Reason", plan.PruneDisabled), HaveField("Reason", plan.PruneDisabled)))
 		for _, name := range []string{"unlabelled", "labelled", "flux"} {
 			Expect(site.exists(&corev1.Service{}, name)).To(BeTrue(), name)
 		}
@@ -257,7 +257,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		})
 		before := site.deployment()
 		for range 3 {
-			Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", composition.RestartRequired)))
+			Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", plan.RestartRequired)))
 			site.cached()
 		}
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
@@ -308,7 +308,7 @@ var _ = Describe("Adopting what another operator made", func() {
 			site.request.AllowRestarts = false
 			held := site.mustReconcile().Blocked()
 			Expect(held).To(HaveLen(1))
-			Expect(held[0].Reason).To(Equal(composition.RestartRequired))
+			Expect(held[0].Reason).To(Equal(plan.RestartRequired))
 			site.request.AllowRestarts = true
 			Expect(site.mustReconcile().Restarted).To(HaveLen(1))
 			site.settle()

@@ -22,6 +22,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
 // interceptor is a client whose requests can be answered by a test, as an admission
@@ -75,17 +76,17 @@ var _ = Describe("A plan that is carried out", func() {
 
 	// many are children of one wave.
 	many := func(count int) {
-		templates, err := composition.NewTemplates(fstest.MapFS{
+		templates, err := template.Load(fstest.MapFS{
 			"one/kustomization.yaml": {Data: []byte("resources: [parameters.yaml, one.yaml]\nreplacements:\n" +
 				"- source: {kind: ConfigMap, name: parameters, fieldPath: data.name}\n  targets: [{select: {kind: ConfigMap, name: one}, fieldPaths: [metadata.name]}]\n")},
 			"one/parameters.yaml": {Data: []byte("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: parameters\n  annotations: {config.kubernetes.io/local-config: \"true\"}\ndata: {name: x}\n")},
 			"one/one.yaml":        {Data: []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\n")},
-		})
+		}, "composition.seldon-operator.dev/")
 		Expect(err).NotTo(HaveOccurred())
 		site.engine = newEngine(func(config *composition.Config) { config.Templates = templates })
 		site.request.Input.Templates = nil
 		for i := range count {
-			site.request.Input.Templates = append(site.request.Input.Templates, composition.TemplateRef{Template: "one", Parameters: map[string]string{"name": fmt.Sprintf("one-%d", i)}})
+			site.request.Input.Templates = append(site.request.Input.Templates, template.Ref{Folder: "one", Parameters: map[string]string{"name": fmt.Sprintf("one-%d", i)}})
 		}
 	}
 

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/internal/live"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
@@ -47,7 +48,7 @@ func CacheOptions(options object.Options, kinds []object.Kind) cache.Options {
 // Index adds the index to a cache by which the engine finds the objects of an owner.
 func Index(ctx context.Context, indexer client.FieldIndexer, kinds []object.Kind) error {
 	for _, kind := range kinds {
-		err := indexer.IndexField(ctx, kind.Object, OwnerIndex, func(indexed client.Object) []string {
+		err := indexer.IndexField(ctx, kind.Object, live.OwnerIndex, func(indexed client.Object) []string {
 			for _, reference := range indexed.GetOwnerReferences() {
 				if reference.Controller != nil && *reference.Controller {
 					return []string{string(reference.UID)}

@@ -18,6 +18,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
 // editor is the field manager of a person who edits a child by hand.
@@ -36,9 +38,9 @@ func (i *instance) layer(kind schema.GroupVersionKind, name, content string) {
 	Expect(err).NotTo(HaveOccurred())
 	decoded := map[string]any{}
 	Expect(utiljson.Unmarshal(text, &decoded)).To(Succeed())
-	i.request.Input.Layers = append(i.request.Input.Layers, composition.Layer{
-		Source: "test", Overlays: func() ([]composition.Overlay, error) {
-			return []composition.Overlay{{Path: "spec", Kind: kind, Name: name, Content: decoded}}, nil
+	i.request.Input.Layers = append(i.request.Input.Layers, template.Layer{
+		Source: "test", Overlays: func() ([]template.Overlay, error) {
+			return []template.Overlay{{Path: "spec", Kind: kind, Name: name, Content: decoded}}, nil
 		},
 	})
 }
@@ -236,7 +238,7 @@ var _ = Describe("Fields that are invalid beside what others set", func() {
 			Expect(admin.Patch(site.ctx, site.deployment(), client.RawPatch(types.JSONPatchType, []byte(patch)), client.FieldOwner(editor))).To(Succeed())
 			site.cached()
 		}
-		contended := And(HaveField("Reason", composition.FieldManagerConflict), HaveField("Message", fmt.Sprintf(
+		contended := And(HaveField("Reason", plan.FieldManagerConflict), HaveField("Message", fmt.Sprintf(
 			"Deployment %s/shop: %s (set by %s) is set again and again, and the desired state is invalid beside it; it is removed at most once a minute until that stops",
 			site.owner.Namespace, `spec.template.spec.containers[name="web"].env[name="A"].valueFrom.fieldRef`, editor)))
 		for round := range 3 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
 var _ = Describe("Teardown", func() {
@@ -95,7 +96,7 @@ var _ = Describe("Teardown", func() {
 		frozen := site.freeze()
 		frozen.lists["PersistentVolumeClaim"] = append(frozen.lists["PersistentVolumeClaim"], claim)
 		outcome := site.mustReconcile()
-		Expect(outcome.Plan.Prunes).To(HaveExactElements(HaveField("Action", composition.Retain)))
+		Expect(outcome.Plan.Prunes).To(HaveExactElements(HaveField("Action", plan.Retain)))
 		Expect(teardown()).To(BeEmpty())
 		Expect(site.exists(&corev1.PersistentVolumeClaim{}, "kept")).To(BeTrue())
 		Expect(site.exists(&corev1.ConfigMap{}, "owner")).To(BeTrue())

@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
 var _ = Describe("Drift that comes back", func() {
@@ -36,7 +36,7 @@ var _ = Describe("Drift that comes back", func() {
 		outcome := site.mustReconcile()
 		Expect(outcome.DriftCorrected).To(BeEmpty())
 		message := "ConfigMap " + site.owner.Namespace + `/site: data is changed again and again by "rewriter"; it is corrected once a minute until that stops`
-		Expect(outcome.Blocked()).To(HaveExactElements(And(HaveField("Reason", composition.FieldManagerConflict), HaveField("Message", message))))
+		Expect(outcome.Blocked()).To(HaveExactElements(And(HaveField("Reason", plan.FieldManagerConflict), HaveField("Message", message))))
 		Expect(outcome.RequeueAfter).To(Equal(59 * time.Second))
 
 		By("costing nothing while it waits")

@@ -17,13 +17,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition/health"
+	"github.com/seldon-operator/seldon-operator/composition/internal/apply"
+	"github.com/seldon-operator/seldon-operator/composition/internal/cluster"
+	"github.com/seldon-operator/seldon-operator/composition/internal/live"
+	"github.com/seldon-operator/seldon-operator/composition/internal/state"
+	"github.com/seldon-operator/seldon-operator/composition/internal/statefulset"
 	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
 // Config of an engine.
 type Config struct {
 	Options   object.Options
-	Templates *Templates
+	Templates *template.Set
 	// Kinds that child objects may have. Other kinds cannot be rendered.
 	Kinds []object.Kind
 	// Client reads a cache with [CacheOptions] and [Index], and writes.
@@ -37,12 +44,12 @@ type Config struct {
 // Engine expands owners into child objects. It is safe for concurrent use for different
 // owners; for one owner, one call at a time.
 type Engine struct {
-	templates *Templates
+	templates *template.Set
 	options   object.Options
 	kinds     map[string]bool
-	states    *Store
-	reader    *Reader
-	applier   *Applier
+	states    *state.Store
+	reader    *live.Reader
+	applier   *apply.Applier
 }
 
 // New returns an engine, or an error that says what config lacks.
@@ -56,12 +63,12 @@ func New(config Config) (*Engine, error) {
 	if config.Clock == nil {
 		config.Clock = time.Now
 	}
-	cluster := &Cluster{Client: config.Client, APIReader: config.APIReader, Options: config.Options}
+	connection := &cluster.Client{Client: config.Client, APIReader: config.APIReader, Options: config.Options}
 	engine := &Engine{
-		templates: config.Templates, options: config.Options, kinds: map[string]bool{}, states: NewStore(),
-		reader: &Reader{Cluster: cluster, Kinds: config.Kinds, Now: config.Clock},
-		applier: &Applier{
-			Cluster: cluster, StatefulSets: &Recreator{Cluster: cluster}, Now: config.Clock,
+		templates: config.Templates, options: config.Options, kinds: map[string]bool{}, states: state.NewStore(),
+		reader: &live.Reader{Cluster: connection, Kinds: config.Kinds, Now: config.Clock},
+		applier: &apply.Applier{
+			Cluster: connection, StatefulSets: &statefulset.Recreator{Cluster: connection}, Now: config.Clock,
 			// The schemas take some MiB, and few owners need them.
 			TypeConverter: sync.OnceValue(func() apimanagedfields.TypeConverter {
 				return applyconfigurations.NewTypeConverter(config.Client.Scheme())
@@ -102,13 +109,13 @@ type Request struct {
 	BeforeRecreate func(context.Context) error
 	// ExternalConfigs are configurations of other owners whose changes restart the pods
 	// that refer to them.
-	ExternalConfigs ConfigHashes
+	ExternalConfigs plan.ConfigHashes
 }
 
 // Result of a reconcile.
 type Result struct {
 	// Plan as it was carried out, without the content of the objects.
-	Plan Plan
+	Plan plan.Plan
 	// Objects are the rendered objects as they are after the reconcile.
 	Objects LiveObjects
 	// Applied lists the objects that were changed. DriftCorrected: those of Applied where
@@ -118,7 +125,7 @@ type Result struct {
 	Applied, DriftCorrected, Restarted, Pruned []object.Ref
 	// Removed are fields of other managers that were removed, because the apply
 	// configuration is invalid beside them.
-	Removed []RemovedFields
+	Removed []apply.RemovedFields
 	// Recreating: a StatefulSet was deleted to be recreated, and its backup still exists.
 	Recreating bool
 	// UnmatchedPatches are the patches whose target matches no object.
@@ -128,10 +135,10 @@ type Result struct {
 }
 
 // Blocked lists the steps that are blocked, and a step for each warning of the others.
-func (r Result) Blocked() []Step {
-	var blocked []Step
+func (r Result) Blocked() []plan.Step {
+	var blocked []plan.Step
 	for _, step := range slices.Concat(r.Plan.Steps, r.Plan.Prunes) {
-		if step.Action == Block {
+		if step.Action == plan.Block {
 			blocked = append(blocked, step)
 		}
 		for _, warning := range step.Warnings {
@@ -191,8 +198,8 @@ func (e *RenderError) Unwrap() error { return e.Err }
 // a [*RenderError], [*ObjectError]s, and those of reading. One for which
 // apierrors.IsConflict holds means that the cache was stale: a retry succeeds.
 func (e *Engine) Reconcile(ctx context.Context, request Request) (Result, error) {
-	state := e.states.Owner(request.Owner)
-	recreations, err := e.applier.StatefulSets.Resume(ctx, request.Owner, state, request.SkipInitialScan, false)
+	remembered := e.states.Owner(request.Owner)
+	recreations, err := e.applier.StatefulSets.Resume(ctx, request.Owner, remembered, request.SkipInitialScan, false)
 	if err != nil {
 		return Result{}, err
 	}
@@ -211,19 +218,19 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Result, error)
 	if !request.Paused {
 		e.applier.Adopt(ctx, &observed)
 	}
-	plan := e.applier.Settle(ctx, Compute(observed))
-	applied, err := e.applier.Apply(ctx, Run{Plan: plan, State: state, Recreations: recreations, BeforeRecreate: request.BeforeRecreate})
+	planned := e.applier.Settle(ctx, plan.Compute(observed))
+	applied, err := e.applier.Apply(ctx, apply.Run{Plan: planned, State: remembered, Recreations: recreations, BeforeRecreate: request.BeforeRecreate})
 
 	result.Plan, result.Objects = withoutContent(applied.Plan), LiveObjects{applied.Live}
 	result.Applied, result.DriftCorrected, result.Restarted = applied.Applied, applied.DriftCorrected, applied.Restarted
 	result.Pruned, result.Removed = applied.Pruned, applied.Removed
-	result.Recreating = state.Backups.Len() > 0
+	result.Recreating = remembered.Backups.Len() > 0
 	result.RequeueAfter = applied.RequeueAfter
 	if result.RequeueAfter == 0 {
 		result.RequeueAfter = recreations.RequeueAfter()
 	}
-	if stale && (result.RequeueAfter == 0 || result.RequeueAfter > CacheSyncTimeout) {
-		result.RequeueAfter = CacheSyncTimeout
+	if stale && (result.RequeueAfter == 0 || result.RequeueAfter > state.CacheSyncTimeout) {
+		result.RequeueAfter = state.CacheSyncTimeout
 	}
 	return result, errors.Join(err, recreations.Transient())
 }
@@ -231,22 +238,22 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Result, error)
 // Plan returns what [Engine.Reconcile] would do for a request, and writes nothing. Objects
 // that would be adopted are planned as they are before the migration of their field
 // ownership. The plan belongs to the caller.
-func (e *Engine) Plan(ctx context.Context, request Request) (Plan, error) {
+func (e *Engine) Plan(ctx context.Context, request Request) (plan.Plan, error) {
 	rendered, err := e.render(request.Input)
 	if err != nil {
-		return Plan{}, err
+		return plan.Plan{}, err
 	}
 	observed, _, err := e.observe(ctx, request, rendered.Objects, nil)
 	if err != nil {
-		return Plan{}, err
+		return plan.Plan{}, err
 	}
-	plan := e.applier.Settle(ctx, Compute(observed))
-	for _, steps := range [][]Step{plan.Steps, plan.Prunes} {
+	planned := e.applier.Settle(ctx, plan.Compute(observed))
+	for _, steps := range [][]plan.Step{planned.Steps, planned.Prunes} {
 		for i := range steps {
 			steps[i].Object, steps[i].Live = steps[i].Object.DeepCopy(), steps[i].Live.DeepCopy()
 		}
 	}
-	return plan, nil
+	return planned, nil
 }
 
 // render renders an input, and rejects objects that the engine could not watch or prune.
@@ -264,25 +271,25 @@ func (e *Engine) render(input Input) (RenderResult, error) {
 }
 
 // observe returns the state of an owner. stale: the cache does not show all writes yet.
-func (e *Engine) observe(ctx context.Context, request Request, objects []object.Object, recreations Recreations) (observed State, stale bool, err error) {
-	state := e.states.Owner(request.Owner)
-	live, stale, err := e.reader.Read(ctx, request.Owner, state, objects, request.SkipInitialScan)
+func (e *Engine) observe(ctx context.Context, request Request, objects []object.Object, recreations statefulset.Recreations) (observed plan.State, stale bool, err error) {
+	remembered := e.states.Owner(request.Owner)
+	found, stale, err := e.reader.Read(ctx, request.Owner, remembered, objects, request.SkipInitialScan)
 	if err != nil {
-		return State{}, false, err
+		return plan.State{}, false, err
 	}
-	recreations.Overlay(live)
-	return State{
-		Owner: request.Owner, Objects: objects, Live: live, Remembered: state.Remembered(),
-		ExpansionErrors: state.ExpansionErrors(e.applier.Now()), RecreationErrors: recreations.ByRef(), ExternalConfigs: request.ExternalConfigs,
+	recreations.Overlay(found)
+	return plan.State{
+		Owner: request.Owner, Objects: objects, Live: found, Remembered: remembered.Remembered(),
+		ExpansionErrors: remembered.ExpansionErrors(e.applier.Now()), RecreationErrors: recreations.ByRef(), ExternalConfigs: request.ExternalConfigs,
 		Paused: request.Paused, AllowRestarts: request.AllowRestarts, ApplyMetadata: request.ApplyMetadata, Revision: request.Revision,
 		Options: e.options, Scheme: e.applier.Cluster.Client.Scheme(),
 	}, stale, nil
 }
 
 // withoutContent returns a plan without objects, which share parts with the cache.
-func withoutContent(plan Plan) Plan {
-	bare := Plan{Steps: slices.Clone(plan.Steps), Prunes: slices.Clone(plan.Prunes)}
-	for _, steps := range [][]Step{bare.Steps, bare.Prunes} {
+func withoutContent(planned plan.Plan) plan.Plan {
+	bare := plan.Plan{Steps: slices.Clone(planned.Steps), Prunes: slices.Clone(planned.Prunes)}
+	for _, steps := range [][]plan.Step{bare.Steps, bare.Prunes} {
 		for i := range steps {
 			steps[i].Object, steps[i].Live = nil, nil
 		}
@@ -299,12 +306,12 @@ func withoutContent(plan Plan) Plan {
 // left. The errors, joined, are [*ObjectError]s and those of reading: call Resume again
 // until there is none.
 func (e *Engine) Resume(ctx context.Context, owner object.Owner, created, withoutOwner bool) (done bool, err error) {
-	state := e.states.Owner(owner)
-	recreations, err := e.applier.StatefulSets.Resume(ctx, owner, state, created, withoutOwner)
+	remembered := e.states.Owner(owner)
+	recreations, err := e.applier.StatefulSets.Resume(ctx, owner, remembered, created, withoutOwner)
 	if err != nil {
 		return false, err
 	}
-	return len(state.Backups) == 0, recreations.Errors()
+	return len(remembered.Backups) == 0, recreations.Errors()
 }
 
 // Delete deletes the objects that owner controls, but for volume claims, in the reverse
@@ -312,17 +319,17 @@ func (e *Engine) Resume(ctx context.Context, owner object.Owner, created, withou
 // waits: call it again when an object is deleted, or after a while for objects that the
 // cache does not show. remaining are the objects that still exist; none when it is done.
 func (e *Engine) Delete(ctx context.Context, owner object.Owner) (remaining []object.Ref, err error) {
-	state := e.states.Owner(owner)
-	recreations, err := e.applier.StatefulSets.Resume(ctx, owner, state, false, false)
+	remembered := e.states.Owner(owner)
+	recreations, err := e.applier.StatefulSets.Resume(ctx, owner, remembered, false, false)
 	if err = errors.Join(err, recreations.Errors()); err != nil {
 		return nil, err
 	}
-	live, _, err := e.reader.Read(ctx, owner, state, nil, false)
+	found, _, err := e.reader.Read(ctx, owner, remembered, nil, false)
 	if err != nil {
 		return nil, err
 	}
-	recreations.Overlay(live)
-	return e.applier.DeleteAll(ctx, owner, live, state)
+	recreations.Overlay(found)
+	return e.applier.DeleteAll(ctx, owner, found, remembered)
 }
 
 // Owned returns the objects that owner controls, as the cache shows them, for their health

@@ -9,7 +9,9 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
 	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -78,7 +80,7 @@ func unchanged(t testing.TB) (*Engine, Request) {
 	for i := range 20 {
 		fmt.Fprintf(&env, "        - {name: KEY_%d, value: value-%d}\n", i, i)
 	}
-	templates, err := NewTemplates(fstest.MapFS{
+	templates, err := template.Load(fstest.MapFS{
 		"unit/kustomization.yaml": {Data: []byte("resources: [parameters.yaml, unit.yaml]\nreplacements:\n" +
 			"- source: {kind: ConfigMap, name: parameters, fieldPath: data.name}\n  targets: [{select: {name: unit}, fieldPaths: [metadata.name]}]\n")},
 		"unit/parameters.yaml": {Data: []byte("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: parameters\n" +
@@ -109,21 +111,21 @@ spec:
         readinessProbe: {httpGet: {path: /ready, port: 8080}}
         env:
 ` + env.String())},
-	})
+	}, "composition.seldon-operator.dev/")
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := Request{Owner: testOwner, Input: Input{Namespace: testOwner.Namespace}}
+	request := Request{Owner: enginetest.Owner, Input: Input{Namespace: enginetest.Owner.Namespace}}
 	for i := range 8 {
-		request.Input.Templates = append(request.Input.Templates, TemplateRef{Template: "unit", Parameters: map[string]string{"name": fmt.Sprintf("unit-%d", i)}})
+		request.Input.Templates = append(request.Input.Templates, template.Ref{Folder: "unit", Parameters: map[string]string{"name": fmt.Sprintf("unit-%d", i)}})
 	}
-	rendering, err := Render(templates, request.Input, testPolicy)
+	rendering, err := Render(templates, request.Input, enginetest.Options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cache := memoryCache{}
 	for _, child := range rendering.Objects {
-		live := asLive(testPolicy.WithOwnerMetadata(child, testOwner), types.UID(child.Ref().String()))
+		live := enginetest.Live(enginetest.Options.WithOwnerMetadata(child, enginetest.Owner), types.UID(child.Ref().String()))
 		typed, err := scheme.Scheme.New(live.GroupVersionKind())
 		if err != nil {
 			t.Fatal(err)
@@ -135,7 +137,7 @@ spec:
 		cache[gvk] = append(cache[gvk], typed)
 	}
 	engine, err := New(Config{
-		Templates: templates, Options: testPolicy, Client: cachedClient{cache: cache}, APIReader: unusedClient{},
+		Templates: templates, Options: enginetest.Options, Client: cachedClient{cache: cache}, APIReader: unusedClient{},
 		Kinds: []object.Kind{{Object: &corev1.ConfigMap{}}, {Object: &corev1.Service{}}, {Object: &appsv1.Deployment{}}},
 	})
 	if err != nil {
@@ -154,8 +156,8 @@ func BenchmarkReconcileUnchanged(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if numWrites(outcome.Plan) > 0 || len(outcome.Objects.Refs()) != 24 {
-			b.Fatalf("not in step: %v", describe(outcome.Plan))
+		if len(outcome.Applied) > 0 || len(outcome.Blocked()) > 0 || len(outcome.Objects.Refs()) != 24 {
+			b.Fatalf("not up to date: %v", outcome.Plan)
 		}
 	}
 }
@@ -167,7 +169,7 @@ func TestReconcileSideBySide(t *testing.T) {
 	for i := range 8 {
 		group.Go(func() {
 			request := request
-			request.Owner.UID = types.UID(fmt.Sprintf("%s%d", testOwner.UID, i))
+			request.Owner.UID = types.UID(fmt.Sprintf("%s%d", enginetest.Owner.UID, i))
 			request.Paused = true
 			for range 20 {
 				if _, err := engine.Reconcile(t.Context(), request); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
 var _ = Describe("An instance", func() {
@@ -197,7 +198,7 @@ var _ = Describe("An instance", func() {
 		Expect(admin.Create(site.ctx, foreign)).To(Succeed())
 		outcome := site.mustReconcile()
 		Expect(outcome.Blocked()).To(HaveLen(1))
-		Expect(outcome.Blocked()[0].Reason).To(Equal(composition.OwnershipConflict))
+		Expect(outcome.Blocked()[0].Reason).To(Equal(plan.OwnershipConflict))
 		Expect(outcome.Blocked()[0].Message).To(ContainSubstring("Service " + site.owner.Namespace + "/shop exists"))
 		version := foreign.ResourceVersion
 		site.get(foreign, "shop")

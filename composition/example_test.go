@@ -10,24 +10,26 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
 // A website is composed of a Deployment, a Service and a ConfigMap. Rendering and
 // planning need no cluster: here is what an operator would do about a website
 // that has just been made.
 func Example() {
-	templates, err := composition.NewTemplates(os.DirFS("testdata/templates"))
+	templates, err := template.Load(os.DirFS("testdata/templates"), "composition.seldon-operator.dev/")
 	if err != nil {
 		log.Fatal(err)
 	}
 	policy := object.Options{FieldManager: "websites", KeyPrefix: "websites.example.com/"}
 	input := composition.Input{
 		Namespace: "team-a",
-		Templates: []composition.TemplateRef{{Template: "site", Parameters: map[string]string{"name": "shop", "greeting": "hello"}}},
-		Layers: []composition.Layer{{
+		Templates: []template.Ref{{Folder: "site", Parameters: map[string]string{"name": "shop", "greeting": "hello"}}},
+		Layers: []template.Layer{{
 			Source: "Website team-a/shop",
-			Overlays: func() ([]composition.Overlay, error) {
-				return []composition.Overlay{{
+			Overlays: func() ([]template.Overlay, error) {
+				return []template.Overlay{{
 					Path: "spec", Kind: appsv1.SchemeGroupVersion.WithKind("Deployment"), Name: "shop",
 					Content: map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{
 						"containers": []any{map[string]any{"name": "web", "image": "web:2"}},
@@ -40,7 +42,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	plan := composition.Compute(composition.State{
+	planned := plan.Compute(plan.State{
 		Owner: object.Owner{
 			GroupVersionKind: schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Website"},
 			Namespace:        "team-a", Name: "shop", UID: "7d8c",
@@ -48,7 +50,7 @@ func Example() {
 		Objects: rendering.Objects,
 		Options: policy,
 	})
-	for _, step := range plan.Steps {
+	for _, step := range planned.Steps {
 		fmt.Println(step.Action, step.Ref, step.Reason)
 	}
 	// Output:

@@ -18,11 +18,13 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
 // use replaces the instance's frames by one.
-func (i *instance) use(template string, values map[string]string) {
-	i.request.Input.Templates = []composition.TemplateRef{{Template: template, Parameters: values}}
+func (i *instance) use(tmpl string, values map[string]string) {
+	i.request.Input.Templates = []template.Ref{{Folder: tmpl, Parameters: values}}
 }
 
 // key of a child of the instance.
@@ -177,10 +179,10 @@ func nestedSlice(obj *unstructured.Unstructured, path ...string) ([]any, bool, e
 }
 
 // plannedWrites counts the steps of a plan that may write.
-func plannedWrites(plan composition.Plan) int {
+func plannedWrites(planned plan.Plan) int {
 	count := 0
-	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
-		if step.Action == composition.Apply || step.Action == composition.Recreate || step.Action == composition.Delete {
+	for _, step := range slices.Concat(planned.Steps, planned.Prunes) {
+		if step.Action == plan.Apply || step.Action == plan.Recreate || step.Action == plan.Delete {
 			count++
 		}
 	}

@@ -8,7 +8,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
 var _ = Describe("Fields that nobody may change", func() {
@@ -21,7 +22,7 @@ var _ = Describe("Fields that nobody may change", func() {
 		GinkgoHelper()
 		outcome := site.refresh()
 		Expect(outcome.Blocked()).To(HaveExactElements(And(
-			HaveField("Reason", composition.ImmutableFieldChanged), HaveField("Message", message))))
+			HaveField("Reason", plan.ImmutableFieldChanged), HaveField("Message", message))))
 		for _, applied := range outcome.Applied {
 			Expect(applied.Kind).To(Equal(kind))
 		}
@@ -31,9 +32,9 @@ var _ = Describe("Fields that nobody may change", func() {
 		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", message)))
 	}
 	overlay := func(kind schema.GroupVersionKind, name string, content map[string]any) {
-		site.request.Input.Layers = append(site.request.Input.Layers, composition.Layer{
-			Source: "test", Overlays: func() ([]composition.Overlay, error) {
-				return []composition.Overlay{{Path: "spec", Kind: kind, Name: name, Content: content}}, nil
+		site.request.Input.Layers = append(site.request.Input.Layers, template.Layer{
+			Source: "test", Overlays: func() ([]template.Overlay, error) {
+				return []template.Overlay{{Path: "spec", Kind: kind, Name: name, Content: content}}, nil
 			},
 		})
 	}

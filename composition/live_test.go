@@ -18,6 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
 // frozenCache is a cache that shows what it showed when it was taken.
@@ -163,8 +165,8 @@ var _ = Describe("What the cache cannot show", func() {
 	It("is not asked for where there can be nothing", func() {
 		site := newInstance()
 		site.request.SkipInitialScan = true
-		site.request.Input.Templates = append(site.request.Input.Templates, composition.TemplateRef{Template: "kiosk"},
-			composition.TemplateRef{Template: "depot", Parameters: map[string]string{"stock": "1", "size": "1Gi"}})
+		site.request.Input.Templates = append(site.request.Input.Templates, template.Ref{Folder: "kiosk"},
+			template.Ref{Folder: "depot", Parameters: map[string]string{"stock": "1", "size": "1Gi"}})
 		Expect(requests.during(func() { site.mustReconcile() })).To(HaveEach(HavePrefix("PATCH ")))
 		site.settle()
 		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
@@ -179,7 +181,7 @@ var _ = Describe("What the cache cannot show", func() {
 		version := foreign.ResourceVersion
 		_, err := site.reconcile()
 		Expect(apierrors.IsConflict(err)).To(BeTrue(), "%v", err)
-		Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", composition.OwnershipConflict)))
+		Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", plan.OwnershipConflict)))
 		site.get(foreign, "shop")
 		Expect(foreign.ResourceVersion).To(Equal(version))
 		site.deployment() // the rest goes on
@@ -193,8 +195,8 @@ var _ = Describe("What the cache cannot show", func() {
 
 	It("is all that is asked for after a restart", func() {
 		site := newInstance()
-		site.request.Input.Templates = append(site.request.Input.Templates, composition.TemplateRef{Template: "kiosk"},
-			composition.TemplateRef{Template: "depot", Parameters: map[string]string{"stock": "1", "size": "1Gi"}})
+		site.request.Input.Templates = append(site.request.Input.Templates, template.Ref{Folder: "kiosk"},
+			template.Ref{Folder: "depot", Parameters: map[string]string{"stock": "1", "size": "1Gi"}})
 		site.settle()
 		site.engine = newEngine()
 		Expect(requests.during(func() { site.mustReconcile() })).To(And(

@@ -12,8 +12,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
 var _ = Describe("Claims that grow", func() {
@@ -164,7 +165,7 @@ var _ = Describe("Claims that grow", func() {
 		})
 
 		It("get it back when the owner cannot be rendered", func() {
-			site.request.Input.Templates = append(site.request.Input.Templates, composition.TemplateRef{Template: "no such template"})
+			site.request.Input.Templates = append(site.request.Input.Templates, template.Ref{Folder: "no such template"})
 			_, err := site.reconcile()
 			Expect(err).To(MatchError(ContainSubstring("no such template")))
 			recreated()
@@ -183,7 +184,7 @@ var _ = Describe("Claims that grow", func() {
 		})
 
 		It("are deleted with it when the child is disabled", func() {
-			site.request.Input.Templates[0] = composition.TemplateRef{Template: "kiosk"}
+			site.request.Input.Templates[0] = template.Ref{Folder: "kiosk"}
 			Eventually(func() []object.Ref { return site.refresh().Pruned }).Should(ContainElement(site.key("apps", "StatefulSet", "depot")))
 			noPods()
 		})
@@ -202,7 +203,7 @@ var _ = Describe("Claims that grow", func() {
 			site.request.Input.Templates[0].Parameters["stock"] = "2"
 			outcome := site.mustReconcile()
 			Expect(outcome.Blocked()).To(HaveExactElements(And(
-				HaveField("Reason", composition.RecreationFailed),
+				HaveField("Reason", plan.RecreationFailed),
 				HaveField("Message", And(ContainSubstring("exceeded quota"), ContainSubstring("pods depot-0 to depot-1"), ContainSubstring("ControllerRevision "+backup))))))
 			Expect(outcome.Applied).To(HaveExactElements(HaveField("Kind", "ConfigMap")))
 			Expect(outcome.Recreating).To(BeTrue())
@@ -210,13 +211,13 @@ var _ = Describe("Claims that grow", func() {
 
 			By("naming it as well while the child is disabled, the owner cannot be rendered or is being deleted")
 			disabled := site.request
-			disabled.Input.Templates = []composition.TemplateRef{{Template: "kiosk"}}
+			disabled.Input.Templates = []template.Ref{{Folder: "kiosk"}}
 			outcome, err := site.engine.Reconcile(site.ctx, disabled)
 			Expect(err).NotTo(HaveOccurred())
-			Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Reason", composition.RecreationFailed)))
+			Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Reason", plan.RecreationFailed)))
 			Expect(outcome.Pruned).To(BeEmpty(), "what the pods use")
 			Expect(site.exists(&corev1.ConfigMap{}, "depot")).To(BeTrue())
-			disabled.Input.Templates = []composition.TemplateRef{{Template: "no such template"}}
+			disabled.Input.Templates = []template.Ref{{Folder: "no such template"}}
 			outcome, err = site.engine.Reconcile(site.ctx, disabled)
 			Expect(err).To(MatchError(And(ContainSubstring("no such template"), ContainSubstring("pods depot-0 to depot-1"))))
 			Expect(outcome.RequeueAfter).To(BeNumerically(">", 0))
@@ -238,7 +239,7 @@ var _ = Describe("Claims that grow", func() {
 			theirs.Spec.Template.Labels = theirs.Spec.Selector.MatchLabels
 			Expect(admin.Create(site.ctx, theirs)).To(Succeed())
 			Expect(site.mustReconcile().Blocked()).To(HaveExactElements(And(
-				HaveField("Reason", composition.RecreationFailed), HaveField("Message", ContainSubstring("exists that has another owner")))))
+				HaveField("Reason", plan.RecreationFailed), HaveField("Message", ContainSubstring("exists that has another owner")))))
 			Expect(site.depot().UID).To(Equal(theirs.UID))
 			Expect(site.depot().OwnerReferences).To(BeEmpty())
 			Expect(*site.depot().Spec.Replicas).To(BeZero())
@@ -278,7 +279,7 @@ var _ = Describe("Claims that grow", func() {
 		site.request.Input.Templates[0].Parameters["size"] = "2Gi"
 		outcome := site.mustReconcile()
 		Expect(outcome.Blocked()).To(HaveExactElements(And(
-			HaveField("Reason", composition.ImmutableFieldChanged),
+			HaveField("Reason", plan.ImmutableFieldChanged),
 			HaveField("Message", And(
 				ContainSubstring("StatefulSet "+site.owner.Namespace+"/depot: spec.volumeClaimTemplates is immutable and keeps its live value 1Gi; desired is 2Gi"),
 				ContainSubstring("PersistentVolumeClaim shelf-depot-1 cannot grow"))))))
@@ -308,7 +309,7 @@ var _ = Describe("Claims that grow", func() {
 	It("never shrink", func() {
 		site.request.Input.Templates[0].Parameters["size"] = "512Mi"
 		outcome := site.mustReconcile()
-		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Reason", composition.ImmutableFieldChanged)))
+		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Reason", plan.ImmutableFieldChanged)))
 		Expect(outcome.Blocked()[0].Message).To(ContainSubstring(
 			`spec.volumeClaimTemplates[0].spec.resources.requests.storage is immutable and keeps its live value "1Gi"; desired is "512Mi"`))
 	})

@@ -5,15 +5,16 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/patch"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
 // Input is everything that the objects of one instance are rendered from.
 type Input struct {
 	// Namespace of all objects.
 	Namespace string
-	Templates []TemplateRef
+	Templates []template.Ref
 	// Layers are merged over the templates, from the lowest to the highest.
-	Layers []Layer
+	Layers []template.Layer
 	// Patches are applied after the layers, in this order.
 	Patches []patch.Patch
 }
@@ -32,7 +33,7 @@ type RenderResult struct {
 // change the labels and annotations that options reserve.
 //
 // The objects of the result belong to the caller.
-func Render(templates *Templates, input Input, options object.Options) (RenderResult, error) {
+func Render(templates *template.Set, input Input, options object.Options) (RenderResult, error) {
 	result, err := render(templates, input, options)
 	for i := range result.Objects {
 		result.Objects[i].Object = result.Objects[i].Object.DeepCopy()
@@ -41,7 +42,7 @@ func Render(templates *Templates, input Input, options object.Options) (RenderRe
 }
 
 // render is [Render], but its objects share parts with templates and with other results.
-func render(templates *Templates, input Input, options object.Options) (RenderResult, error) {
+func render(templates *template.Set, input Input, options object.Options) (RenderResult, error) {
 	rendered, err := templates.Render(input.Templates, input.Namespace, input.Layers)
 	if err != nil {
 		return RenderResult{}, err

@@ -7,19 +7,22 @@ import (
 
 	kustomizetypes "sigs.k8s.io/kustomize/api/types"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/patch"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // Bindings share what no parameter is part of, so nothing that works on one may
 // change it in place.
 func TestBindingsDoNotDisturbEachOther(t *testing.T) {
-	templates, err := NewTemplates(os.DirFS("testdata/templates"))
+	templates, err := template.Load(os.DirFS("testdata/templates"), "composition.seldon-operator.dev/")
 	if err != nil {
 		t.Fatal(err)
 	}
-	frame := TemplateRef{Template: "site", Parameters: map[string]string{"name": "a", "greeting": "b"}}
+	frame := template.Ref{Folder: "site", Parameters: map[string]string{"name": "a", "greeting": "b"}}
 	bind := func() map[string]*unstructured.Unstructured {
 		children, err := templates.Instantiate(frame, "team-a")
 		if err != nil {
@@ -45,20 +48,20 @@ func TestBindingsDoNotDisturbEachOther(t *testing.T) {
 	}
 
 	rendering, err := Render(templates, Input{
-		Namespace: "team-a", Templates: []TemplateRef{frame},
-		Layers: []Layer{{Overlays: func() ([]Overlay, error) {
-			return []Overlay{{Kind: first["Deployment"].GroupVersionKind(), Name: "a", Content: map[string]any{"spec": map[string]any{"template": map[string]any{
+		Namespace: "team-a", Templates: []template.Ref{frame},
+		Layers: []template.Layer{{Overlays: func() ([]template.Overlay, error) {
+			return []template.Overlay{{Kind: first["Deployment"].GroupVersionKind(), Name: "a", Content: map[string]any{"spec": map[string]any{"template": map[string]any{
 				"spec": map[string]any{"containers": []any{map[string]any{"name": "web", "image": "other"}}},
 			}}}}}, nil
 		}}},
 		Patches: []patch.Patch{{Target: &kustomizetypes.Selector{}, Text: `[{op: add, path: /metadata/annotations, value: {a: b}}]`}},
-	}, testPolicy)
+	}, enginetest.Options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := State{Owner: testOwner, Options: testPolicy, Objects: rendering.Objects}
-	s.ExternalConfigs = ConfigHashes{{"ConfigMap", "a"}: {Current: "1"}}
-	for _, step := range Compute(s).Steps {
+	s := plan.State{Owner: enginetest.Owner, Options: enginetest.Options, Objects: rendering.Objects}
+	s.ExternalConfigs = plan.ConfigHashes{{Kind: "ConfigMap", Name: "a"}: {Current: "1"}}
+	for _, step := range plan.Compute(s).Steps {
 		object.SetField(step.Object.Object, "x", "spec", "template", "spec", "nodeName")
 	}
 	for kind, obj := range bind() {

@@ -29,6 +29,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
 	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
@@ -108,7 +110,7 @@ var _ = BeforeSuite(func() {
 // testEngine is an engine whose clients and clock can be replaced.
 type testEngine struct {
 	*composition.Engine
-	templates *composition.Templates
+	templates *template.Set
 	Clock     func() time.Time
 	// Client writes, and Cache is read.
 	Client client.Client
@@ -117,7 +119,7 @@ type testEngine struct {
 
 // newEngine returns an engine as an operator creates it when it starts.
 func newEngine(changes ...func(*composition.Config)) *testEngine {
-	templates, err := composition.NewTemplates(os.DirFS("testdata/templates"))
+	templates, err := template.Load(os.DirFS("testdata/templates"), "composition.seldon-operator.dev/")
 	Expect(err).NotTo(HaveOccurred())
 	engine := &testEngine{Clock: time.Now, Client: writer, Cache: children}
 	config := composition.Config{
@@ -197,8 +199,8 @@ func newInstance() *instance {
 		},
 		Input: composition.Input{
 			Namespace: owner.Namespace,
-			Templates: []composition.TemplateRef{{
-				Template: "site", Components: []string{"account"},
+			Templates: []template.Ref{{
+				Folder: "site", Components: []string{"account"},
 				Parameters: map[string]string{"name": "shop", "greeting": "hello"},
 			}},
 		},
@@ -208,9 +210,9 @@ func newInstance() *instance {
 
 // overlay lays content over a Deployment of the instance, as a layer would.
 func (i *instance) overlay(name string, content map[string]any) {
-	i.request.Input.Layers = append(i.request.Input.Layers, composition.Layer{
-		Source: "test", Overlays: func() ([]composition.Overlay, error) {
-			return []composition.Overlay{{
+	i.request.Input.Layers = append(i.request.Input.Layers, template.Layer{
+		Source: "test", Overlays: func() ([]template.Overlay, error) {
+			return []template.Overlay{{
 				Path: "spec", Kind: appsv1.SchemeGroupVersion.WithKind("Deployment"), Name: name, Content: content,
 			}}, nil
 		},
@@ -235,7 +237,7 @@ func (i *instance) settle() {
 		outcome, err := i.reconcile()
 		g.Expect(err).NotTo(HaveOccurred())
 		for _, step := range slices.Concat(outcome.Plan.Steps, outcome.Plan.Prunes) {
-			g.Expect(step.Action).To(Equal(composition.Skip), "%s: %s %s", step.Ref, step.Reason, step.Message)
+			g.Expect(step.Action).To(Equal(plan.Skip), "%s: %s %s", step.Ref, step.Reason, step.Message)
 		}
 		for _, ref := range outcome.Objects.Refs() {
 			g.Expect(outcome.Objects.Get(ref)).NotTo(BeNil(), ref.String())

@@ -52,7 +52,7 @@ func TestMemoryOfDeletedServersIsReleased(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := builder.Build()
-	compiled, err := composition.NewTemplates(templates.Files)
+	compiled, err := composition.LoadTemplates(templates.Files, templates.AnnotationPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}

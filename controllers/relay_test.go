@@ -621,12 +621,12 @@ var _ = Describe("The relay", func() {
 	It("retries calls that fail", func() {
 		sim := newScheduler(namespace)
 		sim.FailCalls("LoadModel", 3, codes.Unavailable)
-		sim.LoseAnswers("LoadPipeline", 1, codes.Unavailable)
+		sim.LoseReplies("LoadPipeline", 1, codes.Unavailable)
 		newRuntime(namespace, withServer)
 		model, pipeline := newModel(namespace, "iris"), newPipeline(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Eventually(ready(pipeline)).Should(HavePrefix("True"))
-		sim.LoseAnswers("UnloadPipeline", 1, codes.Unavailable)
+		sim.LoseReplies("UnloadPipeline", 1, codes.Unavailable)
 		sim.FailCalls("UnloadModel", 1, codes.Internal)
 		for _, object := range []client.Object{pipeline, model} {
 			Expect(admin.Delete(lifetime, object)).To(Succeed())

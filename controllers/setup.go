@@ -134,7 +134,7 @@ func (s *shared) newComposer(kind string, compiled *composition.Templates, kinds
 
 // newReconcilers returns the reconcilers of the kinds with child objects.
 func newReconcilers(s *shared, files fs.FS) (*seldonRuntimeReconciler, *serverReconciler, error) {
-	compiled, err := composition.NewTemplates(files)
+	compiled, err := composition.LoadTemplates(files, templates.AnnotationPrefix)
 	if err != nil {
 		return nil, nil, err
 	}

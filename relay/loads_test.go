@@ -20,13 +20,13 @@ func TestLoadTimesOut(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)
 		h.open()
-		h.scheduler.LoseAnswers("LoadModel", 1, codes.DeadlineExceeded)
+		h.scheduler.LoseReplies("LoadModel", 1, codes.DeadlineExceeded)
 		model := h.model("iris")
 		h.settle(time.Minute)
 		if seen := h.sync(Model, model); !isReady(seen) || seen.Failure != nil {
 			t.Errorf("observed %+v", seen)
 		}
-		h.scheduler.LoseAnswers("LoadModel", 1, codes.DeadlineExceeded)
+		h.scheduler.LoseReplies("LoadModel", 1, codes.DeadlineExceeded)
 		h.update(model)
 		h.settle(time.Minute)
 		if seen := h.sync(Model, model); !isReady(seen) || seen.Failure != nil {

@@ -94,7 +94,7 @@ func TestRecreatedDuringLoad(t *testing.T) {
 				h.open()
 				release := h.scheduler.HangCalls("LoadPipeline")
 				if code != codes.OK {
-					h.scheduler.LoseAnswers("LoadPipeline", 1, code)
+					h.scheduler.LoseReplies("LoadPipeline", 1, code)
 				}
 				pipeline := h.pipeline()
 				h.settle(time.Second)

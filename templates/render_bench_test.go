@@ -21,7 +21,7 @@ import (
 // with compiled templates, to a plain Kustomize run that returns the same objects: the
 // templates are resources and the layers are patches.
 func BenchmarkRuntime(b *testing.B) {
-	compiled, err := composition.NewTemplates(templates.Files)
+	compiled, err := composition.LoadTemplates(templates.Files, templates.AnnotationPrefix)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func BenchmarkRuntime(b *testing.B) {
 // with 100,000 replicas, one whose StatefulSet has them in its status, and a runtime with
 // 256 Servers.
 func BenchmarkHostile(b *testing.B) {
-	compiled, err := composition.NewTemplates(templates.Files)
+	compiled, err := composition.LoadTemplates(templates.Files, templates.AnnotationPrefix)
 	if err != nil {
 		b.Fatal(err)
 	}

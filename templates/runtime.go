@@ -85,7 +85,7 @@ func (r Runtime) Input() (composition.Input, RuntimeComponents, error) {
 	build.addServiceParameters(values)
 	slices.Sort(build.templateComponents)
 	refs := append([]composition.TemplateRef{{
-		Template: "runtime", Components: slices.Compact(build.templateComponents), Parameters: values,
+		Folder: "runtime", Components: slices.Compact(build.templateComponents), Parameters: values,
 	}}, build.templates...)
 	return composition.Input{
 		Namespace: r.Runtime.Namespace,
@@ -220,7 +220,7 @@ func (b *runtimeBuilder) addComponent(index int) error {
 		addOverlay("replicas", map[string]any{"spec": map[string]any{"replicas": *replicas}})
 	}
 	b.templates = append(b.templates, composition.TemplateRef{
-		Template: "runtime/workloads/" + strings.ToLower(kind.Kind), Parameters: map[string]string{"name": component.Name},
+		Folder: "runtime/workloads/" + strings.ToLower(kind.Kind), Parameters: map[string]string{"name": component.Name},
 	})
 	b.result.Kinds[component.Name] = kind
 	if message := nameTooLong(kind, "component", component.Name); message != "" {
@@ -335,7 +335,7 @@ func (b *runtimeBuilder) addServer(index int) error {
 	if err := decode(text, &spec); err != nil {
 		return fmt.Errorf("%s: %s: %w", b.source, path, err)
 	}
-	b.templates = append(b.templates, composition.TemplateRef{Template: "runtime/server", Parameters: map[string]string{"name": server.Name}})
+	b.templates = append(b.templates, composition.TemplateRef{Folder: "runtime/server", Parameters: map[string]string{"name": server.Name}})
 	b.overlays = append(b.overlays, composition.Overlay{
 		Path: path, Kind: v1alpha1.GroupVersion.WithKind("Server"), Name: server.Name,
 		Content: map[string]any{"spec": spec},

@@ -105,14 +105,14 @@ func (s Server) Input() (input composition.Input, warnings ServerWarnings, err e
 // have set.
 func (s Server) templates(replicas int64) []composition.TemplateRef {
 	frames := []composition.TemplateRef{{
-		Template: "server/" + strings.ToLower(s.Kind().Kind), Parameters: map[string]string{"name": s.Server.Name},
+		Folder: "server/" + strings.ToLower(s.Kind().Kind), Parameters: map[string]string{"name": s.Server.Name},
 	}}
 	if s.UseDeployment {
 		return frames
 	}
 	services := max(min(replicas, s.maxReplicas()), s.ObservedReplicas)
 	for ordinal := range min(services, v1alpha1.MaxReplicas) {
-		frames = append(frames, composition.TemplateRef{Template: "server/replica", Parameters: map[string]string{
+		frames = append(frames, composition.TemplateRef{Folder: "server/replica", Parameters: map[string]string{
 			"server": s.Server.Name, "replica": fmt.Sprintf("%s-%d", s.Server.Name, ordinal),
 		}})
 	}

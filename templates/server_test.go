@@ -179,7 +179,7 @@ func TestCapabilities(t *testing.T) {
 // agentOf renders the input and returns the environment of the container agent.
 func agentOf(t *testing.T, input composition.Input) []corev1.EnvVar {
 	t.Helper()
-	compiled, err := composition.NewTemplates(templates.Files)
+	compiled, err := composition.LoadTemplates(templates.Files, templates.AnnotationPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,10 @@ var Files embed.FS
 // defines. They are not propagated from an object to its child objects.
 const KeyPrefix = "mlops.seldon.io/"
 
+// AnnotationPrefix is that of the annotations by which the templates set options of the
+// engine; see [composition.LoadTemplates].
+const AnnotationPrefix = "composition.seldon-operator.dev/"
+
 // StartupConfigMaps are the ConfigMaps that pods read only when they start. A change of
 // one restarts the pods of the workloads that refer to it.
 var StartupConfigMaps = []string{"seldon-kafka", "seldon-tracing"}

@@ -29,7 +29,9 @@ type Options struct {
 func (p Options) OwnerLabel() string { return p.KeyPrefix + "owner-kind" }
 
 // ownKey tells the keys of metadata that are the engine's.
-func (p Options) IsReserved(key string) bool { return p.KeyPrefix != "" && strings.HasPrefix(key, p.KeyPrefix) }
+func (p Options) IsReserved(key string) bool {
+	return p.KeyPrefix != "" && strings.HasPrefix(key, p.KeyPrefix)
+}
 
 // initialValueHashAnnotation is the key of the annotation on a child with the hash of the
 // last value that was sent for its initial-only field. The field is sent again only when

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
 // Types of conditions of every object.
@@ -164,12 +165,12 @@ func JoinMessages(messages []string) string {
 
 // blockedConditions are the types of the conditions for child objects that stay blocked
 // until a person acts.
-var blockedConditions = map[composition.Reason]string{
-	composition.ImmutableFieldChanged: ConditionImmutableFieldChanged,
-	composition.RestartRequired:       ConditionRestartRequired,
-	composition.OwnershipConflict:     ConditionOwnershipConflict,
-	composition.RecreationFailed:      ConditionRecreationFailed,
-	composition.FieldManagerConflict:  ConditionFieldManagerConflict,
+var blockedConditions = map[plan.Reason]string{
+	plan.ImmutableFieldChanged: ConditionImmutableFieldChanged,
+	plan.RestartRequired:       ConditionRestartRequired,
+	plan.OwnershipConflict:     ConditionOwnershipConflict,
+	plan.RecreationFailed:      ConditionRecreationFailed,
+	plan.FieldManagerConflict:  ConditionFieldManagerConflict,
 }
 
 // IsWarningCondition reports whether conditions of that type, of this package, exist
@@ -190,7 +191,7 @@ func IsWarningCondition(conditionType string) bool {
 // and patches without a target. applyMetadata is the key of the annotation that applies
 // pending metadata at once.
 func warningConditions(result composition.Result, applyMetadata string) []metav1.Condition {
-	byReason := map[composition.Reason][]string{}
+	byReason := map[plan.Reason][]string{}
 	for _, step := range result.Blocked() {
 		byReason[step.Reason] = append(byReason[step.Reason], step.Message)
 	}
@@ -200,7 +201,7 @@ func warningConditions(result composition.Result, applyMetadata string) []metav1
 			conditions = append(conditions, True(conditionType, string(reason), JoinMessages(messages)))
 		}
 	}
-	if messages := byReason[composition.MetadataPending]; len(messages) > 0 {
+	if messages := byReason[plan.MetadataPending]; len(messages) > 0 {
 		conditions = append(conditions, True(ConditionMetadataPending, ConditionMetadataPending,
 			JoinMessages(messages)+"; to restart them now, set the annotation "+applyMetadata+": \"true\""))
 	}

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
 // liveChild decodes the spec and status of a child object.
@@ -132,13 +133,13 @@ func TestAggregateIsDeterministic(t *testing.T) {
 // another object does not.
 func TestStalledByImmutableField(t *testing.T) {
 	for reason := range blockedConditions {
-		outcome := composition.Result{Plan: composition.Plan{Steps: []composition.Step{{Action: composition.Block, Reason: reason, Message: "m"}}}}
+		outcome := composition.Result{Plan: composition.Plan{Steps: []composition.Step{{Action: plan.Block, Reason: reason, Message: "m"}}}}
 		var got []string
 		for _, each := range readyConditions(&widget{}, nil, outcome, nil) {
 			got = append(got, each.Type)
 		}
 		want := []string{"Ready"}
-		if reason == composition.ImmutableFieldChanged {
+		if reason == plan.ImmutableFieldChanged {
 			want = append(want, ConditionStalled)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
 // ResultConditions returns the conditions of an object that was rendered and applied:
@@ -58,14 +59,14 @@ func blockedMessages(result composition.Result) []string {
 func stalledConditions(result composition.Result) []metav1.Condition {
 	var messages []string
 	for _, step := range result.Blocked() {
-		if step.Reason == composition.ImmutableFieldChanged {
+		if step.Reason == plan.ImmutableFieldChanged {
 			messages = append(messages, step.Message)
 		}
 	}
 	if len(messages) == 0 {
 		return nil
 	}
-	return []metav1.Condition{True(ConditionStalled, string(composition.ImmutableFieldChanged), JoinMessages(messages))}
+	return []metav1.Condition{True(ConditionStalled, string(plan.ImmutableFieldChanged), JoinMessages(messages))}
 }
 
 // hasLostReplicas reports whether object, some of whose child objects are not ready, was

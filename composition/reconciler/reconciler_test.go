@@ -37,10 +37,10 @@ func newWidgetReconciler(t *testing.T, input func(*widget) (composition.Input, e
 		t.Fatal(err)
 	}
 	c := builder.Build()
-	compiled, err := composition.NewTemplates(fstest.MapFS{
+	compiled, err := composition.LoadTemplates(fstest.MapFS{
 		"widget/kustomization.yaml": {Data: []byte("resources: [configmap.yaml]\n")},
 		"widget/configmap.yaml":     {Data: []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: widget}\ndata: {size: small}\n")},
-	})
+	}, "widgets.example.com/")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func newWidgetReconciler(t *testing.T, input func(*widget) (composition.Input, e
 }
 
 func widgetInput(object *widget) (composition.Input, error) {
-	return composition.Input{Namespace: object.Namespace, Templates: []composition.TemplateRef{{Template: "widget"}}, Layers: []composition.Layer{{
+	return composition.Input{Namespace: object.Namespace, Templates: []composition.TemplateRef{{Folder: "widget"}}, Layers: []composition.Layer{{
 		Source: "Widget " + object.Name,
 		Overlays: func() ([]composition.Overlay, error) {
 			return []composition.Overlay{{

@@ -1,12 +1,11 @@
-// Command reference writes the reference of the custom resources: every field
-// with its type, its default, its bounds and what it means. It runs on
-// CustomResourceDefinitions that controller-gen generated with descriptions,
-// which are the doc comments of the Go types:
+// Command reference writes the reference of the custom resources: the type, default,
+// bounds and meaning of every field. Its input are the CustomResourceDefinitions that
+// controller-gen generates with descriptions, which are the doc comments of the Go types:
 //
 //	controller-gen crd paths=./api/... output:crd:artifacts:config=dist/described
 //	go run ./docs/reference dist/described docs/reference/examples docs/reference.md
 //
-// The page is made from the schema and not from the Go types, so that it says
+// The page is generated from the schema and not from the Go types, so that it describes
 // what the API server does.
 package main
 
@@ -43,18 +42,18 @@ func main() {
 	}
 }
 
-// kinds in the order of the page: what a platform team writes, what a team
-// installs, what it serves.
+// kinds in the order of the page: those of a platform team, those that a team installs,
+// and those that it serves.
 var kinds = []string{"SeldonConfig", "ServerConfig", "SeldonRuntime", "Server", "Model", "Pipeline", "Experiment"}
 
 const preamble = `# Reference of the custom resources
 
 <!-- Generated from the doc comments in api/v1alpha1 by "make manifests"; do not edit. -->
 
-All kinds are of the API ` + "`mlops.seldon.io/v1alpha1`" + ` and live in a namespace. The API server refuses an object that breaks a bound or a rule named
-here, and says which. ` + "`[]`" + ` stands for each item of a list, ` + "`{}`" + ` for each key of a map. A field without a default that is left out is
-inherited from the layer below, where there is one (see [fields and merging](fields-and-merging.md)); else it is false, 0 or empty, or what its
-row says. Fields of Kubernetes' own types are described in Kubernetes' reference, which the type links to.
+All kinds belong to the API ` + "`mlops.seldon.io/v1alpha1`" + ` and are namespaced. The API server rejects an object that violates a bound or a rule of this
+page, with a message that names it. ` + "`[]`" + ` stands for each item of a list, ` + "`{}`" + ` for each key of a map. A field without a default that is not set is
+inherited from the layer below, if there is one (see [fields and merging](fields-and-merging.md)), or else false, 0 or empty, unless its
+row has another default. For fields with types of Kubernetes, the type links to the reference of Kubernetes.
 
 `
 
@@ -138,8 +137,8 @@ func writeKind(page *bytes.Buffer, crd *apiextensionsv1.CustomResourceDefinition
 	return nil
 }
 
-// elsewhere are the fields whose type is described elsewhere, by the end of their
-// path. They are linked to and not written out.
+// elsewhere are the fields whose type is described on another page, by the suffix of their
+// path. Their row has a link.
 var elsewhere = []struct{ path, name, link string }{
 	{"podSpec", "PodSpec", "https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#PodSpec"},
 	{"volumeClaimTemplates[].spec", "PersistentVolumeClaimSpec", "https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/persistent-volume-claim-v1/#PersistentVolumeClaimSpec"},
@@ -148,8 +147,8 @@ var elsewhere = []struct{ path, name, link string }{
 	{"imageOverrides.rclone", "Container", "https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#Container"},
 }
 
-// writeFields writes a row for each field of an object, and for all below it. A
-// field without a doc comment is an error.
+// writeFields writes a row for each field of an object and of its descendants. It returns
+// an error for a field without a doc comment.
 func writeFields(page *bytes.Buffer, path string, object apiextensionsv1.JSONSchemaProps) error {
 	for _, name := range slices.Sorted(maps.Keys(object.Properties)) {
 		field := object.Properties[name]
@@ -210,7 +209,7 @@ func typeOf(schema apiextensionsv1.JSONSchemaProps) string {
 	return schema.Type
 }
 
-// bounds are those of the schema, in words; of a list also those of its items.
+// bounds returns the bounds of a schema as text, including those of the items of a list.
 func bounds(schema apiextensionsv1.JSONSchemaProps) string {
 	var said strings.Builder
 	if schema.Items != nil {
@@ -254,7 +253,7 @@ func bounds(schema apiextensionsv1.JSONSchemaProps) string {
 	return said.String()
 }
 
-// number writes bounds of integers as people know them.
+// number formats bounds of integers.
 func number(value float64) string {
 	if value == math.Trunc(value) && math.Abs(value) < 1<<53 {
 		return strconv.FormatInt(int64(value), 10)
@@ -262,9 +261,8 @@ func number(value float64) string {
 	return strconv.FormatFloat(value, 'g', -1, 64)
 }
 
-// rulesOf are the messages of the CEL rules, which say what to do; of a list or map
-// also those of its items. A message that is put together, and a rule without one, are
-// shown as CEL.
+// rulesOf returns the messages of the CEL rules, including those of the items of a list or
+// map. For a messageExpression, and for a rule without a message, it returns the CEL.
 func rulesOf(schema apiextensionsv1.JSONSchemaProps) string {
 	var said strings.Builder
 	for _, rule := range schema.XValidations {
@@ -296,7 +294,7 @@ func code(raw []byte) string {
 
 var space = regexp.MustCompile(`\s+`)
 
-// sentence is a doc comment on one line.
+// sentence returns a doc comment on one line.
 func sentence(description string) string {
 	return space.ReplaceAllString(strings.TrimSpace(description), " ")
 }

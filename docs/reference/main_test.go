@@ -9,9 +9,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// A rule is told wherever it stands: of the whole object, of a part, of a field, and of
-// the items of a list or map, which may be fields without rows of their own.
-func TestRulesAreTold(t *testing.T) {
+// The page has the rules of the object, of its parts, of its fields, and of the items of a
+// list or map, which may be fields without their own row.
+func TestRules(t *testing.T) {
 	const definition = `
 spec:
   names: {kind: Widget, plural: widgets}
@@ -49,7 +49,7 @@ spec:
 		" C. Of each: Rule: of a value. |",
 	} {
 		if !strings.Contains(page.String(), want) {
-			t.Errorf("the page does not say %q, but\n%s", want, page.String())
+			t.Errorf("the page does not contain %q, but\n%s", want, page.String())
 		}
 	}
 }

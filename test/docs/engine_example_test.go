@@ -30,7 +30,7 @@ func siteManager() manager.Options {
 }
 
 func newSiteEngine(ctx context.Context, mgr manager.Manager) (*composition.Engine, error) {
-	templates, err := composition.NewTemplates(siteFiles)
+	templates, err := composition.LoadTemplates(siteFiles, "sites.example.com/")
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func newSiteEngine(ctx context.Context, mgr manager.Manager) (*composition.Engin
 func siteInput(_ context.Context, site *Site) (composition.Input, error) {
 	return composition.Input{
 		Namespace: site.Namespace,
-		Templates: []composition.TemplateRef{{Template: "site", Parameters: map[string]string{"name": site.Name}}},
+		Templates: []composition.TemplateRef{{Folder: "site", Parameters: map[string]string{"name": site.Name}}},
 		Layers: []composition.Layer{{
 			Source: "Site " + site.Namespace + "/" + site.Name,
 			Overlays: func() ([]composition.Overlay, error) {

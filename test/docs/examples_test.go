@@ -37,7 +37,7 @@ type examples struct {
 
 // The examples on the page about merging have the results that it shows.
 func TestExamplesHaveTheirResults(t *testing.T) {
-	compiled, err := composition.NewTemplates(templates.Files)
+	compiled, err := composition.LoadTemplates(templates.Files, templates.AnnotationPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,18 +54,23 @@ var rules = []rule{
 	{group: "api/scheduler", libraries: []string{"google.golang.org/protobuf/", "google.golang.org/grpc"}},
 
 	// The engine, from its leaves to its facade: a package imports only those above it.
-	{group: "composition/object", libraries: engineLibraries},
-	{group: "composition/internal/managedfields", libraries: engineLibraries},
+	{group: "composition/internal/jsontest", libraries: engineLibraries},
+	{group: "composition/object", groups: engineUntil("composition/object"), libraries: engineLibraries},
+	{group: "composition/internal/enginetest", groups: engineUntil("composition/internal/enginetest"), libraries: engineLibraries},
+	{group: "composition/internal/managedfields", groups: engineUntil("composition/internal/managedfields"), libraries: engineLibraries},
+	{group: "composition/internal/cached", groups: engineUntil("composition/internal/cached"), libraries: engineLibraries},
 	{group: "composition/merge", groups: engineUntil("composition/merge"), libraries: engineLibraries},
 	{group: "composition/patch", groups: engineUntil("composition/patch"), libraries: engineLibraries},
 	{group: "composition/template", groups: engineUntil("composition/template"), libraries: engineLibraries},
 	{group: "composition/health", groups: engineUntil("composition/health"), libraries: engineLibraries},
 	{group: "composition/plan", groups: engineUntil("composition/plan"), libraries: engineLibraries},
-	{group: "composition/internal/state", groups: engineUntil("composition/internal"), libraries: engineLibraries},
-	{group: "composition/internal/apply", groups: append(engineUntil("composition/internal"), "composition/internal/state", "composition/internal/statefulset"), libraries: engineLibraries},
-	{group: "composition/internal/statefulset", groups: append(engineUntil("composition/internal"), "composition/internal/state"), libraries: engineLibraries},
+	{group: "composition/internal/cluster", groups: engineUntil("composition/internal/cluster"), libraries: engineLibraries},
+	{group: "composition/internal/state", groups: engineUntil("composition/internal/state"), libraries: engineLibraries},
+	{group: "composition/internal/statefulset", groups: engineUntil("composition/internal/statefulset"), libraries: engineLibraries},
+	{group: "composition/internal/live", groups: engineUntil("composition/internal/live"), libraries: engineLibraries},
+	{group: "composition/internal/apply", groups: engineUntil("composition/internal/apply"), libraries: engineLibraries},
 	{group: "composition/reconciler", groups: []string{"composition"}, libraries: engineLibraries},
-	{group: "composition", groups: append(engineUntil("composition/internal"), "composition/internal"), libraries: engineLibraries},
+	{group: "composition", groups: append(engineUntil("composition/internal/apply"), "composition/internal/apply"), libraries: engineLibraries},
 
 	{group: "templates", groups: []string{"api/v1alpha1", "composition"}},
 	{group: "inputs", groups: []string{"api", "templates", "composition"}},
@@ -87,9 +92,10 @@ var rules = []rule{
 // engineUntil returns the engine's groups before the given one, in their order.
 func engineUntil(group string) []string {
 	order := []string{
-		"composition/object", "composition/internal/managedfields",
+		"composition/internal/jsontest", "composition/object", "composition/internal/enginetest",
+		"composition/internal/managedfields", "composition/internal/cached",
 		"composition/merge", "composition/patch", "composition/template", "composition/health", "composition/plan",
-		"composition/internal",
+		"composition/internal/cluster", "composition/internal/state", "composition/internal/statefulset", "composition/internal/live", "composition/internal/apply",
 	}
 	return slices.Clone(order[:slices.Index(order, group)])
 }

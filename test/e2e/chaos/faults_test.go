@@ -208,7 +208,7 @@ func callsFail(e *environment, r round, dice *rand.Rand) fault {
 
 // responsesLost makes calls fail after executing them.
 func responsesLost(e *environment, r round, dice *rand.Rand) fault {
-	return failing(e, r.forced.method(), 1+dice.IntN(2), retriable[dice.IntN(len(retriable))], e.scheduler.LoseAnswers)
+	return failing(e, r.forced.method(), 1+dice.IntN(2), retriable[dice.IntN(len(retriable))], e.scheduler.LoseReplies)
 }
 
 func failing(e *environment, method string, times int, code codes.Code, set func(string, int, codes.Code)) fault {

@@ -36,7 +36,7 @@ import (
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/composition"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
@@ -90,7 +90,7 @@ type values map[string]map[string][]string
 
 // rare are values that an operator serves only after an error, by metric and label.
 var rare = values{
-	"seldon_operator_warning_conditions": {"type": {v1alpha1.ConditionImmutableFieldChanged, v1alpha1.ConditionRestartRequired, string(composition.OwnershipConflict), string(composition.RecreationFailed), string(composition.FieldManagerConflict)}},
+	"seldon_operator_warning_conditions": {"type": {v1alpha1.ConditionImmutableFieldChanged, v1alpha1.ConditionRestartRequired, string(plan.OwnershipConflict), string(plan.RecreationFailed), string(plan.FieldManagerConflict)}},
 	// Observed when the stream ends.
 	"seldon_operator_scheduler_rpc_duration_seconds_bucket": {"method": {path.Base(pb.Scheduler_SubscribeModelStatus_FullMethodName)}},
 }

@@ -4,8 +4,8 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// externalActors is what outlives the restarts of a scheduler: agents with what they
-// have loaded, and what is to fail.
+// externalActors is the state that survives restarts of the scheduler: agents with the
+// models that they have loaded, and injected failures.
 type externalActors struct {
 	agents map[replicaKey]*agent
 	// failures is how many operations are still to fail; negative is all of them.
@@ -30,7 +30,7 @@ type versionKey struct {
 	version uint32
 }
 
-// failure identifies what is to fail: an operation on an object.
+// failure identifies an operation on an object that fails.
 type failure struct {
 	operation string
 	name      string
@@ -118,7 +118,7 @@ func (s *state) scaleAgents(server string, n int) {
 	}
 }
 
-// connectAgent adds a replica to a server, with what the agent has loaded.
+// connectAgent adds a replica to a server, with the models that the agent has loaded.
 func (s *state) connectAgent(key replicaKey) {
 	s.disconnectAgent(key)
 	s.server(key.server).replicas[key.index] = &serverReplica{}

@@ -37,7 +37,7 @@ func (c *calls) count(method string, keys []CallKey) {
 	}
 }
 
-// keysOf returns what a request is about.
+// keysOf returns the keys of the objects in a request.
 func keysOf(method string, request any) []CallKey {
 	key := func(name string, meta *pb.KubernetesMeta) []CallKey {
 		return []CallKey{{Method: method, Name: name, Generation: meta.GetGeneration()}}
@@ -206,7 +206,7 @@ func (s *Scheduler) Calls(method string) int {
 	return s.calls.byMethod[method]
 }
 
-// CallsBy returns how many calls were received, by what they are about.
+// CallsBy returns the number of received calls by key.
 func (s *Scheduler) CallsBy() map[CallKey]int {
 	s.calls.mu.Lock()
 	defer s.calls.mu.Unlock()
@@ -243,7 +243,7 @@ func (s *Scheduler) Connections() (accepted, open int) {
 	return s.calls.accepted, s.calls.open
 }
 
-// ResetCounters sets the counts to zero, and the maximum to what is in progress.
+// ResetCounters sets the counts to zero, and the maximum to the calls in progress.
 func (s *Scheduler) ResetCounters() {
 	s.calls.mu.Lock()
 	defer s.calls.mu.Unlock()

@@ -115,14 +115,14 @@ func TestKillBreaksStreamsAndCalls(t *testing.T) {
 		h.notify(0)
 		stream := h.subscribe(h.Context())
 		h.HangCalls("SchedulerStatus")
-		answers := make(chan codes.Code)
-		go func() { answers <- h.call(h.Context()) }()
+		codesReceived := make(chan codes.Code)
+		go func() { codesReceived <- h.call(h.Context()) }()
 		synctest.Wait()
 		h.Kill()
 		if _, err := stream.Recv(); errors.Is(err, io.EOF) || err == nil {
 			h.Errorf("the stream ends with %v", err)
 		}
-		if got := <-answers; got != codes.Unavailable {
+		if got := <-codesReceived; got != codes.Unavailable {
 			h.Errorf("a call that hangs ends with %s", got)
 		}
 		if subscribers := h.Subscribers("SubscribeModelStatus"); len(subscribers) != 0 {
@@ -143,7 +143,7 @@ func TestCallsFail(t *testing.T) {
 			}
 		}
 		h.FailCalls("LoadModel", 1, codes.Internal)
-		h.LoseAnswers("LoadModel", 1, codes.Unavailable)
+		h.LoseReplies("LoadModel", 1, codes.Unavailable)
 		for i, want := range []codes.Code{codes.Internal, codes.Unavailable, codes.OK} {
 			if got := h.load("m"); got != want || len(h.Models()) != min(i, 1) {
 				h.Errorf("load %d: %s, want %s; there are %v", i, got, want, h.Models())
@@ -170,15 +170,15 @@ func TestCallsAreSlowOrHang(t *testing.T) {
 		if got := h.call(ctx); got != codes.DeadlineExceeded {
 			h.Errorf("a call that hangs ends with %s", got)
 		}
-		answers := make(chan codes.Code)
+		codesReceived := make(chan codes.Code)
 		for range 5 {
-			go func() { answers <- h.call(h.Context()) }()
+			go func() { codesReceived <- h.call(h.Context()) }()
 		}
 		synctest.Wait()
 		release()
 		release()
 		for range 5 {
-			if got := <-answers; got != codes.OK {
+			if got := <-codesReceived; got != codes.OK {
 				h.Errorf("a call that was released ends with %s", got)
 			}
 		}
@@ -347,7 +347,7 @@ func TestStateFile(t *testing.T) {
 	}
 }
 
-// Messages that a client cannot take need no control of their own: one beyond its
+// Messages that a client rejects need no control of their own: one beyond its
 // limit, and one with bytes that are no valid name.
 func TestMessagesThatClientsReject(t *testing.T) {
 	inBubble(t, func(h harness) {

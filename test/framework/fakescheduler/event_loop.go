@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// eventLoop is what an instance does in the background: tasks that run one after
+// eventLoop runs the background tasks of an instance: tasks that run one after
 // another, in the order in which they were posted, each under the scheduler's mutex.
 // The mutex is held when its methods are called, except for run.
 type eventLoop struct {

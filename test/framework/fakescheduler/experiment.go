@@ -28,7 +28,7 @@ type experiment struct {
 	description string
 }
 
-// items are what the traffic is split between, the mirror last.
+// items are the targets of the traffic, the mirror last.
 func (e *experiment) items() []string {
 	var names []string
 	for _, candidate := range e.defn.GetCandidates() {

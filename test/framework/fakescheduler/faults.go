@@ -14,7 +14,7 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// faults is what is to fail in RPCs, by method.
+// faults are the injected failures of RPCs, by method.
 type faults struct {
 	mu sync.Mutex
 	// before and after are the errors of the next calls, instead of their effect and
@@ -125,9 +125,9 @@ func (s *Scheduler) FailCalls(method string, times int, code codes.Code) {
 	s.faults.set(s.faults.before, method, times, code)
 }
 
-// LoseAnswers fails the next unary calls of a method with a code after they had
-// their effect, as if the answer had been lost.
-func (s *Scheduler) LoseAnswers(method string, times int, code codes.Code) {
+// LoseReplies fails the next unary calls of a method with a code after they had
+// their effect, as if the response had been lost.
+func (s *Scheduler) LoseReplies(method string, times int, code codes.Code) {
 	s.faults.set(s.faults.after, method, times, code)
 }
 

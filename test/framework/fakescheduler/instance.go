@@ -36,7 +36,7 @@ type instance struct {
 	saving bool
 }
 
-// newInstance serves on a listener, with what the volume holds. Errors: it holds
+// newInstance serves on a listener, with the state on the volume. Errors: the volume has
 // something that cannot be read.
 func newInstance(s *Scheduler, listener net.Listener, stored persistentState) (*instance, error) {
 	i := &instance{scheduler: s, loop: newEventLoop(&s.mu)}

@@ -240,7 +240,7 @@ func (s *state) loadModel(defn *pb.Model) error {
 	return nil
 }
 
-// amend takes over what may change within a version.
+// amend copies the fields that may change within a version.
 func (v *modelVersion) amend(defn *pb.Model) {
 	sameMeta := proto.Equal(v.defn.GetMeta(), defn.GetMeta())
 	sameDeployment := proto.Equal(v.defn.GetDeploymentSpec(), defn.GetDeploymentSpec())
@@ -287,7 +287,7 @@ func (s *state) modelEvent(m *model, v *modelVersion) {
 	s.loop.post(func() { s.handleModel(m, v) })
 }
 
-// handleModel publishes the status of a version, and begins what follows from it.
+// handleModel publishes the status of a version, and starts the operations that follow.
 func (s *state) handleModel(m *model, v *modelVersion) {
 	if s.models[m.name] != m {
 		return

@@ -33,7 +33,7 @@ type Options struct {
 	// connection ends with too_many_pings. Default: 1 minute, as the real scheduler's;
 	// grpc-go's own default is 5.
 	KeepaliveMinTime time.Duration
-	// TLS makes it a TLS listener. Default: plaintext.
+	// TLS enables TLS. Default: plaintext.
 	TLS *tls.Config
 	// Agents selects how agents connect. Default: AgentsAutomatic.
 	Agents AgentMode
@@ -68,17 +68,17 @@ type Delays struct {
 // Call is one RPC, for OnCall.
 type Call struct {
 	CallKey
-	// Request is what was received. It must not be changed.
+	// Request is the received message. It must not be changed.
 	Request proto.Message
 	// Opened is set in the first of the two calls for a stream.
 	Opened bool
-	// Code is the answer's, and OK in the first call for a stream.
+	// Code is the status code of the response, and OK in the first call for a stream.
 	Code codes.Code
 	// Duration is how long the RPC took so far.
 	Duration time.Duration
 }
 
-// CallKey is what calls are counted by.
+// CallKey identifies the calls that are counted together.
 type CallKey struct {
 	// Method is the RPC's name without its service, such as LoadModel.
 	Method string
@@ -88,7 +88,7 @@ type CallKey struct {
 	Generation int64
 }
 
-// withDefaults sets what is not set.
+// withDefaults sets the defaults of fields that are not set.
 func (o Options) withDefaults() Options {
 	if o.Address == "" {
 		o.Address = "127.0.0.1:0"

@@ -12,7 +12,7 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// persistentState is what the volume holds, as messages in JSON.
+// persistentState is the content of the volume, as messages in JSON.
 type persistentState struct {
 	Pipelines   []persistentPipeline
 	Experiments []persistentExperiment
@@ -40,7 +40,7 @@ func (s *state) persistent() persistentState {
 	return stored
 }
 
-// restore is what an instance finds. Statuses of pipelines are as they were, except
+// restore loads the state of a new instance. Statuses of pipelines are unchanged, except
 // for the gateway's reason; experiments are inactive.
 func (s *state) restore(stored persistentState) error {
 	for _, each := range stored.Pipelines {
@@ -69,7 +69,7 @@ func (s *state) restore(stored persistentState) error {
 	return nil
 }
 
-// encode panics on invalid messages: none can come from the network.
+// encode panics on invalid messages, which the network layer rejects.
 func encode(message proto.Message) json.RawMessage {
 	content, err := protojson.Marshal(message)
 	if err != nil {

@@ -30,7 +30,7 @@ type pipeline struct {
 }
 
 type pipelineVersion struct {
-	// defn is what is published: normalised, and never changed.
+	// defn is the published definition: normalised, and never changed.
 	defn    *pb.Pipeline
 	engine  workerTask
 	gateway workerTask
@@ -45,7 +45,7 @@ func (v *pipelineVersion) hasStep(name string) bool {
 	return slices.ContainsFunc(v.defn.GetSteps(), func(step *pb.PipelineStep) bool { return step.GetName() == name })
 }
 
-// fails is what can fail for one of the tasks.
+// fails are the failures of one of the tasks.
 func (v *pipelineVersion) fails(p *pipeline, side *workerTask) failure {
 	if side == &v.gateway {
 		return failure{failPipelineGateway, p.name}
@@ -155,7 +155,7 @@ func (s *state) pipelineEvent(p *pipeline, v *pipelineVersion) {
 	s.loop.post(func() { s.handlePipeline(p, v) })
 }
 
-// handlePipeline publishes the status of a version, and begins what follows from it:
+// handlePipeline publishes the status of a version, and starts the operations that follow:
 // a gateway is the first to create, and the last to terminate.
 func (s *state) handlePipeline(p *pipeline, v *pipelineVersion) {
 	if s.pipelines[p.name] != p {

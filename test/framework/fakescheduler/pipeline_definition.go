@@ -10,7 +10,7 @@ import (
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 )
 
-// normalisePipeline validates a pipeline and returns what the scheduler stores and
+// normalisePipeline validates a pipeline and returns the definition that the scheduler stores and
 // publishes: steps sorted by name, references with their suffix, and without
 // dataflowSpec, allowCycles and maxStepRevisits.
 func normalisePipeline(asked *pb.Pipeline) (*pb.Pipeline, error) {
@@ -48,7 +48,7 @@ func normalisePipeline(asked *pb.Pipeline) (*pb.Pipeline, error) {
 	return p, nil
 }
 
-// normaliseStep checks a step's inputs and triggers, and gives them their suffix.
+// normaliseStep checks a step's inputs and triggers, and adds their suffix.
 func normaliseStep(pipeline string, step *pb.PipelineStep, steps map[string]*pb.PipelineStep) error {
 	for _, references := range [][]string{step.GetInputs(), step.GetTriggers()} {
 		for i, reference := range references {
@@ -102,7 +102,7 @@ func normaliseEnds(p *pb.Pipeline, steps map[string]*pb.PipelineStep) error {
 	return nil
 }
 
-// normaliseExternal takes pipeline or pipeline.step.step, each with a suffix and
+// normaliseExternal accepts pipeline or pipeline.step.step, each with a suffix and
 // a tensor or without.
 func normaliseExternal(reference string) (string, bool) {
 	pipeline, rest := cutName(reference)
@@ -159,7 +159,7 @@ func cyclic(steps map[string]*pb.PipelineStep) bool {
 	return false
 }
 
-// cutName is what comes before the first dot of a reference, and what after.
+// cutName splits a reference at the first dot.
 func cutName(reference string) (string, string) {
 	name, rest, _ := strings.Cut(reference, ".")
 	return name, rest

@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// Scheduler is a fake scheduler with what works for it. Its methods may be called
+// Scheduler is a fake scheduler with its agents and workers. Its methods may be called
 // concurrently. Faults, agents and counts are kept over restarts.
 type Scheduler struct {
 	options Options
@@ -21,14 +21,14 @@ type Scheduler struct {
 	// lifecycle serialises starts and stops. It is locked before mu.
 	lifecycle sync.Mutex
 
-	// mu guards what follows, and the state of the current instance.
+	// mu guards the fields below, and the state of the current instance.
 	mu      sync.Mutex
 	address string
 	actors  *externalActors
 	// instance is nil while it is down; last is then the state before.
 	instance *instance
 	last     *state
-	// stored is what the volume holds while it is down.
+	// stored is the content of the volume while the scheduler is down.
 	stored persistentState
 }
 
@@ -55,7 +55,7 @@ func Start(ctx context.Context, options Options) (*Scheduler, error) {
 type RestartOptions struct {
 	// LoseVolume forgets pipelines and experiments.
 	LoseVolume bool
-	// LoseAgents forgets what agents have loaded: they connect with nothing.
+	// LoseAgents makes agents connect without loaded models.
 	LoseAgents bool
 }
 
@@ -116,7 +116,7 @@ func (s *Scheduler) listen() (net.Listener, error) {
 }
 
 // Stop stops it gracefully: streams end with EOF, and calls are answered. After 5
-// seconds it breaks what is left. Restart starts it again.
+// seconds it closes the remaining connections. Restart starts it again.
 func (s *Scheduler) Stop() {
 	s.lifecycle.Lock()
 	defer s.lifecycle.Unlock()
@@ -165,7 +165,7 @@ func (s *Scheduler) withState(do func(s *state)) error {
 	return nil
 }
 
-// Address is what clients connect to: host:port or unix:PATH.
+// Address returns the address for clients: host:port or unix:PATH.
 func (s *Scheduler) Address() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

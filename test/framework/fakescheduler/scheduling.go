@@ -74,7 +74,7 @@ func (s *state) scheduleFailed(m *model, v *modelVersion, why string) {
 func (s *state) matching(v *modelVersion) []*server {
 	var found []*server
 	for _, srv := range s.servers {
-		if srv.takes(v.defn.GetModelSpec()) {
+		if srv.accepts(v.defn.GetModelSpec()) {
 			found = append(found, srv)
 		}
 	}
@@ -84,7 +84,7 @@ func (s *state) matching(v *modelVersion) []*server {
 	return found
 }
 
-// first orders what has a property before what has not.
+// first orders elements with a property before those without.
 func first(a, b bool) int {
 	switch {
 	case a == b:
@@ -172,16 +172,16 @@ func (s *state) advanceReplicas(m *model, v *modelVersion) {
 		switch v.replicas[index].state {
 		case pb.ModelReplicaStatus_LoadRequested:
 			s.changeReplica(m, v, index, pb.ModelReplicaStatus_Loading)
-			s.command(at, key, v.defn, s.answer(m, v, index, pb.ModelReplicaStatus_Loaded, pb.ModelReplicaStatus_LoadFailed))
+			s.command(at, key, v.defn, s.reply(m, v, index, pb.ModelReplicaStatus_Loaded, pb.ModelReplicaStatus_LoadFailed))
 		case pb.ModelReplicaStatus_UnloadRequested:
 			s.changeReplica(m, v, index, pb.ModelReplicaStatus_Unloading)
-			s.command(at, key, nil, s.answer(m, v, index, pb.ModelReplicaStatus_Unloaded, pb.ModelReplicaStatus_UnloadFailed))
+			s.command(at, key, nil, s.reply(m, v, index, pb.ModelReplicaStatus_Unloaded, pb.ModelReplicaStatus_UnloadFailed))
 		case pb.ModelReplicaStatus_Loaded:
 			s.route(m, v, index, pb.ModelReplicaStatus_Available)
 		case pb.ModelReplicaStatus_UnloadEnvoyRequested:
 			s.route(m, v, index, pb.ModelReplicaStatus_UnloadRequested)
 		default:
-			// The others end with an agent's answer, or not at all.
+			// The others end with an agent's reply, or not at all.
 		}
 	}
 }
@@ -192,8 +192,8 @@ func (s *state) changeReplica(m *model, v *modelVersion, index int, to pb.ModelR
 	s.modelEvent(m, v)
 }
 
-// answer returns the function for an agent's answer about a replica as it is now.
-func (s *state) answer(m *model, v *modelVersion, index int, success, failed pb.ModelReplicaStatus_ModelReplicaState) func(bool) {
+// reply returns the function for an agent's reply about a replica in its current state.
+func (s *state) reply(m *model, v *modelVersion, index int, success, failed pb.ModelReplicaStatus_ModelReplicaState) func(bool) {
 	r := v.replicas[index]
 	return func(ok bool) {
 		if v.replicas[index] != r {

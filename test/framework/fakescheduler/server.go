@@ -19,7 +19,7 @@ import (
 // again: an agent that connects does, or another load.
 type server struct {
 	name string
-	// expected is what was notified, or unknownReplicas.
+	// expected is the notified number of replicas, or unknownReplicas.
 	expected         int64
 	minimum, maximum uint32
 	meta             *pb.KubernetesMeta
@@ -28,7 +28,7 @@ type server struct {
 	pending bool
 }
 
-// unknownReplicas is what a server expects that was never notified.
+// unknownReplicas is the expected number of replicas of a server that was never notified.
 const unknownReplicas = -1
 
 // serverReplica counts the versions of models that hold a place on a replica, and
@@ -37,8 +37,8 @@ type serverReplica struct {
 	placed, loaded int32
 }
 
-// takes is whether a model may be placed on the server.
-func (srv *server) takes(spec *pb.ModelSpec) bool {
+// accepts returns whether a model may be placed on the server.
+func (srv *server) accepts(spec *pb.ModelSpec) bool {
 	return srv.expected != 0 && len(srv.replicas) > 0 && (spec.GetServer() == "" || spec.GetServer() == srv.name)
 }
 
@@ -77,7 +77,7 @@ func (s *state) server(name string) *server {
 	return srv
 }
 
-// notify sets what servers expect. It publishes nothing.
+// notify sets the expected replicas of servers. It publishes nothing.
 func (s *state) notify(request *pb.ServerNotifyRequest) {
 	sum := uint64(0)
 	for _, n := range request.GetServers() {

@@ -50,7 +50,7 @@ type Experiment struct {
 type Server struct {
 	Name       string
 	Generation int64
-	// Expected is what was notified, and -1 if nothing was since its last agent
+	// Expected is the notified number of replicas, and -1 if none was since its last agent
 	// disconnected.
 	Expected int
 	// Available is how many agents are connected.
@@ -60,7 +60,7 @@ type Server struct {
 }
 
 // Models returns the models, deleted ones included, by name. While the scheduler is
-// down, this and the methods below return what there was before.
+// down, this and the methods below return the last state.
 func (s *Scheduler) Models() []Model {
 	return snapshot(s, func(s *state) map[string]*model { return s.models }, func(name string, m *model) Model {
 		v := m.latest()

@@ -58,7 +58,7 @@ func (s *state) start() {
 	s.loop.afterFunc(s.options.Delays.Reconnect, s.connectWorkers)
 }
 
-// connectWorkers connects gateways and dataflow engines, which share the work anew.
+// connectWorkers connects gateways and dataflow engines, and redistributes the work.
 func (s *state) connectWorkers() {
 	const reason = "Rebalance"
 	s.workers = true
@@ -83,7 +83,7 @@ func failedPrecondition(format string, arguments ...any) error {
 	return status.Errorf(codes.FailedPrecondition, format, arguments...)
 }
 
-// changed passes an event of a model or pipeline on to what refers to it.
+// changed handles an event of a model or pipeline for all objects that refer to it.
 func (s *state) changed(kind pb.ResourceType, name string) {
 	if kind == pb.ResourceType_MODEL {
 		for _, p := range s.pipelines {

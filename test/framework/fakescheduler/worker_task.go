@@ -26,7 +26,7 @@ const retryInterval = time.Minute
 // noWorker is the reason when no worker of the kind is connected.
 const noWorker = "no worker available"
 
-// workerTask is what one kind of worker (model gateways, pipeline gateways or
+// workerTask is the work of one kind of worker (model gateways, pipeline gateways or
 // dataflow engines) does for one version of a model or pipeline.
 //
 //	create ── event handled, workers connected ──► creating ── answer ──► ready | failed
@@ -40,7 +40,7 @@ const noWorker = "no worker available"
 type workerTask struct {
 	phase  phase
 	reason string
-	// operation numbers the operations: answers to an older one are ignored.
+	// operation numbers the operations: replies to an older one are ignored.
 	operation int
 }
 
@@ -55,7 +55,7 @@ func (t *workerTask) ending() bool { return t.phase >= phaseTerminate }
 // over is whether the end was requested and has not failed.
 func (t *workerTask) over() bool { return t.ending() && t.phase != phaseTerminateFailed }
 
-// advance is what happens when an event of the object is handled. It returns whether
+// advance handles an event of the object. It returns whether
 // the task changed; it calls changed for each change.
 func (s *state) advance(t *workerTask, fails failure, changed func()) bool {
 	waiting := t.phase == phaseCreate || t.phase == phaseTerminate

@@ -5,24 +5,24 @@ import (
 	"time"
 )
 
-// chunk is the most that is read and passed on at once, in bytes.
+// chunk is the maximum number of bytes that is read and forwarded at once.
 const chunk = 32 << 10
 
-// conn is a connection of a client, and the one to the server that it is passed to.
+// conn is a connection of a client, with the one to the server that it is forwarded to.
 type conn struct {
 	proxy  *Proxy
 	client net.Conn
 	closed chan struct{}
 
-	// What follows is guarded by the proxy's mutex.
+	// The fields below are guarded by the proxy's mutex.
 
 	// server is nil until the proxy is connected to it.
 	server net.Conn
-	// halfOpen loses what the server sends.
+	// halfOpen drops everything that the server sends.
 	halfOpen bool
 }
 
-// run passes a connection on until it ends.
+// run forwards a connection until it ends.
 func (c *conn) run() {
 	defer c.close()
 	if !c.hold(0, &Bytes{}) {
@@ -43,7 +43,8 @@ func (c *conn) run() {
 	c.passRequests(server)
 }
 
-// connected is false if the client's connection was closed in the meantime.
+// connected sets the connection to the server. It returns false if the client's
+// connection was closed in the meantime.
 func (c *conn) connected(server net.Conn) bool {
 	c.proxy.mu.Lock()
 	defer c.proxy.mu.Unlock()
@@ -68,7 +69,7 @@ func (c *conn) passRequests(server net.Conn) {
 				c.count(func(*Stats) { bytes.Passed += int64(n) })
 			} else {
 				c.count(func(*Stats) { bytes.Dropped += int64(n) })
-				// A client that hears nothing of the server does not hear of its end.
+				// A half-open connection does not end for the client when the server closes it.
 				if !c.isHalfOpen() {
 					return
 				}
@@ -109,7 +110,7 @@ func (c *conn) passReplies(server net.Conn) {
 	}
 }
 
-// hold waits while the proxy is frozen. It is false if the connection was closed.
+// hold waits while the proxy is frozen. It returns false if the connection was closed.
 func (c *conn) hold(n int, bytes *Bytes) bool {
 	c.proxy.mu.Lock()
 	frozen := c.proxy.frozen
@@ -129,7 +130,7 @@ func (c *conn) hold(n int, bytes *Bytes) bool {
 	}
 }
 
-// wait delays a chunk while the proxy is slow. It is false if the connection was
+// wait delays a chunk while the proxy is slow. It returns false if the connection was
 // closed.
 func (c *conn) wait(n int, bytes *Bytes) bool {
 	c.proxy.mu.Lock()
@@ -168,7 +169,8 @@ func (c *conn) close() {
 	c.closeLocked()
 }
 
-// closeLocked is false if it was closed before. The proxy's mutex is held.
+// closeLocked closes the connection with the proxy's mutex held. It returns false if it
+// was closed before.
 func (c *conn) closeLocked() bool {
 	if _, open := c.proxy.conns[c]; !open {
 		return false

@@ -1,9 +1,9 @@
-// Package faultproxy is a proxy for stream connections that fails on request, as a
-// network between two programs does, and counts what its faults did.
+// Package faultproxy is a proxy for stream connections that simulates network failures
+// on request, and counts their effects.
 //
-// A connection of a client is passed on to one of the proxy's own to the server,
-// in chunks of at most 32 KiB. Faults add up: what a frozen proxy holds can be
-// delayed or dropped once it is open again.
+// It forwards each connection of a client to one of its own to the server, in chunks of
+// at most 32 KiB. Faults can be combined: bytes that a frozen proxy holds can be delayed
+// or dropped once it is open again.
 package faultproxy
 
 import (
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Stats counts what a Proxy did since it was created.
+// Stats are the counts of a Proxy since it was created.
 type Stats struct {
 	// Accepted counts the clients' connections that were not refused.
 	Accepted int
@@ -31,13 +31,13 @@ type Stats struct {
 }
 
 // Bytes counts the bytes of one direction. A byte that is held, then delayed, then
-// passed is in all three.
+// passed is counted in all three.
 type Bytes struct {
 	Passed, Delayed, Held, Dropped int64
 }
 
-// Proxy passes connections on. It starts open. Its methods may be called
-// concurrently, also after Close.
+// Proxy forwards connections. It starts open. Its methods are safe for concurrent use,
+// also after Close.
 type Proxy struct {
 	listener net.Listener
 	dial     func(context.Context) (net.Conn, error)
@@ -76,8 +76,8 @@ func split(address string) (network, path string) {
 	return "tcp", address
 }
 
-// New returns a proxy for what a listener accepts; dial connects to the server. It
-// closes the listener. It ends with Close, or with ctx.
+// New returns a proxy for the connections that a listener accepts; dial connects to the
+// server. The proxy stops, and closes the listener, on Close or when ctx is cancelled.
 func New(ctx context.Context, listener net.Listener, dial func(context.Context) (net.Conn, error)) *Proxy {
 	p := &Proxy{listener: listener, dial: dial, conns: map[*conn]struct{}{}}
 	p.ctx, p.cancel = context.WithCancel(ctx)
@@ -89,7 +89,7 @@ func New(ctx context.Context, listener net.Listener, dial func(context.Context) 
 	return p
 }
 
-// Address is what clients connect to, host:port or unix:PATH.
+// Address returns the address for clients, host:port or unix:PATH.
 func (p *Proxy) Address() string {
 	address := p.listener.Addr()
 	if address.Network() == "unix" {
@@ -155,10 +155,10 @@ func (p *Proxy) thaw() {
 	}
 }
 
-// DropReplies has the connections that are open now lose everything that the server
-// sends, its end included, for as long as the client keeps them: they are half-open,
-// and Open does not repair them. Later connections are not affected. It returns how
-// many connections these are.
+// DropReplies drops everything that the server sends on the currently open connections,
+// including the end of the stream: they stay half-open until the client closes them, and
+// Open does not repair them. Later connections are not affected. It returns the number of
+// affected connections.
 func (p *Proxy) DropReplies() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

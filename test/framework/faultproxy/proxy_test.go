@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 )
 
-// network is a proxy to a server that sends back what it receives.
+// network is a proxy to an echo server.
 type network struct {
 	*Proxy
 	t      *testing.T
@@ -49,7 +49,7 @@ func echo(listener net.Listener) {
 	}
 }
 
-// peer is a client's connection that remembers what it received.
+// peer is a client's connection that records what it received.
 type peer struct {
 	net.Conn
 	mu       sync.Mutex
@@ -225,7 +225,7 @@ func TestDropReplies(t *testing.T) {
 	})
 }
 
-// A client of a half-open connection does not hear that the server has ended.
+// A half-open connection does not end for the client when the server has ended.
 func TestDropRepliesHidesTheServersEnd(t *testing.T) {
 	inNetwork(t, func(_ *testing.T, n *network) {
 		ended := bufconn.Listen(1 << 16)

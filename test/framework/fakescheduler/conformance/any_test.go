@@ -136,14 +136,14 @@ func TestAnySchedulerWithoutGateways(t *testing.T) {
 	runWithControls(t, scenarios)
 }
 
-// rejection is an RPC, and the code of its answer.
+// rejection is an RPC, and its status code.
 type rejection struct {
 	name string
 	call func() error
 	want codes.Code
 }
 
-// rejections is everything that the scheduler rejects, and what is like it.
+// rejections are requests that the scheduler rejects, and similar ones that it accepts.
 func rejections(c *client) []rejection {
 	const rejected = codes.FailedPrecondition
 	load := func(name string) func() error {

@@ -28,16 +28,16 @@ import (
 
 const (
 	subscriber = "seldon manager"
-	// quiet is how long nothing comes before everything is taken to have happened.
-	quiet = time.Second
-	// patience bounds the waits for something that must come.
-	patience = time.Minute
+	// quiescence is the time without events after which everything is assumed to be done.
+	quiescence = time.Second
+	// timeout is for events that must be received.
+	timeout = time.Minute
 )
 
 // scenario is one test.
 type scenario struct {
 	name string
-	// needs is what it needs of the fake, empty if it runs against any scheduler.
+	// needs is the feature of the fake that it needs, empty if it runs against any scheduler.
 	needs string
 	// options are those of the fake.
 	options fakescheduler.Options
@@ -174,14 +174,14 @@ func record[Q, T any](
 	}()
 }
 
-// forget drops what was received.
+// forget drops the received events.
 func (c *client) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.markers, c.models, c.servers, c.pipelines, c.experiments = nil, nil, nil, nil, nil
 }
 
-// settle waits until no event has come for a while.
+// settle waits until no event was received for the time quiescence.
 func (c *client) settle() {
 	count := func() int {
 		c.mu.Lock()
@@ -190,11 +190,11 @@ func (c *client) settle() {
 	}
 	for before := -1; before != count(); {
 		before = count()
-		time.Sleep(quiet)
+		time.Sleep(quiescence)
 	}
 }
 
-// eventually waits for a condition on what was received.
+// eventually waits for a condition on the received events.
 func (c *client) eventually(what string, holds func() bool) {
 	c.Helper()
 	check := func() bool {
@@ -202,9 +202,9 @@ func (c *client) eventually(what string, holds func() bool) {
 		defer c.mu.Unlock()
 		return holds()
 	}
-	for deadline := time.Now().Add(patience); !check(); time.Sleep(quiet / 10) {
+	for deadline := time.Now().Add(timeout); !check(); time.Sleep(quiescence / 10) {
 		if time.Now().After(deadline) {
-			c.Fatalf("no %s after %s", what, patience)
+			c.Fatalf("no %s after %s", what, timeout)
 		}
 	}
 }
@@ -241,7 +241,7 @@ func all[T any](c *client, stream grpc.ServerStreamingClient[T], err error) []*T
 	return found
 }
 
-// events settles, and returns the events since the last call in words, repeats once.
+// events settles, and returns the events since the last call as text, repeated ones once.
 func events[T any](c *client, of *[]*T, words func(*T) string) []string {
 	c.settle()
 	c.mu.Lock()
@@ -275,7 +275,7 @@ func modelWords(m *pb.ModelStatusResponse) string {
 	return words + fmt.Sprintf(" A%d U%d", v.GetState().GetAvailableReplicas(), v.GetState().GetUnavailableReplicas())
 }
 
-// modelState is what does not depend on gateways.
+// modelState is the part of the status that does not depend on gateways.
 func modelState(m *pb.ModelStatusResponse) string {
 	v := m.GetVersions()[0]
 	return fmt.Sprintf("v%d g%d %s A%d U%d deleted=%t", v.GetVersion(), v.GetKubernetesMeta().GetGeneration(),
@@ -301,7 +301,7 @@ func serverWords(s *pb.ServerStatusResponse) string {
 		s.GetType(), s.GetExpectedReplicas(), s.GetAvailableReplicas(), s.GetNumLoadedModelReplicas(), s.GetKubernetesMeta().GetGeneration())
 }
 
-// inOrder fails the test unless the wanted events are among those that came, in that
+// inOrder fails the test unless the expected events are among those received, in that
 // order.
 func (c *client) inOrder(got []string, want ...string) {
 	c.Helper()

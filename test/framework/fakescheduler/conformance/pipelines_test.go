@@ -18,7 +18,7 @@ func TestPipelines(t *testing.T) {
 		}},
 		{"16, 17: another generation, unload", needsDelays, fakescheduler.Options{Delays: slow}, func(c *client) {
 			c.open(0)
-			// Nothing is shared anew any more.
+			// Until the work has been redistributed.
 			time.Sleep(time.Minute)
 			c.loadPipeline("p", 1, "a")
 			time.Sleep(time.Minute)
@@ -76,7 +76,8 @@ func TestPipelines(t *testing.T) {
 	})
 }
 
-// A restart: pipelines and experiments come from the volume, models from agents.
+// After a restart, pipelines and experiments are restored from the volume, and models are
+// reported by agents.
 func TestRestart(t *testing.T) {
 	fill := func(c *client) {
 		c.open(2).load("m", 5, replicas(2))
