@@ -161,7 +161,7 @@ func TestUpdateConditions(t *testing.T) {
 	for _, condition := range object.Status.Conditions {
 		got = append(got, fmt.Sprintf("%s %s %s %d", condition.Type, condition.Status, condition.Reason, condition.ObservedGeneration))
 	}
-	if diff := cmp.Diff([]string{"AReady False Failed 1", "BReady False Missing 1", "Other True Other 1"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"AReady False Failed 1", "BReady False NotFound 1", "Other True Other 1"}, got); diff != "" {
 		t.Error(diff)
 	}
 }
