@@ -22,7 +22,7 @@ const (
 	// Failed means that the object's controller reports a failure that needs a change.
 	Failed Status = "Failed"
 	// NotFound means that the object does not exist.
-	NotFound Status = "Missing"
+	NotFound Status = "NotFound"
 )
 
 // Of computes the status of a live object by the rules of kstatus, which compare status with
