@@ -27,7 +27,7 @@ var (
 	serviceAccountKind = schema.GroupKind{Kind: "ServiceAccount"}
 	configMapKind      = schema.GroupKind{Kind: "ConfigMap"}
 	secretKind         = schema.GroupKind{Kind: "Secret"}
-	claimKind          = schema.GroupKind{Kind: "PersistentVolumeClaim"}
+	pvcKind            = schema.GroupKind{Kind: "PersistentVolumeClaim"}
 	ServiceKind        = schema.GroupKind{Kind: "Service"}
 	RoleBindingKind    = schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}
 )
@@ -88,7 +88,7 @@ func walkPodReferences(value any, add func(kind schema.GroupKind, name any)) {
 				add(secretKind, fields["secretName"])
 				add(secretKind, fields["name"])
 			case "persistentVolumeClaim":
-				add(claimKind, fields["claimName"])
+				add(pvcKind, fields["claimName"])
 			}
 			walkPodReferences(below, add)
 		}

@@ -136,7 +136,7 @@ func TestBlockedBy(t *testing.T) {
 			t.Errorf("%s is not blocked without its role", key)
 		}
 	}
-	if _, stopped := BlockedBy(Step{Ref: object.RefOf(workload), Object: workload}, sets.New(Reference{claimKind, "disk"})); !stopped {
+	if _, stopped := BlockedBy(Step{Ref: object.RefOf(workload), Object: workload}, sets.New(Reference{pvcKind, "disk"})); !stopped {
 		t.Error("the workload is not blocked without its claim")
 	}
 }

@@ -112,7 +112,7 @@ func (a *Applier) removeAndApply(ctx context.Context, step plan.Step, found *con
 	var owned *unstructured.Unstructured
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		moved := found.live.DeepCopy()
-		if err := Move(moved, a.Cluster.Options.FieldManager, found.paths); err != nil {
+		if err := moveFields(moved, a.Cluster.Options.FieldManager, found.paths); err != nil {
 			return err
 		}
 		patch, err := managedfields.Patch(moved, nil, nil)
@@ -147,12 +147,12 @@ func (a *Applier) removeAndApply(ctx context.Context, step plan.Step, found *con
 	return nil, nil, errors.Join(err, restoreErr)
 }
 
-// Move moves paths into the entry of live that manager owns by server-side apply, and out of
+// moveFields moves paths into the entry of live that manager owns by server-side apply, and out of
 // all other entries. It changes live's managedFields.
-func Move(live *unstructured.Unstructured, manager string, paths *fieldpath.Set) error {
+func moveFields(live *unstructured.Unstructured, manager string, paths *fieldpath.Set) error {
 	entries := live.GetManagedFields()
 	for i := range entries {
-		owned, err := Decode(entries[i])
+		owned, err := decodeFields(entries[i])
 		if err != nil {
 			return err
 		}
@@ -173,8 +173,8 @@ func Move(live *unstructured.Unstructured, manager string, paths *fieldpath.Set)
 	return nil
 }
 
-// Decode returns the fields of a managedFields entry.
-func Decode(entry metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
+// decodeFields returns the fields of a managedFields entry.
+func decodeFields(entry metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
 	fields := &fieldpath.Set{}
 	if entry.FieldsV1 == nil {
 		return fields, nil
@@ -243,7 +243,7 @@ func (c *conflict) describe(ref object.Ref, manager string) RemovedFields {
 		if managedfields.IsOwnEntry(entry, manager) {
 			continue
 		}
-		if owned, err := Decode(entry); err == nil && !owned.Intersection(c.paths).Empty() {
+		if owned, err := decodeFields(entry); err == nil && !owned.Intersection(c.paths).Empty() {
 			managers.Insert(entry.Manager)
 		}
 	}

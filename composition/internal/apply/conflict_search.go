@@ -77,7 +77,7 @@ func newConflictSearch(live, desired *unstructured.Unstructured, manager string,
 	}
 	subresources := fieldpath.NewSet()
 	for _, entry := range live.GetManagedFields() {
-		owned, err := Decode(entry)
+		owned, err := decodeFields(entry)
 		if err != nil {
 			return nil, err
 		}
