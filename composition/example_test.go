@@ -14,9 +14,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
-// A website is composed of a Deployment, a Service and a ConfigMap. Rendering and
-// planning need no cluster: here is what an operator would do about a website
-// that has just been made.
+// A website is composed of a Deployment, a Service and a ConfigMap. Rendering and planning need
+// no cluster: the example prints what an operator would do for a new website.
 func Example() {
 	templates, err := template.Load(os.DirFS("testdata/templates"), "composition.seldon-operator.dev/")
 	if err != nil {

@@ -31,11 +31,11 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
-// The engine's tests run on a real control plane, with workload controllers and
-// simulated nodes, and with a cache as an operator has it.
+// The engine's tests run on a real control plane, with workload controllers, simulated nodes, and a
+// cache like that of an operator.
 
 var (
-	// lifetime of the suite: that of a node ends with the node.
+	// lifetime is the context of the suite; that of a node ends with the node.
 	lifetime, endLifetime = context.WithCancel(context.Background())
 
 	cluster  *controlplane.ControlPlane
@@ -99,12 +99,12 @@ var _ = BeforeSuite(func() {
 	Expect(children.WaitForCacheSync(ctx)).To(BeTrue())
 })
 
-// testEngine is an engine whose clients and clock can be replaced.
+// testEngine is an engine with clients and a clock that can be replaced.
 type testEngine struct {
 	*composition.Engine
 	templates *template.Set
 	Clock     func() time.Time
-	// Client writes, and Cache is read.
+	// Client is for writes, and Cache for reads.
 	Client client.Client
 	Cache  client.Reader
 }
@@ -128,7 +128,7 @@ func newEngine(changes ...func(*composition.Config)) *testEngine {
 	return engine
 }
 
-// replaceableClient is what the fields of a testEngine are at the time of a request.
+// replaceableClient uses the clients that a testEngine has at the time of a request.
 type replaceableClient struct {
 	client.Client
 	engine *testEngine
@@ -168,8 +168,7 @@ func listOf(kind composition.Kind) client.ObjectList {
 	return list.(client.ObjectList)
 }
 
-// instance is one owner, a ConfigMap in a namespace of its own, and what is
-// wanted for it.
+// instance is one owner, a ConfigMap in its own namespace, and the request for it.
 type instance struct {
 	ctx     context.Context
 	owner   *corev1.ConfigMap
@@ -200,7 +199,7 @@ func newInstance() *instance {
 	return i
 }
 
-// overlay lays content over a Deployment of the instance, as a layer would.
+// overlay adds a layer with an overlay for a Deployment of the instance.
 func (i *instance) overlay(name string, content map[string]any) {
 	i.request.Input.Layers = append(i.request.Input.Layers, template.Layer{
 		Source: "test", Overlays: func() ([]template.Overlay, error) {
@@ -222,7 +221,7 @@ func (i *instance) mustReconcile() composition.Result {
 	return outcome
 }
 
-// settle reconciles until there is nothing to do, and the cache shows it.
+// settle reconciles until no more writes are planned and the cache is up to date.
 func (i *instance) settle() {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
@@ -238,7 +237,7 @@ func (i *instance) settle() {
 	i.cached()
 }
 
-// cached waits until the cache has what the API server has.
+// cached waits until the cache is up to date.
 func (i *instance) cached() {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
@@ -274,7 +273,7 @@ func (i *instance) deployment() *appsv1.Deployment {
 	return deployment
 }
 
-// requestLog records what goes over the wire.
+// requestLog records HTTP requests.
 type requestLog struct {
 	mu      sync.Mutex
 	entries []string
@@ -293,7 +292,7 @@ func (l *requestLog) wrap(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// during lists the requests that happen while do runs.
+// during returns the requests that are sent while do runs.
 func (l *requestLog) during(do func()) []string {
 	l.mu.Lock()
 	start := len(l.entries)
@@ -304,7 +303,7 @@ func (l *requestLog) during(do func()) []string {
 	return slices.Clone(l.entries[start:])
 }
 
-// writes are the requests among entries that change something.
+// writes returns the requests among entries that are not reads.
 func writes(entries []string) []string {
 	return slices.DeleteFunc(entries, func(entry string) bool {
 		return strings.HasPrefix(entry, "GET ") || strings.HasPrefix(entry, "DRYRUN ")
@@ -317,4 +316,4 @@ func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 
 func quantityOf(text string) resource.Quantity { return resource.MustParse(text) }
 
-func asChildError(err error, target **composition.ObjectError) bool { return errors.As(err, target) }
+func asObjectError(err error, target **composition.ObjectError) bool { return errors.As(err, target) }

@@ -71,7 +71,7 @@ func (s *Store) Forget(owner object.Owner) {
 	delete(s.owners, keyOf(owner))
 }
 
-// OwnerState is what is remembered of one owner. Only one goroutine may use it at a time.
+// Owner is what is remembered of one owner. Only one goroutine may use it at a time.
 type Owner struct {
 	uid      types.UID
 	children map[object.Ref]childState
