@@ -51,9 +51,9 @@ const preamble = `# Reference of the custom resources
 <!-- Generated from the doc comments in api/v1alpha1 by "make manifests"; do not edit. -->
 
 All kinds belong to the API ` + "`mlops.seldon.io/v1alpha1`" + ` and are namespaced. The API server rejects an object that violates a bound or a rule of this
-page, with a message that names it. ` + "`[]`" + ` stands for each item of a list, ` + "`{}`" + ` for each key of a map. A field without a default that is not set is
-inherited from the layer below, if there is one (see [fields and merging](fields-and-merging.md)), or else false, 0 or empty, unless its
-row has another default. For fields with types of Kubernetes, the type links to the reference of Kubernetes.
+page, with a message that names it. ` + "`[]`" + ` stands for each item of a list, ` + "`{}`" + ` for each key of a map. An unset field without a
+default is inherited from the layer below, if there is one (see [fields and merging](fields-and-merging.md)). Otherwise it is false, 0 or empty, unless
+the description of the field has another default. The types of Kubernetes link to the reference of Kubernetes.
 
 `
 
