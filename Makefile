@@ -123,7 +123,7 @@ fuzz: ## Fuzz every target for FUZZTIME=60s (a part with PACKAGES=./composition)
 	@FUZZTIME='$(FUZZTIME)' hack/fuzz.sh $(PACKAGES)
 
 # host:port of a scheduler without TLS, such as a port-forwarded one. The default is the
-# fake.
+# fake scheduler.
 SCHEDULER ?=
 .PHONY: conformance
 conformance: ## Check that a scheduler behaves as the operator expects (SCHEDULER=host:9004).
