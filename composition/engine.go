@@ -348,3 +348,6 @@ func (e *Engine) Options() object.Options { return e.options }
 
 // Kinds returns the kinds that child objects may have.
 func (e *Engine) Kinds() []object.Kind { return slices.Clone(e.reader.Kinds) }
+
+// Remembered returns the number of owners that the engine remembers; see [Engine.Forget].
+func (e *Engine) Remembered() int { return e.states.Len() }

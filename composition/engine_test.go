@@ -2,6 +2,9 @@ package composition_test
 
 import (
 	"fmt"
+	"slices"
+
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -14,7 +17,6 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/object"
-	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
 var _ = Describe("An instance", func() {
@@ -90,6 +92,48 @@ var _ = Describe("An instance", func() {
 		site.engine = newEngine()
 		Expect(writes(requests.during(func() { site.mustReconcile() }))).To(BeEmpty())
 		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
+	})
+
+	It("plans the writes that a reconcile then makes, and writes nothing", func() {
+		site := newInstance()
+		writesOfPlan := func() (planned []composition.ObjectRef) {
+			GinkgoHelper()
+			sent := requests.during(func() {
+				computed, err := site.engine.Plan(site.ctx, site.request)
+				Expect(err).NotTo(HaveOccurred())
+				for _, step := range slices.Concat(computed.Steps, computed.Prunes) {
+					if step.Action == plan.Apply || step.Action == plan.Delete {
+						planned = append(planned, step.Ref)
+					}
+				}
+			})
+			Expect(writes(sent)).To(BeEmpty())
+			return planned
+		}
+		done := func() []composition.ObjectRef {
+			GinkgoHelper()
+			result := site.mustReconcile()
+			return slices.Concat(result.Applied, result.Pruned)
+		}
+		planned := writesOfPlan()
+		Expect(planned).To(HaveLen(len(site.mustReconcile().Applied)))
+		site.settle()
+		Expect(writesOfPlan()).To(BeEmpty(), "everything is up to date")
+
+		By("changing one object and removing others")
+		site.overlay("shop", webContainer(map[string]any{"image": "web:2"}))
+		site.request.Input.Templates[0].Components = nil
+		planned = writesOfPlan()
+		Expect(planned).NotTo(BeEmpty())
+		Expect(done()).To(ConsistOf(planned))
+		site.settle()
+
+		By("asking a dry-run after a restart")
+		site.engine = newEngine()
+		Expect(writesOfPlan()).To(BeEmpty())
+		site.overlay("shop", webContainer(map[string]any{"image": "web:3"}))
+		planned = writesOfPlan()
+		Expect(done()).To(ConsistOf(planned))
 	})
 
 	It("applies after a restart what changed while it was away, removals included", func() {

@@ -70,7 +70,7 @@ func TestSetComponentConditions(t *testing.T) {
 	for _, condition := range owner.Status.Conditions {
 		got = append(got, fmt.Sprintf("%s %s %s %d", condition.Type, condition.Status, condition.Reason, condition.ObservedGeneration))
 	}
-	want := []string{"EnvoyReady False Missing 1", "Other True Other 1", "SchedulerReady False Failed 1", "ServersReady False Failed 1"}
+	want := []string{"EnvoyReady False NotFound 1", "Other True Other 1", "SchedulerReady False Failed 1", "ServersReady False Failed 1"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"reflect"
 
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -44,7 +43,7 @@ func (r *Reconcilers) Remembered() map[string]int {
 
 func remembered(composer *reconciler.Composer) map[string]int {
 	return map[string]int{
-		"owners":  reflect.ValueOf(composer.Engine).Elem().FieldByName("ledger").Elem().FieldByName("owners").Len(),
+		"owners":  composer.Engine.Remembered(),
 		"objects": composer.Remembered(),
 	}
 }

@@ -131,7 +131,7 @@ var _ = Describe("The status that tools compute", func() {
 		})
 		Eventually(condition(runtime, v1alpha1.ConditionEnvoyReady)).Should(HavePrefix("False"))
 		Expect(admin.Delete(lifetime, get(namespace, "hodometer", &appsv1.Deployment{}))).To(Succeed())
-		Eventually(condition(runtime, v1alpha1.ConditionHodometerReady)).Should(HavePrefix("False Missing"))
+		Eventually(condition(runtime, v1alpha1.ConditionHodometerReady)).Should(HavePrefix("False NotFound"))
 		Expect(condition(runtime, v1alpha1.ConditionSchedulerReady)()).To(HavePrefix("True"))
 		Expect(runtime.Generation).To(Equal(generation))
 	})

@@ -66,7 +66,7 @@ func isDeleted(object client.Object) func() bool {
 // sends such a request.
 func reject(namespace, resource, expression string, probe func() error) (allow func()) {
 	GinkgoHelper()
-	name := objectMeta("", "refuse-"+namespace)
+	name := objectMeta("", "reject-"+namespace)
 	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: name, Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
 		MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
 			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
@@ -304,7 +304,7 @@ var _ = Describe("The relay", func() {
 		Expect(slices.DeleteFunc(writes(requests.since(mark, namespace)), func(entry string) bool { return !strings.Contains(entry, "/pipelines/") })).
 			To(HaveLen(2), "the status, and the finalizer")
 		Expect(sim.Restart(fakescheduler.RestartOptions{})).To(Succeed())
-		Eventually(loadedObjects(sim)).Should(BeEmpty(), "what no custom resource asks for")
+		Eventually(loadedObjects(sim)).Should(BeEmpty(), "what has no custom resource")
 	})
 
 	It("reports once why a deletion waits for a scheduler that rejects the unload", func() {
@@ -471,7 +471,7 @@ var _ = Describe("The relay", func() {
 
 		Expect(sim.RequestScaling("mlserver", 3)).To(Succeed())
 		Eventually(replicas).Should(BeEquivalentTo(3))
-		Eventually(expected).Should(Equal(3), "the scheduler is told of what was deployed")
+		Eventually(expected).Should(Equal(3), "the scheduler is notified of what was deployed")
 		Eventually(eventReasons(server)).Should(ContainElement("Scaled"))
 		Consistently(replicas).Should(BeEquivalentTo(3), "the runtime does not put it back")
 
@@ -479,7 +479,7 @@ var _ = Describe("The relay", func() {
 		Eventually(eventReasons(server)).Should(ContainElement("ScalingRejected"))
 		Expect(sim.RequestScaling("mlserver", -1)).To(Succeed())
 		Expect(sim.RequestScalingAt("mlserver", 1, 1)).To(Succeed())
-		Consistently(replicas).Should(BeEquivalentTo(3), "out of bounds, or asked for before the Server changed")
+		Consistently(replicas).Should(BeEquivalentTo(3), "out of limits, or requested before the Server changed")
 
 		scale := &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: 2}}
 		Expect(admin.SubResource("scale").Update(lifetime, get(namespace, "mlserver", server), client.WithSubResourceBody(scale))).To(Succeed())
@@ -602,7 +602,7 @@ var _ = Describe("The relay", func() {
 		Expect(condition(model, "Reconciling")()).To(Equal("none"))
 		Expect(model.Status.ObservedGeneration).To(Equal(model.Generation))
 		waitForQuiescence(namespace)
-		mark, asked := requests.mark(), sim.Calls("ModelStatus")
+		mark, polls := requests.mark(), sim.Calls("ModelStatus")
 		for _, state := range []pb.ModelStatus_ModelState{pb.ModelStatus_ModelStateUnknown, pb.ModelStatus_ModelCreate, pb.ModelStatus_ModelScaledDown} {
 			Expect(sim.InjectModelStatus(&pb.ModelStatusResponse{ModelName: "iris", Versions: []*pb.ModelVersionStatus{{
 				Version: 1, KubernetesMeta: &pb.KubernetesMeta{Namespace: namespace, Generation: model.Generation},
@@ -612,7 +612,7 @@ var _ = Describe("The relay", func() {
 		}
 		waitForQuiescence(namespace)
 		Expect(len(aboutModels(requests.since(mark, namespace)))).To(BeNumerically("<=", 1), "the state in the gateway")
-		Expect(sim.Calls("ModelStatus")).To(Equal(asked), "nothing more is asked for")
+		Expect(sim.Calls("ModelStatus")).To(Equal(polls), "the status is not polled again")
 		Expect(ready(model)()).To(HavePrefix("False ModelScaledDown"))
 		edit(model, func(m *v1alpha1.Model) { m.Spec.Replicas = new(int64(1)) })
 		Eventually(ready(model)).Should(HavePrefix("True"))

@@ -168,7 +168,7 @@ var _ = Describe("A SeldonRuntime", func() {
 			r.Spec.Patches = []v1alpha1.Patch{
 				{Target: &v1alpha1.PatchTarget{Kind: "Service", Name: "seldon-mesh"}, Patch: `metadata: {annotations: {cloud: b}}`},
 				{Target: &v1alpha1.PatchTarget{Kind: "Deployment", Name: "seldon-envoy"}, Patch: `{"spec":{"template":{"spec":{"containers":[{"name":"envoy","lifecycle":null}]}}}}`},
-				{Target: &v1alpha1.PatchTarget{Kind: "Deployment", Name: "nobody"}, Patch: `spec: {paused: true}`},
+				{Target: &v1alpha1.PatchTarget{Kind: "Deployment", Name: "unknown"}, Patch: `spec: {paused: true}`},
 			}
 		})
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
@@ -295,7 +295,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
 		Eventually(ready(runtime)).Should(HavePrefix("False Terminating waiting until these are deleted: Pipeline users"))
-		Consistently(exists(namespace, "users", &v1alpha1.Model{})).Should(BeTrue(), "a Pipeline goes before its Models")
+		Consistently(exists(namespace, "users", &v1alpha1.Model{})).Should(BeTrue(), "a Pipeline is deleted before its Models")
 		edit(pipeline, func(p *v1alpha1.Pipeline) { p.Finalizers = nil })
 		Eventually(exists(namespace, "seldon", &v1alpha1.SeldonRuntime{})).Should(BeFalse())
 		Expect(exists(namespace, "users", &v1alpha1.Model{})()).To(BeFalse())
@@ -303,7 +303,7 @@ var _ = Describe("A SeldonRuntime", func() {
 	})
 
 	It("records each Event once", func() {
-		runtime := newRuntime(namespace, override("nobody", func(*v1alpha1.OverrideSpec) {}))
+		runtime := newRuntime(namespace, override("unknown", func(*v1alpha1.OverrideSpec) {}))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Eventually(eventReasons(runtime)).Should(ContainElement("RuntimeReady"))
 		Consistently(eventReasons(runtime)).Should(ConsistOf("OverrideTargetNotFound", "RuntimeReady"))

@@ -23,42 +23,41 @@ const (
 	userNamespace     = "team-a"
 )
 
-// errInterrupted is how a demonstration ends that was interrupted before it had
-// shown everything.
+// errInterrupted is the error of a demonstration that was interrupted before all steps
+// were done.
 var errInterrupted = errors.New("interrupted")
 
-// demo is one demonstration.
+// demo is a demonstration.
 type demo struct {
-	flags  settings
-	screen screen
-	// directory is a temporary one, for all that the demonstration writes.
+	flags    options
+	renderer renderer
+	// directory is a temporary directory for all files of the demonstration.
 	directory string
-	// kubectl is the path of the program that people are told to use.
+	// kubectl is the path of kubectl for the usage hints.
 	kubectl string
-	// sample is what the file with the runtime holds, and runtime its name.
+	// sample are the objects in the file with the runtime, and runtime is its name.
 	sample  []*unstructured.Unstructured
 	runtime string
-	// relayed are the samples of what a scheduler serves, and models is the path of
-	// the file with the Models.
-	relayed []*unstructured.Unstructured
-	models  string
+	// resources are the samples of Models, a Pipeline and an Experiment, and models is the
+	// path of the file with the Models.
+	resources []*unstructured.Unstructured
+	models    string
 
-	// What the stages fill in, in their order.
+	// The fields below are set by the steps, in their order.
 	cluster   *controlplane.ControlPlane
 	client    client.Client
 	operator  *process
 	scheduler *process
-	// missed is the Model that was updated while there was no scheduler.
-	missed *unstructured.Unstructured
-	// watch is set while a stage runs and read by the one that draws.
+	// offlineUpdate is the Model that was updated while the scheduler did not run.
+	offlineUpdate *unstructured.Unstructured
+	// watch is set by a step while another goroutine draws.
 	watch atomic.Pointer[watch]
-	// broken ends the stages with the reason as soon as one of the programs that
-	// they rest on has ended.
-	broken context.CancelCauseFunc
+	// cancelCause cancels the steps with the reason when a program exits by itself.
+	cancelCause context.CancelCauseFunc
 }
 
-// newDemo finds what cannot work before anything is started.
-func newDemo(flags settings, screen screen) (*demo, error) {
+// newDemo returns a demonstration. It checks the files and programs that it needs.
+func newDemo(flags options, renderer renderer) (*demo, error) {
 	if _, err := os.Stat(flags.managerBinary); err != nil {
 		return nil, fmt.Errorf("find the operator: %w; build it with `make build`", err)
 	}
@@ -69,15 +68,15 @@ func newDemo(flags settings, screen screen) (*demo, error) {
 	if err != nil {
 		return nil, err
 	}
-	runtime, err := theRuntime(sample)
+	runtime, err := findRuntime(sample)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flags.runtimeFile, err)
 	}
-	relayed, err := readManifests(relayedSamples...)
+	resources, err := readManifests(resourceSamples...)
 	if err != nil {
 		return nil, err
 	}
-	models, err := filepath.Abs(relayedSamples[0])
+	models, err := filepath.Abs(resourceSamples[0])
 	if err != nil {
 		return nil, err
 	}
@@ -87,27 +86,27 @@ func newDemo(flags settings, screen screen) (*demo, error) {
 	}
 	directory, err := os.MkdirTemp("", "seldon-demo-")
 	if err == nil {
-		// It is also named to programs that run in it.
+		// Absolute, since programs with another working directory get it.
 		directory, err = filepath.Abs(directory)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return &demo{
-		flags: flags, screen: screen, directory: directory, kubectl: kubectl,
-		sample: sample, runtime: runtime.GetName(), relayed: relayed, models: models,
+		flags: flags, renderer: renderer, directory: directory, kubectl: kubectl,
+		sample: sample, runtime: runtime.GetName(), resources: resources, models: models,
 	}, nil
 }
 
-// show runs the stages and then, unless that is all, waits for Ctrl-C. It returns
+// show runs the steps and then, unless --non-interactive, waits for Ctrl-C. It returns
 // errInterrupted if it was interrupted before that.
 func (d *demo) show(interrupted context.Context) error {
-	ctx, broken := context.WithCancelCause(interrupted)
-	defer broken(nil)
-	d.broken = broken
-	for _, s := range stages {
+	ctx, cancelCause := context.WithCancelCause(interrupted)
+	defer cancelCause(nil)
+	d.cancelCause = cancelCause
+	for _, s := range steps {
 		if err := d.perform(ctx, s); err != nil {
-			d.keepPicture()
+			d.printFinal()
 			if interrupted.Err() != nil {
 				return errInterrupted
 			}
@@ -115,28 +114,28 @@ func (d *demo) show(interrupted context.Context) error {
 		}
 	}
 	if d.flags.nonInteractive {
-		d.keepPicture()
+		d.printFinal()
 		return nil
 	}
-	if !d.screen.redraws() {
-		d.keepPicture()
+	if !d.renderer.redraws() {
+		d.printFinal()
 	}
-	d.screen.say(d.howToLookAround())
-	err := d.perform(ctx, stage{"Run until Ctrl-C", func(*demo, context.Context) (string, error) {
+	d.renderer.print(d.usageHints())
+	err := d.perform(ctx, step{"Run until Ctrl-C", func(*demo, context.Context) (string, error) {
 		<-ctx.Done()
 		if cause := context.Cause(ctx); interrupted.Err() == nil {
 			return "", cause
 		}
 		return "", nil
 	}})
-	if d.screen.redraws() || err != nil {
-		d.keepPicture()
+	if d.renderer.redraws() || err != nil {
+		d.printFinal()
 	}
 	return err
 }
 
-// end stops everything. failure is how the demonstration ended; the logs are
-// kept only if that, or stopping, is worth a look at them.
+// end stops everything. failure is the error of the demonstration, or nil. The logs are
+// kept if that or stopping failed.
 func (d *demo) end(ctx context.Context, failure error) error {
 	interrupted := errors.Is(failure, errInterrupted)
 	if failure != nil && !interrupted {
@@ -144,8 +143,8 @@ func (d *demo) end(ctx context.Context, failure error) error {
 			failure = fmt.Errorf("%w\n%s", failure, running.quoteLog())
 		}
 	}
-	watch := d.watch.Swap(nil) // nothing is drawn from it any more
-	err := d.perform(context.WithoutCancel(ctx), stage{"Stop everything", func(*demo, context.Context) (string, error) {
+	watch := d.watch.Swap(nil) // it is not drawn any more
+	err := d.perform(context.WithoutCancel(ctx), step{"Stop everything", func(*demo, context.Context) (string, error) {
 		return "", d.stop(watch)
 	}})
 	if err == nil && (failure == nil || interrupted) {
@@ -157,14 +156,14 @@ func (d *demo) end(ctx context.Context, failure error) error {
 	return fmt.Errorf("%w\nThe logs are kept in %s", err, d.directory)
 }
 
-// processes that were started beside the control plane, in the order in which they
-// are to stop.
+// processes returns the programs that were started in addition to the control plane, in
+// the order in which they are stopped.
 func (d *demo) processes() []*process {
 	return slices.DeleteFunc([]*process{d.operator, d.scheduler}, func(p *process) bool { return p == nil })
 }
 
-// launch starts a program. When that ends without being told to, so do the stages,
-// with the reason.
+// launch starts a program. If it exits by itself, the steps are cancelled with the
+// reason.
 func (d *demo) launch(from program) (*process, error) {
 	running, err := startProcess(from)
 	if err != nil {
@@ -172,14 +171,14 @@ func (d *demo) launch(from program) (*process, error) {
 	}
 	go func() {
 		<-running.ended
-		if !running.told.Load() {
-			d.broken(running.exitError())
+		if !running.stopRequested.Load() {
+			d.cancelCause(running.exitError())
 		}
 	}()
 	return running, nil
 }
 
-// stop ends what was started, the operator while it still has an API server.
+// stop stops everything, the operator before its API server.
 func (d *demo) stop(watch *watch) error {
 	if watch != nil {
 		watch.stop()
@@ -193,12 +192,12 @@ func (d *demo) stop(watch *watch) error {
 	return nil
 }
 
-// drawInterval is how often the picture is brought up to date. It costs no
-// requests: the objects are in a cache.
+// drawInterval is how often the snapshot is drawn. That sends no requests, since the
+// objects are in a cache.
 const drawInterval = 200 * time.Millisecond
 
-// perform runs one stage and shows meanwhile that and how it goes on.
-func (d *demo) perform(ctx context.Context, s stage) error {
+// perform runs one step and shows its progress.
+func (d *demo) perform(ctx context.Context, s step) error {
 	type result struct {
 		note string
 		err  error
@@ -211,23 +210,23 @@ func (d *demo) perform(ctx context.Context, s stage) error {
 	ticks := time.NewTicker(drawInterval)
 	defer ticks.Stop()
 	for start := time.Now(); ; {
-		d.screen.progress(s.name, time.Since(start), d.picture())
+		d.renderer.progress(s.name, time.Since(start), d.snapshot())
 		select {
 		case r := <-done:
 			if cause := context.Cause(ctx); r.err != nil && cause != nil {
-				// The cause tells more than that a request was cancelled.
+				// The cause explains more than the cancellation of a request.
 				r.err = cause
 			}
-			d.screen.progress(s.name, time.Since(start), d.picture())
-			d.screen.finished(s.name, time.Since(start), r.note, r.err == nil)
+			d.renderer.progress(s.name, time.Since(start), d.snapshot())
+			d.renderer.finished(s.name, time.Since(start), r.note, r.err == nil)
 			return r.err
 		case <-ticks.C:
 		}
 	}
 }
 
-// picture is the tree as it is now, or nil before there is one.
-func (d *demo) picture() *node {
+// snapshot returns the current tree, or nil before the watch has started.
+func (d *demo) snapshot() *node {
 	watch := d.watch.Load()
 	if watch == nil {
 		return nil
@@ -235,13 +234,13 @@ func (d *demo) picture() *node {
 	return watch.tree()
 }
 
-// keepPicture leaves the picture on the screen.
-func (d *demo) keepPicture() {
-	if tree := d.picture(); tree != nil {
-		d.screen.keep(tree)
+// printFinal prints the whole tree.
+func (d *demo) printFinal() {
+	if tree := d.snapshot(); tree != nil {
+		d.renderer.printFinal(tree)
 	}
 }
 
-// operatorLog and schedulerLog are the files with the programs' logs.
+// operatorLog and schedulerLog return the files with the logs of the programs.
 func (d *demo) operatorLog() string  { return filepath.Join(d.directory, "operator.log") }
 func (d *demo) schedulerLog() string { return filepath.Join(d.directory, "scheduler.log") }

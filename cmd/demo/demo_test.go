@@ -14,14 +14,13 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// These tests run the demonstration as people do: as a process of its own, on a
-// real control plane, with the programs of the operator and of the simulated
-// scheduler.
+// These tests run the demonstration as users do: as a process of its own, on a real
+// control plane, with the programs of the operator and of the simulated scheduler.
 
-// asProgram makes the tests' program behave as the demo.
+// asProgram is the environment variable that makes the test binary run the demo.
 const asProgram = "DEMO_AS_PROGRAM"
 
-// built is a directory for the programs that it starts.
+// built is a directory with the programs that the demo starts.
 var built string
 
 func TestMain(m *testing.M) {
@@ -37,7 +36,7 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// buildPrograms builds them once.
+// buildPrograms builds the programs once.
 var buildPrograms = sync.OnceValue(func() error {
 	output, err := exec.Command("go", "build", "-o", built, "../manager", "../fakescheduler").CombinedOutput()
 	if err != nil {
@@ -49,7 +48,7 @@ var buildPrograms = sync.OnceValue(func() error {
 // demonstration is a running demo.
 type demonstration struct {
 	command *exec.Cmd
-	// temporary is the directory for temporary files that it was given.
+	// temporary is its directory for temporary files.
 	temporary string
 	mu        sync.Mutex
 	output    bytes.Buffer
@@ -84,7 +83,7 @@ func start(t *testing.T, arguments ...string) *demonstration {
 	d.command.Stdout, d.command.Stderr = d, d
 	g.Expect(d.command.Start()).To(Succeed())
 	t.Cleanup(func() {
-		// Only a test that failed leaves it running.
+		// It is still running only if the test failed.
 		_ = d.command.Process.Kill()
 		if t.Failed() {
 			t.Log(d.written())
@@ -93,35 +92,36 @@ func start(t *testing.T, arguments ...string) *demonstration {
 	return d
 }
 
-// until waits until the demo has written a text.
-func (d *demonstration) until(t *testing.T, text string) {
+// awaitOutput waits until the demo has written a text.
+func (d *demonstration) awaitOutput(t *testing.T, text string) {
 	t.Helper()
 	NewWithT(t).Eventually(d.written).WithTimeout(2 * time.Minute).WithPolling(20 * time.Millisecond).Should(ContainSubstring(text))
 }
 
-// status waits for the end and returns the exit status. Nothing may run then.
+// status waits for the exit and returns the exit status. It checks that no process is
+// left.
 func (d *demonstration) status(t *testing.T) int {
 	t.Helper()
 	g := NewWithT(t)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = d.command.Wait() // the status says it
+		_ = d.command.Wait() // the exit status is checked
 	}()
 	g.Eventually(ended).WithTimeout(3 * time.Minute).Should(BeClosed())
 	g.Expect(d.processes(t)).To(BeEmpty())
 	return d.command.ProcessState.ExitCode()
 }
 
-// processes are the command lines of what runs with its directory for temporary
-// files, which all that it starts inherits. Where there is no /proc there are none.
+// processes returns the command lines of the processes with its directory for temporary
+// files, which all its children inherit. Without /proc it returns none.
 func (d *demonstration) processes(t *testing.T) []string {
 	t.Helper()
 	directories, err := filepath.Glob("/proc/[0-9]*")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	var found []string
 	for _, directory := range directories {
-		// Or it has ended meanwhile, or is not ours.
+		// Processes that have exited, or of other users, cannot be read.
 		environment, _ := os.ReadFile(filepath.Join(directory, "environ"))
 		if bytes.Contains(environment, []byte("TMPDIR="+d.temporary)) {
 			command, _ := os.ReadFile(filepath.Join(directory, "cmdline"))
@@ -131,31 +131,31 @@ func (d *demonstration) processes(t *testing.T) []string {
 	return found
 }
 
-// leftovers are the names in its directory for temporary files.
-func (d *demonstration) leftovers(t *testing.T) []string {
+// remainingFiles returns the paths in its directory for temporary files.
+func (d *demonstration) remainingFiles(t *testing.T) []string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(d.temporary, "*"))
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return found
 }
 
-func TestOnceShowsEverythingAndEnds(t *testing.T) {
+func TestNonInteractiveRunsAllSteps(t *testing.T) {
 	g := NewWithT(t)
 	d := start(t, "--non-interactive")
 	if _, err := os.Stat("/proc/self/environ"); err == nil {
-		d.until(t, "✓ Create Models")
+		d.awaitOutput(t, "✓ Create Models")
 		g.Expect(d.processes(t)).To(ContainElements(ContainSubstring("/manager "), ContainSubstring("/fakescheduler "), ContainSubstring("/etcd ")),
-			"what must not run at the end is found while it runs")
+			"processes finds the programs while they run")
 	}
 	g.Expect(d.status(t)).To(Equal(exitReady))
 	shown, tree, found := strings.Cut(d.written(), "\n\n")
 	g.Expect(found).To(BeTrue(), "the tree is drawn at the end")
-	for _, s := range stages {
+	for _, s := range steps {
 		_, during, _ := strings.Cut(shown, "○ "+s.name+"\n")
 		during, _, found = strings.Cut(during, "✓ "+s.name+"  ")
 		g.Expect(found).To(BeTrue(), s.name)
-		for _, expected := range happenings[s.name] {
-			g.Expect(timeless(during)).To(MatchRegexp(expected), s.name)
+		for _, expected := range expectedOutput[s.name] {
+			g.Expect(withoutTimes(during)).To(MatchRegexp(expected), s.name)
 		}
 	}
 	for _, drawn := range []string{
@@ -186,77 +186,77 @@ func TestOnceShowsEverythingAndEnds(t *testing.T) {
 	}
 	tree, _, _ = strings.Cut(tree, "○ Stop everything")
 	g.Expect(tree).NotTo(Or(ContainSubstring("○"), ContainSubstring("✗")), "all of it is ready")
-	g.Expect(d.leftovers(t)).To(BeEmpty())
+	g.Expect(d.remainingFiles(t)).To(BeEmpty())
 }
 
-// happenings are what the picture must have shown in stages, by their names.
-var happenings = map[string][]string{
-	"Wait until it is ready and its scheduler reached": {"○ SeldonRuntime seldon  Progressing: ", "✓ SchedulerReachable  connected to "},
+// expectedOutput has patterns of the output of steps, by their names.
+var expectedOutput = map[string][]string{
+	"Wait until it is ready and connected to its scheduler": {"○ SeldonRuntime seldon  Progressing: ", "✓ SchedulerReachable  connected to "},
 	"Create Models, a Pipeline and an Experiment": {
 		"✓ Model iris ", "✓ Model iris-features ", "✓ Pipeline iris-pipeline ", "✓ Experiment iris-experiment ",
 	},
-	"Update Model iris":                     {"(?s)○ Model iris .*✓ Model iris "},
-	"Delete Model iris-challenger":          {"- Model iris-challenger  is gone", "○ Experiment iris-experiment "},
-	"Create Model iris-challenger again":    {"(?s)○ Model iris-challenger .*✓ Model iris-challenger ", "✓ Experiment iris-experiment "},
-	"Kill the scheduler":                    {"✗ SchedulerReachable  ConnectionLost: "},
-	"Wait until it serves everything again": {"(?s)✓ SchedulerReachable .*✓ Model iris-features |✓ Model iris-features .*✓ SchedulerReachable "},
+	"Update Model iris":                    {"(?s)○ Model iris .*✓ Model iris "},
+	"Delete Model iris-challenger":         {"- Model iris-challenger  is deleted", "○ Experiment iris-experiment "},
+	"Create Model iris-challenger again":   {"(?s)○ Model iris-challenger .*✓ Model iris-challenger ", "✓ Experiment iris-experiment "},
+	"Kill the scheduler":                   {"✗ SchedulerReachable  ConnectionLost: "},
+	"Wait until everything is ready again": {"(?s)✓ SchedulerReachable .*✓ Model iris-features |✓ Model iris-features .*✓ SchedulerReachable "},
 }
 
-func TestHappeningsAreOfStages(t *testing.T) {
+func TestExpectedOutputIsOfSteps(t *testing.T) {
 	g := NewWithT(t)
-	names := make([]string, len(stages))
-	for i, s := range stages {
+	names := make([]string, len(steps))
+	for i, s := range steps {
 		names[i] = s.name
 	}
-	for name := range happenings {
+	for name := range expectedOutput {
 		g.Expect(names).To(ContainElement(name))
 	}
 }
 
-func TestOnceFailsWithTheReason(t *testing.T) {
+func TestNonInteractiveFailsWithReason(t *testing.T) {
 	g := NewWithT(t)
 	file := filepath.Join(t.TempDir(), "runtime.yaml")
 	manifest := "apiVersion: mlops.seldon.io/v1alpha1\nkind: SeldonRuntime\nmetadata: {name: lost}\nspec: {seldonConfig: nowhere}\n"
 	g.Expect(os.WriteFile(file, []byte(manifest), 0o600)).To(Succeed())
 	d := start(t, "--non-interactive", "--timeout=5s", "--runtime-file", file)
 	g.Expect(d.status(t)).To(Equal(exitFailed))
-	_, complaint, found := strings.Cut(d.written(), "\ndemo: ")
+	_, message, found := strings.Cut(d.written(), "\ndemo: ")
 	g.Expect(found).To(BeTrue())
-	g.Expect(complaint).To(And(
-		HavePrefix("gave up after 5s: SeldonRuntime lost is not ready: ConfigNotFound: "), ContainSubstring(`"nowhere"`),
+	g.Expect(message).To(And(
+		HavePrefix("timed out after 5s: SeldonRuntime lost is not ready: ConfigNotFound: "), ContainSubstring(`"nowhere"`),
 		ContainSubstring("Run it without --non-interactive"), ContainSubstring("The last lines of the scheduler's log"),
 		MatchRegexp(`The last lines of the operator's log, .*operator.log:\n\t\{"level"`),
 	))
-	g.Expect(d.leftovers(t)).To(HaveLen(1))
-	kept := d.leftovers(t)[0]
-	g.Expect(complaint).To(ContainSubstring("The logs are kept in " + kept))
+	g.Expect(d.remainingFiles(t)).To(HaveLen(1))
+	kept := d.remainingFiles(t)[0]
+	g.Expect(message).To(ContainSubstring("The logs are kept in " + kept))
 	g.Expect(filepath.Join(kept, "operator.log")).To(BeARegularFile())
 }
 
-func TestOnceFailsWhenTheOperatorEnds(t *testing.T) {
+func TestNonInteractiveFailsIfOperatorExits(t *testing.T) {
 	g := NewWithT(t)
 	program, err := exec.LookPath("false")
 	g.Expect(err).NotTo(HaveOccurred())
 	d := start(t, "--non-interactive", "--manager-binary", program)
 	g.Expect(d.status(t)).To(Equal(exitFailed))
 	g.Expect(d.written()).To(And(
-		ContainSubstring("demo: the operator ended by itself: exit status 1"), ContainSubstring("The operator's log is empty"),
+		ContainSubstring("demo: the operator exited by itself: exit status 1"), ContainSubstring("The operator's log is empty"),
 	))
 }
 
-func TestOnceFailsWhenTheSchedulerEnds(t *testing.T) {
+func TestNonInteractiveFailsIfSchedulerExits(t *testing.T) {
 	g := NewWithT(t)
 	program, err := exec.LookPath("false")
 	g.Expect(err).NotTo(HaveOccurred())
 	d := start(t, "--non-interactive", "--scheduler-binary", program)
 	g.Expect(d.status(t)).To(Equal(exitFailed))
 	g.Expect(d.written()).To(And(
-		ContainSubstring("demo: the scheduler ended by itself: exit status 1"), ContainSubstring("The scheduler's log is empty"),
+		ContainSubstring("demo: the scheduler exited by itself: exit status 1"), ContainSubstring("The scheduler's log is empty"),
 	))
 }
 
-func TestMissingProgramsAreTold(t *testing.T) {
-	for flag, complaint := range map[string]string{
+func TestMissingPrograms(t *testing.T) {
+	for flag, message := range map[string]string{
 		"--manager-binary":   "^demo: find the operator: .*bin/none.*make build",
 		"--scheduler-binary": "^demo: find the simulated scheduler: .*bin/none.*make demo",
 	} {
@@ -264,19 +264,19 @@ func TestMissingProgramsAreTold(t *testing.T) {
 			g := NewWithT(t)
 			d := start(t, flag, "bin/none")
 			g.Expect(d.status(t)).To(Equal(exitFailed))
-			g.Expect(d.written()).To(MatchRegexp(complaint), "before anything is started")
-			g.Expect(d.leftovers(t)).To(BeEmpty())
+			g.Expect(d.written()).To(MatchRegexp(message), "before anything is started")
+			g.Expect(d.remainingFiles(t)).To(BeEmpty())
 		})
 	}
 }
 
-func TestLookAroundAndCtrlC(t *testing.T) {
+func TestUsageHintsAndCtrlC(t *testing.T) {
 	g := NewWithT(t)
 	d := start(t)
-	d.until(t, "○ Run until Ctrl-C")
-	_, said, _ := strings.Cut(d.written(), "Look around from another terminal:\n")
+	d.awaitOutput(t, "○ Run until Ctrl-C")
+	_, hints, _ := strings.Cut(d.written(), "Inspect it from another terminal:\n")
 	var output strings.Builder
-	for line := range strings.Lines(said) {
+	for line := range strings.Lines(hints) {
 		if !strings.HasPrefix(line, "  ") {
 			continue
 		}
@@ -301,29 +301,29 @@ func TestLookAroundAndCtrlC(t *testing.T) {
 
 	g.Expect(d.command.Process.Signal(os.Interrupt)).To(Succeed())
 	g.Expect(d.status(t)).To(Equal(exitReady))
-	g.Expect(d.written()).To(HaveSuffix(" s\n"), "the last is that everything was stopped")
-	g.Expect(d.leftovers(t)).To(BeEmpty())
+	g.Expect(d.written()).To(HaveSuffix(" s\n"), "the last line is that everything was stopped")
+	g.Expect(d.remainingFiles(t)).To(BeEmpty())
 }
 
-func TestCtrlCBeforeEverythingWasShown(t *testing.T) {
-	for _, stage := range []string{
+func TestCtrlCBeforeTheEnd(t *testing.T) {
+	for _, step := range []string{
 		"Start the control plane",
 		"Install the custom resource definitions",
 		"Create Models, a Pipeline and an Experiment",
-		"Wait until it serves everything again",
+		"Wait until everything is ready again",
 	} {
-		// kwok takes a comma in the path to its configuration for a separator.
-		t.Run(strings.ReplaceAll(stage, ",", ""), func(t *testing.T) {
+		// kwok parses a comma in the path of its configuration as a separator.
+		t.Run(strings.ReplaceAll(step, ",", ""), func(t *testing.T) {
 			g := NewWithT(t)
 			d := start(t, "--non-interactive")
-			d.until(t, "○ "+stage)
+			d.awaitOutput(t, "○ "+step)
 			g.Expect(d.command.Process.Signal(os.Interrupt)).To(Succeed())
-			d.until(t, "○ Stop everything")
-			// Impatience makes no difference. It may have ended by now.
+			d.awaitOutput(t, "○ Stop everything")
+			// A second interrupt has no effect. The demo may have exited already.
 			_ = d.command.Process.Signal(os.Interrupt)
 			g.Expect(d.status(t)).To(Equal(exitInterrupted))
-			g.Expect(d.written()).To(MatchRegexp("✗ " + stage + ".*\n(.*\n)*.*✓ Stop everything"))
-			g.Expect(d.leftovers(t)).To(BeEmpty())
+			g.Expect(d.written()).To(MatchRegexp("✗ " + step + ".*\n(.*\n)*.*✓ Stop everything"))
+			g.Expect(d.remainingFiles(t)).To(BeEmpty())
 		})
 	}
 }

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// style is how a piece of a line looks where there are colours.
+// style is the style of a piece of a line on a terminal with colours.
 type style int
 
 const (
-	plainly style = iota
+	unstyled style = iota
 	faint
 	green
 	yellow
@@ -22,7 +22,7 @@ type piece struct {
 	text  string
 }
 
-// line is one line of the picture.
+// line is one line of the snapshot.
 type line []piece
 
 func (l line) String() string {
@@ -33,14 +33,13 @@ func (l line) String() string {
 	return text.String()
 }
 
-// clipped is the line in at most width columns. Every character of ours takes
-// one.
+// clipped returns the line clipped to width columns. Every character takes one.
 func (l line) clipped(width int) line {
 	if len([]rune(l.String())) <= width {
 		return l
 	}
 	var clipped line
-	left := max(0, width-1) // the last one says that there is more
+	left := max(0, width-1) // the last column is for the ellipsis
 	for _, p := range l {
 		runes := []rune(p.text)
 		if len(runes) > left {
@@ -52,7 +51,7 @@ func (l line) clipped(width int) line {
 	return clipped
 }
 
-// marks of the states, and their styles.
+// marks and styles are those of the states.
 var (
 	marks  = map[state]string{ready: "✓", waiting: "○", failed: "✗"}
 	styles = map[state]style{ready: green, waiting: yellow, failed: red}
@@ -63,9 +62,9 @@ func drawTree(root *node) []line {
 	return drawNode(summarized(root), "", "")
 }
 
-// fitTree draws the tree in at most height lines. As much of what is ready is
-// folded as that takes, from the leaves towards the root and from the top down;
-// if it is not enough the end is cut off.
+// fitTree draws the tree in at most height lines. It folds ready nodes as needed, from
+// the leaves to the root and from top to bottom. If that is not sufficient, it cuts off
+// the end.
 func fitTree(root *node, height int) []line {
 	root = summarized(root)
 	lines := drawNode(root, "", "")
@@ -89,10 +88,10 @@ func fitTree(root *node, height int) []line {
 	return append(lines[:height-1], line{{faint, fmt.Sprintf("… and %d more lines", hidden)}})
 }
 
-// drawNode draws a node and what is below it. first goes before its own line,
-// rest before those below.
+// drawNode draws a node and its children. first is the prefix of its own line, and rest
+// that of the others.
 func drawNode(n *node, first, rest string) []line {
-	drawn := line{{faint, first}, {styles[n.shown()], marks[n.shown()]}, {plainly, " " + n.title()}}
+	drawn := line{{faint, first}, {styles[n.shown()], marks[n.shown()]}, {unstyled, " " + n.title()}}
 	if n.detail != "" {
 		how := faint
 		if n.own != ready {
@@ -111,15 +110,15 @@ func drawNode(n *node, first, rest string) []line {
 	return lines
 }
 
-// summarized is a copy of the tree with siblings of one kind that are ready, and
-// of which there is no more to say than their names, in one node.
+// summarized returns a copy of the tree that combines ready siblings of one kind without
+// details into one node.
 func summarized(n *node) *node {
 	summary := *n
 	summary.children = nil
 	for _, child := range n.children {
 		child = summarized(child)
-		if last := len(summary.children) - 1; last >= 0 && isPlain(child) &&
-			isPlain(summary.children[last]) && summary.children[last].kind == child.kind {
+		if last := len(summary.children) - 1; last >= 0 && isLeaf(child) &&
+			isLeaf(summary.children[last]) && summary.children[last].kind == child.kind {
 			summary.children[last].name += ", " + child.name
 			continue
 		}
@@ -128,12 +127,12 @@ func summarized(n *node) *node {
 	return &summary
 }
 
-func isPlain(n *node) bool {
+func isLeaf(n *node) bool {
 	return n.kind != "" && n.own == ready && n.detail == "" && len(n.children) == 0
 }
 
-// fold takes away what is below a node that is ready with all of it, and tells
-// whether there was anything to take.
+// fold removes the children of a node if they and the node are ready. It returns whether
+// it did.
 func fold(n *node) bool {
 	if len(n.children) == 0 || n.worst() != ready {
 		return false
@@ -143,7 +142,7 @@ func fold(n *node) bool {
 	return true
 }
 
-// atLevel lists the nodes of a level, from the top down; the root's level is 0.
+// atLevel returns the nodes of a level, from top to bottom. The root has level 0.
 func atLevel(n *node, level int) []*node {
 	if level == 0 {
 		return []*node{n}
@@ -155,7 +154,7 @@ func atLevel(n *node, level int) []*node {
 	return nodes
 }
 
-// depth is the number of levels.
+// depth returns the number of levels.
 func depth(n *node) int {
 	deepest := 0
 	for _, child := range n.children {

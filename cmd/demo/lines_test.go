@@ -8,7 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// sample is a tree of 15 lines: what is ready in it can be folded.
+// sample returns a tree of 15 lines, with ready nodes that can be folded.
 func sample() *node {
 	pod := func(name string, own state) []*node {
 		return []*node{{kind: "Pod", name: name, own: own, detail: "phase"}}
@@ -42,7 +42,7 @@ func TestFitTree(t *testing.T) {
 		height int
 		want   string
 	}{
-		{"in full where there is room: groups are marked by what is in them, and siblings told apart only where they differ", 15,
+		{"complete: groups have the worst state in them, and siblings are combined unless they differ", 15,
 			`○ SeldonRuntime seldon  Progressing: b
 ├─ ✓ accounts
 │  ├─ ✓ Role one, two
@@ -59,7 +59,7 @@ func TestFitTree(t *testing.T) {
    ├─ ○ Service two
    └─ ✓ Service three
 `},
-		{"leaves that are ready are folded first, no more than it takes", 14,
+		{"ready leaves are folded first, and no more than needed", 14,
 			`○ SeldonRuntime seldon  Progressing: b
 ├─ ✓ accounts
 │  ├─ ✓ Role one, two
@@ -75,7 +75,7 @@ func TestFitTree(t *testing.T) {
    ├─ ○ Service two
    └─ ✓ Service three
 `},
-		{"then what is nearer to the root", 11,
+		{"then nodes closer to the root", 11,
 			`○ SeldonRuntime seldon  Progressing: b
 ├─ ✓ accounts  …
 ├─ ○ workloads
@@ -88,12 +88,12 @@ func TestFitTree(t *testing.T) {
    ├─ ○ Service two
    └─ ✓ Service three
 `},
-		{"and at last the end is cut off", 3,
+		{"finally the end is cut off", 3,
 			`○ SeldonRuntime seldon  Progressing: b
 ├─ ✓ accounts  …
 … and 9 more lines
 `},
-		{"there may be no room at all", 0, ""},
+		{"no lines at all", 0, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			NewWithT(t).Expect(plainLines(fitTree(sample(), test.height))).To(Equal(test.want))
@@ -111,7 +111,7 @@ func TestFitTreeAlwaysFits(t *testing.T) {
 }
 
 func TestClipped(t *testing.T) {
-	l := line{{faint, "├─ "}, {green, "✓"}, {plainly, " Pod"}}
+	l := line{{faint, "├─ "}, {green, "✓"}, {unstyled, " Pod"}}
 	for width, want := range map[int]string{0: "…", 1: "…", 2: "├…", 3: "├─…", 4: "├─ …", 5: "├─ ✓…", 7: "├─ ✓ P…", 8: "├─ ✓ Pod", 80: "├─ ✓ Pod"} {
 		t.Run(fmt.Sprint(width), func(t *testing.T) {
 			g := NewWithT(t)

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// Exit statuses. The last is what shells give for a program that SIGINT ended.
+// Exit statuses. exitInterrupted is the one that shells report for SIGINT.
 const (
 	exitReady       = 0
 	exitFailed      = 1
@@ -24,8 +24,8 @@ const (
 	exitInterrupted = 130
 )
 
-// settings are the flags.
-type settings struct {
+// options are the flags.
+type options struct {
 	nonInteractive  bool
 	timeout         time.Duration
 	runtimeFile     string
@@ -41,43 +41,43 @@ func main() {
 	case err != nil:
 		os.Exit(exitUsage)
 	}
-	// What the libraries log would end up in the middle of the picture.
+	// Logs of the libraries would be printed into the drawing.
 	log.SetLogger(logr.Discard())
 	klog.SetLogger(logr.Discard())
 
-	// A hang-up is a terminal that is closed. Signals stay caught after the first:
-	// shells and make send some of them twice, and stopping is quick and bounded.
+	// SIGHUP is sent when a terminal is closed. Further signals are ignored, since shells
+	// and make send some of them twice, and stopping is quick and bounded.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	status := run(ctx, flags, newScreen(os.Stdout), os.Stderr)
+	status := run(ctx, flags, newRenderer(os.Stdout), os.Stderr)
 	stop()
 	os.Exit(status)
 }
 
-// parse reads the command line.
-func parse(arguments []string, usage io.Writer) (settings, error) {
-	flags := settings{}
+// parse parses the command line.
+func parse(arguments []string, usage io.Writer) (options, error) {
+	flags := options{}
 	set := flag.NewFlagSet("demo", flag.ContinueOnError)
 	set.SetOutput(usage)
-	set.BoolVar(&flags.nonInteractive, "non-interactive", false, "end as soon as everything was shown, with exit status 1 if something takes too long")
-	set.DurationVar(&flags.timeout, "timeout", 3*time.Minute, "how long --non-interactive waits at each stage")
+	set.BoolVar(&flags.nonInteractive, "non-interactive", false, "exit after the last step, with status 1 if a step takes too long")
+	set.DurationVar(&flags.timeout, "timeout", 3*time.Minute, "timeout of each step with --non-interactive")
 	set.StringVar(&flags.runtimeFile, "runtime-file", "config/samples/mlops_v1alpha1_seldonruntime.yaml", "`file` with the SeldonRuntime to show")
 	set.StringVar(&flags.managerBinary, "manager-binary", "bin/manager", "the operator's program")
 	set.StringVar(&flags.schedulerBinary, "scheduler-binary", "bin/fakescheduler", "the simulated scheduler's program")
 	if err := set.Parse(arguments); err != nil {
-		return settings{}, err
+		return options{}, err
 	}
 	if set.NArg() > 0 {
 		err := fmt.Errorf("unknown argument %q", set.Arg(0))
 		_, _ = fmt.Fprintln(usage, "demo:", err)
-		return settings{}, err
+		return options{}, err
 	}
 	return flags, nil
 }
 
-// run shows the demonstration and returns the exit status. When it returns,
-// nothing that it started runs any more.
-func run(ctx context.Context, flags settings, screen screen, complaints io.Writer) int {
-	d, err := newDemo(flags, screen)
+// run runs the demonstration and returns the exit status. When it returns, everything
+// that it started is stopped.
+func run(ctx context.Context, flags options, renderer renderer, stderr io.Writer) int {
+	d, err := newDemo(flags, renderer)
 	if err == nil {
 		err = d.show(ctx)
 		err = d.end(ctx, err)
@@ -88,6 +88,6 @@ func run(ctx context.Context, flags settings, screen screen, complaints io.Write
 	case errors.Is(err, errInterrupted):
 		return exitInterrupted
 	}
-	_, _ = fmt.Fprintln(complaints, "demo:", err)
+	_, _ = fmt.Fprintln(stderr, "demo:", err)
 	return exitFailed
 }

@@ -28,8 +28,8 @@ func readManifests(patterns ...string) ([]*unstructured.Unstructured, error) {
 			return nil, fmt.Errorf("read %s: %w", pattern, err)
 		}
 		if len(files) == 0 {
-			return nil, fmt.Errorf("read %s: there is no such file; paths are relative to the root of the repository, "+
-				"where the demo is run", pattern)
+			return nil, fmt.Errorf("read %s: no file matches; paths are relative to the root of the repository, "+
+				"in which the demo must run", pattern)
 		}
 		for _, file := range files {
 			inFile, err := readManifest(file)
@@ -58,14 +58,14 @@ func readManifest(file string) ([]*unstructured.Unstructured, error) {
 			return objects, nil
 		case err != nil:
 			return nil, err
-		case len(object.Object) > 0: // else a document of comments
+		case len(object.Object) > 0: // not a document with comments only
 			objects = append(objects, object)
 		}
 	}
 }
 
-// buildManifests builds the objects of a folder with a kustomization, in the
-// order in which `kustomize build` prints them: namespaces first.
+// buildManifests builds a kustomization. The objects have the order of `kustomize
+// build`: namespaces first.
 func buildManifests(folder string) ([]*unstructured.Unstructured, error) {
 	options := krusty.MakeDefaultOptions()
 	options.Reorder = krusty.ReorderOptionLegacy
@@ -84,8 +84,8 @@ func buildManifests(folder string) ([]*unstructured.Unstructured, error) {
 	return objects, nil
 }
 
-// theRuntime finds the one SeldonRuntime among objects.
-func theRuntime(objects []*unstructured.Unstructured) (*unstructured.Unstructured, error) {
+// findRuntime returns the only SeldonRuntime in objects.
+func findRuntime(objects []*unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	var found []*unstructured.Unstructured
 	for _, object := range objects {
 		if object.GroupVersionKind() == runtimeKind {
@@ -93,33 +93,30 @@ func theRuntime(objects []*unstructured.Unstructured) (*unstructured.Unstructure
 		}
 	}
 	if len(found) != 1 {
-		return nil, fmt.Errorf("there are %d SeldonRuntimes, and one is needed", len(found))
+		return nil, fmt.Errorf("the file has %d SeldonRuntimes, but must have one", len(found))
 	}
 	return found[0], nil
 }
 
-// create creates objects, in a namespace unless that is empty. The cluster is
-// new, so none of them is there.
+// create creates objects, in a namespace unless that is empty.
 func (d *demo) create(ctx context.Context, namespace string, objects ...*unstructured.Unstructured) error {
 	for _, object := range objects {
 		if namespace != "" {
 			object.SetNamespace(namespace)
 		}
 		if err := d.client.Create(ctx, object); err != nil {
-			return fmt.Errorf("create %s: %w", listed(object), err)
+			return fmt.Errorf("create %s: %w", refs(object), err)
 		}
 	}
 	return nil
 }
 
-// servedTimeout bounds how long the API server may take from a definition to
-// serving its kind.
+// servedTimeout is the timeout for the API server to serve a new kind.
 const servedTimeout = time.Minute
 
-// untilServed waits until the API server serves every kind that the definitions
-// define. For each the first request is told to come again after a second, so
-// the kinds are waited for side by side.
-func (d *demo) untilServed(ctx context.Context, crds []*unstructured.Unstructured) error {
+// awaitServed waits until the API server serves every kind of the CRDs. It waits for them
+// in parallel, since the first request for each kind is delayed by a second.
+func (d *demo) awaitServed(ctx context.Context, crds []*unstructured.Unstructured) error {
 	ctx, cancel := context.WithTimeout(ctx, servedTimeout)
 	defer cancel()
 	errs := make([]error, len(crds))
@@ -130,7 +127,7 @@ func (d *demo) untilServed(ctx context.Context, crds []*unstructured.Unstructure
 			list := &unstructured.UnstructuredList{}
 			list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind + "List"))
 			var last error
-			if !until(ctx, func() bool { last = d.client.List(ctx, list); return last == nil }) {
+			if !poll(ctx, func() bool { last = d.client.List(ctx, list); return last == nil }) {
 				errs[i] = fmt.Errorf("wait until %s is served: %w", kind, last)
 			}
 		})
@@ -139,8 +136,8 @@ func (d *demo) untilServed(ctx context.Context, crds []*unstructured.Unstructure
 	return errors.Join(errs...)
 }
 
-// listed names objects by kind and name.
-func listed(objects ...*unstructured.Unstructured) string {
+// refs returns the kinds and names of objects.
+func refs(objects ...*unstructured.Unstructured) string {
 	names := make([]string, len(objects))
 	for i, object := range objects {
 		names[i] = object.GetKind() + " " + object.GetName()

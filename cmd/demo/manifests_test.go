@@ -24,7 +24,7 @@ func TestReadManifests(t *testing.T) {
 
 	objects, err := readManifests(filepath.Join(folder, "a.yaml"), filepath.Join(folder, "b*.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(listed(objects...)).To(Equal("ConfigMap one, ConfigMap two, Secret three"))
+	g.Expect(refs(objects...)).To(Equal("ConfigMap one, ConfigMap two, Secret three"))
 
 	_, err = readManifests("config/none/*.yaml")
 	g.Expect(err).To(MatchError(And(HavePrefix("read config/none/*.yaml: "), ContainSubstring("root of the repository"))))
@@ -37,30 +37,30 @@ func TestBuildManifestsPutsNamespacesFirst(t *testing.T) {
 	g := NewWithT(t)
 	objects, err := buildManifests(filepath.Join("..", "..", deployment))
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(listed(objects...)).To(HavePrefix("Namespace " + operatorNamespace + ", "))
+	g.Expect(refs(objects...)).To(HavePrefix("Namespace " + operatorNamespace + ", "))
 	_, err = buildManifests("none")
 	g.Expect(err).To(MatchError(HavePrefix("build none: ")))
 }
 
-func TestTheRuntime(t *testing.T) {
+func TestFindRuntime(t *testing.T) {
 	const ours = "mlops.seldon.io/v1alpha1"
 	g := NewWithT(t)
 	server, one, two := child(t, ours, "Server", "s", ""), child(t, ours, "SeldonRuntime", "one", ""), child(t, ours, "SeldonRuntime", "two", "")
-	g.Expect(theRuntime([]*unstructured.Unstructured{server, one})).To(BeIdenticalTo(one))
-	_, err := theRuntime([]*unstructured.Unstructured{server})
-	g.Expect(err).To(MatchError(ContainSubstring("there are 0 SeldonRuntimes")))
-	_, err = theRuntime([]*unstructured.Unstructured{one, two})
-	g.Expect(err).To(MatchError(ContainSubstring("there are 2 SeldonRuntimes")))
+	g.Expect(findRuntime([]*unstructured.Unstructured{server, one})).To(BeIdenticalTo(one))
+	_, err := findRuntime([]*unstructured.Unstructured{server})
+	g.Expect(err).To(MatchError(ContainSubstring("the file has 0 SeldonRuntimes")))
+	_, err = findRuntime([]*unstructured.Unstructured{one, two})
+	g.Expect(err).To(MatchError(ContainSubstring("the file has 2 SeldonRuntimes")))
 }
 
 func TestParse(t *testing.T) {
 	g := NewWithT(t)
 	usage := &bytes.Buffer{}
-	g.Expect(parse(nil, usage)).To(Equal(settings{
+	g.Expect(parse(nil, usage)).To(Equal(options{
 		timeout: 3 * time.Minute, runtimeFile: "config/samples/mlops_v1alpha1_seldonruntime.yaml",
 		managerBinary: "bin/manager", schedulerBinary: "bin/fakescheduler",
 	}))
-	g.Expect(parse([]string{"--non-interactive", "--timeout=1s", "--runtime-file=r", "--manager-binary=m", "--scheduler-binary=s"}, usage)).To(Equal(settings{
+	g.Expect(parse([]string{"--non-interactive", "--timeout=1s", "--runtime-file=r", "--manager-binary=m", "--scheduler-binary=s"}, usage)).To(Equal(options{
 		nonInteractive: true, timeout: time.Second, runtimeFile: "r", managerBinary: "m", schedulerBinary: "s",
 	}))
 	g.Expect(usage.String()).To(BeEmpty())

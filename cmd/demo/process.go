@@ -13,19 +13,18 @@ import (
 )
 
 const (
-	// stopGrace is how long a program may take to stop when it is asked to.
+	// stopGrace is the time from SIGTERM to SIGKILL.
 	stopGrace = 10 * time.Second
-	// quotedLines is how much of its log is quoted when something went wrong.
+	// quotedLines is the number of lines of a log in an error.
 	quotedLines = 10
 )
 
-// program says how something is run that in a cluster would run in a pod.
+// program describes a program that would run in a pod in a cluster.
 type program struct {
-	// name is what messages call it, without an article.
+	// name is the name in messages, without an article.
 	name string
 	path string
-	// directory is where it runs, and arguments and environment what it is told;
-	// the environment is added to ours.
+	// directory is the working directory. environment is added to that of this process.
 	directory   string
 	arguments   []string
 	environment []string
@@ -37,9 +36,9 @@ type program struct {
 type process struct {
 	program
 	command *exec.Cmd
-	// told is set before it is told to end.
-	told atomic.Bool
-	// ended is closed once the process has ended; err is set before that.
+	// stopRequested is set before the process is stopped or killed.
+	stopRequested atomic.Bool
+	// ended is closed once the process has exited. err is set before.
 	ended chan struct{}
 	err   error
 }
@@ -64,8 +63,8 @@ func startProcess(from program) (*process, error) {
 
 	started := make(chan error, 1)
 	go func() {
-		// The signal at our death is tied to the thread that forked
-		// (https://go.dev/issue/27505), so that thread must live as long.
+		// The kernel sends the parent-death signal when the thread that forked exits
+		// (https://go.dev/issue/27505): keep the thread while the program runs.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := p.command.Start()
@@ -81,11 +80,10 @@ func startProcess(from program) (*process, error) {
 	return p, nil
 }
 
-// stop asks the program to stop, insists after a while, and returns when it is
-// gone.
+// stop sends SIGTERM, and SIGKILL after stopGrace, and waits for the exit.
 func (p *process) stop() {
-	p.told.Store(true)
-	// The only error is that it has ended already.
+	p.stopRequested.Store(true)
+	// The only possible error is that it has already exited.
 	_ = p.command.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.ended:
@@ -94,22 +92,23 @@ func (p *process) stop() {
 	}
 }
 
-// kill ends the program at once, and returns when it is gone.
+// kill sends SIGKILL and waits for the exit.
 func (p *process) kill() {
-	p.told.Store(true)
+	p.stopRequested.Store(true)
 	_ = p.command.Process.Kill()
 	<-p.ended
 }
 
-// exitError says that the program ended. It must only be called once it has.
+// exitError returns the error of a program that exited by itself. It must be called only
+// after the exit.
 func (p *process) exitError() error {
 	if p.err == nil {
-		return fmt.Errorf("the %s ended by itself (exit status 0)", p.name)
+		return fmt.Errorf("the %s exited by itself (exit status 0)", p.name)
 	}
-	return fmt.Errorf("the %s ended by itself: %w", p.name, p.err)
+	return fmt.Errorf("the %s exited by itself: %w", p.name, p.err)
 }
 
-// quoteLog is the end of the program's log, with the name of the file.
+// quoteLog returns the path and the last lines of the program's log.
 func (p *process) quoteLog() string {
 	content, err := os.ReadFile(p.log)
 	if err != nil {

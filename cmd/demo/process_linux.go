@@ -2,9 +2,9 @@ package main
 
 import "syscall"
 
-// childAttributes put a child into a process group of its own, so that Ctrl-C
-// reaches us alone and we decide in which order things end, and have the kernel
-// kill it when we die.
+// childAttributes makes the kernel kill a child when its parent exits. A process group
+// of its own keeps Ctrl-C in a terminal from the child, so that the parent determines
+// the order of the exits.
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

@@ -4,8 +4,8 @@ package main
 
 import "syscall"
 
-// childAttributes put a child into a process group of its own, so that Ctrl-C
-// reaches us alone and we decide in which order things end.
+// childAttributes keeps Ctrl-C in a terminal from a child by a process group of its own,
+// so that the parent determines the order of the exits.
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// Kinds that the picture treats in a way of their own.
+// Kinds with special treatment in the tree.
 var (
 	runtimeKind     = v1alpha1.GroupVersion.WithKind(v1alpha1.KindSeldonRuntime)
 	serverKind      = v1alpha1.GroupVersion.WithKind(v1alpha1.KindServer)
@@ -29,20 +29,20 @@ var (
 	podKind         = corev1.SchemeGroupVersion.WithKind("Pod")
 )
 
-// relayedKinds are those that the scheduler serves. Their objects belong to nothing,
-// and are shown with the runtime of their namespace.
-var relayedKinds = []schema.GroupVersionKind{modelKind, pipelineKind, experimentKind}
+// resourceKinds are the kinds that the scheduler loads. Their objects have no owner, and
+// are shown with the runtime of their namespace.
+var resourceKinds = []schema.GroupVersionKind{modelKind, pipelineKind, experimentKind}
 
-// schedulerGroup is the name of the group of what the scheduler serves.
+// schedulerGroup is the name of the group of resourceKinds.
 const schedulerGroup = "scheduler"
 
-// group is what a runtime's children of some kinds are shown under.
+// group is a node for a runtime's children of some kinds.
 type group struct {
 	name  string
 	kinds []schema.GroupVersionKind
 }
 
-// groups in the order in which they are shown, and of the kinds in each.
+// groups are all groups, in the order in which they and their kinds are shown.
 var groups = []group{
 	{"accounts", []schema.GroupVersionKind{
 		corev1.SchemeGroupVersion.WithKind("ServiceAccount"),
@@ -53,10 +53,10 @@ var groups = []group{
 	{"services", []schema.GroupVersionKind{corev1.SchemeGroupVersion.WithKind("Service")}},
 	{"workloads", []schema.GroupVersionKind{statefulSetKind, deploymentKind}},
 	{"servers", []schema.GroupVersionKind{serverKind}},
-	{schedulerGroup, relayedKinds},
+	{schedulerGroup, resourceKinds},
 }
 
-// state of an object, from best to worst.
+// state is the state of an object, from best to worst.
 type state int
 
 const (
@@ -65,15 +65,14 @@ const (
 	failed
 )
 
-// node of the tree: an object, a group of a runtime's children, or a condition that
-// has no say in its object's Ready.
+// node is a node of the tree: an object, a group of a runtime's children, or a condition
+// that does not count towards its object's Ready.
 type node struct {
 	// kind is empty for a group, and the type of a condition, which has no name.
 	kind, name string
-	// own is the state by the object's own word; a group has none, and is ready.
+	// own is the state of the object without its children; that of a group is ready.
 	own state
-	// detail is what an object that is not ready lacks, or a few words on how it
-	// is.
+	// detail explains the state.
 	detail   string
 	children []*node
 }
@@ -85,8 +84,8 @@ func (n *node) title() string {
 	return strings.TrimSpace(n.kind + " " + n.name)
 }
 
-// shown is the state that the node is marked with: an object's own, whatever its
-// children say, and for a group the worst in it.
+// shown returns the state that is drawn: own for an object, and the worst of its children
+// for a group.
 func (n *node) shown() state {
 	shown := n.own
 	if n.kind == "" {
@@ -97,7 +96,7 @@ func (n *node) shown() state {
 	return shown
 }
 
-// worst is the worst state of the node and all below it.
+// worst returns the worst state of the node and its descendants.
 func (n *node) worst() state {
 	worst := n.own
 	for _, child := range n.children {
@@ -106,8 +105,7 @@ func (n *node) worst() state {
 	return worst
 }
 
-// firstUnready is the first node that is not ready, from the top down; nil if there
-// is none.
+// firstUnready returns the first node that is not ready, from top to bottom, or nil.
 func (n *node) firstUnready() *node {
 	if n.own != ready {
 		return n
@@ -120,7 +118,7 @@ func (n *node) firstUnready() *node {
 	return nil
 }
 
-// find is the node with a title, or nil.
+// find returns the node with a title, or nil.
 func (n *node) find(title string) *node {
 	if n.title() == title {
 		return n
@@ -133,16 +131,15 @@ func (n *node) find(title string) *node {
 	return nil
 }
 
-// buildTree makes the tree of the named runtime out of objects, of which each
-// belongs where its controller is, and with the runtime what its scheduler serves.
-// Objects that belong to something else are left out.
+// buildTree returns the tree of the named runtime: its children, their children by
+// controller reference, and the objects of resourceKinds. Other objects are ignored.
 func buildTree(name string, objects []*unstructured.Unstructured) *node {
 	owned := map[types.UID][]*unstructured.Unstructured{}
 	var root *unstructured.Unstructured
-	var relayed []*unstructured.Unstructured
+	var resources []*unstructured.Unstructured
 	for _, object := range objects {
-		if isRelayed(object) {
-			relayed = append(relayed, object)
+		if isResource(object) {
+			resources = append(resources, object)
 		} else if owner := metav1.GetControllerOf(object); owner != nil {
 			owned[owner.UID] = append(owned[owner.UID], object)
 		}
@@ -153,7 +150,7 @@ func buildTree(name string, objects []*unstructured.Unstructured) *node {
 	if root == nil {
 		return &node{kind: v1alpha1.KindSeldonRuntime, name: name, own: waiting, detail: "does not exist"}
 	}
-	owned[root.GetUID()] = append(owned[root.GetUID()], relayed...)
+	owned[root.GetUID()] = append(owned[root.GetUID()], resources...)
 	tree := nodeOf(root)
 	byGroup := map[string]*node{}
 	for _, child := range childrenOf(root, owned) {
@@ -168,7 +165,7 @@ func buildTree(name string, objects []*unstructured.Unstructured) *node {
 		byGroup[schedulerGroup] = &node{name: schedulerGroup}
 		tree.children = append(tree.children, byGroup[schedulerGroup])
 	}
-	byGroup[schedulerGroup].children = slices.Insert(byGroup[schedulerGroup].children, 0, reachability(root))
+	byGroup[schedulerGroup].children = slices.Insert(byGroup[schedulerGroup].children, 0, reachabilityNode(root))
 	return tree
 }
 
@@ -180,8 +177,8 @@ func subtree(object *unstructured.Unstructured, owned map[types.UID][]*unstructu
 	return n
 }
 
-// childrenOf lists an object's children in the order in which they are shown. A
-// ReplicaSet is only how a Deployment makes its pods: they stand in its place.
+// childrenOf returns an object's children in the order in which they are shown. Instead of
+// a ReplicaSet it returns its pods.
 func childrenOf(object *unstructured.Unstructured, owned map[types.UID][]*unstructured.Unstructured) []*unstructured.Unstructured {
 	var children []*unstructured.Unstructured
 	for _, child := range owned[object.GetUID()] {
@@ -201,7 +198,7 @@ func childrenOf(object *unstructured.Unstructured, owned map[types.UID][]*unstru
 	return children
 }
 
-// rank orders kinds as the groups do; unknown ones come last.
+// rank returns the position of an object's kind in groups; other kinds are last.
 func rank(object *unstructured.Unstructured) int {
 	position := 0
 	for _, g := range groups {

@@ -13,7 +13,7 @@ import (
 func object(t *testing.T, text string) *unstructured.Unstructured {
 	t.Helper()
 	g := NewWithT(t)
-	// By way of JSON, as from the API server: integers are int64 then.
+	// Via JSON, so that integers are int64, as from the API server.
 	content, err := yaml.YAMLToJSON([]byte(text))
 	g.Expect(err).NotTo(HaveOccurred())
 	decoded := &unstructured.Unstructured{}
@@ -21,8 +21,8 @@ func object(t *testing.T, text string) *unstructured.Unstructured {
 	return decoded
 }
 
-// child is an object of a kind with a controller, or none if that is empty. Its
-// UID is its name.
+// child returns an object with a controller, or without one if that is empty. Its UID is
+// its name.
 func child(t *testing.T, apiVersion, kind, name, controller string) *unstructured.Unstructured {
 	t.Helper()
 	text := "{apiVersion: " + apiVersion + ", kind: " + kind + ", metadata: {name: " + name + ", uid: " + name
@@ -32,7 +32,7 @@ func child(t *testing.T, apiVersion, kind, name, controller string) *unstructure
 	return object(t, text+"}}")
 }
 
-// outline writes a tree's titles, two spaces in for each level.
+// outline returns the titles of a tree, indented by two spaces per level.
 func outline(n *node) string {
 	text := n.title() + "\n"
 	for _, child := range n.children {
@@ -51,11 +51,11 @@ func TestBuildTree(t *testing.T) {
 		want    string
 	}{
 		{"no runtime yet", func(*testing.T) []*unstructured.Unstructured { return nil }, "SeldonRuntime seldon\n"},
-		{"a runtime has a scheduler, with what it serves: all of the namespace, whoever made it", func(t *testing.T) []*unstructured.Unstructured {
+		{"a runtime has a scheduler, with all Models, Pipelines and Experiments of the namespace", func(t *testing.T) []*unstructured.Unstructured {
 			return []*unstructured.Unstructured{
 				child(t, ours, "Experiment", "a", ""),
 				child(t, ours, "Pipeline", "b", ""),
-				child(t, ours, "Model", "d", "somebody"),
+				child(t, ours, "Model", "d", "other"),
 				child(t, ours, "Model", "c", ""),
 				child(t, ours, "SeldonRuntime", "seldon", ""),
 			}
@@ -67,7 +67,7 @@ func TestBuildTree(t *testing.T) {
     Pipeline b
     Experiment a
 `},
-		{"children by kind, whatever the order they come in", func(t *testing.T) []*unstructured.Unstructured {
+		{"children are ordered by kind", func(t *testing.T) []*unstructured.Unstructured {
 			return []*unstructured.Unstructured{
 				child(t, "v1", "Service", "mesh", "seldon"),
 				child(t, "v1", "Secret", "key", "seldon"),
@@ -91,7 +91,7 @@ func TestBuildTree(t *testing.T) {
   scheduler
     SchedulerReachable
 `},
-		{"each level belongs to the one above, and pods to what runs them", func(t *testing.T) []*unstructured.Unstructured {
+		{"descendants are below their controller, and pods below their workload", func(t *testing.T) []*unstructured.Unstructured {
 			return []*unstructured.Unstructured{
 				child(t, ours, "SeldonRuntime", "seldon", ""),
 				child(t, ours, "Server", "mlserver", "seldon"),
@@ -117,12 +117,12 @@ func TestBuildTree(t *testing.T) {
   scheduler
     SchedulerReachable
 `},
-		{"what belongs to others is left out", func(t *testing.T) []*unstructured.Unstructured {
+		{"objects of other owners are ignored", func(t *testing.T) []*unstructured.Unstructured {
 			return []*unstructured.Unstructured{
 				child(t, ours, "SeldonRuntime", "seldon", ""),
 				child(t, ours, "SeldonRuntime", "another", ""),
 				child(t, "v1", "ConfigMap", "of-another", "another"),
-				child(t, "v1", "ConfigMap", "of-nobody", ""),
+				child(t, "v1", "ConfigMap", "without-owner", ""),
 				object(t, "{apiVersion: v1, kind: ConfigMap, metadata: {name: not-controlled, ownerReferences: [{uid: seldon}]}}"),
 			}
 		}, "SeldonRuntime seldon\n  scheduler\n    SchedulerReachable\n"},
@@ -151,7 +151,7 @@ func TestFindAndFirstUnready(t *testing.T) {
 	g.Expect(tree.find("Pod b")).To(BeNil())
 }
 
-func TestWatchedKindsAreThoseOfThePicture(t *testing.T) {
+func TestWatchedKinds(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(watchedKinds()).To(ContainElements(runtimeKind, serverKind, deploymentKind, replicaSetKind, statefulSetKind, podKind, modelKind))
 	g.Expect(watchedKinds()).To(HaveLen(14), "each kind once")

@@ -13,18 +13,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// watch keeps up with the objects of the picture. Looking at it costs no
-// requests.
+// watch has the current objects of the tree in a cache.
 type watch struct {
 	cache   cache.Cache
 	runtime client.ObjectKey
-	// lifetime ends with stop.
-	lifetime context.Context
-	cancel   context.CancelFunc
-	running  sync.WaitGroup
+	// ctx is cancelled by stop.
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
 }
 
-// watchedKinds are all that the picture may show, and what links them.
+// watchedKinds returns the kinds in the tree, and those that link them.
 func watchedKinds() []schema.GroupVersionKind {
 	kinds := []schema.GroupVersionKind{runtimeKind, replicaSetKind, podKind}
 	for _, g := range groups {
@@ -33,11 +32,11 @@ func watchedKinds() []schema.GroupVersionKind {
 	return kinds
 }
 
-// watchTimeout bounds the first listing of all kinds.
+// watchTimeout is the timeout of the initial list of all kinds.
 const watchTimeout = 30 * time.Second
 
-// startWatch watches the named runtime and everything in its namespace that may
-// belong to it. It returns when all that exists is known.
+// startWatch watches a runtime and everything in its namespace that may belong to it. It
+// returns after the initial list.
 func startWatch(ctx context.Context, config *rest.Config, runtime client.ObjectKey) (*watch, error) {
 	objects, err := cache.New(config, cache.Options{
 		DefaultNamespaces: map[string]cache.Config{runtime.Namespace: {}},
@@ -47,9 +46,9 @@ func startWatch(ctx context.Context, config *rest.Config, runtime client.ObjectK
 		return nil, fmt.Errorf("watch namespace %s: %w", runtime.Namespace, err)
 	}
 	w := &watch{cache: objects, runtime: runtime}
-	// It goes on beyond the stage that starts it.
-	w.lifetime, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	w.running.Go(func() { _ = objects.Start(w.lifetime) }) // it has no errors of its own
+	// It must not end with the step that starts it.
+	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	w.running.Go(func() { _ = objects.Start(w.ctx) }) // it returns no errors
 
 	listing, done := context.WithTimeout(ctx, watchTimeout)
 	defer done()
@@ -64,28 +63,28 @@ func startWatch(ctx context.Context, config *rest.Config, runtime client.ObjectK
 	return w, nil
 }
 
-// stop ends the watch; tree must not be called any more.
+// stop stops the watch. tree must not be called afterwards.
 func (w *watch) stop() {
 	w.cancel()
 	w.running.Wait()
 }
 
-// shows tells whether the picture has an object at least as new as it was written.
+// shows returns whether the watch has an object at least as new as the written one.
 func (w *watch) shows(written *unstructured.Unstructured) bool {
 	known := &unstructured.Unstructured{}
 	known.SetGroupVersionKind(written.GroupVersionKind())
-	err := w.cache.Get(w.lifetime, client.ObjectKeyFromObject(written), known)
+	err := w.cache.Get(w.ctx, client.ObjectKeyFromObject(written), known)
 	return err == nil && known.GetUID() == written.GetUID() && known.GetGeneration() >= written.GetGeneration()
 }
 
-// tree is the tree of the runtime as it is now.
+// tree returns the current tree of the runtime.
 func (w *watch) tree() *node {
 	var objects []*unstructured.Unstructured
 	for _, kind := range watchedKinds() {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 		// Listing from a cache that has synced does not fail.
-		_ = w.cache.List(w.lifetime, list, client.InNamespace(w.runtime.Namespace))
+		_ = w.cache.List(w.ctx, list, client.InNamespace(w.runtime.Namespace))
 		for i := range list.Items {
 			objects = append(objects, &list.Items[i])
 		}

@@ -18,7 +18,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/controllers/access"
+	"github.com/seldon-operator/seldon-operator/controllers/metricsauth"
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
@@ -206,7 +206,7 @@ func (o *options) secureMetrics() bool {
 func (o *options) metricsOptions() metricsserver.Options {
 	options := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.secureMetrics()}
 	if options.SecureServing {
-		options.FilterProvider = access.Filter
+		options.FilterProvider = metricsauth.Filter
 		// Without HTTP/2, which scrapes do not need (CVE-2023-44487).
 		options.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}
 	}

@@ -68,7 +68,7 @@ func TestFlags(t *testing.T) {
 			}
 			for _, part := range test.errs {
 				if !strings.Contains(err.Error(), part) {
-					t.Errorf("got error %q, which does not say %q", err, part)
+					t.Errorf("got error %q, which does not contain %q", err, part)
 				}
 			}
 			if err == nil && !slices.Equal(watched, test.watched) {

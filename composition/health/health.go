@@ -11,28 +11,27 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// Health of a child, in the words of kstatus less what an owner has no use for.
+// Status is the status of an object by the rules of kstatus, reduced to four values.
 type Status string
 
 const (
-	// Healthy: the child is as its spec wants it, by its own controller's word.
+	// Current means that the object's controller has reached the desired state.
 	Current Status = "Ready"
-	// Progressing: its controller has not got there yet.
+	// InProgress means that the object's controller has not reached the desired state yet.
 	InProgress Status = "InProgress"
-	// Failed: its controller says that it will not get there by itself.
+	// Failed means that the object's controller reports a failure that needs a change.
 	Failed Status = "Failed"
-	// Missing: it does not exist.
-	NotFound Status = "Missing"
+	// NotFound means that the object does not exist.
+	NotFound Status = "NotFound"
 )
 
-// HealthOf computes the health of a live object by kstatus' rules, which compare
-// with spec and observedGeneration: 0 of 0 replicas is ready only if 0 is wanted.
-// message says what is lacking; it is empty for a healthy object.
+// Of computes the status of a live object by the rules of kstatus, which compare status with
+// spec and observedGeneration: 0 of 0 replicas is Current only if 0 replicas are desired.
+// message is the reason for any other status; it is empty for Current. A nil obj is NotFound.
 //
-// To kstatus an object with neither observedGeneration nor conditions is healthy:
-// many kinds have no controller that writes them. reporting are the kinds, in
-// addition to workloads, whose controllers do, so that such an object was not
-// observed yet.
+// To kstatus an object with neither observedGeneration nor conditions is Current, because
+// many kinds have no controller that sets them. reporting are the kinds, in addition to
+// workloads, whose controllers set them: such an object has not been observed yet.
 func Of(obj *unstructured.Unstructured, reporting ...schema.GroupKind) (health Status, message string) {
 	if obj == nil {
 		return NotFound, "does not exist"
@@ -41,7 +40,7 @@ func Of(obj *unstructured.Unstructured, reporting ...schema.GroupKind) (health S
 		return InProgress, "is being deleted"
 	}
 	if !isGenerationObserved(obj, reporting) {
-		return InProgress, replicaMessage(obj, "its controller has not seen it yet")
+		return InProgress, replicaMessage(obj, "its controller has not observed it yet")
 	}
 	result, err := status.Compute(obj)
 	if err != nil {
@@ -57,28 +56,28 @@ func Of(obj *unstructured.Unstructured, reporting ...schema.GroupKind) (health S
 	}
 }
 
-// progress is the message of an object on its way. For a workload with replicas it
-// counts what is ready, which changes less often than the stages that kstatus
-// tells, and each change costs its owner a write of status.
+// replicaMessage returns the message of an object that is in progress. For a Deployment or
+// StatefulSet it counts ready replicas, which change less often than the messages of kstatus:
+// each change causes a status update of the owner.
 func replicaMessage(obj *unstructured.Unstructured, message string) string {
 	if kind := obj.GroupVersionKind().GroupKind(); !object.IsWorkload(kind) || kind.Kind == "DaemonSet" {
 		return message
 	}
-	wanted, found, _ := unstructured.NestedInt64(obj.Object, "spec", "replicas")
+	desired, found, _ := unstructured.NestedInt64(obj.Object, "spec", "replicas")
 	if !found {
-		wanted = 1
+		desired = 1
 	}
 	ready, _, _ := unstructured.NestedInt64(obj.Object, "status", "readyReplicas")
-	if ready >= wanted {
+	if ready >= desired {
 		return message
 	}
-	return fmt.Sprintf("%d of %d replicas are ready", ready, wanted)
+	return fmt.Sprintf("%d of %d replicas are ready", ready, desired)
 }
 
-// observed reports whether an object's controller has acted on its newest spec, as
-// far as it reports that. kstatus takes a status without observedGeneration for a
-// current one, and that of an object created a moment ago is empty. The controller
-// of a custom resource may write observedGeneration in its conditions only.
+// isGenerationObserved reports whether an object's controller has observed its latest
+// generation, as far as it reports that. kstatus treats a status without observedGeneration
+// as current, but a newly created object has an empty status. The controller of a custom
+// resource may set observedGeneration in its conditions only.
 func isGenerationObserved(obj *unstructured.Unstructured, reporting []schema.GroupKind) bool {
 	kind := obj.GroupVersionKind().GroupKind()
 	generation, found, _ := unstructured.NestedInt64(obj.Object, "status", "observedGeneration")
@@ -86,7 +85,7 @@ func isGenerationObserved(obj *unstructured.Unstructured, reporting []schema.Gro
 		return found && generation >= obj.GetGeneration()
 	}
 	if scheme.Scheme.Recognizes(obj.GroupVersionKind()) {
-		return true // kstatus has rules of its own for Kubernetes' kinds.
+		return true // kstatus has rules for the built-in kinds.
 	}
 	conditions, _, _ := unstructured.NestedFieldNoCopy(obj.Object, "status", "conditions")
 	list, _ := conditions.([]any)

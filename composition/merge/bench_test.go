@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// BenchmarkMerge lays an override over a Deployment with three containers.
+// BenchmarkMerge merges an override over a Deployment with three containers.
 func BenchmarkMerge(b *testing.B) {
 	base := benchmarkObject(b, "testdata/bench/deployment.yaml")
 	override := benchmarkObject(b, "testdata/bench/override.yaml")
@@ -39,7 +39,7 @@ func benchmarkObject(b *testing.B, file string) map[string]any {
 	return fromYAML(b, string(text))
 }
 
-// fromYAML decodes a YAML object into the JSON that the API machinery works with.
+// fromYAML decodes a YAML object as apimachinery decodes JSON.
 func fromYAML(t testing.TB, text string) map[string]any {
 	t.Helper()
 	asJSON, err := yaml.YAMLToJSONStrict([]byte(text))
@@ -53,40 +53,40 @@ func fromYAML(t testing.TB, text string) map[string]any {
 	return object
 }
 
-// largeMerges are lists of n entries of each kind, in the base and in the override.
+// largeMerges are bases and overrides with lists of n entries each.
 var largeMerges = []struct {
 	name string
 	make func(n int) (base, override map[string]any)
 }{
 	{"env", func(n int) (base, override map[string]any) {
-		return podWith("env", ListOf(n, envVar)), podWith("env", ListOf(n, envVar))
+		return podWith("env", listOf(n, envVar)), podWith("env", listOf(n, envVar))
 	}},
 	{"setElementOrder", func(n int) (base, override map[string]any) {
-		names := ListOf(n, func(i int) any { return map[string]any{"name": envName(n - 1 - i)} })
-		return podWith("env", ListOf(n, envVar)), podWith(setElementOrderPrefix+"env", names)
+		names := listOf(n, func(i int) any { return map[string]any{"name": envName(n - 1 - i)} })
+		return podWith("env", listOf(n, envVar)), podWith(setElementOrderPrefix+"env", names)
 	}},
 	{"ports", func(n int) (base, override map[string]any) {
-		// Each is known by its name and moves to the number of the next.
+		// Each port is matched by name and gets the number of the next one.
 		port := func(shift int) func(int) any {
 			return func(i int) any {
 				return map[string]any{"name": envName(i), "containerPort": int64(1 + (i+shift)%n)}
 			}
 		}
-		return podWith("ports", ListOf(n, port(0))), podWith("ports", ListOf(n, port(1)))
+		return podWith("ports", listOf(n, port(0))), podWith("ports", listOf(n, port(1)))
 	}},
 	{"portsOfOneName", func(n int) (base, override map[string]any) {
-		return podWith("ports", ListOf(n, func(i int) any { return map[string]any{"name": "p", "containerPort": int64(1 + i)} })),
-			podWith("ports", ListOf(n, func(i int) any { return map[string]any{"name": envName(i), "containerPort": int64(1 + i)} }))
+		return podWith("ports", listOf(n, func(i int) any { return map[string]any{"name": "p", "containerPort": int64(1 + i)} })),
+			podWith("ports", listOf(n, func(i int) any { return map[string]any{"name": envName(i), "containerPort": int64(1 + i)} }))
 	}},
 	{"set", func(n int) (base, override map[string]any) {
 		finalizers := func(prefix string) map[string]any {
 			return map[string]any{"metadata": map[string]any{
-				"finalizers": ListOf(n, func(i int) any { return prefix + envName(i) }),
+				"finalizers": listOf(n, func(i int) any { return prefix + envName(i) }),
 			}}
 		}
 		override = finalizers("b")
-		override["metadata"].(map[string]any)[deleteFromDirective+"finalizers"] = ListOf(n, func(i int) any { return "a" + envName(i) })
-		override["metadata"].(map[string]any)[setElementOrderPrefix+"finalizers"] = ListOf(n, func(i int) any { return "b" + envName(n-1-i) })
+		override["metadata"].(map[string]any)[deleteFromDirective+"finalizers"] = listOf(n, func(i int) any { return "a" + envName(i) })
+		override["metadata"].(map[string]any)[setElementOrderPrefix+"finalizers"] = listOf(n, func(i int) any { return "b" + envName(n-1-i) })
 		return finalizers("a"), override
 	}},
 }
@@ -109,12 +109,12 @@ func BenchmarkLargeMerge(b *testing.B) {
 	}
 }
 
-// podWith is a Pod with one field of its container.
+// podWith returns a Pod with one field of its container.
 func podWith(field string, value any) map[string]any {
 	return map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"name": "c", field: value}}}}
 }
 
-func ListOf(n int, item func(i int) any) []any {
+func listOf(n int, item func(i int) any) []any {
 	list := make([]any, n)
 	for i := range list {
 		list[i] = item(i)

@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// isDirective tells whether a key of an override is an order to the merge rather than a field.
+// isDirective reports whether a key of an override is a directive rather than a field.
 func isDirective(key string) bool {
 	return key == patchDirective || key == retainKeysDirective ||
 		strings.HasPrefix(key, deleteFromDirective) || strings.HasPrefix(key, setElementOrderPrefix)
 }
 
-// directiveOf returns the value of an object's $patch: merge unless it says otherwise.
+// directiveOf returns the value of the $patch directive of an object; the default is merge.
 func directiveOf(object map[string]any) (string, FieldErrors) {
 	value, present := object[patchDirective]
 	if !present {
@@ -29,7 +29,7 @@ func directiveOf(object map[string]any) (string, FieldErrors) {
 	}
 }
 
-// notRetained returns the fields of base that a $retainKeys list leaves out.
+// notInRetainKeys returns the fields of base that are not in the list of $retainKeys.
 func notInRetainKeys(base, override map[string]any, list any) (drop []string, errs FieldErrors) {
 	names, ok := list.([]any)
 	if !ok {
@@ -56,8 +56,8 @@ func notInRetainKeys(base, override map[string]any, list any) (drop []string, er
 	return drop, errs
 }
 
-// deleteFrom returns a list of scalars without the values that a
-// $deleteFromPrimitiveList names.
+// deleteFromPrimitiveList returns a list of scalars without the values that a
+// $deleteFromPrimitiveList directive lists.
 func deleteFromPrimitiveList(base, list any) (any, FieldErrors) {
 	values, ok := list.([]any)
 	if !ok {
@@ -83,8 +83,8 @@ func deleteFromPrimitiveList(base, list any) (any, FieldErrors) {
 	return rest, nil
 }
 
-// reorder follows the $setElementOrder lists of an override: the items that such
-// a list names stand in its order, in the places that they have among the others.
+// reorder applies the $setElementOrder lists of an override: the items in such a list are
+// sorted as in the list, within the positions that they have among the other items.
 func (t *schemaType) reorder(merged, override map[string]any) (errs FieldErrors) {
 	for directive, value := range override {
 		name, found := strings.CutPrefix(directive, setElementOrderPrefix)
@@ -106,7 +106,7 @@ func (t *schemaType) reorder(merged, override map[string]any) (errs FieldErrors)
 	return errs
 }
 
-// reorderList puts items, which it changes, in the order that order names.
+// reorderList sorts items, in place, as order lists them.
 func (f *fieldType) reorderList(items, order []any) (errs FieldErrors) {
 	rank := make(map[int]int, len(order)) // index of the item → position in order
 	find := f.finder(items)
@@ -121,16 +121,16 @@ func (f *fieldType) reorderList(items, order []any) (errs FieldErrors) {
 		}
 	}
 	places := slices.Sorted(maps.Keys(rank))
-	wanted := slices.SortedFunc(maps.Keys(rank), func(a, b int) int { return cmp.Compare(rank[a], rank[b]) })
+	desired := slices.SortedFunc(maps.Keys(rank), func(a, b int) int { return cmp.Compare(rank[a], rank[b]) })
 	previous := slices.Clone(items)
 	for i, place := range places {
-		items[place] = previous[wanted[i]]
+		items[place] = previous[desired[i]]
 	}
 	return errs
 }
 
-// finder returns a function that gives the index of the item of a finished list which
-// an entry of $setElementOrder means, -1 if there is none.
+// finder returns a function that returns the index of the item of a merged list that an
+// entry of $setElementOrder identifies, -1 if there is none.
 func (f *fieldType) finder(items []any) func(named any) (int, FieldErrors) {
 	if f.keys == nil {
 		first := make(map[any]int, len(items))

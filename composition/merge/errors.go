@@ -16,17 +16,17 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// fieldError says what is wrong with one field of an override.
+// FieldError is the error of one field of an override.
 type FieldError struct {
-	Path    string // from the object in whose code the error is, towards the field
+	Path    string // from the object that the current function merges to the field
 	Message string
 }
 
-// fieldErrors are all that is wrong with an override. Their paths grow on the way
-// up, so that a merge without errors never builds one.
+// FieldErrors are all errors of an override. Their paths are completed by [FieldErrors.Prefix]
+// while the merge returns, so that a merge without errors computes no paths.
 type FieldErrors []FieldError
 
-// under puts a path segment before the paths of all errors, in place.
+// Prefix adds a path segment to the start of the paths of all errors, in place.
 func (e FieldErrors) Prefix(segment string) FieldErrors {
 	for i := range e {
 		switch path := e[i].Path; {
@@ -41,10 +41,10 @@ func (e FieldErrors) Prefix(segment string) FieldErrors {
 	return e
 }
 
-// maxFieldErrors bounds how many errors of one override a message lists.
+// maxFieldErrors is the maximum number of errors in a message.
 const maxFieldErrors = 50
 
-// join makes one error of them, on one line and in the order of their paths.
+// Err returns one error with all messages on one line, sorted by path. At most 50 are listed.
 func (e FieldErrors) Err() error {
 	slices.SortFunc(e, func(a, b FieldError) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Message, b.Message))
@@ -64,7 +64,7 @@ func (e FieldErrors) Err() error {
 	return errors.New(strings.Join(messages, "; "))
 }
 
-// segment is the path segment of a key: in brackets unless it is a field's name.
+// segment returns the path segment of a key: in brackets unless it is the name of a field.
 func (t *schemaType) segment(key string) string {
 	if t.shape == shapeMap || strings.ContainsAny(key, "./[] ") || key == "" {
 		return "[" + key + "]"
@@ -72,10 +72,10 @@ func (t *schemaType) segment(key string) string {
 	return key
 }
 
-// index is the path segment of an item that has no key.
+// index returns the path segment of an item without key.
 func index(i int) string { return "[" + strconv.Itoa(i) + "]" }
 
-// itemSegment is the path segment of an item of a keyed list.
+// itemSegment returns the path segment of an item of a list map.
 func (f *fieldType) itemSegment(item map[string]any, position int) string {
 	if f.matchPortName {
 		if name, ok := item["name"].(string); ok && name != "" {
@@ -94,12 +94,13 @@ func (f *fieldType) itemSegment(item map[string]any, position int) string {
 	return "[" + strings.Join(parts, ",") + "]"
 }
 
-// wrongType says that a value is not what its field holds.
+// TypeErrors returns the error of a value that is not of the type of its field. want is a
+// noun with its article, such as "a string".
 func TypeErrors(want string, got any) FieldErrors {
 	return FieldErrors{{Message: fmt.Sprintf("must be %s, not %s", want, TypeName(got))}}
 }
 
-// typeName names the JSON type of a value.
+// TypeName returns the name of the JSON type of a value, with its article.
 func TypeName(value any) string {
 	switch value.(type) {
 	case nil:
@@ -119,7 +120,7 @@ func TypeName(value any) string {
 	}
 }
 
-// brief renders a value for a message, cut where it is long.
+// Truncate returns a value as JSON for a message, truncated to 60 characters.
 func Truncate(value any) string {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -132,7 +133,7 @@ func Truncate(value any) string {
 	return string(text)
 }
 
-// checkLeaf says what is wrong with a value of a leaf type.
+// checkLeaf returns the errors of a value of a scalar type.
 func (t *schemaType) checkLeaf(value any) FieldErrors {
 	var ok bool
 	want := "a string"
@@ -176,11 +177,11 @@ func (t *schemaType) checkLeaf(value any) FieldErrors {
 	return TypeErrors(want, value)
 }
 
-// hugeExponent finds what takes a quantity's parser time without bound: more than
-// a minute for 1e-99999999.
+// hugeExponent matches exponents that take the parser of quantities unbounded time: more
+// than a minute for 1e-99999999.
 var hugeExponent = regexp.MustCompile(`[eE][+-]?[0-9]{4}`)
 
-// checkDecodes has the Go type itself judge a value: quantities, times, ports.
+// checkDecodes checks a value by decoding it into its Go type: quantities, times, ports.
 func (t *schemaType) checkDecodes(value any) FieldErrors {
 	if _, isBool := value.(bool); isBool || !isScalar(value) {
 		return TypeErrors("a string or number", value)
@@ -198,7 +199,7 @@ func (t *schemaType) checkDecodes(value any) FieldErrors {
 	return nil
 }
 
-// overflows tells whether a whole number does not fit an integer type.
+// overflows reports whether a number is outside the range of an integer type.
 func overflows(t reflect.Type, number int64) bool {
 	switch t.Kind() {
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
@@ -208,7 +209,7 @@ func overflows(t reflect.Type, number int64) bool {
 	}
 }
 
-// isScalar tells whether a value is a string, number or bool.
+// isScalar reports whether a value is a string, number or bool.
 func isScalar(value any) bool {
 	switch value.(type) {
 	case string, bool, int64, float64:
@@ -221,8 +222,8 @@ func isScalar(value any) bool {
 // scalarSet is a set of JSON scalars. Numbers of different Go types differ.
 type scalarSet map[any]struct{}
 
-// add adds a scalar and returns whether it was absent. A value that is not a scalar equals
-// no other: it is not kept.
+// add adds a scalar and reports whether it was absent. A value that is not a scalar equals
+// no other value: it is not added, and reported as absent.
 func (s scalarSet) add(value any) bool {
 	if !isScalar(value) {
 		return true
@@ -232,7 +233,7 @@ func (s scalarSet) add(value any) bool {
 	return len(s) > before
 }
 
-// contains returns whether a value is in the set.
+// contains reports whether a value is in the set.
 func (s scalarSet) contains(value any) bool {
 	if !isScalar(value) {
 		return false

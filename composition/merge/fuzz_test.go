@@ -12,9 +12,9 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
-// FuzzMerge lays the JSON of any pod spec over that of any other. Whatever they
-// are, Merge neither panics nor changes them, says the same each time, and
-// gives what server-side apply takes if the base alone is such.
+// FuzzMerge merges the JSON of any pod spec over any other. StrategicMerge neither panics nor
+// changes its arguments, and returns the same result each time. Without a base, its result is
+// a valid apply configuration.
 func FuzzMerge(f *testing.F) {
 	for _, c := range mergeCases(f) {
 		if c.kind != podKind {
@@ -55,10 +55,10 @@ func FuzzMerge(f *testing.F) {
 				t.Error("an argument changed")
 			}
 			if !reflect.DeepEqual(merged, again) {
-				t.Errorf("once %v, then %v", merged, again)
+				t.Errorf("first %v, then %v", merged, again)
 			}
 			if fmt.Sprint(err) != fmt.Sprint(errAgain) {
-				t.Errorf("once %v, then %v", err, errAgain)
+				t.Errorf("first %v, then %v", err, errAgain)
 			}
 			if err == nil && pair.base == nil {
 				jsontest.RequireAppliable(t, podKind, merged)

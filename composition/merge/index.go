@@ -6,19 +6,19 @@ import (
 	"sort"
 )
 
-// keyedItems is a keyed list that is being merged, with indexes by which the item that an
-// override means is found in O(log n). An item's value, merged and position may be changed
-// in place; its key and name only through setKey and setName.
+// keyedItems is a list map that is being merged, with indexes that find the item that an
+// item of an override identifies in O(log n). An item's value, merged and position may be
+// changed in place; its key and name only by setKey and setName.
 type keyedItems struct {
 	field  *fieldType
 	items  []keyedItem
 	byKey  positions[itemKey]
 	byName positions[string]
-	byPart map[string]partialMatch // by the first of two keys; nil for lists with one
+	byPart map[string]partialMatch // by the first of two keys; nil for lists with one key
 }
 
-// partialMatch counts the items that have a first key. The sum of their indexes is the
-// index of the item where there is one only.
+// partialMatch counts the items with a value of the first key. If there is one item only,
+// the sum of the indexes is its index.
 type partialMatch struct{ count, sum int }
 
 func newKeyedItems(f *fieldType, capacity int) *keyedItems {
@@ -46,7 +46,7 @@ func (l *keyedItems) add(item keyedItem) {
 	l.setName(i, name)
 }
 
-// setKey gives an item another key.
+// setKey changes the key of an item.
 func (l *keyedItems) setKey(i int, key itemKey) {
 	before := l.items[i].key
 	if key == before {
@@ -69,7 +69,7 @@ func (l *keyedItems) setKey(i int, key itemKey) {
 	}
 }
 
-// setName gives an item another name.
+// setName changes the name of an item.
 func (l *keyedItems) setName(i int, name string) {
 	if name == l.items[i].name {
 		return
@@ -88,7 +88,7 @@ func (l *keyedItems) hasName(name string) func(int) bool {
 	return func(i int) bool { return l.items[i].name == name }
 }
 
-// findKey returns the index of the first item with a key, -1 if there is none.
+// findKey returns the index of the first item with a key; -1 if there is none.
 func (l *keyedItems) findKey(key itemKey) int {
 	if key == (itemKey{}) {
 		return -1
@@ -96,8 +96,8 @@ func (l *keyedItems) findKey(key itemKey) int {
 	return l.byKey.find(key, l.hasKey(key))
 }
 
-// findName returns the index of the first item with the name of object, if items have one
-// and it is known; otherwise -1.
+// findName returns the index of the first item with the name of object, in lists that match
+// by name; otherwise, or if there is none, -1.
 func (l *keyedItems) findName(object map[string]any) int {
 	name := l.field.keyed(object).name
 	if name == "" {
@@ -106,25 +106,25 @@ func (l *keyedItems) findName(object map[string]any) int {
 	return l.byName.find(name, l.hasName(name))
 }
 
-// find returns the index of the item that object means, -1 if there is none. It
-// is an error if object does not identify an item, or only in part and several match.
+// find returns the index of the item that object identifies; -1 if there is none. It is an
+// error if object has not all keys of an item and does not match exactly one item.
 func (l *keyedItems) find(object map[string]any) (int, FieldErrors) {
 	if i := l.findName(object); i >= 0 {
 		return i, nil
 	}
 	f := l.field
-	wanted := f.keyed(object)
-	if wanted.key != (itemKey{}) {
-		return l.findKey(wanted.key), nil
+	target := f.keyed(object)
+	if target.key != (itemKey{}) {
+		return l.findKey(target.key), nil
 	}
 	part := keyValue(object, f.keys[0])
 	if part == "" {
-		if wanted.name != "" {
+		if target.name != "" {
 			return -1, nil
 		}
 		return -1, f.missingKeys(object)
 	}
-	// The first of two keys is enough if one item only has it.
+	// The first of two keys is sufficient if only one item has it.
 	match := l.byPart[part]
 	switch match.count {
 	case 0:
@@ -138,10 +138,10 @@ func (l *keyedItems) find(object map[string]any) (int, FieldErrors) {
 	}
 }
 
-// match finds for each item of the override the one that it means, to which it
-// adds what is new; -1 stands for those that are not to be merged. It is in this order that
-// a port's name takes precedence over its number, and the number that a port will have over
-// the one that it had.
+// match returns for each item of the override the index of the item that it is merged into,
+// and appends new items; -1 is for items of the override that are not merged. The order of
+// the passes matters: the name of a port takes precedence over its number, and its new number
+// over its previous one.
 func (l *keyedItems) match(override []any) (targets []int, errs FieldErrors) {
 	const pending, none = -2, -1
 	f := l.field
@@ -170,7 +170,7 @@ func (l *keyedItems) match(override []any) (targets []int, errs FieldErrors) {
 		i, err := l.find(object)
 		fail(err, object, position)
 		if i >= 0 {
-			// Its place stays, for the case that the override gives the item again.
+			// The item is not removed yet, because the override may add it again.
 			l.items[i].value, l.items[i].deleted = nil, true
 		}
 	}
@@ -208,9 +208,9 @@ func (l *keyedItems) match(override []any) (targets []int, errs FieldErrors) {
 	return targets, append(errs, l.checkRepeated(targets, override)...)
 }
 
-// checkRepeated finds items of an override that mean the same item of the list and
-// differ: one of them would be lost. Ports may each give a part of one, and of
-// environment variables the last one counts, as it does in a container.
+// checkRepeated returns errors for items of an override that identify the same item of the
+// list and differ, because one of them would be lost. Ports may each have a part of one
+// port, and of environment variables the last one is used, as in a container.
 func (l *keyedItems) checkRepeated(targets []int, override []any) (errs FieldErrors) {
 	if l.field.lastWins {
 		return nil
@@ -223,13 +223,13 @@ func (l *keyedItems) checkRepeated(targets []int, override []any) (errs FieldErr
 			first[target] = position + 1
 		case l.differ(override[first[target]-1], override[position]):
 			object, _ := override[position].(map[string]any)
-			errs = append(errs, FieldError{l.field.itemSegment(object, position), "is in this list twice, with different content: join the two, or remove one"})
+			errs = append(errs, FieldError{l.field.itemSegment(object, position), "is in this list twice, with different content: merge the two, or remove one"})
 		}
 	}
 	return errs
 }
 
-// differ reports whether two items that mean the same cannot both be had.
+// differ reports whether two items for the same item contradict each other.
 func (l *keyedItems) differ(a, b any) bool {
 	if !l.field.matchPortName {
 		return !reflect.DeepEqual(a, b)
@@ -244,16 +244,16 @@ func (l *keyedItems) differ(a, b any) bool {
 	return false
 }
 
-// claim gives an item the identity that it will have when object has been merged into it.
+// setIdentity sets the identity that an item has after object is merged into it.
 func (l *keyedItems) setIdentity(i int, object map[string]any) {
-	will := l.field.keyed(object)
-	if will.name != "" {
-		l.setName(i, will.name)
+	next := l.field.keyed(object)
+	if next.name != "" {
+		l.setName(i, next.name)
 	}
 	item := &l.items[i]
 	if item.deleted {
 		item.deleted = false
-		l.setKey(i, will.key)
+		l.setKey(i, next.key)
 		return
 	}
 	key := item.key
@@ -269,14 +269,14 @@ func (l *keyedItems) setIdentity(i int, object map[string]any) {
 	l.setKey(i, key)
 }
 
-// positions gives the index of the first item of a list that has an identity. Items that no
-// longer have it are dropped when they are found, so that each costs O(log n) once.
+// positions has the index of the first item of a list with an identity. Indexes of items that
+// do not have it any more are removed when they are found, which costs O(log n) once for each.
 type positions[K comparable] struct {
 	first map[K]int
 	later map[K]*indexHeap // of identities that several items have or had
 }
 
-// add records that item i has an identity; has returns whether an item still has it.
+// add records that item i has an identity. has reports whether an item still has it.
 func (p *positions[K]) add(identity K, i int, has func(int) bool) {
 	first, found := p.first[identity]
 	if !found || !has(first) && p.later[identity] == nil {
@@ -298,7 +298,7 @@ func (p *positions[K]) add(identity K, i int, has func(int) bool) {
 	heap.Push(later, i)
 }
 
-// find returns the index of the first item with an identity, -1 if there is none.
+// find returns the index of the first item with an identity; -1 if there is none.
 func (p *positions[K]) find(identity K, has func(int) bool) int {
 	first, found := p.first[identity]
 	if !found {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestPositions compares the index with a linear search, over few identities that many items
-// take and lose again.
+// TestPositions compares the index with a linear search, with few identities that many items
+// get and lose.
 func TestPositions(t *testing.T) {
 	for seed := range int64(200) {
 		r := rand.New(rand.NewSource(seed))
@@ -31,8 +31,8 @@ func TestPositions(t *testing.T) {
 	}
 }
 
-// A number is free once the override deletes the port that has it, whichever port stands first.
-func TestMergeMovesPortToNumberOfDeletedOne(t *testing.T) {
+// A port may get the number of a port that the override deletes, in any order of the two.
+func TestMergeAllowsTheNumberOfADeletedPort(t *testing.T) {
 	port := func(name string, number int64) map[string]any {
 		return map[string]any{"name": name, "containerPort": number}
 	}
@@ -89,8 +89,8 @@ func TestMergeBoundsErrors(t *testing.T) {
 	}
 }
 
-// TestMergeAllocatesLinearly: allocated bytes per entry are about the same for a list eight times
-// as long; they would be eight times as many if an index were built again for each entry.
+// TestMergeAllocatesLinearly checks that the allocated bytes per entry are about the same for a
+// list eight times as long. An index for each entry would need eight times as many.
 func TestMergeAllocatesLinearly(t *testing.T) {
 	for _, merge := range largeMerges {
 		perEntry := func(entries int) float64 {

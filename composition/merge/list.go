@@ -7,33 +7,32 @@ import (
 	"strings"
 )
 
-// keyedItem is an item of a keyed list while the list is being merged.
+// keyedItem is an item of a list map that is being merged.
 type keyedItem struct {
-	// value is the base's item until one of the override is merged into it; nil
-	// where there is none, or none any more.
+	// value is the item of the base until an item of the override is merged into it; nil for
+	// a new or deleted item.
 	value any
-	// key is the item's identity and name its port name; without either, nothing of the
-	// override can mean it.
+	// key identifies the item, and name is its port name. An item without both is matched by
+	// no item of the override.
 	key  itemKey
 	name string
-	// merged items are ours and were first named at position in the override; the others
-	// still belong to the base.
+	// merged reports whether an item of the override, first at position, was merged into the
+	// item; value then shares nothing with the base.
 	merged   bool
 	position int
-	// gone items are not in the result.
+	// deleted items are not in the result.
 	deleted bool
 }
 
-// itemKey holds the values of a list's keys, of which no list has more than two.
-// The zero value is no identity.
+// itemKey has the values of the keys of a list, of which there are at most two. The zero
+// value means that the item has no key.
 type itemKey [2]string
 
-// mergeKeyed lays the items of one keyed list over those of another. Items of the
-// base that have no key, or are no objects, stay as they are: the base is not ours to judge.
+// mergeListMap merges the items of one list map over those of another. Items of the base that
+// have no key or are not objects are copied as they are: the base is not validated.
 //
-// Which item of the base each of the override means is settled before anything is
-// merged. So two ports may swap their numbers, and merging the result with the same override
-// once more changes nothing.
+// The items of the override are matched before any is merged, so that two ports may swap
+// their numbers, and merging the same override over the result changes nothing.
 func (f *fieldType) mergeListMap(base, override []any) (any, FieldErrors) {
 	list := newKeyedItems(f, len(base)+len(override))
 	if !slices.ContainsFunc(override, f.replacesList) {
@@ -84,7 +83,7 @@ func (f *fieldType) mergeListMap(base, override []any) (any, FieldErrors) {
 	return result, errs
 }
 
-// keyed reads the identity of an item.
+// keyed returns an item with its identity.
 func (f *fieldType) keyed(value any) keyedItem {
 	item := keyedItem{value: value}
 	object, ok := value.(map[string]any)
@@ -105,14 +104,14 @@ func (f *fieldType) keyed(value any) keyedItem {
 	return item
 }
 
-// keyValue returns the value of one key of an item, "" if it has none.
+// keyValue returns the value of one key of an item, or its default; "" if it has none.
 func keyValue(object map[string]any, key listKey) string {
 	switch value := object[key.name].(type) {
 	case string:
 		if value != "" {
 			return value
 		}
-		// An explicit "" is as good as none.
+		// An explicit "" is treated as absent.
 		return key.defaultValue
 	case int64:
 		return strconv.FormatInt(value, 10)
@@ -125,7 +124,7 @@ func keyValue(object map[string]any, key listKey) string {
 	}
 }
 
-// lacksKey is the error of an item that lacks keys.
+// missingKeys returns the error of an item without all of its keys.
 func (f *fieldType) missingKeys(object map[string]any) FieldErrors {
 	var missing []string
 	for _, key := range f.keys {
@@ -133,18 +132,18 @@ func (f *fieldType) missingKeys(object map[string]any) FieldErrors {
 			missing = append(missing, key.name)
 		}
 	}
-	return FieldErrors{{Message: "lacks its merge key " + strings.Join(missing, " and ")}}
+	return FieldErrors{{Message: "has no merge key " + strings.Join(missing, " and ")}}
 }
 
-// replacesList tells whether an item is no item but the order to forget the base's
-// list. With a key beside it, the directive concerns that item alone.
+// replacesList reports whether an item is only the directive that replaces the list of the
+// base. In an item with other fields the directive applies to that item.
 func (f *fieldType) replacesList(item any) bool {
 	object, ok := item.(map[string]any)
 	return ok && len(object) == 1 && object[patchDirective] == patchReplace
 }
 
-// checkKeys finds merged items that lack their keys, and those that have come to
-// the same: a port that was moved by its name onto the number of another.
+// checkKeys returns the errors of merged items without their keys and of ports with the same
+// number: one that was matched by name and has the number of another.
 func (f *fieldType) checkKeys(items []keyedItem) (errs FieldErrors) {
 	first := map[itemKey]int{}
 	for i, item := range items {
@@ -159,14 +158,14 @@ func (f *fieldType) checkKeys(items []keyedItem) (errs FieldErrors) {
 		if !f.matchPortName || item.key == (itemKey{}) {
 			continue
 		}
-		other, taken := first[item.key]
-		if !taken {
+		other, found := first[item.key]
+		if !found {
 			first[item.key] = i
 			continue
 		}
 		errs = append(errs, FieldError{
 			f.itemSegment(object, i),
-			fmt.Sprintf("has the %s %s, which is that of %s too",
+			fmt.Sprintf("has the same %s %s as %s",
 				f.keys[0].name, strings.Join(item.key[:], "/"), f.itemSegment(items[other].value.(map[string]any), other)),
 		})
 	}
@@ -197,14 +196,13 @@ func (f *fieldType) mergeSet(base, override []any) (any, FieldErrors) {
 	return result, errs
 }
 
-// replaceList returns the override's list as it goes into the result, where it
-// takes the place of the base's.
+// replaceList returns the override's list as the value that replaces the list of the base.
 func (f *fieldType) replaceList(override []any) (any, FieldErrors) {
 	var errs FieldErrors
 	result := make([]any, 0, len(override))
 	for position, value := range override {
 		if f.elem.shape != shapeUnknown && f.replacesList(value) {
-			continue // which it does anyway
+			continue // the list is replaced in any case
 		}
 		item, err := f.elem.mergeItem(value)
 		if len(err) > 0 {
@@ -215,7 +213,7 @@ func (f *fieldType) replaceList(override []any) (any, FieldErrors) {
 	return result, errs
 }
 
-// mergeItem returns an item of a list that is replaced, clean of nulls and directives.
+// mergeItem returns an item of a list that is replaced, without nulls and directives.
 func (f *fieldType) mergeItem(value any) (any, FieldErrors) {
 	switch {
 	case f.shape == shapeUnknown:
@@ -224,7 +222,7 @@ func (f *fieldType) mergeItem(value any) (any, FieldErrors) {
 		return nil, FieldErrors{{Message: "must not be null"}}
 	}
 	if object, ok := value.(map[string]any); ok && object[patchDirective] == patchDelete {
-		return nil, FieldErrors{{patchDirective, "this list has no merge key and is replaced as a whole: give the items that are to stay"}}
+		return nil, FieldErrors{{patchDirective, "this list has no merge key and is replaced as a whole: list the items to keep"}}
 	}
 	item, errs := f.merge(nil, value)
 	if item == nil && f.shape != shapeScalar {

@@ -9,8 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// The keys by which an override asks for something other than "lay this over
-// what is there". They are those of Kubernetes' strategic merge patch.
+// Directives: the keys of an override that request another operation than a merge. They are
+// those of Kubernetes' strategic merge patch.
 const (
 	patchDirective        = "$patch"
 	retainKeysDirective   = "$retainKeys"
@@ -22,51 +22,46 @@ const (
 	patchMerge   = "merge"
 )
 
-// maxDepth bounds how deep the objects and lists of an override are nested. No kind of
-// Kubernetes needs half of it, and the recursion of a merge and the paths of its errors grow
-// with it.
+// maxDepth is the maximum nesting of objects and lists of an override. No built-in kind needs
+// half of it. It bounds the recursion of a merge and the length of paths in errors.
 const maxDepth = 100
 
-// Merge lays override over base, two JSON objects of the kind gvk, and returns
-// a third that shares nothing with either. Numbers are int64 or float64, as
+// StrategicMerge merges override over base, two JSON objects of the kind gvk, and returns the
+// result, which shares nothing with either. Numbers are int64 or float64, as
 // k8s.io/apimachinery/pkg/util/json decodes them.
 //
-// Kinds of client-go's scheme merge by the rules of Kubernetes' strategic merge
-// patch, taken from the same struct tags: objects and maps merge by key, lists
-// that have a merge key merge by item, and all other lists are replaced. What
-// the override says wins, explicit false, 0 and "" included; null removes. To
-// that come the rules without which the result of two people's intent is an
-// object that the API server refuses:
+// Kinds of client-go's scheme merge by the rules of Kubernetes' strategic merge patch, from
+// the same struct tags: objects and maps merge by key, lists with a merge key merge by item,
+// and all other lists are replaced. Values of the override take precedence, including false,
+// 0 and ""; null removes a field. The following rules are added, because without them the
+// result of two valid layers can be an object that the API server rejects:
 //
-//   - An item's identity is that of server-side apply, all keys of it
-//     (containerPort and protocol, topologyKey and whenUnsatisfiable). Ports
-//     are known by their name first.
-//   - Items of the base keep their place; new ones follow in the order of the
-//     override. An item that the override lists twice, with different content, is an
-//     error: one would be lost. Of environment variables the last one counts, as it
-//     does in a container, and in the base the last one of everything.
-//   - Choosing one member of a union (the source of a volume, value or
-//     valueFrom, the handler of a probe or hook, an update strategy) clears the
-//     others.
-//   - An empty object, map or keyed list says nothing: it wipes nothing and adds
-//     nothing, unless its presence means something, as that of emptyDir does.
-//   - "$patch: delete" removes what carries it.
+//   - Items are identified by all keys that server-side apply uses (containerPort and
+//     protocol, topologyKey and whenUnsatisfiable). Ports are matched by name first.
+//   - Items of the base keep their order; new items are appended in the order of the
+//     override. An item that the override has twice, with different content, is an error,
+//     because one of the two would be lost. Of environment variables the last one is used, as
+//     in a container, and of repeated items of the base always the last one.
+//   - Setting one member of a union (the source of a volume, value or valueFrom, the handler
+//     of a probe or hook, an update strategy) clears the others.
+//   - An empty object, map or list map changes nothing, unless its presence has a meaning,
+//     as for emptyDir.
+//   - "$patch: delete" removes the object or item that contains it.
 //
-// Other kinds, whose schema is not known, merge as JSON merge patches do: objects by
-// key, null removes, lists are replaced; "$patch" works in their objects too.
+// Other kinds, whose schema is unknown, merge as JSON merge patches: objects merge by key,
+// null removes, lists are replaced. "$patch" works in their objects too.
 //
-// Kubernetes' own implementation (k8s.io/apimachinery/pkg/util/strategicpatch) knows one
-// key per list, so that it makes one port of 53/UDP and 53/TCP; it puts new items first, keeps items
-// that are given twice, has no paths in its errors and panics on keys that are objects.
-// Where none of this matters the two agree, and a test holds them to it.
+// Kubernetes' own implementation (k8s.io/apimachinery/pkg/util/strategicpatch) uses one key
+// per list, so that it merges the ports 53/UDP and 53/TCP into one. It inserts new items first,
+// does not remove repeated items, has no paths in its errors and panics on keys that are
+// objects. Where none of this matters the two return the same result, which a test checks.
 //
-// The base is taken as it is. The override is checked: a value of the wrong type, a field
-// that the kind does not have, an item without its key, two members of a union, or
-// a directive that does not exist is an error that starts with its JSON path. They
-// are listed in the order of their paths, with semicolons between them, fifty at most.
+// The base is not validated. The override is: a value of the wrong type, a field that the
+// kind does not have, an item without its key, two members of a union, and an unknown
+// directive are errors that start with their JSON path. They are sorted by path and joined
+// by semicolons, fifty at most. An override that is nested deeper than 100 levels is an error.
 //
-// A merge costs O(n log n) in the size of base and override. An override that is nested
-// deeper than 100 levels is an error.
+// The cost is O(n log n) in the size of base and override.
 func StrategicMerge(gvk schema.GroupVersionKind, base, override map[string]any) (map[string]any, error) {
 	t := typeOf(gvk)
 	for _, key := range slices.Sorted(maps.Keys(override)) {
@@ -84,8 +79,8 @@ func StrategicMerge(gvk schema.GroupVersionKind, base, override map[string]any) 
 	return merged, nil
 }
 
-// merge lays override, which is not null, over base, which is nil where there
-// is none. A nil result means that nothing is left of the field.
+// merge merges override, which is not null, over base, which is nil if it does not exist. A
+// nil result means that the field is removed.
 func (f *fieldType) merge(base, override any) (any, FieldErrors) {
 	if f.replace {
 		base = nil
@@ -133,8 +128,8 @@ func (f *fieldType) merge(base, override any) (any, FieldErrors) {
 	}
 }
 
-// mergeObject lays one JSON object over another. The result is nil if the
-// override asks for the object's deletion.
+// mergeObject merges one JSON object over another. The result is nil if the override deletes
+// the object.
 func (t *schemaType) mergeObject(base, override map[string]any) (map[string]any, FieldErrors) {
 	base, deleted, errs := t.applyDirectives(base, override)
 	if deleted {
@@ -172,10 +167,10 @@ func (t *schemaType) mergeObject(base, override map[string]any) (map[string]any,
 	return merged, errs
 }
 
-// prepare gives the base that the override is to be laid over, which is a copy
-// where the override's directives and choices take something away from it, and
-// tells whether the object is to be deleted instead.
-func (t *schemaType) applyDirectives(base, override map[string]any) (prepared map[string]any, deleted bool, errs FieldErrors) {
+// applyDirectives returns the base to merge the override over: a copy without the fields that
+// the override's directives and union members remove. deleted reports whether the override
+// deletes the object instead.
+func (t *schemaType) applyDirectives(base, override map[string]any) (result map[string]any, deleted bool, errs FieldErrors) {
 	directive, errs := directiveOf(override)
 	switch directive {
 	case patchDelete:
@@ -216,9 +211,8 @@ func (t *schemaType) applyDirectives(base, override map[string]any) (prepared ma
 	return base, false, errs
 }
 
-// copy returns a value of the base as it goes into the result. Items that a
-// keyed list holds more than once become one there too, the last of them,
-// because server-side apply refuses such lists.
+// copy returns a deep copy of a value of the base. Of repeated items of a list map or set
+// only the last one is copied, because server-side apply rejects repeated items.
 func (f *fieldType) copy(value any) any {
 	if f == nil {
 		return copyJSON(value)
@@ -251,7 +245,7 @@ func (f *fieldType) copy(value any) any {
 	}
 }
 
-// deeperThan returns whether objects and lists are nested in a JSON value deeper than limit.
+// deeperThan reports whether objects and lists in a JSON value are nested deeper than limit.
 func deeperThan(value any, limit int) bool {
 	switch value := value.(type) {
 	case map[string]any:

@@ -22,7 +22,7 @@ var (
 	widgetKind      = schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Widget"}
 )
 
-// mergeCase is an example of a rule: testdata/cases holds one file per rule.
+// mergeCase is an example of a rule. testdata/cases has one file for each rule.
 type mergeCase struct {
 	kind                 schema.GroupVersionKind // written [<group>/]<version>/<kind>
 	base, override, want map[string]any
@@ -95,8 +95,8 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// TestMergeSharesNothing changes every part of a result and looks whether the
-// arguments changed with it.
+// TestMergeSharesNothing changes every part of a result and checks that the arguments do not
+// change.
 func TestMergeSharesNothing(t *testing.T) {
 	for name, c := range mergeCases(t) {
 		base, override := copyJSON(c.base), copyJSON(c.override)
@@ -126,15 +126,15 @@ func spoil(value any) {
 	}
 }
 
-func TestMergeOverNothing(t *testing.T) {
+func TestMergeWithoutArguments(t *testing.T) {
 	got, err := StrategicMerge(podKind, nil, nil)
 	if err != nil || got == nil || len(got) != 0 {
 		t.Errorf("got %v, %v; want an empty object", got, err)
 	}
 }
 
-// TestMergeTakesTheBaseAsItIs: only the override is the caller's to answer for.
-func TestMergeTakesTheBaseAsItIs(t *testing.T) {
+// TestMergeDoesNotValidateTheBase: the base may have content that is an error in an override.
+func TestMergeDoesNotValidateTheBase(t *testing.T) {
 	base := map[string]any{"spec": map[string]any{
 		"unknown":    int64(1),
 		"volumes":    "none",

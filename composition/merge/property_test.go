@@ -19,7 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
-// forRandomPods calls check with many pairs of a base and an override.
+// forRandomPods calls check with many pairs of a random base and override.
 func forRandomPods(t *testing.T, plain bool, check func(t *testing.T, base, override map[string]any)) {
 	t.Helper()
 	for seed := range int64(1500) {
@@ -28,18 +28,18 @@ func forRandomPods(t *testing.T, plain bool, check func(t *testing.T, base, over
 		override := (&randomPods{Rand: source, plain: plain, override: true}).pod()
 		check(t, base, override)
 		if t.Failed() {
-			t.Fatalf("seed %d\nbase: %s\noverride: %s", seed, brieflyJSON(base), brieflyJSON(override))
+			t.Fatalf("seed %d\nbase: %s\noverride: %s", seed, toJSON(base), toJSON(override))
 		}
 	}
 }
 
-func brieflyJSON(value any) string {
+func toJSON(value any) string {
 	text, _ := json.Marshal(value)
 	return string(text)
 }
 
-// mergePods merges, and returns false if two ports came to one number or were one
-// port, which is the only thing that may be wrong with random Pods.
+// mergePods merges two random Pods. It returns false for the only errors that they may cause:
+// two ports with one number, or one port twice.
 func mergePods(t *testing.T, base, override map[string]any) (map[string]any, bool) {
 	t.Helper()
 	merged, err := StrategicMerge(podKind, base, override)
@@ -47,7 +47,7 @@ func mergePods(t *testing.T, base, override map[string]any) (map[string]any, boo
 		return merged, true
 	}
 	for message := range strings.SplitSeq(err.Error(), "; ") {
-		if !strings.Contains(message, "which is that of") && !strings.Contains(message, "twice") {
+		if !strings.Contains(message, "has the same") && !strings.Contains(message, "twice") {
 			t.Error(err)
 		}
 	}
@@ -80,7 +80,7 @@ func TestMergeProperties(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := json.Unmarshal(text, &corev1.PodSpec{}); err != nil {
-			t.Errorf("no PodSpec: %v", err)
+			t.Errorf("not a PodSpec: %v", err)
 		}
 	})
 	if merges < 1000 {
@@ -88,7 +88,7 @@ func TestMergeProperties(t *testing.T) {
 	}
 }
 
-// requireOneOfEachUnion checks a merged Pod as the API server does.
+// requireOneOfEachUnion checks the unions of a merged Pod as the API server does.
 func requireOneOfEachUnion(t *testing.T, pod map[string]any) {
 	t.Helper()
 	var typed corev1.Pod
@@ -156,9 +156,8 @@ func requireOrder(t *testing.T, list string, base, override, merged []string) {
 	}
 }
 
-// TestMergeHoldsWhatTheOverrideSays: what is in the override is in the result,
-// down to the last scalar.
-func TestMergeHoldsWhatTheOverrideSays(t *testing.T) {
+// TestMergeContainsTheOverride checks that every scalar of the override is in the result.
+func TestMergeContainsTheOverride(t *testing.T) {
 	forRandomPods(t, true, func(t *testing.T, base, override map[string]any) {
 		merged, ok := mergePods(t, base, override)
 		if !ok {
@@ -168,9 +167,9 @@ func TestMergeHoldsWhatTheOverrideSays(t *testing.T) {
 	})
 }
 
-// TestMergeAgreesWithKubernetes compares Merge, where it has no rules of its own to
-// add, with the strategic merge patch of the API server.
-func TestMergeAgreesWithKubernetes(t *testing.T) {
+// TestMergeEqualsKubernetes compares StrategicMerge, where it has no additional rules, with the
+// strategic merge patch of the API server.
+func TestMergeEqualsKubernetes(t *testing.T) {
 	forRandomPods(t, true, func(t *testing.T, base, override map[string]any) {
 		merged, ok := mergePods(t, base, override)
 		if !ok {
@@ -187,13 +186,13 @@ func TestMergeAgreesWithKubernetes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(unordered(want), unordered(merged)); diff != "" {
-			t.Errorf("-Kubernetes +Merge:\n%s", diff)
+			t.Errorf("-Kubernetes +StrategicMerge:\n%s", diff)
 		}
 	})
 }
 
-// unordered sorts keyed lists, whose order Kubernetes does not keep, and leaves out
-// what is empty, of which it keeps the shell.
+// unordered sorts list maps, whose order Kubernetes does not preserve, and removes empty
+// values, which it does not remove.
 func unordered(value any) any {
 	switch value := value.(type) {
 	case map[string]any:
@@ -237,9 +236,9 @@ func sortKey(item any) string {
 	return ""
 }
 
-// TestMergeOfNonsense puts values of any type, and directives, anywhere in both
-// Pods: what comes out is an error or an object, the same each time, and never a panic.
-func TestMergeOfNonsense(t *testing.T) {
+// TestMergeOfInvalidInput puts values of any type, and directives, at random places of both
+// Pods: the result is an error or an object, the same each time, and never a panic.
+func TestMergeOfInvalidInput(t *testing.T) {
 	merges := 0
 	for seed := range int64(3000) {
 		r := rand.New(rand.NewSource(seed))
@@ -253,7 +252,7 @@ func TestMergeOfNonsense(t *testing.T) {
 		merged, err := StrategicMerge(podKind, base, override)
 		again, errAgain := StrategicMerge(podKind, base, override)
 		if !reflect.DeepEqual(merged, again) || fmt.Sprint(err) != fmt.Sprint(errAgain) {
-			t.Errorf("seed %d: once %v, %v, then %v, %v", seed, merged, err, again, errAgain)
+			t.Errorf("seed %d: first %v, %v, then %v, %v", seed, merged, err, again, errAgain)
 		}
 		if !reflect.DeepEqual(baseBefore, any(base)) || !reflect.DeepEqual(overrideBefore, any(override)) {
 			t.Errorf("seed %d: an argument changed", seed)
@@ -261,15 +260,15 @@ func TestMergeOfNonsense(t *testing.T) {
 		if err == nil {
 			merges++
 		}
-		// Over nothing, what passes is an object.
+		// Without a base, a result without an error is a valid object.
 		if alone, err := StrategicMerge(podKind, nil, override); err == nil {
 			jsontest.RequireAppliable(t, podKind, alone)
 		}
 		if t.Failed() {
-			t.Fatalf("seed %d\nbase: %s\noverride: %s", seed, brieflyJSON(base), brieflyJSON(override))
+			t.Fatalf("seed %d\nbase: %s\noverride: %s", seed, toJSON(base), toJSON(override))
 		}
 	}
 	if merges < 100 || merges > 2900 {
-		t.Errorf("%d of 3000 could be merged: this tests one side only", merges)
+		t.Errorf("%d of 3000 could be merged: the test needs both outcomes", merges)
 	}
 }

@@ -6,18 +6,18 @@ import (
 	"slices"
 )
 
-// randomPods makes Pods out of few names, so that two of them have much in common.
+// randomPods creates Pods with few names, so that two of them have much in common.
 type randomPods struct {
 	*rand.Rand
 
-	// plain Pods use nothing for which Merge has rules beyond those of Kubernetes' own
-	// strategic merge: no item twice, each name always with the same union member
-	// and port number, nothing empty.
+	// plain Pods do not use the rules that StrategicMerge adds to those of Kubernetes: no
+	// repeated items, each name always with the same union member and port number, no empty
+	// values.
 	plain bool
-	// override says that the Pod is laid over another one; it may remove things.
+	// override reports whether the Pod is merged over another one; it may remove fields.
 	override bool
 
-	// ports are those of the Pod, by name: a Pod that gives a port two numbers says nothing.
+	// ports are the ports of the Pod, by name, so that a port has one number only.
 	ports map[string]map[string]any
 }
 
@@ -25,8 +25,8 @@ func (r *randomPods) pick(names ...string) string { return names[r.Intn(len(name
 
 func (r *randomPods) chance(percent int) bool { return r.Intn(100) < percent }
 
-// items makes a list with items of the given names: in random order, some of
-// them missing and, in a base that is not plain, some of them twice.
+// items returns a list with items of the given names: in random order, some of them missing
+// and, in a base that is not plain, some of them twice.
 func (r *randomPods) items(newItem func(name string) map[string]any, names ...string) []any {
 	list := []any{}
 	for _, i := range r.Perm(len(names)) {
@@ -40,7 +40,7 @@ func (r *randomPods) items(newItem func(name string) map[string]any, names ...st
 	return list
 }
 
-// set gives an object a field, sometimes; for an override also null or an empty value.
+// set sets a field of an object with a probability; in an override also to null.
 func (r *randomPods) set(object map[string]any, name string, percent int, value func() any) {
 	switch {
 	case r.chance(percent):
@@ -197,14 +197,14 @@ func (r *randomPods) handler(other string) map[string]any {
 	}
 }
 
-// spoilAt puts nonsense in a random place below an object, not at its root.
+// spoilAt puts an invalid value at a random place below an object, not at its root.
 func spoilAt(r *rand.Rand, object map[string]any) {
-	nonsense := []any{
+	invalid := []any{
 		nil, "text", int64(-1), 1.5, true, map[string]any{}, []any{}, []any{nil}, []any{[]any{}}, []any{"a", "a"},
 		map[string]any{"name": map[string]any{}}, []any{map[string]any{"name": []any{}}, map[string]any{"name": nil}},
 		map[string]any{patchDirective: r.Intn(2)}, []any{map[string]any{patchDirective: patchReplace}},
 	}
-	junk := copyJSON(nonsense[r.Intn(len(nonsense))])
+	junk := copyJSON(invalid[r.Intn(len(invalid))])
 	at := object["spec"]
 	for depth := r.Intn(5); ; depth-- {
 		switch node := at.(type) {

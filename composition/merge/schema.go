@@ -16,77 +16,75 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 )
 
-// mergeKind is the shape of a value, as far as merging cares.
+// shape is the structure of a value.
 type shape int
 
 const (
-	shapeUnknown shape = iota // no schema is known: an unregistered kind, raw JSON
+	shapeUnknown shape = iota // the schema is unknown: an unregistered kind, raw JSON
 	shapeObject               // a Go struct: a fixed set of fields
-	shapeMap                  // a Go map: any key, one type of value
+	shapeMap                  // a Go map: any keys, one type of values
 	shapeList                 // a Go slice
-	shapeScalar               // what JSON has no parts of: string, number, bool, quantity, time, …
+	shapeScalar               // a value without parts in JSON: string, number, bool, quantity, time, …
 )
 
-// mergeType is what the merge knows of a Go type of the Kubernetes API. It is
-// compiled once per type and then only read.
+// schemaType is the schema of a Go type of the Kubernetes API. It is compiled once for each
+// type and then not changed.
 type schemaType struct {
 	shape  shape
 	goType reflect.Type
 
-	fields map[string]*fieldType // kindObject: by JSON name
-	elem   *fieldType            // kindMap, kindList: the value or item
+	fields map[string]*fieldType // shapeObject: by JSON name
+	elem   *fieldType            // shapeMap, shapeList: the value or item
 
-	unions        [][]string          // kindObject: sets of fields of which one at most may be set
-	discriminated *discriminatedUnion // kindObject: nil if the type is none
+	unions        [][]string          // shapeObject: sets of fields of which at most one may be set
+	discriminated *discriminatedUnion // shapeObject: nil if the type is none
 }
 
-// mergeField is a place for a value of a type: a field of an object, a value of
-// a map, an item of a list. The struct tags that steer merging belong to the
-// place and not to the type.
+// fieldType is the type of a field of an object, a value of a map or an item of a list. The
+// struct tags that control merging belong to the field and not to its type.
 type fieldType struct {
 	*schemaType
 
-	optional      bool      // a pointer: {} says something that absence does not
-	keys          []listKey // list whose items merge by these keys
-	lastWins      bool      // keyed list in which one layer may give an item more than once
-	matchPortName bool      // keyed list whose items are known by their name first
+	optional      bool      // a pointer: {} differs from absence
+	keys          []listKey // list map: its items merge by these keys
+	lastWins      bool      // list map in which a layer may repeat an item; the last one is used
+	matchPortName bool      // list map whose items are matched by name first
 	set           bool      // list of scalars that merge as a set
-	replace       bool      // replaced as a whole, whatever else is said here
+	replace       bool      // replaced as a whole, whatever the other fields are
 }
 
-// listKey is a field that is part of the identity of a list's items.
+// listKey is a field that is part of the identity of the items of a list.
 type listKey struct {
 	name         string
-	defaultValue string // of items that leave it out; "" if it must be there
+	defaultValue string // of items without the field; "" if it is required
 }
 
-// anyField stands for every value of which no schema is known.
+// anyField is the type of every value whose schema is unknown.
 var anyField = func() *fieldType {
 	f := &fieldType{schemaType: &schemaType{shape: shapeUnknown}}
 	f.elem = f
 	return f
 }()
 
-// listKeys holds the identity of items where it is more than the one field that
-// the patchMergeKey tag names. Server-side apply has it from the listMapKey
-// markers, which are comments and so not to be read from the types; a test
-// compares this table with its schema.
+// listKeys has the keys of items for which they are not just the field in the patchMergeKey
+// tag. Server-side apply has them from listMapKey markers, which are comments and cannot be
+// read from the Go types; a test compares this table with its schema.
 var listKeys = map[reflect.Type][]listKey{
 	reflect.TypeFor[corev1.ContainerPort]():            {{name: "containerPort"}, {name: "protocol", defaultValue: "TCP"}},
 	reflect.TypeFor[corev1.ServicePort]():              {{name: "port"}, {name: "protocol", defaultValue: "TCP"}},
 	reflect.TypeFor[corev1.TopologySpreadConstraint](): {{name: "topologyKey"}, {name: "whenUnsatisfiable"}},
 }
 
-// namedPorts are the items that a user means by their name, if they have one:
-// "make port http 9001" is not a second port http.
+// namedPorts are the items that are matched by name if they have one: an override with port
+// http 9001 changes the port http and does not add a second one.
 var namedPorts = map[reflect.Type]bool{
 	reflect.TypeFor[corev1.ContainerPort](): true,
 	reflect.TypeFor[corev1.ServicePort]():   true,
 }
 
-// distinctLists are lists that strategic merge replaces, but of which server-side apply
-// wants no item twice: by these keys, or as a set where there are none. The same test
-// holds them complete for what workloads are made of.
+// uniqueAtomicLists are lists that strategic merge replaces, but for which server-side apply
+// requires unique items: by these keys, or as a set if there are none. The same test checks
+// that the table is complete for the kinds that workloads consist of.
 var uniqueAtomicLists = map[reflect.Type]map[string][]listKey{
 	reflect.TypeFor[corev1.ResourceRequirements]():                    {"claims": {{name: "name"}}},
 	reflect.TypeFor[corev1.VolumeMount]():                             {"bindMountOptions": nil},
@@ -95,14 +93,14 @@ var uniqueAtomicLists = map[reflect.Type]map[string][]listKey{
 }
 
 var (
-	// builtinKinds are client-go's own, whatever a program adds to its global scheme.
+	// builtinKinds returns the kinds of client-go. Its global scheme may have others in addition.
 	builtinKinds = sync.OnceValue(func() *runtime.Scheme {
 		s := runtime.NewScheme()
 		utilruntime.Must(clientgoscheme.AddToScheme(s))
 		return s
 	})
 
-	typesByKind sync.Map // schema.GroupVersionKind → *mergeType
+	typesByKind sync.Map // schema.GroupVersionKind → *schemaType
 
 	typesByGo struct {
 		sync.Mutex
@@ -110,15 +108,15 @@ var (
 	}
 )
 
-// mergeTypeOf returns the compiled type of a built-in kind, and that of
-// unknown JSON for any other kind.
+// typeOf returns the compiled type of a built-in kind, and the type of unknown JSON for any
+// other kind.
 func typeOf(gvk schema.GroupVersionKind) *schemaType {
 	if known, ok := typesByKind.Load(gvk); ok {
 		return known.(*schemaType)
 	}
 	object, err := builtinKinds().New(gvk)
 	if err != nil {
-		// Not kept: the set of foreign kinds has no bound.
+		// Not cached, because the number of other kinds is unbounded.
 		return anyField.schemaType
 	}
 
@@ -127,7 +125,7 @@ func typeOf(gvk schema.GroupVersionKind) *schemaType {
 	return t
 }
 
-// mergeTypeOfGo returns the compiled form of a Go type.
+// typeOfGo returns the compiled form of a Go type.
 func typeOfGo(t reflect.Type) *schemaType {
 	typesByGo.Lock()
 	defer typesByGo.Unlock()
@@ -137,8 +135,8 @@ func typeOfGo(t reflect.Type) *schemaType {
 	return compileType(t, typesByGo.compiled)
 }
 
-// compileType returns the merge type of a Go type. Types under way are in
-// compiled already, so that a type may contain itself.
+// compileType returns the compiled form of a Go type. A type is in compiled before it is
+// complete, so that it may contain itself.
 func compileType(t reflect.Type, compiled map[reflect.Type]*schemaType) *schemaType {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -174,15 +172,15 @@ func compileType(t reflect.Type, compiled map[reflect.Type]*schemaType) *schemaT
 	return result
 }
 
-// isScalarInJSON tells whether a type with a JSON form of its own is a scalar
-// there, as quantities and times are, and not raw JSON.
+// isScalarInJSON reports whether a type with its own JSON encoding is a scalar there, like
+// quantities and times, and not raw JSON.
 func isScalarInJSON(t reflect.Type) bool {
 	typed, ok := reflect.TypeAssert[interface{ OpenAPISchemaType() []string }](reflect.New(t))
 	return ok && typed.OpenAPISchemaType()[0] != "object"
 }
 
-// compileFields adds the fields of the struct type t, and of those that it
-// inlines, to an object type.
+// compileFields adds the fields of the struct type t, and of the types that it inlines, to an
+// object type.
 func compileFields(object *schemaType, t reflect.Type, compiled map[reflect.Type]*schemaType) {
 	var own []string
 	for goField := range t.Fields() {
@@ -204,7 +202,7 @@ func compileFields(object *schemaType, t reflect.Type, compiled map[reflect.Type
 	object.unions = append(object.unions, unionsOf(t, own)...)
 }
 
-// compileField reads the struct tags that Kubernetes' strategic merge goes by.
+// compileField compiles a field from the struct tags that strategic merge uses.
 func compileField(goField reflect.StructField, compiled map[reflect.Type]*schemaType) *fieldType {
 	field := &fieldType{
 		schemaType: compileType(goField.Type, compiled),
@@ -216,7 +214,7 @@ func compileField(goField reflect.StructField, compiled map[reflect.Type]*schema
 		case strategy == patchReplace:
 			field.replace = true
 		case strategy != patchMerge || field.shape != shapeList:
-			// retainKeys is about making patches: unions do that work here.
+			// retainKeys is for computing patches; unions clear the other members here.
 		case mergeKey == "":
 			field.set = true
 		default:
@@ -232,8 +230,8 @@ func compileField(goField reflect.StructField, compiled map[reflect.Type]*schema
 	return field
 }
 
-// field returns the place that key has in an object, a map or unknown JSON; nil
-// if an object has no such field.
+// field returns the type of the value of key in an object, a map or unknown JSON; nil if an
+// object has no such field.
 func (t *schemaType) field(key string) *fieldType {
 	if t.shape == shapeObject {
 		return t.fields[key]
@@ -241,9 +239,9 @@ func (t *schemaType) field(key string) *fieldType {
 	return t.elem
 }
 
-// ValidateScalarPath returns an error unless path, dotted names such as spec.replicas,
-// leads to a field of a kind through objects only, not through lists or maps. Of kinds
-// that are not built in the fields are not known, and every path is accepted.
+// ValidateScalarPath returns an error unless path, dotted names such as spec.replicas, is the
+// path of a field of a kind through objects only, not through lists or maps. The fields of
+// kinds that are not built in are unknown, so that every path is valid.
 func ValidateScalarPath(kind schema.GroupVersionKind, path string) error {
 	field := &fieldType{schemaType: typeOf(kind)}
 	for name := range strings.SplitSeq(path, ".") {

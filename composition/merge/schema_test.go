@@ -16,9 +16,9 @@ import (
 	smdschema "sigs.k8s.io/structured-merge-diff/v6/schema"
 )
 
-// TestListIdentity holds the identity that items have here equal to the one that
-// they have for server-side apply, in the schema that client-go carries for it: for each
-// kind that a workload is made of, the same lists merge, by the same keys.
+// TestListIdentity compares the keys of list items with those of server-side apply, in the
+// schema that client-go has for it: for each kind that workloads consist of, the same lists
+// merge by the same keys.
 func TestListIdentity(t *testing.T) {
 	groups := []string{"", "apps", "autoscaling", "batch", "networking.k8s.io", "policy", "rbac.authorization.k8s.io"}
 	kinds := 0
@@ -41,7 +41,7 @@ func TestListIdentity(t *testing.T) {
 		merged := map[string]string{}
 		collectMergedLists(merged, &fieldType{schemaType: typeOf(gvk)}, "")
 		if diff := cmp.Diff(applied, merged); diff != "" {
-			t.Errorf("%s: lists that server-side apply (-) and Merge (+) merge by item:\n%s", gvk, diff)
+			t.Errorf("%s: lists that server-side apply (-) and StrategicMerge (+) merge by item:\n%s", gvk, diff)
 		}
 	}
 	if kinds < 20 {
@@ -65,7 +65,7 @@ func collectAppliedLists(found map[string]string, s *smdschema.Schema, ref smdsc
 			var keys []listKey
 			for _, name := range atom.List.Keys {
 				key := listKey{name: name}
-				// The schema gives numbers a default of 0, which is none here.
+				// The schema has a default of 0 for numbers, which means no default here.
 				if field, ok := item.Map.FindField(name); ok && field.Default != nil && fmt.Sprint(field.Default) != "0" {
 					key.defaultValue = fmt.Sprint(field.Default)
 				}
@@ -96,9 +96,9 @@ func collectMergedLists(found map[string]string, f *fieldType, path string) {
 	}
 }
 
-// TestMergeTypesAreUnderstood walks every type of every built-in kind for what the merge
-// takes for granted.
-func TestMergeTypesAreUnderstood(t *testing.T) {
+// TestCompiledTypesAreSupported checks every type of every built-in kind for the assumptions of
+// the merge.
+func TestCompiledTypesAreSupported(t *testing.T) {
 	for gvk := range builtinKinds().AllKnownTypes() {
 		typeOf(gvk)
 	}
@@ -109,7 +109,7 @@ func TestMergeTypesAreUnderstood(t *testing.T) {
 				t.Errorf("%s: %d keys do not fit", at, len(field.keys))
 			}
 			if field.keys != nil && field.elem.shape != shapeObject {
-				t.Errorf("%s: keyed list of other things than objects", at)
+				t.Errorf("%s: list map with items that are not objects", at)
 			}
 			for _, key := range field.keys {
 				if field.elem.fields[key.name] == nil {
@@ -117,7 +117,7 @@ func TestMergeTypesAreUnderstood(t *testing.T) {
 				}
 			}
 			if field.set && field.elem.shape != shapeScalar {
-				t.Errorf("%s: set of other things than scalars", at)
+				t.Errorf("%s: set with items that are not scalars", at)
 			}
 		}
 		for _, union := range compiled.unions {
@@ -129,12 +129,12 @@ func TestMergeTypesAreUnderstood(t *testing.T) {
 		}
 		if compiled.shape == shapeScalar && compiled.goType.Kind() == reflect.Struct &&
 			!reflect.PointerTo(goType).Implements(reflect.TypeFor[json.Unmarshaler]()) {
-			t.Errorf("%s: a leaf that has fields", goType)
+			t.Errorf("%s: a scalar with fields", goType)
 		}
 	}
 }
 
-// TestUnionsAreFound pins where the unions are, inlined ones in the type that
+// TestUnionsAreFound checks which types have unions. Inlined unions belong to the type that
 // inlines them.
 func TestUnionsAreFound(t *testing.T) {
 	typeOf(deploymentKind)
@@ -155,23 +155,23 @@ func TestUnionsAreFound(t *testing.T) {
 	slices.Sort(discriminated)
 	for _, name := range []string{"EnvFromSource", "EnvVar", "EnvVarSource", "LifecycleHandler", "PodResourceClaim", "Probe", "Volume", "VolumeProjection"} {
 		if !slices.Contains(unions, name) {
-			t.Errorf("%s is no union; unions are %v", name, unions)
+			t.Errorf("%s is not a union; unions are %v", name, unions)
 		}
 	}
 	for _, name := range []string{"AppArmorProfile", "DeploymentStrategy", "SeccompProfile", "StatefulSetUpdateStrategy"} {
 		if !slices.Contains(discriminated, name) {
-			t.Errorf("%s is no discriminated union; these are %v", name, discriminated)
+			t.Errorf("%s is not a discriminated union; these are %v", name, discriminated)
 		}
 	}
 }
 
-func TestForeignKindsAreNotKept(t *testing.T) {
+func TestUnknownKindsAreNotCached(t *testing.T) {
 	foreign := schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Foreign"}
 	if got := typeOf(foreign); got.shape != shapeUnknown {
 		t.Errorf("kind %v", got.shape)
 	}
-	if _, kept := typesByKind.Load(foreign); kept {
-		t.Error("kept: any number of foreign kinds would be")
+	if _, cached := typesByKind.Load(foreign); cached {
+		t.Error("an unknown kind is cached, and their number is unbounded")
 	}
 	if slices.Collect(maps.Keys(typeOf(foreign).fields)) != nil {
 		t.Error("has fields")

@@ -10,8 +10,8 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 )
 
-// unionFields names the types of which one field at most may be set; where not
-// all fields take part, those that do. The API types say so only in comments.
+// unionFields has the types of which at most one field may be set. The value lists the members
+// if not all fields are members. In the API types this is only in comments.
 var unionFields = map[reflect.Type][]string{
 	reflect.TypeFor[corev1.VolumeSource]():              nil,
 	reflect.TypeFor[corev1.PersistentVolumeSource]():    nil,
@@ -26,8 +26,8 @@ var unionFields = map[reflect.Type][]string{
 	reflect.TypeFor[policyv1.PodDisruptionBudgetSpec](): {"minAvailable", "maxUnavailable"},
 }
 
-// unionsOf returns the unions among the fields that a struct type itself
-// declares, which own names.
+// unionsOf returns the unions among the fields that a struct type itself declares. own has
+// the names of these fields.
 func unionsOf(t reflect.Type, own []string) [][]string {
 	fields, ok := unionFields[t]
 	switch {
@@ -40,15 +40,15 @@ func unionsOf(t reflect.Type, own []string) [][]string {
 	}
 }
 
-// discriminatedUnion is a union whose type field says which member counts. Those
-// of the API have one member only that carries more than its name.
+// discriminatedUnion is a union whose type field selects the member. Those of the API have
+// only one member with fields.
 type discriminatedUnion struct {
-	member string // the field
-	value  string // what type must be for it
+	member string // the name of the field
+	value  string // the type that selects it
 }
 
-// discriminatedUnionOf recognises such a union by its fields: update strategies
-// and security profiles have a type of their own in each API group and version.
+// discriminatedUnionOf recognises such a union by its fields, because update strategies and
+// security profiles have separate types in each API group and version.
 func discriminatedUnionOf(object *schemaType) *discriminatedUnion {
 	if object.fields["type"] == nil || len(object.fields) != 2 {
 		return nil
@@ -64,8 +64,8 @@ func discriminatedUnionOf(object *schemaType) *discriminatedUnion {
 	return nil
 }
 
-// cleared returns the fields of the base that must go because the override
-// chooses another member of their union.
+// unionMembersToClear returns the fields of the base that are removed because the override
+// sets another member of their union.
 func (t *schemaType) unionMembersToClear(base, override map[string]any) (drop []string, errs FieldErrors) {
 	for _, union := range t.unions {
 		var chosen []string
@@ -94,8 +94,8 @@ func (t *schemaType) unionMembersToClear(base, override map[string]any) (drop []
 	return drop, errs
 }
 
-// adoptDiscriminator turns the type of a discriminated union to the member that
-// the override chose, if the override itself does not name a type.
+// setDiscriminator sets the type of a discriminated union to the member that the override
+// sets, if the override does not set a type.
 func (t *schemaType) setDiscriminator(merged, override map[string]any) {
 	union := t.discriminated
 	if union == nil || !sets(override, union.member) {
@@ -109,8 +109,8 @@ func (t *schemaType) setDiscriminator(merged, override map[string]any) {
 	}
 }
 
-// chooses tells whether an override sets a field rather than removing it or
-// leaving it alone. An empty object is a choice: emptyDir has nothing more to say.
+// sets reports whether an override sets a field, rather than removing or not changing it. An
+// empty object sets it: emptyDir needs no fields.
 func sets(override map[string]any, field string) bool {
 	value := override[field]
 	if object, ok := value.(map[string]any); ok {
@@ -119,8 +119,8 @@ func sets(override map[string]any, field string) bool {
 	return value != nil
 }
 
-// notEmptyStrings leaves out those fields whose value is "", which may stand
-// beside another member of the union: the API server takes `value: ""` for absent.
+// notEmptyStrings returns the fields whose value is not "". A "" is valid together with
+// another member of the union: the API server treats `value: ""` as absent.
 func notEmptyStrings(override map[string]any, fields []string) []string {
 	var set []string
 	for _, field := range fields {

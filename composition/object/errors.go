@@ -8,7 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// Error is the error of a request for one object.
+// Error is the error of an API request for one object.
 type Error struct {
 	Ref Ref
 	Err error
@@ -17,11 +17,11 @@ type Error struct {
 // Error returns "<kind> <namespace>/<name>: <error>".
 func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Ref, e.Err) }
 
-// Unwrap returns the error without the object.
+// Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// IsRejection reports whether the API server rejected a request, so that repeating it
-// fails again until something changes: any 4xx but 401, 408, 409 and 429.
+// IsRejection reports whether the API server rejected a request, so that a retry fails
+// until something changes: any 4xx status but 401, 408, 409 and 429.
 func IsRejection(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {

@@ -10,14 +10,15 @@ import (
 	"sync"
 )
 
-// digest identifies a piece of JSON. The zero digest is that of nothing.
+// Hash is the SHA-256 hash of decoded JSON. The zero value is the hash of no content.
 type Hash [sha256.Size]byte
 
-// String is short enough for an annotation and long enough to be unique.
-func (d Hash) String() string { return hex.EncodeToString(d[:8]) }
+// String returns the first 8 bytes in hexadecimal: short enough for an annotation.
+func (h Hash) String() string { return hex.EncodeToString(h[:8]) }
 
-// digestOf hashes decoded JSON, whose maps encoding/json writes in key order. It is
-// for digests that are kept in the cluster; see fingerprintOf.
+// StableHash returns the hash of decoded JSON in the form of encoding/json, which sorts the
+// keys of maps. It is for hashes that are stored in the cluster; see [MemoryHash]. A value
+// that is not JSON has the zero hash.
 func StableHash(value any) Hash {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -26,11 +27,11 @@ func StableHash(value any) Hash {
 	return sha256.Sum256(text)
 }
 
-// buffers of fingerprintOf.
+// buffers are the buffers of MemoryHash.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// fingerprintOf hashes decoded JSON much faster than digestOf. The digest is for
-// memory only: another version of this program may make another one.
+// MemoryHash returns the hash of decoded JSON, much faster than [StableHash]. It must not be
+// stored: another version of this program may compute another hash.
 func MemoryHash(value any) Hash {
 	buffer := buffers.Get().(*[]byte)
 	*buffer = appendCanonical((*buffer)[:0], value)
@@ -39,20 +40,20 @@ func MemoryHash(value any) Hash {
 	return sum
 }
 
-// appendCanonical appends a form of decoded JSON that is the same for equal values
-// and for no others.
+// appendCanonical appends an encoding of decoded JSON that is the same for equal values and
+// differs for different values.
 func appendCanonical(to []byte, value any) []byte {
 	switch value := value.(type) {
 	case map[string]any:
-		var room [16]string // most maps have fewer keys
-		keys := room[:0]
+		var array [16]string // on the stack: most maps have fewer keys
+		keys := array[:0]
 		for key := range value {
 			keys = append(keys, key)
 		}
 		slices.Sort(keys)
 		to = binary.AppendUvarint(append(to, '{'), uint64(len(keys)))
 		for _, key := range keys {
-			to = appendCanonical(appendText(to, key), value[key])
+			to = appendCanonical(appendString(to, key), value[key])
 		}
 		return to
 	case []any:
@@ -62,7 +63,7 @@ func appendCanonical(to []byte, value any) []byte {
 		}
 		return to
 	case string:
-		return appendText(append(to, '"'), value)
+		return appendString(append(to, '"'), value)
 	case int64:
 		return binary.AppendVarint(append(to, '1'), value)
 	case bool:
@@ -74,9 +75,9 @@ func appendCanonical(to []byte, value any) []byte {
 	if err != nil {
 		return append(to, '?')
 	}
-	return appendText(append(to, '.'), string(text))
+	return appendString(append(to, '.'), string(text))
 }
 
-func appendText(to []byte, text string) []byte {
+func appendString(to []byte, text string) []byte {
 	return append(binary.AppendUvarint(to, uint64(len(text))), text...)
 }

@@ -2,12 +2,12 @@ package object
 
 import "sigs.k8s.io/controller-runtime/pkg/client"
 
-// Kind is a kind that child objects may have.
+// Kind is a kind of child objects.
 type Kind struct {
-	// Object is an object of the kind's Go type, which the client's scheme has, as well as
+	// Object is an object of the kind's Go type. The client's scheme must have this type and
 	// its list type.
 	Object client.Object
-	// CacheUnfiltered: the cache has every object of the kind. Of other kinds it has those
-	// with the owner label.
+	// CacheUnfiltered reports whether the cache has every object of the kind. Of other kinds
+	// it has only the objects with the owner label.
 	CacheUnfiltered bool
 }

@@ -7,75 +7,77 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// Policy is what an operator settles once for all its instances.
+// Options are the settings that are constant for all instances of an operator.
 type Options struct {
-	// Manager is the field manager of children: a constant, it is ownership.
+	// FieldManager is the field manager of child objects. It must never change, because
+	// field ownership depends on it.
 	FieldManager string
-	// Domain prefixes every label and annotation key that the engine writes, and
-	// that patches may not touch: `example.com/`, with the slash.
+	// KeyPrefix is the prefix, with the slash, of all label and annotation keys that the
+	// engine sets and that patches must not change: `example.com/`.
 	KeyPrefix string
-	// Carried tells label and annotation keys of tools such as Helm, which an
-	// operator before us copied into pod templates. We never render them, and a
-	// live template keeps them until it changes for another reason.
+	// PreservePodTemplateKey reports whether key is a label or annotation key of a tool such
+	// as Helm that a previous operator copied into pod templates. Such keys are not rendered;
+	// they stay in a live pod template until it changes for another reason. nil means none.
 	PreservePodTemplateKey func(key string) bool
-	// LastApplied is the key of an annotation in which an operator before us
-	// remembers what it wrote; empty for none. It tells that this operator has
-	// written to a child again after we took it over.
+	// LegacyLastAppliedAnnotation is the key of the annotation in which a previous operator
+	// stores the configuration that it last applied; empty for none. If it is present on an
+	// adopted object, that operator has written to the object since its adoption.
 	LegacyLastAppliedAnnotation string
 }
 
-// OwnerLabel is the label that every child carries; its value is the owner's
-// kind in lower case. Caches of children select by it.
-func (p Options) OwnerLabel() string { return p.KeyPrefix + "owner-kind" }
+// OwnerLabel returns the key of the label on every child object. Its value is the owner's
+// kind in lower case. Caches of child objects select by it.
+func (o Options) OwnerLabel() string { return o.KeyPrefix + "owner-kind" }
 
-// ownKey tells the keys of metadata that are the engine's.
-func (p Options) IsReserved(key string) bool {
-	return p.KeyPrefix != "" && strings.HasPrefix(key, p.KeyPrefix)
+// IsReserved reports whether a label or annotation key belongs to the engine.
+func (o Options) IsReserved(key string) bool {
+	return o.KeyPrefix != "" && strings.HasPrefix(key, o.KeyPrefix)
 }
 
-// initialValueHashAnnotation is the key of the annotation on a child with the hash of the
-// last value that was sent for its initial-only field. The field is sent again only when
-// its desired value has another hash.
-func (p Options) InitialValueHashAnnotation() string { return p.KeyPrefix + "initial-value-hash" }
+// InitialValueHashAnnotation returns the key of the annotation on a child object with the
+// hash of the last value that was sent for its initial-only field. The field is sent again
+// only when its desired value has another hash.
+func (o Options) InitialValueHashAnnotation() string { return o.KeyPrefix + "initial-value-hash" }
 
-// hashAtCreationAnnotation is the key of the annotation on a workload with the hash of the
-// configuration that it was created or adopted with.
-func (p Options) HashAtCreationAnnotation() string { return p.KeyPrefix + "config-hash-at-creation" }
+// HashAtCreationAnnotation returns the key of the annotation on a workload with the hash of
+// the configuration that it was created or adopted with.
+func (o Options) HashAtCreationAnnotation() string { return o.KeyPrefix + "config-hash-at-creation" }
 
-// hashAtAdoptionAnnotation is the key of the annotation on an adopted ConfigMap or Secret
-// with the hash of its content at adoption.
-func (p Options) HashAtAdoptionAnnotation() string { return p.KeyPrefix + "config-hash-at-adoption" }
+// HashAtAdoptionAnnotation returns the key of the annotation on an adopted ConfigMap or
+// Secret with the hash of its content at adoption.
+func (o Options) HashAtAdoptionAnnotation() string { return o.KeyPrefix + "config-hash-at-adoption" }
 
-// configHashAnnotation is the key of the annotation on a pod template with the hash of the
-// configuration that its pods read at start. A new value causes a rolling restart.
-func (p Options) ConfigHashAnnotation() string { return p.KeyPrefix + "config-hash" }
+// ConfigHashAnnotation returns the key of the annotation on a pod template with the hash of
+// the configuration that its pods read at start. A new value causes a rolling restart.
+func (o Options) ConfigHashAnnotation() string { return o.KeyPrefix + "config-hash" }
 
-// pruneDisabled reports whether an annotation keeps an orphan from being pruned.
-func (p Options) PruneDisabled(live *unstructured.Unstructured) bool {
+// PruneDisabled reports whether an annotation excludes an orphan from pruning.
+func (o Options) PruneDisabled(live *unstructured.Unstructured) bool {
 	annotations := live.GetAnnotations()
-	return annotations[p.KeyPrefix+"prune"] == "disabled" || annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
+	return annotations[o.KeyPrefix+"prune"] == "disabled" || annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
 }
 
-// labels are those that children of owner carry.
-func (p Options) Labels(owner Owner) map[string]string {
-	return map[string]string{p.OwnerLabel(): strings.ToLower(owner.Kind)}
+// Labels returns the labels of the child objects of owner.
+func (o Options) Labels(owner Owner) map[string]string {
+	return map[string]string{o.OwnerLabel(): strings.ToLower(owner.Kind)}
 }
 
-// dressed is the child's object with the owner's label and reference. It shares
-// with the child all that is below its metadata: see setField.
-func (p Options) WithOwnerMetadata(child Object, owner Owner) *unstructured.Unstructured {
+// WithOwnerMetadata returns the object of child with the owner's label and controller
+// reference. It shares everything below metadata with child; see [SetField].
+func (o Options) WithOwnerMetadata(child Object, owner Owner) *unstructured.Unstructured {
 	object := &unstructured.Unstructured{Object: maps.Clone(child.Object.Object)}
-	for key, value := range p.Labels(owner) {
+	for key, value := range o.Labels(owner) {
 		SetField(object.Object, value, "metadata", "labels", key)
 	}
 	SetField(object.Object, []any{owner.Reference()}, "metadata", "ownerReferences")
 	return object
 }
 
-// PropagatedAnnotation is the key of the annotation on a rendered workload that lists
-// the keys of its pod template's labels and annotations which come from the owner's
-// metadata: `labels:team annotations:cost`, separated by spaces.
-func (p Options) PropagatedAnnotation() string { return p.KeyPrefix + "propagated-keys" }
+// PropagatedAnnotation returns the key of the annotation on a rendered workload that lists
+// the labels and annotations of its pod template that are copied from the owner's metadata:
+// `labels:team annotations:cost`, separated by spaces.
+func (o Options) PropagatedAnnotation() string { return o.KeyPrefix + "propagated-keys" }
 
-// backupLabel holds the owner's UID.
-func (p Options) BackupLabel() string { return p.KeyPrefix + "recreate-backup-for" }
+// BackupLabel returns the key of the label on the backup of a StatefulSet. Its value is the
+// owner's UID.
+func (o Options) BackupLabel() string { return o.KeyPrefix + "recreate-backup-for" }

@@ -6,8 +6,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// setField sets a field, and removeField removes one. The maps on the way there
-// are copied first, so that whoever shares them does not see it.
+// SetField sets the field at path and creates the maps on the path. It copies existing maps
+// on the path first, so that other objects may share them.
 func SetField(object map[string]any, value any, path ...string) {
 	for _, name := range path[:len(path)-1] {
 		below, _ := object[name].(map[string]any)
@@ -20,6 +20,8 @@ func SetField(object map[string]any, value any, path ...string) {
 	object[path[len(path)-1]] = value
 }
 
+// RemoveField removes the field at path, if it exists. It copies the maps on the path first,
+// so that other objects may share them.
 func RemoveField(object map[string]any, path ...string) {
 	if _, found, _ := unstructured.NestedFieldNoCopy(object, path...); !found {
 		return

@@ -7,13 +7,13 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// identity is an object less its content: what a plan needs to know of one that
-// it leaves alone or deletes.
-func Stub(key Ref, object metav1.Object) *unstructured.Unstructured {
+// Stub returns an object with the identity and the metadata that a plan needs of an object
+// that it skips or deletes, and without content.
+func Stub(ref Ref, object metav1.Object) *unstructured.Unstructured {
 	stub := &unstructured.Unstructured{}
-	stub.SetGroupVersionKind(key.GroupVersionKind)
-	stub.SetNamespace(key.Namespace)
-	stub.SetName(key.Name)
+	stub.SetGroupVersionKind(ref.GroupVersionKind)
+	stub.SetNamespace(ref.Namespace)
+	stub.SetName(ref.Name)
 	stub.SetUID(object.GetUID())
 	stub.SetResourceVersion(object.GetResourceVersion())
 	stub.SetOwnerReferences(object.GetOwnerReferences())
@@ -27,8 +27,8 @@ func Stub(key Ref, object metav1.Object) *unstructured.Unstructured {
 	return stub
 }
 
-// isStub reports whether object has no content: either its kind has none, or it is
-// an identity.
+// IsStub reports whether object has no content: it is a [Stub], or its kind has no fields
+// but metadata.
 func IsStub(object *unstructured.Unstructured) bool {
 	for key := range object.Object {
 		if key != "apiVersion" && key != "kind" && key != "metadata" {

@@ -216,7 +216,7 @@ func parseOperations(list []any) (jsonpatch.Patch, error) {
 			return nil, fmt.Errorf("operation %d (%s): path must be a JSON pointer such as /spec/replicas, not %s", i+1, name, merge.Truncate(operation["path"]))
 		}
 		if _, present := operation[member]; member == "value" && !present {
-			return nil, fmt.Errorf("operation %d (%s %s): lacks its value", i+1, name, operation["path"])
+			return nil, fmt.Errorf("operation %d (%s %s): has no value", i+1, name, operation["path"])
 		}
 		if member == "from" && !isPointer(operation["from"]) {
 			return nil, fmt.Errorf("operation %d (%s %s): from must be a JSON pointer such as /spec/replicas, not %s",

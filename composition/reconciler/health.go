@@ -18,7 +18,7 @@ type ChildHealth struct {
 	// Ref names the child object.
 	Ref composition.ObjectRef
 	// Reason is that of a condition about the child object: Ready, Progressing,
-	// ReplicaFailure, Missing or Failed.
+	// ReplicaFailure, NotFound or Failed.
 	Reason string
 	// Message describes what is missing; empty if the child object is ready.
 	Message string

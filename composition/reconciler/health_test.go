@@ -59,7 +59,7 @@ func TestReadinessOfChildren(t *testing.T) {
 		return fmt.Sprintf("spec: {replicas: 2}\nstatus: {observedGeneration: 2, currentRevision: a, updateRevision: %s, replicas: %d, readyReplicas: %d, availableReplicas: %d}", revision, replicas, ready, ready)
 	}
 	const rolling, done = "{type: Progressing, status: 'True', reason: ReplicaSetUpdated}", "{type: Progressing, status: 'True', reason: NewReplicaSetAvailable}"
-	const refused = "{type: ReplicaFailure, status: 'True', reason: FailedCreate, message: violates PodSecurity}"
+	const rejected = "{type: ReplicaFailure, status: 'True', reason: FailedCreate, message: violates PodSecurity}"
 	for name, test := range map[string]struct {
 		kind, live string
 		was        string // Ready's reason
@@ -72,7 +72,7 @@ func TestReadinessOfChildren(t *testing.T) {
 		"lost its pod":                             {"Deployment", deployment(2, 1, 1, 0, done), ReasonReady, "ReplicasUnavailable"},
 		"lost its pod, still":                      {"Deployment", deployment(2, 1, 1, 0, done), ReasonReplicasUnavailable, "ReplicasUnavailable"},
 		"not ready since before":                   {"Deployment", deployment(2, 1, 1, 0, done), ReasonProgressing, "Progressing Reconciling"},
-		"pods refused":                             {"Deployment", deployment(2, 0, 0, 0, rolling, refused), "", "ReplicaFailure Reconciling violates PodSecurity"},
+		"pods rejected":                             {"Deployment", deployment(2, 0, 0, 0, rolling, rejected), "", "ReplicaFailure Reconciling violates PodSecurity"},
 		"past its deadline":                        {"Deployment", deployment(2, 1, 1, 0, "{type: Progressing, status: 'False', reason: ProgressDeadlineExceeded}"), "", "Failed"},
 		"StatefulSet, first roll-out":              {"StatefulSet", set("a", 2, 1), "", "Progressing Reconciling"},
 		"StatefulSet, another roll-out":            {"StatefulSet", set("b", 2, 1), ReasonReady, "Progressing Reconciling"},
@@ -161,7 +161,7 @@ func TestUpdateConditions(t *testing.T) {
 	for _, condition := range object.Status.Conditions {
 		got = append(got, fmt.Sprintf("%s %s %s %d", condition.Type, condition.Status, condition.Reason, condition.ObservedGeneration))
 	}
-	if diff := cmp.Diff([]string{"AReady False Failed 1", "BReady False Missing 1", "Other True Other 1"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"AReady False Failed 1", "BReady False NotFound 1", "Other True Other 1"}, got); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -268,7 +268,7 @@ func TestReasonsAreExplained(t *testing.T) {
 		{"conditions-and-events.md", "../controllers/scheduler_managed_status.go", func(name, _ string) bool { return strings.HasPrefix(name, "reason") }},
 		{"conditions-and-events.md", "../relay/decide.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
 		{"conditions-and-events.md", "../relay/status.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
-		{"engine.md", "../composition/plan.go", func(_, kind string) bool {
+		{"engine.md", "../composition/plan/plan.go", func(_, kind string) bool {
 			return kind == "Action" || kind == "Reason"
 		}},
 	} {

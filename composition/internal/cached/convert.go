@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// asUnstructured converts a cached object, which is not changed. The two share
-// parts that are not to be changed either.
+// FromTyped returns the unstructured form of a cached object. It shares parts with obj and
+// with other objects, so neither may be changed.
 func FromTyped(obj client.Object, gvk schema.GroupVersionKind) (*unstructured.Unstructured, error) {
 	if converted, is := obj.(*unstructured.Unstructured); is {
 		return converted, nil
@@ -29,8 +29,8 @@ func FromTyped(obj client.Object, gvk schema.GroupVersionKind) (*unstructured.Un
 	return converted, nil
 }
 
-// contentOfTyped is the unstructured form of a typed object. What is most of the
-// work and the same for many objects is not converted anew.
+// toUnstructured returns the unstructured form of a typed object. Pod templates and
+// managedFields, which are expensive to convert and equal in many objects, are converted once.
 func toUnstructured(obj client.Object) (map[string]any, error) {
 	shallow := reflect.New(reflect.TypeOf(obj).Elem())
 	shallow.Elem().Set(reflect.ValueOf(obj).Elem())
@@ -61,7 +61,7 @@ func toUnstructured(obj client.Object) (map[string]any, error) {
 	return content, nil
 }
 
-// typedFrom is an object as the Go type of its kind.
+// ToTyped returns an object as the Go type of its kind. It fails if types does not have it.
 func ToTyped(obj *unstructured.Unstructured, types *runtime.Scheme) (client.Object, error) {
 	typed, err := types.New(obj.GroupVersionKind())
 	if err != nil {
@@ -73,14 +73,13 @@ func ToTyped(obj *unstructured.Unstructured, types *runtime.Scheme) (client.Obje
 	return typed.(client.Object), nil
 }
 
-// CacheTransform is the transform for caches that children are read from. It
-// drops the managedFields of other managers, and lets equal parts of different
-// objects be one.
+// Transform returns the transform for caches from which child objects are read. It removes
+// the managedFields of other managers, and shares equal parts of different objects.
 //
-// Objects of such a cache must not be written by `Update`: the API server takes
-// the managedFields of an update as given, so that the ownership of all other managers
-// would be lost. Apply, patch, or read from the API server first. Nor may they be
-// changed, since they share parts.
+// Objects of such a cache must not be changed, since they share parts. Nor may they be
+// written by `Update`: the API server takes the managedFields of an update as they are, so
+// that the ownership of all other managers would be lost. Apply, patch, or read the object
+// from the API server first.
 func Transform(options object.Options) func(obj any) (any, error) {
 	return func(obj any) (any, error) {
 		if obj, isObject := obj.(metav1.Object); isObject {

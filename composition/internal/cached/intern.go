@@ -14,56 +14,55 @@ import (
 	"k8s.io/utils/lru"
 )
 
-// Instances of one kind have children that are the same but for their names and
-// owners: the same specs of workloads, labels, configurations and field ownership, once
-// in each namespace. Of what is equal, caches keep one copy, and one copy of its
-// unstructured form is enough for all reconciles. Whoever reads a cache may not
-// change what it gives, so nobody sees that it is shared.
+// Instances of one kind have child objects that differ in names and owners only: the same
+// specs, labels, configurations and field ownership, once in each namespace. Caches share one
+// copy of equal parts, and all reconciles share one copy of its unstructured form. Readers of
+// a cache must not change its objects, so sharing has no effect on them.
 
-// Bounds of the pools. What falls out of one is not shared with what comes later.
-// Unstructured templates are the largest entries, at some 30 KiB.
+// Sizes of the tables, in entries. A part that was evicted is no longer shared with new
+// objects. Unstructured pod templates are the largest entries, about 30 KiB each.
 const (
-	pooledValues    = 1024
-	pooledTemplates = 128
+	internedValues    = 1024
+	internedTemplates = 128
 )
 
 var (
-	specs     = newPool[specKey, any](pooledTemplates)
-	mapPool   = newPool[object.Hash, map[string]string](pooledValues)
-	ownership = newPool[object.Hash, *metav1.FieldsV1](pooledValues)
+	specs      = newInternTable[specKey, any](internedTemplates)
+	stringMaps = newInternTable[object.Hash, map[string]string](internedValues)
+	ownership  = newInternTable[object.Hash, *metav1.FieldsV1](internedValues)
 
-	// By template, and by entry of fieldsPool.
-	unstructuredTemplates = newPool[object.Hash, map[string]any](pooledTemplates)
-	decodedFields         = newPool[*metav1.FieldsV1, map[string]any](pooledValues)
+	// Converted forms, by the hash of a pod template and by an entry of ownership.
+	unstructuredTemplates = newInternTable[object.Hash, map[string]any](internedTemplates)
+	decodedFields         = newInternTable[*metav1.FieldsV1, map[string]any](internedValues)
 )
 
-// pool keeps the values that were used last, by key.
+// internTable has the most recently used values by key. It is safe for concurrent use.
 type internTable[K comparable, V any] struct{ values *lru.Cache }
 
-func newPool[K comparable, V any](size int) internTable[K, V] {
+func newInternTable[K comparable, V any](size int) internTable[K, V] {
 	return internTable[K, V]{lru.New(size)}
 }
 
-// get gives the pooled value, made by missing if there is none.
-func (p internTable[K, V]) get(key K, missing func() (V, error)) (V, error) {
-	if value, found := p.values.Get(key); found {
+// get returns the value of key. If there is none, it adds the one that create returns.
+func (t internTable[K, V]) get(key K, create func() (V, error)) (V, error) {
+	if value, found := t.values.Get(key); found {
 		return value.(V), nil
 	}
-	value, err := missing()
+	value, err := create()
 	if err == nil {
-		p.values.Add(key, value)
+		t.values.Add(key, value)
 	}
 	return value, err
 }
 
-// same gives the pooled value, which is value if there is none.
-func (p internTable[K, V]) same(key K, value V) V {
-	value, _ = p.get(key, func() (V, error) { return value, nil })
+// intern returns the value of key. If there is none, it adds and returns value.
+func (t internTable[K, V]) intern(key K, value V) V {
+	value, _ = t.get(key, func() (V, error) { return value, nil })
 	return value
 }
 
-// share replaces parts of a typed object, which nobody has seen yet, by equal ones
-// of other objects.
+// intern replaces parts of a typed object, which no reader has yet, by equal parts of other
+// objects.
 func intern(obj metav1.Object) {
 	entries := obj.GetManagedFields()
 	for i := range entries {
@@ -83,7 +82,7 @@ func intern(obj metav1.Object) {
 	}
 }
 
-// specKey is the Go type of a spec, and the digest of its content.
+// specKey is the Go type of a spec and the hash of its content.
 type specKey struct {
 	kind    reflect.Type
 	content object.Hash
@@ -95,15 +94,15 @@ func internSpec[T any, P interface {
 }](spec P) {
 	text, err := spec.Marshal()
 	if err != nil {
-		return // as it is will do
+		return // not shared
 	}
-	copied := *spec // not a part of its object, which the pool would keep
-	*spec = *specs.same(specKey{reflect.TypeFor[T](), sha256.Sum256(text)}, &copied).(*T)
+	copied := *spec // not a part of its object, which the table would keep in memory
+	*spec = *specs.intern(specKey{reflect.TypeFor[T](), sha256.Sum256(text)}, &copied).(*T)
 }
 
-// shareFields leaves out of field ownership the UID of the object's controller,
-// which is all that tells it from that of the same child of another owner; see
-// ownedContent.
+// internFields removes the UID of the object's controller from field ownership, because
+// the ownership of the same child object of another owner differs only in it. See
+// [managedfields.OwnWithoutOwnerRefs].
 func internFields(fields *metav1.FieldsV1, obj metav1.Object) *metav1.FieldsV1 {
 	if fields == nil {
 		return nil
@@ -112,17 +111,17 @@ func internFields(fields *metav1.FieldsV1, obj metav1.Object) *metav1.FieldsV1 {
 	if owner := metav1.GetControllerOfNoCopy(obj); owner != nil && owner.UID != "" {
 		raw = bytes.ReplaceAll(raw, []byte(owner.UID), nil)
 	}
-	return ownership.same(sha256.Sum256(raw), metav1.NewFieldsV1(string(raw)))
+	return ownership.intern(sha256.Sum256(raw), metav1.NewFieldsV1(string(raw)))
 }
 
 func internMap(values map[string]string) map[string]string {
 	if len(values) == 0 {
 		return values
 	}
-	return mapPool.same(object.StableHash(values), values)
+	return stringMaps.intern(object.StableHash(values), values)
 }
 
-// templateOf is the pod template of a typed workload; nil of anything else.
+// templateOf returns the pod template of a typed workload; nil for other kinds.
 func templateOf(obj any) *corev1.PodTemplateSpec {
 	switch obj := obj.(type) {
 	case *appsv1.Deployment:
@@ -135,8 +134,8 @@ func templateOf(obj any) *corev1.PodTemplateSpec {
 	return nil
 }
 
-// unstructuredTemplate is a pod template's unstructured form, which is shared and
-// not to be changed.
+// unstructuredTemplate returns the unstructured form of a pod template. It is shared and
+// must not be changed.
 func unstructuredTemplate(template *corev1.PodTemplateSpec) (map[string]any, error) {
 	text, err := template.Marshal()
 	if err != nil {
@@ -147,8 +146,8 @@ func unstructuredTemplate(template *corev1.PodTemplateSpec) (map[string]any, err
 	})
 }
 
-// unstructuredEntries is the unstructured form of managedFields, less their times.
-// It shares fieldsV1, which is not to be changed.
+// unstructuredEntries returns the unstructured form of managedFields, without times. It
+// shares fieldsV1, which must not be changed.
 func unstructuredEntries(entries []metav1.ManagedFieldsEntry) ([]any, error) {
 	list := make([]any, 0, len(entries))
 	for _, entry := range entries {

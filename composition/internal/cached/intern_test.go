@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// cachedDeployment is one as it comes from a watch: nothing of it is shared.
+// cachedDeployment returns a Deployment as a watch returns it, which shares nothing.
 func cachedDeployment(owner types.UID, image string) *appsv1.Deployment {
 	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{
@@ -45,23 +45,23 @@ func transformed[T client.Object](t *testing.T, obj T) T {
 	return out.(T)
 }
 
-func TestCacheTransformSharesWhatIsEqual(t *testing.T) {
+func TestTransformSharesEqualParts(t *testing.T) {
 	one := transformed(t, cachedDeployment("0a0a-1", "web:1"))
 	same := transformed(t, cachedDeployment("0a0a-2", "web:1"))
 	other := transformed(t, cachedDeployment("0a0a-3", "web:2"))
 	image := func(d *appsv1.Deployment) *corev1.Container { return &d.Spec.Template.Spec.Containers[0] }
 	if image(one) != image(same) {
-		t.Error("equal specs are two")
+		t.Error("equal specs are not shared")
 	}
 	if image(one) == image(other) || image(one).Image != "web:1" || image(other).Image != "web:2" {
-		t.Error("different pod templates are one")
+		t.Error("different pod templates are shared")
 	}
 	if len(one.ManagedFields) != 1 || one.ManagedFields[0].FieldsV1 != same.ManagedFields[0].FieldsV1 {
-		t.Errorf("equal field ownership is two, or that of others is kept: %v", one.ManagedFields)
+		t.Errorf("equal field ownership is not shared, or that of other managers is not removed: %v", one.ManagedFields)
 	}
 	one.Labels["probe"] = ""
 	if _, shared := same.Labels["probe"]; !shared {
-		t.Error("equal labels are two")
+		t.Error("equal labels are not shared")
 	}
 	delete(one.Labels, "probe")
 	for _, data := range []map[string]string{{"a": "b", "c": ""}, {"a": "", "b": "c"}} {
@@ -71,9 +71,9 @@ func TestCacheTransformSharesWhatIsEqual(t *testing.T) {
 	}
 }
 
-// The digest of what the API server answered and that of what the cache then
-// shows are compared, so both have to come to the same.
-func TestPooledFormIsThePlainOne(t *testing.T) {
+// The hash of an object that the API server returned is compared with that of the cached
+// object, so the two must be equal.
+func TestInternedFormHasTheSameHash(t *testing.T) {
 	for _, obj := range []client.Object{
 		cachedDeployment("0b0b", "web:1"),
 		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "config"}, Data: map[string]string{"a": "b"}},
@@ -84,35 +84,35 @@ func TestPooledFormIsThePlainOne(t *testing.T) {
 			t.Fatal(err)
 		}
 		plain["apiVersion"], plain["kind"] = gvk.GroupVersion().String(), gvk.Kind
-		for range 2 { // the second from the pool
-			pooled, err := FromTyped(transformed(t, obj.DeepCopyObject().(client.Object)), gvk)
+		for range 2 { // the second time from the table
+			interned, err := FromTyped(transformed(t, obj.DeepCopyObject().(client.Object)), gvk)
 			if err != nil {
 				t.Fatal(err)
 			}
-			unpooled := pooled.DeepCopy()
-			unpooled.Object = plain
-			if LiveHash(pooled, internTestOptions.FieldManager) != LiveHash(unpooled, internTestOptions.FieldManager) {
-				t.Errorf("differs: %s", cmp.Diff(plain, pooled.Object))
+			expected := interned.DeepCopy()
+			expected.Object = plain
+			if LiveHash(interned, internTestOptions.FieldManager) != LiveHash(expected, internTestOptions.FieldManager) {
+				t.Errorf("differs: %s", cmp.Diff(plain, interned.Object))
 			}
-			if diff := cmp.Diff(plain["status"], pooled.Object["status"]); diff != "" {
+			if diff := cmp.Diff(plain["status"], interned.Object["status"]); diff != "" {
 				t.Error(diff)
 			}
 		}
 	}
 }
 
-func TestPoolIsBounded(t *testing.T) {
-	bounded := newPool[int, int](2)
+func TestInternTableIsBounded(t *testing.T) {
+	bounded := newInternTable[int, int](2)
 	for i := range 10 {
-		bounded.same(i, i)
+		bounded.intern(i, i)
 	}
 	if bounded.values.Len() != 2 {
-		t.Errorf("%d values in a pool of 2", bounded.values.Len())
+		t.Errorf("%d values in a table of 2", bounded.values.Len())
 	}
 }
 
-// Equal values have one fingerprint, and values that differ have two.
-func TestFingerprintTellsValuesApart(t *testing.T) {
+// Equal values have equal hashes, and different values have different hashes.
+func TestMemoryHashDistinguishesValues(t *testing.T) {
 	values := []any{
 		nil, true, false, "", "true", "a", int64(0), int64(1), 0.5, []any{}, []any{nil}, []any{[]any{}}, []any{"a", "b"}, []any{"ab"},
 		map[string]any{}, map[string]any{"a": nil}, map[string]any{"a": "b"}, map[string]any{"ab": ""}, map[string]any{"a": map[string]any{"b": "c"}},
@@ -120,13 +120,13 @@ func TestFingerprintTellsValuesApart(t *testing.T) {
 	}
 	seen := map[object.Hash]any{}
 	for _, value := range values {
-		fingerprint := object.MemoryHash(value)
-		if other, found := seen[fingerprint]; found {
-			t.Errorf("%#v and %#v are one", value, other)
+		hash := object.MemoryHash(value)
+		if other, found := seen[hash]; found {
+			t.Errorf("%#v and %#v have the same hash", value, other)
 		}
-		seen[fingerprint] = value
-		if again := object.MemoryHash(runtime.DeepCopyJSONValue(value)); again != fingerprint {
-			t.Errorf("%#v is two", value)
+		seen[hash] = value
+		if again := object.MemoryHash(runtime.DeepCopyJSONValue(value)); again != hash {
+			t.Errorf("%#v has two hashes", value)
 		}
 	}
 }

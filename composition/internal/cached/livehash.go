@@ -8,8 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// contentOf hashes what a drift would change in a live object: everything but
-// status and the server's own metadata, and the fields that manager owns.
+// LiveHash returns the hash of what drift changes in a live object: its content without
+// status and the server's metadata, and the fields that manager owns.
 func LiveHash(live *unstructured.Unstructured, manager string) object.Hash {
 	content := make(map[string]any, len(live.Object))
 	for key, value := range live.Object {
@@ -18,7 +18,7 @@ func LiveHash(live *unstructured.Unstructured, manager string) object.Hash {
 		}
 	}
 	if spec, isMap := content["spec"].(map[string]any); isMap {
-		content["spec"] = withoutClaimKinds(spec)
+		content["spec"] = stripClaimTypeMeta(spec)
 	}
 	metadata, _ := live.Object["metadata"].(map[string]any)
 	content["metadata"] = map[string]any{
@@ -32,10 +32,9 @@ func LiveHash(live *unstructured.Unstructured, manager string) object.Hash {
 	return object.MemoryHash(content)
 }
 
-// withoutClaimKinds is a spec whose claim templates do not say that they are
-// claims. The API server writes that in JSON, and leaves it out of protobuf,
-// which caches read.
-func withoutClaimKinds(spec map[string]any) map[string]any {
+// stripClaimTypeMeta returns a spec whose claim templates have no apiVersion and kind. The
+// API server returns these in JSON but not in protobuf, which caches use.
+func stripClaimTypeMeta(spec map[string]any) map[string]any {
 	templates, found := spec["volumeClaimTemplates"].([]any)
 	if !found {
 		return spec

@@ -1,2 +1,2 @@
-// Package enginetest has objects for the tests of the engine's packages.
+// Package enginetest has fixtures for the tests of the engine's packages.
 package enginetest

@@ -11,14 +11,14 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
-// What the tests of several packages of the engine use.
+// Fixtures of the tests of several packages.
 var (
 	Options     = object.Options{FieldManager: "tester", KeyPrefix: "test.example.com/", PreservePodTemplateKey: func(key string) bool { return strings.HasPrefix(key, "tool/") }}
 	Owner       = object.Owner{GroupVersionKind: schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shop"}, Namespace: "ns", Name: "shop", UID: "owner"}
 	StatefulSet = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "StatefulSet"}
 )
 
-// testSet returns a StatefulSet with a volume claim of a size.
+// NewStatefulSet returns a StatefulSet with a volume claim template of a size.
 func NewStatefulSet(size string) *unstructured.Unstructured {
 	return NewObject(StatefulSet, "set", map[string]any{"spec": map[string]any{
 		"serviceName": "set",
@@ -34,7 +34,7 @@ func NewStatefulSet(size string) *unstructured.Unstructured {
 	}})
 }
 
-// testObject returns an object of a kind in the namespace of testOwner.
+// NewObject returns an object of a kind in the namespace of Owner.
 func NewObject(kind schema.GroupVersionKind, name string, content map[string]any) *unstructured.Unstructured {
 	obj := &unstructured.Unstructured{Object: map[string]any{}}
 	maps.Copy(obj.Object, content)
@@ -44,8 +44,7 @@ func NewObject(kind schema.GroupVersionKind, name string, content map[string]any
 	return obj
 }
 
-// asLive returns the live object after an apply of applied with the field manager of
-// testPolicy.
+// Live returns the live object after applied was applied with the field manager of Options.
 func Live(applied *unstructured.Unstructured, uid types.UID) *unstructured.Unstructured {
 	live := applied.DeepCopy()
 	live.SetUID(uid)
@@ -61,7 +60,7 @@ func Live(applied *unstructured.Unstructured, uid types.UID) *unstructured.Unstr
 	return live
 }
 
-// fieldsOf returns the FieldsV1 of a value whose lists are all atomic.
+// Fields returns the FieldsV1 of a value whose lists are all atomic.
 func Fields(value any) map[string]any {
 	fields := map[string]any{}
 	if obj, isMap := value.(map[string]any); isMap {

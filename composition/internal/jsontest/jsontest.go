@@ -29,8 +29,8 @@ func Decode(t testing.TB, text string) any {
 	return value
 }
 
-// ReadYAML decodes a file that holds a list into JSON in the form of apimachinery:
-// numbers are int64 or float64.
+// ReadYAML decodes a file with a YAML list as apimachinery decodes JSON: numbers are int64
+// or float64. It fails t if it cannot.
 func ReadYAML(t testing.TB, file string) []any {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -48,9 +48,9 @@ func ReadYAML(t testing.TB, file string) []any {
 	return items
 }
 
-// RequireAppliable fails t unless merged decodes strictly into the Go type of gvk and
-// is a valid apply configuration: each item of a list has its keys, and no two items
-// have the same. Kinds that are not built in pass.
+// RequireAppliable fails t unless merged decodes strictly into the Go type of gvk and is a
+// valid apply configuration: each item of a list map has its keys, and no two items have the
+// same. Kinds that are not built in always pass.
 func RequireAppliable(t testing.TB, gvk schema.GroupVersionKind, merged map[string]any) {
 	t.Helper()
 	object, err := scheme.Scheme.New(gvk)
@@ -67,14 +67,14 @@ func RequireAppliable(t testing.TB, gvk schema.GroupVersionKind, merged map[stri
 	}
 }
 
-// RequireContains fails t unless merged has every value of override at the same place.
-// Items of lists are matched by name or mountPath. path names the place in messages.
+// RequireContains fails t unless merged has every value of override at the same path. Items
+// of lists are matched by name or mountPath. path is the start of paths in messages.
 func RequireContains(t *testing.T, path string, merged, override any) {
 	t.Helper()
 	switch override := override.(type) {
 	case nil:
 		if merged != nil {
-			t.Errorf("%s: %v is still there", path, merged)
+			t.Errorf("%s: %v is not removed", path, merged)
 		}
 	case map[string]any:
 		object, _ := merged.(map[string]any)
@@ -102,7 +102,7 @@ func RequireContains(t *testing.T, path string, merged, override any) {
 				return other.(map[string]any)[key] == object[key]
 			})
 			if same < 0 {
-				t.Errorf("%s: lost", at)
+				t.Errorf("%s: is missing", at)
 				continue
 			}
 			RequireContains(t, at, list[same], item)

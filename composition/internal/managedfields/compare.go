@@ -9,14 +9,13 @@ import (
 	"strings"
 )
 
-// sameFields tells whether the fields that an apply configuration holds are just
-// those that owned, the FieldsV1 of an earlier apply, names. A field that is
-// missing from owned was taken by another manager; one that is missing from the
-// configuration is to be removed. Where the two differ, differing names the place.
+// OwnsExactly reports whether owned, the decoded FieldsV1 of an earlier apply, has exactly
+// the fields of an apply configuration. A field that is missing from owned was taken by
+// another manager; a field that is missing from the configuration would be removed.
+// differing is the path of the first difference, below path.
 //
-// FieldsV1 is a trie: `f:` keys are fields, `k:` keys are the list items with
-// those key fields, `v:` keys the members of a set, and an empty value is a leaf,
-// below which the whole of the value is owned.
+// FieldsV1 is a trie: `f:` keys are fields, `k:` keys are list items with these key fields,
+// `v:` keys are members of a set. An empty value is a leaf: the value is owned as a whole.
 func OwnsExactly(desired any, owned map[string]any, path string) (differing string, same bool) {
 	switch desired := desired.(type) {
 	case map[string]any:
@@ -51,7 +50,7 @@ func mapOwnsExactly(desired map[string]any, owned map[string]any, path string) (
 }
 
 func listOwnsExactly(desired []any, owned map[string]any, path string) (string, bool) {
-	items, known := 0, newListIndex(desired)
+	items, index := 0, newListIndex(desired)
 	for _, key := range slices.Sorted(maps.Keys(owned)) {
 		kind, text, _ := strings.Cut(key, ":")
 		var item any
@@ -59,11 +58,11 @@ func listOwnsExactly(desired []any, owned map[string]any, path string) (string, 
 		case "k":
 			var keys map[string]any
 			if json.Unmarshal([]byte(text), &keys) == nil {
-				item = known.withKeys(keys)
+				item = index.withKeys(keys)
 			}
 		case "v":
 			var value any
-			if json.Unmarshal([]byte(text), &value) == nil && known.has(value) {
+			if json.Unmarshal([]byte(text), &value) == nil && index.has(value) {
 				item = value
 			}
 		default:
@@ -86,27 +85,27 @@ func listOwnsExactly(desired []any, owned map[string]any, path string) (string, 
 	return "", true
 }
 
-// isLeaf tells a trie node below which everything is owned as one: it has no
-// entries but perhaps `.`, which stands for the item itself.
+// IsLeaf reports whether a node of a trie is owned as a whole: it has no entries, or only
+// `.`, which is the item itself.
 func IsLeaf(owned map[string]any) bool {
 	_, self := owned["."]
 	return len(owned) == 0 || self && len(owned) == 1
 }
 
-// itemTable finds the items of a list by the values of their keys, in constant time.
+// listIndex finds the items of a list by the values of their keys, in constant time.
 type listIndex struct {
 	items []any
-	// byKeys are the positions of items, by the names of the keys and then by their
-	// values; values are all scalars of the list. Both are made when they are needed.
+	// byKeys has the positions of items, by the names of the keys and then by their values;
+	// values has all scalars of the list. Both are created when they are first needed.
 	byKeys map[string]map[string]int
 	values map[string]bool
 }
 
 func newListIndex(items []any) *listIndex { return &listIndex{items: items} }
 
-// withKeys finds the item whose fields have the values of keys; nil if there is none.
-// A key that the item leaves out may have been defaulted, as a port's protocol is; an
-// item that has it is preferred.
+// withKeys returns the first item whose fields have the values of keys; nil if there is
+// none. A key that an item does not have may have been defaulted, like the protocol of a
+// port; an item that has all keys is preferred.
 func (t *listIndex) withKeys(keys map[string]any) any {
 	names := slices.Sorted(maps.Keys(keys))
 	of := strings.Join(names, "\x00")
@@ -114,14 +113,13 @@ func (t *listIndex) withKeys(keys map[string]any) any {
 		t.addKeys(of, names)
 	}
 	best := -1
-	// Bit i of left is set where the item leaves the key out. No list has more than a
-	// few keys.
-	for left := range 1<<len(names) - 1 {
-		text, ok := keysText(keys, names, left)
+	// Bit i of missing is set if the item does not have key i. Lists have few keys.
+	for missing := range 1<<len(names) - 1 {
+		text, ok := keysText(keys, names, missing)
 		if position, found := t.byKeys[of][text]; ok && found && (best < 0 || position < best) {
 			best = position
 		}
-		if left == 0 && best >= 0 {
+		if missing == 0 && best >= 0 {
 			break
 		}
 	}
@@ -131,7 +129,7 @@ func (t *listIndex) withKeys(keys map[string]any) any {
 	return t.items[best]
 }
 
-// addKeys indexes the items by keys of these names.
+// addKeys indexes the items by the keys with these names.
 func (t *listIndex) addKeys(of string, names []string) {
 	positions := make(map[string]int, len(t.items))
 	for position, item := range t.items {
@@ -139,13 +137,13 @@ func (t *listIndex) addKeys(of string, names []string) {
 		if !isMap {
 			continue
 		}
-		left := 0
+		missing := 0
 		for i, name := range names {
 			if _, found := fields[name]; !found {
-				left |= 1 << i
+				missing |= 1 << i
 			}
 		}
-		text, ok := keysText(fields, names, left)
+		text, ok := keysText(fields, names, missing)
 		if _, taken := positions[text]; ok && !taken {
 			positions[text] = position
 		}
@@ -156,12 +154,12 @@ func (t *listIndex) addKeys(of string, names []string) {
 	t.byKeys[of] = positions
 }
 
-// keysText is the same for the same values of the named fields, less those that are
-// left out.
-func keysText(fields map[string]any, names []string, left int) (text string, ok bool) {
+// keysText returns a text that is equal for equal values of the named fields, without the
+// missing ones. ok is false if a value is not a scalar.
+func keysText(fields map[string]any, names []string, missing int) (text string, ok bool) {
 	var all strings.Builder
 	for i, name := range names {
-		if left&(1<<i) != 0 {
+		if missing&(1<<i) != 0 {
 			all.WriteString("-,")
 			continue
 		}
@@ -188,7 +186,8 @@ func (t *listIndex) has(value any) bool {
 	return ok && t.values[text]
 }
 
-// scalarText is the same for scalars that sameScalar takes for the same.
+// scalarText returns a text that is equal for equal scalars, whether numbers are int64 or
+// float64. ok is false if value is not a scalar.
 func scalarText(value any) (text string, ok bool) {
 	switch value := value.(type) {
 	case string:

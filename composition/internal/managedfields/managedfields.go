@@ -12,9 +12,9 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
-// TrimManagedFields drops every managedFields entry of object that is not
-// manager's. Caches use it as a transform: the entries of others are most of an
-// object's size and nothing here reads them.
+// Trim removes the managedFields entries of all managers but manager. It is used as a cache
+// transform: the entries of other managers are most of the size of an object, and are only
+// read from the API server.
 func Trim(object metav1.Object, manager string) {
 	var kept []metav1.ManagedFieldsEntry
 	for _, entry := range object.GetManagedFields() {
@@ -25,15 +25,15 @@ func Trim(object metav1.Object, manager string) {
 	object.SetManagedFields(kept)
 }
 
-// isApplied tells the entry of what manager owns by server-side apply.
+// IsOwnEntry reports whether entry has the fields that manager owns by server-side apply.
 func IsOwnEntry(entry metav1.ManagedFieldsEntry, manager string) bool {
 	return entry.Manager == manager && entry.Operation == metav1.ManagedFieldsOperationApply &&
 		entry.Subresource == "" && entry.FieldsV1 != nil
 }
 
-// appliedFields is the decoded FieldsV1 of what manager owns of object by
-// server-side apply; nil if it has applied nothing. It is part of object and not
-// to be changed: GetManagedFields would encode and decode it again.
+// Own returns the decoded FieldsV1 of the fields of object that manager owns by server-side
+// apply; nil if it has applied none. The result is part of object and must not be changed.
+// GetManagedFields is not used, because it encodes and decodes the entries.
 func Own(object *unstructured.Unstructured, manager string) map[string]any {
 	metadata, _ := object.Object["metadata"].(map[string]any)
 	entries, _ := metadata["managedFields"].([]any)
@@ -51,8 +51,8 @@ func Own(object *unstructured.Unstructured, manager string) map[string]any {
 	return nil
 }
 
-// ownedContent is appliedFields less the owner references. Caches do not keep the
-// UID in these; their content is compared without it.
+// OwnWithoutOwnerRefs returns [Own] without the owner references. Caches do not keep the UID
+// in these, so their ownership is compared without it.
 func OwnWithoutOwnerRefs(object *unstructured.Unstructured, manager string) map[string]any {
 	fields := Own(object, manager)
 	metadata, found := fields["f:metadata"].(map[string]any)
@@ -65,7 +65,7 @@ func OwnWithoutOwnerRefs(object *unstructured.Unstructured, manager string) map[
 	return fields
 }
 
-// owns tells whether manager's last apply to live had the field.
+// Owns reports whether manager's last apply to live had the field at path.
 func Owns(live *unstructured.Unstructured, manager string, path ...string) bool {
 	fields := Own(live, manager)
 	for _, name := range path {
@@ -78,9 +78,9 @@ func Owns(live *unstructured.Unstructured, manager string, path ...string) bool 
 	return fields != nil
 }
 
-// giveUp removes fields from what manager owns of live by server-side apply, so
-// that the next apply, which does not send them, leaves their live values alone.
-// It changes live's managedFields and tells whether there was anything to do.
+// Release removes the fields at paths from those that manager owns of live by server-side
+// apply, so that the next apply, which does not send them, does not remove them. It changes
+// live's managedFields and reports whether they differ.
 func Release(live *unstructured.Unstructured, manager string, paths [][]string) (bool, error) {
 	return UpdateOwnEntry(live, manager, func(owned *fieldpath.Set) *fieldpath.Set {
 		dropped := fieldpath.NewSet()
@@ -91,8 +91,8 @@ func Release(live *unstructured.Unstructured, manager string, paths [][]string) 
 	})
 }
 
-// editApplied changes what manager owns of live by server-side apply, and tells
-// whether that made a difference. There has to be such an entry.
+// UpdateOwnEntry changes the set of fields that manager owns of live by server-side apply,
+// and reports whether it differs. Without such an entry it does nothing.
 func UpdateOwnEntry(live *unstructured.Unstructured, manager string, edit func(*fieldpath.Set) *fieldpath.Set) (bool, error) {
 	entries := live.GetManagedFields()
 	for i, entry := range entries {
@@ -118,6 +118,7 @@ func UpdateOwnEntry(live *unstructured.Unstructured, manager string, edit func(*
 	return false, nil
 }
 
+// Path returns a path of fields in the form of structured-merge-diff.
 func Path(names []string) fieldpath.Path {
 	path := make(fieldpath.Path, len(names))
 	for i := range names {
@@ -126,9 +127,8 @@ func Path(names []string) fieldpath.Path {
 	return path
 }
 
-// metadataPatch is a merge patch that writes the managedFields of live, and
-// labels and annotations besides, provided that live has not changed since it
-// was read.
+// Patch returns a merge patch that sets the managedFields of live, and labels and
+// annotations in addition. It has live's resourceVersion as its precondition.
 func Patch(live *unstructured.Unstructured, labels, annotations map[string]string) ([]byte, error) {
 	metadata := map[string]any{
 		"resourceVersion": live.GetResourceVersion(),
@@ -143,12 +143,12 @@ func Patch(live *unstructured.Unstructured, labels, annotations map[string]strin
 	return json.Marshal(map[string]any{"metadata": metadata})
 }
 
-// tookFrom tells whether theirs owns a field that desired holds and ours does not
-// own. See sameFields for what theirs and ours are.
-func ownsAnyOf(desired any, theirs, ours map[string]any) bool {
+// ownsAnyOf reports whether a manager with the fields other owns a field that desired has
+// and that is not in own. Both are decoded FieldsV1; see [OwnsExactly].
+func ownsAnyOf(desired any, other, own map[string]any) bool {
 	items, _ := desired.([]any)
-	known := newListIndex(items)
-	for key, below := range theirs {
+	index := newListIndex(items)
+	for key, below := range other {
 		kind, text, _ := strings.Cut(key, ":")
 		var value any
 		switch desired := desired.(type) {
@@ -159,15 +159,15 @@ func ownsAnyOf(desired any, theirs, ours map[string]any) bool {
 		case []any:
 			var keys map[string]any
 			if kind == "k" && json.Unmarshal([]byte(text), &keys) == nil {
-				value = known.withKeys(keys)
+				value = index.withKeys(keys)
 			}
 		}
 		if value == nil {
 			continue
 		}
-		theirs, _ := below.(map[string]any)
-		ours, owned := ours[key].(map[string]any)
-		if IsLeaf(theirs) && !owned || !IsLeaf(theirs) && ownsAnyOf(value, theirs, ours) {
+		otherBelow, _ := below.(map[string]any)
+		ownBelow, owned := own[key].(map[string]any)
+		if IsLeaf(otherBelow) && !owned || !IsLeaf(otherBelow) && ownsAnyOf(value, otherBelow, ownBelow) {
 			return true
 		}
 	}
@@ -175,9 +175,9 @@ func ownsAnyOf(desired any, theirs, ours map[string]any) bool {
 }
 
 // ConflictingManager returns the field manager, quoted for messages, that owns a field of
-// live which desired has and which fieldManager does not own any more, or, if there is
-// none, the other manager that wrote last. It is empty if there is no other manager. live
-// must have the managedFields of all managers; desired is without apiVersion, kind and name.
+// live which desired has and which fieldManager does not own any more. If there is none, it
+// returns the other manager that wrote last; empty if there is no other manager. live must
+// have the managedFields of all managers; desired is without apiVersion, kind and name.
 func ConflictingManager(desired map[string]any, live *unstructured.Unstructured, fieldManager string) string {
 	own := Own(live, fieldManager)
 	var found metav1.ManagedFieldsEntry

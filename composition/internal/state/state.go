@@ -57,6 +57,13 @@ func (s *Store) Owner(owner object.Owner) *Owner {
 	return s.owners[key]
 }
 
+// Len returns the number of owners.
+func (s *Store) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.owners)
+}
+
 // Forget drops the state of an owner, whose UID need not be known.
 func (s *Store) Forget(owner object.Owner) {
 	s.mu.Lock()

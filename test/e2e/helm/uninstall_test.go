@@ -39,12 +39,12 @@ var _ = Describe("An uninstall", func() {
 		}
 		env.AwaitNoCRDs()
 	},
-		Entry("first", newInstallation("gone-one", "gone-one"), installation.CRDs, installation.Servers, installation.Runtime, installation.Setup),
-		Entry("after the operator", newInstallation("gone-two", "gone-two"), installation.Setup, installation.CRDs, installation.Servers, installation.Runtime),
+		Entry("first", newInstallation("crds-one", "crds-one"), installation.CRDs, installation.Servers, installation.Runtime, installation.Setup),
+		Entry("after the operator", newInstallation("crds-two", "crds-two"), installation.Setup, installation.CRDs, installation.Servers, installation.Runtime),
 	)
 
 	It("can be completed by installing the CRDs again, if they were deleted before the releases that depend on them", func() {
-		i := newInstallation("gone-three", "gone-three")
+		i := newInstallation("crds-three", "crds-three")
 		DeferCleanup(i.Remove)
 		i.Install()
 		remaining := claims(i)

@@ -158,7 +158,7 @@ func servesMetricsOverTLS(i *install) {
 		address := "https://127.0.0.1" + node.Address(i.namespace, i.pods()[0], 8443)
 		status, text := scrape(address, "")
 		Expect(status).To(Equal(http.StatusUnauthorized))
-		Expect(text).To(ContainSubstring("give the token of a ServiceAccount"))
+		Expect(text).To(ContainSubstring("send the token of a ServiceAccount"))
 		status, _ = scrape(address, "invalid")
 		Expect(status).To(Equal(http.StatusUnauthorized))
 

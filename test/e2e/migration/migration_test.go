@@ -88,7 +88,7 @@ var _ = DescribeTableSubtree("A migration from the upstream operator", Ordered, 
 				Expect(entry.Manager == string(legacyManager) && entry.Subresource == "").To(BeFalse(), "%s %s", live.GetKind(), live.GetName())
 			}
 		}
-		By("applying client-side as Helm 3 did, unless the flags say server-side")
+		By("applying client-side as Helm 3 did, unless a flag sets server-side apply")
 		configuration := &v1alpha1.SeldonConfig{}
 		Expect(env.Client.Get(ctx, client.ObjectKey{Namespace: legacy.OperatorNamespace, Name: "default"}, configuration)).To(Succeed())
 		operation := metav1.ManagedFieldsOperationUpdate

@@ -9,9 +9,9 @@
 // calls, and the state as values.
 //
 // States of models, pipelines, experiments and servers are plain data with
-// transitions, which do not know gRPC. One mutex guards all of them. What the real
-// scheduler does in the background is a task of the [eventLoop]. An event says only
-// which object changed, and its status is read when the event is handled, so that
+// transitions, without gRPC. One mutex guards all of them. The background work of the real
+// scheduler is done by tasks of the [eventLoop]. An event has only the object
+// that changed, and its status is read when the event is handled, so that
 // quick transitions may collapse into repeated messages. Each subscriber has a queue
 // without bound: a slow one delays no other.
 //

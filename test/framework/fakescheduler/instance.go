@@ -80,7 +80,7 @@ func (i *instance) locked(do func()) {
 }
 
 // stop ends the instance. If it is graceful, streams end with EOF and unary calls are
-// answered; otherwise connections break. It returns when no goroutine is left.
+// completed; otherwise connections are closed. It returns when no goroutine is left.
 func (i *instance) stop(graceful bool) {
 	if graceful {
 		i.end()

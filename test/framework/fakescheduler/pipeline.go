@@ -78,8 +78,8 @@ func (v *pipelineVersion) message() *pb.PipelineWithState {
 }
 
 // loadPipeline stores a pipeline; it is created later.
-func (s *state) loadPipeline(asked *pb.Pipeline) error {
-	defn, err := normalisePipeline(asked)
+func (s *state) loadPipeline(requested *pb.Pipeline) error {
+	defn, err := normalisePipeline(requested)
 	if err != nil {
 		return err
 	}

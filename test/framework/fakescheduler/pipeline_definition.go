@@ -13,8 +13,8 @@ import (
 // normalisePipeline validates a pipeline and returns the definition that the scheduler stores and
 // publishes: steps sorted by name, references with their suffix, and without
 // dataflowSpec, allowCycles and maxStepRevisits.
-func normalisePipeline(asked *pb.Pipeline) (*pb.Pipeline, error) {
-	p := proto.CloneOf(asked)
+func normalisePipeline(requested *pb.Pipeline) (*pb.Pipeline, error) {
+	p := proto.CloneOf(requested)
 	name := p.GetName()
 	if !validName.MatchString(name) {
 		return nil, failedPrecondition("pipeline name %q is invalid", name)

@@ -115,7 +115,7 @@ func (s *Scheduler) listen() (net.Listener, error) {
 	return listener, err
 }
 
-// Stop stops it gracefully: streams end with EOF, and calls are answered. After 5
+// Stop stops it gracefully: streams end with EOF, and calls are completed. After 5
 // seconds it closes the remaining connections. Restart starts it again.
 func (s *Scheduler) Stop() {
 	s.lifecycle.Lock()

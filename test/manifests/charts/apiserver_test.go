@@ -65,7 +65,7 @@ func TestAPIServerAccepts(t *testing.T) {
 			},
 		} {
 			for owner, spec := range podSpecs(render(t, setup, "seldon-mesh", with)) {
-				// Pods of the data plane are restricted only if the values say so.
+				// Pods of the data plane are restricted only if the values require it.
 				if with == nil && strings.HasPrefix(owner, "Se") {
 					continue
 				}

@@ -9,18 +9,18 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// timeless takes away the times since the start.
-func timeless(text string) string {
+// withoutTimes removes the times since the start.
+func withoutTimes(text string) string {
 	return regexp.MustCompile(`(?m)^ *\d+:\d\d `).ReplaceAllString(text, "")
 }
 
-func TestPlainAppendsChanges(t *testing.T) {
+func TestLogRendererAppendsChanges(t *testing.T) {
 	g := NewWithT(t)
 	out := &strings.Builder{}
-	p := newPlain(out)
+	p := newLogRenderer(out)
 	appended := func() string {
 		defer out.Reset()
-		return timeless(out.String())
+		return withoutTimes(out.String())
 	}
 	tree := &node{kind: "SeldonRuntime", name: "seldon", own: waiting, detail: "Progressing: a", children: []*node{
 		{name: "workloads", children: []*node{
@@ -37,24 +37,24 @@ func TestPlainAppendsChanges(t *testing.T) {
 `))
 	p.progress("Wait", 2*time.Second, tree)
 	g.Expect(appended()).To(BeEmpty(), "nothing has changed")
-	p.progress("Wait", reminder, tree)
-	g.Expect(appended()).To(Equal("○ Wait: for 0:15 now\n"), "but silence is not endless")
+	p.progress("Wait", progressInterval, tree)
+	g.Expect(appended()).To(Equal("○ Wait: running for 0:15\n"), "the progress is printed from time to time")
 
 	workload := tree.children[0].children[0]
 	workload.own, workload.detail = ready, "1/1"
 	workload.children = []*node{{kind: "Pod", name: "a-1", own: failed, detail: "Error"}}
-	p.progress("Wait", reminder, tree)
+	p.progress("Wait", progressInterval, tree)
 	g.Expect(appended()).To(Equal(`  ✓ Deployment a  1/1
   ✗ Deployment a › Pod a-1  Error
-  - Deployment a › Pod a-0  is gone
+  - Deployment a › Pod a-0  is deleted
 `))
-	p.progress("Wait", reminder, tree)
-	g.Expect(appended()).To(BeEmpty(), "what is gone is told once")
+	p.progress("Wait", progressInterval, tree)
+	g.Expect(appended()).To(BeEmpty(), "a deletion is printed once")
 
 	p.finished("Wait", 1500*time.Millisecond, "", true)
 	p.finished("Stop", 0, "why", false)
-	p.say("text\n")
-	p.keep(tree)
+	p.print("text\n")
+	p.printFinal(tree)
 	g.Expect(appended()).To(Equal(`✓ Wait  1.5 s
 ✗ Stop  0.0 s  why
 text

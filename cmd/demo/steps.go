@@ -18,32 +18,31 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
-// stage is one step of the demonstration.
-type stage struct {
-	// name says what is being done, as an order.
+// step is one step of the demonstration.
+type step struct {
+	// name describes the step in the imperative.
 	name string
-	// run does it. It returns early when the context ends. note, if any, is told
-	// when it is done.
+	// run runs the step until the context is cancelled. A note is shown at the end unless
+	// it is empty.
 	run func(d *demo, ctx context.Context) (note string, err error)
 }
 
-// stages in their order. When the last of them is done, the demonstration has
-// shown what it is for.
-var stages = []stage{
+// steps are all steps, in their order.
+var steps = []step{
 	{"Start the control plane", (*demo).startControlPlane},
 	{"Install the custom resource definitions", (*demo).installCRDs},
 	{"Start the operator in namespace " + operatorNamespace, (*demo).startOperator},
 	{"Start a simulated scheduler for namespace " + userNamespace, (*demo).startScheduler},
-	{"Create a SeldonRuntime there", (*demo).createRuntime},
-	{"Wait until it is ready and its scheduler reached", (*demo).untilReady},
-	{"Create Models, a Pipeline and an Experiment", (*demo).createRelayed},
+	{"Create a SeldonRuntime in it", (*demo).createRuntime},
+	{"Wait until it is ready and connected to its scheduler", (*demo).awaitReady},
+	{"Create Models, a Pipeline and an Experiment", (*demo).createResources},
 	{"Update Model " + updatedModel, (*demo).updateModel},
 	{"Delete Model " + deletedModel, (*demo).deleteModel},
 	{"Create Model " + deletedModel + " again", (*demo).recreateModel},
 	{"Kill the scheduler", (*demo).killScheduler},
-	{"Update Model " + missedModel + ", while nobody can be told", (*demo).updateMeanwhile},
+	{"Update Model " + offlineModel + " while the scheduler does not run", (*demo).updateOfflineModel},
 	{"Start the scheduler again, with its volume", (*demo).startScheduler},
-	{"Wait until it serves everything again", (*demo).untilServedAgain},
+	{"Wait until everything is ready again", (*demo).awaitAllReady},
 }
 
 // The manifests, relative to the root of the repository.
@@ -53,11 +52,11 @@ const (
 )
 
 func (d *demo) startControlPlane(ctx context.Context) (note string, err error) {
-	// It is stopped by us, after the operator, and not by the end of the context:
-	// that only ends the start.
-	lifetime, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	// The cancellation of the context aborts the start only: the control plane is stopped
+	// later, after the operator.
+	clusterCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	started := context.AfterFunc(ctx, cancel)
-	cluster, err := controlplane.Start(lifetime, controlplane.Options{Directory: filepath.Join(d.directory, "controlplane")})
+	cluster, err := controlplane.Start(clusterCtx, controlplane.Options{Directory: filepath.Join(d.directory, "controlplane")})
 	if err != nil {
 		cancel()
 		return "", err
@@ -69,7 +68,7 @@ func (d *demo) startControlPlane(ctx context.Context) (note string, err error) {
 	go func() {
 		select {
 		case <-cluster.Broken():
-			d.broken(errors.New("a program of the control plane ended"))
+			d.cancelCause(errors.New("a program of the control plane exited"))
 		case <-ctx.Done():
 		}
 	}()
@@ -85,11 +84,11 @@ func (d *demo) installCRDs(ctx context.Context) (string, error) {
 	if err := d.create(ctx, "", crds...); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d kinds", len(crds)), d.untilServed(ctx, crds)
+	return fmt.Sprintf("%d kinds", len(crds)), d.awaitServed(ctx, crds)
 }
 
-// startOperator deploys the operator and its configurations as the manifests do, with one difference:
-// what the Deployment would run in a pod runs here, as the same user.
+// startOperator deploys the objects of the manifests except for the Deployment. The
+// operator runs as a process with the permissions of its ServiceAccount instead.
 func (d *demo) startOperator(ctx context.Context) (string, error) {
 	objects, err := buildManifests(deployment)
 	if err != nil {
@@ -105,8 +104,8 @@ func (d *demo) startOperator(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// No ports: nobody asks for metrics or probes here, and two demonstrations
-	// may run side by side.
+	// Without ports for metrics and probes, so that several demonstrations can run at the
+	// same time.
 	d.operator, err = d.launch(program{
 		name: "operator", path: d.flags.managerBinary, directory: d.directory, log: d.operatorLog(),
 		arguments: []string{
@@ -118,14 +117,14 @@ func (d *demo) startOperator(ctx context.Context) (string, error) {
 	return "log: " + d.operatorLog(), err
 }
 
-// operatorKubeconfig writes a kubeconfig that logs in as the service account
-// among the objects, and returns its path.
+// operatorKubeconfig writes a kubeconfig for the ServiceAccount in objects, and returns
+// its path.
 func (d *demo) operatorKubeconfig(objects []*unstructured.Unstructured) (string, error) {
 	at := slices.IndexFunc(objects, func(object *unstructured.Unstructured) bool { return object.GetKind() == rbacv1.ServiceAccountKind })
 	if at < 0 {
-		return "", fmt.Errorf("%s has no service account", deployment)
+		return "", fmt.Errorf("%s has no ServiceAccount", deployment)
 	}
-	// How the API server names service accounts and their groups.
+	// The names of ServiceAccounts and their groups as users.
 	user := fmt.Sprintf("system:serviceaccount:%s:%s", objects[at].GetNamespace(), objects[at].GetName())
 	groups := []string{"system:serviceaccounts", "system:serviceaccounts:" + objects[at].GetNamespace()}
 	_, content, err := d.cluster.User(user, groups...)
@@ -148,21 +147,20 @@ func (d *demo) createRuntime(ctx context.Context) (string, error) {
 	return d.flags.runtimeFile, d.create(ctx, userNamespace, d.sample...)
 }
 
-func (d *demo) untilReady(ctx context.Context) (string, error) {
+func (d *demo) awaitReady(ctx context.Context) (string, error) {
 	return "", d.await(ctx, allReady)
 }
 
-// allReady is what await waits for until everything is ready.
+// allReady returns an error if a node of the tree is not ready.
 func allReady(w *watch) error {
-	if lacking := w.tree().firstUnready(); lacking != nil {
-		return fmt.Errorf("%s is not ready: %s", lacking.title(), lacking.detail)
+	if unready := w.tree().firstUnready(); unready != nil {
+		return fmt.Errorf("%s is not ready: %s", unready.title(), unready.detail)
 	}
 	return nil
 }
 
-// await waits until nothing is missing in the picture any more, with --non-interactive no
-// longer than the time-out. missing says what is, nil for nothing.
-func (d *demo) await(ctx context.Context, missing func(w *watch) error) error {
+// await polls until check returns nil. With --non-interactive it fails after the timeout.
+func (d *demo) await(ctx context.Context, check func(w *watch) error) error {
 	watch := d.watch.Load()
 	deadline := ctx
 	if d.flags.nonInteractive {
@@ -171,18 +169,19 @@ func (d *demo) await(ctx context.Context, missing func(w *watch) error) error {
 		defer cancel()
 	}
 	var last error
-	if until(deadline, func() bool { last = missing(watch); return last == nil }) {
+	if poll(deadline, func() bool { last = check(watch); return last == nil }) {
 		return nil
 	}
-	return fmt.Errorf("gave up after %s: %w\nRun it without --non-interactive to look around in this state, or with a longer --timeout",
+	return fmt.Errorf("timed out after %s: %w\nRun it without --non-interactive to inspect this state, or with a longer --timeout",
 		d.flags.timeout, last)
 }
 
-// until polls, and tells whether it came true before the context ended.
-func until(ctx context.Context, is func() bool) bool {
+// poll polls a condition, and returns whether it was true before the context was
+// cancelled.
+func poll(ctx context.Context, condition func() bool) bool {
 	ticks := time.NewTicker(drawInterval / 2)
 	defer ticks.Stop()
-	for !is() {
+	for !condition() {
 		select {
 		case <-ctx.Done():
 			return false
@@ -192,21 +191,21 @@ func until(ctx context.Context, is func() bool) bool {
 	return true
 }
 
-// howToLookAround says what to type in another terminal.
-func (d *demo) howToLookAround() string {
+// usageHints returns commands to try in another terminal.
+func (d *demo) usageHints() string {
 	kubectl := d.kubectl + " --kubeconfig " + d.cluster.KubeconfigPath() + " -n " + userNamespace
 	return fmt.Sprintf(`
-Look around from another terminal:
+Inspect it from another terminal:
   %[1]s get seldonruntimes,servers,pods
   %[1]s get models,pipelines,experiments
   %[1]s get seldonruntimes -o wide
-Change or delete something and see it put right:
+Delete something and see it recreated:
   %[1]s delete deployments,services --all
-Take a Model away, see who misses it, and bring it back:
+Delete a Model, see what depends on it, and recreate it:
   %[1]s delete model %[2]s
   %[1]s apply --server-side -f %[3]s
 The operator's log: %[4]s
-What the scheduler is told: %[5]s
+The calls that the scheduler receives: %[5]s
 
 `, kubectl, updatedModel, d.models, d.operatorLog(), d.schedulerLog())
 }

@@ -1,4 +1,4 @@
-package access
+package metricsauth
 
 import (
 	"context"
@@ -31,32 +31,32 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
-// What is served behind the filter.
+// metrics is what the handler after the filter serves.
 const metrics = "seldon_operator_resources 1\n"
 
-// world is an API server with two accounts: one that may read metrics, and one that
+// environment is an API server with two accounts: one that may read metrics, and one that
 // may not.
-type world struct {
+type environment struct {
 	config            *rest.Config
 	admin             client.WithWatch
 	prometheus, other string // their tokens
 }
 
-func TestAccess(t *testing.T) {
+func TestAuthorization(t *testing.T) {
 	w := start(t)
 	t.Run("Decisions", w.testDecisions)
-	t.Run("Answers hold for a while", w.testAnswersHold)
-	t.Run("Few answers are kept", w.testFewAnswersAreKept)
+	t.Run("Decisions are cached", w.testCachedDecisions)
+	t.Run("The cache is bounded", w.testBoundedCache)
 	t.Run("Without the API server", w.testWithoutAPIServer)
 }
 
-func start(t *testing.T) *world {
+func start(t *testing.T) *environment {
 	cluster, err := controlplane.Start(t.Context(), controlplane.Options{})
 	must(t, err)
 	t.Cleanup(func() { must(t, cluster.Stop()) })
 	admin, err := client.NewWithWatch(cluster.Config(), client.Options{Scheme: scheme.Scheme})
 	must(t, err)
-	w := &world{config: cluster.Config(), admin: admin}
+	w := &environment{config: cluster.Config(), admin: admin}
 	w.prometheus, w.other = w.account(t, "prometheus"), w.account(t, "other")
 	must(t, admin.Create(t.Context(), &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: "metrics-reader"},
@@ -66,7 +66,7 @@ func start(t *testing.T) *world {
 	return w
 }
 
-func (w *world) account(t *testing.T, name string) (token string) {
+func (w *environment) account(t *testing.T, name string) (token string) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: name}}
 	must(t, w.admin.Create(t.Context(), account))
 	request := &authenticationv1.TokenRequest{}
@@ -89,7 +89,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// scraped is a server of metrics, with what it logged and asked the API server.
+// scraped is a server of metrics, with its log lines and its reviews.
 type scraped struct {
 	url string
 
@@ -98,7 +98,7 @@ type scraped struct {
 	reviews []string // kinds, in order
 }
 
-// log is at the level that the operator has unless it is told otherwise.
+// log returns a logger with the operator's default level.
 func (s *scraped) log() logr.Logger {
 	return funcr.New(func(_, line string) {
 		s.mu.Lock()
@@ -107,7 +107,7 @@ func (s *scraped) log() logr.Logger {
 	}, funcr.Options{})
 }
 
-// review counts, and lets through.
+// review records a review and sends it.
 func (s *scraped) review(ctx context.Context, to client.WithWatch, object client.Object, options ...client.CreateOption) error {
 	s.mu.Lock()
 	s.reviews = append(s.reviews, strings.TrimPrefix(fmt.Sprintf("%T", object), "*v1."))
@@ -115,25 +115,24 @@ func (s *scraped) review(ctx context.Context, to client.WithWatch, object client
 	return to.Create(ctx, object, options...)
 }
 
-func (s *scraped) told() (logged, reviews []string) {
+func (s *scraped) recorded() (logged, reviews []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.logged), slices.Clone(s.reviews)
 }
 
-// create is a call to the API server; a test may have it fail as a real one seldom does.
+// create is a call to the API server, which a test can replace by one that fails.
 type create = func(ctx context.Context, to client.WithWatch, object client.Object, options ...client.CreateOption) error
 
-// serve starts a server behind the filter. With fail nil all calls reach the API
-// server.
-func (w *world) serve(t *testing.T, clock cache.Clock, fail create) *scraped {
+// serve starts a server with the filter. If fail is nil, all calls reach the API server.
+func (w *environment) serve(t *testing.T, clock cache.Clock, fail create) *scraped {
 	s := &scraped{}
 	reviews := w.admin
 	if fail != nil {
 		reviews = interceptor.NewClient(reviews, interceptor.Funcs{Create: fail})
 	}
 	reviews = interceptor.NewClient(reviews, interceptor.Funcs{Create: s.review})
-	s.start(t, newAccess(reviews, cache.NewLRUExpireCacheWithClock(answersKept, clock)).filter)
+	s.start(t, newAuthorizer(reviews, cache.NewLRUExpireCacheWithClock(cacheSize, clock)).filter)
 	return s
 }
 
@@ -160,7 +159,7 @@ func (s *scraped) get(t *testing.T, path, authorization string) (status int, tex
 	return response.StatusCode, string(content), response.Header
 }
 
-func (w *world) testDecisions(t *testing.T) {
+func (w *environment) testDecisions(t *testing.T) {
 	failing := func(kind client.Object, change func(client.Object) error) create {
 		return func(ctx context.Context, to client.WithWatch, object client.Object, options ...client.CreateOption) error {
 			if fmt.Sprintf("%T", object) != fmt.Sprintf("%T", kind) {
@@ -176,31 +175,31 @@ func (w *world) testDecisions(t *testing.T) {
 		path          string // /metrics by default
 		fail          create
 		status        int
-		text          string   // that the answer has
-		reviews       []string // that were asked for
-		logged        string   // that the only line in the log has; empty for no line
+		text          string   // part of the response
+		reviews       []string // kinds of reviews that are sent
+		logged        string   // part of the only log line; empty for none
 	}{
-		"no token":                     {status: 401, text: "give the token of a ServiceAccount"},
-		"another scheme":               {authorization: "Basic " + w.prometheus, status: 401, text: "give the token"},
-		"a token without a scheme":     {authorization: w.prometheus, status: 401, text: "give the token"},
-		"a scheme without a token":     {authorization: "Bearer", status: 401, text: "give the token"},
-		"a scheme and blanks":          {authorization: "Bearer  ", status: 401, text: "give the token"},
-		"a token that is made up":      {authorization: "Bearer made.up", status: 401, text: "the token is not valid", reviews: []string{token}, logged: "invalid bearer token"},
-		"a token of somebody entitled": {authorization: "Bearer " + w.prometheus, status: 200, text: metrics, reviews: []string{token, access}},
-		"the scheme in small letters":  {authorization: "bearer  " + w.prometheus, status: 200, text: metrics, reviews: []string{token, access}},
-		"somebody else's token": {authorization: "Bearer " + w.other, status: 403,
+		"no token":                 {status: 401, text: "send the token of a ServiceAccount"},
+		"another scheme":           {authorization: "Basic " + w.prometheus, status: 401, text: "send the token"},
+		"a token without a scheme": {authorization: w.prometheus, status: 401, text: "send the token"},
+		"a scheme without a token": {authorization: "Bearer", status: 401, text: "send the token"},
+		"a scheme and blanks":      {authorization: "Bearer  ", status: 401, text: "send the token"},
+		"an invalid token":         {authorization: "Bearer made.up", status: 401, text: "the token is not valid", reviews: []string{token}, logged: "invalid bearer token"},
+		"a token with the right":   {authorization: "Bearer " + w.prometheus, status: 200, text: metrics, reviews: []string{token, access}},
+		"the scheme in lower case": {authorization: "bearer  " + w.prometheus, status: 200, text: metrics, reviews: []string{token, access}},
+		"a token without the right": {authorization: "Bearer " + w.other, status: 403,
 			text: "system:serviceaccount:default:other may not get /metrics", reviews: []string{token, access}},
 		"another path": {authorization: "Bearer " + w.prometheus, path: "/debug", status: 403,
 			text: "system:serviceaccount:default:prometheus may not get /debug", reviews: []string{token, access}},
 		"tokens cannot be reviewed": {authorization: "Bearer " + w.prometheus, fail: failing(&authenticationv1.TokenReview{}, broken),
 			status: 500, text: "see the operator's log", reviews: []string{token}, logged: "review a token: etcd is away"},
-		"the webhook for tokens is away": {authorization: "Bearer " + w.prometheus, fail: failing(&authenticationv1.TokenReview{}, func(object client.Object) error {
+		"the webhook for tokens is unreachable": {authorization: "Bearer " + w.prometheus, fail: failing(&authenticationv1.TokenReview{}, func(object client.Object) error {
 			object.(*authenticationv1.TokenReview).Status.Error = "the webhook is away"
 			return nil
 		}), status: 401, text: "the token is not valid\n", reviews: []string{token}, logged: "the webhook is away"},
 		"access cannot be reviewed": {authorization: "Bearer " + w.prometheus, fail: failing(&authorizationv1.SubjectAccessReview{}, broken), status: 500,
 			text: "see the operator's log", reviews: []string{token, access}, logged: "review the access of system:serviceaccount:default:prometheus: etcd is away"},
-		"the webhook for access is away": {authorization: "Bearer " + w.prometheus, fail: failing(&authorizationv1.SubjectAccessReview{}, func(object client.Object) error {
+		"the webhook for access is unreachable": {authorization: "Bearer " + w.prometheus, fail: failing(&authorizationv1.SubjectAccessReview{}, func(object client.Object) error {
 			object.(*authorizationv1.SubjectAccessReview).Status.EvaluationError = "the webhook is away"
 			return nil
 		}), status: 403, text: "prometheus may not get /metrics", reviews: []string{token, access}, logged: "the webhook is away"},
@@ -211,7 +210,7 @@ func (w *world) testDecisions(t *testing.T) {
 			if path == "" {
 				path = "/metrics"
 			}
-			// Again: what is known is not asked for, and told of once.
+			// The second time the decision is cached, and not logged again.
 			for range 2 {
 				status, text, header := s.get(t, path, test.authorization)
 				if status != test.status || !strings.Contains(text, test.text) {
@@ -224,13 +223,13 @@ func (w *world) testDecisions(t *testing.T) {
 					t.Errorf("%d has metrics", status)
 				}
 			}
-			logged, reviews := s.told()
+			logged, reviews := s.recorded()
 			want := test.reviews
 			if test.status == http.StatusInternalServerError {
-				want = append(want, want...) // no answer was kept
+				want = append(want, want...) // no decision was cached
 			}
 			if !slices.Equal(reviews, want) {
-				t.Errorf("asked for %q, want %q", reviews, want)
+				t.Errorf("sent reviews %q, want %q", reviews, want)
 			}
 			if test.logged == "" && len(logged) > 0 || test.logged != "" && (len(logged) != 1 || !strings.Contains(logged[0], test.logged)) {
 				t.Errorf("logged %q, want one line with %q", logged, test.logged)
@@ -239,8 +238,8 @@ func (w *world) testDecisions(t *testing.T) {
 	}
 }
 
-// Rights change: an answer is asked for again, a no sooner than a yes.
-func (w *world) testAnswersHold(t *testing.T) {
+// Decisions expire, since rights change; denials expire earlier.
+func (w *environment) testCachedDecisions(t *testing.T) {
 	clock := testingclock.NewFakeClock(time.Now())
 	s := w.serve(t, clock, nil)
 	token := "Bearer " + w.account(t, "late")
@@ -250,7 +249,7 @@ func (w *world) testAnswersHold(t *testing.T) {
 			t.Errorf("%s: got %d %s, want %d", when, status, text, want)
 		}
 	}
-	// The API server's authorizer learns of bindings after a moment.
+	// The API server's authorizer uses new bindings after a moment.
 	until := func(allowed bool) {
 		t.Helper()
 		for t.Context().Err() == nil {
@@ -268,44 +267,44 @@ func (w *world) testAnswersHold(t *testing.T) {
 	binding := readsMetrics("late")
 	must(t, w.admin.Create(t.Context(), binding))
 	until(true)
-	clock.Step(deniedFor - time.Millisecond)
-	expect(403, "while a no holds")
+	clock.Step(deniedTTL - time.Millisecond)
+	expect(403, "while a denial is cached")
 	clock.Step(2 * time.Millisecond)
 	expect(200, "after that")
 	must(t, w.admin.Delete(t.Context(), binding))
 	until(false)
-	clock.Step(allowedFor - time.Millisecond)
-	expect(200, "while a yes holds")
+	clock.Step(allowedTTL - time.Millisecond)
+	expect(200, "while a permission is cached")
 	clock.Step(2 * time.Millisecond)
 	expect(403, "after that")
 }
 
-// Strangers fill neither the memory nor the log.
-func (w *world) testFewAnswersAreKept(t *testing.T) {
+// Requests with invalid tokens fill neither memory nor log.
+func (w *environment) testBoundedCache(t *testing.T) {
 	s := w.serve(t, testingclock.NewFakeClock(time.Now()), nil)
-	for i := range answersKept + 1 {
+	for i := range cacheSize + 1 {
 		s.get(t, "/metrics", fmt.Sprintf("Bearer %d", i))
 	}
-	s.get(t, "/metrics", fmt.Sprintf("Bearer %d", answersKept))
-	logged, reviews := s.told()
-	if len(reviews) != answersKept+1 {
-		t.Errorf("asked %d times, want %d, since the last is known", len(reviews), answersKept+1)
+	s.get(t, "/metrics", fmt.Sprintf("Bearer %d", cacheSize))
+	logged, reviews := s.recorded()
+	if len(reviews) != cacheSize+1 {
+		t.Errorf("%d reviews, want %d, since the last is cached", len(reviews), cacheSize+1)
 	}
 	if len(logged) != 1 {
 		t.Errorf("logged %d lines, want 1", len(logged))
 	}
 	s.get(t, "/metrics", "Bearer 0")
-	if _, reviews := s.told(); len(reviews) != answersKept+2 {
-		t.Errorf("asked %d times, want %d, since the first is forgotten", len(reviews), answersKept+2)
+	if _, reviews := s.recorded(); len(reviews) != cacheSize+2 {
+		t.Errorf("%d reviews, want %d, since the first was evicted", len(reviews), cacheSize+2)
 	}
 }
 
-// The filter that the manager takes: it reaches the API server of its configuration,
-// and lets nobody through if it does not.
-func (w *world) testWithoutAPIServer(t *testing.T) {
-	away := rest.CopyConfig(w.config)
-	away.Host = "https://127.0.0.1:1"
-	for config, want := range map[*rest.Config]int{w.config: http.StatusOK, away: http.StatusInternalServerError} {
+// The filter of the manager: it sends reviews to the API server of its configuration, and
+// allows no request if that is unreachable.
+func (w *environment) testWithoutAPIServer(t *testing.T) {
+	unreachable := rest.CopyConfig(w.config)
+	unreachable.Host = "https://127.0.0.1:1"
+	for config, want := range map[*rest.Config]int{w.config: http.StatusOK, unreachable: http.StatusInternalServerError} {
 		httpClient, err := rest.HTTPClientFor(config)
 		must(t, err)
 		filter, err := Filter(config, httpClient)
@@ -315,7 +314,7 @@ func (w *world) testWithoutAPIServer(t *testing.T) {
 		if status, text, _ := s.get(t, "/metrics", "Bearer "+w.prometheus); status != want {
 			t.Errorf("%s: got %d %s, want %d", config.Host, status, text, want)
 		}
-		if logged, _ := s.told(); (len(logged) > 0) != (want != http.StatusOK) {
+		if logged, _ := s.recorded(); (len(logged) > 0) != (want != http.StatusOK) {
 			t.Errorf("%s: logged %q", config.Host, logged)
 		}
 	}

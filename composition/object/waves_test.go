@@ -11,7 +11,7 @@ import (
 )
 
 func TestWaves(t *testing.T) {
-	// The kinds of a line are applied in parallel, after those of the lines above.
+	// The kinds of a line are in one wave, after the waves of the lines above.
 	const order = `
 		Namespace CustomResourceDefinition.apiextensions.k8s.io PriorityClass.scheduling.k8s.io StorageClass.storage.k8s.io ResourceQuota LimitRange
 		ServiceAccount Role.rbac.authorization.k8s.io ClusterRole.rbac.authorization.k8s.io
@@ -27,7 +27,7 @@ func TestWaves(t *testing.T) {
 		kinds := strings.Fields(line)
 		current := WaveOf(schema.ParseGroupKind(kinds[0]))
 		if current <= last {
-			t.Errorf("%s is not applied after what it needs", kinds[0])
+			t.Errorf("%s is not in a later wave than the kinds of the line above", kinds[0])
 		}
 		for _, kind := range kinds {
 			if got := WaveOf(schema.ParseGroupKind(kind)); got != current {
@@ -39,7 +39,7 @@ func TestWaves(t *testing.T) {
 	for kind := range waves {
 		version := schema.GroupVersion{Group: kind.Group, Version: "v1"}
 		if kind.Kind != "CustomResourceDefinition" && !scheme.Scheme.Recognizes(version.WithKind(kind.Kind)) {
-			t.Errorf("there is no kind %s", kind)
+			t.Errorf("%s is not a built-in kind", kind)
 		}
 	}
 	for _, same := range [][2]schema.GroupKind{
@@ -56,25 +56,25 @@ func TestWaves(t *testing.T) {
 	}
 }
 
-// The order of keys is total: two keys are equal in it only if they are the same.
-func TestKeysHaveOneOrder(t *testing.T) {
-	var keys []Ref
+// The order of references is total: only equal references compare as equal.
+func TestRefsHaveATotalOrder(t *testing.T) {
+	var refs []Ref
 	for _, group := range []string{"", "apps", "example.com"} {
 		for _, kind := range []string{"ConfigMap", "Deployment", "Role"} {
 			for _, name := range []string{"a", "b"} {
 				for _, namespace := range []string{"n", "n/a"} {
-					keys = append(keys, Ref{schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind}, namespace, name})
+					refs = append(refs, Ref{schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind}, namespace, name})
 				}
 			}
 		}
 	}
-	slices.SortFunc(keys, Ref.Compare)
-	for i := 1; i < len(keys); i++ {
-		if keys[i-1].Compare(keys[i]) >= 0 || keys[i].Compare(keys[i-1]) <= 0 {
-			t.Errorf("%v and %v have no order", keys[i-1], keys[i])
+	slices.SortFunc(refs, Ref.Compare)
+	for i := 1; i < len(refs); i++ {
+		if refs[i-1].Compare(refs[i]) >= 0 || refs[i].Compare(refs[i-1]) <= 0 {
+			t.Errorf("%v and %v are not ordered", refs[i-1], refs[i])
 		}
 	}
-	shuffled := slices.Clone(keys)
+	shuffled := slices.Clone(refs)
 	rand.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 	slices.SortFunc(shuffled, CompareReverse)
 	for i := 1; i < len(shuffled); i++ {

@@ -17,36 +17,36 @@ import (
 	"github.com/seldon-operator/seldon-operator/relay"
 )
 
-// nodeOf is an object's own node, without children.
+// nodeOf returns the node of an object, without children.
 func nodeOf(object *unstructured.Unstructured) *node {
 	n := &node{kind: object.GetKind(), name: object.GetName()}
 	if object.GroupVersionKind().Group == v1alpha1.GroupVersion.Group {
-		n.own, n.detail = judgedByReady(object)
+		n.own, n.detail = healthFromReady(object)
 	} else {
-		n.own, n.detail = judgedByHealth(object)
+		n.own, n.detail = healthFromStatus(object)
 	}
 	n.detail = oneLine(n.detail)
-	if isRelayed(object) {
+	if isResource(object) {
 		n.detail = strings.TrimSpace(n.detail + "  " + parts(object, n.own))
 	}
 	return n
 }
 
-func isRelayed(object *unstructured.Unstructured) bool {
-	return slices.Contains(relayedKinds, object.GroupVersionKind())
+func isResource(object *unstructured.Unstructured) bool {
+	return slices.Contains(resourceKinds, object.GroupVersionKind())
 }
 
-// passes tells whether what a Ready condition that is False says is so for now. Of
-// what the scheduler serves its reasons are the scheduler's many states, of which few
-// are an end.
-func passes(object *unstructured.Unstructured, reason string) bool {
-	if !isRelayed(object) {
+// isTransient returns whether the reason of a Ready condition that is False is expected
+// to change by itself. The reasons of Models, Pipelines and Experiments are the many
+// states of the scheduler, of which few are terminal.
+func isTransient(object *unstructured.Unstructured, reason string) bool {
+	if !isResource(object) {
 		return reason == "Progressing"
 	}
 	return !strings.Contains(reason, "Failed") && !slices.Contains([]string{relay.ReasonRejected, relay.ReasonInvalidSpec, "NoRuntime"}, reason)
 }
 
-// conditionsOf are the conditions of an object of ours.
+// conditionsOf returns the conditions of a custom resource.
 func conditionsOf(object *unstructured.Unstructured) ([]metav1.Condition, error) {
 	var decoded struct {
 		Status struct {
@@ -57,9 +57,9 @@ func conditionsOf(object *unstructured.Unstructured) ([]metav1.Condition, error)
 	return decoded.Status.Conditions, err
 }
 
-// judgedByReady is the state of an object of ours, by the operator's word on its
-// newest spec.
-func judgedByReady(object *unstructured.Unstructured) (state, string) {
+// healthFromReady returns the state of a custom resource by its Ready condition, if that
+// is about the current generation.
+func healthFromReady(object *unstructured.Unstructured) (state, string) {
 	if object.GetDeletionTimestamp() != nil {
 		return waiting, "is being deleted"
 	}
@@ -70,19 +70,19 @@ func judgedByReady(object *unstructured.Unstructured) (state, string) {
 	condition := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
 	switch {
 	case condition == nil || condition.ObservedGeneration < object.GetGeneration():
-		if isRelayed(object) {
-			return waiting, "the scheduler has not spoken of it yet"
+		if isResource(object) {
+			return waiting, "the scheduler has not reported it yet"
 		}
 		return waiting, "the operator has not seen it yet"
 	case condition.Status == metav1.ConditionTrue:
 		return ready, condition.Message
-	case condition.Status == metav1.ConditionFalse && !passes(object, condition.Reason):
+	case condition.Status == metav1.ConditionFalse && !isTransient(object, condition.Reason):
 		return failed, why(condition)
 	}
 	return waiting, why(condition)
 }
 
-// why a condition is not True. The messages of some begin with the reason.
+// why returns reason and message of a condition. Some messages start with the reason.
 func why(condition *metav1.Condition) string {
 	if strings.HasPrefix(condition.Message, condition.Reason) {
 		return condition.Message
@@ -90,9 +90,9 @@ func why(condition *metav1.Condition) string {
 	return condition.Reason + ": " + condition.Message
 }
 
-// parts are the conditions that an object's Ready is made of, each with a mark.
+// parts returns the conditions other than Ready, each with a mark.
 func parts(object *unstructured.Unstructured, own state) string {
-	conditions, _ := conditionsOf(object) // judgedByReady tells of the error
+	conditions, _ := conditionsOf(object) // healthFromReady returns the error
 	var marked []string
 	for _, condition := range conditions {
 		mark := marks[ready]
@@ -107,10 +107,10 @@ func parts(object *unstructured.Unstructured, own state) string {
 	return strings.Join(marked, ", ")
 }
 
-// reachability is the node of a runtime's connection to its scheduler.
-func reachability(object *unstructured.Unstructured) *node {
-	n := &node{kind: v1alpha1.ConditionSchedulerReachable, own: waiting, detail: "the operator has not tried yet"}
-	conditions, _ := conditionsOf(object) // judgedByReady tells of the error
+// reachabilityNode returns the node of a runtime's connection to its scheduler.
+func reachabilityNode(object *unstructured.Unstructured) *node {
+	n := &node{kind: v1alpha1.ConditionSchedulerReachable, own: waiting, detail: "the operator has not connected yet"}
+	conditions, _ := conditionsOf(object) // healthFromReady returns the error
 	condition := meta.FindStatusCondition(conditions, v1alpha1.ConditionSchedulerReachable)
 	switch {
 	case condition == nil:
@@ -125,13 +125,13 @@ func reachability(object *unstructured.Unstructured) *node {
 	return n
 }
 
-// judgedByHealth is the state of any other object, by the rules that the
-// operator itself goes by.
-func judgedByHealth(object *unstructured.Unstructured) (state, string) {
+// healthFromStatus returns the state of any other object, by the health rules of the
+// operator.
+func healthFromStatus(object *unstructured.Unstructured) (state, string) {
 	status, message := health.Of(object)
 	switch status {
 	case health.Current:
-		return ready, inBrief(object)
+		return ready, summaryOf(object)
 	case health.Failed:
 		return failed, message
 	default:
@@ -139,13 +139,13 @@ func judgedByHealth(object *unstructured.Unstructured) (state, string) {
 	}
 }
 
-// inBrief says in a word how a ready object is, where there is one to say.
-func inBrief(object *unstructured.Unstructured) string {
+// summaryOf returns a short description of a ready object, or "".
+func summaryOf(object *unstructured.Unstructured) string {
 	switch object.GroupVersionKind() {
 	case deploymentKind, statefulSetKind:
-		wanted, _, _ := unstructured.NestedInt64(object.Object, "spec", "replicas")
-		are, _, _ := unstructured.NestedInt64(object.Object, "status", "readyReplicas")
-		return fmt.Sprintf("%d/%d", are, wanted)
+		desired, _, _ := unstructured.NestedInt64(object.Object, "spec", "replicas")
+		ready, _, _ := unstructured.NestedInt64(object.Object, "status", "readyReplicas")
+		return fmt.Sprintf("%d/%d", ready, desired)
 	case podKind:
 		phase, _, _ := unstructured.NestedString(object.Object, "status", "phase")
 		return phase
@@ -153,7 +153,7 @@ func inBrief(object *unstructured.Unstructured) string {
 	return ""
 }
 
-// oneLine makes of any text one that stays where it is put on a terminal.
+// oneLine replaces line breaks and control characters in a text.
 func oneLine(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 }

@@ -12,12 +12,12 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// emulator is as much of a terminal as ours needs: it keeps the rows that were
-// ever written, and knows the sequences that terminal.go names.
+// emulator emulates the features of a terminal that ttyRenderer uses. It keeps all rows
+// that were written.
 type emulator struct {
 	rows        [][]rune
 	row, column int
-	// colours counts the sequences that choose one.
+	// colours counts the sequences that set a colour.
 	colours int
 }
 
@@ -61,7 +61,7 @@ func (e *emulator) Write(written []byte) (int, error) {
 	return len(written), nil
 }
 
-// shown is the text in the rows, less empty ones at the end.
+// shown returns the text in the rows, without empty ones at the end.
 func (e *emulator) shown() string {
 	var text strings.Builder
 	for _, row := range e.rows {
@@ -70,11 +70,11 @@ func (e *emulator) shown() string {
 	return strings.TrimRight(text.String(), "\n") + "\n"
 }
 
-func TestTerminalRedrawsInPlace(t *testing.T) {
+func TestTTYRendererRedrawsInPlace(t *testing.T) {
 	g := NewWithT(t)
 	e := &emulator{}
 	width, height := 40, 24
-	term := newTerminal(e, func() (int, int, error) { return width, height, nil })
+	term := newTTYRenderer(e, func() (int, int, error) { return width, height, nil })
 	tree := &node{kind: "SeldonRuntime", name: "seldon", own: waiting, children: []*node{
 		{name: "workloads", children: []*node{{kind: "Deployment", name: "a", own: waiting, detail: "0/1"}}},
 	}}
@@ -99,22 +99,22 @@ func TestTerminalRedrawsInPlace(t *testing.T) {
 
 ✓ SeldonRuntime seldon
 └─ ✓ workloads that have a name as lon…
-`), "nothing of the longer picture is left, and lines end before the last column")
+`), "nothing of the longer snapshot is left, and lines end before the last column")
 
-	width = 20 // a terminal wraps the two lines that are longer now
+	width = 20 // the terminal wraps the two lines that are too long now
 	g.Expect(term.rows()).To(Equal(6))
 	width, height = 40, 4
 	term.progress("Wait", 2*time.Second, tree)
-	g.Expect(strings.Count(e.shown(), "\n")).To(Equal(1+height-1), "with the cursor below it fits: %s", e.shown())
+	g.Expect(strings.Count(e.shown(), "\n")).To(Equal(1+height-1), "it does not fit with the cursor below it: %s", e.shown())
 
 	term.finished("Wait", 2*time.Second, "", true)
-	term.say("\nLook around.\n")
-	term.keep(tree)
+	term.print("\nInspect it.\n")
+	term.printFinal(tree)
 	term.progress("Stop", 0, nil)
 	term.finished("Stop", 0, "", false)
 	g.Expect(e.shown()).To(Equal(started + `✓ Wait  2.0 s
 
-Look around.
+Inspect it.
 
 ✓ SeldonRuntime seldon
 └─ ✓ workloads that have a name as lon…
@@ -123,17 +123,17 @@ Look around.
 	g.Expect(e.colours).To(BeNumerically(">", 0))
 }
 
-func TestTerminalWithoutASizeIsASmallOne(t *testing.T) {
+func TestTTYRendererDefaultSize(t *testing.T) {
 	g := NewWithT(t)
-	term := newTerminal(&emulator{}, func() (int, int, error) { return 0, 0, errors.New("no size") })
-	width, height := term.room()
+	term := newTTYRenderer(&emulator{}, func() (int, int, error) { return 0, 0, errors.New("no size") })
+	width, height := term.usableSize()
 	g.Expect([]int{width, height}).To(Equal([]int{79, 23}))
 }
 
-func TestNewScreenIsPlainForFiles(t *testing.T) {
+func TestNewRendererForFiles(t *testing.T) {
 	g := NewWithT(t)
 	file, err := os.Create(t.TempDir() + "/log")
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(newScreen(file).redraws()).To(BeFalse())
+	g.Expect(newRenderer(file).redraws()).To(BeFalse())
 	g.Expect(file.Close()).To(Succeed())
 }
