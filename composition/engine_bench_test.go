@@ -152,12 +152,12 @@ func BenchmarkReconcileUnchanged(b *testing.B) {
 	engine, request := unchanged(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		outcome, err := engine.Reconcile(b.Context(), request)
+		result, err := engine.Reconcile(b.Context(), request)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if len(outcome.Applied) > 0 || len(outcome.Blocked()) > 0 || len(outcome.Objects.Refs()) != 24 {
-			b.Fatalf("not up to date: %v", outcome.Plan)
+		if len(result.Applied) > 0 || len(result.Blocked()) > 0 || len(result.Objects.Refs()) != 24 {
+			b.Fatalf("not up to date: %v", result.Plan)
 		}
 	}
 }
