@@ -40,7 +40,7 @@ func IsManaged(options object.Options, live *unstructured.Unstructured) bool {
 }
 
 // CanAdopt reports whether owner controls an object that exists and is not being deleted.
-func CanAdopt(options object.Options, live *unstructured.Unstructured, owner object.Owner) bool {
+func CanAdopt(live *unstructured.Unstructured, owner object.Owner) bool {
 	return live != nil && live.GetDeletionTimestamp() == nil && owner.IsControllerOf(live)
 }
 

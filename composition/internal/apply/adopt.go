@@ -38,7 +38,7 @@ func (a *Applier) Adopt(ctx context.Context, state *plan.State) {
 	var objects []object.Object
 	for i, child := range state.Objects {
 		ref := child.Ref()
-		if !plan.CanAdopt(options, state.Live[ref], state.Owner) {
+		if !plan.CanAdopt(state.Live[ref], state.Owner) {
 			continue
 		}
 		if !plan.IsManaged(options, state.Live[ref]) {
@@ -67,7 +67,7 @@ func (a *Applier) migrateOwnership(ctx context.Context, state plan.State, child 
 	ref, options := child.Ref(), a.Cluster.Options
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		live, err := a.Cluster.Get(ctx, ref)
-		if err != nil || !plan.CanAdopt(options, live, state.Owner) || plan.IsManaged(options, live) {
+		if err != nil || !plan.CanAdopt(live, state.Owner) || plan.IsManaged(options, live) {
 			adopted = live
 			return err
 		}
