@@ -22,7 +22,7 @@ PACKAGES ?= ./...
 TESTFLAGS ?=
 TEST := go test -p 2 -timeout 60m
 # The operator's own packages are tested with the race detector.
-RACE := ./api/... ./composition/... ./templates/... ./controllers/... ./relay/... ./test/framework/fakescheduler/...
+RACE := ./api/... ./composition/... ./templates/... ./inputs/... ./controllers/... ./relay/... ./test/framework/fakescheduler/...
 
 BIN := $(CURDIR)/bin
 CONTROLLER_GEN := $(BIN)/controller-gen
@@ -123,7 +123,7 @@ fuzz: ## Fuzz every target for FUZZTIME=60s (a part with PACKAGES=./composition)
 	@FUZZTIME='$(FUZZTIME)' hack/fuzz.sh $(PACKAGES)
 
 # host:port of a scheduler without TLS, such as a port-forwarded one. The default is the
-# fake.
+# fake scheduler.
 SCHEDULER ?=
 .PHONY: conformance
 conformance: ## Check that a scheduler behaves as the operator expects (SCHEDULER=host:9004).

@@ -7,12 +7,13 @@ import (
 
 	kustomizetypes "sigs.k8s.io/kustomize/api/types"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/patch"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
 	"github.com/seldon-operator/seldon-operator/composition/template"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // Instances of a template share all parts without parameters, so these must not be changed in

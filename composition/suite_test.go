@@ -20,14 +20,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
 	"github.com/seldon-operator/seldon-operator/composition/template"
@@ -92,12 +89,7 @@ var _ = BeforeSuite(func() {
 	writer, err = client.New(config, client.Options{})
 	Expect(err).NotTo(HaveOccurred())
 
-	labelled, err := labels.NewRequirement(engineOptions.OwnerLabel(), selection.Exists, nil)
-	Expect(err).NotTo(HaveOccurred())
-	children, err = cache.New(cluster.Config(), cache.Options{
-		DefaultLabelSelector: labels.NewSelector().Add(*labelled),
-		DefaultTransform:     cached.Transform(engineOptions),
-	})
+	children, err = cache.New(cluster.Config(), composition.CacheOptions(engineOptions, kinds))
 	Expect(err).NotTo(HaveOccurred())
 	Expect(composition.Index(ctx, children, kinds)).To(Succeed())
 	go func() {

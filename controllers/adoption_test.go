@@ -107,7 +107,7 @@ var _ = Describe("Adoption", Serial, func() {
 		Expect(exists(namespace, "hodometer", &corev1.ServiceAccount{})()).To(BeFalse())
 	})
 
-	DescribeTable("holds a workload whose pods would restart, and lets it go", func(release func(*v1alpha1.SeldonRuntime)) {
+	DescribeTable("blocks a workload whose pods would restart, and applies it", func(release func(*v1alpha1.SeldonRuntime)) {
 		runtime := existing(namespace, "runtime-with-overrides.yaml", &v1alpha1.SeldonRuntime{})
 		existingChildren(runtime, "duplicates.yaml", "runtime.yaml")
 		before := podsOf(namespace)
@@ -120,7 +120,7 @@ var _ = Describe("Adoption", Serial, func() {
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(get(namespace, "seldon-modelgateway", &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Name).To(Equal("modelgateway"))
 	},
-		Entry("when the annotation accepts it", func(r *v1alpha1.SeldonRuntime) {
+		Entry("when the annotation allows it", func(r *v1alpha1.SeldonRuntime) {
 			r.Annotations[v1alpha1.AllowRestartAnnotation] = "true"
 		}),
 		Entry("when the runtime changes", func(r *v1alpha1.SeldonRuntime) {

@@ -12,8 +12,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
-// FieldManager owns the fields of child objects. It must not change: the fields of a
-// former manager would stay on every object.
+// FieldManager owns the fields of child objects. It must not change: the fields that the
+// previous field manager owns would remain on every object.
 const FieldManager = "seldon-operator"
 
 // EngineOptions are the options of the engine.
@@ -49,7 +49,7 @@ var (
 	serverKind  = v1alpha1.GroupVersion.WithKind("Server")
 )
 
-// requestFor returns a request for owner with what its annotations allow.
+// requestFor returns a request for owner, with the options that its annotations set.
 func requestFor(owner client.Object, kind schema.GroupVersionKind) composition.Request {
 	isTrue := func(annotation string) bool { return owner.GetAnnotations()[annotation] == "true" }
 	return composition.Request{

@@ -19,11 +19,11 @@ import (
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
-// With disableAutoUpdate an object keeps the configuration of its last rollout. That
-// configuration is stored in the cluster, in a ControllerRevision which the object owns,
-// so that it survives any other event and the operator itself. A change of the object's
-// own spec, other than of replicas, is a new rollout with the configuration of that
-// moment.
+// With disableAutoUpdate, an object keeps the configuration of its last rollout. That
+// configuration is stored in the cluster, in a ControllerRevision that the object owns,
+// so that it is still available after a change of the configuration and after a restart
+// of the operator. A change of the object's own spec, other than of replicas, is a new
+// rollout with the configuration that is current then.
 
 // pinnedConfigLabel is the label on a ControllerRevision that holds a pinned configuration.
 // Its value is the UID of the object that the configuration is pinned for.

@@ -10,10 +10,10 @@ import (
 // Resolver computes requests. It is safe for concurrent use for different owners, and
 // must not be copied.
 type Resolver struct {
-	// Reader reads everything. If it is a cache, it may lack objects without the engine's
-	// owner label. Its lists may share memory with the cache; they are not changed.
+	// Reader reads all objects. If it is a cache, it may not contain objects without the
+	// engine's owner label. Its lists may share memory with the cache; they are not changed.
 	Reader client.Reader
-	// APIReader reads objects that Reader may lack; nil if it lacks none.
+	// APIReader reads objects that Reader may not contain; nil if Reader contains all.
 	APIReader client.Reader
 	// Namespace contains SeldonConfigs and ServerConfigs.
 	Namespace string
@@ -30,14 +30,14 @@ type Resolver struct {
 	settled sync.Map
 }
 
-// Forget drops what is remembered of a runtime that does not exist.
+// Forget removes the state of a runtime that does not exist any more.
 func (r *Resolver) Forget(runtime client.ObjectKey) {
 	for _, name := range adoptedServices {
 		r.settled.Delete(serviceOf{runtime, name})
 	}
 }
 
-// uncached returns the reader of objects that Reader may lack.
+// uncached returns the reader for objects that Reader may not contain.
 func (r *Resolver) uncached() client.Reader {
 	if r.APIReader != nil {
 		return r.APIReader

@@ -112,8 +112,8 @@ type serviceOf struct {
 }
 
 // adoptedServiceTypes returns the types of the Services that the runtime controls and that
-// a previous operator created, by name: adoption must not make one reachable from outside
-// the cluster.
+// a previous operator created, by name: adoption must not expose one outside of the
+// cluster.
 func (r *Resolver) adoptedServiceTypes(ctx context.Context, runtime *v1alpha1.SeldonRuntime) (map[string]corev1.ServiceType, error) {
 	serviceTypes := map[string]corev1.ServiceType{}
 	for _, name := range adoptedServices {

@@ -17,7 +17,7 @@ import (
 type Server struct {
 	// Request to the engine, except for SkipInitialScan and BeforeRecreate.
 	Request composition.Request
-	// Warnings are about what the Server requests and does not get.
+	// Warnings describe requests of the Server that have no or limited effect.
 	Warnings templates.ServerWarnings
 	// Pins must be written before the request. They are valid also with an error.
 	Pins Pins
@@ -60,9 +60,9 @@ func (r *Resolver) template(server *v1alpha1.Server) templates.Server {
 	return templates.Server{Server: server, UseDeployment: r.UseDeployments, MaxReplicas: r.MaxReplicasPerServer}
 }
 
-// observeReplicas sets the replicas of the Server's live workload. A cache lacks a
-// workload that is not adopted yet; it is read from the API server if the Server exceeds
-// the limit, since its replicas must not change then.
+// observeReplicas sets the replicas of the Server's live workload. A cache does not contain
+// a workload that is not adopted yet; if the Server exceeds the limit, that workload is read
+// from the API server, since its replicas must not change then.
 func (r *Resolver) observeReplicas(ctx context.Context, template *templates.Server) error {
 	key := client.ObjectKeyFromObject(template.Server)
 	set, deployment := &appsv1.StatefulSet{}, &appsv1.Deployment{}

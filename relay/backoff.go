@@ -33,7 +33,8 @@ var (
 	serverBackoff = exponential{time.Second, 30 * time.Second}
 )
 
-// retryJitter spreads what is due at the same time: up to this part of a delay is added.
+// retryJitter spreads retries that are due at the same time: up to this part of a delay is
+// added to it.
 const retryJitter = 0.5
 
 // after returns the delay before repetition n, which counts from 0.

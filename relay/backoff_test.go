@@ -83,8 +83,8 @@ func TestNoPollsWhileEventsArrive(t *testing.T) {
 	})
 }
 
-// A scheduler that accepts a load, and reports afterwards that it does not have the
-// object, gets it again with a backoff, and the failure is reported.
+// If a scheduler accepts a load, and reports afterwards that it does not have the object,
+// the load is repeated with a backoff, and the failure is reported.
 func TestLoadAcceptedAndLost(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		states := newStates()
@@ -98,7 +98,7 @@ func TestLoadAcceptedAndLost(t *testing.T) {
 		if seen := h.sync(Model, model); seen.Failure == nil || seen.Failure.Terminal || seen.Failure.Reason != ReasonCallFailed {
 			t.Errorf("observed %+v", seen)
 		}
-		states.put(modelStatus("iris", 1, modelAvailable))
+		states.set(modelStatus("iris", 1, modelAvailable))
 		h.settle(2 * time.Minute)
 		if seen := h.sync(Model, model); !isReady(seen) || seen.Failure != nil {
 			t.Errorf("observed %+v once it is there", seen)
@@ -106,7 +106,7 @@ func TestLoadAcceptedAndLost(t *testing.T) {
 	})
 }
 
-// A scheduler that terminates the objects that it accepts gets them again with a backoff.
+// If a scheduler terminates the objects that it accepts, loads are repeated with a backoff.
 func TestLoadAcceptedAndTerminated(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		states := newStates(modelStatus("iris", 1, modelTerminated))
@@ -154,7 +154,7 @@ func TestFailedLoadsBackOff(t *testing.T) {
 				if want := map[bool]string{true: ReasonRejected, false: ReasonCallFailed}[want.terminal]; seen.Failure.Reason != want {
 					t.Errorf("reason %s, want %s", seen.Failure.Reason, want)
 				}
-				// A change is sent at once.
+				// A change is sent immediately.
 				loads := scheduler.called("load")
 				h.update(model)
 				h.settle(100 * time.Millisecond)

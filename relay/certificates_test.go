@@ -84,7 +84,7 @@ func (ca *testCA) pool() *x509.CertPool {
 	return pool
 }
 
-// issue makes a certificate that is valid for an hour, and its key.
+// issue creates a certificate that is valid for an hour, and its key.
 func (ca *testCA) issue(t *testing.T, c testCertificate) (certificate, key []byte) {
 	t.Helper()
 	if c.name == "" {

@@ -22,7 +22,7 @@ const (
 	// listDeadline of the listing of all objects of a kind.
 	listDeadline = 2 * time.Minute
 	// handshakeTimeout is how long a scheduler may take to send the first message, which
-	// it sends at once.
+	// it sends immediately.
 	handshakeTimeout = 10 * time.Second
 	// streamEndDelay is how long the connection must last after the end of a stream for
 	// that to be reported. It is not above streamBackoff.first.
@@ -124,9 +124,9 @@ func (c *connection) handleControlPlaneEvent(event pb.ControlPlaneResponse_Event
 	c.countDropped("unknown_marker")
 }
 
-// keepSubscribed keeps the stream of a kind's events open. When it ends while the
-// connection lasts, it is opened again and the kind is resynced, since events may have
-// been missed.
+// keepSubscribed keeps the stream of a kind's events open. If it ends before the
+// connection, it is opened again and the kind is resynced, since events may have been
+// missed.
 func (c *connection) keepSubscribed(ctx context.Context, kind Kind) {
 	failures := 0
 	for {
@@ -162,8 +162,8 @@ func (c *connection) subscribe(ctx context.Context, kind Kind) error {
 	return resource.subscribe(ctx, c.client, func(event statusEvent) { c.handleEvent(kind, event) })
 }
 
-// process processes an item of the queue, and schedules when to process it again. After
-// an error that is with a backoff. disconnect ends the connection.
+// process processes an item of the queue, and schedules when to process it again; after an
+// error, with a backoff. disconnect ends the connection.
 func (c *connection) process(ctx context.Context, disconnect context.CancelCauseFunc, key objectKey, p priority) {
 	after, err := c.reconcile(ctx, key)
 	switch {
@@ -210,7 +210,7 @@ func (c *connection) healthCheck(ctx context.Context) error {
 	return nil
 }
 
-// call makes a call with a deadline.
+// call runs a call with a deadline.
 func (c *connection) call(ctx context.Context, call func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()

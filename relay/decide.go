@@ -36,7 +36,7 @@ const (
 	// statusPollInterval is the least time between polls of an object that is being
 	// unloaded, in case that an event was lost.
 	statusPollInterval = 5 * time.Second
-	// loadsForgottenAfter is how long after an accepted load the next one counts as the
+	// loadsForgottenAfter is how long after an accepted load the next load counts as the
 	// first.
 	loadsForgottenAfter = 2 * time.Minute
 )
@@ -58,8 +58,8 @@ type Failure struct {
 	Message  string
 	// attempts is the number of consecutive failures for this reason.
 	attempts int
-	// retryAt is when the call may be repeated; zero for at once, as far as the backoff of
-	// the queue allows.
+	// retryAt is when the call may be repeated; zero for immediately, subject to the
+	// backoff of the queue.
 	retryAt time.Time
 }
 
@@ -88,7 +88,7 @@ const (
 
 // decide returns the next call about an object to be loaded. With actionNone, it may
 // return when to decide again. replaces is that of the kind's [resource].
-func (o *objectState) decide(want desiredObject, replaces bool, now time.Time) (action, time.Duration) {
+func (o *objectState) decide(desired desiredObject, replaces bool, now time.Time) (action, time.Duration) {
 	if failure := o.observed.failure; failure != nil && failure.Reason == ReasonInvalidSpec {
 		return actionNone, 0
 	}
@@ -102,12 +102,12 @@ func (o *objectState) decide(want desiredObject, replaces bool, now time.Time) (
 		return o.poll(statusPollDelay, now)
 	case o.retryTime().After(now):
 		return actionNone, o.retryTime().Sub(now)
-	case o.upToDate(want) && !o.load.forced:
-		if state := o.observed.state; state != nil && state.Generation == want.generation {
+	case o.upToDate(desired) && !o.load.forced:
+		if state := o.observed.state; state != nil && state.Generation == desired.generation {
 			return actionNone, 0
 		}
 		return o.poll(statusPollDelay, now)
-	case replaces && o.remote != nil && o.remote.generation == want.generation:
+	case replaces && o.remote != nil && o.remote.generation == desired.generation:
 		return actionUnload, 0
 	default:
 		return at(o.nextLoadAt(), actionLoad, now)
@@ -128,7 +128,7 @@ func (o *objectState) decideDeletion(now time.Time) (action, time.Duration) {
 	}
 }
 
-// pollUnload polls an object that is being unloaded; at once if a poll is required, since
+// pollUnload polls an object that is being unloaded; immediately if a poll is required, since
 // the last event may have arrived before the unload returned.
 func (o *objectState) pollUnload(now time.Time) (action, time.Duration) {
 	if o.polling.required {
@@ -167,7 +167,7 @@ func (o *objectState) nextLoadAt() time.Time {
 	return o.load.acceptedAt.Add(loadBackoff.after(o.load.accepted - 1))
 }
 
-// retryTime is when a failed call may be repeated; zero for at once. A failure of an
+// retryTime is when a failed call may be repeated; zero for immediately. A failure of an
 // earlier generation, whose call was in flight when the object changed, does not count.
 func (o *objectState) retryTime() time.Time {
 	failure := o.observed.failure

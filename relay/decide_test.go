@@ -78,8 +78,8 @@ func TestDecideDeletion(t *testing.T) {
 	}
 }
 
-// A failed call is repeated after a delay that doubles up to a limit, and at once on a new
-// connection.
+// A failed call is repeated after a delay that doubles up to a limit, and immediately on a
+// new connection.
 func TestRetryAfterFailure(t *testing.T) {
 	now := time.Now()
 	object := objectState{}

@@ -42,7 +42,7 @@ func TestInterruptedStop(t *testing.T) {
 	})
 }
 
-// A deletion without a response before the end of the connection is sent at once on the
+// A deletion without a response before the end of the connection is sent immediately on the
 // next one, although the scheduler has not requested the kind.
 func TestDeletionAfterReconnect(t *testing.T) {
 	inBubble(t, func(h *harness) {
@@ -83,7 +83,7 @@ func TestUnloadOfTerminatedObject(t *testing.T) {
 		h.open()
 		model := h.model("iris")
 		h.settle(time.Second)
-		states.put(modelStatus("iris", 1, pb.ModelStatus_ModelTerminated))
+		states.set(modelStatus("iris", 1, pb.ModelStatus_ModelTerminated))
 		h.delete(Model, model)
 		h.settle(100 * time.Millisecond)
 		if seen := h.sync(Model, model); !seen.Unloaded || scheduler.called("unload") != 1 {
@@ -110,11 +110,11 @@ func TestOnlyListingsProveAbsence(t *testing.T) {
 				models := map[string]*v1alpha1.Model{}
 				for _, name := range names("model", 30) {
 					models[name] = h.model(name)
-					scheduler.events <- states.put(modelStatus(name, 1, modelAvailable))
+					scheduler.events <- states.set(modelStatus(name, 1, modelAvailable))
 				}
 				h.settle(time.Minute)
 				for name, model := range models {
-					states.put(modelStatus(name, 2, modelTerminating))
+					states.set(modelStatus(name, 2, modelTerminating))
 					h.delete(Model, model)
 				}
 				h.settle(20 * time.Second)
@@ -171,7 +171,7 @@ func TestUnknownObjectsAreUnloaded(t *testing.T) {
 			}
 			h.settle(time.Second)
 			if n := h.stateCount(); n != 1 {
-				t.Errorf("closed %t: %d objects are remembered", closed, n)
+				t.Errorf("closed %t: %d objects have a state", closed, n)
 			}
 		})
 	}

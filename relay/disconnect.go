@@ -27,7 +27,7 @@ const (
 	ReasonUnimplemented = "Unimplemented"
 )
 
-// Advice to the user, at the end of messages.
+// Remedies at the end of messages.
 const (
 	advisePod     = "check the scheduler's Pods and Service, and network policies"
 	adviseAddress = "check that the address and port are the scheduler's"
@@ -144,7 +144,7 @@ func isTimeout(err error) bool {
 }
 
 // connectionFailureText returns the text of an error without the addresses and ports of
-// [net.OpError]. By which error the peer's end shows depends on timing alone.
+// [net.OpError]. Which error the peer's end causes only depends on timing.
 func connectionFailureText(err error) string {
 	for _, closed := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed} {
 		if errors.Is(err, closed) {

@@ -3,8 +3,8 @@
 //
 // A [Relay] has one session for each namespace with a SeldonRuntime. A session has one
 // gRPC connection with its streams and calls, and one context that ends them all. Sessions
-// share no state but the certificates: a scheduler that is down or slow delays its own
-// namespace only.
+// only share the certificates: a scheduler that is down or slow only delays its own
+// namespace.
 //
 // In: a controller syncs an object ([Relay.Sync], [Relay.SyncServer]), which never blocks,
 // and reports that it was deleted ([Relay.ObjectDeleted]). The session reads the object
@@ -31,9 +31,9 @@
 //   - An event affects only objects in the namespace of its session.
 //
 // An idle session has at most 18 goroutines, one that is not connected at most 6.
-// Goroutines for calls exist only while there are calls to make.
+// Goroutines for calls exist only while calls are running.
 //
-// Where to look: session.go (connections), connection.go (streams, the processing of the
+// Files: session.go (connections), connection.go (streams, the processing of the
 // queue), kind_sync.go and resync.go (resyncs), object_state.go, object_events.go and
 // decide.go (the state machine of an object, without effects), reconcile.go and orphans.go
 // (its calls), servers.go and server_sync.go (Servers), status_event.go and translate.go

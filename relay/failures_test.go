@@ -35,7 +35,7 @@ func TestModelThatFails(t *testing.T) {
 		if is, reason := conditionOf(h.T, h.sync(Model, model), v1alpha1.ConditionModelReady); is || reason != "ModelFailed" {
 			h.Errorf("ModelReady is %t, %s", is, reason)
 		}
-		// An agent that connects has it scheduled again.
+		// When an agent connects, the scheduler schedules the Model again.
 		h.scheduler.DisconnectAgent("mlserver", 0)
 		h.settle(time.Second)
 		h.scheduler.ConnectAgent(fakescheduler.Agent{Server: "mlserver"})

@@ -312,8 +312,8 @@ type enqueued struct {
 	priority int
 }
 
-// take returns what was enqueued for a kind since the last call.
-func (l *requestLog) take(kind Kind) []enqueued {
+// drain returns what was enqueued for a kind since the last call.
+func (l *requestLog) drain(kind Kind) []enqueued {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var list []enqueued

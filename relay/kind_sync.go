@@ -9,8 +9,8 @@ import (
 
 // Each kind is synchronized on its own: the scheduler requests it, the session compares
 // what the scheduler has with the custom resources (a resync), and from then on handles
-// the events of the kind. A kind whose listing or stream fails is retried with a backoff
-// of its own, and delays no other kind.
+// the events of the kind. A kind whose listing or stream fails is retried with its
+// own backoff, and does not delay other kinds.
 
 // relistInterval is how often a kind is resynced on a lasting connection, to repair what
 // was missed: once an hour on average.
@@ -190,8 +190,8 @@ func (s *session) startStaleTimers() {
 	}
 }
 
-// startStaleTimer makes the observations of a kind expire after the timeout, unless it is
-// in sync by then. A timer that runs is not restarted. It is called under the session's
+// startStaleTimer starts the timer that expires the observations of a kind after the
+// timeout, unless the kind is in sync by then. A timer that runs is not restarted. It is called under the session's
 // lock.
 func (s *session) startStaleTimer(state *kindState) {
 	if state.staleTimer == nil && !state.stale {

@@ -65,8 +65,8 @@ func TestKindsAreIndependent(t *testing.T) {
 	}
 }
 
-// What was missed is repaired by the next listing: here, a Model that another client
-// unloaded while its event was lost.
+// The next listing repairs the effect of lost events: here, of the event about a Model that
+// another client unloaded.
 func TestRelistRepairs(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)
@@ -84,8 +84,8 @@ func TestRelistRepairs(t *testing.T) {
 	})
 }
 
-// A scheduler that keeps its readiness gate closed after a restart does not serve what
-// it had: objects turn stale after the timeout. An object that is deleted meanwhile is
+// A scheduler that keeps its readiness gate closed after a restart does not serve its
+// objects: they become stale after the timeout. An object that is deleted meanwhile is
 // unloaded nevertheless.
 func TestClosedGate(t *testing.T) {
 	inBubble(t, func(h *harness) {
@@ -159,7 +159,7 @@ func TestControlPlaneEvents(t *testing.T) {
 	})
 }
 
-// One stream that the scheduler ends is opened again, and its kind alone is listed.
+// A stream that the scheduler ends is opened again, and only its kind is listed.
 func TestStreamEnds(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)
@@ -167,8 +167,8 @@ func TestStreamEnds(t *testing.T) {
 		h.open()
 		h.settle(time.Minute)
 		h.scheduler.ResetCounters()
-		// More than the client takes: its stream ends, and so do the next ones until the
-		// subscription succeeds.
+		// The message exceeds the limit of the client: its stream ends, and so do the next
+		// ones until the subscription succeeds.
 		huge := &pb.ModelStatusResponse{ModelName: strings.Repeat("x", receiveLimit+1)}
 		if err := h.scheduler.InjectModelStatus(huge); err != nil {
 			t.Fatal(err)
@@ -269,7 +269,7 @@ func TestStatesExpireOnAConnection(t *testing.T) {
 	})
 }
 
-// A Model that is loaded, and reported available, while the kind's listing fails.
+// Events about a Model are used while the listing of its kind fails.
 func TestEventsCountWhileListingFails(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)

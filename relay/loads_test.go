@@ -60,10 +60,10 @@ func TestLateLoad(t *testing.T) {
 		scheduler := h.script(&scripted{status: states.reply})
 		h.open()
 		model := h.model("iris")
-		states.put(modelStatus("iris", 1, modelAvailable))
+		states.set(modelStatus("iris", 1, modelAvailable))
 		h.settle(time.Minute)
 		h.update(model)
-		states.put(modelStatus("iris", 2, modelAvailable))
+		states.set(modelStatus("iris", 2, modelAvailable))
 		h.settle(time.Minute)
 		loads, polls := scheduler.called("load"), scheduler.called("poll")
 
@@ -84,29 +84,29 @@ func TestLateLoad(t *testing.T) {
 
 		scheduler.change(func() {
 			scheduler.load = func(string) error {
-				states.put(modelStatus("iris", 2, modelAvailable))
+				states.set(modelStatus("iris", 2, modelAvailable))
 				return nil
 			}
 		})
-		scheduler.events <- states.put(modelStatus("iris", 1, modelAvailable))
+		scheduler.events <- states.set(modelStatus("iris", 1, modelAvailable))
 		h.settle(time.Second)
 		if n := scheduler.called("load") - loads; n != 1 {
 			t.Errorf("%d loads after the scheduler has fallen back to an older generation", n)
 		}
 
 		h.delete(Model, model)
-		scheduler.events <- states.put(modelStatus("iris", 2, modelTerminated))
+		scheduler.events <- states.set(modelStatus("iris", 2, modelTerminated))
 		h.settle(10 * time.Second)
 		h.release(Model, model)
 		h.settle(10 * time.Second)
 		if h.stateCount() != 0 {
-			t.Errorf("%d objects are remembered", h.stateCount())
+			t.Errorf("%d objects have a state", h.stateCount())
 		}
 		unloads := scheduler.called("unload")
 		scheduler.events <- modelStatus("iris", 2, modelAvailable)
 		h.settle(10 * time.Second)
 		if n := scheduler.called("unload") - unloads; n != 1 || h.stateCount() != 0 {
-			t.Errorf("an object that was loaded after its deletion is unloaded %d times, %d objects are remembered", n, h.stateCount())
+			t.Errorf("an object that was loaded after its deletion is unloaded %d times, %d objects have a state", n, h.stateCount())
 		}
 	})
 }
@@ -187,7 +187,8 @@ func TestProgressingAfterRejection(t *testing.T) {
 	})
 }
 
-// A scheduler that cannot list gets all objects, and does not confirm an unload by that.
+// All objects are sent to a scheduler that cannot list, and a failed listing does not
+// confirm an unload.
 func TestSchedulerThatCannotList(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		scheduler := h.script(&scripted{status: func(name string) ([]*pb.ModelStatusResponse, error) {
@@ -207,7 +208,7 @@ func TestSchedulerThatCannotList(t *testing.T) {
 			t.Errorf("observed %+v", seen)
 		}
 		if scheduler.called("load kept") == 0 || scheduler.called("unload deleted") == 0 {
-			t.Error("it does not get all objects")
+			t.Error("not all objects are sent")
 		}
 		if lists := scheduler.called("list"); lists > 30 {
 			t.Errorf("%d listings in 10 minutes", lists)
@@ -221,7 +222,7 @@ func TestSchedulerThatCannotList(t *testing.T) {
 }
 
 // A listing without differences reconciles no object.
-func TestListingReconcilesWhatDiffers(t *testing.T) {
+func TestListingReconcilesOnlyDifferences(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		states := newStates()
 		scheduler := h.script(&scripted{status: states.reply})
@@ -235,13 +236,13 @@ func TestListingReconcilesWhatDiffers(t *testing.T) {
 		h.open()
 		for _, name := range names("model", 100) {
 			h.model(name)
-			scheduler.events <- states.put(modelStatus(name, 1, modelAvailable))
+			scheduler.events <- states.set(modelStatus(name, 1, modelAvailable))
 		}
 		h.settle(time.Minute)
 		states.remove("model-7")
 		scheduler.change(func() {
 			scheduler.load = func(name string) error {
-				scheduler.events <- states.put(modelStatus(name, 1, modelAvailable))
+				scheduler.events <- states.set(modelStatus(name, 1, modelAvailable))
 				return nil
 			}
 		})
@@ -265,7 +266,7 @@ func TestNameFilterIgnored(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		states := newStates(modelStatus("iris", 1, modelTerminating))
 		for _, name := range names("terminated", 20) {
-			states.put(modelStatus(name, 1, modelTerminated))
+			states.set(modelStatus(name, 1, modelTerminated))
 		}
 		all := states.reply
 		h.script(&scripted{status: func(string) ([]*pb.ModelStatusResponse, error) { return all("") }})
@@ -277,7 +278,7 @@ func TestNameFilterIgnored(t *testing.T) {
 		if seen := h.sync(Model, model); seen.Unloaded {
 			t.Errorf("observed %+v", seen)
 		}
-		states.put(modelStatus("iris", 1, modelTerminated))
+		states.set(modelStatus("iris", 1, modelTerminated))
 		h.settle(2 * time.Minute)
 		if seen := h.sync(Model, model); !seen.Unloaded {
 			t.Errorf("observed %+v after it was terminated", seen)

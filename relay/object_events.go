@@ -176,8 +176,8 @@ func (o *objectState) handleAbsence(complete bool, now time.Time) (result eventR
 
 // verify marks what the scheduler has as verified if it is what is desired, and then
 // applies the buffered event. It reports whether the observation has changed.
-func (o *objectState) verify(want desiredObject, now time.Time) (changed bool) {
-	if o.remote == nil || o.remote.verified || !o.upToDate(want) {
+func (o *objectState) verify(desired desiredObject, now time.Time) (changed bool) {
+	if o.remote == nil || o.remote.verified || !o.upToDate(desired) {
 		return false
 	}
 	o.remote.verified = true

@@ -9,7 +9,7 @@ import (
 
 // The state of one object, and how calls change it; object_events.go has how events and
 // replies change it. All of it is computed from values: decide.go chooses the next call,
-// reconcile.go makes it.
+// reconcile.go sends it.
 //
 // The unload phase of an object:
 //
@@ -99,7 +99,7 @@ type unloadState struct {
 	terminatedEarly bool
 }
 
-// pollingState is what is known about the status of an object beside its content.
+// pollingState determines when to poll the status of an object.
 type pollingState struct {
 	// required: an event contradicts what is known, or a call that failed may have been
 	// carried out. The reply to a status call decides.
@@ -168,9 +168,9 @@ func (o *objectState) isAt(object client.Object) bool {
 // upToDate reports whether the scheduler has the desired object. Generations do not
 // suffice, since those of a recreated object start at 1 again. Where the scheduler
 // reports no definition, or another form of it, it has to be verified.
-func (o *objectState) upToDate(want desiredObject) bool {
-	return o.remote != nil && o.remote.generation == want.generation &&
-		(o.remote.definition == want.definition || o.remote.verified)
+func (o *objectState) upToDate(desired desiredObject) bool {
+	return o.remote != nil && o.remote.generation == desired.generation &&
+		(o.remote.definition == desired.definition || o.remote.verified)
 }
 
 // isSynced reports whether nothing is due for an object to be loaded until something
@@ -183,7 +183,7 @@ func (o *objectState) isSynced() bool {
 }
 
 // reconnected drops what does not hold on a new connection, and reports whether the
-// object has to be reconciled at once, before its kind is resynced.
+// object has to be reconciled immediately, before its kind is resynced.
 func (o *objectState) reconnected() bool {
 	o.remote, o.bufferedEvent = nil, nil
 	o.load.generation, o.load.inFlight, o.load.accepted = 0, false, 0
@@ -209,7 +209,7 @@ func (o *objectState) startLoad(generation int64) {
 }
 
 // acceptLoad records that the scheduler has accepted the load.
-func (o *objectState) acceptLoad(want desiredObject, now time.Time) {
+func (o *objectState) acceptLoad(desired desiredObject, now time.Time) {
 	if now.Sub(o.load.acceptedAt) > loadsForgottenAfter {
 		o.load.accepted = 0
 	}
@@ -217,9 +217,9 @@ func (o *objectState) acceptLoad(want desiredObject, now time.Time) {
 	o.load.inFlight, o.observed.stale, o.polling.count = false, false, 0
 	// An earlier call that failed may have been carried out, with its last event before
 	// this call, which then changes nothing and causes no event.
-	o.polling.required = o.bufferedEvent != nil && o.bufferedEvent.state.Generation == want.generation
+	o.polling.required = o.bufferedEvent != nil && o.bufferedEvent.state.Generation == desired.generation
 	o.polling.lastReplyAt = now
-	o.remote, o.bufferedEvent = &remoteObject{want.generation, want.definition, true}, nil
+	o.remote, o.bufferedEvent = &remoteObject{desired.generation, desired.definition, true}, nil
 	if failure := o.observed.failure; failure != nil && failure.Terminal {
 		o.observed.failure = nil
 	}

@@ -224,7 +224,7 @@ func TestSetIncarnation(t *testing.T) {
 	}
 }
 
-// What is kept for a new connection, and which objects are reconciled at once.
+// State that is kept for a new connection, and objects that are reconciled immediately.
 func TestReconnected(t *testing.T) {
 	for _, test := range []struct {
 		deleting bool

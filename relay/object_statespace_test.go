@@ -72,8 +72,8 @@ func (s *spaceState) clone() *spaceState {
 	return &next
 }
 
-// want returns the desired object of its generation.
-func (s *spaceState) want() desiredObject {
+// desired returns the desired object of its generation.
+func (s *spaceState) desired() desiredObject {
 	return desiredObject{s.object.uid, s.object.generation, digest{s.object.uid[0], byte(s.object.generation)}}
 }
 
@@ -114,7 +114,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 		}},
 		{"the load is accepted", false, func(s *spaceState) bool {
 			if s.object.load.inFlight {
-				s.object.acceptLoad(s.want(), now)
+				s.object.acceptLoad(s.desired(), now)
 				return true
 			}
 			return false
@@ -245,8 +245,8 @@ func (s *spaceState) decideOrWait(replaces bool, now time.Time) (action, time.Du
 	if s.object.unload.phase == unloadConfirmed {
 		s.object.unload.phase = unloadNotRequested
 	}
-	s.object.verify(s.want(), now)
-	return s.object.decide(s.want(), replaces, now)
+	s.object.verify(s.desired(), now)
+	return s.object.decide(s.desired(), replaces, now)
 }
 
 // done reports whether the object is as desired.
@@ -254,7 +254,7 @@ func (s *spaceState) done() bool {
 	if s.object.deleting {
 		return s.object.unload.phase == unloadConfirmed
 	}
-	return s.object.unload.phase == unloadNotRequested && s.object.upToDate(s.want()) &&
+	return s.object.unload.phase == unloadNotRequested && s.object.upToDate(s.desired()) &&
 		s.object.observed.state != nil && s.object.observed.state.Generation == s.object.generation
 }
 
@@ -280,9 +280,9 @@ func (s *spaceState) behave(has *truth, replaces bool, reports func(digest) dige
 		switch next {
 		case actionLoad:
 			result.loads++
-			result.has = &truth{s.object.generation, s.want().definition}
+			result.has = &truth{s.object.generation, s.desired().definition}
 			s.object.startLoad(s.object.generation)
-			s.object.acceptLoad(s.want(), now)
+			s.object.acceptLoad(s.desired(), now)
 		case actionUnload:
 			result.unloads++
 			result.has = nil
@@ -394,7 +394,7 @@ func checkConverges(from *spaceState, replaces bool, now time.Time, ends map[end
 	if from.object.load.inFlight || from.unloading {
 		return "" // the states after the call are among the others
 	}
-	want := from.want()
+	want := from.desired()
 	asIs := func(definition digest) digest { return definition }
 	for _, has := range []*truth{nil, {want.generation, want.definition}, {want.generation, otherForm}, {want.generation + 1, otherForm}, {want.generation - 1, otherForm}} {
 		for _, listed := range []bool{false, true} {

@@ -17,8 +17,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
-// A stopped Experiment is not stopped again on each connection, which would prolong how
-// long the scheduler remembers it. An orphan that becomes active is stopped.
+// A stopped Experiment is not stopped again on each connection, which would prolong the
+// time for which the scheduler keeps it. An orphan that becomes active is stopped.
 func TestStoppedExperimentIsStoppedOnce(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)
@@ -87,7 +87,7 @@ func TestReleaseWhileStopFails(t *testing.T) {
 			}
 			h.settle(time.Minute)
 			if experiments := h.scheduler.Experiments(); !experiments[0].Deleted || h.stateCount() != 0 {
-				t.Errorf("closed %t: the scheduler has %+v, %d objects are remembered", closed, experiments, h.stateCount())
+				t.Errorf("closed %t: the scheduler has %+v, %d objects have a state", closed, experiments, h.stateCount())
 			}
 		})
 	}
@@ -127,7 +127,7 @@ func TestStatesAreRemoved(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		states := newStates()
 		for _, name := range names("orphan", 50) {
-			states.put(modelStatus(name, 1, modelAvailable))
+			states.set(modelStatus(name, 1, modelAvailable))
 		}
 		scheduler := h.script(&scripted{closed: true, status: states.reply})
 		h.open()
@@ -160,7 +160,7 @@ func TestStatesAreRemoved(t *testing.T) {
 			}
 		}
 		if n := h.stateCount(); n != 0 {
-			t.Errorf("%d objects are remembered", n)
+			t.Errorf("%d objects have a state", n)
 		}
 	})
 }
@@ -192,7 +192,7 @@ func TestReleasedInactiveExperiment(t *testing.T) {
 		}
 		h.settle(time.Minute)
 		if n := len(h.relay.session(testNamespace).objects); n != 0 {
-			t.Errorf("%d objects are remembered", n)
+			t.Errorf("%d objects have a state", n)
 		}
 	})
 }

@@ -55,32 +55,32 @@ func (c *connection) reconcileObject(ctx context.Context, key objectKey) (time.D
 // ensureLoaded loads an object, unless the scheduler has it.
 func (c *connection) ensureLoaded(ctx context.Context, resource *resource, key objectKey, object client.Object) (time.Duration, error) {
 	message, definition, err := resource.translate(object)
-	want := desiredObject{uid: object.GetUID(), generation: object.GetGeneration(), definition: definition}
+	desired := desiredObject{uid: object.GetUID(), generation: object.GetGeneration(), definition: definition}
 	next, after := actionNone, time.Duration(0)
 	c.session.updateObject(key, func(o *objectState) (changed bool) {
 		if !o.isAt(object) {
 			return false
 		}
 		now := time.Now()
-		o.setIncarnation(want.uid, want.generation, now)
+		o.setIncarnation(desired.uid, desired.generation, now)
 		if o.unload.phase == unloadConfirmed {
 			// Another definition had to be unloaded first.
 			o.unload.phase = unloadNotRequested
 		}
 		if err != nil {
-			changed, _ = o.fail(Failure{Generation: want.generation, Terminal: true, Reason: ReasonInvalidSpec, Message: err.Error()}, exponential{}, now)
+			changed, _ = o.fail(Failure{Generation: desired.generation, Terminal: true, Reason: ReasonInvalidSpec, Message: err.Error()}, exponential{}, now)
 			return changed
 		}
-		changed = o.verify(want, now)
-		next, after = o.decide(want, resource.replaces, now)
+		changed = o.verify(desired, now)
+		next, after = o.decide(desired, resource.replaces, now)
 		if next == actionLoad {
-			o.startLoad(want.generation)
+			o.startLoad(desired.generation)
 		}
 		return changed
 	})
 	switch next {
 	case actionLoad:
-		return c.load(ctx, resource, key, want, func(ctx context.Context) error { return resource.load(ctx, c.client, message) })
+		return c.load(ctx, resource, key, desired, func(ctx context.Context) error { return resource.load(ctx, c.client, message) })
 	case actionUnload:
 		return c.unload(ctx, resource, key, object)
 	case actionPollStatus:
@@ -113,7 +113,7 @@ func (c *connection) ensureUnloaded(ctx context.Context, resource *resource, key
 }
 
 // load calls the scheduler to load an object.
-func (c *connection) load(ctx context.Context, resource *resource, key objectKey, want desiredObject, send func(context.Context) error) (time.Duration, error) {
+func (c *connection) load(ctx context.Context, resource *resource, key objectKey, desired desiredObject, send func(context.Context) error) (time.Duration, error) {
 	err := c.call(ctx, send)
 	isTerminating := false
 	if isRejection(err) {
@@ -134,20 +134,20 @@ func (c *connection) load(ctx context.Context, resource *resource, key objectKey
 	after := statusPollDelay // in case that no event follows
 	c.session.updateObject(key, func(o *objectState) (changed bool) {
 		class := classifyError(err, isTerminating)
-		if o.uid != want.uid {
+		if o.uid != desired.uid {
 			// The current incarnation is in the queue.
-			o.finishEarlierLoad(want, err == nil, err != nil && class == errorClassRetry)
+			o.finishEarlierLoad(desired, err == nil, err != nil && class == errorClassRetry)
 			return false
 		}
 		now := time.Now()
 		if err == nil {
-			o.acceptLoad(want, now)
+			o.acceptLoad(desired, now)
 			if o.isSynced() {
 				after = 0
 			}
 			return false
 		}
-		changed, after = o.failLoad(loadFailure(want.generation, err, class), class, now)
+		changed, after = o.failLoad(loadFailure(desired.generation, err, class), class, now)
 		if after > 0 {
 			err = nil
 		}

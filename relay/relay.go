@@ -130,7 +130,7 @@ func (r *Relay) Close(namespace string) {
 	r.enqueueNamespace(namespace)
 }
 
-// ReconnectNow starts another attempt to connect at once if the session of a namespace
+// ReconnectNow starts another attempt to connect immediately if the session of a namespace
 // is not connected.
 func (r *Relay) ReconnectNow(namespace string) {
 	if s := r.session(namespace); s != nil {
@@ -151,7 +151,7 @@ func (r *Relay) ConnectionStatus(namespace string) (ConnectionStatus, bool) {
 }
 
 // RecordUnconfirmedRelease counts an object whose finalizer was removed before the
-// scheduler confirmed the unload. reason is a CamelCase word.
+// scheduler confirmed the unload. reason is in CamelCase.
 func (r *Relay) RecordUnconfirmedRelease(kind Kind, reason string) {
 	r.metrics.unconfirmedReleases.WithLabelValues(string(kind), reason).Inc()
 }

@@ -37,11 +37,11 @@ func (c *connection) resyncObjects(ctx context.Context, resource *resource) erro
 	} else if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
-	want, err := c.session.listDesired(ctx, resource)
+	desired, err := c.session.listDesired(ctx, resource)
 	if err != nil {
 		return err
 	}
-	for _, name := range c.session.diff(resource.kind, want, listed, requestedAt) {
+	for _, name := range c.session.diff(resource.kind, desired, listed, requestedAt) {
 		c.queue.add(objectKey{resource.kind, name}, priorityResync)
 	}
 	return nil
@@ -53,25 +53,25 @@ func (s *session) listDesired(ctx context.Context, resource *resource) (map[stri
 	if err := s.relay.options.Reader.List(ctx, list, client.InNamespace(s.namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list %ss: %w", resource.kind, err)
 	}
-	want := map[string]objectVersion{}
+	desired := map[string]objectVersion{}
 	err := meta.EachListItem(list, func(item runtime.Object) error {
 		object := item.(client.Object)
-		want[object.GetName()] = objectVersion{object.GetUID(), object.GetGeneration(), statusConfirmed(object)}
+		desired[object.GetName()] = objectVersion{object.GetUID(), object.GetGeneration(), statusConfirmed(object)}
 		return nil
 	})
-	return want, err
+	return desired, err
 }
 
 // diff records what the scheduler has listed of a kind, and returns the names of the
 // objects to reconcile: those that it does not have as desired, as far as that is known
 // without their definition, and orphans. listed is nil if the scheduler cannot list.
 // Events and replies that arrived after requestedAt are newer than the listing.
-func (s *session) diff(kind Kind, want map[string]objectVersion, listed map[string]statusEvent, requestedAt time.Time) []string {
+func (s *session) diff(kind Kind, desired map[string]objectVersion, listed map[string]statusEvent, requestedAt time.Time) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.setResynced(kind)
 	var names []string
-	for name, version := range want {
+	for name, version := range desired {
 		key := objectKey{kind, name}
 		o := s.object(key)
 		if !o.registered {
@@ -98,18 +98,18 @@ func (s *session) diff(kind Kind, want map[string]objectVersion, listed map[stri
 	}
 	for name, event := range listed {
 		// An experiment that is inactive may have been stopped. It is not stopped again,
-		// which would prolong how long the scheduler remembers it; if it becomes active, an
-		// event reports it.
+		// which would prolong the time for which the scheduler keeps it; if it becomes
+		// active, an event reports it.
 		key := objectKey{kind, name}
 		remains := event.phase == phaseActive || event.phase == phaseInactive && s.objects[key] != nil && s.objects[key].mayRemain
-		if _, found := want[name]; found || !event.belongsTo(s.namespace) || !remains {
+		if _, found := desired[name]; found || !event.belongsTo(s.namespace) || !remains {
 			continue
 		}
 		o := s.object(key)
 		o.remote, o.unload.phase = &remoteObject{event.state.Generation, event.definition, true}, unloadNotRequested
 	}
 	for key, o := range s.objects {
-		if _, found := want[key.name]; found || key.kind != kind {
+		if _, found := desired[key.name]; found || key.kind != kind {
 			continue
 		}
 		if buffered := o.bufferedEvent; o.remote == nil && buffered != nil && o.polling.lastEventAt.After(requestedAt) {

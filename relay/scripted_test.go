@@ -190,13 +190,13 @@ type modelStates struct {
 func newStates(all ...*pb.ModelStatusResponse) *modelStates {
 	states := &modelStates{byName: map[string]*pb.ModelStatusResponse{}}
 	for _, each := range all {
-		states.put(each)
+		states.set(each)
 	}
 	return states
 }
 
-// put sets the state of a Model, and returns it for use as an event.
-func (s *modelStates) put(state *pb.ModelStatusResponse) *pb.ModelStatusResponse {
+// set sets the state of a Model, and returns it for use as an event.
+func (s *modelStates) set(state *pb.ModelStatusResponse) *pb.ModelStatusResponse {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.byName[state.GetModelName()] = state

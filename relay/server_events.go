@@ -14,7 +14,7 @@ import (
 
 const (
 	// loadedModelsDebounce is how long changes of the number of loaded models are
-	// collected: thousands may be loaded at once.
+	// collected: thousands may be loaded at the same time.
 	loadedModelsDebounce = time.Second
 	// serverListDelay is how long after a notification the Servers are listed.
 	serverListDelay = time.Second

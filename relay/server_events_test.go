@@ -26,9 +26,9 @@ func (h *harness) reportDropped() {
 	}
 }
 
-// A scheduler that loses every notification is notified again with a backoff, and at
-// once after it has reported the Server.
-func TestForgottenServer(t *testing.T) {
+// A scheduler that loses every notification is notified again with a backoff, and
+// immediately after it has reported the Server.
+func TestServerLostByScheduler(t *testing.T) {
 	calls := &notifications{}
 	var loses sync.Map
 	inBubble(t, func(h *harness) {
@@ -43,14 +43,14 @@ func TestForgottenServer(t *testing.T) {
 		loses.Store("loses", true)
 		h.reportDropped()
 		h.settle(10 * time.Minute)
-		if n := len(calls.take()); n < 20 || n > 30 {
+		if n := len(calls.drain()); n < 20 || n > 30 {
 			t.Errorf("%d notifications in 10 minutes, want one in 30 seconds", n)
 		}
 		loses.Delete("loses")
 		h.settle(time.Minute)
-		calls.take()
+		calls.drain()
 		h.settle(time.Hour)
-		calls.expect(t, "remembered", []string{}...)
+		calls.expect(t, "no change", []string{}...)
 		h.reportDropped()
 		h.settle(0)
 		calls.expect(t, "dropped much later", "mlserver=1")
@@ -79,12 +79,12 @@ func TestForgottenServer(t *testing.T) {
 }
 
 // The scheduler may report that it does not have a Server before it responds.
-func TestServerForgottenDuringNotification(t *testing.T) {
+func TestServerLostDuringNotification(t *testing.T) {
 	calls := &notifications{}
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)
 		h.open()
-		calls.take()
+		calls.drain()
 		release := h.scheduler.HangCalls("ServerNotify")
 		h.reportDropped()
 		h.settle(time.Second)
@@ -108,13 +108,13 @@ func TestServerReportedBeforeItIsSynced(t *testing.T) {
 		h.settle(2 * time.Second)
 		h.relay.Close(testNamespace)
 		h.settle(time.Second)
-		h.requests.take(Server)
+		h.requests.drain(Server)
 
 		s := h.open()
 		if seen := h.relay.SyncServer(client.ObjectKey{Namespace: testNamespace, Name: "mlserver"}); seen.State == nil || *seen.State != (ServerState{1, 1}) {
 			t.Errorf("observed %+v", seen.State)
 		}
-		if len(h.requests.take(Server)) == 0 {
+		if len(h.requests.drain(Server)) == 0 {
 			t.Error("the Server is not enqueued")
 		}
 		// No state is kept of Servers that do not exist, or of another namespace.
@@ -150,7 +150,7 @@ func TestLoadedModelsOfANewGeneration(t *testing.T) {
 		h.open()
 		h.model("iris")
 		h.settle(2 * time.Second)
-		h.requests.take(Server)
+		h.requests.drain(Server)
 		h.removeServer(server)
 		server = h.bareServer("mlserver", func(s *v1alpha1.Server) { s.Generation = 7 })
 		h.relay.SyncServer(client.ObjectKeyFromObject(server))
@@ -158,7 +158,7 @@ func TestLoadedModelsOfANewGeneration(t *testing.T) {
 		if seen := h.relay.SyncServer(client.ObjectKeyFromObject(server)); seen.State == nil || *seen.State != (ServerState{7, 1}) {
 			t.Errorf("observed %+v", seen.State)
 		}
-		if len(h.requests.take(Server)) == 0 {
+		if len(h.requests.drain(Server)) == 0 {
 			t.Error("the Server is not enqueued")
 		}
 	}, calls.record)

@@ -18,7 +18,7 @@ const firstSyncTimeout = 10 * time.Second
 
 // firstSync is the state of the first notification on a connection, which has all
 // Servers: the scheduler starts to place Models when as many replicas have connected,
-// with 0 at once. It is guarded by the session's lock.
+// with 0 immediately. It is guarded by the session's lock.
 type firstSync struct {
 	// requestedAt is when the scheduler first requested the Servers.
 	requestedAt time.Time

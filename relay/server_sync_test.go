@@ -118,7 +118,7 @@ func TestFirstSyncMissesNoWorkload(t *testing.T) {
 	}, calls.record)
 }
 
-// A scheduler that is already running requests the other kinds at once. These do not wait.
+// A scheduler that is already running requests the other kinds immediately. These do not wait.
 func TestFirstSyncDelaysNoOtherKind(t *testing.T) {
 	calls := &notifications{}
 	inBubble(t, func(h *harness) {
@@ -152,13 +152,13 @@ func TestRejectedServer(t *testing.T) {
 			t.Errorf("status %+v before it is known which Server is rejected", status)
 		}
 		h.settle(4 * time.Second)
-		got := calls.take()
+		got := calls.drain()
 		want := []string{"first:a=1,b=2,c=3 InvalidArgument", "a=1 InvalidArgument", "b=2", "c=3", "first:b=2,c=3"}
 		if len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
 			t.Fatalf("notifications %q, want %q", got, want)
 		}
 		h.settle(time.Minute)
-		calls.take()
+		calls.drain()
 		if status := h.status(); status.SyncReason == ReasonNotifyFailed {
 			t.Errorf("status %+v after the scheduler accepted the Server", status)
 		}
@@ -170,19 +170,19 @@ func TestRejectedServerIsReported(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("a", 1)
 		h.open()
-		calls.take()
-		h.requests.take(SeldonRuntime)
+		calls.drain()
+		h.requests.drain(SeldonRuntime)
 		h.create(&v1alpha1.SeldonRuntime{ObjectMeta: metav1.ObjectMeta{Name: "seldon"}})
 		h.scheduler.FailCalls("ServerNotify", -1, codes.FailedPrecondition)
 		server := h.server("b", 2)
 		h.settle(2 * time.Minute)
-		if n := len(calls.take()); n < 7 || n > 9 {
+		if n := len(calls.drain()); n < 7 || n > 9 {
 			t.Errorf("%d notifications in 2 minutes, want them up to 30 seconds apart", n)
 		}
 		if status := h.status(); status.Synced || status.SyncReason != ReasonNotifyFailed || !strings.Contains(status.SyncMessage, "Server b: ServerNotify fails on request") {
 			t.Errorf("status %+v", status)
 		}
-		if n := len(h.requests.take(SeldonRuntime)); n != 1 {
+		if n := len(h.requests.drain(SeldonRuntime)); n != 1 {
 			t.Errorf("the SeldonRuntime is enqueued %d times, want once", n)
 		}
 		// A deleted Server is not reported any more.
@@ -191,7 +191,7 @@ func TestRejectedServerIsReported(t *testing.T) {
 		if status := h.status(); status.SyncReason == ReasonNotifyFailed {
 			t.Errorf("status %+v", status)
 		}
-		if n := len(h.requests.take(SeldonRuntime)); n == 0 {
+		if n := len(h.requests.drain(SeldonRuntime)); n == 0 {
 			t.Error("the SeldonRuntime is not enqueued")
 		}
 	}, calls.record)

@@ -180,7 +180,7 @@ func (c *connection) reconcileDeletedServer(ctx context.Context, name string, ge
 
 // deletedServerMessage returns the notification about a deleted Server if it has to be
 // sent now; if not, it returns when to reconcile the Server again. The state of an absent
-// Server is removed when nothing more is sent about it.
+// Server is removed when no more notifications about it are due.
 func (s *session) deletedServerMessage(name string, generation int64, absent bool) (*pb.ServerNotify, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -52,8 +52,8 @@ func (n *notifications) record(options *fakescheduler.Options) {
 	}
 }
 
-// take returns the notifications since the last call.
-func (n *notifications) take() []string {
+// drain returns the notifications since the last call.
+func (n *notifications) drain() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	list := n.list
@@ -63,7 +63,7 @@ func (n *notifications) take() []string {
 
 func (n *notifications) expect(t *testing.T, when string, want ...string) {
 	t.Helper()
-	if got := n.take(); !slices.Equal(got, want) {
+	if got := n.drain(); !slices.Equal(got, want) {
 		t.Errorf("%s: notifications %q, want %q", when, got, want)
 	}
 }
@@ -118,7 +118,7 @@ func TestRecreatedServerKeepsItsModelsAvailable(t *testing.T) {
 		steps func(h *harness, calls *notifications, server *v1alpha1.Server)
 		want  []string
 	}{
-		"at once": {func(h *harness, _ *notifications, server *v1alpha1.Server) {
+		"immediately": {func(h *harness, _ *notifications, server *v1alpha1.Server) {
 			h.removeServer(server)
 			h.settle(serverDeletionDelay - time.Second)
 			recreate(h)
@@ -195,7 +195,7 @@ func TestRecreatedServerKeepsItsModelsAvailable(t *testing.T) {
 				h.open()
 				model := h.model("iris")
 				h.settle(time.Second)
-				calls.take()
+				calls.drain()
 				test.steps(h, calls, server)
 				h.settle(20 * time.Second)
 				calls.expect(t, "recreated", test.want...)
@@ -209,8 +209,8 @@ func TestRecreatedServerKeepsItsModelsAvailable(t *testing.T) {
 	}
 }
 
-// A Server that is deleted for good is notified with 0 once, whether it does not exist or is being
-// deleted, and its Models fail.
+// A Server that is deleted and not recreated is notified with 0 once, whether it does not
+// exist or is being deleted, and its Models fail.
 func TestDeletedServer(t *testing.T) {
 	for name, remove := range map[string]func(h *harness, server *v1alpha1.Server){
 		"absent": func(h *harness, server *v1alpha1.Server) { h.removeServer(server) },
@@ -235,7 +235,7 @@ func TestDeletedServer(t *testing.T) {
 				h.open()
 				model := h.model("iris")
 				h.settle(time.Second)
-				calls.take()
+				calls.drain()
 				remove(h, server)
 				h.settle(serverDeletionDelay - 2*time.Second)
 				calls.expect(t, "before the delay", []string{}...)
@@ -253,7 +253,7 @@ func TestDeletedServer(t *testing.T) {
 }
 
 // The state of a deleted Server is removed after deletedServerTTL.
-func TestNoServerIsRemembered(t *testing.T) {
+func TestStateOfDeletedServerIsRemoved(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.open()
 		for i := range 50 {
@@ -264,7 +264,7 @@ func TestNoServerIsRemembered(t *testing.T) {
 		}
 		h.settle(24 * time.Hour)
 		if n := len(h.relay.session(testNamespace).servers); n != 0 {
-			t.Errorf("%d servers are remembered", n)
+			t.Errorf("%d servers have a state", n)
 		}
 	})
 }

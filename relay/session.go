@@ -54,7 +54,7 @@ type objectKey struct {
 	name string
 }
 
-// errReconnectNow ends an attempt to connect in favour of another one.
+// errReconnectNow ends an attempt to connect, so that another one starts.
 var errReconnectNow = errors.New("the scheduler may be reachable again")
 
 const (
@@ -63,8 +63,8 @@ const (
 	backoffResetAfter = 30 * time.Second
 	// stableAfter is how long after the scheduler's first message a connection is
 	// stable. It doubles with each consecutive connection that ends before
-	// backoffResetAfter, up to that, so that a scheduler whose connections end again and
-	// again is not reported each time.
+	// backoffResetAfter, up to that, so that a scheduler whose connections keep ending is
+	// not reported each time.
 	stableAfter = time.Second
 )
 
@@ -151,7 +151,7 @@ func (s *session) closeConn() {
 	s.conn = nil
 }
 
-// reconnectNow makes a session that is not connected start another attempt at once, on a
+// reconnectNow starts another attempt of a session that is not connected immediately, on a
 // new ClientConn: the existing one may be dialing an address that does not exist any more.
 func (s *session) reconnectNow() {
 	s.mu.Lock()

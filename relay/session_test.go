@@ -60,7 +60,7 @@ func TestModelLifecycle(t *testing.T) {
 		h.release(Model, model)
 		h.settle(time.Second)
 		if n := len(h.relay.session(testNamespace).objects); n != 0 {
-			t.Errorf("%d objects are remembered", n)
+			t.Errorf("%d objects have a state", n)
 		}
 	})
 }
@@ -73,7 +73,7 @@ func TestIdleSession(t *testing.T) {
 		h.open()
 		h.settle(time.Minute)
 		h.scheduler.ResetCounters()
-		h.requests.take(Model)
+		h.requests.drain(Model)
 		h.settle(24 * time.Hour)
 		for _, method := range fakescheduler.Methods() {
 			calls := h.scheduler.Calls(method)
@@ -88,7 +88,7 @@ func TestIdleSession(t *testing.T) {
 				}
 			}
 		}
-		if requests := h.requests.take(Model); len(requests) != 0 {
+		if requests := h.requests.drain(Model); len(requests) != 0 {
 			t.Errorf("enqueued %v", requests)
 		}
 		if dials := h.network.dialled(); dials != 1 {
@@ -100,7 +100,7 @@ func TestIdleSession(t *testing.T) {
 	})
 }
 
-// A scheduler whose connections break again and again has its objects turn stale after the
+// The objects of a scheduler whose connections keep breaking become stale after the
 // timeout: each is reported once, and once more when the scheduler has recovered, with
 // low priority.
 func TestUnstableConnection(t *testing.T) {
@@ -128,7 +128,7 @@ func TestUnstableConnection(t *testing.T) {
 				}
 				h.scheduler.Kill()
 				h.settle(2 * time.Minute)
-				h.requests.take(Model)
+				h.requests.drain(Model)
 				for _, name := range models {
 					if reports := h.requests.reports(name); !slices.Equal(reports, []string{"Ready", "Unknown"}) {
 						t.Errorf("%s was reported %q", name, reports)
@@ -138,7 +138,7 @@ func TestUnstableConnection(t *testing.T) {
 					t.Fatal(err)
 				}
 				h.settle(3 * time.Minute)
-				for _, each := range h.requests.take(Model) {
+				for _, each := range h.requests.drain(Model) {
 					if each.priority >= 0 {
 						t.Errorf("%s recovers with priority %d", each.name, each.priority)
 					}
@@ -154,8 +154,8 @@ func TestUnstableConnection(t *testing.T) {
 }
 
 // A scheduler whose gRPC server rejects pings as too many when they arrive more often than
-// every 5 minutes, which is its default, ends the connection a few times, and then the
-// pings are rare enough.
+// every 5 minutes, which is its default, ends the connection a few times. Each time, gRPC
+// increases the period of the pings, until they are accepted.
 func TestTooManyPings(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)
@@ -204,7 +204,7 @@ func TestReconnect(t *testing.T) {
 }
 
 // A session whose attempt hangs, as at the address of a deleted pod, starts
-// another one at once when the scheduler's workload turns ready.
+// another one immediately when the scheduler's workload turns ready.
 func TestReconnectFromHangingDial(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		hang := true
@@ -251,8 +251,8 @@ func TestHalfOpenConnection(t *testing.T) {
 	})
 }
 
-// At most 8 calls are made at a time, of each Model one, and a Server is notified in
-// spite of 500 loads that hang.
+// At most 8 calls run at a time, one for each Model, and 500 loads that hang do not delay
+// the notification of a Server.
 func TestBacklog(t *testing.T) {
 	const count = 500
 	inBubble(t, func(h *harness) {
@@ -293,9 +293,9 @@ func TestLatestErrorIsReported(t *testing.T) {
 		h.network.set(func(n *memoryNetwork) { n.fails = errors.New("no route to host") })
 		h.open()
 		h.settle(time.Minute)
-		h.requests.take(SeldonRuntime)
+		h.requests.drain(SeldonRuntime)
 		h.settle(time.Hour)
-		if enqueued := h.requests.take(SeldonRuntime); len(enqueued) != 0 {
+		if enqueued := h.requests.drain(SeldonRuntime); len(enqueued) != 0 {
 			t.Errorf("%d requests for an hour of the same error", len(enqueued))
 		}
 		h.network.set(func(n *memoryNetwork) { n.fails = errors.New("connection refused") })
@@ -303,7 +303,7 @@ func TestLatestErrorIsReported(t *testing.T) {
 		if conn := h.status(); conn.Reason != ReasonUnavailable || !strings.Contains(conn.Message, "connection refused") {
 			t.Errorf("status %+v", conn)
 		}
-		if enqueued := h.requests.take(SeldonRuntime); len(enqueued) != 1 {
+		if enqueued := h.requests.drain(SeldonRuntime); len(enqueued) != 1 {
 			t.Errorf("%d requests for another error", len(enqueued))
 		}
 	})
@@ -365,8 +365,8 @@ func TestRejectedControlPlane(t *testing.T) {
 	}
 }
 
-// A scheduler that rejects a kind, and is restarted from time to time, is not reported as
-// reachable and unreachable in turn.
+// The status of a scheduler that rejects a kind, and is restarted from time to time, does
+// not alternate between reachable and unreachable.
 func TestLongConnectionsAreHealthy(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)

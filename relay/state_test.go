@@ -281,10 +281,10 @@ func TestModelDigest(t *testing.T) {
 	sent := message[pb.Model](t, `meta {name: "m" kubernetesMeta {generation: 1}} modelSpec {uri: "u"} deploymentSpec {replicas: 1}`)
 	reported := message[pb.Model](t, `meta {name: "m" kubernetesMeta {generation: 9}} modelSpec {uri: "u" modelRuntimeInfo {mlserver {parallelWorkers: 1}}} deploymentSpec {replicas: 1}`)
 	if modelDigest(sent) != modelDigest(reported) {
-		t.Error("what a server reports makes another digest")
+		t.Error("the digest depends on what a server reports")
 	}
 	reported.DeploymentSpec.Replicas = 2
 	if modelDigest(sent) == modelDigest(reported) {
-		t.Error("replicas make no difference")
+		t.Error("the digest does not depend on replicas")
 	}
 }

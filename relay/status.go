@@ -19,7 +19,7 @@ type ConnectionStatus struct {
 
 	// Synced: every kind was resynced on this connection, and its events arrive.
 	Synced bool
-	// SyncReason in CamelCase, and SyncMessage, which gives the cause for each kind that
+	// SyncReason in CamelCase, and SyncMessage, which has the cause for each kind that
 	// is not in sync.
 	SyncReason, SyncMessage string
 }

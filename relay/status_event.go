@@ -34,7 +34,7 @@ type statusEvent struct {
 	phase     phase
 	state     State
 	// definition of what the scheduler has; zero if the message has none, or is from a
-	// stream: only listings are compared, and a digest costs more than all the rest.
+	// stream: only listings are compared, and computing a digest is the most expensive part.
 	definition digest
 }
 
@@ -100,7 +100,7 @@ func replicaCount(count uint32) int64 { return max(0, int64(int32(count))) }
 
 // isScaledDown reports whether a version of a Model has no replica, as specified. The
 // scheduler has several states for that, and sends no event for some:
-// ModelScaledDown, ModelStateUnknown until it has looked at the Model, ModelCreate, or
+// ModelScaledDown, ModelStateUnknown until it has processed the Model, ModelCreate, or
 // ScheduleFailed from when there was no Server.
 func isScaledDown(version *pb.ModelVersionStatus) bool {
 	deployment, status := version.GetModelDefn().GetDeploymentSpec(), version.GetState()

@@ -46,8 +46,8 @@ var statusMessages = []struct {
 	},
 }
 
-// Whatever a scheduler sends in any field of a status message, the state is within the
-// bounds that [State] documents. Each field of a complete message is set to extremes
+// For any value in any field of a status message, the state is within the bounds that
+// [State] documents. Each field of a complete message is set to extremes
 // first; fuzzing continues from there.
 func FuzzParseStatus(f *testing.F) {
 	for i, each := range statusMessages {

@@ -14,7 +14,7 @@ import (
 )
 
 // The content of a custom resource is in its message: it is sent, received, and read back
-// into a custom resource, which is equal except for what the contract does not contain.
+// into a custom resource, which is equal except for fields that the message does not have.
 func FuzzMessagesReadBack(f *testing.F) {
 	for _, seed := range []string{"", "a", "a longer one, that fills more of the fields", "0123456789abcdefghijklmnopqrstuvwxyz"} {
 		f.Add([]byte(seed))
@@ -122,7 +122,7 @@ func flow(spec *pb.DataflowSpec) *v1alpha1.DataflowSpec {
 	return &v1alpha1.DataflowSpec{CleanTopicsOnDelete: spec.CleanTopicsOnDelete}
 }
 
-// modelSpec converts a message back; lost has the fields that the contract does not contain.
+// modelSpec converts a message back; lost has the fields that the message does not have.
 func modelSpec(m *pb.Model, lost v1alpha1.ModelSpec) v1alpha1.ModelSpec {
 	spec := m.GetModelSpec()
 	read := v1alpha1.ModelSpec{PreLoaded: lost.PreLoaded, Dedicated: lost.Dedicated, Server: spec.Server, Dataflow: flow(m.DataflowSpec)}

@@ -138,7 +138,7 @@ func TestMessageErrors(t *testing.T) {
 }
 
 // The replicas of the workload are sent, not those of the Server's current spec.
-func TestServerMessageTellsOfTheWorkload(t *testing.T) {
+func TestServerMessageHasReplicasOfWorkload(t *testing.T) {
 	server := &v1alpha1.Server{ObjectMeta: metav1.ObjectMeta{Name: "s"}}
 	server.Spec.Replicas = new(int64(5))
 	server.Spec.MinReplicas, server.Spec.MaxReplicas = new(int64(3)), new(int64(6))

@@ -119,8 +119,8 @@ func serveHTTP(t *testing.T, protocols func(*http.Protocols), status int) string
 	return clientAddress(server.Listener)
 }
 
-// Every fault that a real peer causes has a reason and a message that is the same in
-// each attempt.
+// Every fault that a real peer causes has a reason, and a message that is equal for all
+// attempts.
 func TestDisconnectReasons(t *testing.T) {
 	ca, otherCA := newTestCA(t), newTestCA(t)
 	withTLS := func(config *tls.Config) func(*testing.T) string {
@@ -164,7 +164,7 @@ func TestDisconnectReasons(t *testing.T) {
 			message: "no such file or directory: check the scheduler's Pods and Service, and network policies",
 		},
 		"unknown host": {
-			// Where there is no DNS server, the end differs.
+			// Without a DNS server, the end of the message differs.
 			serve:  func(*testing.T) string { return "x.invalid:9004" },
 			reason: ReasonNameNotResolved, message: "resolve x.invalid: *",
 		},
@@ -172,7 +172,7 @@ func TestDisconnectReasons(t *testing.T) {
 			serve:  func(*testing.T) string { return "dns:///x.invalid:9004" },
 			reason: ReasonNameNotResolved, message: "name resolver error: *",
 		},
-		"closed at once": {
+		"closed immediately": {
 			serve: raw(closeAtOnce), reason: ReasonUnavailable,
 			message: "the server closed the connection before it sent anything: check the scheduler's Pods and Service, and network policies; " +
 				"if it requires TLS, set CONTROL_PLANE_SECURITY_PROTOCOL=SSL for the operator",
@@ -190,7 +190,7 @@ func TestDisconnectReasons(t *testing.T) {
 			serve: plain(respondStatus(codes.OK)), tls: true, reason: ReasonTLSHandshakeFailed,
 			message: "the server does not use TLS: set CONTROL_PLANE_SECURITY_PROTOCOL=PLAINTEXT for the operator, or enable TLS in the scheduler",
 		},
-		"TLS to a server that closes at once": {
+		"TLS to a server that closes immediately": {
 			serve: raw(closeAtOnce), tls: true, reason: ReasonTLSHandshakeFailed,
 			message: "the server closed the connection during the TLS handshake",
 		},
@@ -339,8 +339,8 @@ func (c slowConn) Write(content []byte) (int, error) {
 	return c.Conn.Write(content)
 }
 
-// A rejected certificate is the reason even where the first sign of it is that
-// nothing can be sent.
+// A rejected certificate is reported as the reason even if a write fails before the
+// server's alert is read.
 func TestRejectedBeforeTheLastWrite(t *testing.T) {
 	ca := newTestCA(t)
 	config := ca.serverConfig(t, testCertificate{})
@@ -404,7 +404,7 @@ func TestNoResponse(t *testing.T) {
 				begin := time.Now()
 				err := subscribe(t, mustConnect(t, transport))
 				if took := time.Since(begin); took != 10*time.Second {
-					t.Errorf("noticed after %s", took)
+					t.Errorf("detected after %s", took)
 				}
 				reason, message := classifyDisconnect(err, transport.lastError())
 				if reason != test.reason || message != test.message {
@@ -565,7 +565,7 @@ func (c lossyConn) Write(content []byte) (int, error) {
 	return c.Conn.Write(content)
 }
 
-// A half-open connection is noticed by a ping.
+// A half-open connection is detected by a ping.
 func TestNoResponseToPings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		listener, broken := bufconn.Listen(1<<16), new(atomic.Bool)
@@ -583,7 +583,7 @@ func TestNoResponseToPings(t *testing.T) {
 		begin := time.Now()
 		err := subscribe(t, mustConnect(t, transport))
 		if took := time.Since(begin); took != 95*time.Second {
-			t.Errorf("noticed after %s", took)
+			t.Errorf("detected after %s", took)
 		}
 		if reason, message := classifyDisconnect(err, transport.lastError()); reason != ReasonConnectionLost || !strings.HasPrefix(message, "no response to an HTTP/2 ping") {
 			t.Errorf("%s: %s", reason, message)
@@ -610,8 +610,8 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// The observation of a connection does not change it: grpc-go limits the time of
-// unacknowledged data on TCP connections alone.
+// Observing a connection does not change its socket options: grpc-go only limits the time
+// of unacknowledged data on TCP connections.
 func TestSocketOptions(t *testing.T) {
 	address := serveGRPC(t, listen(t, "tcp", "localhost:0"), respondStatus(codes.Aborted))
 	relay := New(t.Context(), Options{Address: address, Log: logr.Discard()})
@@ -640,9 +640,9 @@ func TestSocketOptions(t *testing.T) {
 	}
 }
 
-// A proxy in the environment is not for addresses in the cluster. The environment is
-// read once in a process, and loopback addresses are exempt: thus another process,
-// and a name.
+// A proxy in the environment is not used for addresses in the cluster. The environment is
+// only read once in a process, and loopback addresses are exempt: the test therefore uses
+// another process, and a host name.
 func TestNoProxy(t *testing.T) {
 	const inChild = "TEST_NO_PROXY_CHILD"
 	if os.Getenv(inChild) != "" {

@@ -7,7 +7,7 @@
 //
 //   - Every stored object can be decoded. One object that cannot be decoded would
 //     make every List of its kind fail, and so stop the operator for all objects of
-//     that kind. Numbers are therefore int64, whatever their range, and the types
+//     that kind. All numbers are therefore int64, and the types
 //     that embed types of Kubernetes ([PodSpec], [CorePodSpec], [Container],
 //     [PersistentVolumeClaimSpec]) keep the JSON that they were decoded from and
 //     return decoding errors only from Raw.

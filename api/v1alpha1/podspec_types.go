@@ -199,8 +199,8 @@ func (s *PersistentVolumeClaimSpec) Raw() (map[string]any, error) {
 }
 
 // Controllers compare objects with equality.Semantic, which panics at unexported fields
-// without these functions. Two values are equal if their JSON is equal, whatever the order
-// of keys.
+// without these functions. Two values are equal if their JSON is equal, regardless of
+// the order of keys.
 func init() {
 	err := equality.Semantic.AddFuncs(
 		func(a, b PodSpec) bool { return equalRaw(a.raw, &a.PodSpecFields, b.raw, &b.PodSpecFields) },

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 )
 
-// Parsing a quantity takes time that grows with its exponent: resource.ParseQuantity takes
+// The time to parse a quantity grows with its exponent: resource.ParseQuantity needs
 // more than a minute for 1e-99999999, which the schema of Kubernetes' types accepts. Users
 // who can create a Server could otherwise stop an operator that decodes it. Quantities are
 // therefore checked before they are parsed.
@@ -50,7 +50,7 @@ var (
 )
 
 // checkQuantities returns an error if data, the JSON of a Kubernetes type, has a quantity
-// with an exponent that takes too long to parse. The same text is valid in a field that is
+// with an exponent for which parsing lasts too long. The same text is valid in a field that is
 // not a quantity, such as the value of an environment variable.
 func checkQuantities(data []byte) error {
 	if !hasHugeExponent(data) {

@@ -21,8 +21,8 @@ func TestHasHugeExponent(t *testing.T) {
 	}
 }
 
-// TestHugeExponents decodes quantities that would take minutes to parse. Without the check,
-// the test runs into its timeout.
+// TestHugeExponents decodes quantities whose parsing would last minutes. Without the check,
+// the test times out.
 func TestHugeExponents(t *testing.T) {
 	for _, data := range []string{
 		`{"overhead":{"cpu":"1","memory":"1e-99999999"}}`,

@@ -71,7 +71,7 @@ func rawObject[T any](raw []byte, typed *T) (map[string]any, error) {
 	return object, nil
 }
 
-// equalRaw reports whether two values have the same JSON, whatever the order of keys.
+// equalRaw reports whether two values have the same JSON, regardless of the order of keys.
 func equalRaw[T any](rawA []byte, a *T, rawB []byte, b *T) bool {
 	if bytes.Equal(rawA, rawB) {
 		return equality.Semantic.DeepEqual(a, b)

@@ -37,7 +37,7 @@ type rule struct {
 	unstorable bool
 }
 
-// rules are all rules of our own schemas, which TestEveryRuleIsListed checks.
+// rules are all rules of this API's schemas, which TestEveryRuleIsListed checks.
 var rules = slices.Concat(
 	rulesOfModels(), rulesOfPipelines(), rulesOfExperiments(), rulesOfServers(), rulesOfConfigs(), rulesOfRuntimes(),
 )
@@ -325,8 +325,8 @@ func TestEveryRuleIsListed(t *testing.T) {
 	}
 }
 
-// TestEveryListIsBounded checks that every list of our own has a maximum length, and so do
-// those of containers and volumes that a Server or a runtime may set.
+// TestEveryListIsBounded checks that every list that this API defines has a maximum length,
+// and so do the lists of containers and volumes that a Server or a runtime may set.
 func TestEveryListIsBounded(t *testing.T) {
 	crds, err := readCRDs()
 	if err != nil {
@@ -360,7 +360,7 @@ func TestEveryListIsBounded(t *testing.T) {
 	}
 }
 
-// TestEveryNumberIsBounded checks that every number of our own has bounds.
+// TestEveryNumberIsBounded checks that every number that this API defines has bounds.
 func TestEveryNumberIsBounded(t *testing.T) {
 	crds, err := readCRDs()
 	if err != nil {
@@ -383,7 +383,7 @@ func TestEveryNumberIsBounded(t *testing.T) {
 	}
 }
 
-// collect returns our own rules in a schema.
+// collect returns the rules that this API adds to a schema.
 func collect(found map[string]bool, kind string, root *apiextensionsv1.JSONSchemaProps) {
 	walkOwn("", root, func(path string, schema *apiextensionsv1.JSONSchemaProps) {
 		add := func(has bool, keyword string) {
@@ -406,7 +406,7 @@ func collect(found map[string]bool, kind string, root *apiextensionsv1.JSONSchem
 	})
 }
 
-// walkOwn visits our own parts of a schema, which excludes status and the types of
+// walkOwn visits the parts of a schema that this API defines: all but status and the types of
 // Kubernetes.
 func walkOwn(path string, schema *apiextensionsv1.JSONSchemaProps, visit func(path string, schema *apiextensionsv1.JSONSchemaProps)) {
 	visit(path, schema)

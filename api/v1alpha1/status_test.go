@@ -49,7 +49,7 @@ func oldStatus(kind string) (map[string]any, error) {
 }
 
 // TestStatusMigration writes the status of an object alternately as the upstream operator
-// and as ours, like a team that migrates and rolls back.
+// and as this one, like a team that migrates and rolls back.
 func TestStatusMigration(t *testing.T) {
 	c := apiServer(t)
 	for _, object := range kindsWithConditions {
@@ -110,11 +110,11 @@ func writeNewStatus(t *testing.T, c client.Client, object *unstructured.Unstruct
 	conditions := slices.Clone(typed.GetConditions())
 	ready := newCondition(v1alpha1.ConditionReady, metav1.ConditionTrue)
 	if !meta.SetStatusCondition(&conditions, ready) {
-		t.Fatal("the old status already has our condition")
+		t.Fatal("the old status already has the condition of this operator")
 	}
 	typed.SetConditions(conditions)
 	if err := c.Status().Patch(t.Context(), typed, client.MergeFrom(before), client.FieldOwner("tester")); err != nil {
-		t.Fatalf("our operator writes: %v", err)
+		t.Fatalf("write the status as this operator: %v", err)
 	}
 	got := meta.FindStatusCondition(typedCopy(t, c, object).GetConditions(), v1alpha1.ConditionReady)
 	if got == nil || got.Status != ready.Status || got.Reason != ready.Reason || got.Message != ready.Message || got.ObservedGeneration != 1 {

@@ -22,17 +22,17 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
 
-// Objects that violate a rule may have been stored before the rule existed. They must not
-// get stuck, and must not affect others.
+// Objects that violate a rule may have been stored before the rule existed. It must be
+// possible to update and delete them, and they must not affect other objects.
 
 const (
 	storedNamespace = "stored"
 	testFinalizer   = "seldon.test.finalizer"
 )
 
-// misfits are objects that our schemas accept or that violate several rules at once, with
-// values that the Go types of Kubernetes and of the upstream operator cannot represent.
-const misfits = "testdata/misfits.yaml"
+// undecodable are objects with values that the Go types of Kubernetes and of the upstream
+// operator cannot represent. The schemas accept them, or they violate several rules.
+const undecodable = "testdata/undecodable.yaml"
 
 // updated are objects for tests of updates, some of them invalid too.
 const updated = "testdata/updates.yaml"
@@ -40,11 +40,11 @@ const updated = "testdata/updates.yaml"
 // oldManager is the field manager of the upstream operator.
 const oldManager = "manager"
 
-// storeInvalidObjects stores an object that each rule rejects, the misfits and the objects
-// for tests of updates. It runs while the CRDs are permissive.
+// storeInvalidObjects stores an object that each rule rejects, the undecodable objects and
+// those for tests of updates. It runs while the CRDs are permissive.
 func storeInvalidObjects(ctx context.Context, c client.Client) error {
 	var objects []*unstructured.Unstructured
-	for _, file := range []string{misfits, updated} {
+	for _, file := range []string{undecodable, updated} {
 		more, err := readObjects(file)
 		if err != nil {
 			return err
@@ -101,7 +101,7 @@ func TestStoredInvalidObjectsDecode(t *testing.T) {
 	}
 }
 
-// TestStoredInvalidObjectsLifecycle makes all changes of an object's life cycle that do not
+// TestStoredInvalidObjectsLifecycle writes all changes of an object's life cycle that do not
 // change its spec, including its deletion.
 func TestStoredInvalidObjectsLifecycle(t *testing.T) {
 	c := apiServer(t)
@@ -120,7 +120,7 @@ func TestStoredInvalidObjectsLifecycle(t *testing.T) {
 			checkLifecycle(t, c, object)
 		})
 	}
-	objects, err := readObjects(misfits)
+	objects, err := readObjects(undecodable)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func checkLifecycle(t *testing.T, c client.Client, object *unstructured.Unstruct
 	get()
 	before := stored.DeepCopyObject().(client.Object)
 	stored.SetFinalizers(nil)
-	must("take its finalizer off", c.Patch(ctx, stored, client.MergeFrom(before)))
+	must("remove its finalizer", c.Patch(ctx, stored, client.MergeFrom(before)))
 	if err := c.Get(ctx, key, stored); !apierrors.IsNotFound(err) {
 		t.Errorf("want it deleted, got %v", err)
 	}
@@ -193,23 +193,23 @@ func checkLifecycle(t *testing.T, c client.Client, object *unstructured.Unstruct
 
 // apply applies only the given fields to an object.
 func apply(ctx context.Context, c client.Client, object client.Object, set fields, subresource ...string) error {
-	wanted := newObject(object.GetObjectKind().GroupVersionKind().Kind)
-	wanted.SetName(object.GetName())
-	wanted.SetNamespace(object.GetNamespace())
+	desired := newObject(object.GetObjectKind().GroupVersionKind().Kind)
+	desired.SetName(object.GetName())
+	desired.SetNamespace(object.GetNamespace())
 	for path, value := range set {
-		if err := setField(wanted.Object, path, value); err != nil {
+		if err := setField(desired.Object, path, value); err != nil {
 			return err
 		}
 	}
-	data, err := json.Marshal(wanted)
+	data, err := json.Marshal(desired)
 	if err != nil {
 		return err
 	}
 	patch := client.RawPatch(types.ApplyPatchType, data)
 	if len(subresource) > 0 {
-		return c.SubResource(subresource[0]).Patch(ctx, wanted, patch, client.FieldOwner("tester"), client.ForceOwnership)
+		return c.SubResource(subresource[0]).Patch(ctx, desired, patch, client.FieldOwner("tester"), client.ForceOwnership)
 	}
-	return c.Patch(ctx, wanted, patch, client.FieldOwner("tester"), client.ForceOwnership)
+	return c.Patch(ctx, desired, patch, client.FieldOwner("tester"), client.ForceOwnership)
 }
 
 func newCondition(conditionType string, status metav1.ConditionStatus) metav1.Condition {
@@ -246,7 +246,7 @@ func TestRulesOnUpdate(t *testing.T) {
 		{"a step gets another name", v1alpha1.KindPipeline, "good", fields{"spec.steps": []any{fields{"name": "fine"}}}, ""},
 		{"a spec that breaks a bound is changed elsewhere", v1alpha1.KindModel, "unbounded", fields{"spec.server": "triton"}, ""},
 		{"a spec that breaks an order is changed elsewhere", v1alpha1.KindModel, "disordered", fields{"spec.server": "triton"}, "replicas exceeds maxReplicas"},
-		{"a spec that breaks an order is put right", v1alpha1.KindModel, "disordered", fields{"spec.replicas": 2}, ""},
+		{"a spec that breaks an order is corrected", v1alpha1.KindModel, "disordered", fields{"spec.replicas": 2}, ""},
 		{"a server with a bad name is changed", v1alpha1.KindServer, "1st.server-that-was-stored-before-there-was-a-rule-for-names", fields{"spec.replicas": 2}, ""},
 		{"components with bad names are changed", v1alpha1.KindSeldonConfig, "misnamed", fields{"spec.components": []any{
 			fields{"name": "My_Component", "replicas": 2}, fields{"name": "component-that-was-stored-before-there-was-a-rule-for-names", "replicas": 2},

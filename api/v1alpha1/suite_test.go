@@ -31,7 +31,7 @@ import (
 )
 
 // The tests that need an API server share one, which the first of them starts. It starts
-// with permissive CRDs, like a cluster of the upstream operator. Objects that violate our
+// with permissive CRDs, like a cluster of the upstream operator. Objects that violate the
 // rules are stored then (stored_test.go), before the real CRDs replace these.
 
 const crdDirectory = "../../config/crd/bases"
@@ -200,7 +200,7 @@ func loosen(schema *apiextensionsv1.JSONSchemaProps) {
 	}
 }
 
-// readObjects reads the objects of our kinds from a file with YAML documents.
+// readObjects reads the objects of this API's kinds from a file with YAML documents.
 func readObjects(file string) ([]*unstructured.Unstructured, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {

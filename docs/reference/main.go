@@ -51,9 +51,9 @@ const preamble = `# Reference of the custom resources
 <!-- Generated from the doc comments in api/v1alpha1 by "make manifests"; do not edit. -->
 
 All kinds belong to the API ` + "`mlops.seldon.io/v1alpha1`" + ` and are namespaced. The API server rejects an object that violates a bound or a rule of this
-page, with a message that names it. ` + "`[]`" + ` stands for each item of a list, ` + "`{}`" + ` for each key of a map. A field without a default that is not set is
-inherited from the layer below, if there is one (see [fields and merging](fields-and-merging.md)), or else false, 0 or empty, unless its
-row has another default. For fields with types of Kubernetes, the type links to the reference of Kubernetes.
+page, with a message that names it. ` + "`[]`" + ` stands for each item of a list, ` + "`{}`" + ` for each key of a map. An unset field without a
+default is inherited from the layer below, if there is one (see [fields and merging](fields-and-merging.md)). Otherwise it is false, 0 or empty, unless
+the description of the field has another default. The types of Kubernetes link to the reference of Kubernetes.
 
 `
 
@@ -211,10 +211,10 @@ func typeOf(schema apiextensionsv1.JSONSchemaProps) string {
 
 // bounds returns the bounds of a schema as text, including those of the items of a list.
 func bounds(schema apiextensionsv1.JSONSchemaProps) string {
-	var said strings.Builder
+	var text strings.Builder
 	if schema.Items != nil {
 		if each := bounds(*schema.Items.Schema); each != "" {
-			said.WriteString(" Of each:" + each)
+			text.WriteString(" Of each:" + each)
 		}
 	}
 	if len(schema.Enum) > 0 {
@@ -222,35 +222,35 @@ func bounds(schema apiextensionsv1.JSONSchemaProps) string {
 		for _, value := range schema.Enum {
 			values = append(values, code(value.Raw))
 		}
-		fmt.Fprintf(&said, " One of %s.", strings.Join(values, ", "))
+		fmt.Fprintf(&text, " One of %s.", strings.Join(values, ", "))
 	}
 	switch low, high := schema.Minimum, schema.Maximum; {
 	case low != nil && high != nil:
-		fmt.Fprintf(&said, " From %s to %s.", number(*low), number(*high))
+		fmt.Fprintf(&text, " From %s to %s.", number(*low), number(*high))
 	case low != nil:
-		fmt.Fprintf(&said, " At least %s.", number(*low))
+		fmt.Fprintf(&text, " At least %s.", number(*low))
 	case high != nil:
-		fmt.Fprintf(&said, " At most %s.", number(*high))
+		fmt.Fprintf(&text, " At most %s.", number(*high))
 	}
 	if schema.MinLength != nil && *schema.MinLength > 0 {
-		said.WriteString(" Not empty.")
+		text.WriteString(" Not empty.")
 	}
 	if schema.MaxLength != nil {
-		fmt.Fprintf(&said, " At most %d characters.", *schema.MaxLength)
+		fmt.Fprintf(&text, " At most %d characters.", *schema.MaxLength)
 	}
 	if schema.MinItems != nil {
-		fmt.Fprintf(&said, " At least %d of them.", *schema.MinItems)
+		fmt.Fprintf(&text, " At least %d of them.", *schema.MinItems)
 	}
 	if schema.MaxItems != nil {
-		fmt.Fprintf(&said, " At most %d of them.", *schema.MaxItems)
+		fmt.Fprintf(&text, " At most %d of them.", *schema.MaxItems)
 	}
 	if schema.Pattern != "" {
-		fmt.Fprintf(&said, " Matches `%s`.", schema.Pattern)
+		fmt.Fprintf(&text, " Matches `%s`.", schema.Pattern)
 	}
 	if len(schema.XListMapKeys) > 0 {
-		fmt.Fprintf(&said, " Each `%s` once.", strings.Join(schema.XListMapKeys, "`, `"))
+		fmt.Fprintf(&text, " Each `%s` once.", strings.Join(schema.XListMapKeys, "`, `"))
 	}
-	return said.String()
+	return text.String()
 }
 
 // number formats bounds of integers.
@@ -264,9 +264,9 @@ func number(value float64) string {
 // rulesOf returns the messages of the CEL rules, including those of the items of a list or
 // map. For a messageExpression, and for a rule without a message, it returns the CEL.
 func rulesOf(schema apiextensionsv1.JSONSchemaProps) string {
-	var said strings.Builder
+	var text strings.Builder
 	for _, rule := range schema.XValidations {
-		fmt.Fprintf(&said, " Rule: %s.", cmp.Or(rule.Message, "`"+cmp.Or(rule.MessageExpression, rule.Rule)+"`"))
+		fmt.Fprintf(&text, " Rule: %s.", cmp.Or(rule.Message, "`"+cmp.Or(rule.MessageExpression, rule.Rule)+"`"))
 	}
 	var each string
 	switch {
@@ -276,9 +276,9 @@ func rulesOf(schema apiextensionsv1.JSONSchemaProps) string {
 		each = rulesOf(*schema.AdditionalProperties.Schema)
 	}
 	if each != "" {
-		said.WriteString(" Of each:" + each)
+		text.WriteString(" Of each:" + each)
 	}
-	return said.String()
+	return text.String()
 }
 
 func code(raw []byte) string {

@@ -136,8 +136,7 @@ func writeArchive(path string, index v1.ImageIndex, name, version string) error 
 	}
 	var content bytes.Buffer
 	archive := tar.NewWriter(&content)
-	// For the same bytes every time: in the order of names, and without times, owners and
-	// directories.
+	// Reproducible: sorted by name, and without times, owners and directories.
 	err = filepath.WalkDir(directory, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err

@@ -3,8 +3,8 @@
 // static, need no files, and run as a user without a name.
 //
 // It writes an OCI image layout as a tar archive, and in the same directory an SPDX
-// bill of materials for each binary. The output is reproducible: the same binaries give
-// the same bytes.
+// bill of materials for each binary. The output is reproducible: it is identical for
+// identical binaries.
 package main
 
 import (

@@ -54,8 +54,8 @@ Receives all inference requests.
           periodSeconds: 5
           failureThreshold: 3
         # Fail Envoy's health check through its admin interface, so that load
-        # balancers stop using it, and give them time to notice. The subshell
-        # keeps a refused connection from ending the script before the sleep.
+        # balancers stop using it, and wait until they have detected that. The
+        # subshell prevents that a refused connection ends the script before the sleep.
         lifecycle:
           preStop:
             exec:

@@ -100,7 +100,7 @@ Receives inference requests for pipelines and publishes them to Kafka.
             port: health
           periodSeconds: 5
           failureThreshold: 3
-        # Let Envoy see that this replica is terminating before it rejects requests.
+        # Let Envoy detect that this replica is terminating before it rejects requests.
         lifecycle:
           preStop:
             exec:
