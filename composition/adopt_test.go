@@ -46,7 +46,7 @@ var _ = Describe("Adoption of the objects of another operator", func() {
 		Expect(after.UID).To(Equal(before.UID))
 		Expect(after.Spec).To(Equal(before.Spec))
 		Expect(after.Annotations).NotTo(Or(HaveKey(lastApplied), HaveKey("example.org/written")))
-		Expect(after.Labels).To(HaveKeyWithValue(policy.OwnerLabel(), "configmap"))
+		Expect(after.Labels).To(HaveKeyWithValue(engineOptions.OwnerLabel(), "configmap"))
 		Expect(managers(after)).NotTo(ContainElement("Update " + predecessorManager))
 		for name, child := range map[string]client.Object{"site": &corev1.ConfigMap{}, "shop": &corev1.Service{}} {
 			site.get(child, name)
@@ -111,9 +111,9 @@ var _ = Describe("Adoption of the objects of another operator", func() {
 	It("blocks a workload whose pods would restart, without another dry-run, until restarts are allowed", func() {
 		site.predecessor(otherArgs)
 		before := site.deployment()
-		outcome := site.mustReconcile()
-		Expect(outcome.Blocked()).To(HaveLen(1))
-		blocked := outcome.Blocked()[0]
+		result := site.mustReconcile()
+		Expect(result.Blocked()).To(HaveLen(1))
+		blocked := result.Blocked()[0]
 		Expect(blocked.Reason).To(Equal(plan.RestartRequired))
 		Expect(blocked.Message).To(ContainSubstring("Deployment %s/shop would restart its pods: spec.template.spec.containers[]", site.owner.Namespace))
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
@@ -200,8 +200,8 @@ var _ = Describe("Adoption of the objects of another operator", func() {
 		Expect(site.exists(&corev1.Service{}, "old")).To(BeTrue())
 
 		site.request.Paused = false
-		outcome := site.mustReconcile()
-		Expect(outcome.Pruned).To(HaveExactElements(site.key("", "Service", "old")))
+		result := site.mustReconcile()
+		Expect(result.Pruned).To(HaveExactElements(site.key("", "Service", "old")))
 		Expect(site.exists(&corev1.Service{}, "old")).To(BeFalse())
 		Expect(site.exists(&corev1.Service{}, "unowned")).To(BeTrue())
 		site.settle()
@@ -216,16 +216,16 @@ var _ = Describe("Adoption of the objects of another operator", func() {
 			service.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(site.owner, corev1.SchemeGroupVersion.WithKind("ConfigMap"))}
 			Expect(admin.Create(site.ctx, service)).To(Succeed())
 		}
-		labels := map[string]string{policy.OwnerLabel(): "configmap"}
-		disabled := map[string]string{policy.KeyPrefix + "prune": "disabled"}
+		labels := map[string]string{engineOptions.OwnerLabel(): "configmap"}
+		disabled := map[string]string{engineOptions.KeyPrefix + "prune": "disabled"}
 		orphan("unlabelled", nil, disabled)
 		orphan("labelled", labels, disabled)
 		orphan("flux", labels, map[string]string{"kustomize.toolkit.fluxcd.io/prune": "disabled"})
-		orphan("enabled", labels, map[string]string{policy.KeyPrefix + "prune": "enabled"})
+		orphan("enabled", labels, map[string]string{engineOptions.KeyPrefix + "prune": "enabled"})
 		site.engine = newEngine()
-		outcome := site.refresh()
-		Expect(outcome.Pruned).To(HaveExactElements(site.key("", "Service", "enabled")))
-		Expect(outcome.Plan.Prunes).To(ContainElements(
+		result := site.refresh()
+		Expect(result.Pruned).To(HaveExactElements(site.key("", "Service", "enabled")))
+		Expect(result.Plan.Prunes).To(ContainElements(
 			HaveField("Reason", plan.PruneDisabled), HaveField("Reason", plan.PruneDisabled), HaveField("Reason", plan.PruneDisabled)))
 		for _, name := range []string{"unlabelled", "labelled", "flux"} {
 			Expect(site.exists(&corev1.Service{}, name)).To(BeTrue(), name)
@@ -277,7 +277,7 @@ var _ = Describe("Adoption of the objects of another operator", func() {
 		site.settle()
 		deployment := site.deployment()
 		Expect(deployment.Spec.Template.Spec.Containers[0].Image).To(Equal("web:2"))
-		Expect(deployment.Labels).To(HaveKey(policy.OwnerLabel()))
+		Expect(deployment.Labels).To(HaveKey(engineOptions.OwnerLabel()))
 	})
 
 	Describe("together with a change of a configuration", func() {
@@ -301,7 +301,7 @@ var _ = Describe("Adoption of the objects of another operator", func() {
 				g.Expect(site.deployment().Status.ObservedGeneration).To(Equal(site.deployment().Generation))
 			}).Should(Succeed())
 			Expect(sets()).To(HaveLen(2))
-			Expect(site.deployment().Spec.Template.Annotations).To(HaveKey(policy.KeyPrefix + "config-hash"))
+			Expect(site.deployment().Spec.Template.Annotations).To(HaveKey(engineOptions.KeyPrefix + "config-hash"))
 		}
 
 		It("blocks the workload until restarts are allowed, and then restarts it exactly once", func() {

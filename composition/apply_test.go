@@ -125,9 +125,9 @@ var _ = Describe("Apply of a plan", func() {
 			}
 			return nil
 		}}
-		outcome, err := site.reconcile()
+		result, err := site.reconcile()
 		Expect(err).To(MatchError(ContainSubstring("try again")))
-		Expect(outcome.Pruned).To(BeEmpty())
+		Expect(result.Pruned).To(BeEmpty())
 		Expect(site.deployment().Annotations).NotTo(HaveKey("changed"))
 		Expect(site.exists(&rbacv1.Role{}, "site")).To(BeTrue())
 	})
@@ -145,7 +145,7 @@ var _ = Describe("Apply of a plan", func() {
 			}
 			return nil
 		}}
-		outcome, err := site.reconcile()
+		result, err := site.reconcile()
 		Expect(err).To(MatchError(ContainSubstring("rejected by the test")))
 		var left []string
 		for _, kind := range []client.Object{&corev1.ServiceAccount{}, &rbacv1.Role{}, &rbacv1.RoleBinding{}} {
@@ -153,7 +153,7 @@ var _ = Describe("Apply of a plan", func() {
 				left = append(left, strings.TrimPrefix(fmt.Sprintf("%T", kind), "*v1."))
 			}
 		}
-		Expect(left).To(Equal(kept), "pruned: %v", outcome.Pruned)
+		Expect(left).To(Equal(kept), "pruned: %v", result.Pruned)
 	},
 		Entry("the workload itself", "Deployment", "ServiceAccount", "Role", "RoleBinding"),
 		Entry("the configuration of the workload, which blocks the workload", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"),
@@ -168,9 +168,9 @@ var _ = Describe("Apply of a plan", func() {
 			}
 			return nil
 		}}
-		outcome, err := site.reconcile()
+		result, err := site.reconcile()
 		Expect(err).To(MatchError(ContainSubstring("a webhook rejects this")))
-		Expect(outcome.Pruned).To(ConsistOf(HaveField("Kind", "RoleBinding"), HaveField("Kind", "ServiceAccount")))
+		Expect(result.Pruned).To(ConsistOf(HaveField("Kind", "RoleBinding"), HaveField("Kind", "ServiceAccount")))
 
 		site.engine.Client = writer
 		site.cached()
@@ -186,9 +186,9 @@ var _ = Describe("Apply of a plan", func() {
 			}
 			return nil
 		}}
-		outcome, err := site.reconcile()
+		result, err := site.reconcile()
 		Expect(err).To(MatchError(ContainSubstring("rejected by the test")))
-		Expect(outcome.Pruned).To(BeEmpty())
+		Expect(result.Pruned).To(BeEmpty())
 		site.get(&corev1.ConfigMap{}, "site")
 	})
 
@@ -200,19 +200,19 @@ var _ = Describe("Apply of a plan", func() {
 			}
 			return nil
 		}}
-		outcome, err := site.reconcile()
+		result, err := site.reconcile()
 		child := &composition.ObjectError{}
 		Expect(asObjectError(err, &child)).To(BeTrue())
 		Expect(child.Ref.Kind).To(Equal("Service"))
 		service := &corev1.Service{}
 		site.get(service, "shop")
-		Expect(service.Labels).NotTo(HaveKey(policy.OwnerLabel()))
-		Expect(outcome.Applied).To(ContainElement(HaveField("Kind", "ConfigMap")))
+		Expect(service.Labels).NotTo(HaveKey(engineOptions.OwnerLabel()))
+		Expect(result.Applied).To(ContainElement(HaveField("Kind", "ConfigMap")))
 		applied := ContainElement(HaveField("Kind", "Deployment"))
 		if !later {
 			applied = Not(applied)
 		}
-		Expect(outcome.Applied).To(applied)
+		Expect(result.Applied).To(applied)
 		site.engine.Client = writer
 		site.cached()
 		site.settle()
@@ -227,9 +227,9 @@ var _ = Describe("Apply of a plan", func() {
 		site.patch(&appsv1.Deployment{}, "shop", `{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"mirror/web:1"}]}}}}`)
 		site.cached()
 		site.engine.Client = rewriting{writer}
-		outcome := site.mustReconcile()
-		Expect(outcome.DriftCorrected).To(BeEmpty())
-		Expect(outcome.Applied).To(BeEmpty())
+		result := site.mustReconcile()
+		Expect(result.DriftCorrected).To(BeEmpty())
+		Expect(result.Applied).To(BeEmpty())
 	})
 
 	It("reports the field manager of the scale subresource", func() {
@@ -237,14 +237,14 @@ var _ = Describe("Apply of a plan", func() {
 		site.engine.Clock = func() time.Time { return now }
 		site.layer(deployments, "shop", "spec: {replicas: 2}")
 		site.settle()
-		var outcome composition.Result
+		var result composition.Result
 		for round := range 6 {
 			now = now.Add(time.Second)
 			site.scale(&appsv1.Deployment{}, "shop", int32(3+round))
 			site.cached()
-			outcome = site.mustReconcile()
+			result = site.mustReconcile()
 		}
-		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", And(
+		Expect(result.Blocked()).To(HaveExactElements(HaveField("Message", And(
 			ContainSubstring("spec.replicas is changed again and again by "), ContainSubstring("through the subresource scale")))))
 	})
 
@@ -266,16 +266,16 @@ var _ = Describe("Apply of a plan", func() {
 // counted is a client that counts its applies and deletions.
 type counted struct {
 	client.Client
-	begin func() (end func())
+	start func() (end func())
 }
 
 func (c counted) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-	defer c.begin()()
+	defer c.start()()
 	return c.Client.Apply(ctx, obj, options...)
 }
 
 func (c counted) Delete(ctx context.Context, obj client.Object, options ...client.DeleteOption) error {
-	defer c.begin()()
+	defer c.start()()
 	return c.Client.Delete(ctx, obj, options...)
 }
 

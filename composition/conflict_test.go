@@ -99,14 +99,14 @@ var _ = Describe("Fields that are invalid together with fields of others", func(
 			site.cached()
 			generation := generationOf(site, child, name)
 
-			outcome := site.mustReconcile()
+			result := site.mustReconcile()
 			if c.valid {
-				Expect(outcome.Removed).To(BeEmpty())
+				Expect(result.Removed).To(BeEmpty())
 			} else {
-				Expect(outcome.Removed).To(HaveLen(1))
+				Expect(result.Removed).To(HaveLen(1))
 			}
 			if c.edit != "" && !c.valid {
-				Expect(outcome.Removed[0].Managers).To(Equal(editor))
+				Expect(result.Removed[0].Managers).To(Equal(editor))
 			}
 			site.get(child, name)
 			spec := specOf(child)
@@ -250,12 +250,12 @@ var _ = Describe("Fields that are invalid together with fields of others", func(
 			site.owner.Namespace, `spec.template.spec.containers[name="web"].env[name="A"].valueFrom.fieldRef`, editor)))
 		for round := range 3 {
 			edit()
-			outcome := site.mustReconcile()
-			Expect(outcome.Removed).To(HaveLen(1), "round %d", round)
+			result := site.mustReconcile()
+			Expect(result.Removed).To(HaveLen(1), "round %d", round)
 			if round < 2 {
-				Expect(outcome.Blocked()).To(BeEmpty())
+				Expect(result.Blocked()).To(BeEmpty())
 			} else {
-				Expect(outcome.Blocked()).To(HaveExactElements(conflict))
+				Expect(result.Blocked()).To(HaveExactElements(conflict))
 			}
 		}
 		removals := 0
@@ -264,15 +264,15 @@ var _ = Describe("Fields that are invalid together with fields of others", func(
 			if site.deployment().Spec.Template.Spec.Containers[0].Env[1].ValueFrom == nil {
 				edit()
 			}
-			var outcome composition.Result
-			sent := requests.during(func() { outcome = site.mustReconcile() })
-			Expect(outcome.Blocked()).To(ContainElement(conflict))
-			if len(outcome.Removed) > 0 {
+			var result composition.Result
+			sent := requests.during(func() { result = site.mustReconcile() })
+			Expect(result.Blocked()).To(ContainElement(conflict))
+			if len(result.Removed) > 0 {
 				removals++
 			} else {
 				Expect(sent).To(BeEmpty(), "waiting sends no request")
 			}
-			Expect(outcome.RequeueAfter).To(BeNumerically(">", 0))
+			Expect(result.RequeueAfter).To(BeNumerically(">", 0))
 		}
 		Expect(removals).To(BeNumerically("<=", 4))
 		Expect(removals).To(BeNumerically(">=", 3))

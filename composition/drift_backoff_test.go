@@ -33,15 +33,15 @@ var _ = Describe("Repeated drift", func() {
 		// A later write of a manager that is not involved.
 		site.patch(&corev1.ConfigMap{}, "site", `{"metadata":{"annotations":{"other":"1"}}}`, client.FieldOwner("annotator"))
 		site.cached()
-		outcome := site.mustReconcile()
-		Expect(outcome.DriftCorrected).To(BeEmpty())
+		result := site.mustReconcile()
+		Expect(result.DriftCorrected).To(BeEmpty())
 		message := "ConfigMap " + site.owner.Namespace + `/site: data is changed again and again by "rewriter"; it is corrected once a minute until that stops`
-		Expect(outcome.Blocked()).To(HaveExactElements(And(HaveField("Reason", plan.FieldManagerConflict), HaveField("Message", message))))
-		Expect(outcome.RequeueAfter).To(Equal(59 * time.Second))
+		Expect(result.Blocked()).To(HaveExactElements(And(HaveField("Reason", plan.FieldManagerConflict), HaveField("Message", message))))
+		Expect(result.RequeueAfter).To(Equal(59 * time.Second))
 
 		By("sending no request during the backoff")
-		Expect(requests.during(func() { outcome = site.mustReconcile() })).To(BeEmpty())
-		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", message)))
+		Expect(requests.during(func() { result = site.mustReconcile() })).To(BeEmpty())
+		Expect(result.Blocked()).To(HaveExactElements(HaveField("Message", message)))
 
 		By("correcting once a minute")
 		now = now.Add(time.Minute)

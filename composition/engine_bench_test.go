@@ -9,9 +9,6 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
-	"github.com/seldon-operator/seldon-operator/composition/object"
-	"github.com/seldon-operator/seldon-operator/composition/template"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,6 +18,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
 // memoryCache is a cache like that of informers: typed objects, which lists share.
@@ -152,12 +153,12 @@ func BenchmarkReconcileUnchanged(b *testing.B) {
 	engine, request := unchanged(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		outcome, err := engine.Reconcile(b.Context(), request)
+		result, err := engine.Reconcile(b.Context(), request)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if len(outcome.Applied) > 0 || len(outcome.Blocked()) > 0 || len(outcome.Objects.Refs()) != 24 {
-			b.Fatalf("not up to date: %v", outcome.Plan)
+		if len(result.Applied) > 0 || len(result.Blocked()) > 0 || len(result.Objects.Refs()) != 24 {
+			b.Fatalf("not up to date: %v", result.Plan)
 		}
 	}
 }

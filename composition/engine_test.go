@@ -25,11 +25,11 @@ var _ = Describe("An instance", func() {
 	BeforeEach(func() { site = newInstance() })
 
 	It("is created with one request per object, in waves, and then sends no request", func() {
-		made := writes(requests.during(func() { site.mustReconcile() }))
-		Expect(made).To(HaveLen(6))
-		Expect(made[3]).To(HaveSuffix("/configmaps/site"), "accounts are applied before configuration: %v", made)
-		Expect(made[4]).To(HaveSuffix("/services/shop"))
-		Expect(made[5]).To(HaveSuffix("/deployments/shop"))
+		sent := writes(requests.during(func() { site.mustReconcile() }))
+		Expect(sent).To(HaveLen(6))
+		Expect(sent[3]).To(HaveSuffix("/configmaps/site"), "accounts are applied before configuration: %v", sent)
+		Expect(sent[4]).To(HaveSuffix("/services/shop"))
+		Expect(sent[5]).To(HaveSuffix("/deployments/shop"))
 
 		site.settle()
 		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
@@ -37,7 +37,7 @@ var _ = Describe("An instance", func() {
 		deployment := site.deployment()
 		Expect(deployment.OwnerReferences).To(HaveLen(1))
 		Expect(*deployment.OwnerReferences[0].Controller).To(BeTrue())
-		Expect(deployment.Labels).To(HaveKeyWithValue(policy.OwnerLabel(), "configmap"))
+		Expect(deployment.Labels).To(HaveKeyWithValue(engineOptions.OwnerLabel(), "configmap"))
 		Expect(deployment.Spec.Template.Labels).To(Equal(map[string]string{"app.kubernetes.io/name": "shop"}))
 		Expect(deployment.Spec.Template.Annotations).To(BeEmpty())
 	})
@@ -59,10 +59,10 @@ var _ = Describe("An instance", func() {
 		site.settle()
 		before := site.deployment()
 		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
-		var outcome composition.Result
-		made := writes(requests.during(func() { outcome = site.mustReconcile() }))
-		Expect(made).To(HaveExactElements(HaveSuffix("/configmaps/site"), HaveSuffix("/deployments/shop")))
-		Expect(outcome.Restarted).To(HaveLen(1))
+		var result composition.Result
+		sent := writes(requests.during(func() { result = site.mustReconcile() }))
+		Expect(sent).To(HaveExactElements(HaveSuffix("/configmaps/site"), HaveSuffix("/deployments/shop")))
+		Expect(result.Restarted).To(HaveLen(1))
 		Expect(site.deployment().Spec.Template.Annotations).To(HaveLen(1))
 
 		site.request.Input.Templates[0].Parameters["greeting"] = "hello"
@@ -152,9 +152,9 @@ var _ = Describe("An instance", func() {
 		Expect(admin.Patch(site.ctx, obj, client.RawPatch(types.MergePatchType, []byte(drift)))).To(Succeed())
 		Expect(intact(obj)).To(BeFalse())
 		site.cached()
-		var outcome composition.Result
-		Expect(writes(requests.during(func() { outcome = site.mustReconcile() }))).To(HaveLen(1))
-		Expect(outcome.DriftCorrected).To(HaveLen(1))
+		var result composition.Result
+		Expect(writes(requests.during(func() { result = site.mustReconcile() }))).To(HaveLen(1))
+		Expect(result.DriftCorrected).To(HaveLen(1))
 		site.get(obj, name)
 		Expect(intact(obj)).To(BeTrue())
 		site.settle()
@@ -209,8 +209,8 @@ var _ = Describe("An instance", func() {
 	It("prunes its objects that are no longer rendered, in reverse order", func() {
 		site.settle()
 		site.request.Input.Templates[0].Components = nil
-		outcome := site.mustReconcile()
-		Expect(outcome.Pruned).To(HaveLen(3))
+		result := site.mustReconcile()
+		Expect(result.Pruned).To(HaveLen(3))
 		Expect(apierrors.IsNotFound(admin.Get(site.ctx, client.ObjectKey{Namespace: site.owner.Namespace, Name: "site"}, &rbacv1.Role{}))).To(BeTrue())
 		site.deployment()
 		site.settle()
@@ -240,10 +240,10 @@ var _ = Describe("An instance", func() {
 		foreign := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}
 		foreign.Namespace, foreign.Name = site.owner.Namespace, "shop"
 		Expect(admin.Create(site.ctx, foreign)).To(Succeed())
-		outcome := site.mustReconcile()
-		Expect(outcome.Blocked()).To(HaveLen(1))
-		Expect(outcome.Blocked()[0].Reason).To(Equal(plan.OwnershipConflict))
-		Expect(outcome.Blocked()[0].Message).To(ContainSubstring("Service " + site.owner.Namespace + "/shop exists"))
+		result := site.mustReconcile()
+		Expect(result.Blocked()).To(HaveLen(1))
+		Expect(result.Blocked()[0].Reason).To(Equal(plan.OwnershipConflict))
+		Expect(result.Blocked()[0].Message).To(ContainSubstring("Service " + site.owner.Namespace + "/shop exists"))
 		version := foreign.ResourceVersion
 		site.get(foreign, "shop")
 		Expect(foreign.ResourceVersion).To(Equal(version))

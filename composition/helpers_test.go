@@ -88,9 +88,9 @@ func webContainer(fields map[string]any) map[string]any {
 // configuration, and with metadata that it copied into pod templates.
 func (i *instance) predecessor(changes ...func(*unstructured.Unstructured)) {
 	GinkgoHelper()
-	rendering, err := composition.Render(i.engine.templates, i.request.Input, composition.Options{})
+	rendered, err := composition.Render(i.engine.templates, i.request.Input, composition.Options{})
 	Expect(err).NotTo(HaveOccurred())
-	for _, child := range rendering.Objects {
+	for _, child := range rendered.Objects {
 		obj := child.Object.DeepCopy()
 		obj.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(i.owner, corev1.SchemeGroupVersion.WithKind("ConfigMap"))})
 		obj.SetAnnotations(map[string]string{lastApplied: "{}"})

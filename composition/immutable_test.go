@@ -20,16 +20,16 @@ var _ = Describe("Immutable fields", func() {
 	// keeps reconciles, and expects that the object is applied with the live value of the field.
 	keeps := func(kind, message string) {
 		GinkgoHelper()
-		outcome := site.refresh()
-		Expect(outcome.Blocked()).To(HaveExactElements(And(
+		result := site.refresh()
+		Expect(result.Blocked()).To(HaveExactElements(And(
 			HaveField("Reason", plan.ImmutableFieldChanged), HaveField("Message", message))))
-		for _, applied := range outcome.Applied {
+		for _, applied := range result.Applied {
 			Expect(applied.Kind).To(Equal(kind))
 		}
 		Eventually(func() []string {
-			return requests.during(func() { outcome = site.refresh() })
+			return requests.during(func() { result = site.refresh() })
 		}).Should(BeEmpty())
-		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", message)))
+		Expect(result.Blocked()).To(HaveExactElements(HaveField("Message", message)))
 	}
 	overlay := func(kind schema.GroupVersionKind, name string, content map[string]any) {
 		site.request.Input.Layers = append(site.request.Input.Layers, template.Layer{

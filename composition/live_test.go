@@ -69,11 +69,11 @@ var _ = Describe("A stale cache", func() {
 		site.freeze()
 		site.overlay("shop", webContainer(map[string]any{"image": "web:2"}))
 		Expect(writes(requests.during(func() { site.mustReconcile() }))).To(HaveLen(1))
-		var outcome composition.Result
-		Expect(requests.during(func() { outcome = site.mustReconcile() })).To(BeEmpty())
-		Expect(outcome.RequeueAfter).To(BeNumerically("<=", 5*time.Second))
-		Expect(outcome.RequeueAfter).NotTo(BeZero(), "the cache never shows an object that was deleted in the meantime")
-		containers, _, _ := nestedSlice(outcome.Objects.Get(site.key("apps", "Deployment", "shop")), "spec", "template", "spec", "containers")
+		var result composition.Result
+		Expect(requests.during(func() { result = site.mustReconcile() })).To(BeEmpty())
+		Expect(result.RequeueAfter).To(BeNumerically("<=", 5*time.Second))
+		Expect(result.RequeueAfter).NotTo(BeZero(), "the cache never shows an object that was deleted in the meantime")
+		containers, _, _ := nestedSlice(result.Objects.Get(site.key("apps", "Deployment", "shop")), "spec", "template", "spec", "containers")
 		Expect(containers[0]).To(HaveKeyWithValue("image", "web:2"), "the response to the write is used")
 
 		By("removing it again before the cache shows it")
@@ -90,9 +90,9 @@ var _ = Describe("A stale cache", func() {
 		By("reading from the API server when the cache stays stale")
 		later := time.Now().Add(time.Minute)
 		site.engine.Clock = func() time.Time { return later }
-		made := requests.during(func() { site.mustReconcile() })
-		Expect(made).To(HaveLen(6))
-		Expect(made).To(HaveEach(HavePrefix("GET ")))
+		sent := requests.during(func() { site.mustReconcile() })
+		Expect(sent).To(HaveLen(6))
+		Expect(sent).To(HaveEach(HavePrefix("GET ")))
 
 		By("recreating a deleted object")
 		role := &rbacv1.Role{}
@@ -107,9 +107,9 @@ var _ = Describe("A stale cache", func() {
 		site.freeze()
 		site.request.Input.Templates[0].Components = nil
 		Expect(site.mustReconcile().Pruned).To(HaveLen(3))
-		var outcome composition.Result
-		Expect(requests.during(func() { outcome = site.mustReconcile() })).To(BeEmpty())
-		Expect(outcome.Pruned).To(BeEmpty(), "reported once")
+		var result composition.Result
+		Expect(requests.during(func() { result = site.mustReconcile() })).To(BeEmpty())
+		Expect(result.Pruned).To(BeEmpty(), "reported once")
 
 		By("rendering it again before the cache shows the deletion")
 		site.request.Input.Templates[0].Components = []string{"account"}
@@ -150,8 +150,8 @@ var _ = Describe("A stale cache", func() {
 var _ = Describe("Objects that the cache does not show", func() {
 	It("are listed by the initial scan, and not again", func() {
 		site := newInstance()
-		lists := func(made []string) []string {
-			return slices.DeleteFunc(made, func(request string) bool {
+		lists := func(sent []string) []string {
+			return slices.DeleteFunc(sent, func(request string) bool {
 				return !strings.HasPrefix(request, "GET ") || !slices.ContainsFunc([]string{
 					"/serviceaccounts", "/roles", "/rolebindings", "/configmaps", "/services", "/deployments", "/statefulsets",
 				}, func(plural string) bool { return strings.HasSuffix(request, plural) })
@@ -216,9 +216,9 @@ var _ = Describe("Objects that the cache does not show", func() {
 		site.mustReconcile()
 		Expect(requests.during(func() {
 			for range 10 {
-				outcome := site.mustReconcile()
-				Expect(outcome.Blocked()).To(HaveLen(1))
-				Expect(outcome.RequeueAfter).To(Equal(time.Minute))
+				result := site.mustReconcile()
+				Expect(result.Blocked()).To(HaveLen(1))
+				Expect(result.RequeueAfter).To(Equal(time.Minute))
 			}
 		})).To(BeEmpty())
 
@@ -227,7 +227,7 @@ var _ = Describe("Objects that the cache does not show", func() {
 		site.mustReconcile()
 		service := &corev1.Service{}
 		site.get(service, "shop")
-		Expect(service.Labels).To(HaveKey(policy.OwnerLabel()))
+		Expect(service.Labels).To(HaveKey(engineOptions.OwnerLabel()))
 	})
 
 	It("are found if their label was removed", func() {
@@ -239,7 +239,7 @@ var _ = Describe("Objects that the cache does not show", func() {
 		site.settle()
 		service := &corev1.Service{}
 		site.get(service, "shop")
-		Expect(service.Labels).To(HaveKey(policy.OwnerLabel()))
+		Expect(service.Labels).To(HaveKey(engineOptions.OwnerLabel()))
 	})
 
 	It("are listed once for all owners of a namespace, and again later", func() {

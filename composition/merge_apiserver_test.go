@@ -34,9 +34,9 @@ var _ = Describe("A merged object", Ordered, func() {
 	}
 
 	BeforeAll(func() {
-		made := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "merge-"}}
-		Expect(admin.Create(lifetime, made)).To(Succeed())
-		namespace = made.Name
+		created := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "merge-"}}
+		Expect(admin.Create(lifetime, created)).To(Succeed())
+		namespace = created.Name
 		for _, item := range mergeExamples("testdata/merge_apply/base.yaml") {
 			base := &unstructured.Unstructured{Object: item}
 			base.SetNamespace(namespace)

@@ -201,26 +201,26 @@ var _ = Describe("Expansion of volume claims", func() {
 			Eventually(func() corev1.ResourceList { site.get(quota, "none"); return quota.Status.Hard }).ShouldNot(BeEmpty())
 
 			site.request.Input.Templates[0].Parameters["stock"] = "2"
-			outcome := site.mustReconcile()
-			Expect(outcome.Blocked()).To(HaveExactElements(And(
+			result := site.mustReconcile()
+			Expect(result.Blocked()).To(HaveExactElements(And(
 				HaveField("Reason", plan.RecreationFailed),
 				HaveField("Message", And(ContainSubstring("exceeded quota"), ContainSubstring("pods depot-0 to depot-1"), ContainSubstring("ControllerRevision "+backup))))))
-			Expect(outcome.Applied).To(HaveExactElements(HaveField("Kind", "ConfigMap")))
-			Expect(outcome.Recreating).To(BeTrue())
-			Expect(outcome.RequeueAfter).To(BeNumerically(">", 0))
+			Expect(result.Applied).To(HaveExactElements(HaveField("Kind", "ConfigMap")))
+			Expect(result.Recreating).To(BeTrue())
+			Expect(result.RequeueAfter).To(BeNumerically(">", 0))
 
 			By("reporting it when it is no longer rendered, the owner cannot be rendered or is being deleted")
 			disabled := site.request
 			disabled.Input.Templates = []template.Ref{{Folder: "kiosk"}}
-			outcome, err := site.engine.Reconcile(site.ctx, disabled)
+			result, err := site.engine.Reconcile(site.ctx, disabled)
 			Expect(err).NotTo(HaveOccurred())
-			Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Reason", plan.RecreationFailed)))
-			Expect(outcome.Pruned).To(BeEmpty(), "the pods use it")
+			Expect(result.Blocked()).To(HaveExactElements(HaveField("Reason", plan.RecreationFailed)))
+			Expect(result.Pruned).To(BeEmpty(), "the pods use it")
 			Expect(site.exists(&corev1.ConfigMap{}, "depot")).To(BeTrue())
 			disabled.Input.Templates = []template.Ref{{Folder: "no such template"}}
-			outcome, err = site.engine.Reconcile(site.ctx, disabled)
+			result, err = site.engine.Reconcile(site.ctx, disabled)
 			Expect(err).To(MatchError(And(ContainSubstring("no such template"), ContainSubstring("pods depot-0 to depot-1"))))
-			Expect(outcome.RequeueAfter).To(BeNumerically(">", 0))
+			Expect(result.RequeueAfter).To(BeNumerically(">", 0))
 			_, err = site.engine.Delete(site.ctx, site.request.Owner)
 			Expect(err).To(MatchError(ContainSubstring("pods depot-0 to depot-1")))
 
@@ -277,8 +277,8 @@ var _ = Describe("Expansion of volume claims", func() {
 		before := site.depot()
 
 		site.request.Input.Templates[0].Parameters["size"] = "2Gi"
-		outcome := site.mustReconcile()
-		Expect(outcome.Blocked()).To(HaveExactElements(And(
+		result := site.mustReconcile()
+		Expect(result.Blocked()).To(HaveExactElements(And(
 			HaveField("Reason", plan.ImmutableFieldChanged),
 			HaveField("Message", And(
 				ContainSubstring("StatefulSet "+site.owner.Namespace+"/depot: spec.volumeClaimTemplates is immutable and keeps its live value 1Gi; desired is 2Gi"),
@@ -287,13 +287,13 @@ var _ = Describe("Expansion of volume claims", func() {
 		Expect(site.depot().UID).To(Equal(before.UID))
 
 		By("applying other changes")
-		Expect(outcome.RequeueAfter).To(Equal(time.Second))
+		Expect(result.RequeueAfter).To(Equal(time.Second))
 		site.request.Input.Templates[0].Parameters["stock"] = "2"
-		message := outcome.Blocked()[0].Message
-		outcome = site.mustReconcile()
-		Expect(outcome.Applied).To(ConsistOf(HaveField("Kind", "ConfigMap"), HaveField("Kind", "StatefulSet")))
-		Expect(outcome.RequeueAfter).To(BeNumerically("~", time.Minute, 2*time.Second), "the class may be changed")
-		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", message)))
+		message := result.Blocked()[0].Message
+		result = site.mustReconcile()
+		Expect(result.Applied).To(ConsistOf(HaveField("Kind", "ConfigMap"), HaveField("Kind", "StatefulSet")))
+		Expect(result.RequeueAfter).To(BeNumerically("~", time.Minute, 2*time.Second), "the class may be changed")
+		Expect(result.Blocked()).To(HaveExactElements(HaveField("Message", message)))
 		site.cached()
 
 		Expect(requests.during(func() {
@@ -308,9 +308,9 @@ var _ = Describe("Expansion of volume claims", func() {
 
 	It("never shrinks claims", func() {
 		site.request.Input.Templates[0].Parameters["size"] = "512Mi"
-		outcome := site.mustReconcile()
-		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Reason", plan.ImmutableFieldChanged)))
-		Expect(outcome.Blocked()[0].Message).To(ContainSubstring(
+		result := site.mustReconcile()
+		Expect(result.Blocked()).To(HaveExactElements(HaveField("Reason", plan.ImmutableFieldChanged)))
+		Expect(result.Blocked()[0].Message).To(ContainSubstring(
 			`spec.volumeClaimTemplates[0].spec.resources.requests.storage is immutable and keeps its live value "1Gi"; desired is "512Mi"`))
 	})
 })

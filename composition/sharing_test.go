@@ -7,12 +7,13 @@ import (
 
 	kustomizetypes "sigs.k8s.io/kustomize/api/types"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/patch"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
 	"github.com/seldon-operator/seldon-operator/composition/template"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // Instances of a template share all parts without parameters, so these must not be changed in
@@ -47,7 +48,7 @@ func TestInstancesDoNotChangeEachOther(t *testing.T) {
 		t.Error("a part without parameters is copied")
 	}
 
-	rendering, err := Render(templates, Input{
+	rendered, err := Render(templates, Input{
 		Namespace: "team-a", Templates: []template.Ref{ref},
 		Layers: []template.Layer{{Overlays: func() ([]template.Overlay, error) {
 			return []template.Overlay{{Kind: first["Deployment"].GroupVersionKind(), Name: "a", Content: map[string]any{"spec": map[string]any{"template": map[string]any{
@@ -59,7 +60,7 @@ func TestInstancesDoNotChangeEachOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := plan.State{Owner: enginetest.Owner, Options: enginetest.Options, Objects: rendering.Objects}
+	s := plan.State{Owner: enginetest.Owner, Options: enginetest.Options, Objects: rendered.Objects}
 	s.ExternalConfigs = plan.ConfigHashes{{Kind: "ConfigMap", Name: "a"}: {Current: "1"}}
 	for _, step := range plan.Compute(s).Steps {
 		object.SetField(step.Object.Object, "x", "spec", "template", "spec", "nodeName")

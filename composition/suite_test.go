@@ -45,7 +45,7 @@ var (
 	children cache.Cache
 )
 
-var policy = object.Options{
+var engineOptions = object.Options{
 	FieldManager:                "sites",
 	KeyPrefix:                   "sites.example.com/",
 	LegacyLastAppliedAnnotation: lastApplied,
@@ -89,7 +89,7 @@ var _ = BeforeSuite(func() {
 	writer, err = client.New(config, client.Options{})
 	Expect(err).NotTo(HaveOccurred())
 
-	children, err = cache.New(cluster.Config(), composition.CacheOptions(policy, kinds))
+	children, err = cache.New(cluster.Config(), composition.CacheOptions(engineOptions, kinds))
 	Expect(err).NotTo(HaveOccurred())
 	Expect(composition.Index(ctx, children, kinds)).To(Succeed())
 	go func() {
@@ -115,7 +115,7 @@ func newEngine(changes ...func(*composition.Config)) *testEngine {
 	Expect(err).NotTo(HaveOccurred())
 	engine := &testEngine{Clock: time.Now, Client: writer, Cache: children}
 	config := composition.Config{
-		Templates: templates, Options: policy, Kinds: kinds,
+		Templates: templates, Options: engineOptions, Kinds: kinds,
 		Client: replaceableClient{writer, engine}, APIReader: writer,
 		Clock: func() time.Time { return engine.Clock() },
 	}
@@ -216,22 +216,22 @@ func (i *instance) reconcile() (composition.Result, error) {
 
 func (i *instance) mustReconcile() composition.Result {
 	GinkgoHelper()
-	outcome, err := i.reconcile()
+	result, err := i.reconcile()
 	Expect(err).NotTo(HaveOccurred())
-	return outcome
+	return result
 }
 
 // settle reconciles until no more writes are planned and the cache is up to date.
 func (i *instance) settle() {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
-		outcome, err := i.reconcile()
+		result, err := i.reconcile()
 		g.Expect(err).NotTo(HaveOccurred())
-		for _, step := range slices.Concat(outcome.Plan.Steps, outcome.Plan.Prunes) {
+		for _, step := range slices.Concat(result.Plan.Steps, result.Plan.Prunes) {
 			g.Expect(step.Action).To(Equal(plan.Skip), "%s: %s %s", step.Ref, step.Reason, step.Message)
 		}
-		for _, ref := range outcome.Objects.Refs() {
-			g.Expect(outcome.Objects.Get(ref)).NotTo(BeNil(), ref.String())
+		for _, ref := range result.Objects.Refs() {
+			g.Expect(result.Objects.Get(ref)).NotTo(BeNil(), ref.String())
 		}
 	}).Should(Succeed())
 	i.cached()
@@ -244,7 +244,7 @@ func (i *instance) cached() {
 		for _, kind := range kinds {
 			seen, live := listOf(kind), listOf(kind)
 			g.Expect(children.List(i.ctx, seen, client.InNamespace(i.owner.Namespace))).To(Succeed())
-			g.Expect(admin.List(i.ctx, live, client.InNamespace(i.owner.Namespace), client.HasLabels{policy.OwnerLabel()})).To(Succeed())
+			g.Expect(admin.List(i.ctx, live, client.InNamespace(i.owner.Namespace), client.HasLabels{engineOptions.OwnerLabel()})).To(Succeed())
 			g.Expect(versions(seen)).To(Equal(versions(live)))
 		}
 	}).Should(Succeed())

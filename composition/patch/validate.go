@@ -7,10 +7,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seldon-operator/seldon-operator/composition/merge"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/seldon-operator/seldon-operator/composition/merge"
 )
 
 // validatePatched returns the errors of changes that a patch must not make.

@@ -1,11 +1,12 @@
 package plan
 
 import (
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 // Objects depend on each other: a workload on its account, configuration, claims and

@@ -5,11 +5,12 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 func testWorkload(kind, name, account string, refers ...any) *unstructured.Unstructured {

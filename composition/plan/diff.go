@@ -5,13 +5,14 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 // isUpToDate reports, by comparison in memory, whether applying desired would not change live:

@@ -5,9 +5,10 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
 	"github.com/seldon-operator/seldon-operator/composition/object"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // AdoptionMarker returns the path of a field, which exists in managedFields only, that marks
@@ -40,7 +41,7 @@ func IsManaged(options object.Options, live *unstructured.Unstructured) bool {
 }
 
 // CanAdopt reports whether owner controls an object that exists and is not being deleted.
-func CanAdopt(options object.Options, live *unstructured.Unstructured, owner object.Owner) bool {
+func CanAdopt(live *unstructured.Unstructured, owner object.Owner) bool {
 	return live != nil && live.GetDeletionTimestamp() == nil && owner.IsControllerOf(live)
 }
 

@@ -5,10 +5,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 // Labels and annotations of an owner may be propagated to its pods. A change of these alone

@@ -4,9 +4,10 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
 	"github.com/seldon-operator/seldon-operator/composition/object"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // A change of propagated metadata alone does not change the pod template.

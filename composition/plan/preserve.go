@@ -4,9 +4,10 @@ import (
 	"maps"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
 	"github.com/seldon-operator/seldon-operator/composition/object"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // applyInitialOnly decides whether an initial-only field is sent: to a new object, and to a

@@ -11,10 +11,6 @@ import (
 	"strings"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
-	"github.com/seldon-operator/seldon-operator/composition/internal/state"
-	"github.com/seldon-operator/seldon-operator/composition/object"
-	"github.com/seldon-operator/seldon-operator/composition/plan"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -24,6 +20,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/internal/state"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
 // Server-side apply does not change fields that other managers or the API server's defaults

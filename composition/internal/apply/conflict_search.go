@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -17,6 +15,9 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/merge"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 // conflictSearch computes the result of an apply to a live object without some of its fields,

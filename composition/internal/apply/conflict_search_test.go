@@ -3,7 +3,6 @@ package apply
 import (
 	"testing"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -11,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/applyconfigurations"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
 )
 
 // Of an object whose kind is not built in, only fields that the rejection names are removed, and

@@ -4,11 +4,12 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // The response to a write is used instead of the cached object only until the cache shows it:

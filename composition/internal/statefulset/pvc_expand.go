@@ -6,11 +6,12 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/seldon-operator/seldon-operator/composition/plan"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
 // expandPVCs expands the claims of a step's StatefulSet. If a claim cannot be expanded, it

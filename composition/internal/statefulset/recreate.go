@@ -10,11 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/cluster"
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
-	"github.com/seldon-operator/seldon-operator/composition/internal/state"
-	"github.com/seldon-operator/seldon-operator/composition/object"
-	"github.com/seldon-operator/seldon-operator/composition/plan"
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,6 +18,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/cluster"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/internal/state"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
 // The claim templates of a StatefulSet are immutable, and changing them does not expand the
