@@ -308,7 +308,7 @@ func podsOf(namespace string) map[string]string {
 	Expect(admin.List(lifetime, pods, client.InNamespace(namespace))).To(Succeed())
 	found := map[string]string{}
 	for _, pod := range pods.Items {
-		if owner := metav1.GetControllerOf(&pod); owner == nil || leftover(pod, owner) {
+		if owner := metav1.GetControllerOf(&pod); owner == nil || isOrphaned(pod, owner) {
 			continue
 		}
 		found[pod.Name] = ""
@@ -321,7 +321,7 @@ func podsOf(namespace string) map[string]string {
 	return found
 }
 
-func leftover(pod corev1.Pod, owner *metav1.OwnerReference) bool {
+func isOrphaned(pod corev1.Pod, owner *metav1.OwnerReference) bool {
 	switch pod.Labels["app.kubernetes.io/name"] {
 	case "seldon-payload-logger":
 		return true

@@ -7,9 +7,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// exponential is a delay that doubles with each repetition, from first up to limit. Failed
-// calls about an object get theirs in [objectState.fail], all other items of the queue in
-// [connection.process].
+// exponential is a delay that doubles with each repetition, from first up to limit. The
+// delay of a failed call about an object is set in [objectState.fail], that of all other
+// items of the queue in [connection.process].
 type exponential struct{ first, limit time.Duration }
 
 var (

@@ -21,12 +21,12 @@ const (
 	// certificatesMaxAge is how long certificates, or the error of reading them, are
 	// used for new connections before they are read again.
 	certificatesMaxAge = 10 * time.Second
-	// certificatesTimeout of reading them, Secrets included.
+	// certificatesTimeout is the timeout for reading them, including Secrets.
 	certificatesTimeout = 5 * time.Second
 )
 
 // certificateCache reads the certificates of [TLS] for all sessions of a relay, so that
-// the API server gets one GET of each Secret in 10 seconds, regardless of the number of
+// each Secret is read at most once in 10 seconds, regardless of the number of
 // sessions. It is safe for concurrent use.
 type certificateCache struct {
 	lifetime context.Context

@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// callDeadline of a call about one object, notifyDeadline of one about Servers.
+	// callDeadline is for calls about one object, notifyDeadline for calls about Servers.
 	callDeadline   = 10 * time.Second
 	notifyDeadline = 30 * time.Second
-	// listDeadline of the listing of all objects of a kind.
+	// listDeadline is for listing all objects of a kind.
 	listDeadline = 2 * time.Minute
 	// handshakeTimeout is how long a scheduler may take to send the first message, which
 	// it sends immediately.

@@ -43,7 +43,7 @@ func classifyError(err error, terminating bool) errorClass {
 	}
 }
 
-// backoff returns the backoff between repetitions of a load; zero for that of the queue.
+// backoff returns the backoff between repetitions of a load; zero for the queue's backoff.
 func (c errorClass) backoff() exponential {
 	switch c {
 	case errorClassTerminal:

@@ -36,7 +36,7 @@ func (c *connection) handleEvent(kind Kind, event statusEvent) {
 	case event.phase != phaseActive:
 		c.countDropped("unknown_object")
 	case resynced:
-		// A load that the scheduler carried out late, or an experiment that was started.
+		// The scheduler carried out a load late, or an experiment was started.
 		o = s.object(key)
 		o.remote = &remoteObject{event.state.Generation, event.definition, true}
 		c.queue.addAfter(key, priorityChange, jitter(orphanDelay))

@@ -24,7 +24,7 @@ func TestKindsAreIndependent(t *testing.T) {
 	} {
 		for _, code := range []codes.Code{codes.PermissionDenied, codes.Unimplemented, codes.ResourceExhausted, codes.Internal, codes.Unavailable} {
 			if reason == ReasonListFailed && isPermanent(status.Error(code, "")) {
-				continue // a scheduler that cannot list gets everything
+				continue // all objects are sent to a scheduler that cannot list
 			}
 			t.Run(method+" "+code.String(), func(t *testing.T) {
 				inBubble(t, func(h *harness) {

@@ -27,7 +27,7 @@ func (o *objectState) handleEvent(event statusEvent, now time.Time) eventResult 
 		o.polling.lastEventAt, o.polling.count = now, 0
 		return eventResult{observed: o.setState(event.state, now)}
 	case o.load.inFlight:
-		// It is about what the load replaces.
+		// The event is about the object that the load replaces.
 		return eventResult{dropped: "generation"}
 	case o.remote != nil && !o.remote.verified:
 		o.bufferedEvent = &event
@@ -54,7 +54,7 @@ func (o *objectState) handleEventWhileUnloading(event statusEvent, now time.Time
 		if o.unload.phase != unloadConfirmed {
 			return eventResult{dropped: "early"}
 		}
-		// It is late, or a load was carried out after its deadline.
+		// The event is late, or a load was carried out after its deadline.
 		o.unload.phase = unloadRequested
 		return eventResult{reconcile: true}
 	case phaseTerminating:

@@ -13,8 +13,8 @@ import (
 // An orphan is an object that the scheduler has, with the session's namespace as its
 // origin, and that does not exist in the cluster.
 
-// unloadOrphan unloads what the scheduler has of an object that does not exist in the
-// cluster, and forgets it. uid is that of its last incarnation.
+// unloadOrphan unloads an object that does not exist in the cluster, and removes its state.
+// uid is the UID of its last incarnation.
 func (c *connection) unloadOrphan(ctx context.Context, resource *resource, key objectKey, uid types.UID) error {
 	s := c.session
 	var remote *remoteObject
@@ -59,7 +59,7 @@ func (c *connection) unloadOrphan(ctx context.Context, resource *resource, key o
 }
 
 // forget removes the state of an object that does not exist in the cluster, unless it
-// was created again. uid is that of its last incarnation.
+// was created again. uid is the UID of its last incarnation.
 func (s *session) forget(key objectKey, uid types.UID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

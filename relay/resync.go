@@ -32,7 +32,7 @@ func (c *connection) resyncObjects(ctx context.Context, resource *resource) erro
 	defer cancel()
 	err := resource.list(listing, c.client, "", func(event statusEvent) { listed[event.name] = event })
 	if isPermanent(err) {
-		// Everything is sent to a scheduler that cannot list.
+		// All objects are sent to a scheduler that cannot list.
 		listed = nil
 	} else if err != nil {
 		return fmt.Errorf("list: %w", err)

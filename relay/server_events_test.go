@@ -14,8 +14,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
-// reportDropped makes the scheduler report the Server mlserver after it has dropped the Server and has only its
-// agents.
+// reportDropped injects the scheduler's event about the Server mlserver after the scheduler
+// has removed the Server, and only has its agents.
 func (h *harness) reportDropped() {
 	h.Helper()
 	err := h.scheduler.InjectServerStatus(&pb.ServerStatusResponse{

@@ -78,8 +78,8 @@ func (c *connection) resyncServers(ctx context.Context) (time.Duration, error) {
 	return 0, nil
 }
 
-// firstSyncDelay returns how long the first notification has to wait. missing: there are
-// Servers without a workload. After 0, the notification must be sent.
+// firstSyncDelay returns how long to delay the first notification; 0 if it must be sent.
+// missing: some Servers do not have a workload.
 func (c *connection) firstSyncDelay(missing bool) time.Duration {
 	c.session.mu.Lock()
 	defer c.session.mu.Unlock()
@@ -146,8 +146,8 @@ func isExpanded(object client.Object) bool {
 }
 
 // acceptedServers notifies the scheduler of each Server of a notification that it
-// rejected as a whole, and returns those that it accepts. These are not first
-// notifications: the scheduler counts the replicas of one of those only.
+// rejected as a whole, and returns those that it accepts. These notifications are not marked
+// as the first one: the scheduler only counts the replicas of a single first notification.
 func (c *connection) acceptedServers(ctx context.Context, servers []*pb.ServerNotify) (accepted []*pb.ServerNotify, err error) {
 	for _, message := range servers {
 		_, err := c.notifyOne(ctx, message)

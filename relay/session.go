@@ -28,7 +28,7 @@ type session struct {
 	namespace string
 	log       logr.Logger
 	end       context.CancelFunc
-	// transport and conn are used by run only; conn is nil if it is to be replaced.
+	// transport and conn are only used by run; conn is nil if it must be replaced.
 	transport *transport
 	conn      *grpc.ClientConn
 

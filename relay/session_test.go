@@ -65,7 +65,7 @@ func TestModelLifecycle(t *testing.T) {
 	})
 }
 
-// An idle session sends nothing but pings, and lists each kind about once an hour.
+// An idle session only sends pings, and lists each kind about once an hour.
 func TestIdleSession(t *testing.T) {
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)

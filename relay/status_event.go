@@ -29,7 +29,7 @@ const (
 type statusEvent struct {
 	name, namespace string
 	// hasOrigin: the message identifies the custom resource that the object was loaded
-	// for. Other objects were loaded by other clients than operators.
+	// for. Objects without an origin were loaded by other clients than operators.
 	hasOrigin bool
 	phase     phase
 	state     State
@@ -38,8 +38,8 @@ type statusEvent struct {
 	definition digest
 }
 
-// setOrigin sets the custom resource that the object was loaded for. A name that no
-// custom resource can have was loaded by another client.
+// setOrigin sets the custom resource that the object was loaded for. If its name is not
+// valid for a custom resource, another client loaded the object.
 func (e *statusEvent) setOrigin(meta *pb.KubernetesMeta) {
 	e.hasOrigin = meta != nil && meta.Namespace != "" && meta.Generation > 0 && len(validation.IsDNS1123Subdomain(e.name)) == 0
 	e.namespace, e.state.Generation = meta.GetNamespace(), meta.GetGeneration()
@@ -217,8 +217,8 @@ func parseExperimentStatus(message *pb.ExperimentStatusResponse) statusEvent {
 	return event
 }
 
-// reason returns the name of an enumeration value. A value that is not in the contract has
-// a prefix, since a reason starts with a letter.
+// reason returns the name of an enumeration value. An unknown value is a number with a
+// prefix, since a reason must start with a letter.
 func reason[E ~int32](value E, names map[int32]string) string {
 	if name, known := names[int32(value)]; known {
 		return name

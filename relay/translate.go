@@ -14,7 +14,7 @@ import (
 // ModelMessage returns the scheduler's message for a Model. It returns an error for a
 // Model that was stored before the schema rejected it: with both explainer and llm, with
 // replicas out of order (wrapping [v1alpha1.ErrScaling]), with a memory that is not a
-// number of bytes, or with numbers out of the contract's range.
+// number of bytes, or with numbers out of the message's range.
 func ModelMessage(model *v1alpha1.Model) (*pb.Model, error) {
 	spec := &model.Spec
 	if spec.Explainer != nil && spec.Llm != nil {
@@ -76,7 +76,7 @@ func requirements(spec *v1alpha1.ModelSpec) []string {
 }
 
 // PipelineMessage returns the scheduler's message for a Pipeline, with the names of steps
-// and inputs as in the spec. It returns an error for numbers out of the contract's range,
+// and inputs as in the spec. It returns an error for numbers out of the message's range,
 // in a Pipeline that was stored before the schema rejected it.
 func PipelineMessage(pipeline *v1alpha1.Pipeline) (*pb.Pipeline, error) {
 	spec := &pipeline.Spec
@@ -155,7 +155,7 @@ func ExperimentMessage(experiment *v1alpha1.Experiment) (*pb.Experiment, error) 
 }
 
 // ServerMessage returns the scheduler's notification about a Server whose workload has
-// the given number of replicas; nil for that of the spec. A Server that is being deleted
+// the given number of replicas; nil for the replicas of the spec. A Server that is being deleted
 // has 0 replicas. The error wraps [v1alpha1.ErrScaling].
 func ServerMessage(server *v1alpha1.Server, workloadReplicas *int64) (*pb.ServerNotify, error) {
 	message := &pb.ServerNotify{Name: server.Name, KubernetesMeta: kubernetesMeta(server)}
@@ -186,7 +186,7 @@ func dataflow(spec *v1alpha1.DataflowSpec) *pb.DataflowSpec {
 	return &pb.DataflowSpec{CleanTopicsOnDelete: spec.CleanTopicsOnDelete}
 }
 
-// uint32Converter converts the numbers of custom resources to those of the contract, and
+// uint32Converter converts the numbers of custom resources to those of messages, and
 // collects an error for each that is out of range.
 type uint32Converter struct{ err error }
 
@@ -206,7 +206,7 @@ func (c *uint32Converter) optional(path string, value *int64) *uint32 {
 }
 
 // join returns the number of a type of join, which is the same in the three enumerations
-// of the contract.
+// of the scheduler's API.
 func join(joinType *v1alpha1.JoinType) int32 {
 	if joinType == nil {
 		return 0

@@ -24,11 +24,11 @@ const (
 	// pingAfter is the idle time after which an HTTP/2 ping checks a connection. The
 	// scheduler closes connections that send pings more than once a minute.
 	pingAfter = 75 * time.Second
-	// pingTimeout of the acknowledgement of a ping. On Linux it is also the timeout of the
-	// acknowledgement of any data (TCP_USER_TIMEOUT).
+	// pingTimeout is the timeout for the acknowledgement of a ping and, on Linux, of any
+	// data (TCP_USER_TIMEOUT).
 	pingTimeout = 20 * time.Second
-	// connectTimeout of the TCP connection, the TLS handshake and the server's first
-	// HTTP/2 frame together.
+	// connectTimeout is the timeout for the TCP connection, the TLS handshake and the
+	// server's first HTTP/2 frame together.
 	connectTimeout = 10 * time.Second
 	// receiveLimit is the largest message accepted, in bytes.
 	receiveLimit = 16 << 20
@@ -229,8 +229,8 @@ func (t *transport) checkFirstBytes(first []byte) error {
 	return t.err
 }
 
-// connectionLost sets the last error after the end of the newest connection. One that a
-// server drains ends after the next one was established.
+// connectionLost sets the last error after the end of the newest connection. A connection
+// that a server drains ends after the next one was established, and is ignored.
 func (t *transport) connectionLost(conn *observedConn, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -591,7 +591,7 @@ func TestNoResponseToPings(t *testing.T) {
 	})
 }
 
-// Targets with a scheme are gRPC's.
+// Targets with a scheme are resolved by gRPC.
 func TestTargets(t *testing.T) {
 	folder := t.TempDir()
 	socket := listen(t, "unix", filepath.Join(folder, "team"))

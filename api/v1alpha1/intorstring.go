@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 )
 
-// IntOrString is a JSON number or a JSON string, and is encoded as the type that it was.
+// IntOrString is a JSON number or a JSON string, and is encoded with the type that it had.
 // Unlike intstr.IntOrString it supports 64-bit numbers, which the schema accepts and
 // which users need (the milliseconds of a month, for example).
 //

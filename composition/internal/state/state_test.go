@@ -91,6 +91,21 @@ func TestRemoveUnknown(t *testing.T) {
 	}
 }
 
+// An object that was rejected before may exist although the cache does not show it, as
+// after its label was removed.
+func TestRejectedObjectMayExist(t *testing.T) {
+	state := NewStore().Owner(object.Owner{UID: "owner"})
+	live := enginetest.Live(enginetest.NewObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "invalid", nil), "1")
+	ref := object.RefOf(live)
+	if state.MayExistUnseen(ref) {
+		t.Error("an object that was never seen may exist")
+	}
+	state.SetInvalid(ref, object.Hash{1}, live, enginetest.Options.FieldManager)
+	if !state.MayExistUnseen(ref) {
+		t.Error("an object that was rejected cannot exist")
+	}
+}
+
 func TestForeignIsReadAgain(t *testing.T) {
 	state := NewStore().Owner(object.Owner{UID: "owner"})
 	ref, now := object.Ref{Name: "conflict"}, time.Unix(1000, 0)
