@@ -33,9 +33,9 @@ func (r Ref) String() string {
 	return fmt.Sprintf("%s %s/%s", r.Kind, r.Namespace, r.Name)
 }
 
-// Compare orders references by wave, then by kind, namespace and name, so that plans and
+// compare orders references by wave, then by kind, namespace and name, so that plans and
 // messages do not depend on the order of rendering.
-func (r Ref) Compare(other Ref) int {
+func (r Ref) compare(other Ref) int {
 	return cmp.Or(
 		cmp.Compare(WaveOf(r.GroupKind()), WaveOf(other.GroupKind())),
 		r.compareNames(other),
@@ -95,8 +95,8 @@ func (o Owner) IsControllerOf(object metav1.Object) bool {
 	return ref != nil && ref.UID == o.UID
 }
 
-// Reference returns the controller reference that every child object has.
-func (o Owner) Reference() map[string]any {
+// reference returns the controller reference that every child object has.
+func (o Owner) reference() map[string]any {
 	return map[string]any{
 		"apiVersion":         o.GroupVersion().String(),
 		"kind":               o.Kind,
@@ -118,7 +118,7 @@ func Sort(objects []Object) {
 	for i, object := range objects {
 		sorted[i] = keyed{object.Ref(), object}
 	}
-	slices.SortFunc(sorted, func(a, b keyed) int { return a.ref.Compare(b.ref) })
+	slices.SortFunc(sorted, func(a, b keyed) int { return a.ref.compare(b.ref) })
 	for i := range sorted {
 		objects[i] = sorted[i].object
 	}

@@ -69,7 +69,7 @@ func (o Options) WithOwnerMetadata(child Object, owner Owner) *unstructured.Unst
 	for key, value := range o.Labels(owner) {
 		SetField(object.Object, value, "metadata", "labels", key)
 	}
-	SetField(object.Object, []any{owner.Reference()}, "metadata", "ownerReferences")
+	SetField(object.Object, []any{owner.reference()}, "metadata", "ownerReferences")
 	return object
 }
 

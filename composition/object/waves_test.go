@@ -68,9 +68,9 @@ func TestRefsHaveATotalOrder(t *testing.T) {
 			}
 		}
 	}
-	slices.SortFunc(refs, Ref.Compare)
+	slices.SortFunc(refs, Ref.compare)
 	for i := 1; i < len(refs); i++ {
-		if refs[i-1].Compare(refs[i]) >= 0 || refs[i].Compare(refs[i-1]) <= 0 {
+		if refs[i-1].compare(refs[i]) >= 0 || refs[i].compare(refs[i-1]) <= 0 {
 			t.Errorf("%v and %v are not ordered", refs[i-1], refs[i])
 		}
 	}
@@ -82,7 +82,7 @@ func TestRefsHaveATotalOrder(t *testing.T) {
 		if WaveOf(a.GroupKind()) < WaveOf(b.GroupKind()) {
 			t.Errorf("%v is deleted before %v", a, b)
 		}
-		if WaveOf(a.GroupKind()) == WaveOf(b.GroupKind()) && a.Compare(b) >= 0 {
+		if WaveOf(a.GroupKind()) == WaveOf(b.GroupKind()) && a.compare(b) >= 0 {
 			t.Errorf("%v and %v are out of order within their wave", a, b)
 		}
 	}

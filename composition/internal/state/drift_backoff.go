@@ -23,33 +23,33 @@ const (
 	correctionInterval   = time.Minute
 )
 
-// Backoff has the times of the last corrections of one field, oldest first.
-type Backoff struct {
+// backoff has the times of the last corrections of one field, oldest first.
+type backoff struct {
 	times []time.Time
 	// active: corrections wait. It stays until the window is empty, so that the condition
 	// does not flap.
 	active bool
 }
 
-// With returns the backoff after one more correction. It is active once there are
+// with returns the backoff after one more correction. It is active once there are
 // maxImmediate within the window.
-func (b Backoff) With(now time.Time, maxImmediate int) Backoff {
-	b = b.At(now)
+func (b backoff) with(now time.Time, maxImmediate int) backoff {
+	b = b.at(now)
 	b.times = append(b.times, now)
 	b.active = b.active || len(b.times) >= maxImmediate
 	return b
 }
 
-// At returns the backoff without the corrections that are outside the window at now.
-func (b Backoff) At(now time.Time) Backoff {
+// at returns the backoff without the corrections that are outside the window at now.
+func (b backoff) at(now time.Time) backoff {
 	b.times = slices.DeleteFunc(slices.Clone(b.times), func(at time.Time) bool { return now.Sub(at) > correctionWindow })
 	b.active = b.active && len(b.times) > 0
 	return b
 }
 
-// UntilNext returns how long the next correction has to wait; zero for not at all.
-func (b Backoff) UntilNext(now time.Time) time.Duration {
-	if b = b.At(now); !b.active {
+// untilNext returns how long the next correction has to wait; zero for not at all.
+func (b backoff) untilNext(now time.Time) time.Duration {
+	if b = b.at(now); !b.active {
 		return 0
 	}
 	return max(0, b.times[len(b.times)-1].Add(correctionInterval).Sub(now))
@@ -57,8 +57,8 @@ func (b Backoff) UntilNext(now time.Time) time.Duration {
 
 // untilInactive returns when the backoff ends without more corrections; zero if it is not
 // active.
-func (b Backoff) untilInactive(now time.Time) time.Duration {
-	if b = b.At(now); !b.active {
+func (b backoff) untilInactive(now time.Time) time.Duration {
+	if b = b.at(now); !b.active {
 		return 0
 	}
 	return b.times[len(b.times)-1].Add(correctionWindow).Sub(now) + time.Second
@@ -66,20 +66,20 @@ func (b Backoff) untilInactive(now time.Time) time.Duration {
 
 // UntilNextCorrection returns how long a correction of drift of ref has to wait.
 func (o *Owner) UntilNextCorrection(ref object.Ref, now time.Time) time.Duration {
-	return o.children[ref].corrections.UntilNext(now)
+	return o.children[ref].corrections.untilNext(now)
 }
 
 // UntilNextRemoval returns how long the removal of fields of other managers, by their
 // description, has to wait.
 func (o *Owner) UntilNextRemoval(ref object.Ref, removed string, now time.Time) time.Duration {
-	return o.children[ref].removals[removed].UntilNext(now)
+	return o.children[ref].removals[removed].untilNext(now)
 }
 
 // BlockedRemoval returns the message of a removal that drift of ref waits for, if any.
 func (o *Owner) BlockedRemoval(ref object.Ref, now time.Time) (message string, blocked bool) {
 	removals := o.children[ref].removals
 	for _, removed := range slices.Sorted(maps.Keys(removals)) {
-		if removals[removed].UntilNext(now) > 0 {
+		if removals[removed].untilNext(now) > 0 {
 			return RemovalConflictMessage(ref, removed), true
 		}
 	}
@@ -91,7 +91,7 @@ func (o *Owner) BlockedRemoval(ref object.Ref, now time.Time) (message string, b
 func (o *Owner) ConflictingManager(ref object.Ref, field string, now time.Time) (manager string, search bool) {
 	child := o.children[ref]
 	known := child.driftedField == field && child.conflictingManager != ""
-	return child.conflictingManager, !known && child.corrections.With(now, maxImmediateCorrections).active
+	return child.conflictingManager, !known && child.corrections.with(now, maxImmediateCorrections).active
 }
 
 // WarnOfConflicts adds a warning to a step for each field that is corrected repeatedly. A
@@ -101,11 +101,11 @@ func (o *Owner) WarnOfConflicts(step *plan.Step, now time.Time) {
 		return
 	}
 	child := o.children[step.Ref]
-	if child.corrections.At(now).active {
+	if child.corrections.at(now).active {
 		step.Warn(plan.FieldManagerConflict, ConflictMessage(step.Ref, child.driftedField, child.conflictingManager))
 	}
 	for _, removed := range slices.Sorted(maps.Keys(child.removals)) {
-		if child.removals[removed].At(now).active {
+		if child.removals[removed].at(now).active {
 			step.Warn(plan.FieldManagerConflict, RemovalConflictMessage(step.Ref, removed))
 		}
 	}
@@ -119,7 +119,7 @@ func (o *Owner) RequeueAfter(step plan.Step, now time.Time) time.Duration {
 		if ends := backoff.untilInactive(now); ends > 0 {
 			waits = append(waits, ends)
 		}
-		if wait := backoff.UntilNext(now); wait > 0 {
+		if wait := backoff.untilNext(now); wait > 0 {
 			waits = append(waits, max(time.Second, wait))
 		}
 	}

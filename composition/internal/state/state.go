@@ -103,10 +103,10 @@ type childState struct {
 	nameConflict bool
 	// corrections of drift. Once they wait, conflictingManager is the manager that changes
 	// driftedField.
-	corrections                      Backoff
+	corrections                      backoff
 	driftedField, conflictingManager string
 	// removals of fields of other managers, by their description.
-	removals map[string]Backoff
+	removals map[string]backoff
 	// invalidDesired is the hash of the last apply configuration that the API server
 	// rejected beside live content with the hash invalidLive.
 	invalidDesired, invalidLive object.Hash
@@ -264,17 +264,17 @@ func (o *Owner) SetApplied(ref object.Ref, applied Applied, fieldManager string,
 			return
 		}
 		if applied.Drifted && applied.Removed == "" {
-			child.corrections = child.corrections.With(now, maxImmediateCorrections)
+			child.corrections = child.corrections.with(now, maxImmediateCorrections)
 			child.driftedField, child.conflictingManager = applied.DriftedField, applied.ConflictingManager
 		}
 		if applied.Removed != "" {
-			removals := map[string]Backoff{}
+			removals := map[string]backoff{}
 			for removed, backoff := range child.removals {
-				if backoff = backoff.At(now); len(backoff.times) > 0 {
+				if backoff = backoff.at(now); len(backoff.times) > 0 {
 					removals[removed] = backoff
 				}
 			}
-			removals[applied.Removed] = removals[applied.Removed].With(now, maxImmediateRemovals)
+			removals[applied.Removed] = removals[applied.Removed].with(now, maxImmediateRemovals)
 			child.removals = removals
 		}
 	})
