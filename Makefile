@@ -22,7 +22,7 @@ PACKAGES ?= ./...
 TESTFLAGS ?=
 TEST := go test -p 2 -timeout 60m
 # The operator's own packages are tested with the race detector.
-RACE := ./api/... ./composition/... ./templates/... ./controllers/... ./relay/... ./test/framework/fakescheduler/...
+RACE := ./api/... ./composition/... ./examples/... ./templates/... ./inputs/... ./controllers/... ./relay/... ./test/framework/fakescheduler/...
 
 BIN := $(CURDIR)/bin
 CONTROLLER_GEN := $(BIN)/controller-gen
@@ -48,7 +48,7 @@ help: ## Show this list.
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## Generate DeepCopy methods and the scheduler's messages.
-	$(CONTROLLER_GEN) object paths=./api/v1alpha1/...
+	$(CONTROLLER_GEN) object paths=./api/v1alpha1/... paths=./examples/...
 	$(BUF) generate --template api/scheduler/buf.gen.yaml api/scheduler
 
 DESCRIBED := dist/crds-with-descriptions
@@ -57,6 +57,7 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs, their reference, the roles, f
 	$(CONTROLLER_GEN) crd:maxDescLen=0 paths=./api/... output:crd:artifacts:config=config/crd/bases
 	go run ./config/crd/conditions config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=v2-manager-role paths=./controllers/... output:rbac:artifacts:config=config/rbac
+	$(CONTROLLER_GEN) crd paths=./examples/website/... output:crd:artifacts:config=examples/website/crds
 	cp config/crd/bases/*.yaml charts/seldon-core-v2-crds/files/
 	cp config/rbac/role.yaml charts/seldon-core-v2-setup/files/
 	@# Again with the doc comments, which would make the CRDs too large.
@@ -80,7 +81,7 @@ lint: $(GOLANGCI_LINT) ## Run the linters.
 	cd hack/monitoring && $(GOLANGCI_LINT) run
 
 # The generated files in git.
-GENERATED := config/crd/bases config/rbac/role.yaml docs/reference.md \
+GENERATED := config/crd/bases config/rbac/role.yaml docs/reference.md examples/website/crds \
 	':(glob)charts/*/files/*' ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
 
 .PHONY: verify

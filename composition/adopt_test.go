@@ -12,12 +12,12 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
-var _ = Describe("Adopting what another operator made", func() {
+var _ = Describe("Adoption of the objects of another operator", func() {
 	var site *instance
 
 	BeforeEach(func() { site = newInstance() })
 
-	// otherArgs make a pod template that our rendering would change.
+	// otherArgs gives a pod template that the first apply would change.
 	otherArgs := func(object *unstructured.Unstructured) {
 		if object.GetKind() != "Deployment" {
 			return
@@ -37,7 +37,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		return names
 	}
 
-	It("restarts nothing, and leaves nothing of it behind but what its pods carry", func() {
+	It("restarts no pods and removes what the other operator set, except in pod templates", func() {
 		site.predecessor()
 		before := site.deployment()
 		site.settle()
@@ -46,7 +46,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		Expect(after.UID).To(Equal(before.UID))
 		Expect(after.Spec).To(Equal(before.Spec))
 		Expect(after.Annotations).NotTo(Or(HaveKey(lastApplied), HaveKey("example.org/written")))
-		Expect(after.Labels).To(HaveKeyWithValue(policy.OwnerLabel(), "configmap"))
+		Expect(after.Labels).To(HaveKeyWithValue(engineOptions.OwnerLabel(), "configmap"))
 		Expect(managers(after)).NotTo(ContainElement("Update " + predecessorManager))
 		for name, child := range map[string]client.Object{"site": &corev1.ConfigMap{}, "shop": &corev1.Service{}} {
 			site.get(child, name)
@@ -59,7 +59,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
 	})
 
-	It("keeps a StatefulSet's claim templates, defaults and all", func() {
+	It("keeps the claim templates of a StatefulSet, including defaults", func() {
 		site.use("depot", map[string]string{"stock": "1", "size": "1Gi"})
 		site.predecessor()
 		Eventually(func(g Gomega) {
@@ -76,7 +76,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		Expect(same.UID).To(Equal(pod.UID))
 	})
 
-	It("removes what is later not wanted any more", func() {
+	It("removes fields that are later no longer desired", func() {
 		site.overlay("shop", webContainer(map[string]any{"env": []any{map[string]any{"name": "EXTRA", "value": "1"}}, "workingDir": "/work"}))
 		site.predecessor()
 		site.settle()
@@ -87,7 +87,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		Expect(web.Env).To(HaveExactElements(HaveField("Name", "LOG_LEVEL")))
 	})
 
-	It("keeps in pod templates what tools put there until they change for another reason", func() {
+	It("preserves keys of tools in pod templates until these change for another reason", func() {
 		site.predecessor()
 		site.settle()
 		site.engine = newEngine()
@@ -99,7 +99,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		site.overlay("shop", map[string]any{"metadata": map[string]any{"labels": map[string]any{"tier": "front"}}})
 		site.settle()
 		Expect(site.deployment().Labels).To(HaveKey("tier"))
-		Expect(site.deployment().Spec.Template).To(Equal(template), "the template has no reason to change")
+		Expect(site.deployment().Spec.Template).To(Equal(template), "nothing else in the pod template changes")
 
 		site.overlay("shop", webContainer(map[string]any{"image": "web:2"}))
 		site.settle()
@@ -108,44 +108,44 @@ var _ = Describe("Adopting what another operator made", func() {
 		Expect(template.Annotations).To(BeEmpty())
 	})
 
-	It("holds a workload that would restart, without asking again, until restarts are accepted", func() {
+	It("blocks a workload whose pods would restart, without another dry-run, until restarts are allowed", func() {
 		site.predecessor(otherArgs)
 		before := site.deployment()
-		outcome := site.mustReconcile()
-		Expect(outcome.Blocked()).To(HaveLen(1))
-		held := outcome.Blocked()[0]
-		Expect(held.Reason).To(Equal(plan.RestartRequired))
-		Expect(held.Message).To(ContainSubstring("Deployment %s/shop would restart its pods: spec.template.spec.containers[]", site.owner.Namespace))
+		result := site.mustReconcile()
+		Expect(result.Blocked()).To(HaveLen(1))
+		blocked := result.Blocked()[0]
+		Expect(blocked.Reason).To(Equal(plan.RestartRequired))
+		Expect(blocked.Message).To(ContainSubstring("Deployment %s/shop would restart its pods: spec.template.spec.containers[]", site.owner.Namespace))
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
 
 		site.refresh()
 		Expect(requests.during(func() {
 			for range 5 {
-				Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Message", held.Message)))
+				Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Message", blocked.Message)))
 			}
-		})).To(BeEmpty(), "the cache shows the workload, and memory the verdict")
+		})).To(BeEmpty(), "the workload is cached, and the result of the dry-run is remembered")
 
-		By("holding it also after a restart of the operator")
+		By("blocking it after a restart of the operator")
 		site.engine = newEngine()
 		Expect(writes(requests.during(func() {
 			Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", plan.RestartRequired)))
 		}))).To(BeEmpty())
 
-		By("accepting")
+		By("allowing restarts")
 		site.request.AllowRestarts = true
 		site.settle()
 		template := site.deployment().Spec.Template
 		Expect(template.Spec.Containers[0].Args).To(BeEmpty())
 		Expect(template.Labels).NotTo(HaveKey("app.kubernetes.io/managed-by"))
 
-		By("going on as with any other")
+		By("applying later changes")
 		site.request.AllowRestarts = false
 		site.overlay("shop", webContainer(map[string]any{"image": "web:2"}))
 		site.settle()
 		Expect(site.deployment().Spec.Template.Spec.Containers[0].Image).To(Equal("web:2"))
 	})
 
-	It("holds a workload with duplicate environment variables", func() {
+	It("blocks a workload with duplicate environment variables", func() {
 		site.predecessor(func(object *unstructured.Unstructured) {
 			if object.GetKind() != "Deployment" {
 				return
@@ -163,7 +163,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		Expect(site.deployment().Spec.Template.Spec.Containers[0].Env).To(HaveLen(1))
 	})
 
-	It("leaves the live replicas to whoever wants to set them", func() {
+	It("does not own live replicas that are not rendered", func() {
 		site.predecessor(func(object *unstructured.Unstructured) {
 			if object.GetKind() == "Deployment" {
 				Expect(unstructured.SetNestedField(object.Object, int64(3), "spec", "replicas")).To(Succeed())
@@ -176,7 +176,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		Expect(*site.deployment().Spec.Replicas).To(BeEquivalentTo(2))
 	})
 
-	It("is taken up again when it was stopped before the first apply", func() {
+	It("continues after an interruption before the first apply", func() {
 		site.predecessor(otherArgs)
 		before := site.deployment()
 		site.stopBefore("ServiceAccount")
@@ -184,8 +184,8 @@ var _ = Describe("Adopting what another operator made", func() {
 		Expect(site.deployment().Spec).To(Equal(before.Spec))
 	})
 
-	It("prunes leftovers that the owner controls, and nothing else, once it may write", func() {
-		leftover := func(name string, uid bool) {
+	It("prunes only orphans that the owner controls, once it is not paused", func() {
+		createService := func(name string, uid bool) {
 			service := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}
 			service.Namespace, service.Name = site.owner.Namespace, name
 			if uid {
@@ -193,22 +193,22 @@ var _ = Describe("Adopting what another operator made", func() {
 			}
 			Expect(admin.Create(site.ctx, service)).To(Succeed())
 		}
-		leftover("old", true)
-		leftover("theirs", false)
+		createService("old", true)
+		createService("unowned", false)
 		site.request.Paused = true
 		site.mustReconcile()
 		Expect(site.exists(&corev1.Service{}, "old")).To(BeTrue())
 
 		site.request.Paused = false
-		outcome := site.mustReconcile()
-		Expect(outcome.Pruned).To(HaveExactElements(site.key("", "Service", "old")))
+		result := site.mustReconcile()
+		Expect(result.Pruned).To(HaveExactElements(site.key("", "Service", "old")))
 		Expect(site.exists(&corev1.Service{}, "old")).To(BeFalse())
-		Expect(site.exists(&corev1.Service{}, "theirs")).To(BeTrue())
+		Expect(site.exists(&corev1.Service{}, "unowned")).To(BeTrue())
 		site.settle()
 		Expect(site.mustReconcile().Pruned).To(BeEmpty())
 	})
 
-	It("prunes no orphan that an annotation keeps, labelled or not", func() {
+	It("does not prune orphans with an annotation against it, labelled or not", func() {
 		site.settle()
 		orphan := func(name string, labels, annotations map[string]string) {
 			service := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}
@@ -216,23 +216,23 @@ var _ = Describe("Adopting what another operator made", func() {
 			service.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(site.owner, corev1.SchemeGroupVersion.WithKind("ConfigMap"))}
 			Expect(admin.Create(site.ctx, service)).To(Succeed())
 		}
-		ours := map[string]string{policy.OwnerLabel(): "configmap"}
-		disabled := map[string]string{policy.KeyPrefix + "prune": "disabled"}
+		labels := map[string]string{engineOptions.OwnerLabel(): "configmap"}
+		disabled := map[string]string{engineOptions.KeyPrefix + "prune": "disabled"}
 		orphan("unlabelled", nil, disabled)
-		orphan("labelled", ours, disabled)
-		orphan("flux", ours, map[string]string{"kustomize.toolkit.fluxcd.io/prune": "disabled"})
-		orphan("enabled", ours, map[string]string{policy.KeyPrefix + "prune": "enabled"})
+		orphan("labelled", labels, disabled)
+		orphan("flux", labels, map[string]string{"kustomize.toolkit.fluxcd.io/prune": "disabled"})
+		orphan("enabled", labels, map[string]string{engineOptions.KeyPrefix + "prune": "enabled"})
 		site.engine = newEngine()
-		outcome := site.refresh()
-		Expect(outcome.Pruned).To(HaveExactElements(site.key("", "Service", "enabled")))
-		Expect(outcome.Plan.Prunes).To(ContainElements(
+		result := site.refresh()
+		Expect(result.Pruned).To(HaveExactElements(site.key("", "Service", "enabled")))
+		Expect(result.Plan.Prunes).To(ContainElements(
 			HaveField("Reason", plan.PruneDisabled), HaveField("Reason", plan.PruneDisabled), HaveField("Reason", plan.PruneDisabled)))
 		for _, name := range []string{"unlabelled", "labelled", "flux"} {
 			Expect(site.exists(&corev1.Service{}, name)).To(BeTrue(), name)
 		}
 	})
 
-	It("is done again when the other operator was back for a while", func() {
+	It("is repeated after the other operator has written again", func() {
 		site.predecessor()
 		site.settle()
 		back := func(change func(*appsv1.Deployment)) {
@@ -250,7 +250,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		Expect(after.Annotations).NotTo(Or(HaveKey(lastApplied), HaveKey("example.org/written")))
 		Expect(managers(after)).NotTo(ContainElement("Update " + predecessorManager))
 
-		By("restarting nothing")
+		By("restarting no pods")
 		back(func(deployment *appsv1.Deployment) {
 			web := &deployment.Spec.Template.Spec.Containers[0]
 			web.Env = append(web.Env, corev1.EnvVar{Name: "EXTRA", Value: "1"})
@@ -268,7 +268,7 @@ var _ = Describe("Adopting what another operator made", func() {
 		Expect(site.deployment().Annotations).NotTo(HaveKey(lastApplied))
 	})
 
-	It("does not begin anew for a child of ours that lost its label", func() {
+	It("is not repeated for an adopted object without its label", func() {
 		site.settle()
 		site.patch(&appsv1.Deployment{}, "shop", `{"metadata":{"labels":null}}`)
 		site.cached()
@@ -277,10 +277,10 @@ var _ = Describe("Adopting what another operator made", func() {
 		site.settle()
 		deployment := site.deployment()
 		Expect(deployment.Spec.Template.Spec.Containers[0].Image).To(Equal("web:2"))
-		Expect(deployment.Labels).To(HaveKey(policy.OwnerLabel()))
+		Expect(deployment.Labels).To(HaveKey(engineOptions.OwnerLabel()))
 	})
 
-	Describe("at the moment when a configuration changes", func() {
+	Describe("together with a change of a configuration", func() {
 		BeforeEach(func() {
 			site.predecessor()
 			Eventually(func() int64 { return site.deployment().Status.ObservedGeneration }).ShouldNot(BeZero())
@@ -288,8 +288,8 @@ var _ = Describe("Adopting what another operator made", func() {
 			site.request.AllowRestarts = true
 		})
 
-		// Each pod template that a Deployment ever had has its ReplicaSet.
-		rolledOnce := func() {
+		// A Deployment has a ReplicaSet for each pod template that it has had.
+		expectOneRollout := func() {
 			GinkgoHelper()
 			sets := func() []appsv1.ReplicaSet {
 				list := &appsv1.ReplicaSetList{}
@@ -301,30 +301,30 @@ var _ = Describe("Adopting what another operator made", func() {
 				g.Expect(site.deployment().Status.ObservedGeneration).To(Equal(site.deployment().Generation))
 			}).Should(Succeed())
 			Expect(sets()).To(HaveLen(2))
-			Expect(site.deployment().Spec.Template.Annotations).To(HaveKey(policy.KeyPrefix + "config-hash"))
+			Expect(site.deployment().Spec.Template.Annotations).To(HaveKey(engineOptions.KeyPrefix + "config-hash"))
 		}
 
-		It("holds the readers until their restart is accepted, and then rolls them exactly once", func() {
+		It("blocks the workload until restarts are allowed, and then restarts it exactly once", func() {
 			site.request.AllowRestarts = false
-			held := site.mustReconcile().Blocked()
-			Expect(held).To(HaveLen(1))
-			Expect(held[0].Reason).To(Equal(plan.RestartRequired))
+			blocked := site.mustReconcile().Blocked()
+			Expect(blocked).To(HaveLen(1))
+			Expect(blocked[0].Reason).To(Equal(plan.RestartRequired))
 			site.request.AllowRestarts = true
 			Expect(site.mustReconcile().Restarted).To(HaveLen(1))
 			site.settle()
-			rolledOnce()
+			expectOneRollout()
 		})
 
-		It("does so when it was stopped between configuration and workload", func() {
+		It("restarts it once after an interruption between configuration and workload", func() {
 			site.stopBefore("Deployment")
 			site.settle()
-			rolledOnce()
+			expectOneRollout()
 		})
 
-		It("does so when it was stopped before the configuration", func() {
+		It("restarts it once after an interruption before the configuration", func() {
 			site.stopBefore("ConfigMap")
 			site.settle()
-			rolledOnce()
+			expectOneRollout()
 		})
 	})
 })

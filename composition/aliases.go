@@ -6,7 +6,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/apply"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/patch"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
@@ -16,8 +15,6 @@ import (
 // Types of other packages of the engine that its callers need, so that most of them
 // import this package only.
 type (
-	// Object is a rendered child object; see [object.Object].
-	Object = object.Object
 	// ObjectRef identifies an object by kind, namespace and name; see [object.Ref].
 	ObjectRef = object.Ref
 	// Owner is the object that child objects are rendered for; see [object.Owner].
@@ -46,8 +43,6 @@ type (
 	ConfigRef = plan.ConfigRef
 	// ConfigHash has the hashes of a ConfigMap or Secret; see [plan.ConfigHash].
 	ConfigHash = plan.ConfigHash
-	// RemovedFields are fields of other managers; see [Result].
-	RemovedFields = apply.RemovedFields
 	// Patch changes rendered objects; see [patch.Patch].
 	Patch = patch.Patch
 	// PatchError says why a patch cannot be applied; see [patch.Error].

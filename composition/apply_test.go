@@ -25,8 +25,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
-// interceptor is a client whose requests can be answered by a test, as an admission
-// webhook or a broken connection would.
+// interceptor is a client whose requests a test can reject, like an admission webhook, or fail,
+// like a broken connection.
 type interceptor struct {
 	client.Client
 	apply  func(obj *kindAndName, dryRun bool) error
@@ -69,12 +69,12 @@ func (i interceptor) Delete(ctx context.Context, obj client.Object, options ...c
 	return i.Client.Delete(ctx, obj, options...)
 }
 
-var _ = Describe("A plan that is carried out", func() {
+var _ = Describe("Apply of a plan", func() {
 	var site *instance
 
 	BeforeEach(func() { site = newInstance() })
 
-	// many are children of one wave.
+	// many adds objects of one wave.
 	many := func(count int) {
 		templates, err := template.Load(fstest.MapFS{
 			"one/kustomization.yaml": {Data: []byte("resources: [parameters.yaml, one.yaml]\nreplacements:\n" +
@@ -90,7 +90,7 @@ var _ = Describe("A plan that is carried out", func() {
 		}
 	}
 
-	It("has at most 8 requests under way, to apply, to prune and to delete", func() {
+	It("sends at most 8 requests in parallel, to apply, to prune and to delete", func() {
 		var inFlight, most atomic.Int64
 		var barrier sync.Mutex
 		count := func() func() {
@@ -98,7 +98,7 @@ var _ = Describe("A plan that is carried out", func() {
 			barrier.Lock()
 			most.Store(max(most.Load(), now))
 			barrier.Unlock()
-			time.Sleep(time.Millisecond) // so that all that may start do
+			time.Sleep(time.Millisecond) // so that all requests that may start do
 			return func() { inFlight.Add(-1) }
 		}
 		many(60)
@@ -114,7 +114,7 @@ var _ = Describe("A plan that is carried out", func() {
 		Expect(most.Swap(0)).To(BeNumerically("==", 8))
 	})
 
-	It("prunes nothing and applies nothing of later waves after a passing error", func() {
+	It("prunes nothing and applies no later waves after a transient error", func() {
 		site.settle()
 		site.request.Input.Templates[0].Components = nil
 		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
@@ -125,14 +125,14 @@ var _ = Describe("A plan that is carried out", func() {
 			}
 			return nil
 		}}
-		outcome, err := site.reconcile()
+		result, err := site.reconcile()
 		Expect(err).To(MatchError(ContainSubstring("try again")))
-		Expect(outcome.Pruned).To(BeEmpty())
+		Expect(result.Pruned).To(BeEmpty())
 		Expect(site.deployment().Annotations).NotTo(HaveKey("changed"))
 		Expect(site.exists(&rbacv1.Role{}, "site")).To(BeTrue())
 	})
 
-	DescribeTable("prunes beside a rejected child what that does not use", func(rejected string, kept ...string) {
+	DescribeTable("prunes orphans that a rejected object does not use", func(rejected string, kept ...string) {
 		site.layer(deployments, "shop", "spec: {template: {spec: {serviceAccountName: site}}}")
 		site.settle()
 		site.request.Input.Templates[0].Components = nil
@@ -141,114 +141,114 @@ var _ = Describe("A plan that is carried out", func() {
 		site.layer(deployments, "shop", "metadata: {annotations: {changed: yes-it-is}}")
 		site.engine.Client = interceptor{Client: writer, apply: func(obj *kindAndName, _ bool) error {
 			if obj.kind == rejected {
-				return apierrors.NewForbidden(schema.GroupResource{}, obj.name, fmt.Errorf("not today"))
+				return apierrors.NewForbidden(schema.GroupResource{}, obj.name, fmt.Errorf("rejected by the test"))
 			}
 			return nil
 		}}
-		outcome, err := site.reconcile()
-		Expect(err).To(MatchError(ContainSubstring("not today")))
+		result, err := site.reconcile()
+		Expect(err).To(MatchError(ContainSubstring("rejected by the test")))
 		var left []string
 		for _, kind := range []client.Object{&corev1.ServiceAccount{}, &rbacv1.Role{}, &rbacv1.RoleBinding{}} {
 			if site.exists(kind, "site") {
 				left = append(left, strings.TrimPrefix(fmt.Sprintf("%T", kind), "*v1."))
 			}
 		}
-		Expect(left).To(Equal(kept), "pruned: %v", outcome.Pruned)
+		Expect(left).To(Equal(kept), "pruned: %v", result.Pruned)
 	},
 		Entry("the workload itself", "Deployment", "ServiceAccount", "Role", "RoleBinding"),
-		Entry("the configuration of the workload, which stops that", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"),
+		Entry("the configuration of the workload, which blocks the workload", "ConfigMap", "ServiceAccount", "Role", "RoleBinding"),
 	)
 
-	It("does not take a refusal to delete for a deletion", func() {
+	It("does not report a rejected deletion as a deletion", func() {
 		site.settle()
 		site.request.Input.Templates[0].Components = nil
 		site.engine.Client = interceptor{Client: writer, delete: func(obj client.Object) error {
 			if obj.GetObjectKind().GroupVersionKind().Kind == "Role" {
-				return apierrors.NewConflict(schema.GroupResource{Resource: "roles"}, obj.GetName(), fmt.Errorf("a webhook refuses"))
+				return apierrors.NewConflict(schema.GroupResource{Resource: "roles"}, obj.GetName(), fmt.Errorf("a webhook rejects this"))
 			}
 			return nil
 		}}
-		outcome, err := site.reconcile()
-		Expect(err).To(MatchError(ContainSubstring("a webhook refuses")))
-		Expect(outcome.Pruned).To(ConsistOf(HaveField("Kind", "RoleBinding"), HaveField("Kind", "ServiceAccount")))
+		result, err := site.reconcile()
+		Expect(err).To(MatchError(ContainSubstring("a webhook rejects this")))
+		Expect(result.Pruned).To(ConsistOf(HaveField("Kind", "RoleBinding"), HaveField("Kind", "ServiceAccount")))
 
 		site.engine.Client = writer
 		site.cached()
 		Expect(site.mustReconcile().Pruned).To(ConsistOf(HaveField("Kind", "Role")))
 	})
 
-	It("stops pruning at an error, so that what an object needs outlives it", func() {
+	It("stops pruning at an error, so that objects are deleted before those that they need", func() {
 		site.settle()
 		site.request.Input.Templates = nil
 		site.engine.Client = interceptor{Client: writer, delete: func(obj client.Object) error {
 			if obj.GetObjectKind().GroupVersionKind().Kind == "Deployment" {
-				return apierrors.NewForbidden(schema.GroupResource{}, obj.GetName(), fmt.Errorf("not today"))
+				return apierrors.NewForbidden(schema.GroupResource{}, obj.GetName(), fmt.Errorf("rejected by the test"))
 			}
 			return nil
 		}}
-		outcome, err := site.reconcile()
-		Expect(err).To(MatchError(ContainSubstring("not today")))
-		Expect(outcome.Pruned).To(BeEmpty())
+		result, err := site.reconcile()
+		Expect(err).To(MatchError(ContainSubstring("rejected by the test")))
+		Expect(result.Pruned).To(BeEmpty())
 		site.get(&corev1.ConfigMap{}, "site")
 	})
 
-	DescribeTable("adopts what it can", func(refused error, later bool) {
+	DescribeTable("adopts objects after errors of others", func(rejection error, later bool) {
 		site.predecessor()
 		site.engine.Client = interceptor{Client: writer, patch: func(obj client.Object) error {
 			if obj.GetObjectKind().GroupVersionKind().Kind == "Service" {
-				return refused
+				return rejection
 			}
 			return nil
 		}}
-		outcome, err := site.reconcile()
+		result, err := site.reconcile()
 		child := &composition.ObjectError{}
-		Expect(asChildError(err, &child)).To(BeTrue())
+		Expect(asObjectError(err, &child)).To(BeTrue())
 		Expect(child.Ref.Kind).To(Equal("Service"))
 		service := &corev1.Service{}
 		site.get(service, "shop")
-		Expect(service.Labels).NotTo(HaveKey(policy.OwnerLabel()))
-		Expect(outcome.Applied).To(ContainElement(HaveField("Kind", "ConfigMap")))
+		Expect(service.Labels).NotTo(HaveKey(engineOptions.OwnerLabel()))
+		Expect(result.Applied).To(ContainElement(HaveField("Kind", "ConfigMap")))
 		applied := ContainElement(HaveField("Kind", "Deployment"))
 		if !later {
 			applied = Not(applied)
 		}
-		Expect(outcome.Applied).To(applied)
+		Expect(result.Applied).To(applied)
 		site.engine.Client = writer
 		site.cached()
 		site.settle()
 	},
-		Entry("where a child is rejected", apierrors.NewForbidden(schema.GroupResource{}, "shop", fmt.Errorf("not today")), true),
-		Entry("where a request fails, in this wave and those before", apierrors.NewServiceUnavailable("try again"), false),
+		Entry("if an object is rejected", apierrors.NewForbidden(schema.GroupResource{}, "shop", fmt.Errorf("rejected by the test")), true),
+		Entry("if a request fails, in this wave and those before", apierrors.NewServiceUnavailable("try again"), false),
 	)
 
-	It("counts no correction where a webhook undoes it, and a status is written meanwhile", func() {
+	It("does not report a correction that a webhook reverts, even if the status is updated at the same time", func() {
 		site.settle()
-		// As a webhook does that rewrites images: the answer has what was live.
+		// As with a webhook that rewrites images: the response has the live image.
 		site.patch(&appsv1.Deployment{}, "shop", `{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"mirror/web:1"}]}}}}`)
 		site.cached()
 		site.engine.Client = rewriting{writer}
-		outcome := site.mustReconcile()
-		Expect(outcome.DriftCorrected).To(BeEmpty())
-		Expect(outcome.Applied).To(BeEmpty())
+		result := site.mustReconcile()
+		Expect(result.DriftCorrected).To(BeEmpty())
+		Expect(result.Applied).To(BeEmpty())
 	})
 
-	It("names who scales a child through the scale subresource", func() {
+	It("reports the field manager of the scale subresource", func() {
 		now := time.Now()
 		site.engine.Clock = func() time.Time { return now }
 		site.layer(deployments, "shop", "spec: {replicas: 2}")
 		site.settle()
-		var outcome composition.Result
+		var result composition.Result
 		for round := range 6 {
 			now = now.Add(time.Second)
 			site.scale(&appsv1.Deployment{}, "shop", int32(3+round))
 			site.cached()
-			outcome = site.mustReconcile()
+			result = site.mustReconcile()
 		}
-		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", And(
+		Expect(result.Blocked()).To(HaveExactElements(HaveField("Message", And(
 			ContainSubstring("spec.replicas is changed again and again by "), ContainSubstring("through the subresource scale")))))
 	})
 
-	It("applies without a dry-run where an admission webhook does not support one", func() {
+	It("applies without a dry-run if an admission webhook does not support one", func() {
 		site.settle()
 		site.layer(deployments, "shop", `metadata: {annotations: {changed: "1"}}`)
 		site.engine = newEngine()
@@ -263,24 +263,24 @@ var _ = Describe("A plan that is carried out", func() {
 	})
 })
 
-// counted is a client that counts its writes.
+// counted is a client that counts its applies and deletions.
 type counted struct {
 	client.Client
-	begin func() (end func())
+	start func() (end func())
 }
 
 func (c counted) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-	defer c.begin()()
+	defer c.start()()
 	return c.Client.Apply(ctx, obj, options...)
 }
 
 func (c counted) Delete(ctx context.Context, obj client.Object, options ...client.DeleteOption) error {
-	defer c.begin()()
+	defer c.start()()
 	return c.Client.Delete(ctx, obj, options...)
 }
 
-// rewriting is a client whose applies an admission webhook turns into no change of
-// the spec, while another controller writes the status.
+// rewriting is a client whose applies do not change the spec, like those of an admission webhook
+// that reverts them, while another controller updates the status.
 type rewriting struct{ client.Client }
 
 func (r rewriting) Apply(ctx context.Context, obj runtime.ApplyConfiguration, _ ...client.ApplyOption) error {

@@ -14,15 +14,6 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
-// CacheTransform returns the transform for caches that child objects are read from. It
-// drops the managedFields of other managers, and lets equal parts of different objects
-// share memory.
-//
-// Objects of such a cache must not be changed, nor written by Update: the API server
-// takes the managedFields of an update as given, and the ownership of all other managers
-// would be lost. Apply, patch, or read from the API server first.
-func CacheTransform(options object.Options) func(any) (any, error) { return cached.Transform(options) }
-
 // CacheSelector returns the selector of child objects: those with the owner label.
 func CacheSelector(options object.Options) labels.Selector {
 	labelled, err := labels.NewRequirement(options.OwnerLabel(), selection.Exists, nil)
@@ -34,9 +25,13 @@ func CacheSelector(options object.Options) labels.Selector {
 
 // CacheOptions returns the options of a cache for child objects: of each kind only the
 // objects with the owner label, unless the kind is unfiltered, and of all objects only the
-// managedFields of the engine. See [CacheTransform] for what follows.
+// managedFields of the engine. Equal parts of different objects share memory.
+//
+// Objects of such a cache must not be changed, nor written by Update: the API server
+// takes the managedFields of an update as given, and the ownership of all other managers
+// would be lost. Apply, patch, or read from the API server first.
 func CacheOptions(options object.Options, kinds []object.Kind) cache.Options {
-	result := cache.Options{DefaultTransform: CacheTransform(options), ByObject: map[client.Object]cache.ByObject{}}
+	result := cache.Options{DefaultTransform: cached.Transform(options), ByObject: map[client.Object]cache.ByObject{}}
 	for _, kind := range kinds {
 		if !kind.CacheUnfiltered {
 			result.ByObject[kind.Object] = cache.ByObject{Label: CacheSelector(options)}

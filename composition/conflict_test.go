@@ -25,7 +25,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
-// editor is the field manager of a person who edits a child by hand.
+// editor is the field manager of a user who edits a child object.
 const editor = "kubectl-edit"
 
 var (
@@ -34,7 +34,7 @@ var (
 	services     = corev1.SchemeGroupVersion.WithKind("Service")
 )
 
-// layer lays content, as YAML, over a child of the instance.
+// layer adds a layer with an overlay, as YAML, for an object of the instance.
 func (i *instance) layer(kind schema.GroupVersionKind, name, content string) {
 	GinkgoHelper()
 	text, err := yaml.YAMLToJSON([]byte(content))
@@ -48,21 +48,21 @@ func (i *instance) layer(kind schema.GroupVersionKind, name, content string) {
 	})
 }
 
-// conflictCase is a field of a child that is invalid beside one of another manager,
-// or beside what the API server defaulted.
+// conflictCase is a field that is invalid together with a field of another manager or a default
+// of the API server.
 type conflictCase struct {
 	kind schema.GroupVersionKind
-	// before and after are what a layer says of the child.
+	// before and after are the overlays of the object before and after the edit.
 	before, after string
-	// edit is a JSON patch by hand between the two; none if empty.
+	// edit is a JSON patch of a user; empty for none.
 	edit string
-	// gone and kept are texts that the child's spec must not, and must, have in the end.
-	gone, kept string
-	// valid: server-side apply, or the API server, already removes what would conflict.
+	// removed and kept are texts that the spec must not and must contain at the end.
+	removed, kept string
+	// valid means that server-side apply or the API server removes the conflicting field itself.
 	valid bool
 }
 
-var _ = Describe("Fields that are invalid beside what others set", func() {
+var _ = Describe("Fields that are invalid together with fields of others", func() {
 	inPod := func(text string) string {
 		return "spec: {template: {spec: {" + text + "}}}"
 	}
@@ -70,7 +70,7 @@ var _ = Describe("Fields that are invalid beside what others set", func() {
 		return inPod("containers: [{name: web, " + text + "}]")
 	}
 
-	DescribeTable("are removed, and nothing else",
+	DescribeTable("removes only the conflicting fields",
 		func(c conflictCase) {
 			site := newInstance()
 			name := "shop"
@@ -86,8 +86,8 @@ var _ = Describe("Fields that are invalid beside what others set", func() {
 			object, err := admin.Scheme().New(c.kind)
 			Expect(err).NotTo(HaveOccurred())
 			child := object.(client.Object)
-			// Of another manager, and valid beside the desired state.
-			site.patch(child, name, `{"metadata":{"annotations":{"example.org/theirs":"stays"}}}`, client.FieldOwner("bystander"))
+			// A field of another manager that is valid together with the desired state.
+			site.patch(child, name, `{"metadata":{"annotations":{"example.org/other":"stays"}}}`, client.FieldOwner("bystander"))
 			if c.edit != "" {
 				site.get(child, name)
 				Expect(admin.Patch(site.ctx, child, client.RawPatch(types.JSONPatchType, []byte(c.edit)), client.FieldOwner(editor))).To(Succeed())
@@ -99,22 +99,22 @@ var _ = Describe("Fields that are invalid beside what others set", func() {
 			site.cached()
 			generation := generationOf(site, child, name)
 
-			outcome := site.mustReconcile()
+			result := site.mustReconcile()
 			if c.valid {
-				Expect(outcome.Removed).To(BeEmpty())
+				Expect(result.Removed).To(BeEmpty())
 			} else {
-				Expect(outcome.Removed).To(HaveLen(1))
+				Expect(result.Removed).To(HaveLen(1))
 			}
 			if c.edit != "" && !c.valid {
-				Expect(outcome.Removed[0].Managers).To(Equal(editor))
+				Expect(result.Removed[0].Managers).To(Equal(editor))
 			}
 			site.get(child, name)
 			spec := specOf(child)
-			if c.gone != "" {
-				Expect(spec).NotTo(ContainSubstring(c.gone))
+			if c.removed != "" {
+				Expect(spec).NotTo(ContainSubstring(c.removed))
 			}
 			Expect(spec).To(ContainSubstring(c.kept))
-			Expect(child.GetAnnotations()).To(HaveKeyWithValue("example.org/theirs", "stays"))
+			Expect(child.GetAnnotations()).To(HaveKeyWithValue("example.org/other", "stays"))
 			Expect(child.GetGeneration()-generation).To(BeNumerically("<=", 1), "more than one change of the spec")
 			site.cached()
 			site.settle()
@@ -122,96 +122,96 @@ var _ = Describe("Fields that are invalid beside what others set", func() {
 		},
 		Entry("env: value edited to valueFrom", conflictCase{
 			kind: deployments, before: container(`env: [{name: A, value: a}]`),
-			edit: `[{"op":"replace","path":"/spec/template/spec/containers/0/env/1","value":{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"metadata.name"}}}}]`,
-			gone: "fieldRef", kept: `{"name":"A","value":"a"}`}),
+			edit:    `[{"op":"replace","path":"/spec/template/spec/containers/0/env/1","value":{"name":"A","valueFrom":{"fieldRef":{"fieldPath":"metadata.name"}}}}]`,
+			removed: "fieldRef", kept: `{"name":"A","value":"a"}`}),
 		Entry("env: valueFrom edited to value", conflictCase{
 			kind: deployments, before: container(`env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]`),
-			edit: `[{"op":"replace","path":"/spec/template/spec/containers/0/env/1","value":{"name":"A","value":"theirs"}}]`,
-			gone: "theirs", kept: `"fieldPath":"metadata.name"`}),
+			edit:    `[{"op":"replace","path":"/spec/template/spec/containers/0/env/1","value":{"name":"A","value":"other"}}]`,
+			removed: "other", kept: `"fieldPath":"metadata.name"`}),
 		Entry("env: another source", conflictCase{
 			kind: deployments, before: container(`env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]`),
-			edit: `[{"op":"replace","path":"/spec/template/spec/containers/0/env/1/valueFrom","value":{"configMapKeyRef":{"name":"x","key":"y"}}}]`,
-			gone: "configMapKeyRef", kept: `"fieldPath":"metadata.name"`}),
+			edit:    `[{"op":"replace","path":"/spec/template/spec/containers/0/env/1/valueFrom","value":{"configMapKeyRef":{"name":"x","key":"y"}}}]`,
+			removed: "configMapKeyRef", kept: `"fieldPath":"metadata.name"`}),
 		Entry("env: one of two variables of a StatefulSet", conflictCase{
 			kind: statefulSets, before: container(`env: [{name: A, value: a}, {name: B, value: b}]`),
 			edit: `[{"op":"replace","path":"/spec/template/spec/containers/0/env/1","value":{"name":"B","valueFrom":{"fieldRef":{"fieldPath":"metadata.name"}}}},
-				{"op":"add","path":"/spec/template/spec/containers/0/env/-","value":{"name":"THEIRS","valueFrom":{"fieldRef":{"fieldPath":"metadata.uid"}}}}]`,
-			gone: `"fieldPath":"metadata.name"`, kept: `"fieldPath":"metadata.uid"`}),
+				{"op":"add","path":"/spec/template/spec/containers/0/env/-","value":{"name":"OTHER","valueFrom":{"fieldRef":{"fieldPath":"metadata.uid"}}}}]`,
+			removed: `"fieldPath":"metadata.name"`, kept: `"fieldPath":"metadata.uid"`}),
 		Entry("volume: another source", conflictCase{
 			kind: deployments, before: inPod(`volumes: [{name: v, emptyDir: {}}]`),
-			edit: `[{"op":"replace","path":"/spec/template/spec/volumes/1","value":{"name":"v","hostPath":{"path":"/x"}}}]`,
-			gone: "hostPath", kept: `"emptyDir":{}`}),
+			edit:    `[{"op":"replace","path":"/spec/template/spec/volumes/1","value":{"name":"v","hostPath":{"path":"/x"}}}]`,
+			removed: "hostPath", kept: `"emptyDir":{}`}),
 		Entry("volume: another source that is checked first", conflictCase{
 			kind: deployments, before: inPod(`volumes: [{name: v, secret: {secretName: s}}]`),
-			edit: `[{"op":"replace","path":"/spec/template/spec/volumes/1","value":{"name":"v","emptyDir":{}}}]`,
-			gone: "emptyDir", kept: `"secretName":"s"`}),
-		Entry("volume: its mount is one of theirs, and it is no longer desired", conflictCase{
+			edit:    `[{"op":"replace","path":"/spec/template/spec/volumes/1","value":{"name":"v","emptyDir":{}}}]`,
+			removed: "emptyDir", kept: `"secretName":"s"`}),
+		Entry("volume: mounted by another manager and no longer desired", conflictCase{
 			kind: deployments, before: inPod(`volumes: [{name: v, emptyDir: {}}]`),
-			edit:  `[{"op":"add","path":"/spec/template/spec/containers/0/volumeMounts/-","value":{"name":"v","mountPath":"/theirs"}}]`,
-			after: container(`env: [{name: A, value: a}]`), gone: "/theirs", kept: `"value":"a"`}),
+			edit:  `[{"op":"add","path":"/spec/template/spec/containers/0/volumeMounts/-","value":{"name":"v","mountPath":"/other"}}]`,
+			after: container(`env: [{name: A, value: a}]`), removed: "/other", kept: `"value":"a"`}),
 		Entry("probe: another handler", conflictCase{
 			kind: deployments, before: container(`livenessProbe: {httpGet: {path: /, port: 80}}`),
-			edit: `[{"op":"replace","path":"/spec/template/spec/containers/0/livenessProbe","value":{"tcpSocket":{"port":80}}}]`,
-			gone: "tcpSocket", kept: `"httpGet"`}),
+			edit:    `[{"op":"replace","path":"/spec/template/spec/containers/0/livenessProbe","value":{"tcpSocket":{"port":80}}}]`,
+			removed: "tcpSocket", kept: `"httpGet"`}),
 		Entry("lifecycle: another handler", conflictCase{
 			kind: deployments, before: container(`lifecycle: {preStop: {exec: {command: [a]}}}`),
-			edit: `[{"op":"replace","path":"/spec/template/spec/containers/0/lifecycle/preStop","value":{"httpGet":{"port":80}}}]`,
-			gone: "httpGet", kept: `"exec"`}),
-		Entry("resources: a limit of theirs below our request", conflictCase{
+			edit:    `[{"op":"replace","path":"/spec/template/spec/containers/0/lifecycle/preStop","value":{"httpGet":{"port":80}}}]`,
+			removed: "httpGet", kept: `"exec"`}),
+		Entry("resources: another manager's limit below the desired request", conflictCase{
 			kind: deployments, before: container(`resources: {requests: {cpu: 100m}}`),
 			edit:  `[{"op":"add","path":"/spec/template/spec/containers/0/resources/limits","value":{"cpu":"200m"}}]`,
-			after: container(`resources: {requests: {cpu: 300m}}`), gone: "200m", kept: `"cpu":"300m"`}),
-		Entry("resources: a request of theirs above our limit", conflictCase{
+			after: container(`resources: {requests: {cpu: 300m}}`), removed: "200m", kept: `"cpu":"300m"`}),
+		Entry("resources: another manager's request above the desired limit", conflictCase{
 			kind: deployments, before: container(`resources: {limits: {cpu: 500m}, requests: {memory: 1Mi}}`),
 			edit:  `[{"op":"add","path":"/spec/template/spec/containers/0/resources/requests/cpu","value":"400m"}]`,
-			after: container(`resources: {limits: {cpu: 300m}}`), gone: "400m", kept: `"cpu":"300m"`}),
-		Entry("ports of a container: the name of ours on a number of theirs", conflictCase{
+			after: container(`resources: {limits: {cpu: 300m}}`), removed: "400m", kept: `"cpu":"300m"`}),
+		Entry("ports of a container: the desired name with another number", conflictCase{
 			kind: deployments, before: container(`ports: [{name: x, containerPort: 81}]`),
-			edit: `[{"op":"replace","path":"/spec/template/spec/containers/0/ports/1/containerPort","value":82}]`,
-			gone: "82", kept: `"containerPort":81`}),
+			edit:    `[{"op":"replace","path":"/spec/template/spec/containers/0/ports/1/containerPort","value":82}]`,
+			removed: "82", kept: `"containerPort":81`}),
 		Entry("ports of a Service: another number", conflictCase{
-			kind: services, edit: `[{"op":"replace","path":"/spec/ports/0/port","value":8080}]`, gone: "8080", kept: `"port":80`}),
+			kind: services, edit: `[{"op":"replace","path":"/spec/ports/0/port","value":8080}]`, removed: "8080", kept: `"port":80`}),
 		Entry("ports of a Service of type NodePort: another number", conflictCase{
 			kind: services, before: "spec: {type: NodePort}",
-			edit: `[{"op":"replace","path":"/spec/ports/0/port","value":8080}]`, gone: "8080", kept: `"port":80`}),
-		Entry("type of a Service: source ranges of theirs", conflictCase{
+			edit: `[{"op":"replace","path":"/spec/ports/0/port","value":8080}]`, removed: "8080", kept: `"port":80`}),
+		Entry("type of a Service: another manager's source ranges", conflictCase{
 			kind: services, before: "spec: {type: LoadBalancer}", after: "spec: {type: ClusterIP}",
-			edit: `[{"op":"add","path":"/spec/loadBalancerSourceRanges","value":["10.0.0.0/8"]}]`, gone: "10.0.0.0", kept: `"type":"ClusterIP"`}),
-		Entry("type of a Service: source ranges of theirs on a node port", conflictCase{
+			edit: `[{"op":"add","path":"/spec/loadBalancerSourceRanges","value":["10.0.0.0/8"]}]`, removed: "10.0.0.0", kept: `"type":"ClusterIP"`}),
+		Entry("type of a Service: another manager's source ranges with NodePort", conflictCase{
 			kind: services, before: "spec: {type: LoadBalancer}", after: "spec: {type: NodePort}",
-			edit: `[{"op":"add","path":"/spec/loadBalancerSourceRanges","value":["10.0.0.0/8"]}]`, gone: "10.0.0.0", kept: `"type":"NodePort"`}),
-		Entry("type of a Service: a traffic policy of theirs", conflictCase{
+			edit: `[{"op":"add","path":"/spec/loadBalancerSourceRanges","value":["10.0.0.0/8"]}]`, removed: "10.0.0.0", kept: `"type":"NodePort"`}),
+		Entry("type of a Service: another manager's traffic policy", conflictCase{
 			kind: services, before: "spec: {type: LoadBalancer}", after: "spec: {type: ClusterIP}",
-			edit: `[{"op":"replace","path":"/spec/externalTrafficPolicy","value":"Local"}]`, gone: "externalTrafficPolicy", kept: `"type":"ClusterIP"`, valid: true}),
-		Entry("strategy of a Deployment: what was defaulted beside the other one", conflictCase{
-			kind: deployments, after: "spec: {strategy: {type: Recreate}}", gone: "rollingUpdate", kept: `"type":"Recreate"`}),
-		Entry("strategy of a Deployment: parameters of theirs", conflictCase{
+			edit: `[{"op":"replace","path":"/spec/externalTrafficPolicy","value":"Local"}]`, removed: "externalTrafficPolicy", kept: `"type":"ClusterIP"`, valid: true}),
+		Entry("strategy of a Deployment: defaulted parameters", conflictCase{
+			kind: deployments, after: "spec: {strategy: {type: Recreate}}", removed: "rollingUpdate", kept: `"type":"Recreate"`}),
+		Entry("strategy of a Deployment: another manager's parameters", conflictCase{
 			kind: deployments, after: "spec: {strategy: {type: Recreate}}",
-			edit: `[{"op":"replace","path":"/spec/strategy/rollingUpdate","value":{"maxSurge":3,"maxUnavailable":1}}]`, gone: "rollingUpdate", kept: `"type":"Recreate"`}),
-		Entry("strategy of a StatefulSet: parameters of theirs", conflictCase{
+			edit: `[{"op":"replace","path":"/spec/strategy/rollingUpdate","value":{"maxSurge":3,"maxUnavailable":1}}]`, removed: "rollingUpdate", kept: `"type":"Recreate"`}),
+		Entry("strategy of a StatefulSet: another manager's parameters", conflictCase{
 			kind: statefulSets, after: "spec: {updateStrategy: {type: OnDelete}}",
-			edit: `[{"op":"replace","path":"/spec/updateStrategy/rollingUpdate","value":{"partition":1}}]`, gone: "rollingUpdate", kept: `"type":"OnDelete"`}),
-		Entry("host network: host ports of theirs", conflictCase{
+			edit: `[{"op":"replace","path":"/spec/updateStrategy/rollingUpdate","value":{"partition":1}}]`, removed: "rollingUpdate", kept: `"type":"OnDelete"`}),
+		Entry("host network: another manager's host ports", conflictCase{
 			kind: deployments, before: container(`ports: [{name: x, containerPort: 81}]`),
 			edit:  `[{"op":"add","path":"/spec/template/spec/containers/0/ports/1/hostPort","value":82}]`,
-			after: inPod(`hostNetwork: true, containers: [{name: web, ports: [{name: x, containerPort: 81}]}]`), gone: `"hostPort":82`, kept: `"hostNetwork":true`}),
-		Entry("topology: a minimum of domains of theirs", conflictCase{
-			kind:   deployments,
-			before: inPod(`topologySpreadConstraints: [{topologyKey: zone, whenUnsatisfiable: DoNotSchedule, maxSkew: 1}]`),
-			edit:   `[{"op":"add","path":"/spec/template/spec/topologySpreadConstraints/0/minDomains","value":2}]`,
-			after:  inPod(`topologySpreadConstraints: [{topologyKey: zone, whenUnsatisfiable: ScheduleAnyway, maxSkew: 1}]`),
-			gone:   "minDomains", kept: "ScheduleAnyway", valid: true}),
-		Entry("topology: another answer to the same key", conflictCase{
+			after: inPod(`hostNetwork: true, containers: [{name: web, ports: [{name: x, containerPort: 81}]}]`), removed: `"hostPort":82`, kept: `"hostNetwork":true`}),
+		Entry("topology: another manager's minimum of domains", conflictCase{
+			kind:    deployments,
+			before:  inPod(`topologySpreadConstraints: [{topologyKey: zone, whenUnsatisfiable: DoNotSchedule, maxSkew: 1}]`),
+			edit:    `[{"op":"add","path":"/spec/template/spec/topologySpreadConstraints/0/minDomains","value":2}]`,
+			after:   inPod(`topologySpreadConstraints: [{topologyKey: zone, whenUnsatisfiable: ScheduleAnyway, maxSkew: 1}]`),
+			removed: "minDomains", kept: "ScheduleAnyway", valid: true}),
+		Entry("topology: another whenUnsatisfiable for the same key", conflictCase{
 			kind:   deployments,
 			before: inPod(`topologySpreadConstraints: [{topologyKey: zone, whenUnsatisfiable: DoNotSchedule, maxSkew: 1}]`),
 			edit:   `[{"op":"replace","path":"/spec/template/spec/topologySpreadConstraints/0/whenUnsatisfiable","value":"ScheduleAnyway"}]`,
 			kept:   "DoNotSchedule", valid: true}),
-		Entry("claims: they are not ours to change, and not in the way", conflictCase{
+		Entry("claims: immutable, and not a conflict", conflictCase{
 			kind: statefulSets, after: "spec: {replicas: 2}",
 			edit: `[{"op":"replace","path":"/spec/replicas","value":3}]`, kept: `"replicas":2`, valid: true}),
 	)
 
-	It("remove nothing where the desired state is invalid by itself, and ask once", func() {
+	It("removes nothing if the desired state is invalid by itself, and searches once", func() {
 		site := newInstance()
 		site.settle()
 		site.patch(&appsv1.Deployment{}, "shop", `{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":7}}}}`, client.FieldOwner(editor))
@@ -226,14 +226,14 @@ var _ = Describe("Fields that are invalid beside what others set", func() {
 		sent := requests.during(func() { _, err = site.reconcile() })
 		Expect(apierrors.IsInvalid(err)).To(BeTrue(), "%v", err)
 		Expect(len(sent)).To(BeNumerically("<=", 10), "%v", sent)
-		Expect(writes(sent)).To(HaveExactElements(HavePrefix("PATCH ")), "the apply itself")
+		Expect(writes(sent)).To(HaveExactElements(HavePrefix("PATCH ")), "only the apply")
 		Expect(managedFields()).To(Equal(managed))
 
 		Expect(requests.during(func() { _, err = site.reconcile() })).To(HaveLen(1))
 		Expect(err).To(HaveOccurred())
 	})
 
-	It("are removed at most once a minute where they come back, and that is reported without flapping", func() {
+	It("removes fields that are set again at most once a minute, and reports that without flapping", func() {
 		site := newInstance()
 		now := time.Now()
 		site.engine.Clock = func() time.Time { return now }
@@ -245,17 +245,17 @@ var _ = Describe("Fields that are invalid beside what others set", func() {
 			Expect(admin.Patch(site.ctx, site.deployment(), client.RawPatch(types.JSONPatchType, []byte(patch)), client.FieldOwner(editor))).To(Succeed())
 			site.cached()
 		}
-		contended := And(HaveField("Reason", plan.FieldManagerConflict), HaveField("Message", fmt.Sprintf(
+		conflict := And(HaveField("Reason", plan.FieldManagerConflict), HaveField("Message", fmt.Sprintf(
 			"Deployment %s/shop: %s (set by %s) is set again and again, and the desired state is invalid beside it; it is removed at most once a minute until that stops",
 			site.owner.Namespace, `spec.template.spec.containers[name="web"].env[name="A"].valueFrom.fieldRef`, editor)))
 		for round := range 3 {
 			edit()
-			outcome := site.mustReconcile()
-			Expect(outcome.Removed).To(HaveLen(1), "round %d", round)
+			result := site.mustReconcile()
+			Expect(result.Removed).To(HaveLen(1), "round %d", round)
 			if round < 2 {
-				Expect(outcome.Blocked()).To(BeEmpty())
+				Expect(result.Blocked()).To(BeEmpty())
 			} else {
-				Expect(outcome.Blocked()).To(HaveExactElements(contended))
+				Expect(result.Blocked()).To(HaveExactElements(conflict))
 			}
 		}
 		removals := 0
@@ -264,20 +264,20 @@ var _ = Describe("Fields that are invalid beside what others set", func() {
 			if site.deployment().Spec.Template.Spec.Containers[0].Env[1].ValueFrom == nil {
 				edit()
 			}
-			var outcome composition.Result
-			sent := requests.during(func() { outcome = site.mustReconcile() })
-			Expect(outcome.Blocked()).To(ContainElement(contended))
-			if len(outcome.Removed) > 0 {
+			var result composition.Result
+			sent := requests.during(func() { result = site.mustReconcile() })
+			Expect(result.Blocked()).To(ContainElement(conflict))
+			if len(result.Removed) > 0 {
 				removals++
 			} else {
-				Expect(sent).To(BeEmpty(), "waiting costs nothing")
+				Expect(sent).To(BeEmpty(), "waiting sends no request")
 			}
-			Expect(outcome.RequeueAfter).To(BeNumerically(">", 0))
+			Expect(result.RequeueAfter).To(BeNumerically(">", 0))
 		}
 		Expect(removals).To(BeNumerically("<=", 4))
 		Expect(removals).To(BeNumerically(">=", 3))
 
-		By("ending when it has stopped for a while")
+		By("ending when the field has not been set for a while")
 		now = now.Add(6 * time.Minute)
 		if site.deployment().Spec.Template.Spec.Containers[0].Env[1].ValueFrom == nil {
 			edit()
@@ -295,7 +295,7 @@ func generationOf(i *instance, object client.Object, name string) int64 {
 	return object.GetGeneration()
 }
 
-// specOf is an object's spec as JSON.
+// specOf returns the spec of an object as JSON.
 func specOf(object client.Object) string {
 	GinkgoHelper()
 	text, err := json.Marshal(object)

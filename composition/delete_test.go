@@ -15,12 +15,12 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
-var _ = Describe("Teardown", func() {
+var _ = Describe("Deletion", func() {
 	var site *instance
 
 	BeforeEach(func() { site = newInstance() })
 
-	teardown := func() []object.Ref {
+	deleteAll := func() []object.Ref {
 		GinkgoHelper()
 		remaining, err := site.engine.Delete(site.ctx, site.request.Owner)
 		Expect(err).NotTo(HaveOccurred())
@@ -32,56 +32,56 @@ var _ = Describe("Teardown", func() {
 		site.cached()
 	}
 
-	It("waits for what a finalizer keeps, and says so", func() {
+	It("waits for objects with finalizers, and returns those that remain", func() {
 		site.settle()
 		finalizer(&corev1.Service{}, `["example.org/keep"]`)
-		Expect(teardown()).To(HaveExactElements(
+		Expect(deleteAll()).To(HaveExactElements(
 			site.key("", "Service", "shop"),
 			site.key("", "ConfigMap", "site"),
 			HaveField("Kind", "RoleBinding"), HaveField("Kind", "Role"), HaveField("Kind", "ServiceAccount")))
 		Expect(site.exists(&appsv1.Deployment{}, "shop")).To(BeFalse())
 		Expect(site.exists(&corev1.ConfigMap{}, "site")).To(BeTrue())
 		site.cached()
-		Expect(writes(requests.during(func() { Expect(teardown()).To(HaveLen(5)) }))).To(BeEmpty())
+		Expect(writes(requests.during(func() { Expect(deleteAll()).To(HaveLen(5)) }))).To(BeEmpty())
 
 		finalizer(&corev1.Service{}, `null`)
-		Expect(teardown()).To(BeEmpty())
+		Expect(deleteAll()).To(BeEmpty())
 		Expect(site.exists(&corev1.ConfigMap{}, "site")).To(BeFalse())
 		Expect(site.exists(&rbacv1.Role{}, "site")).To(BeFalse())
 	})
 
-	It("waits for children that somebody else has deleted", func() {
+	It("waits for objects that another client has deleted", func() {
 		site.settle()
 		finalizer(&corev1.Service{}, `["example.org/keep"]`)
 		service := &corev1.Service{}
 		site.get(service, "shop")
 		Expect(admin.Delete(site.ctx, service)).To(Succeed())
 		site.cached()
-		Expect(teardown()).To(HaveLen(5))
+		Expect(deleteAll()).To(HaveLen(5))
 		finalizer(service, `null`)
-		Expect(teardown()).To(BeEmpty())
+		Expect(deleteAll()).To(BeEmpty())
 	})
 
-	It("takes children that were never adopted, and asks for those that stay", func() {
+	It("deletes objects that were never adopted, and reads those that remain from the API server", func() {
 		site.predecessor()
 		finalizer(&corev1.Service{}, `["example.org/keep"]`)
-		Expect(teardown()).To(HaveLen(5))
+		Expect(deleteAll()).To(HaveLen(5))
 		Expect(site.exists(&appsv1.Deployment{}, "shop")).To(BeFalse())
-		Expect(teardown()).To(HaveLen(5))
+		Expect(deleteAll()).To(HaveLen(5))
 		finalizer(&corev1.Service{}, `null`)
-		Expect(teardown()).To(BeEmpty())
+		Expect(deleteAll()).To(BeEmpty())
 		Expect(site.exists(&corev1.ConfigMap{}, "site")).To(BeFalse())
 	})
 
-	It("takes what was made a moment ago", func() {
+	It("deletes objects that the cache does not show yet", func() {
 		site.freeze()
 		site.mustReconcile()
-		Expect(teardown()).To(BeEmpty())
+		Expect(deleteAll()).To(BeEmpty())
 		Expect(site.exists(&appsv1.Deployment{}, "shop")).To(BeFalse())
-		Expect(writes(requests.during(func() { Expect(teardown()).To(BeEmpty()) }))).To(BeEmpty())
+		Expect(writes(requests.during(func() { Expect(deleteAll()).To(BeEmpty()) }))).To(BeEmpty())
 	})
 
-	It("leaves volume claims, and what is of others", func() {
+	It("does not delete volume claims and objects of others", func() {
 		site.settle()
 		site.engine = newEngine(func(config *composition.Config) {
 			config.Kinds = append(slices.Clip(kinds), object.Kind{Object: &corev1.PersistentVolumeClaim{}})
@@ -95,9 +95,9 @@ var _ = Describe("Teardown", func() {
 		Expect(admin.Create(site.ctx, claim)).To(Succeed())
 		frozen := site.freeze()
 		frozen.lists["PersistentVolumeClaim"] = append(frozen.lists["PersistentVolumeClaim"], claim)
-		outcome := site.mustReconcile()
-		Expect(outcome.Plan.Prunes).To(HaveExactElements(HaveField("Action", plan.Retain)))
-		Expect(teardown()).To(BeEmpty())
+		result := site.mustReconcile()
+		Expect(result.Plan.Prunes).To(HaveExactElements(HaveField("Action", plan.Retain)))
+		Expect(deleteAll()).To(BeEmpty())
 		Expect(site.exists(&corev1.PersistentVolumeClaim{}, "kept")).To(BeTrue())
 		Expect(site.exists(&corev1.ConfigMap{}, "owner")).To(BeTrue())
 	})

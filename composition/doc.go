@@ -6,14 +6,14 @@
 //
 // Data flows one way, in four steps that can be called one by one:
 //
-//	Input ─ render ─▶ objects ─ compute ─▶ plan ─ settle ─▶ plan ─ apply ─▶ Result
+//		Input ─ render ─▶ objects ─ compute ─▶ plan ─ settle ─▶ plan ─ apply ─▶ Result
 //
-//   - [Render] is a pure function from templates, layers and patches to objects.
-//   - Compute, a pure function too, compares the objects with the live ones; see
-//     [github.com/seldon-operator/seldon-operator/composition/plan].
-//   - Settling makes the dry-runs that the plan needs, and writes nothing: [Engine.Plan]
-//     ends here.
-//   - Applying carries out the plan: [Engine.Reconcile] does all four.
+//	  - [Render] is a pure function from templates, layers and patches to objects.
+//	  - Compute, a pure function too, compares the objects with the live ones; see
+//	    [github.com/seldon-operator/seldon-operator/composition/plan].
+//	  - Settling makes the dry-runs that the plan needs, and writes nothing: [Engine.Plan]
+//	    ends here.
+//	  - Applying carries out the plan: [Engine.Reconcile] does all four.
 //
 // What always holds:
 //

@@ -12,8 +12,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
-var _ = Describe("Drift that comes back", func() {
-	It("is put back at once a few times, then slowed down and told", func() {
+var _ = Describe("Repeated drift", func() {
+	It("is reverted immediately a few times, then with a backoff, and reported", func() {
 		site := newInstance()
 		now := time.Now()
 		site.engine.Clock = func() time.Time { return now }
@@ -30,18 +30,18 @@ var _ = Describe("Drift that comes back", func() {
 		}
 		now = now.Add(time.Second)
 		drift(5)
-		// Another, later, who has nothing to do with it.
-		site.patch(&corev1.ConfigMap{}, "site", `{"metadata":{"annotations":{"theirs":"1"}}}`, client.FieldOwner("annotator"))
+		// A later write of a manager that is not involved.
+		site.patch(&corev1.ConfigMap{}, "site", `{"metadata":{"annotations":{"other":"1"}}}`, client.FieldOwner("annotator"))
 		site.cached()
-		outcome := site.mustReconcile()
-		Expect(outcome.DriftCorrected).To(BeEmpty())
+		result := site.mustReconcile()
+		Expect(result.DriftCorrected).To(BeEmpty())
 		message := "ConfigMap " + site.owner.Namespace + `/site: data is changed again and again by "rewriter"; it is corrected once a minute until that stops`
-		Expect(outcome.Blocked()).To(HaveExactElements(And(HaveField("Reason", plan.FieldManagerConflict), HaveField("Message", message))))
-		Expect(outcome.RequeueAfter).To(Equal(59 * time.Second))
+		Expect(result.Blocked()).To(HaveExactElements(And(HaveField("Reason", plan.FieldManagerConflict), HaveField("Message", message))))
+		Expect(result.RequeueAfter).To(Equal(59 * time.Second))
 
-		By("costing nothing while it waits")
-		Expect(requests.during(func() { outcome = site.mustReconcile() })).To(BeEmpty())
-		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", message)))
+		By("sending no request during the backoff")
+		Expect(requests.during(func() { result = site.mustReconcile() })).To(BeEmpty())
+		Expect(result.Blocked()).To(HaveExactElements(HaveField("Message", message)))
 
 		By("correcting once a minute")
 		now = now.Add(time.Minute)
@@ -49,7 +49,7 @@ var _ = Describe("Drift that comes back", func() {
 		drift(6)
 		Expect(site.mustReconcile().Blocked()).To(HaveLen(1))
 
-		By("forgetting it when that has stopped for a while")
+		By("ending when there has been no drift for a while")
 		now = now.Add(6 * time.Minute)
 		Expect(site.mustReconcile().DriftCorrected).To(HaveLen(1))
 		now = now.Add(time.Second)

@@ -9,9 +9,6 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
-	"github.com/seldon-operator/seldon-operator/composition/object"
-	"github.com/seldon-operator/seldon-operator/composition/template"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,9 +18,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
-// memoryCache is a cache as informers hold it: typed objects, which lists share.
+// memoryCache is a cache like that of informers: typed objects, which lists share.
 type memoryCache map[schema.GroupVersionKind][]runtime.Object
 
 func (c memoryCache) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
@@ -40,7 +41,7 @@ func (c memoryCache) Get(_ context.Context, key client.ObjectKey, _ client.Objec
 	return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
 }
 
-// unusedClient knows kinds and fails the benchmark with any request.
+// unusedClient has a scheme and fails the benchmark at any request.
 type unusedClient struct{ client.Client }
 
 func (unusedClient) GroupVersionKindFor(obj runtime.Object) (schema.GroupVersionKind, error) {
@@ -51,14 +52,14 @@ func (unusedClient) GroupVersionKindFor(obj runtime.Object) (schema.GroupVersion
 func (unusedClient) Scheme() *runtime.Scheme { return scheme.Scheme }
 
 func (unusedClient) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
-	return errors.New("a reconcile of an unchanged instance asks the API server")
+	return errors.New("a reconcile of an unchanged instance sends a request to the API server")
 }
 
 func (unusedClient) List(context.Context, client.ObjectList, ...client.ListOption) error {
 	return nil // the initial scan
 }
 
-// cachedClient reads a cache, and fails with any write.
+// cachedClient reads a cache, and fails at any write.
 type cachedClient struct {
 	unusedClient
 	cache memoryCache
@@ -72,8 +73,8 @@ func (c cachedClient) List(ctx context.Context, list client.ObjectList, options 
 	return c.cache.List(ctx, list, options...)
 }
 
-// unchanged is an engine, and the request for an instance that is as it should
-// be: eight workloads, each with a Service and a ConfigMap.
+// unchanged returns an engine, and the request for an instance that is up to date: eight
+// workloads, each with a Service and a ConfigMap.
 func unchanged(t testing.TB) (*Engine, Request) {
 	t.Helper()
 	var env strings.Builder
@@ -146,24 +147,24 @@ spec:
 	return engine, request
 }
 
-// BenchmarkReconcileUnchanged is what each event costs that changes nothing: 24
-// children are rendered, read from the cache, and found in step.
+// BenchmarkReconcileUnchanged measures a reconcile that changes nothing: 24 objects are rendered,
+// read from the cache, and are up to date.
 func BenchmarkReconcileUnchanged(b *testing.B) {
 	engine, request := unchanged(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		outcome, err := engine.Reconcile(b.Context(), request)
+		result, err := engine.Reconcile(b.Context(), request)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if len(outcome.Applied) > 0 || len(outcome.Blocked()) > 0 || len(outcome.Objects.Refs()) != 24 {
-			b.Fatalf("not up to date: %v", outcome.Plan)
+		if len(result.Applied) > 0 || len(result.Blocked()) > 0 || len(result.Objects.Refs()) != 24 {
+			b.Fatalf("not up to date: %v", result.Plan)
 		}
 	}
 }
 
-// Owners are reconciled side by side, over one ledger and one set of templates.
-func TestReconcileSideBySide(t *testing.T) {
+// Owners are reconciled in parallel, with the same store and the same templates.
+func TestReconcileInParallel(t *testing.T) {
 	engine, request := unchanged(t)
 	var group sync.WaitGroup
 	for i := range 8 {

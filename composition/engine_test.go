@@ -24,12 +24,12 @@ var _ = Describe("An instance", func() {
 
 	BeforeEach(func() { site = newInstance() })
 
-	It("comes up with one create per child, in waves, and then costs nothing", func() {
-		made := writes(requests.during(func() { site.mustReconcile() }))
-		Expect(made).To(HaveLen(6))
-		Expect(made[3]).To(HaveSuffix("/configmaps/site"), "accounts go before configuration: %v", made)
-		Expect(made[4]).To(HaveSuffix("/services/shop"))
-		Expect(made[5]).To(HaveSuffix("/deployments/shop"))
+	It("is created with one request per object, in waves, and then sends no request", func() {
+		sent := writes(requests.during(func() { site.mustReconcile() }))
+		Expect(sent).To(HaveLen(6))
+		Expect(sent[3]).To(HaveSuffix("/configmaps/site"), "accounts are applied before configuration: %v", sent)
+		Expect(sent[4]).To(HaveSuffix("/services/shop"))
+		Expect(sent[5]).To(HaveSuffix("/deployments/shop"))
 
 		site.settle()
 		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
@@ -37,12 +37,12 @@ var _ = Describe("An instance", func() {
 		deployment := site.deployment()
 		Expect(deployment.OwnerReferences).To(HaveLen(1))
 		Expect(*deployment.OwnerReferences[0].Controller).To(BeTrue())
-		Expect(deployment.Labels).To(HaveKeyWithValue(policy.OwnerLabel(), "configmap"))
+		Expect(deployment.Labels).To(HaveKeyWithValue(engineOptions.OwnerLabel(), "configmap"))
 		Expect(deployment.Spec.Template.Labels).To(Equal(map[string]string{"app.kubernetes.io/name": "shop"}))
 		Expect(deployment.Spec.Template.Annotations).To(BeEmpty())
 	})
 
-	It("costs nothing while the status of children changes", func() {
+	It("sends no request when the status of objects changes", func() {
 		site.settle()
 		for round := range 20 {
 			deployment := site.deployment()
@@ -59,18 +59,18 @@ var _ = Describe("An instance", func() {
 		site.settle()
 		before := site.deployment()
 		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
-		var outcome composition.Result
-		made := writes(requests.during(func() { outcome = site.mustReconcile() }))
-		Expect(made).To(HaveExactElements(HaveSuffix("/configmaps/site"), HaveSuffix("/deployments/shop")))
-		Expect(outcome.Restarted).To(HaveLen(1))
+		var result composition.Result
+		sent := writes(requests.during(func() { result = site.mustReconcile() }))
+		Expect(sent).To(HaveExactElements(HaveSuffix("/configmaps/site"), HaveSuffix("/deployments/shop")))
+		Expect(result.Restarted).To(HaveLen(1))
 		Expect(site.deployment().Spec.Template.Annotations).To(HaveLen(1))
 
 		site.request.Input.Templates[0].Parameters["greeting"] = "hello"
 		site.mustReconcile()
-		Expect(site.deployment().Spec.Template).To(Equal(before.Spec.Template), "the mark is a function of origin and today")
+		Expect(site.deployment().Spec.Template).To(Equal(before.Spec.Template), "the hash depends on the configuration at creation and the current one only")
 	})
 
-	It("rolls the readers also if it stops between configuration and workload", func() {
+	It("restarts the workload after an interruption between configuration and workload", func() {
 		site.settle()
 		configuration := &corev1.ConfigMap{}
 		site.get(configuration, "site")
@@ -128,7 +128,7 @@ var _ = Describe("An instance", func() {
 		Expect(done()).To(ConsistOf(planned))
 		site.settle()
 
-		By("asking a dry-run after a restart")
+		By("making a dry-run after a restart")
 		site.engine = newEngine()
 		Expect(writesOfPlan()).To(BeEmpty())
 		site.overlay("shop", webContainer(map[string]any{"image": "web:3"}))
@@ -136,7 +136,7 @@ var _ = Describe("An instance", func() {
 		Expect(done()).To(ConsistOf(planned))
 	})
 
-	It("applies after a restart what changed while it was away, removals included", func() {
+	It("applies after a restart what has changed before, including removals", func() {
 		site.overlay("shop", map[string]any{"metadata": map[string]any{"annotations": map[string]any{"note": "x"}}})
 		site.settle()
 		Expect(site.deployment().Annotations).To(HaveKey("note"))
@@ -146,15 +146,15 @@ var _ = Describe("An instance", func() {
 		Expect(site.deployment().Annotations).NotTo(HaveKey("note"))
 	})
 
-	DescribeTable("puts back drift in what it owns", func(drift string, obj client.Object, name string, intact func(client.Object) bool) {
+	DescribeTable("reverts drift of fields that it owns", func(drift string, obj client.Object, name string, intact func(client.Object) bool) {
 		site.settle()
 		site.get(obj, name)
 		Expect(admin.Patch(site.ctx, obj, client.RawPatch(types.MergePatchType, []byte(drift)))).To(Succeed())
 		Expect(intact(obj)).To(BeFalse())
 		site.cached()
-		var outcome composition.Result
-		Expect(writes(requests.during(func() { outcome = site.mustReconcile() }))).To(HaveLen(1))
-		Expect(outcome.DriftCorrected).To(HaveLen(1))
+		var result composition.Result
+		Expect(writes(requests.during(func() { result = site.mustReconcile() }))).To(HaveLen(1))
+		Expect(result.DriftCorrected).To(HaveLen(1))
 		site.get(obj, name)
 		Expect(intact(obj)).To(BeTrue())
 		site.settle()
@@ -165,19 +165,19 @@ var _ = Describe("An instance", func() {
 			}),
 		Entry("a label", `{"metadata":{"labels":{"app.kubernetes.io/name":"other"}}}`, &appsv1.Deployment{}, "shop",
 			func(o client.Object) bool { return o.GetLabels()["app.kubernetes.io/name"] == "shop" }),
-		Entry("a label that is gone", `{"metadata":{"labels":{"app.kubernetes.io/name":null}}}`, &appsv1.Deployment{}, "shop",
+		Entry("a removed label", `{"metadata":{"labels":{"app.kubernetes.io/name":null}}}`, &appsv1.Deployment{}, "shop",
 			func(o client.Object) bool { return o.GetLabels()["app.kubernetes.io/name"] == "shop" }),
 		Entry("a ConfigMap's data", `{"data":{"index.html":"x"}}`, &corev1.ConfigMap{}, "site",
 			func(o client.Object) bool { return o.(*corev1.ConfigMap).Data["index.html"] == "hello" }),
 		Entry("a RoleBinding's subjects", `{"subjects":[]}`, &rbacv1.RoleBinding{}, "site",
 			func(o client.Object) bool { return len(o.(*rbacv1.RoleBinding).Subjects) == 1 }),
-		Entry("a rule more in a Role", `{"rules":[{"apiGroups":[""],"resources":["configmaps"],"verbs":["get"]},{"apiGroups":[""],"resources":["secrets"],"verbs":["get"]}]}`, &rbacv1.Role{}, "site",
+		Entry("an additional rule of a Role", `{"rules":[{"apiGroups":[""],"resources":["configmaps"],"verbs":["get"]},{"apiGroups":[""],"resources":["secrets"],"verbs":["get"]}]}`, &rbacv1.Role{}, "site",
 			func(o client.Object) bool { return len(o.(*rbacv1.Role).Rules) == 1 }),
 		Entry("a Service's port", `{"spec":{"ports":[{"name":"http","port":80,"targetPort":"other"}]}}`, &corev1.Service{}, "shop",
 			func(o client.Object) bool { return o.(*corev1.Service).Spec.Ports[0].TargetPort.StrVal == "http" }),
 	)
 
-	It("makes a deleted child again", func() {
+	It("recreates a deleted object", func() {
 		site.settle()
 		role := &rbacv1.Role{}
 		site.get(role, "site")
@@ -187,9 +187,9 @@ var _ = Describe("An instance", func() {
 		site.get(role, "site")
 	})
 
-	It("leaves foreign fields, labels and annotations alone, through its own changes too", func() {
+	It("does not change fields, labels and annotations of others, even when it applies changes", func() {
 		site.settle()
-		drift := `{"metadata":{"labels":{"theirs":"1"},"annotations":{"theirs":"2"}},
+		drift := `{"metadata":{"labels":{"other":"1"},"annotations":{"other":"2"}},
 			"spec":{"minReadySeconds":3,"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"now"}}}}}`
 		Expect(admin.Patch(site.ctx, site.deployment(), client.RawPatch(types.MergePatchType, []byte(drift)))).To(Succeed())
 		site.cached()
@@ -200,23 +200,23 @@ var _ = Describe("An instance", func() {
 		site.mustReconcile()
 		deployment := site.deployment()
 		Expect(deployment.Spec.Template.Spec.Containers[0].Image).To(Equal("web:2"))
-		Expect(deployment.Labels).To(HaveKeyWithValue("theirs", "1"))
-		Expect(deployment.Annotations).To(HaveKeyWithValue("theirs", "2"))
+		Expect(deployment.Labels).To(HaveKeyWithValue("other", "1"))
+		Expect(deployment.Annotations).To(HaveKeyWithValue("other", "2"))
 		Expect(deployment.Spec.MinReadySeconds).To(BeEquivalentTo(3))
 		Expect(deployment.Spec.Template.Annotations).To(HaveKey("kubectl.kubernetes.io/restartedAt"))
 	})
 
-	It("prunes what is no longer rendered, in reverse order, and nothing of others", func() {
+	It("prunes its objects that are no longer rendered, in reverse order", func() {
 		site.settle()
 		site.request.Input.Templates[0].Components = nil
-		outcome := site.mustReconcile()
-		Expect(outcome.Pruned).To(HaveLen(3))
+		result := site.mustReconcile()
+		Expect(result.Pruned).To(HaveLen(3))
 		Expect(apierrors.IsNotFound(admin.Get(site.ctx, client.ObjectKey{Namespace: site.owner.Namespace, Name: "site"}, &rbacv1.Role{}))).To(BeTrue())
 		site.deployment()
 		site.settle()
 	})
 
-	It("applies what does not refer to a rejected child", func() {
+	It("applies objects that do not refer to a rejected object", func() {
 		quota := &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/services": quantityOf("0")}}}
 		quota.Namespace, quota.Name = site.owner.Namespace, "none"
 		Expect(admin.Create(site.ctx, quota)).To(Succeed())
@@ -227,7 +227,7 @@ var _ = Describe("An instance", func() {
 		_, err := site.reconcile()
 		child := &composition.ObjectError{}
 		Expect(err).To(MatchError(ContainSubstring("exceeded quota")))
-		Expect(asChildError(err, &child)).To(BeTrue())
+		Expect(asObjectError(err, &child)).To(BeTrue())
 		Expect(child.Ref.Kind).To(Equal("Service"))
 		site.deployment()
 
@@ -236,21 +236,21 @@ var _ = Describe("An instance", func() {
 		site.get(&corev1.Service{}, "shop")
 	})
 
-	It("never takes over an object of another owner, and says so", func() {
+	It("never changes an object of another owner, and reports it", func() {
 		foreign := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}
 		foreign.Namespace, foreign.Name = site.owner.Namespace, "shop"
 		Expect(admin.Create(site.ctx, foreign)).To(Succeed())
-		outcome := site.mustReconcile()
-		Expect(outcome.Blocked()).To(HaveLen(1))
-		Expect(outcome.Blocked()[0].Reason).To(Equal(plan.OwnershipConflict))
-		Expect(outcome.Blocked()[0].Message).To(ContainSubstring("Service " + site.owner.Namespace + "/shop exists"))
+		result := site.mustReconcile()
+		Expect(result.Blocked()).To(HaveLen(1))
+		Expect(result.Blocked()[0].Reason).To(Equal(plan.OwnershipConflict))
+		Expect(result.Blocked()[0].Message).To(ContainSubstring("Service " + site.owner.Namespace + "/shop exists"))
 		version := foreign.ResourceVersion
 		site.get(foreign, "shop")
 		Expect(foreign.ResourceVersion).To(Equal(version))
-		site.deployment() // the rest goes on
+		site.deployment() // other objects are applied
 	})
 
-	It("writes nothing while paused, and puts everything right after", func() {
+	It("writes nothing while paused, and applies everything afterwards", func() {
 		site.request.Paused = true
 		Expect(writes(requests.during(func() { site.mustReconcile() }))).To(BeEmpty())
 		site.request.Paused = false
@@ -258,7 +258,7 @@ var _ = Describe("An instance", func() {
 		site.deployment()
 	})
 
-	It("goes in the reverse order of waves", func() {
+	It("is deleted in the reverse order of waves", func() {
 		site.settle()
 		var order []string
 		Eventually(func(g Gomega) {

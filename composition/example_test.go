@@ -14,15 +14,14 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
-// A website is composed of a Deployment, a Service and a ConfigMap. Rendering and
-// planning need no cluster: here is what an operator would do about a website
-// that has just been made.
+// A website is composed of a Deployment, a Service and a ConfigMap. Rendering and planning need
+// no cluster: the example prints what an operator would do for a new website.
 func Example() {
 	templates, err := template.Load(os.DirFS("testdata/templates"), "composition.seldon-operator.dev/")
 	if err != nil {
 		log.Fatal(err)
 	}
-	policy := object.Options{FieldManager: "websites", KeyPrefix: "websites.example.com/"}
+	options := object.Options{FieldManager: "websites", KeyPrefix: "websites.example.com/"}
 	input := composition.Input{
 		Namespace: "team-a",
 		Templates: []template.Ref{{Folder: "site", Parameters: map[string]string{"name": "shop", "greeting": "hello"}}},
@@ -38,7 +37,7 @@ func Example() {
 			},
 		}},
 	}
-	rendering, err := composition.Render(templates, input, policy)
+	rendered, err := composition.Render(templates, input, options)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -47,8 +46,8 @@ func Example() {
 			GroupVersionKind: schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Website"},
 			Namespace:        "team-a", Name: "shop", UID: "7d8c",
 		},
-		Objects: rendering.Objects,
-		Options: policy,
+		Objects: rendered.Objects,
+		Options: options,
 	})
 	for _, step := range planned.Steps {
 		fmt.Println(step.Action, step.Ref, step.Reason)

@@ -22,12 +22,12 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
-// use replaces the instance's frames by one.
+// use replaces the instance's templates by one.
 func (i *instance) use(tmpl string, values map[string]string) {
 	i.request.Input.Templates = []template.Ref{{Folder: tmpl, Parameters: values}}
 }
 
-// key of a child of the instance.
+// key returns the reference to an object of the instance.
 func (i *instance) key(group, kind, name string) object.Ref {
 	key := object.Ref{Namespace: i.owner.Namespace, Name: name}
 	key.Group, key.Version, key.Kind = group, "v1", kind
@@ -41,7 +41,7 @@ func (i *instance) depot() *appsv1.StatefulSet {
 	return set
 }
 
-// exists tells whether the API server has the object.
+// exists reports whether the API server has the object.
 func (i *instance) exists(obj client.Object, name string) bool {
 	GinkgoHelper()
 	err := admin.Get(i.ctx, client.ObjectKey{Namespace: i.owner.Namespace, Name: name}, obj)
@@ -65,33 +65,32 @@ func (i *instance) scale(obj client.Object, name string, replicas int32) {
 	Expect(admin.SubResource("scale").Update(i.ctx, obj, client.WithSubResourceBody(scale))).To(Succeed())
 }
 
-// refresh reconciles as an operator does that sees all that there is.
+// refresh waits for the cache and reconciles.
 func (i *instance) refresh() composition.Result {
 	GinkgoHelper()
 	i.cached()
 	return i.mustReconcile()
 }
 
-// onPods makes an overlay of what stands at spec.template.spec.
+// onPods returns an overlay with a pod spec.
 func onPods(spec map[string]any) map[string]any {
 	return map[string]any{"spec": map[string]any{"template": map[string]any{"spec": spec}}}
 }
 
-// webContainer makes an overlay of the container that the templates have.
+// webContainer returns an overlay of the container in the templates.
 func webContainer(fields map[string]any) map[string]any {
 	fields["name"] = "web"
 	return onPods(map[string]any{"containers": []any{fields}})
 }
 
-// predecessor makes what is rendered now as another operator would have made it:
-// created and updated under a field manager of its own, controlled by the owner,
-// with an annotation that holds what it last wrote, and metadata that it copied
-// into pod templates.
+// predecessor creates the rendered objects as another operator would have: created and updated
+// with its own field manager, controlled by the owner, with an annotation for the last applied
+// configuration, and with metadata that it copied into pod templates.
 func (i *instance) predecessor(changes ...func(*unstructured.Unstructured)) {
 	GinkgoHelper()
-	rendering, err := composition.Render(i.engine.templates, i.request.Input, composition.Options{})
+	rendered, err := composition.Render(i.engine.templates, i.request.Input, composition.Options{})
 	Expect(err).NotTo(HaveOccurred())
-	for _, child := range rendering.Objects {
+	for _, child := range rendered.Objects {
 		obj := child.Object.DeepCopy()
 		obj.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(i.owner, corev1.SchemeGroupVersion.WithKind("ConfigMap"))})
 		obj.SetAnnotations(map[string]string{lastApplied: "{}"})
@@ -102,16 +101,16 @@ func (i *instance) predecessor(changes ...func(*unstructured.Unstructured)) {
 		for _, change := range changes {
 			change(obj)
 		}
-		// By its Go type, whose zero values such a program sends as well.
+		// As the Go type, because such an operator sends its zero values as well.
 		typed, err := admin.Scheme().New(obj.GroupVersionKind())
 		Expect(err).NotTo(HaveOccurred())
 		Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, typed)).To(Succeed())
-		made := typed.(client.Object)
-		Expect(admin.Create(i.ctx, made, client.FieldOwner(predecessorManager))).To(Succeed())
-		annotations := made.GetAnnotations()
+		created := typed.(client.Object)
+		Expect(admin.Create(i.ctx, created, client.FieldOwner(predecessorManager))).To(Succeed())
+		annotations := created.GetAnnotations()
 		annotations["example.org/written"] = "twice"
-		made.SetAnnotations(annotations)
-		Expect(client.IgnoreNotFound(updateRetrying(i.ctx, made))).To(Succeed())
+		created.SetAnnotations(annotations)
+		Expect(client.IgnoreNotFound(updateRetrying(i.ctx, created))).To(Succeed())
 	}
 }
 
@@ -120,7 +119,7 @@ const (
 	lastApplied        = "example.org/last-applied"
 )
 
-// updateRetrying writes annotations by `Update`, whoever else writes status.
+// updateRetrying updates annotations by `Update`, with retries if the status has changed.
 func updateRetrying(ctx context.Context, obj client.Object) error {
 	annotations := obj.GetAnnotations()
 	for {
@@ -135,31 +134,31 @@ func updateRetrying(ctx context.Context, obj client.Object) error {
 	}
 }
 
-// faulty is a client that loses the applies that refuse has an error for.
+// faulty is a client whose applies fail if fail returns an error for the kind.
 type faulty struct {
 	client.Client
-	refuse func(kind string) error
+	fail func(kind string) error
 }
 
 func (f faulty) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-	if err := f.refuse(obj.(interface{ GetKind() string }).GetKind()); err != nil {
+	if err := f.fail(obj.(interface{ GetKind() string }).GetKind()); err != nil {
 		return err
 	}
 	return f.Client.Apply(ctx, obj, options...)
 }
 
-// patchless is a client that loses all patches but applies.
+// patchless is a client whose patches fail, except applies.
 type patchless struct{ client.Client }
 
 func (patchless) Patch(context.Context, client.Object, client.Patch, ...client.PatchOption) error {
 	return errStopped
 }
 
-// errStopped is what an operator meets that is stopped before it applies kind.
+// errStopped is the error of requests after the operator was stopped.
 var errStopped = errors.New("stopped")
 
-// stopBefore makes the engine one that is stopped before it applies an object of
-// the kind; afterwards another starts.
+// stopBefore reconciles with an engine that is stopped before it applies an object of a kind, and
+// then starts a new engine.
 func (i *instance) stopBefore(kind string) {
 	GinkgoHelper()
 	i.engine.Client = faulty{writer, func(applied string) error {
@@ -178,7 +177,7 @@ func nestedSlice(obj *unstructured.Unstructured, path ...string) ([]any, bool, e
 	return unstructured.NestedSlice(obj.Object, path...)
 }
 
-// plannedWrites counts the steps of a plan that may write.
+// plannedWrites returns the number of steps of a plan that may write.
 func plannedWrites(planned plan.Plan) int {
 	count := 0
 	for _, step := range slices.Concat(planned.Steps, planned.Prunes) {

@@ -12,24 +12,24 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
-var _ = Describe("Fields that nobody may change", func() {
+var _ = Describe("Immutable fields", func() {
 	var site *instance
 
 	BeforeEach(func() { site = newInstance() })
 
-	// keeps reconciles, and expects that the child is applied without the field.
+	// keeps reconciles, and expects that the object is applied with the live value of the field.
 	keeps := func(kind, message string) {
 		GinkgoHelper()
-		outcome := site.refresh()
-		Expect(outcome.Blocked()).To(HaveExactElements(And(
+		result := site.refresh()
+		Expect(result.Blocked()).To(HaveExactElements(And(
 			HaveField("Reason", plan.ImmutableFieldChanged), HaveField("Message", message))))
-		for _, applied := range outcome.Applied {
+		for _, applied := range result.Applied {
 			Expect(applied.Kind).To(Equal(kind))
 		}
 		Eventually(func() []string {
-			return requests.during(func() { outcome = site.refresh() })
+			return requests.during(func() { result = site.refresh() })
 		}).Should(BeEmpty())
-		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", message)))
+		Expect(result.Blocked()).To(HaveExactElements(HaveField("Message", message)))
 	}
 	overlay := func(kind schema.GroupVersionKind, name string, content map[string]any) {
 		site.request.Input.Layers = append(site.request.Input.Layers, template.Layer{
@@ -39,7 +39,7 @@ var _ = Describe("Fields that nobody may change", func() {
 		})
 	}
 
-	It("keep a selector, and change when the object is recreated", func() {
+	It("keeps a selector, and sets the desired one when the object is recreated", func() {
 		site.settle()
 		labels := map[string]any{"app.kubernetes.io/name": "shop", "more": "1"}
 		site.overlay("shop", map[string]any{"spec": map[string]any{
@@ -55,7 +55,7 @@ var _ = Describe("Fields that nobody may change", func() {
 		site.settle()
 		Expect(site.deployment().Spec.Selector.MatchLabels).To(HaveLen(2))
 
-		By("keeping one that selects less than the desired one, with the labels that it needs")
+		By("keeping a selector with more labels than desired, together with these labels of the pod template")
 		site.request.Input.Layers = nil
 		site.cached()
 		keeps("Deployment", `Deployment `+site.owner.Namespace+`/shop: spec.selector.matchLabels.more is immutable and keeps its live value "1"; `+
@@ -63,7 +63,7 @@ var _ = Describe("Fields that nobody may change", func() {
 		Expect(site.deployment().Spec.Template.Labels).To(HaveKeyWithValue("more", "1"))
 	})
 
-	It("keep a RoleBinding's role", func() {
+	It("keeps the role of a RoleBinding", func() {
 		site.settle()
 		overlay(rbacv1.SchemeGroupVersion.WithKind("RoleBinding"), "site", map[string]any{
 			"metadata": map[string]any{"labels": map[string]any{"rest": "applied"}}, "roleRef": map[string]any{"name": "other"}})
@@ -74,7 +74,7 @@ var _ = Describe("Fields that nobody may change", func() {
 		Expect(binding.Labels).To(HaveKeyWithValue("rest", "applied"))
 	})
 
-	It("keep all fields of a StatefulSet, and a Service's address", func() {
+	It("keeps the fields of a StatefulSet and the address of a Service", func() {
 		site.use("depot", map[string]string{"stock": "1", "size": "1Gi"})
 		site.settle()
 		overlay(appsv1.SchemeGroupVersion.WithKind("StatefulSet"), "depot", map[string]any{"spec": map[string]any{
@@ -91,7 +91,7 @@ var _ = Describe("Fields that nobody may change", func() {
 			`set the desired value back, or delete the Service to have it created as desired`)
 	})
 
-	It("keep claim templates that change otherwise than by growing", func() {
+	It("keeps claim templates whose change is not an expansion", func() {
 		site.use("depot", map[string]string{"stock": "1", "size": "1Gi"})
 		site.settle()
 		before := site.depot()
@@ -107,7 +107,7 @@ var _ = Describe("Fields that nobody may change", func() {
 		Expect(site.depot().UID).To(Equal(before.UID))
 	})
 
-	It("keep the contents of a ConfigMap that was made immutable, and do not show them", func() {
+	It("keeps the contents of an immutable ConfigMap, and does not report them", func() {
 		site.settle()
 		site.patch(&corev1.ConfigMap{}, "site", `{"immutable":true}`)
 		Expect(requests.during(func() { site.refresh() })).To(BeEmpty())
@@ -121,11 +121,11 @@ var _ = Describe("Fields that nobody may change", func() {
 		Expect(configuration.Labels).To(HaveKeyWithValue("rest", "applied"))
 	})
 
-	It("keep an immutable that a layer no longer sets", func() {
+	It("keeps the field immutable if no layer sets it any more", func() {
 		overlay(corev1.SchemeGroupVersion.WithKind("ConfigMap"), "site", map[string]any{"immutable": true})
 		site.settle()
 		site.request.Input.Layers = nil
-		Expect(site.refresh().Blocked()).To(BeEmpty(), "nothing that anybody would notice is missing")
+		Expect(site.refresh().Blocked()).To(BeEmpty(), "nothing else differs")
 		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
 		keeps("ConfigMap", `ConfigMap `+site.owner.Namespace+`/site: data is immutable and keeps its live value; `+
 			`set the desired value back, or delete the ConfigMap to have it created as desired`)

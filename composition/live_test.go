@@ -22,10 +22,10 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
-// frozenCache is a cache that shows what it showed when it was taken.
+// frozenCache is a snapshot of a cache.
 type frozenCache struct{ lists map[string][]client.Object }
 
-// freeze takes what the cache shows of the instance's namespace now.
+// freeze replaces the engine's cache by a snapshot of the instance's namespace.
 func (i *instance) freeze() *frozenCache {
 	GinkgoHelper()
 	frozen := &frozenCache{lists: map[string][]client.Object{}}
@@ -59,22 +59,22 @@ func (c *frozenCache) Get(_ context.Context, key client.ObjectKey, object client
 	return apierrors.NewNotFound(rbacv1.Resource(c.of(object)), key.Name)
 }
 
-var _ = Describe("A cache that is behind", func() {
+var _ = Describe("A stale cache", func() {
 	var site *instance
 
 	BeforeEach(func() { site = newInstance() })
 
-	It("is not believed about our own writes", func() {
+	It("does not hide the engine's own writes", func() {
 		site.settle()
 		site.freeze()
 		site.overlay("shop", webContainer(map[string]any{"image": "web:2"}))
 		Expect(writes(requests.during(func() { site.mustReconcile() }))).To(HaveLen(1))
-		var outcome composition.Result
-		Expect(requests.during(func() { outcome = site.mustReconcile() })).To(BeEmpty())
-		Expect(outcome.RequeueAfter).To(BeNumerically("<=", 5*time.Second))
-		Expect(outcome.RequeueAfter).NotTo(BeZero(), "the cache may never show an object that was deleted since")
-		containers, _, _ := nestedSlice(outcome.Objects.Get(site.key("apps", "Deployment", "shop")), "spec", "template", "spec", "containers")
-		Expect(containers[0]).To(HaveKeyWithValue("image", "web:2"), "what is live is what we wrote")
+		var result composition.Result
+		Expect(requests.during(func() { result = site.mustReconcile() })).To(BeEmpty())
+		Expect(result.RequeueAfter).To(BeNumerically("<=", 5*time.Second))
+		Expect(result.RequeueAfter).NotTo(BeZero(), "the cache never shows an object that was deleted in the meantime")
+		containers, _, _ := nestedSlice(result.Objects.Get(site.key("apps", "Deployment", "shop")), "spec", "template", "spec", "containers")
+		Expect(containers[0]).To(HaveKeyWithValue("image", "web:2"), "the response to the write is used")
 
 		By("removing it again before the cache shows it")
 		site.request.Input.Layers = nil
@@ -82,19 +82,19 @@ var _ = Describe("A cache that is behind", func() {
 		Expect(site.deployment().Spec.Template.Spec.Containers[0].Image).To(Equal("web:1"))
 	})
 
-	It("is not believed about what we made", func() {
+	It("does not hide objects that the engine has created", func() {
 		site.freeze()
 		Expect(writes(requests.during(func() { site.mustReconcile() }))).To(HaveLen(6))
 		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
 
-		By("asking the API server when it stays behind")
+		By("reading from the API server when the cache stays stale")
 		later := time.Now().Add(time.Minute)
 		site.engine.Clock = func() time.Time { return later }
-		made := requests.during(func() { site.mustReconcile() })
-		Expect(made).To(HaveLen(6))
-		Expect(made).To(HaveEach(HavePrefix("GET ")))
+		sent := requests.during(func() { site.mustReconcile() })
+		Expect(sent).To(HaveLen(6))
+		Expect(sent).To(HaveEach(HavePrefix("GET ")))
 
-		By("making again what is gone")
+		By("recreating a deleted object")
 		role := &rbacv1.Role{}
 		site.get(role, "site")
 		Expect(admin.Delete(site.ctx, role)).To(Succeed())
@@ -102,22 +102,22 @@ var _ = Describe("A cache that is behind", func() {
 		site.get(role, "site")
 	})
 
-	It("is not believed about what we deleted", func() {
+	It("does not show objects that the engine has deleted", func() {
 		site.settle()
 		site.freeze()
 		site.request.Input.Templates[0].Components = nil
 		Expect(site.mustReconcile().Pruned).To(HaveLen(3))
-		var outcome composition.Result
-		Expect(requests.during(func() { outcome = site.mustReconcile() })).To(BeEmpty())
-		Expect(outcome.Pruned).To(BeEmpty(), "told once")
+		var result composition.Result
+		Expect(requests.during(func() { result = site.mustReconcile() })).To(BeEmpty())
+		Expect(result.Pruned).To(BeEmpty(), "reported once")
 
-		By("wanting it again before the cache shows that it is gone")
+		By("rendering it again before the cache shows the deletion")
 		site.request.Input.Templates[0].Components = []string{"account"}
 		site.mustReconcile()
 		Expect(site.exists(&rbacv1.Role{}, "site")).To(BeTrue())
 	})
 
-	It("does not bring back what was deleted behind it", func() {
+	It("does not recreate an object whose deletion it does not show", func() {
 		site.settle()
 		site.freeze()
 		Expect(admin.Delete(site.ctx, site.deployment())).To(Succeed())
@@ -133,7 +133,7 @@ var _ = Describe("A cache that is behind", func() {
 		Expect(site.deployment().Spec.Template.Spec.Containers[0].Image).To(Equal("web:2"))
 	})
 
-	It("does not make us delete another object of the same name", func() {
+	It("does not cause the deletion of another object of the same name", func() {
 		site.settle()
 		site.freeze()
 		role := &rbacv1.Role{}
@@ -147,11 +147,11 @@ var _ = Describe("A cache that is behind", func() {
 	})
 })
 
-var _ = Describe("What the cache cannot show", func() {
-	It("is listed by the initial scan, and not again", func() {
+var _ = Describe("Objects that the cache does not show", func() {
+	It("are listed by the initial scan, and not again", func() {
 		site := newInstance()
-		lists := func(made []string) []string {
-			return slices.DeleteFunc(made, func(request string) bool {
+		lists := func(sent []string) []string {
+			return slices.DeleteFunc(sent, func(request string) bool {
 				return !strings.HasPrefix(request, "GET ") || !slices.ContainsFunc([]string{
 					"/serviceaccounts", "/roles", "/rolebindings", "/configmaps", "/services", "/deployments", "/statefulsets",
 				}, func(plural string) bool { return strings.HasSuffix(request, plural) })
@@ -162,7 +162,7 @@ var _ = Describe("What the cache cannot show", func() {
 		Expect(lists(requests.during(func() { site.settle() }))).To(BeEmpty())
 	})
 
-	It("is not asked for where there can be nothing", func() {
+	It("are not read for a new owner", func() {
 		site := newInstance()
 		site.request.SkipInitialScan = true
 		site.request.Input.Templates = append(site.request.Input.Templates, template.Ref{Folder: "kiosk"},
@@ -172,7 +172,7 @@ var _ = Describe("What the cache cannot show", func() {
 		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
 	})
 
-	It("is not taken over by making a child", func() {
+	It("are not changed by the creation of an object", func() {
 		site := newInstance()
 		site.request.SkipInitialScan = true
 		foreign := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 1}}}}
@@ -184,16 +184,16 @@ var _ = Describe("What the cache cannot show", func() {
 		Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", plan.OwnershipConflict)))
 		site.get(foreign, "shop")
 		Expect(foreign.ResourceVersion).To(Equal(version))
-		site.deployment() // the rest goes on
+		site.deployment() // other objects are applied
 
-		By("making it when the name is free")
+		By("creating it when the name is not in use")
 		Expect(admin.Delete(site.ctx, foreign)).To(Succeed())
 		later := time.Now().Add(time.Hour)
 		site.engine.Clock = func() time.Time { return later }
 		site.settle()
 	})
 
-	It("is all that is asked for after a restart", func() {
+	It("are the only ones read after a restart", func() {
 		site := newInstance()
 		site.request.Input.Templates = append(site.request.Input.Templates, template.Ref{Folder: "kiosk"},
 			template.Ref{Folder: "depot", Parameters: map[string]string{"stock": "1", "size": "1Gi"}})
@@ -204,7 +204,7 @@ var _ = Describe("What the cache cannot show", func() {
 		Expect(requests.during(func() { site.mustReconcile() })).To(BeEmpty())
 	})
 
-	It("is asked for once a minute where it is in the way", func() {
+	It("are read once a minute if they have the name of a rendered object", func() {
 		site := newInstance()
 		now := time.Now()
 		site.engine.Clock = func() time.Time { return now }
@@ -216,9 +216,9 @@ var _ = Describe("What the cache cannot show", func() {
 		site.mustReconcile()
 		Expect(requests.during(func() {
 			for range 10 {
-				outcome := site.mustReconcile()
-				Expect(outcome.Blocked()).To(HaveLen(1))
-				Expect(outcome.RequeueAfter).To(Equal(time.Minute))
+				result := site.mustReconcile()
+				Expect(result.Blocked()).To(HaveLen(1))
+				Expect(result.RequeueAfter).To(Equal(time.Minute))
 			}
 		})).To(BeEmpty())
 
@@ -227,10 +227,10 @@ var _ = Describe("What the cache cannot show", func() {
 		site.mustReconcile()
 		service := &corev1.Service{}
 		site.get(service, "shop")
-		Expect(service.Labels).To(HaveKey(policy.OwnerLabel()))
+		Expect(service.Labels).To(HaveKey(engineOptions.OwnerLabel()))
 	})
 
-	It("is a child that lost its label", func() {
+	It("are found if their label was removed", func() {
 		site := newInstance()
 		site.settle()
 		site.refresh()
@@ -239,10 +239,10 @@ var _ = Describe("What the cache cannot show", func() {
 		site.settle()
 		service := &corev1.Service{}
 		site.get(service, "shop")
-		Expect(service.Labels).To(HaveKey(policy.OwnerLabel()))
+		Expect(service.Labels).To(HaveKey(engineOptions.OwnerLabel()))
 	})
 
-	It("is listed once for the owners of a namespace, and again later", func() {
+	It("are listed once for all owners of a namespace, and again later", func() {
 		site := newInstance()
 		lists := func(do func()) int {
 			return len(slices.DeleteFunc(requests.during(do), func(entry string) bool {
@@ -264,12 +264,12 @@ var _ = Describe("What the cache cannot show", func() {
 		Expect(lists(scan)).To(Equal(1))
 	})
 
-	It("is refused as a kind of child when the engine was not told of it", func() {
+	It("are rejected if the engine is not configured for their kind", func() {
 		site := newInstance()
 		site.engine = newEngine(func(config *composition.Config) { config.Kinds = kinds[1:] })
 		_, err := site.reconcile()
-		var refused *composition.RenderError
-		Expect(err).To(BeAssignableToTypeOf(refused))
+		var rejected *composition.RenderError
+		Expect(err).To(BeAssignableToTypeOf(rejected))
 		Expect(err).To(MatchError(ContainSubstring("the engine is not configured for kind /v1, Kind=ServiceAccount")))
 	})
 })

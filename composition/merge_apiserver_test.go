@@ -20,8 +20,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/merge"
 )
 
-// The API server decides whether what Merge gives is an object: each of these is
-// sent to it as a dry-run of server-side apply, over the base that is live.
+// The API server decides whether the result of a merge is valid: each example is sent to it as a
+// dry-run of server-side apply to the live base.
 var _ = Describe("A merged object", Ordered, func() {
 	var (
 		namespace string
@@ -34,9 +34,9 @@ var _ = Describe("A merged object", Ordered, func() {
 	}
 
 	BeforeAll(func() {
-		made := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "merge-"}}
-		Expect(admin.Create(lifetime, made)).To(Succeed())
-		namespace = made.Name
+		created := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "merge-"}}
+		Expect(admin.Create(lifetime, created)).To(Succeed())
+		namespace = created.Name
 		for _, item := range mergeExamples("testdata/merge_apply/base.yaml") {
 			base := &unstructured.Unstructured{Object: item}
 			base.SetNamespace(namespace)
@@ -58,8 +58,8 @@ var _ = Describe("A merged object", Ordered, func() {
 			expectContained("spec", canonicalSpec(kind, merged), canonicalSpec(kind, applied.Object))
 		})
 
-		if example["refusedOtherwise"] == true {
-			It("needs the rules that Kubernetes' strategic merge lacks: "+example["name"].(string), func() {
+		if example["rejectedByKubernetes"] == true {
+			It("is rejected after Kubernetes' strategic merge: "+example["name"].(string), func() {
 				base := bases[kind]
 				baseJSON, err := json.Marshal(base.Object)
 				Expect(err).NotTo(HaveOccurred())
@@ -75,8 +75,7 @@ var _ = Describe("A merged object", Ordered, func() {
 	}
 })
 
-// canonicalSpec is the spec of an object as the API server writes it, which leaves
-// out what is zero.
+// canonicalSpec returns the spec of an object in the form of the API server, without zero values.
 func canonicalSpec(kind string, object map[string]any) any {
 	GinkgoHelper()
 	var typed runtime.Object = &appsv1.Deployment{}
@@ -89,12 +88,12 @@ func canonicalSpec(kind string, object map[string]any) any {
 	return written["spec"]
 }
 
-// expectContained expects that all of want is in got, which may have defaults beside
-// it, and that no list has more items.
+// expectContained expects that got has everything in want, that other fields are defaults, and that
+// lists have the same length.
 func expectContained(path string, want, got any) {
 	GinkgoHelper()
 	switch want := want.(type) {
-	case nil: // not said
+	case nil: // not set
 	case map[string]any:
 		object, _ := got.(map[string]any)
 		for key, value := range want {
@@ -110,8 +109,8 @@ func expectContained(path string, want, got any) {
 	}
 }
 
-// mergeExamples reads a file of examples. It is called while the tree of specs is
-// built, where nothing can fail but by panic.
+// mergeExamples returns the examples in a file. It panics on errors, because it is called while the
+// tree of specs is built.
 func mergeExamples(file string) []map[string]any {
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/template"
 )
 
-var _ = Describe("Claims that grow", func() {
+var _ = Describe("Expansion of volume claims", func() {
 	var site *instance
 
 	BeforeEach(func() {
@@ -51,19 +51,19 @@ var _ = Describe("Claims that grow", func() {
 		}
 		return uids
 	}
-	// keepsPods grows the claims, which make brings about, and expects the pods to
-	// stay, with a new StatefulSet as their controller.
-	keepsPods := func(grow func()) {
+	// keepsPods sets a larger size, calls expand, and expects that the pods still exist, with a new
+	// StatefulSet as their controller.
+	keepsPods := func(expand func()) {
 		GinkgoHelper()
 		before, pods := site.depot(), podUIDs()
 		Expect(pods).To(HaveLen(2))
 		site.request.Input.Templates[0].Parameters["size"] = "2Gi"
-		grow()
+		expand()
 		site.settle()
 		after := site.depot()
 		Expect(after.UID).NotTo(Equal(before.UID))
 		Expect(after.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests.Storage().String()).To(Equal("2Gi"))
-		Expect(*after.Spec.Replicas).To(BeEquivalentTo(2), "nobody but `kubectl scale` set them")
+		Expect(*after.Spec.Replicas).To(BeEquivalentTo(2), "they were set by `kubectl scale` only")
 		Expect(after.Spec.Template).To(Equal(before.Spec.Template))
 		ready(site, 2)
 		Eventually(func(g Gomega) {
@@ -84,11 +84,11 @@ var _ = Describe("Claims that grow", func() {
 		Expect(writes(requests.during(func() { site.mustReconcile() }))).To(BeEmpty())
 	}
 
-	It("grow in place, around pods that stay", func() {
+	It("keeps the pods", func() {
 		keepsPods(func() { site.mustReconcile() })
 	})
 
-	It("grow around pods that a changed configuration has rolled, and what others put into their template", func() {
+	It("keeps pods that were restarted by a changed configuration, and what others set in their template", func() {
 		site.patch(&appsv1.StatefulSet{}, "depot", `{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"now"}}}}}`)
 		site.request.Input.Templates[0].Parameters["stock"] = "2"
 		site.cached()
@@ -104,7 +104,7 @@ var _ = Describe("Claims that grow", func() {
 		keepsPods(func() { site.mustReconcile() })
 	})
 
-	It("grow around pods also when the operator stops in between", func() {
+	It("keeps the pods after an interruption before the recreation", func() {
 		keepsPods(func() {
 			site.mustReconcile()
 			site.engine = newEngine()
@@ -113,8 +113,8 @@ var _ = Describe("Claims that grow", func() {
 		})
 	})
 
-	It("grow around pods also when the operator stops before it has handed back what is others'", func() {
-		site.patch(&appsv1.StatefulSet{}, "depot", `{"metadata":{"annotations":{"example.org/theirs":"1"}}}`)
+	It("keeps the pods after an interruption before field ownership is restored", func() {
+		site.patch(&appsv1.StatefulSet{}, "depot", `{"metadata":{"annotations":{"example.org/other":"1"}}}`)
 		site.cached()
 		keepsPods(func() {
 			site.mustReconcile()
@@ -123,14 +123,14 @@ var _ = Describe("Claims that grow", func() {
 			site.engine.Client = patchless{writer}
 			_, err := site.reconcile()
 			Expect(err).To(MatchError(errStopped))
-			Expect(site.exists(&appsv1.StatefulSet{}, "depot")).To(BeTrue(), "it is made again by then")
+			Expect(site.exists(&appsv1.StatefulSet{}, "depot")).To(BeTrue(), "it has been recreated")
 			site.engine = newEngine()
 			site.cached()
 		})
-		Expect(site.depot().Annotations).To(HaveKey("example.org/theirs"))
+		Expect(site.depot().Annotations).To(HaveKey("example.org/other"))
 	})
 
-	Describe("while their StatefulSet does not exist", func() {
+	Describe("while the StatefulSet does not exist", func() {
 		const backup = "depot-recreate-backup"
 		var before *appsv1.StatefulSet
 		var pods []string
@@ -158,69 +158,69 @@ var _ = Describe("Claims that grow", func() {
 			Expect(site.exists(&appsv1.ControllerRevision{}, backup)).To(BeFalse())
 		}
 
-		It("get it back when the owner is paused", func() {
+		It("recreates it when the owner is paused", func() {
 			site.request.Paused = true
 			Expect(site.mustReconcile().Recreating).To(BeFalse())
 			recreated()
 		})
 
-		It("get it back when the owner cannot be rendered", func() {
+		It("recreates it when the owner cannot be rendered", func() {
 			site.request.Input.Templates = append(site.request.Input.Templates, template.Ref{Folder: "no such template"})
 			_, err := site.reconcile()
 			Expect(err).To(MatchError(ContainSubstring("no such template")))
 			recreated()
 		})
 
-		It("get it back when the owner has no input", func() {
+		It("recreates it when the owner has no input", func() {
 			Expect(site.engine.Resume(site.ctx, site.request.Owner, site.request.SkipInitialScan, false)).To(BeTrue())
 			recreated()
 			Expect(metav1.IsControlledBy(site.depot(), site.owner)).To(BeTrue())
 		})
 
-		It("get it back without owner when the owner is deleted without its children", func() {
+		It("recreates it without owner when the owner is deleted with the orphan policy", func() {
 			Expect(site.engine.Resume(site.ctx, site.request.Owner, site.request.SkipInitialScan, true)).To(BeTrue())
 			recreated()
 			Expect(site.depot().OwnerReferences).To(BeEmpty())
 		})
 
-		It("are deleted with it when the child is disabled", func() {
+		It("deletes the pods with it when it is no longer rendered", func() {
 			site.request.Input.Templates[0] = template.Ref{Folder: "kiosk"}
 			Eventually(func() []object.Ref { return site.refresh().Pruned }).Should(ContainElement(site.key("apps", "StatefulSet", "depot")))
 			noPods()
 		})
 
-		It("are deleted with it when the owner is being deleted", func() {
+		It("deletes the pods with it when the owner is being deleted", func() {
 			Eventually(func() ([]object.Ref, error) { return site.engine.Delete(site.ctx, site.request.Owner) }).Should(BeEmpty())
 			noPods()
 		})
 
-		It("keep their backup while the API server rejects it, and the rest is applied", func() {
+		It("keeps the backup while the API server rejects the StatefulSet, and applies other objects", func() {
 			quota := &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/statefulsets.apps": quantityOf("0")}}}
 			quota.Namespace, quota.Name = site.owner.Namespace, "none"
 			Expect(admin.Create(site.ctx, quota)).To(Succeed())
 			Eventually(func() corev1.ResourceList { site.get(quota, "none"); return quota.Status.Hard }).ShouldNot(BeEmpty())
 
 			site.request.Input.Templates[0].Parameters["stock"] = "2"
-			outcome := site.mustReconcile()
-			Expect(outcome.Blocked()).To(HaveExactElements(And(
+			result := site.mustReconcile()
+			Expect(result.Blocked()).To(HaveExactElements(And(
 				HaveField("Reason", plan.RecreationFailed),
 				HaveField("Message", And(ContainSubstring("exceeded quota"), ContainSubstring("pods depot-0 to depot-1"), ContainSubstring("ControllerRevision "+backup))))))
-			Expect(outcome.Applied).To(HaveExactElements(HaveField("Kind", "ConfigMap")))
-			Expect(outcome.Recreating).To(BeTrue())
-			Expect(outcome.RequeueAfter).To(BeNumerically(">", 0))
+			Expect(result.Applied).To(HaveExactElements(HaveField("Kind", "ConfigMap")))
+			Expect(result.Recreating).To(BeTrue())
+			Expect(result.RequeueAfter).To(BeNumerically(">", 0))
 
-			By("naming it as well while the child is disabled, the owner cannot be rendered or is being deleted")
+			By("reporting it when it is no longer rendered, the owner cannot be rendered or is being deleted")
 			disabled := site.request
 			disabled.Input.Templates = []template.Ref{{Folder: "kiosk"}}
-			outcome, err := site.engine.Reconcile(site.ctx, disabled)
+			result, err := site.engine.Reconcile(site.ctx, disabled)
 			Expect(err).NotTo(HaveOccurred())
-			Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Reason", plan.RecreationFailed)))
-			Expect(outcome.Pruned).To(BeEmpty(), "what the pods use")
+			Expect(result.Blocked()).To(HaveExactElements(HaveField("Reason", plan.RecreationFailed)))
+			Expect(result.Pruned).To(BeEmpty(), "the pods use it")
 			Expect(site.exists(&corev1.ConfigMap{}, "depot")).To(BeTrue())
 			disabled.Input.Templates = []template.Ref{{Folder: "no such template"}}
-			outcome, err = site.engine.Reconcile(site.ctx, disabled)
+			result, err = site.engine.Reconcile(site.ctx, disabled)
 			Expect(err).To(MatchError(And(ContainSubstring("no such template"), ContainSubstring("pods depot-0 to depot-1"))))
-			Expect(outcome.RequeueAfter).To(BeNumerically(">", 0))
+			Expect(result.RequeueAfter).To(BeNumerically(">", 0))
 			_, err = site.engine.Delete(site.ctx, site.request.Owner)
 			Expect(err).To(MatchError(ContainSubstring("pods depot-0 to depot-1")))
 
@@ -231,26 +231,26 @@ var _ = Describe("Claims that grow", func() {
 			recreated()
 		})
 
-		It("are not taken for those of another StatefulSet that was created meanwhile", func() {
-			theirs := &appsv1.StatefulSet{Spec: *before.Spec.DeepCopy()}
-			theirs.Namespace, theirs.Name = before.Namespace, before.Name
-			theirs.Spec.Replicas = new(int32(0))
-			theirs.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "theirs"}}
-			theirs.Spec.Template.Labels = theirs.Spec.Selector.MatchLabels
-			Expect(admin.Create(site.ctx, theirs)).To(Succeed())
+		It("does not change another StatefulSet of the same name that was created in the meantime", func() {
+			other := &appsv1.StatefulSet{Spec: *before.Spec.DeepCopy()}
+			other.Namespace, other.Name = before.Namespace, before.Name
+			other.Spec.Replicas = new(int32(0))
+			other.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "other"}}
+			other.Spec.Template.Labels = other.Spec.Selector.MatchLabels
+			Expect(admin.Create(site.ctx, other)).To(Succeed())
 			Expect(site.mustReconcile().Blocked()).To(HaveExactElements(And(
 				HaveField("Reason", plan.RecreationFailed), HaveField("Message", ContainSubstring("exists that has another owner")))))
-			Expect(site.depot().UID).To(Equal(theirs.UID))
+			Expect(site.depot().UID).To(Equal(other.UID))
 			Expect(site.depot().OwnerReferences).To(BeEmpty())
 			Expect(*site.depot().Spec.Replicas).To(BeZero())
 
-			Expect(admin.Delete(site.ctx, theirs, client.PropagationPolicy(metav1.DeletePropagationOrphan))).To(Succeed())
+			Expect(admin.Delete(site.ctx, other, client.PropagationPolicy(metav1.DeletePropagationOrphan))).To(Succeed())
 			Eventually(func() bool { return site.mustReconcile().Recreating }).Should(BeFalse())
 			recreated()
 		})
 	})
 
-	It("do not grow before the owner waits for the rest", func() {
+	It("changes nothing if BeforeRecreate fails", func() {
 		before := site.depot()
 		site.request.Input.Templates[0].Parameters["size"] = "2Gi"
 		site.request.BeforeRecreate = func(context.Context) error { return errStopped }
@@ -260,7 +260,7 @@ var _ = Describe("Claims that grow", func() {
 		Expect(site.exists(&appsv1.ControllerRevision{}, "depot-recreate-backup")).To(BeFalse())
 	})
 
-	It("are left alone where their class does not let them grow", func() {
+	It("changes nothing if a storage class does not allow expansion", func() {
 		class := &corev1.PersistentVolumeClaim{}
 		site.get(class, "shelf-depot-1")
 		Expect(admin.Delete(site.ctx, class)).To(Succeed())
@@ -277,23 +277,23 @@ var _ = Describe("Claims that grow", func() {
 		before := site.depot()
 
 		site.request.Input.Templates[0].Parameters["size"] = "2Gi"
-		outcome := site.mustReconcile()
-		Expect(outcome.Blocked()).To(HaveExactElements(And(
+		result := site.mustReconcile()
+		Expect(result.Blocked()).To(HaveExactElements(And(
 			HaveField("Reason", plan.ImmutableFieldChanged),
 			HaveField("Message", And(
 				ContainSubstring("StatefulSet "+site.owner.Namespace+"/depot: spec.volumeClaimTemplates is immutable and keeps its live value 1Gi; desired is 2Gi"),
-				ContainSubstring("PersistentVolumeClaim shelf-depot-1 cannot grow"))))))
+				ContainSubstring("PersistentVolumeClaim shelf-depot-1 cannot be expanded"))))))
 		Expect(claims()["shelf-depot-0"].Spec.Resources.Requests.Storage().String()).To(Equal("1Gi"))
 		Expect(site.depot().UID).To(Equal(before.UID))
 
-		By("applying the rest")
-		Expect(outcome.RequeueAfter).To(Equal(time.Second))
+		By("applying other changes")
+		Expect(result.RequeueAfter).To(Equal(time.Second))
 		site.request.Input.Templates[0].Parameters["stock"] = "2"
-		message := outcome.Blocked()[0].Message
-		outcome = site.mustReconcile()
-		Expect(outcome.Applied).To(ConsistOf(HaveField("Kind", "ConfigMap"), HaveField("Kind", "StatefulSet")))
-		Expect(outcome.RequeueAfter).To(BeNumerically("~", time.Minute, 2*time.Second), "the class may be changed")
-		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Message", message)))
+		message := result.Blocked()[0].Message
+		result = site.mustReconcile()
+		Expect(result.Applied).To(ConsistOf(HaveField("Kind", "ConfigMap"), HaveField("Kind", "StatefulSet")))
+		Expect(result.RequeueAfter).To(BeNumerically("~", time.Minute, 2*time.Second), "the class may be changed")
+		Expect(result.Blocked()).To(HaveExactElements(HaveField("Message", message)))
 		site.cached()
 
 		Expect(requests.during(func() {
@@ -303,19 +303,19 @@ var _ = Describe("Claims that grow", func() {
 		})).To(BeEmpty())
 		later := time.Now().Add(time.Minute)
 		site.engine.Clock = func() time.Time { return later }
-		Expect(requests.during(func() { site.mustReconcile() })).NotTo(BeEmpty(), "the class may have been mended")
+		Expect(requests.during(func() { site.mustReconcile() })).NotTo(BeEmpty(), "the class may have been changed")
 	})
 
-	It("never shrink", func() {
+	It("never shrinks claims", func() {
 		site.request.Input.Templates[0].Parameters["size"] = "512Mi"
-		outcome := site.mustReconcile()
-		Expect(outcome.Blocked()).To(HaveExactElements(HaveField("Reason", plan.ImmutableFieldChanged)))
-		Expect(outcome.Blocked()[0].Message).To(ContainSubstring(
+		result := site.mustReconcile()
+		Expect(result.Blocked()).To(HaveExactElements(HaveField("Reason", plan.ImmutableFieldChanged)))
+		Expect(result.Blocked()[0].Message).To(ContainSubstring(
 			`spec.volumeClaimTemplates[0].spec.resources.requests.storage is immutable and keeps its live value "1Gi"; desired is "512Mi"`))
 	})
 })
 
-// ready waits until the depot's StatefulSet has this many pods that are ready.
+// ready waits until the depot's StatefulSet has a number of ready pods.
 func ready(site *instance, replicas int32) {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {

@@ -7,7 +7,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-var _ = Describe("Fields that others set too", func() {
+var _ = Describe("Fields that others set as well", func() {
 	var site *instance
 	withReplicas := func(replicas int64) map[string]any {
 		return map[string]any{"spec": map[string]any{"replicas": replicas}}
@@ -15,7 +15,7 @@ var _ = Describe("Fields that others set too", func() {
 
 	BeforeEach(func() { site = newInstance() })
 
-	It("leaves replicas alone that no layer ever set", func() {
+	It("does not set replicas that no layer has ever set", func() {
 		site.settle()
 		site.scale(&appsv1.Deployment{}, "shop", 4)
 		Expect(requests.during(func() { site.refresh() })).To(BeEmpty())
@@ -25,7 +25,7 @@ var _ = Describe("Fields that others set too", func() {
 		Expect(*site.deployment().Spec.Replicas).To(BeEquivalentTo(4))
 	})
 
-	It("puts replicas back that a layer sets", func() {
+	It("reverts changes of replicas that a layer sets", func() {
 		site.overlay("shop", withReplicas(3))
 		site.settle()
 		site.scale(&appsv1.Deployment{}, "shop", 4)
@@ -33,19 +33,19 @@ var _ = Describe("Fields that others set too", func() {
 		Expect(*site.deployment().Spec.Replicas).To(BeEquivalentTo(3))
 	})
 
-	It("gives replicas up that no layer sets any more", func() {
+	It("releases replicas that no layer sets any more", func() {
 		site.overlay("shop", withReplicas(3))
 		site.settle()
 		site.request.Input.Layers = nil
 		site.settle()
-		Expect(*site.deployment().Spec.Replicas).To(BeEquivalentTo(3), "the live value stays")
+		Expect(*site.deployment().Spec.Replicas).To(BeEquivalentTo(3), "the live value is kept")
 
 		site.scale(&appsv1.Deployment{}, "shop", 5)
 		Expect(requests.during(func() { site.refresh() })).To(BeEmpty())
 		Expect(*site.deployment().Spec.Replicas).To(BeEquivalentTo(5))
 	})
 
-	It("gives them up also when it was stopped before the apply", func() {
+	It("releases them after an interruption before the apply", func() {
 		site.overlay("shop", withReplicas(3))
 		site.settle()
 		site.request.Input.Layers = nil
@@ -56,8 +56,8 @@ var _ = Describe("Fields that others set too", func() {
 		Expect(site.deployment().Spec.Template.Spec.Containers[0].Image).To(Equal("web:2"))
 	})
 
-	Describe("with a seed", func() {
-		seeded := func(replicas int64) {
+	Describe("that are initial-only", func() {
+		withInitialReplicas := func(replicas int64) {
 			site.request.Input.Layers = nil
 			site.overlay("kiosk", withReplicas(replicas))
 		}
@@ -70,11 +70,11 @@ var _ = Describe("Fields that others set too", func() {
 
 		BeforeEach(func() {
 			site.use("kiosk", nil)
-			seeded(2)
+			withInitialReplicas(2)
 			site.settle()
 		})
 
-		It("sends the value at creation, and then leaves it to others", func() {
+		It("sends the value at creation, and then allows changes by others", func() {
 			Expect(live()).To(BeEquivalentTo(2))
 			site.scale(&appsv1.Deployment{}, "kiosk", 5)
 			Expect(requests.during(func() { site.refresh() })).To(BeEmpty())
@@ -82,13 +82,13 @@ var _ = Describe("Fields that others set too", func() {
 			Expect(writes(requests.during(func() { site.mustReconcile() }))).To(BeEmpty())
 			Expect(live()).To(BeEquivalentTo(5))
 
-			By("changing something else")
+			By("changing another field")
 			site.overlay("kiosk", webContainer(map[string]any{"image": "web:2"}))
 			site.settle()
 			Expect(live()).To(BeEquivalentTo(5))
 		})
 
-		It("leaves it to another who applies the field", func() {
+		It("allows another manager to apply the field", func() {
 			scaled := client.RawPatch("application/apply-patch+yaml",
 				[]byte(`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"kiosk"},"spec":{"replicas":6}}`))
 			kiosk := &appsv1.Deployment{}
@@ -98,9 +98,9 @@ var _ = Describe("Fields that others set too", func() {
 			Expect(live()).To(BeEquivalentTo(6))
 		})
 
-		It("sends the value again when another one is wanted, and once only", func() {
+		It("sends a new desired value once", func() {
 			site.scale(&appsv1.Deployment{}, "kiosk", 5)
-			seeded(3)
+			withInitialReplicas(3)
 			Expect(writes(requests.during(func() { site.refresh() }))).To(HaveLen(1))
 			Expect(live()).To(BeEquivalentTo(3))
 			site.scale(&appsv1.Deployment{}, "kiosk", 1)
@@ -108,7 +108,7 @@ var _ = Describe("Fields that others set too", func() {
 			Expect(live()).To(BeEquivalentTo(1))
 		})
 
-		It("leaves the live value when none is wanted any more", func() {
+		It("keeps the live value when no value is desired any more", func() {
 			site.request.Input.Layers = nil
 			site.settle()
 			Expect(live()).To(BeEquivalentTo(2))

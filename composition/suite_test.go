@@ -20,25 +20,22 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/selection"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/composition"
-	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
 	"github.com/seldon-operator/seldon-operator/composition/template"
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
-// The engine's tests run on a real control plane, with workload controllers and
-// simulated nodes, and with a cache as an operator has it.
+// The engine's tests run on a real control plane, with workload controllers, simulated nodes, and a
+// cache like that of an operator.
 
 var (
-	// lifetime of the suite: that of a node ends with the node.
+	// lifetime is the context of the suite; that of a node ends with the node.
 	lifetime, endLifetime = context.WithCancel(context.Background())
 
 	cluster  *controlplane.ControlPlane
@@ -48,7 +45,7 @@ var (
 	children cache.Cache
 )
 
-var policy = object.Options{
+var engineOptions = object.Options{
 	FieldManager:                "sites",
 	KeyPrefix:                   "sites.example.com/",
 	LegacyLastAppliedAnnotation: lastApplied,
@@ -92,12 +89,7 @@ var _ = BeforeSuite(func() {
 	writer, err = client.New(config, client.Options{})
 	Expect(err).NotTo(HaveOccurred())
 
-	labelled, err := labels.NewRequirement(policy.OwnerLabel(), selection.Exists, nil)
-	Expect(err).NotTo(HaveOccurred())
-	children, err = cache.New(cluster.Config(), cache.Options{
-		DefaultLabelSelector: labels.NewSelector().Add(*labelled),
-		DefaultTransform:     cached.Transform(policy),
-	})
+	children, err = cache.New(cluster.Config(), composition.CacheOptions(engineOptions, kinds))
 	Expect(err).NotTo(HaveOccurred())
 	Expect(composition.Index(ctx, children, kinds)).To(Succeed())
 	go func() {
@@ -107,12 +99,12 @@ var _ = BeforeSuite(func() {
 	Expect(children.WaitForCacheSync(ctx)).To(BeTrue())
 })
 
-// testEngine is an engine whose clients and clock can be replaced.
+// testEngine is an engine with clients and a clock that can be replaced.
 type testEngine struct {
 	*composition.Engine
 	templates *template.Set
 	Clock     func() time.Time
-	// Client writes, and Cache is read.
+	// Client is for writes, and Cache for reads.
 	Client client.Client
 	Cache  client.Reader
 }
@@ -123,7 +115,7 @@ func newEngine(changes ...func(*composition.Config)) *testEngine {
 	Expect(err).NotTo(HaveOccurred())
 	engine := &testEngine{Clock: time.Now, Client: writer, Cache: children}
 	config := composition.Config{
-		Templates: templates, Options: policy, Kinds: kinds,
+		Templates: templates, Options: engineOptions, Kinds: kinds,
 		Client: replaceableClient{writer, engine}, APIReader: writer,
 		Clock: func() time.Time { return engine.Clock() },
 	}
@@ -136,7 +128,7 @@ func newEngine(changes ...func(*composition.Config)) *testEngine {
 	return engine
 }
 
-// replaceableClient is what the fields of a testEngine are at the time of a request.
+// replaceableClient uses the clients that a testEngine has at the time of a request.
 type replaceableClient struct {
 	client.Client
 	engine *testEngine
@@ -176,8 +168,7 @@ func listOf(kind composition.Kind) client.ObjectList {
 	return list.(client.ObjectList)
 }
 
-// instance is one owner, a ConfigMap in a namespace of its own, and what is
-// wanted for it.
+// instance is one owner, a ConfigMap in its own namespace, and the request for it.
 type instance struct {
 	ctx     context.Context
 	owner   *corev1.ConfigMap
@@ -208,7 +199,7 @@ func newInstance() *instance {
 	return i
 }
 
-// overlay lays content over a Deployment of the instance, as a layer would.
+// overlay adds a layer with an overlay for a Deployment of the instance.
 func (i *instance) overlay(name string, content map[string]any) {
 	i.request.Input.Layers = append(i.request.Input.Layers, template.Layer{
 		Source: "test", Overlays: func() ([]template.Overlay, error) {
@@ -225,35 +216,35 @@ func (i *instance) reconcile() (composition.Result, error) {
 
 func (i *instance) mustReconcile() composition.Result {
 	GinkgoHelper()
-	outcome, err := i.reconcile()
+	result, err := i.reconcile()
 	Expect(err).NotTo(HaveOccurred())
-	return outcome
+	return result
 }
 
-// settle reconciles until there is nothing to do, and the cache shows it.
+// settle reconciles until no more writes are planned and the cache is up to date.
 func (i *instance) settle() {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
-		outcome, err := i.reconcile()
+		result, err := i.reconcile()
 		g.Expect(err).NotTo(HaveOccurred())
-		for _, step := range slices.Concat(outcome.Plan.Steps, outcome.Plan.Prunes) {
+		for _, step := range slices.Concat(result.Plan.Steps, result.Plan.Prunes) {
 			g.Expect(step.Action).To(Equal(plan.Skip), "%s: %s %s", step.Ref, step.Reason, step.Message)
 		}
-		for _, ref := range outcome.Objects.Refs() {
-			g.Expect(outcome.Objects.Get(ref)).NotTo(BeNil(), ref.String())
+		for _, ref := range result.Objects.Refs() {
+			g.Expect(result.Objects.Get(ref)).NotTo(BeNil(), ref.String())
 		}
 	}).Should(Succeed())
 	i.cached()
 }
 
-// cached waits until the cache has what the API server has.
+// cached waits until the cache is up to date.
 func (i *instance) cached() {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
 		for _, kind := range kinds {
 			seen, live := listOf(kind), listOf(kind)
 			g.Expect(children.List(i.ctx, seen, client.InNamespace(i.owner.Namespace))).To(Succeed())
-			g.Expect(admin.List(i.ctx, live, client.InNamespace(i.owner.Namespace), client.HasLabels{policy.OwnerLabel()})).To(Succeed())
+			g.Expect(admin.List(i.ctx, live, client.InNamespace(i.owner.Namespace), client.HasLabels{engineOptions.OwnerLabel()})).To(Succeed())
 			g.Expect(versions(seen)).To(Equal(versions(live)))
 		}
 	}).Should(Succeed())
@@ -282,7 +273,7 @@ func (i *instance) deployment() *appsv1.Deployment {
 	return deployment
 }
 
-// requestLog records what goes over the wire.
+// requestLog records HTTP requests.
 type requestLog struct {
 	mu      sync.Mutex
 	entries []string
@@ -301,7 +292,7 @@ func (l *requestLog) wrap(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// during lists the requests that happen while do runs.
+// during returns the requests that are sent while do runs.
 func (l *requestLog) during(do func()) []string {
 	l.mu.Lock()
 	start := len(l.entries)
@@ -312,7 +303,7 @@ func (l *requestLog) during(do func()) []string {
 	return slices.Clone(l.entries[start:])
 }
 
-// writes are the requests among entries that change something.
+// writes returns the requests among entries that are not reads.
 func writes(entries []string) []string {
 	return slices.DeleteFunc(entries, func(entry string) bool {
 		return strings.HasPrefix(entry, "GET ") || strings.HasPrefix(entry, "DRYRUN ")
@@ -325,4 +316,4 @@ func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 
 func quantityOf(text string) resource.Quantity { return resource.MustParse(text) }
 
-func asChildError(err error, target **composition.ObjectError) bool { return errors.As(err, target) }
+func asObjectError(err error, target **composition.ObjectError) bool { return errors.As(err, target) }

@@ -107,7 +107,7 @@ var _ = Describe("Adoption", Serial, func() {
 		Expect(exists(namespace, "hodometer", &corev1.ServiceAccount{})()).To(BeFalse())
 	})
 
-	DescribeTable("holds a workload whose pods would restart, and lets it go", func(release func(*v1alpha1.SeldonRuntime)) {
+	DescribeTable("blocks a workload whose pods would restart, and applies it", func(release func(*v1alpha1.SeldonRuntime)) {
 		runtime := existing(namespace, "runtime-with-overrides.yaml", &v1alpha1.SeldonRuntime{})
 		existingChildren(runtime, "duplicates.yaml", "runtime.yaml")
 		before := podsOf(namespace)
@@ -120,7 +120,7 @@ var _ = Describe("Adoption", Serial, func() {
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(get(namespace, "seldon-modelgateway", &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Name).To(Equal("modelgateway"))
 	},
-		Entry("when the annotation accepts it", func(r *v1alpha1.SeldonRuntime) {
+		Entry("when the annotation allows it", func(r *v1alpha1.SeldonRuntime) {
 			r.Annotations[v1alpha1.AllowRestartAnnotation] = "true"
 		}),
 		Entry("when the runtime changes", func(r *v1alpha1.SeldonRuntime) {
@@ -308,7 +308,7 @@ func podsOf(namespace string) map[string]string {
 	Expect(admin.List(lifetime, pods, client.InNamespace(namespace))).To(Succeed())
 	found := map[string]string{}
 	for _, pod := range pods.Items {
-		if owner := metav1.GetControllerOf(&pod); owner == nil || leftover(pod, owner) {
+		if owner := metav1.GetControllerOf(&pod); owner == nil || isOrphaned(pod, owner) {
 			continue
 		}
 		found[pod.Name] = ""
@@ -321,7 +321,7 @@ func podsOf(namespace string) map[string]string {
 	return found
 }
 
-func leftover(pod corev1.Pod, owner *metav1.OwnerReference) bool {
+func isOrphaned(pod corev1.Pod, owner *metav1.OwnerReference) bool {
 	switch pod.Labels["app.kubernetes.io/name"] {
 	case "seldon-payload-logger":
 		return true

@@ -136,14 +136,14 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(eventReasons(runtime)).Should(ContainElement("OverrideTargetNotFound"))
 	})
 
-	DescribeTable("tells what is wrong with a patch", func(patch v1alpha1.Patch, reason, message string) {
+	DescribeTable("reports what is wrong with a patch", func(patch v1alpha1.Patch, reason, message string) {
 		runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) { r.Spec.Patches = []v1alpha1.Patch{patch} })
 		Eventually(ready(runtime)).Should(And(HavePrefix("False "+reason), ContainSubstring("spec.patches[0]"), ContainSubstring(message)))
 		Expect(namesOf(&appsv1.DeploymentList{}, namespace)).To(BeEmpty(), "an incomplete rendering is not applied")
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Patches = nil })
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 	},
-		Entry("a path that is not there", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "Deployment", Name: "seldon-envoy"},
+		Entry("a path that does not exist", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "Deployment", Name: "seldon-envoy"},
 			Patch: `[{"op": "replace", "path": "/spec/nope/x", "value": 1}]`}, "InvalidPatch", "seldon-envoy"),
 		Entry("an unknown field", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "Deployment", Name: "seldon-envoy"},
 			Patch: `spec: {replicsa: 2}`}, "InvalidPatch", "replicsa"),
@@ -242,7 +242,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Eventually(ready(younger)).Should(HavePrefix("True"))
 	})
 
-	DescribeTable("ends its deletion, and takes its children along", func(propagation client.PropagationPolicy) {
+	DescribeTable("completes its deletion, and deletes its child objects", func(propagation client.PropagationPolicy) {
 		runtime := newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) {
 			r.Spec.Servers = []v1alpha1.RuntimeServer{{Name: "own", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}}}
 		})

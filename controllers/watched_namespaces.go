@@ -33,8 +33,8 @@ type WatchedNamespaces struct {
 	// Available are the namespaces to watch.
 	Available []string
 	// Unavailable are the others, with the API server's error: not found or forbidden. The
-	// Role that allows to read a namespace is deleted with it, so these cannot be told
-	// apart.
+	// Role that allows to read a namespace is deleted with it, so that the two cannot
+	// be distinguished.
 	Unavailable map[string]error
 
 	apiReader client.Reader

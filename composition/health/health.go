@@ -5,10 +5,11 @@ import (
 	"slices"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 // Status is the status of an object by the rules of kstatus, reduced to four values.

@@ -177,3 +177,23 @@ func TestUnknownKindsAreNotCached(t *testing.T) {
 		t.Error("has fields")
 	}
 }
+
+func TestValidateScalarPath(t *testing.T) {
+	for path, want := range map[string]string{
+		"spec.replicas":              "",
+		"spec.strategy.type":         "",
+		"spec.replica":               "has no field spec.replica",
+		"spec..replicas":             "has no field spec..replicas",
+		"replicas":                   "has no field replicas",
+		"metadata.labels.a":          "goes through a list or a map",
+		"spec.template.spec.volumes": "goes through a list or a map",
+	} {
+		err := ValidateScalarPath(deploymentKind, path)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", path, err, want)
+		}
+	}
+	if err := ValidateScalarPath(schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Site"}, "spec.size"); err != nil {
+		t.Errorf("a kind that is not built in: %v", err)
+	}
+}

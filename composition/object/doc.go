@@ -4,5 +4,5 @@
 // and nothing in it sends a request.
 //
 // Field paths are slices of names. [SetField] and [RemoveField] copy the maps on the
-// way to a field before they change one, so that objects may share the rest.
+// path to a field before they change it, so that objects may share the rest.
 package object

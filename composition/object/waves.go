@@ -2,13 +2,13 @@ package object
 
 import "k8s.io/apimachinery/pkg/runtime/schema"
 
-// A wave is a group of objects that are applied in parallel. The objects that a wave
+// Wave is a group of objects that are applied in parallel. The objects that a wave
 // depends on are in an earlier wave.
-type wave int
+type Wave int
 
 const (
 	// waveScopes has namespaces, definitions and classes, and the limits of namespaces.
-	waveScopes wave = iota
+	waveScopes Wave = iota
 	waveAccounts
 	// waveBindings is after the roles that bindings refer to: the API server reads the role
 	// to check whether the operator may grant it.
@@ -26,7 +26,7 @@ const (
 
 // waves are the waves of the kinds, in the order of Flux (github.com/fluxcd/pkg,
 // ssa/sort.go), except that claims and NetworkPolicies are before the pods that need them.
-var waves = map[schema.GroupKind]wave{
+var waves = map[schema.GroupKind]Wave{
 	{Kind: "Namespace"}: waveScopes,
 	{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}: waveScopes,
 	{Group: "scheduling.k8s.io", Kind: "PriorityClass"}:               waveScopes,
@@ -68,7 +68,7 @@ var waves = map[schema.GroupKind]wave{
 }
 
 // WaveOf returns the wave of a kind. Kinds that are not in the table are custom resources.
-func WaveOf(kind schema.GroupKind) wave {
+func WaveOf(kind schema.GroupKind) Wave {
 	if wave, found := waves[kind]; found {
 		return wave
 	}

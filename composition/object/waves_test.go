@@ -22,7 +22,7 @@ func TestWaves(t *testing.T) {
 		PodDisruptionBudget.policy HorizontalPodAutoscaler.autoscaling Ingress.networking.k8s.io
 		Shop.example.com Namespace.example.com Ingress.example.com
 		ValidatingWebhookConfiguration.admissionregistration.k8s.io MutatingWebhookConfiguration.admissionregistration.k8s.io`
-	last := wave(-1)
+	last := Wave(-1)
 	for line := range strings.SplitSeq(strings.TrimSpace(order), "\n") {
 		kinds := strings.Fields(line)
 		current := WaveOf(schema.ParseGroupKind(kinds[0]))

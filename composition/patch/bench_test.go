@@ -8,8 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// hostilePatch is about as large as an API object may be: 20,000 environment variables and the
-// order of as many.
+// hostilePatch is about as large as an API object may be: 20,000 environment variables and a
+// $setElementOrder list of the same length.
 func hostilePatch() Patch {
 	var text strings.Builder
 	text.WriteString("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: c\n    env:\n")
@@ -23,7 +23,7 @@ func hostilePatch() Patch {
 	return Patch{Source: "SeldonRuntime team-a/seldon", Path: "spec.patches[0]", Text: text.String()}
 }
 
-// BenchmarkHostilePatch is what such a patch costs at each rendering.
+// BenchmarkHostilePatch measures the cost of such a patch at each rendering.
 func BenchmarkHostilePatch(b *testing.B) {
 	patch := hostilePatch()
 	var env []any

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/resid"
 )
 
-// manyServers are objects of a kind whose schema is not known, with a long list each.
+// manyServers returns objects of a kind whose schema is unknown, each with a long list.
 func manyServers(count, items int) []*unstructured.Unstructured {
 	list := make([]any, items)
 	for i := range list {
@@ -27,7 +27,7 @@ func manyServers(count, items int) []*unstructured.Unstructured {
 	return objects
 }
 
-func TestPatchesAreBounded(t *testing.T) {
+func TestLimits(t *testing.T) {
 	servers := &types.Selector{ResId: resid.NewResId(resid.Gvk{Kind: "Server"}, "")}
 	operations := func(count int) string {
 		return "[" + strings.TrimSuffix(strings.Repeat(`{"op":"add","path":"/spec/a","value":1},`, count), ",") + "]"
@@ -37,7 +37,7 @@ func TestPatchesAreBounded(t *testing.T) {
 		patches        []Patch
 		want           string // "" if the patches are applied
 	}{
-		"as much text as is allowed":               {1, 1, []Patch{{Target: servers, Text: "spec: {a: b} #" + strings.Repeat("x", 1<<20-14)}}, ""},
+		"the maximum length of text":               {1, 1, []Patch{{Target: servers, Text: "spec: {a: b} #" + strings.Repeat("x", 1<<20-14)}}, ""},
 		"a last line as long as a reader's buffer": {1, 1, []Patch{{Target: servers, Text: "spec: {a: b} #" + strings.Repeat("x", 4096-14)}}, ""},
 		"text of one patch": {1, 1, []Patch{{Path: "p", Text: strings.Repeat("x", 1<<20+1)}},
 			"p: the patches up to this one are longer than 1048576 bytes together: shorten or remove some"},
@@ -45,15 +45,15 @@ func TestPatchesAreBounded(t *testing.T) {
 			{Path: "p", Target: servers, Text: "spec: {a: b} #" + strings.Repeat("x", 1<<19)},
 			{Path: "q", Target: servers, Text: "spec: {a: b} #" + strings.Repeat("x", 1<<19)},
 		}, "q: the patches up to this one are longer than 1048576 bytes together: shorten or remove some"},
-		"as many operations as are allowed": {1, 1, []Patch{{Target: servers, Text: operations(1000)}}, ""},
+		"the maximum number of operations": {1, 1, []Patch{{Target: servers, Text: operations(1000)}}, ""},
 		"operations of several patches": {1, 1, []Patch{
 			{Path: "p", Target: servers, Text: operations(600)}, {Path: "q", Target: servers, Text: operations(401)},
 		}, "q: the patches up to this one have more than 1000 JSON6902 operations together: use strategic merge patches"},
 		"a patch of 256 Servers": {256, 1000, []Patch{{Target: servers, Text: "spec: {a: b}"}}, ""},
-		"large objects, and many patches that meet all of them": {256, 1000, []Patch{
+		"many patches that match large objects": {256, 1000, []Patch{
 			{Target: servers, Text: "spec: {a: b}"}, {Path: "q", Target: servers, Text: "spec: {a: c}"},
 		}, "q: Server/s239: the patches up to this one process more than 500000 fields: narrow their targets or join them"},
-		"a large patch that meets many objects": {256, 1, []Patch{
+		"a large patch that matches many objects": {256, 1, []Patch{
 			{Path: "p", Target: servers, Text: "spec: {a: [" + strings.TrimSuffix(strings.Repeat("1,", 5000), ",") + "]}"},
 		}, "p: Server/s99: the patches up to this one process more than 500000 fields: narrow their targets or join them"},
 		"a long regular expression": {1, 1, []Patch{

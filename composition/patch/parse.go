@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
-	"github.com/seldon-operator/seldon-operator/composition/merge"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -18,23 +17,25 @@ import (
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/resid"
 	"sigs.k8s.io/yaml"
+
+	"github.com/seldon-operator/seldon-operator/composition/merge"
 )
 
-// maxCopied bounds in bytes what the copy operations of one JSON6902 patch may
-// add to an object; without it a handful of them, each doubling the last, fills all memory.
+// maxCopied is the maximum number of bytes that the copy operations of one JSON6902 patch may
+// add to an object. Without it a few of them, each doubling the last, use all memory.
 const maxCopied = 1 << 20
 
-// patchChange is one document of a patch, ready to be applied.
+// operation is one document of a patch that has been parsed.
 type operation struct {
-	patch   Patch // as it is told: path and text are those of the document
+	patch   Patch // with the path and the text of the document
 	matches func(object *unstructured.Unstructured) bool
 	change  func(kind schema.GroupVersionKind, object map[string]any) (map[string]any, error)
 
-	values, operations int // how many the document has
+	values, operations int // numbers of fields and of JSON6902 operations of the document
 }
 
-// parsePatch reads the text of a patch. As in Kustomize, what is a list is
-// JSON6902 and needs a target; what is an object is a strategic merge patch.
+// parse parses the text of a patch. As in Kustomize, a list is a JSON6902 patch and needs a
+// target, and an object is a strategic merge patch.
 func parse(patch Patch) ([]operation, error) {
 	documents, err := splitDocuments(patch.Text)
 	if err != nil {
@@ -46,7 +47,7 @@ func parse(patch Patch) ([]operation, error) {
 			return nil, fmt.Errorf("target: %w", err)
 		}
 		if len(documents) > 1 {
-			return nil, errors.New("holds several documents, and with a target there may be one only")
+			return nil, errors.New("has several documents, but a patch with a target may have only one")
 		}
 	}
 
@@ -69,7 +70,7 @@ func parse(patch Patch) ([]operation, error) {
 	return changes, nil
 }
 
-// parse fills in what the document does, and to which objects if no target says so.
+// parse sets the change of the document, and the objects that it matches if it has no target.
 func (c *operation) parse(document any) (err error) {
 	switch document := document.(type) {
 	case map[string]any:
@@ -102,16 +103,17 @@ func (c *operation) parse(document any) (err error) {
 	}
 }
 
-// patchDocument is one YAML document of a patch.
+// document is one YAML document of a patch.
 type document struct {
 	text  string
 	value any
 }
 
-// splitPatch returns the documents of a patch that are not empty.
+// splitDocuments returns the documents of a patch that are not empty.
 func splitDocuments(text string) ([]document, error) {
 	var documents []document
-	// The reader loses a last line without line break whose length is a multiple of its buffer's.
+	// The reader loses the last line if it does not end with a line break and its length is a
+	// multiple of the reader's buffer.
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text + "\n")))
 	for {
 		part, err := reader.Read()
@@ -139,7 +141,7 @@ func splitDocuments(text string) ([]document, error) {
 	return documents, nil
 }
 
-// matchTarget compiles a target.
+// matchTarget compiles a target into a function that reports whether it selects an object.
 func matchTarget(target *types.Selector) (func(*unstructured.Unstructured) bool, error) {
 	const longest = 4096 // of a regular expression or selector, in bytes
 	for _, text := range []string{target.Group, target.Version, target.Kind, target.Name, target.Namespace, target.LabelSelector, target.AnnotationSelector} {
@@ -169,8 +171,8 @@ func matchTarget(target *types.Selector) (func(*unstructured.Unstructured) bool,
 	}, nil
 }
 
-// matchNamed matches the object that a strategic merge patch names itself. Its
-// namespace may be left out: a patch need not know where it will be used.
+// matchNamed returns a function that reports whether an object is the one that a strategic
+// merge patch names. The namespace may be omitted, so that a patch can be used in any.
 func matchNamed(document map[string]any) (func(*unstructured.Unstructured) bool, error) {
 	named := unstructured.Unstructured{Object: document}
 	apiVersion, kind, name, namespace := named.GetAPIVersion(), named.GetKind(), named.GetName(), named.GetNamespace()
@@ -183,8 +185,8 @@ func matchNamed(document map[string]any) (func(*unstructured.Unstructured) bool,
 	}, nil
 }
 
-// dropIdentity takes from a strategic merge patch what names an object: it has
-// done its work, or a target stands in for it.
+// dropIdentity removes the fields from a strategic merge patch that identify the object. They
+// have been used to match it, or a target is used instead.
 func dropIdentity(document map[string]any) {
 	delete(document, "apiVersion")
 	delete(document, "kind")
@@ -194,13 +196,13 @@ func dropIdentity(document map[string]any) {
 	}
 }
 
-// operationMembers are the JSON6902 operations and what each needs besides path.
+// operationMembers has the JSON6902 operations and the member that each requires besides path.
 var operationMembers = map[string]string{
 	"add": "value", "replace": "value", "test": "value", "move": "from", "copy": "from", "remove": "",
 }
 
-// parseOperations checks the form of a JSON6902 patch, which the library does
-// only when it meets the operation, and in part not at all.
+// parseOperations validates the form of a JSON6902 patch, which the library validates only in
+// part, and only when it applies an operation.
 func parseOperations(list []any) (jsonpatch.Patch, error) {
 	for i, item := range list {
 		operation, ok := item.(map[string]any)
@@ -230,15 +232,15 @@ func parseOperations(list []any) (jsonpatch.Patch, error) {
 	return jsonpatch.DecodePatch(asJSON)
 }
 
-// isPointer tells whether a value has the form of a JSON pointer (RFC 6901) to something
-// inside the object. The empty one means the object itself, which no patch may replace.
+// isPointer reports whether a value is a JSON pointer (RFC 6901) to a part of the object. The
+// empty pointer is the object itself, which a patch must not replace.
 func isPointer(value any) bool {
 	text, ok := value.(string)
 	return ok && strings.HasPrefix(text, "/")
 }
 
-// applyOperations applies a JSON6902 patch. The outcome is merged into nothing,
-// which checks it as the outcome of a strategic merge patch is.
+// applyOperations applies a JSON6902 patch. The result is merged over an empty base, which
+// validates it in the same way as the result of a strategic merge patch.
 func applyOperations(operations jsonpatch.Patch, kind schema.GroupVersionKind, object map[string]any) (map[string]any, error) {
 	before, err := json.Marshal(object)
 	if err != nil {

@@ -11,46 +11,46 @@ import (
 	"sigs.k8s.io/kustomize/api/types"
 )
 
-// Bounds of all the patches of one instance, so that no author of patches occupies a worker.
+// Limits of all patches of one instance together, so that patches cannot occupy a worker.
 const (
-	// maxPatchText is in bytes: reading YAML is the larger part of what a long patch costs.
+	// maxPatchText is in bytes: parsing YAML is most of the cost of a long patch.
 	maxPatchText = 1 << 20
-	// maxPatchOperations are JSON6902 operations, each of which may move the rest of a list.
+	// maxPatchOperations counts JSON6902 operations, each of which may move the items of a list.
 	maxPatchOperations = 1000
-	// maxPatchedValues are fields and items, those of each patch and of each object that it
-	// meets: a merge copies both. A default runtime has some 4,000 altogether.
+	// maxPatchedValues counts the fields and items of each patch and of each object that it
+	// matches, because a merge copies both. A default runtime has about 4,000 in total.
 	maxPatchedValues = 500_000
 )
 
-// Patch is a change that a user asks for on rendered objects, in the form of an
-// entry of Kustomize's `patches`.
+// Patch is a change of rendered objects that a user requests, in the form of an entry of
+// Kustomize's `patches`.
 type Patch struct {
-	// Source says who wrote it, for messages: "SeldonConfig seldon-mesh/default".
+	// Source is the object that contains the patch, for messages: "SeldonConfig seldon-mesh/default".
 	Source string
-	// Path is where in that object it stands: "spec.patches[0]".
+	// Path is the path of the patch in that object: "spec.patches[0]".
 	Path string
-	// Target selects the objects to change, as in Kustomize: anchored regular
-	// expressions for group, version, kind, name and namespace, and selectors for
-	// labels and annotations; what is empty matches all. Without a target, the text must be
-	// a strategic merge patch that names its object by apiVersion, kind and metadata.name.
+	// Target selects the objects to change, as in Kustomize: anchored regular expressions for
+	// group, version, kind, name and namespace, and selectors for labels and annotations; an
+	// empty field matches all. If Target is nil, Text must be a strategic merge patch that has
+	// the apiVersion, kind and metadata.name of its object.
 	Target *types.Selector
-	// Text is the patch, as YAML or JSON: a strategic merge patch, which Merge
-	// lays over the object, or a list of JSON6902 operations. Without a target, several
-	// YAML documents are several strategic merge patches.
+	// Text is the patch, as YAML or JSON: a strategic merge patch, which is applied by
+	// [merge.StrategicMerge], or a list of JSON6902 operations. Without a target, it may be
+	// several strategic merge patches, each a YAML document.
 	Text string
-	// Forbidden are the kinds that this source may not patch.
+	// DeniedKinds are the kinds that the source may not patch.
 	DeniedKinds []schema.GroupKind
 }
 
-// PatchError tells why a patch cannot be applied.
+// Error is the error of a patch that cannot be applied.
 type Error struct {
 	Source string // Patch.Source
-	Path   string // Patch.Path, with the number of the document where there are several
-	Object string // "<kind>/<name>" of the object, "" if the patch is wrong by itself
+	Path   string // Patch.Path, with the number of the document if there are several
+	Object string // "<kind>/<name>" of the patched object; "" if the patch itself is invalid
 	Err    error
 }
 
-// Error returns "<source>: <path>: <object>: <what is wrong>".
+// Error returns "<source>: <path>: <object>: <error>".
 func (e *Error) Error() string {
 	var parts []string
 	for _, part := range []string{e.Source, e.Path, e.Object} {
@@ -61,31 +61,30 @@ func (e *Error) Error() string {
 	return strings.Join(append(parts, e.Err.Error()), ": ")
 }
 
-// Unwrap returns what is wrong.
+// Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// ApplyPatches applies patches to objects, one after the other, and returns the
-// patched objects in the order of the given ones. It changes none of those; objects
-// that no patch meets are shared with the result.
+// Apply applies patches to objects, one after the other, and returns the patched objects in
+// the same order. It does not change objects; those that no patch matches are shared with the
+// result.
 //
-// Patches are no back door. What they may not do is an error: change apiVersion,
-// kind, status or spec.selector, anything of the metadata but labels and
-// annotations, or a label or annotation, wherever it stands, whose key satisfies
-// ownKeys (nil: none is our own); take from a pod template the labels that its
-// selector needs; touch a kind that is forbidden to their source; delete an object; or
-// make of it something that its kind cannot be read from.
+// A patch must not change apiVersion, kind, status, spec.selector, metadata other than labels
+// and annotations, or any label or annotation in the object whose key isReserved reports (nil
+// means none). It must not remove labels from a pod template that the selector matches, patch
+// a kind that is denied to its source, delete an object, or produce an object that cannot be
+// decoded as its kind. Each of these is an error.
 //
-// The patches together are bounded: 1 MiB of text, 1,000 JSON6902 operations, and 500,000 fields
-// and items of patches and objects, counted once for each object that a patch meets.
+// The patches together may have 1 MiB of text, 1,000 JSON6902 operations, and 500,000 fields
+// and items of patches and objects, counted once for each object that a patch matches.
 //
-// A patch that meets no object is no error but is returned in unmatched, with only the
-// document in question as its text where there are several. All errors are PatchErrors,
-// told together in the order of patches and objects; with an error there is no result.
-func Apply(objects []*unstructured.Unstructured, patches []Patch, ownKeys func(key string) bool) (
+// A patch that matches no object is not an error. It is returned in unmatched, with the
+// document that did not match as its text if there are several. All errors are of type
+// [*Error], joined in the order of patches and objects; with an error the result is nil.
+func Apply(objects []*unstructured.Unstructured, patches []Patch, isReserved func(key string) bool) (
 	result []*unstructured.Unstructured, unmatched []Patch, err error,
 ) {
-	if ownKeys == nil {
-		ownKeys = func(string) bool { return false }
+	if isReserved == nil {
+		isReserved = func(string) bool { return false }
 	}
 	result = slices.Clone(objects)
 	var errs []error
@@ -118,7 +117,7 @@ func Apply(objects []*unstructured.Unstructured, patches []Patch, ownKeys func(k
 					return nil, nil, &Error{Source: patch.Source, Path: change.patch.Path, Object: nameOf(object), Err: fmt.Errorf(
 						"the patches up to this one process more than %d fields: narrow their targets or join them", maxPatchedValues)}
 				}
-				changed, err := change.applyTo(object, ownKeys)
+				changed, err := change.applyTo(object, isReserved)
 				if err != nil {
 					errs = append(errs, &Error{Source: patch.Source, Path: change.patch.Path, Object: nameOf(object), Err: err})
 					continue
@@ -136,8 +135,8 @@ func Apply(objects []*unstructured.Unstructured, patches []Patch, ownKeys func(k
 	return result, unmatched, nil
 }
 
-// applyTo returns the changed object.
-func (c *operation) applyTo(object *unstructured.Unstructured, ownKeys func(string) bool) (*unstructured.Unstructured, error) {
+// applyTo returns a changed copy of the object, or an error if the change is not allowed.
+func (c *operation) applyTo(object *unstructured.Unstructured, isReserved func(string) bool) (*unstructured.Unstructured, error) {
 	kind := object.GroupVersionKind()
 	if slices.Contains(c.patch.DeniedKinds, kind.GroupKind()) {
 		return nil, fmt.Errorf("objects of kind %s cannot be patched from here: narrow the target to other kinds", kind.Kind)
@@ -146,18 +145,18 @@ func (c *operation) applyTo(object *unstructured.Unstructured, ownKeys func(stri
 	if err != nil {
 		return nil, err
 	}
-	if errs := validatePatched(object.Object, changed, ownKeys); len(errs) > 0 {
+	if errs := validatePatched(object.Object, changed, isReserved); len(errs) > 0 {
 		return nil, errs.Err()
 	}
 	return &unstructured.Unstructured{Object: changed}, nil
 }
 
-// patchedName names an object in a message.
+// nameOf returns "<kind>/<name>" of an object, for messages.
 func nameOf(object *unstructured.Unstructured) string {
 	return object.GetKind() + "/" + object.GetName()
 }
 
-// countValues returns how many fields and items a JSON value has.
+// countValues returns the number of fields and items of a JSON value.
 func countValues(value any) int {
 	count := 0
 	switch value := value.(type) {

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/kustomize/api/types"
 )
 
-// patchObjects returns the objects that all examples of patches work on.
+// patchObjects returns the objects to which all examples apply their patches.
 func patchObjects(t testing.TB) []*unstructured.Unstructured {
 	t.Helper()
 	var objects []*unstructured.Unstructured
@@ -28,9 +28,9 @@ func patchObjects(t testing.TB) []*unstructured.Unstructured {
 	return objects
 }
 
-func isOwnKey(key string) bool { return strings.HasPrefix(key, "example.com/") }
+func isReserved(key string) bool { return strings.HasPrefix(key, "example.com/") }
 
-// patchesOf reads the patches of an example.
+// patchesOf returns the patches of an example.
 func patchesOf(t testing.TB, items []any) []Patch {
 	t.Helper()
 	var patches []Patch
@@ -47,8 +47,8 @@ func patchesOf(t testing.TB, items []any) []Patch {
 				t.Fatal(err)
 			}
 		}
-		forbidden, _ := item["forbidden"].([]any)
-		for _, kind := range forbidden {
+		denied, _ := item["denied"].([]any)
+		for _, kind := range denied {
 			group, name, found := strings.Cut(kind.(string), "/")
 			if !found {
 				group, name = "", kind.(string)
@@ -60,17 +60,17 @@ func patchesOf(t testing.TB, items []any) []Patch {
 	return patches
 }
 
-func TestApplyPatches(t *testing.T) {
-	for _, file := range []string{"strategic", "json6902", "form", "targets", "guard"} {
+func TestApply(t *testing.T) {
+	for _, file := range []string{"strategic", "json6902", "form", "targets", "validate"} {
 		for _, item := range jsontest.ReadYAML(t, filepath.Join("testdata", file+".yaml")) {
 			example := item.(map[string]any)
 			t.Run(file+"/"+example["name"].(string), func(t *testing.T) {
 				objects, before := patchObjects(t), patchObjects(t)
 				patches := patchesOf(t, example["patches"].([]any))
-				result, unmatched, err := Apply(objects, patches, isOwnKey)
+				result, unmatched, err := Apply(objects, patches, isReserved)
 
 				if diff := cmp.Diff(before, objects); diff != "" {
-					t.Errorf("the given objects changed:\n%s", diff)
+					t.Errorf("the objects in the arguments changed:\n%s", diff)
 				}
 				if want, _, _ := unstructured.NestedStringSlice(example, "errors"); want != nil {
 					if err == nil {
@@ -80,7 +80,7 @@ func TestApplyPatches(t *testing.T) {
 						t.Errorf("error (-want +got):\n%s\n%s", diff, err)
 					}
 					if result != nil {
-						t.Error("a result beside the error")
+						t.Error("a result together with an error")
 					}
 					return
 				}
@@ -90,7 +90,7 @@ func TestApplyPatches(t *testing.T) {
 				want, _ := example["want"].(map[string]any)
 				for i, object := range result {
 					if object.GetName() != before[i].GetName() || object.GetKind() != before[i].GetKind() {
-						t.Fatalf("%s stands where %s stood", nameOf(object), nameOf(before[i]))
+						t.Fatalf("%s is at the position of %s", nameOf(object), nameOf(before[i]))
 					}
 					changed, ok := want[nameOf(object)]
 					switch {
@@ -118,7 +118,7 @@ func TestApplyPatches(t *testing.T) {
 	}
 }
 
-func TestPatchError(t *testing.T) {
+func TestError(t *testing.T) {
 	patches := []Patch{
 		{Source: "Widget team-a/w", Path: "spec.patches[0]", Target: &types.Selector{}, Text: "metadata: {name: a, uid: b}"},
 		{Source: "Widget team-a/w", Path: "spec.patches[1]", Text: "{}"},
@@ -130,7 +130,7 @@ func TestPatchError(t *testing.T) {
 	}
 	var first, second *Error
 	if !errors.As(all.Unwrap()[0], &first) || !errors.As(all.Unwrap()[1], &second) {
-		t.Fatalf("no PatchErrors: %v", err)
+		t.Fatalf("not of type *Error: %v", err)
 	}
 	if first.Source != "Widget team-a/w" || first.Path != "spec.patches[0]" || first.Object != "Deployment/web" || !errors.Is(first, first.Err) {
 		t.Errorf("%+v", first)
@@ -140,8 +140,8 @@ func TestPatchError(t *testing.T) {
 	}
 }
 
-// TestPatchesWithoutOwnKeys: any label is free if no key is our own.
-func TestPatchesWithoutOwnKeys(t *testing.T) {
+// TestWithoutReservedKeys checks that patches may change any label if no key is reserved.
+func TestWithoutReservedKeys(t *testing.T) {
 	patch := Patch{Target: &types.Selector{}, Text: "metadata: {labels: {example.com/owned: other}}"}
 	result, _, err := Apply(patchObjects(t)[:1], []Patch{patch}, nil)
 	if err != nil {
@@ -152,7 +152,7 @@ func TestPatchesWithoutOwnKeys(t *testing.T) {
 	}
 }
 
-func TestUnmatchedPatchHoldsItsDocument(t *testing.T) {
+func TestUnmatchedPatchHasTheTextOfItsDocument(t *testing.T) {
 	text := "{apiVersion: v1, kind: ConfigMap, metadata: {name: conf}}\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: other}}\n"
 	_, unmatched, err := Apply(patchObjects(t), []Patch{{Source: "s", Path: "p", Text: text}}, nil)
 	if err != nil || len(unmatched) != 1 {

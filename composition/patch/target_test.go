@@ -10,8 +10,8 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/resid"
 )
 
-// TestTargetsSelectAsInKustomize compares what a target matches with what
-// Kustomize selects by it.
+// TestTargetsSelectAsInKustomize compares the objects that a target matches with those that
+// Kustomize selects.
 func TestTargetsSelectAsInKustomize(t *testing.T) {
 	factory := resmap.NewFactory(provider.NewDefaultDepProvider().GetResourceFactory())
 	objects := patchObjects(t)
@@ -51,14 +51,14 @@ func TestTargetsSelectAsInKustomize(t *testing.T) {
 						selected, wantErr := resources.Select(target)
 						match, err := matchTarget(&target)
 						if err != nil {
-							// Kustomize reads a label selector only when it gets to it.
+							// Kustomize parses a label selector only if the other fields match.
 							if wantErr == nil && len(selected) > 0 {
 								t.Errorf("%s: %v", target.String(), err)
 							}
 							continue
 						}
 						if wantErr != nil {
-							t.Errorf("%s: no error, but Kustomize says %v", target.String(), wantErr)
+							t.Errorf("%s: no error, but Kustomize returns %v", target.String(), wantErr)
 						}
 						var want, got []string
 						for _, resource := range selected {
@@ -79,6 +79,6 @@ func TestTargetsSelectAsInKustomize(t *testing.T) {
 		}
 	}
 	if matches == 0 {
-		t.Error("nothing ever matched")
+		t.Error("no target matched")
 	}
 }

@@ -7,23 +7,24 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seldon-operator/seldon-operator/composition/merge"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/seldon-operator/seldon-operator/composition/merge"
 )
 
-// guardPatched returns what a patch did to an object that patches may not do.
-func validatePatched(before, after map[string]any, ownKeys func(string) bool) (errs merge.FieldErrors) {
+// validatePatched returns the errors of changes that a patch must not make.
+func validatePatched(before, after map[string]any, isReserved func(string) bool) (errs merge.FieldErrors) {
 	for _, check := range []func(before, after map[string]any) merge.FieldErrors{
 		validateIdentity, validateMetadata, validateSelector, validateSelectorMatches,
 	} {
 		errs = append(errs, check(before, after)...)
 	}
-	return append(errs, validateReservedKeys(before, after, ownKeys)...)
+	return append(errs, validateReservedKeys(before, after, isReserved)...)
 }
 
-// unchangeable is the message for a field that is not a patch's to change.
+// msgImmutable is the message for a field that a patch must not change.
 const msgImmutable = "a patch may not change this"
 
 func validateIdentity(before, after map[string]any) (errs merge.FieldErrors) {
@@ -35,8 +36,8 @@ func validateIdentity(before, after map[string]any) (errs merge.FieldErrors) {
 	return errs
 }
 
-// guardMetadata leaves labels and annotations to patches and nothing else: name,
-// namespace, owners and finalizers are ours, the rest is the API server's.
+// validateMetadata allows changes of labels and annotations only: name, namespace, owners and
+// finalizers belong to the engine, other metadata to the API server.
 func validateMetadata(before, after map[string]any) (errs merge.FieldErrors) {
 	was, _ := before["metadata"].(map[string]any)
 	is, ok := after["metadata"].(map[string]any)
@@ -50,11 +51,11 @@ func validateMetadata(before, after map[string]any) (errs merge.FieldErrors) {
 			errs = append(errs, merge.FieldError{Path: "metadata." + key, Message: msgImmutable})
 		}
 	}
-	// Of a kind that we have no schema of, this much is known.
+	// The schema of metadata is known for kinds without a schema too.
 	return append(errs, merge.ValidateMetadata(is).Prefix("metadata")...)
 }
 
-// guardSelector keeps selectors, which decide whose pods an object takes for its own.
+// validateSelector rejects changes of selectors, which determine the pods of an object.
 func validateSelector(before, after map[string]any) merge.FieldErrors {
 	if reflect.DeepEqual(specSelector(before), specSelector(after)) {
 		return nil
@@ -67,8 +68,8 @@ func specSelector(object map[string]any) any {
 	return spec["selector"]
 }
 
-// guardTemplateLabels sees to it that a workload still selects its own pods; the
-// API server refuses it otherwise.
+// validateSelectorMatches requires that a workload selects its own pods; the API server
+// rejects it otherwise.
 func validateSelectorMatches(before, after map[string]any) merge.FieldErrors {
 	spec, _ := after["spec"].(map[string]any)
 	template, templated := spec["template"].(map[string]any)
@@ -76,11 +77,11 @@ func validateSelectorMatches(before, after map[string]any) merge.FieldErrors {
 	if !templated || !selected {
 		return nil
 	}
-	var wanted metav1.LabelSelector
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(selector, &wanted); err != nil {
-		return nil // a map of labels, as in a Service, or a foreign kind's affair
+	var labelSelector metav1.LabelSelector
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(selector, &labelSelector); err != nil {
+		return nil // a map of labels, as in a Service, or a kind with another selector
 	}
-	matcher, err := metav1.LabelSelectorAsSelector(&wanted)
+	matcher, err := metav1.LabelSelectorAsSelector(&labelSelector)
 	if err != nil {
 		return nil
 	}
@@ -93,15 +94,15 @@ func validateSelectorMatches(before, after map[string]any) merge.FieldErrors {
 	if matcher.Matches(have) {
 		return nil
 	}
-	return merge.FieldErrors{{Path: "spec.template.metadata.labels", Message: fmt.Sprintf("must keep what spec.selector asks for: %s", matcher)}}
+	return merge.FieldErrors{{Path: "spec.template.metadata.labels", Message: fmt.Sprintf("must match spec.selector: %s", matcher)}}
 }
 
-// guardOwnKeys keeps labels and annotations with keys of our own as they are,
-// in the object's metadata and in every template that it holds.
-func validateReservedKeys(before, after map[string]any, ownKeys func(string) bool) (errs merge.FieldErrors) {
+// validateReservedKeys rejects changes of labels and annotations with reserved keys, in the
+// metadata of the object and of all templates in it.
+func validateReservedKeys(before, after map[string]any, isReserved func(string) bool) (errs merge.FieldErrors) {
 	was, is := map[string][]any{}, map[string][]any{}
-	collectReservedKeys(was, "", before, ownKeys)
-	collectReservedKeys(is, "", after, ownKeys)
+	collectReservedKeys(was, "", before, isReserved)
+	collectReservedKeys(is, "", after, isReserved)
 	paths := maps.Clone(was)
 	maps.Copy(paths, is)
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
@@ -112,31 +113,31 @@ func validateReservedKeys(before, after map[string]any, ownKeys func(string) boo
 	return errs
 }
 
-// collectOwnKeys gathers, by path, the labels and annotations below value whose keys
-// are our own. Items of a list share a path, in the list's order.
-func collectReservedKeys(found map[string][]any, path string, value any, ownKeys func(string) bool) {
+// collectReservedKeys adds to found the labels and annotations below value with reserved keys,
+// by path. Items of a list share a path, in the order of the list.
+func collectReservedKeys(found map[string][]any, path string, value any, isReserved func(string) bool) {
 	switch value := value.(type) {
 	case []any:
 		for _, item := range value {
-			collectReservedKeys(found, path+"[]", item, ownKeys)
+			collectReservedKeys(found, path+"[]", item, isReserved)
 		}
 	case map[string]any:
 		for key, member := range value {
 			if key == "metadata" {
-				collectReservedMetadata(found, path, member, ownKeys)
+				collectReservedMetadata(found, path, member, isReserved)
 				continue
 			}
-			collectReservedKeys(found, path+"."+key, member, ownKeys)
+			collectReservedKeys(found, path+"."+key, member, isReserved)
 		}
 	}
 }
 
-func collectReservedMetadata(found map[string][]any, path string, metadata any, ownKeys func(string) bool) {
+func collectReservedMetadata(found map[string][]any, path string, metadata any, isReserved func(string) bool) {
 	object, _ := metadata.(map[string]any)
 	for _, kind := range []string{"labels", "annotations"} {
 		entries, _ := object[kind].(map[string]any)
 		for key, value := range entries {
-			if ownKeys(key) {
+			if isReserved(key) {
 				at := path + ".metadata." + kind + "[" + key + "]"
 				found[at] = append(found[at], value)
 			}

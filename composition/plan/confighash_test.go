@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// reader is a workload whose pods read ConfigMap config and Secret token.
+// reader returns a function that returns a workload with a pod spec.
 func reader(spec string) func(t *testing.T) *unstructured.Unstructured {
 	return func(t *testing.T) *unstructured.Unstructured {
 		return enginetest.NewObject(schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}, "web",
@@ -23,7 +23,7 @@ func reader(spec string) func(t *testing.T) *unstructured.Unstructured {
 	}
 }
 
-func TestReadBy(t *testing.T) {
+func TestReferencedBy(t *testing.T) {
 	configurations := ConfigHashes{
 		{"ConfigMap", "config"}: {Current: "1"}, {"Secret", "token"}: {Current: "2"}, {"Secret", "both"}: {Current: "3"}, {"ConfigMap", "both"}: {},
 	}
@@ -50,8 +50,8 @@ func TestReadBy(t *testing.T) {
 	}
 }
 
-func TestConfigurationOf(t *testing.T) {
-	digest := func(obj client.Object) string {
+func TestHashConfig(t *testing.T) {
+	hash := func(obj client.Object) string {
 		t.Helper()
 		configuration, err := HashConfig(enginetest.Options, obj)
 		if err != nil {
@@ -63,17 +63,17 @@ func TestConfigurationOf(t *testing.T) {
 	rendered := &unstructured.Unstructured{Object: map[string]any{
 		"data": map[string]any{"a": "b"}, "binaryData": map[string]any{"c": "AQI="},
 	}}
-	if digest(typed) != digest(rendered) {
-		t.Error("the digest depends on the form of the object")
+	if hash(typed) != hash(rendered) {
+		t.Error("the hash depends on the form of the object")
 	}
-	before := digest(typed)
+	before := hash(typed)
 	typed.BinaryData["c"] = []byte{3}
-	if digest(typed) == before {
-		t.Error("binaryData does not count")
+	if hash(typed) == before {
+		t.Error("binaryData is not part of the hash")
 	}
 }
 
-func TestMarkRollouts(t *testing.T) {
+func TestWithConfigHashes(t *testing.T) {
 	web := reader(`{"volumes":[{"name":"v","configMap":{"name":"config"}}]}`)
 	name := ConfigRef{"ConfigMap", "config"}
 	config := func(data string) *unstructured.Unstructured {
@@ -84,62 +84,63 @@ func TestMarkRollouts(t *testing.T) {
 		return obj
 	}
 	configuration := func(data string) ConfigHash { return ConfigHashOf(enginetest.Options, config(data)) }
-	digestFor := func(data string) string {
-		digest, _ := ConfigHashes{name: configuration(data)}.hash([]ConfigRef{name})
-		return digest
+	hashFor := func(data string) string {
+		hash, _ := ConfigHashes{name: configuration(data)}.hash([]ConfigRef{name})
+		return hash
 	}
-	// theirs was adopted with the data given, and is now another.
-	theirs := func(adopted string) ConfigHashes {
-		obj := config("theirs")
+	// external is a configuration of another owner that was adopted with other data.
+	external := func(adopted string) ConfigHashes {
+		obj := config("external")
 		obj.SetAnnotations(map[string]string{enginetest.Options.HashAtAdoptionAnnotation(): configuration(adopted).Current})
 		return ConfigHashes{name: ConfigHashOf(enginetest.Options, obj)}
 	}
 	absent := ConfigHashes{name: {}}
-	liveWeb := func(origin string) *unstructured.Unstructured {
+	liveWeb := func(atCreation string) *unstructured.Unstructured {
 		live := web(t)
-		if origin != "" {
-			object.SetField(live.Object, origin, "metadata", "annotations", enginetest.Options.HashAtCreationAnnotation())
+		if atCreation != "" {
+			object.SetField(live.Object, atCreation, "metadata", "annotations", enginetest.Options.HashAtCreationAnnotation())
 		}
 		return live
 	}
-	marked := func(live *unstructured.Unstructured, mark string) *unstructured.Unstructured {
-		object.SetField(live.Object, mark, "spec", "template", "metadata", "annotations", enginetest.Options.ConfigHashAnnotation())
+	withHash := func(live *unstructured.Unstructured, hash string) *unstructured.Unstructured {
+		object.SetField(live.Object, hash, "spec", "template", "metadata", "annotations", enginetest.Options.ConfigHashAnnotation())
 		return live
 	}
 	type lives = []*unstructured.Unstructured
 	tests := map[string]struct {
-		live         lives
-		others       ConfigHashes
-		notRendered  bool
-		origin, mark string
+		live        lives
+		external    ConfigHashes
+		notRendered bool
+		// atCreation and hash are the annotations of the workload and of its pod template.
+		atCreation, hash string
 	}{
-		"a new workload":                           {origin: digestFor("new")},
-		"one made with it":                         {live: lives{liveWeb(digestFor("new"))}, origin: digestFor("new")},
-		"one made with another":                    {live: lives{liveWeb(digestFor("old"))}, origin: digestFor("old"), mark: digestFor("new")},
-		"an adopted one":                           {live: lives{liveWeb(""), owned(config("new"))}, origin: digestFor("new")},
-		"an adopted one with another":              {live: lives{liveWeb(""), owned(config("old"))}, origin: digestFor("old"), mark: digestFor("new")},
-		"one whose configuration was deleted":      {live: lives{enginetest.Live(liveWeb(""), "1")}, origin: digestFor("new")},
-		"a configuration whose name is taken":      {live: lives{marked(liveWeb(digestFor("old")), "x"), config("old")}, origin: digestFor("old"), mark: "x"},
-		"another owner's configuration":            {others: ConfigHashes{name: configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
-		"another owner's, adopted as it is":        {live: lives{liveWeb("")}, others: ConfigHashes{name: configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
-		"another owner's, adopted with another":    {live: lives{liveWeb("")}, others: theirs("old"), notRendered: true, origin: digestFor("old"), mark: digestFor("theirs")},
-		"another owner's, made after its adoption": {others: theirs("old"), notRendered: true, origin: digestFor("theirs")},
-		"another owner's, read later than adopted": {live: lives{enginetest.Live(liveWeb(""), "1")}, others: theirs("old"), notRendered: true, origin: digestFor("theirs")},
-		"another owner's, absent":                  {live: lives{liveWeb(digestFor("old"))}, others: absent, notRendered: true, origin: digestFor("old")},
-		"another owner's, absent after a change":   {live: lives{marked(liveWeb(digestFor("old")), "x")}, others: absent, notRendered: true, origin: digestFor("old"), mark: "x"},
-		"another owner's, absent at creation":      {others: absent, notRendered: true},
-		"another owner's, absent at adoption":      {live: lives{liveWeb("")}, others: absent, notRendered: true, origin: hashAtAdoption},
-		"another owner's, adopted later":           {live: lives{enginetest.Live(liveWeb(hashAtAdoption), "1")}, others: theirs("old"), notRendered: true, origin: digestFor("old"), mark: digestFor("theirs")},
-		"another owner's, adopted later as it is":  {live: lives{enginetest.Live(liveWeb(hashAtAdoption), "1")}, others: theirs("theirs"), notRendered: true, origin: digestFor("theirs")},
-		"another owner's, made after the workload": {live: lives{enginetest.Live(liveWeb(""), "1")}, others: ConfigHashes{name: configuration("theirs")}, notRendered: true, origin: digestFor("theirs")},
-		"one that nobody said is read only once":   {notRendered: true},
-		"nothing rolls that remembers, unrendered": {live: lives{liveWeb(digestFor("old"))}, notRendered: true},
-		"a Secret of the configuration's name":     {others: ConfigHashes{{"Secret", "config"}: {Current: "1"}}, notRendered: true},
+		"a new workload":                                 {atCreation: hashFor("new")},
+		"created with the same configuration":            {live: lives{liveWeb(hashFor("new"))}, atCreation: hashFor("new")},
+		"created with another configuration":             {live: lives{liveWeb(hashFor("old"))}, atCreation: hashFor("old"), hash: hashFor("new")},
+		"adopted":                                        {live: lives{liveWeb(""), owned(config("new"))}, atCreation: hashFor("new")},
+		"adopted with another configuration":             {live: lives{liveWeb(""), owned(config("old"))}, atCreation: hashFor("old"), hash: hashFor("new")},
+		"the configuration was deleted":                  {live: lives{enginetest.Live(liveWeb(""), "1")}, atCreation: hashFor("new")},
+		"the configuration has another owner":            {live: lives{withHash(liveWeb(hashFor("old")), "x"), config("old")}, atCreation: hashFor("old"), hash: "x"},
+		"external configuration":                         {external: ConfigHashes{name: configuration("external")}, notRendered: true, atCreation: hashFor("external")},
+		"external, adopted unchanged":                    {live: lives{liveWeb("")}, external: ConfigHashes{name: configuration("external")}, notRendered: true, atCreation: hashFor("external")},
+		"external, adopted with other content":           {live: lives{liveWeb("")}, external: external("old"), notRendered: true, atCreation: hashFor("old"), hash: hashFor("external")},
+		"external, workload created after its adoption":  {external: external("old"), notRendered: true, atCreation: hashFor("external")},
+		"external, first read after its adoption":        {live: lives{enginetest.Live(liveWeb(""), "1")}, external: external("old"), notRendered: true, atCreation: hashFor("external")},
+		"external, absent":                               {live: lives{liveWeb(hashFor("old"))}, external: absent, notRendered: true, atCreation: hashFor("old")},
+		"external, absent after a change":                {live: lives{withHash(liveWeb(hashFor("old")), "x")}, external: absent, notRendered: true, atCreation: hashFor("old"), hash: "x"},
+		"external, absent at creation":                   {external: absent, notRendered: true},
+		"external, absent at adoption":                   {live: lives{liveWeb("")}, external: absent, notRendered: true, atCreation: hashAtAdoption},
+		"external, adopted after the workload":           {live: lives{enginetest.Live(liveWeb(hashAtAdoption), "1")}, external: external("old"), notRendered: true, atCreation: hashFor("old"), hash: hashFor("external")},
+		"external, adopted unchanged after the workload": {live: lives{enginetest.Live(liveWeb(hashAtAdoption), "1")}, external: external("external"), notRendered: true, atCreation: hashFor("external")},
+		"external, created after the workload":           {live: lives{enginetest.Live(liveWeb(""), "1")}, external: ConfigHashes{name: configuration("external")}, notRendered: true, atCreation: hashFor("external")},
+		"configuration without RestartOnChange":          {notRendered: true},
+		"no configuration any more":                      {live: lives{liveWeb(hashFor("old"))}, notRendered: true},
+		"a Secret of the same name as the configuration": {external: ConfigHashes{{"Secret", "config"}: {Current: "1"}}, notRendered: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			workload := web(t)
-			s := State{Owner: enginetest.Owner, Options: enginetest.Options, ExternalConfigs: test.others, Objects: []object.Object{{Object: workload}}, Live: map[object.Ref]*unstructured.Unstructured{}}
+			s := State{Owner: enginetest.Owner, Options: enginetest.Options, ExternalConfigs: test.external, Objects: []object.Object{{Object: workload}}, Live: map[object.Ref]*unstructured.Unstructured{}}
 			if !test.notRendered {
 				s.Objects = append(s.Objects, object.Object{Object: config("new"), RestartOnChange: true})
 			}
@@ -147,11 +148,11 @@ func TestMarkRollouts(t *testing.T) {
 				s.Live[object.RefOf(live)] = live
 			}
 			workload = s.WithConfigHashes()[0].Object
-			if got := workload.GetAnnotations()[enginetest.Options.HashAtCreationAnnotation()]; got != test.origin {
-				t.Errorf("origin is %q, want %q", got, test.origin)
+			if got := workload.GetAnnotations()[enginetest.Options.HashAtCreationAnnotation()]; got != test.atCreation {
+				t.Errorf("the hash at creation is %q, want %q", got, test.atCreation)
 			}
-			if got := podTemplateHash(enginetest.Options, workload); got != test.mark {
-				t.Errorf("mark is %q, want %q", got, test.mark)
+			if got := podTemplateHash(enginetest.Options, workload); got != test.hash {
+				t.Errorf("the hash of the pod template is %q, want %q", got, test.hash)
 			}
 		})
 	}

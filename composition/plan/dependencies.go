@@ -1,17 +1,18 @@
 package plan
 
 import (
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
-// Children depend on each other: a workload on its account, configuration, claims
-// and Services, a binding on its role. So a child that the API server rejects stops
-// only what refers to it, and a child that is blocked keeps what its live form
-// uses: its pods go on running, and are created again, with that.
+// Objects depend on each other: a workload on its account, configuration, claims and
+// Services, a binding on its role. Therefore an object that the API server rejects blocks
+// only the objects that refer to it, and what the live form of a blocked object uses is
+// retained: its pods continue to run, and are recreated, with that.
 
 // Reference names an object in the namespace of the object that refers to it.
 type Reference struct {
@@ -19,19 +20,21 @@ type Reference struct {
 	Name string
 }
 
-func ReferenceTo(key object.Ref) Reference { return Reference{key.GroupKind(), key.Name} }
+// ReferenceTo returns the reference to an object in the same namespace.
+func ReferenceTo(ref object.Ref) Reference { return Reference{ref.GroupKind(), ref.Name} }
 
+// Kinds that objects refer to.
 var (
 	serviceAccountKind = schema.GroupKind{Kind: "ServiceAccount"}
 	configMapKind      = schema.GroupKind{Kind: "ConfigMap"}
 	secretKind         = schema.GroupKind{Kind: "Secret"}
-	claimKind          = schema.GroupKind{Kind: "PersistentVolumeClaim"}
+	pvcKind            = schema.GroupKind{Kind: "PersistentVolumeClaim"}
 	ServiceKind        = schema.GroupKind{Kind: "Service"}
 	RoleBindingKind    = schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}
 )
 
-// references lists what object refers to by name. It knows workloads and role
-// bindings; other kinds give an empty set.
+// references returns the objects that obj refers to by name. It supports workloads and role
+// bindings; for other kinds and nil the set is empty.
 func references(obj *unstructured.Unstructured) sets.Set[Reference] {
 	found := sets.New[Reference]()
 	if obj == nil {
@@ -66,8 +69,8 @@ func references(obj *unstructured.Unstructured) sets.Set[Reference] {
 	return found
 }
 
-// walkPodReferences finds the ConfigMaps, Secrets and claims in a pod spec: in
-// volumes, projected volumes, environment variables and their sources.
+// walkPodReferences calls add for the ConfigMaps, Secrets and claims of a pod spec: in volumes,
+// projected volumes and environment variables.
 func walkPodReferences(value any, add func(kind schema.GroupKind, name any)) {
 	switch value := value.(type) {
 	case []any:
@@ -86,14 +89,14 @@ func walkPodReferences(value any, add func(kind schema.GroupKind, name any)) {
 				add(secretKind, fields["secretName"])
 				add(secretKind, fields["name"])
 			case "persistentVolumeClaim":
-				add(claimKind, fields["claimName"])
+				add(pvcKind, fields["claimName"])
 			}
 			walkPodReferences(below, add)
 		}
 	}
 }
 
-// subjects are the ServiceAccounts that a role binding grants its role to.
+// subjects returns the names of the ServiceAccounts of a role binding.
 func subjects(binding *unstructured.Unstructured) sets.Set[string] {
 	names := sets.New[string]()
 	list, _, _ := unstructured.NestedSlice(binding.Object, "subjects")
@@ -106,15 +109,15 @@ func subjects(binding *unstructured.Unstructured) sets.Set[string] {
 	return names
 }
 
-// uses reports whether the pods of user, or user itself, need object: it refers to
-// it, its account has its role from it, or it is the Service in front of its pods.
+// uses reports whether user or its pods need obj: user refers to it, it binds a role to user's
+// account, or it is a Service that selects user's pods.
 func uses(user, obj *unstructured.Unstructured) bool {
 	named := references(user)
-	key := object.RefOf(obj)
-	if named.Has(ReferenceTo(key)) {
+	ref := object.RefOf(obj)
+	if named.Has(ReferenceTo(ref)) {
 		return true
 	}
-	switch key.GroupKind() {
+	switch ref.GroupKind() {
 	case RoleBindingKind:
 		for account := range subjects(obj) {
 			if named.Has(Reference{serviceAccountKind, account}) {
@@ -129,22 +132,22 @@ func uses(user, obj *unstructured.Unstructured) bool {
 	return false
 }
 
-// podLabels are the labels of a workload's pods.
+// podLabels returns the labels of a workload's pods.
 func podLabels(workload *unstructured.Unstructured) labels.Set {
 	found, _, _ := unstructured.NestedStringMap(workload.Object, "spec", "template", "metadata", "labels")
 	return found
 }
 
-// replaces reports whether the child of step takes the place of the workload of
-// another kind at key: a Deployment that became a StatefulSet, say.
-func replaces(step Step, key object.Ref) bool {
-	return object.IsWorkload(step.Ref.GroupKind()) && object.IsWorkload(key.GroupKind()) &&
-		step.Ref.Name == key.Name && step.Ref.GroupKind() != key.GroupKind()
+// replaces reports whether the object of step replaces the workload of another kind at ref,
+// for example a StatefulSet that was a Deployment.
+func replaces(step Step, ref object.Ref) bool {
+	return object.IsWorkload(step.Ref.GroupKind()) && object.IsWorkload(ref.GroupKind()) &&
+		step.Ref.Name == ref.Name && step.Ref.GroupKind() != ref.GroupKind()
 }
 
-// retainInUse turns the deletion of what unsettled children use into Retain, and
-// that of what those retained use in turn. Unsettled are the steps whose child is
-// not as desired: blocked, rejected, or stopped by a rejected one.
+// RetainInUse returns prunes with Retain for the objects that unsettled objects use, and for
+// those that the retained objects use. Unsettled are the steps whose object is not as desired:
+// blocked, rejected, or blocked by the rejection of another. prunes is not changed.
 func RetainInUse(unsettled, prunes []Step) []Step {
 	if len(unsettled) == 0 {
 		return prunes
@@ -166,13 +169,13 @@ func RetainInUse(unsettled, prunes []Step) []Step {
 	return retained
 }
 
-// stoppedBy names the rejected child that a step's object refers to; ok is false
-// if there is none. Pods run without their Service, so that it stops nothing.
+// BlockedBy returns the rejected object that a step's object refers to; ok is false if there
+// is none. A rejected Service blocks nothing, because pods run without it.
 func BlockedBy(step Step, rejected sets.Set[Reference]) (name Reference, ok bool) {
 	if len(rejected) == 0 {
 		return Reference{}, false
 	}
-	// The smallest, so that the message does not depend on the order of a map.
+	// The first by name, so that the message does not depend on the order of a map.
 	for each := range references(step.Object).Intersection(rejected) {
 		if each.GroupKind == ServiceKind {
 			continue

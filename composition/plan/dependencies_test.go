@@ -5,11 +5,12 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 func testWorkload(kind, name, account string, refers ...any) *unstructured.Unstructured {
@@ -23,8 +24,8 @@ func testWorkload(kind, name, account string, refers ...any) *unstructured.Unstr
 	}})
 }
 
-// orphansOf are all kinds of objects that the pods of a workload named app may
-// need, and one of each kind that they do not.
+// orphansOf returns objects of all kinds that the pods of a workload named app may need, and
+// one of each kind that they do not need.
 func orphansOf(app string) []*unstructured.Unstructured {
 	core := func(kind, name string, content map[string]any) *unstructured.Unstructured {
 		return enginetest.NewObject(schema.GroupVersionKind{Version: "v1", Kind: kind}, name, content)
@@ -51,10 +52,10 @@ func orphansOf(app string) []*unstructured.Unstructured {
 	return orphans
 }
 
-// TestUnsettledChildrenKeepWhatTheyUse goes over {why a child is unsettled} × {what
-// is pruned}: what the child's live form uses is retained, with what that uses in
-// turn, and so is the workload that it would replace; everything else is deleted.
-func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
+// TestRetainInUse covers all combinations of the reason why an object is unsettled and the
+// orphans: the orphans that the live object uses are retained, with those that these use, and
+// so is the workload that it replaces; all others are deleted.
+func TestRetainInUse(t *testing.T) {
 	live := testWorkload("StatefulSet", "app", "app",
 		map[string]any{"configMap": map[string]any{"name": "app"}},
 		map[string]any{"projected": map[string]any{"sources": []any{map[string]any{"secret": map[string]any{"name": "app"}}}}})
@@ -76,7 +77,7 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 				for _, prune := range RetainInUse([]Step{step}, prunes) {
 					used := prune.Ref.Name != "unrelated" && prune.Ref.Name != "unrelated-headless" && prune.Ref.Name != "unrelated-pull"
 					if !exists && prune.Ref.Kind != "Deployment" {
-						// The Deployment that it replaces has no configuration, and its Secrets are not its own.
+						// The replaced Deployment has no configuration and no Secrets.
 						used = used && !slices.Contains([]string{"ConfigMap", "Secret"}, prune.Ref.Kind)
 					}
 					want := Delete
@@ -89,14 +90,14 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 				}
 				for i := range prunes {
 					if prunes[i].Action != before[i].Action {
-						t.Errorf("the plan that was given has changed: %s", prunes[i].Ref)
+						t.Errorf("the argument has changed: %s", prunes[i].Ref)
 					}
 				}
 			})
 		}
 	}
 
-	t.Run("a binding keeps its role and account", func(t *testing.T) {
+	t.Run("the role and account of an unsettled binding are retained", func(t *testing.T) {
 		orphans := orphansOf("app")
 		unsettled := Step{Ref: object.RefOf(orphans[2]), Live: orphans[2], Action: Block, Reason: OwnershipConflict}
 		prunes := []Step{{Ref: role, Live: orphans[1], Action: Delete}, {Ref: object.RefOf(orphans[0]), Live: orphans[0], Action: Delete}}
@@ -106,13 +107,13 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 			}
 		}
 	})
-	t.Run("with every child settled, everything is pruned", func(t *testing.T) {
+	t.Run("without unsettled objects everything is pruned", func(t *testing.T) {
 		prunes := []Step{{Ref: role, Action: Delete}}
 		if got := RetainInUse(nil, prunes); got[0].Action != Delete {
 			t.Errorf("%s", got[0].Action)
 		}
 	})
-	t.Run("an optional removal is not made a deletion", func(t *testing.T) {
+	t.Run("an orphan that is retained for another reason keeps its reason", func(t *testing.T) {
 		prunes := []Step{{Ref: role, Live: orphansOf("app")[1], Action: Retain, Reason: Terminating}}
 		if got := RetainInUse([]Step{{Ref: object.RefOf(live), Live: live}}, prunes); got[0].Action != Retain || got[0].Reason != Terminating {
 			t.Errorf("%s %s", got[0].Action, got[0].Reason)
@@ -120,7 +121,7 @@ func TestUnsettledChildrenKeepWhatTheyUse(t *testing.T) {
 	})
 }
 
-func TestRejectedChildrenStopWhatRefersToThem(t *testing.T) {
+func TestBlockedBy(t *testing.T) {
 	workload := testWorkload("Deployment", "app", "app", map[string]any{"persistentVolumeClaim": map[string]any{"claimName": "disk"}})
 	for _, orphan := range orphansOf("app") {
 		key := object.RefOf(orphan)
@@ -133,10 +134,10 @@ func TestRejectedChildrenStopWhatRefersToThem(t *testing.T) {
 			continue
 		}
 		if _, stopped := BlockedBy(Step{Ref: key, Object: orphan}, sets.New(ReferenceTo(object.RefOf(orphansOf(key.Name)[1])))); !stopped {
-			t.Errorf("%s goes on without its role", key)
+			t.Errorf("%s is not blocked without its role", key)
 		}
 	}
-	if _, stopped := BlockedBy(Step{Ref: object.RefOf(workload), Object: workload}, sets.New(Reference{claimKind, "disk"})); !stopped {
-		t.Error("the workload goes on without its claim")
+	if _, stopped := BlockedBy(Step{Ref: object.RefOf(workload), Object: workload}, sets.New(Reference{pvcKind, "disk"})); !stopped {
+		t.Error("the workload is not blocked without its claim")
 	}
 }

@@ -5,20 +5,20 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
-// inStep tells, in memory, whether live already is what applying desired would
-// make of it: manager owns just the fields of desired, and their values are
-// there. False means "in doubt", not "different": the API server may have
-// written a value in another way, which only a dry-run can tell. Then differing
-// names the first place. types are the Go types of kinds.
+// isUpToDate reports, by comparison in memory, whether applying desired would not change live:
+// manager owns exactly the fields of desired, and live has their values. False means that this
+// is in doubt: the API server may return a value in another form, which only a dry-run can
+// decide. differing is then the path of the first difference. types has the Go types of kinds.
 func isUpToDate(desired, live *unstructured.Unstructured, manager string, types *runtime.Scheme) (differing string, ok bool) {
 	owned := managedfields.OwnWithoutOwnerRefs(live, manager)
 	if owned == nil {
@@ -26,7 +26,7 @@ func isUpToDate(desired, live *unstructured.Unstructured, manager string, types 
 	}
 	fields := object.StripIdentity(desired)
 	if metadata, found := fields["metadata"].(map[string]any); found {
-		delete(metadata, "ownerReferences") // see ownedContent
+		delete(metadata, "ownerReferences") // see OwnWithoutOwnerRefs
 	}
 	if where, same := managedfields.OwnsExactly(fields, owned, ""); !same {
 		return where, false
@@ -38,9 +38,9 @@ func isUpToDate(desired, live *unstructured.Unstructured, manager string, types 
 	return isSubset(object.StripIdentity(&unstructured.Unstructured{Object: canonical}), live.Object, "")
 }
 
-// canonicalised sends an object through the Go type of its kind, if types has it.
-// That writes quantities and the like as the API server does, and is what a cache
-// of typed objects shows. Zero values that the type omits are lost.
+// roundTripTyped converts an object to the Go type of its kind and back, if types has it. The
+// result has quantities and similar values in the form of the API server and of a cache of
+// typed objects. Zero values that the type omits are lost.
 func roundTripTyped(object *unstructured.Unstructured, types *runtime.Scheme) (*unstructured.Unstructured, error) {
 	typed, err := cached.ToTyped(object, types)
 	if runtime.IsNotRegisteredError(err) {
@@ -56,8 +56,8 @@ func roundTripTyped(object *unstructured.Unstructured, types *runtime.Scheme) (*
 	return &unstructured.Unstructured{Object: content}, nil
 }
 
-// canonicalFields is an apply configuration written as the API server does, with
-// just the fields that it has: a Go type adds some zero values of its own.
+// canonicalFields returns an apply configuration in the form of the API server. It has only
+// the fields of desired, because a Go type adds zero values.
 func canonicalFields(desired *unstructured.Unstructured, types *runtime.Scheme) (map[string]any, error) {
 	canonical, err := roundTripTyped(desired, types)
 	if err != nil {
@@ -67,36 +67,36 @@ func canonicalFields(desired *unstructured.Unstructured, types *runtime.Scheme) 
 	return fields, nil
 }
 
-// shapedLike is value less the fields that shape does not have.
+// projectOnto returns value without the fields that shape does not have.
 func projectOnto(value, shape any) any {
 	switch shape := shape.(type) {
 	case map[string]any:
 		fields, _ := value.(map[string]any)
-		shaped := make(map[string]any, len(shape))
+		projected := make(map[string]any, len(shape))
 		for key := range shape {
 			if field, found := fields[key]; found {
-				shaped[key] = projectOnto(field, shape[key])
+				projected[key] = projectOnto(field, shape[key])
 			}
 		}
-		return shaped
+		return projected
 	case []any:
 		items, _ := value.([]any)
 		if len(items) != len(shape) {
 			return value
 		}
-		shaped := make([]any, len(items))
+		projected := make([]any, len(items))
 		for i := range items {
-			shaped[i] = projectOnto(items[i], shape[i])
+			projected[i] = projectOnto(items[i], shape[i])
 		}
-		return shaped
+		return projected
 	}
 	return value
 }
 
-// containedIn tells whether live has everything that desired has: each field of
-// a map, each item of a list. List items are found by content, so foreign items
-// of a keyed list do not disturb; those of an atomic list cannot be there, since
-// whoever adds one takes the list from us, which sameFields sees.
+// isSubset reports whether live has everything that desired has: each field of a map and each
+// item of a list, in the same order. List items are compared by content, so that additional
+// items of a list map are ignored. An atomic list cannot have any, because a manager that adds
+// one becomes the owner of the list, which OwnsExactly detects.
 func isSubset(desired, live any, path string) (differing string, ok bool) {
 	switch desired := desired.(type) {
 	case nil:
@@ -116,7 +116,7 @@ func isSubset(desired, live any, path string) (differing string, ok bool) {
 		items, _ := live.([]any)
 		position := 0
 		for _, item := range desired {
-			// Order counts: the items of desired stand in live in the same order.
+			// Items must be in the same order.
 			for position < len(items) {
 				if _, ok := isSubset(item, items[position], path); ok {
 					break
@@ -136,7 +136,7 @@ func isSubset(desired, live any, path string) (differing string, ok bool) {
 	return path, false
 }
 
-// firstDifference names the first place, below path, where two values differ.
+// FirstDifference returns the path of the first difference of two values, below path.
 func FirstDifference(a, b any, path string) string {
 	if where, ok := isSubset(a, b, path); !ok {
 		return where
@@ -147,8 +147,8 @@ func FirstDifference(a, b any, path string) string {
 	return path
 }
 
-// isZero tells the scalars that the API server leaves out of what it returns
-// where the field says omitempty.
+// isZero reports whether a scalar is one that the API server omits from its responses if the
+// field has omitempty.
 func isZero(value any) bool {
 	switch value {
 	case false, "", int64(0), float64(0):
@@ -157,7 +157,7 @@ func isZero(value any) bool {
 	return false
 }
 
-// quantity reads a decoded JSON value as an amount; nil if it is none.
+// quantity parses a decoded JSON value as a quantity; nil if it is not one.
 func quantity(value any) *resource.Quantity {
 	text, isText := value.(string)
 	if !isText {
@@ -170,13 +170,13 @@ func quantity(value any) *resource.Quantity {
 	return &parsed
 }
 
-// podTemplate is the pod template of a workload; nil if it has none.
+// PodTemplate returns the pod template of a workload; nil if it has none.
 func PodTemplate(workload *unstructured.Unstructured) any {
 	template, _, _ := unstructured.NestedFieldNoCopy(workload.Object, "spec", "template")
 	return template
 }
 
-// sameTemplate tells whether applying desired leaves live's pod template as it is.
+// PodTemplateUnchanged reports whether applying desired would not change live's pod template.
 func PodTemplateUnchanged(desired, live *unstructured.Unstructured, manager string) bool {
 	owned := managedfields.Own(live, manager)
 	for _, field := range []string{"f:spec", "f:template"} {
@@ -193,8 +193,8 @@ func PodTemplateUnchanged(desired, live *unstructured.Unstructured, manager stri
 	return same
 }
 
-// sameScalar compares decoded JSON scalars, for which a number may be int64 on one
-// side and float64 on the other. Lists and maps are the same as nothing.
+// sameScalar reports whether two decoded JSON scalars are equal. A number may be int64 in one
+// and float64 in the other. Lists and maps equal nothing.
 func sameScalar(a, b any) bool {
 	switch a := a.(type) {
 	case map[string]any, []any:
@@ -211,8 +211,8 @@ func sameScalar(a, b any) bool {
 	return a == b
 }
 
-// RestartMessage says why the pods of a workload would restart: would is the pod template
-// that they would get, and is the live one.
+// RestartMessage returns why the pods of a workload would restart: would is the pod template
+// after the apply, is the live one.
 func RestartMessage(ref object.Ref, would, is any) string {
-	return fmt.Sprintf("%s would restart its pods: %s differs from what the pods were made with", ref, FirstDifference(would, is, "spec.template"))
+	return fmt.Sprintf("%s would restart its pods: %s differs from the live pod template", ref, FirstDifference(would, is, "spec.template"))
 }

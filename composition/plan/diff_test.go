@@ -15,27 +15,27 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-func TestContainedIn(t *testing.T) {
+func TestIsSubset(t *testing.T) {
 	tests := map[string]struct {
 		desired, live string
-		differing     string // "" if it is contained
+		differing     string // "" if desired is a subset
 	}{
 		"the same":                   {`{"a":{"b":1}}`, `{"a":{"b":1}}`, ""},
-		"more is live":               {`{"a":1}`, `{"a":1,"b":2}`, ""},
+		"an additional field":        {`{"a":1}`, `{"a":1,"b":2}`, ""},
 		"another value":              {`{"a":{"b":1,"c":2}}`, `{"a":{"b":1,"c":3}}`, ".a.c"},
 		"a value is missing":         {`{"a":{"b":1}}`, `{"a":{}}`, ".a.b"},
 		"a map is missing":           {`{"a":{"b":1}}`, `{}`, ".a"},
-		"a scalar where a map is":    {`{"a":{"b":1}}`, `{"a":1}`, ".a"},
+		"a scalar in place of a map": {`{"a":{"b":1}}`, `{"a":1}`, ".a"},
 		"an empty map is missing":    {`{"a":{}}`, `{}`, ""},
 		"zero values are omitted":    {`{"a":false,"b":"","c":0,"d":null}`, `{}`, ""},
-		"a zero value is not":        {`{"a":false}`, `{"a":true}`, ".a"},
-		"a null says nothing":        {`{"a":null}`, `{"a":1}`, ""},
+		"a zero value that differs":  {`{"a":false}`, `{"a":true}`, ".a"},
+		"null matches any value":     {`{"a":null}`, `{"a":1}`, ""},
 		"integer and float":          {`{"a":1}`, `{"a":1.0}`, ""},
-		"a number and its text":      {`{"a":1}`, `{"a":"1"}`, ".a"},
-		"foreign items":              {`[{"n":"a"},{"n":"b"}]`, `[{"n":"x"},{"n":"a","more":1},{"n":"y"},{"n":"b"}]`, ""},
+		"a number and a string":      {`{"a":1}`, `{"a":"1"}`, ".a"},
+		"additional items":           {`[{"n":"a"},{"n":"b"}]`, `[{"n":"x"},{"n":"a","more":1},{"n":"y"},{"n":"b"}]`, ""},
 		"items in another order":     {`[{"n":"a"},{"n":"b"}]`, `[{"n":"b"},{"n":"a"}]`, "[]"},
 		"an item is missing":         {`["a","b"]`, `["a"]`, "[]"},
-		"an item twice":              {`["a","a"]`, `["a"]`, "[]"},
+		"a repeated item":            {`["a","a"]`, `["a"]`, "[]"},
 		"a list is missing":          {`{"a":["b"]}`, `{}`, ".a[]"},
 		"an empty list is missing":   {`{"a":[]}`, `{}`, ""},
 		"the same item matches once": {`[{"a":1},{"a":1,"b":2}]`, `[{"a":1,"b":2},{"a":1,"b":2}]`, ""},
@@ -63,8 +63,8 @@ func TestFirstDifference(t *testing.T) {
 	}
 }
 
-// What the API server writes in another way is in step without asking it.
-func TestInStepKnowsTheForms(t *testing.T) {
+// An object is up to date if its values differ only in the form that the API server returns.
+func TestIsUpToDateIgnoresTheForm(t *testing.T) {
 	object := func(text string) *unstructured.Unstructured {
 		return &unstructured.Unstructured{Object: jsontest.Decode(t, text).(map[string]any)}
 	}
@@ -76,23 +76,23 @@ func TestInStepKnowsTheForms(t *testing.T) {
 	live := enginetest.Live(desired, "1")
 	live.Object["spec"] = object(pod(`{"name":"web","resources":{"limits":{"cpu":"500m","memory":"1Gi"}},"imagePullPolicy":"Always"}`)).Object["spec"]
 	if differing, ok := isUpToDate(desired, live, enginetest.Options.FieldManager, scheme.Scheme); !ok {
-		t.Errorf("not in step: %s", differing)
+		t.Errorf("not up to date: %s", differing)
 	}
 	live.Object["spec"] = object(pod(`{"name":"web","resources":{"limits":{"cpu":"400m","memory":"1Gi"}}}`)).Object["spec"]
 	if differing, ok := isUpToDate(desired, live, enginetest.Options.FieldManager, scheme.Scheme); ok || differing != ".spec.template.spec.containers[]" {
-		t.Errorf("in step, or differing at %q", differing)
+		t.Errorf("up to date, or differing at %q", differing)
 	}
-	if _, ok := isUpToDate(desired, live, "nobody", scheme.Scheme); ok {
-		t.Error("in step with what nobody applied")
+	if _, ok := isUpToDate(desired, live, "other", scheme.Scheme); ok {
+		t.Error("up to date without an apply of the field manager")
 	}
-	// A value that the type does not have is in doubt, not a panic.
+	// A value that the Go type does not have is in doubt, not a panic.
 	if _, ok := isUpToDate(object(`{`+head+`,"spec":"what"}`), live, enginetest.Options.FieldManager, scheme.Scheme); ok {
-		t.Error("nonsense is in step")
+		t.Error("an invalid object is up to date")
 	}
 }
 
-// A custom resource has its forms too; they are those of its Go type.
-func TestInStepKnowsTheFormsOfCustomResources(t *testing.T) {
+// A custom resource is compared in the form of its Go type.
+func TestIsUpToDateIgnoresTheFormOfCustomResources(t *testing.T) {
 	kind := schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shop"}
 	types := runtime.NewScheme()
 	types.AddKnownTypeWithName(kind, &corev1.PersistentVolumeClaim{}) // for its quantities
@@ -100,10 +100,10 @@ func TestInStepKnowsTheFormsOfCustomResources(t *testing.T) {
 	live := enginetest.Live(desired, "1")
 	live.Object["spec"] = jsontest.Decode(t, `{"resources":{"requests":{"storage":"1Gi"}}}`)
 	if differing, ok := isUpToDate(desired, live, enginetest.Options.FieldManager, types); !ok {
-		t.Errorf("not in step: %s", differing)
+		t.Errorf("not up to date: %s", differing)
 	}
 	if _, ok := isUpToDate(desired, live, enginetest.Options.FieldManager, scheme.Scheme); ok {
-		t.Error("in step for who does not know the type")
+		t.Error("up to date without the Go type")
 	}
 }
 
@@ -123,9 +123,9 @@ func TestSameScalar(t *testing.T) {
 	}
 }
 
-// Whatever JSON is rendered, and whatever managedFields say, nothing panics; and
-// what is contained in itself is found so.
-func FuzzMatch(f *testing.F) {
+// FuzzIsSubset checks that nothing panics for any JSON and any managedFields, and that a value
+// is a subset of itself.
+func FuzzIsSubset(f *testing.F) {
 	f.Add(`{"a":[{"name":"x","v":1}],"b":[1,"y",null]}`, `{"f:a":{"k:{\"name\":\"x\"}":{".":{},"f:v":{}}},"f:b":{"v:1":{}}}`)
 	f.Add(`[[{}],[[]],""]`, `{"v:[{}]":{},"k:{}":{},"k:null":{}}`)
 	f.Add(`{"":{"":0}}`, `{"f:":{"f:":{"f:":null}}}`)
@@ -140,11 +140,11 @@ func FuzzMatch(f *testing.F) {
 		isSubset(b, a, "")
 		FirstDifference(a, b, "")
 		if where, ok := isSubset(a, a, ""); !ok {
-			t.Errorf("%s is not contained in itself: %s", left, where)
+			t.Errorf("%s is not a subset of itself: %s", left, where)
 		}
 		if fields, isMap := a.(map[string]any); isMap {
 			if where, same := managedfields.OwnsExactly(fields, enginetest.Fields(fields), ""); !same {
-				t.Errorf("%s does not have its own fields: %s", left, where)
+				t.Errorf("%s does not own exactly its fields: %s", left, where)
 			}
 		}
 	})

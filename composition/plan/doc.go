@@ -1,11 +1,11 @@
 // Package plan decides what happens to each object of an owner: a [Plan] has one [Step] for
 // each rendered object and for each orphan.
 //
-// What comes in is a [State]: the rendered objects, the live objects, what is remembered of
-// them, and what the owner allows. What goes out is the plan. [Compute] is a pure function:
-// it holds no client, and what in-memory comparison cannot decide is marked for a dry-run,
-// which is made when the plan is settled. The state is complete: whoever can read the
-// cluster can compute the plan that the engine carries out.
+// [Compute] returns the plan for a [State]: the rendered objects, the live objects, what is
+// remembered of them, and what the owner allows. It is a pure function without a client:
+// steps that a comparison in memory cannot decide are marked for a dry-run, which is made
+// when the plan is settled. The state is complete, so that any program that can read the
+// cluster computes the same plan as the engine.
 //
 // What always holds:
 //

@@ -6,29 +6,30 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
-// MismatchError is a field that the API server does not let anybody change, and that
-// differs from what is desired.
+// ImmutableFieldError is the error of an immutable field whose live value differs from the
+// desired one.
 type ImmutableFieldError struct {
-	// Field is the path of the first difference, `spec.selector.matchLabels.app`, say.
+	// Field is the path of the first difference, for example `spec.selector.matchLabels.app`.
 	Field string
-	// Live and Wanted are the values there as compact JSON, shortened; empty for the
-	// contents of ConfigMaps and Secrets, which are long, or secret.
+	// Live and Desired are the values there as JSON, truncated; empty for the contents of
+	// ConfigMaps and Secrets, which are long or secret.
 	Live, Desired string
 
-	// field is the immutable field that the difference is in.
+	// field is the path of the immutable field that has the difference.
 	field []string
 }
 
-// Error names the field and its values.
+// Error returns a message with the field and its values.
 func (m *ImmutableFieldError) Error() string {
 	if m.Live == "" && m.Desired == "" {
 		return m.Field + " is immutable and keeps its live value"
@@ -36,9 +37,10 @@ func (m *ImmutableFieldError) Error() string {
 	return fmt.Sprintf("%s is immutable and keeps its live value %s; desired is %s", m.Field, m.Live, m.Desired)
 }
 
+// ClaimTemplatesPath is the path of the volume claim templates of a StatefulSet.
 var ClaimTemplatesPath = []string{"spec", "volumeClaimTemplates"}
 
-// immutableFields are those of the kinds that a composition is usually made of.
+// immutableFields are the immutable fields of common kinds of child objects.
 // Source: the update validation of Kubernetes 1.30 to 1.37.
 var immutableFields = map[schema.GroupKind][][]string{
 	{Group: "apps", Kind: "StatefulSet"}: {
@@ -51,13 +53,13 @@ var immutableFields = map[schema.GroupKind][][]string{
 	{Kind: "Secret"}:                                          {{"type"}},
 }
 
-// frozenFields are those of a ConfigMap or Secret that is marked as immutable.
+// frozenFields are the immutable fields of a ConfigMap or Secret with immutable: true.
 var frozenFields = [][]string{{"immutable"}, {"data"}, {"binaryData"}}
 
 var selector = []string{"spec", "selector"}
 
-// immutableMismatches lists what stands between live and desired. Fields that
-// desired does not mention are never in the way.
+// immutableMismatches returns the immutable fields that differ between desired and live.
+// Fields that desired does not have never differ.
 func immutableMismatches(desired, live *unstructured.Unstructured) []*ImmutableFieldError {
 	fields := immutableFields[desired.GroupVersionKind().GroupKind()]
 	if isFrozen(live) {
@@ -71,45 +73,44 @@ func immutableMismatches(desired, live *unstructured.Unstructured) []*ImmutableF
 		if _, found, _ := unstructured.NestedFieldNoCopy(desired.Object, field...); !found || immutableEqual(field, desired, live) {
 			continue
 		}
-		// Perhaps only written in another way than the API server does.
+		// The values may be equal in the form in which the API server returns them.
 		if canonical, err := roundTripTyped(desired, scheme.Scheme); err == nil && immutableEqual(field, canonical, live) {
 			continue
 		}
 		mismatch := &ImmutableFieldError{Field: strings.Join(field, "."), field: field}
 		if !slices.ContainsFunc(frozenFields, func(frozen []string) bool { return slices.Equal(frozen, field) }) {
-			where, is, wanted := leafDifference(immutableValue(field, live), immutableValue(field, desired), mismatch.Field)
-			mismatch.Field, mismatch.Live, mismatch.Desired = where, compact(is), compact(wanted)
+			where, is, want := leafDifference(immutableValue(field, live), immutableValue(field, desired), mismatch.Field)
+			mismatch.Field, mismatch.Live, mismatch.Desired = where, shortJSON(is), shortJSON(want)
 		}
 		mismatches = append(mismatches, mismatch)
 	}
 	return mismatches
 }
 
-// isFrozen reports whether a ConfigMap or Secret is marked as immutable.
+// isFrozen reports whether live is a ConfigMap or Secret with immutable: true.
 func isFrozen(live *unstructured.Unstructured) bool {
 	frozen, _, _ := unstructured.NestedBool(live.Object, "immutable")
 	return frozen
 }
 
-// keepImmutable writes the live values of immutable fields that differ into the
-// step's object, so that the rest can be applied, and warns of them. Claims that
-// only look different keep their live form, as do those that could not grow; claims
-// that grow turn the step into Recreate. An `immutable` that was applied and is no
-// longer rendered stays as well.
+// checkImmutable sets immutable fields that differ to their live values in the step's object,
+// so that the rest can be applied, and adds a warning. Claim templates that differ in form
+// only, or that could not be expanded, keep their live form; expanded ones change the step to
+// Recreate. A field `immutable` that was applied and is not rendered any more is kept as well.
 func checkImmutable(options object.Options, step *Step, expansion ExpansionError) {
 	if _, found := step.Object.Object["immutable"]; isFrozen(step.Live) && !found && managedfields.Owns(step.Live, options.FieldManager, "immutable") {
 		object.SetField(step.Object.Object, true, "immutable")
 	}
 	mismatches := immutableMismatches(step.Object, step.Live)
 	var messages []string
-	grown := false
+	expanded := false
 	for _, mismatch := range mismatches {
 		field := mismatch.field
 		if slices.Equal(field, ClaimTemplatesPath) && OnlyExpandsStorage(step.Object, step.Live) {
 			if expansion.Claims == ClaimTemplatesHash(step.Object) {
 				step.Warn(ImmutableFieldChanged, expansion.Message)
 			} else {
-				grown = true
+				expanded = true
 			}
 			continue
 		}
@@ -120,46 +121,47 @@ func checkImmutable(options object.Options, step *Step, expansion ExpansionError
 			object.RemoveField(step.Object.Object, field...)
 		}
 		if slices.Equal(field, selector) {
-			keepSelected(step.Object)
+			copySelectorLabels(step.Object)
 		}
 	}
 	if len(messages) > 0 {
 		step.Warn(ImmutableFieldChanged, ImmutableMessage(step.Ref, messages...))
 	}
-	if grown {
+	if expanded {
 		step.Action, step.Reason = Recreate, VolumeExpansion
 		return
 	}
 	copyLiveClaimTemplates(step.Object, step.Live)
 }
 
-// immutableMessage says which fields of a child are immutable, and what to do.
-func ImmutableMessage(key object.Ref, mismatches ...string) string {
+// ImmutableMessage returns the message for immutable fields of an object, with what to do.
+func ImmutableMessage(ref object.Ref, mismatches ...string) string {
 	deletion := ""
-	if object.IsWorkload(key.GroupKind()) {
+	if object.IsWorkload(ref.GroupKind()) {
 		deletion = ", which deletes its pods,"
 	}
 	return fmt.Sprintf("%s: %s; set the desired value back, or delete the %s%s to have it created as desired",
-		key, strings.Join(mismatches, "; "), key.Kind, deletion)
+		ref, strings.Join(mismatches, "; "), ref.Kind, deletion)
 }
 
-// claimsDigest identifies the claim templates of a StatefulSet.
+// ClaimTemplatesHash returns the hash of the claim templates of a StatefulSet.
 func ClaimTemplatesHash(set *unstructured.Unstructured) object.Hash {
 	claims, _, _ := unstructured.NestedFieldNoCopy(set.Object, ClaimTemplatesPath...)
 	return object.MemoryHash(claims)
 }
 
-// keepSelected gives a pod template the labels that its workload's selector needs.
-func keepSelected(workload *unstructured.Unstructured) {
-	wanted, _, _ := unstructured.NestedStringMap(workload.Object, "spec", "selector", "matchLabels")
-	for label, value := range wanted {
+// copySelectorLabels adds the labels that a workload's selector matches to its pod template.
+func copySelectorLabels(workload *unstructured.Unstructured) {
+	matchLabels, _, _ := unstructured.NestedStringMap(workload.Object, "spec", "selector", "matchLabels")
+	for label, value := range matchLabels {
 		object.SetField(workload.Object, value, "spec", "template", "metadata", "labels", label)
 	}
 }
 
-// leafDifference follows the first difference of two values as far down as it
-// goes. What only live has counts last: the API server may have defaulted it.
-func leafDifference(live, desired any, path string) (where string, is, wanted any) {
+// leafDifference returns the path and the values of the first difference of two values, as
+// deep as possible. Fields that only live has are compared last, because the API server may
+// have defaulted them.
+func leafDifference(live, desired any, path string) (where string, is, want any) {
 	switch desired := desired.(type) {
 	case map[string]any:
 		fields, isMap := live.(map[string]any)
@@ -187,20 +189,20 @@ func leafDifference(live, desired any, path string) (where string, is, wanted an
 	return path, live, desired
 }
 
-// sameImmutable tells whether the field is in desired what it is in live. The API
-// server defaults fields within claim templates and role references; selectors
-// and data it takes as they are.
+// immutableEqual reports whether an immutable field has the same value in desired and live.
+// The API server defaults fields in claim templates and role references, but not in selectors
+// and data.
 func immutableEqual(field []string, desired, live *unstructured.Unstructured) bool {
-	wanted, actual := immutableValue(field, desired), immutableValue(field, live)
+	want, actual := immutableValue(field, desired), immutableValue(field, live)
 	switch field[len(field)-1] {
 	case "selector", "data", "binaryData":
-		return equality.Semantic.DeepEqual(wanted, actual)
+		return equality.Semantic.DeepEqual(want, actual)
 	}
-	_, contained := isSubset(wanted, actual, "")
-	return contained && sameLength(wanted, actual)
+	_, contained := isSubset(want, actual, "")
+	return contained && sameLength(want, actual)
 }
 
-// immutableValue is the field's value, as far as it means something.
+// immutableValue returns the value of a field, without parts that have no meaning.
 func immutableValue(field []string, obj *unstructured.Unstructured) any {
 	value, _, _ := unstructured.NestedFieldNoCopy(obj.Object, field...)
 	if slices.Equal(field, ClaimTemplatesPath) {
@@ -209,8 +211,8 @@ func immutableValue(field []string, obj *unstructured.Unstructured) any {
 	return value
 }
 
-// withoutTypes is a list of claim templates less their apiVersion, kind and
-// status, which mean nothing there and which the API server does not keep.
+// stripTypeMeta returns a list of claim templates without apiVersion, kind and status, which
+// have no meaning there and which the API server does not store.
 func stripTypeMeta(templates any) any {
 	list, _ := templates.([]any)
 	bare := make([]any, len(list))
@@ -225,8 +227,8 @@ func stripTypeMeta(templates any) any {
 	return bare
 }
 
-// keepClaims writes the live claim templates, which are equal in meaning, into
-// desired, defaults and all: the API server compares them as one.
+// copyLiveClaimTemplates sets the claim templates of desired to the live ones, which are
+// equivalent, including defaults: the API server compares them as a whole.
 func copyLiveClaimTemplates(desired, live *unstructured.Unstructured) {
 	if _, found, _ := unstructured.NestedFieldNoCopy(desired.Object, ClaimTemplatesPath...); !found {
 		return
@@ -236,7 +238,7 @@ func copyLiveClaimTemplates(desired, live *unstructured.Unstructured) {
 	}
 }
 
-// sameLength holds for lists of one length, and for anything else.
+// sameLength reports whether two lists have the same length; true if a is not a list.
 func sameLength(a, b any) bool {
 	left, isList := a.([]any)
 	if !isList {
@@ -246,8 +248,8 @@ func sameLength(a, b any) bool {
 	return len(left) == len(right)
 }
 
-// compact writes a value for a message, shortened where it is long.
-func compact(value any) string {
+// shortJSON returns a value as JSON for a message, truncated to 100 bytes.
+func shortJSON(value any) string {
 	if value == nil {
 		return "unset"
 	}

@@ -5,25 +5,26 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
-// Labels and annotations of an owner may reach its pods. A change of these alone
-// restarts nothing: pods keep what they have until their template changes for another
-// reason. The rendering lists the keys in an annotation of the workload; the live
-// workload's list has those that are not rendered any more.
+// Labels and annotations of an owner may be propagated to its pods. A change of these alone
+// restarts no pods: the pod template keeps its live values until it changes for another
+// reason. The rendered workload lists the keys in an annotation; the annotation of the live
+// workload has the keys that are not rendered any more.
 
-// propagated are the paths of an object's propagated keys, in its pod template.
+// propagated returns the propagated keys of an object, as `labels:<key>` or `annotations:<key>`.
 func propagated(options object.Options, obj *unstructured.Unstructured) sets.Set[string] {
 	return sets.New(strings.Fields(obj.GetAnnotations()[options.PropagatedAnnotation()])...)
 }
 
-// keepMetadata keeps the propagated metadata of step's pod template as it is live, if
-// the template would otherwise not change, and warns of what is pending.
-func keepMetadata(options object.Options, step *Step, adopting bool) {
+// deferMetadata keeps the live values of propagated metadata in the step's pod template if the
+// template does not change otherwise, and adds a warning with the pending changes.
+func deferMetadata(options object.Options, step *Step, adopting bool) {
 	if !object.IsWorkload(step.Ref.GroupKind()) {
 		return
 	}
@@ -31,17 +32,17 @@ func keepMetadata(options object.Options, step *Step, adopting bool) {
 	if adopting {
 		keys = keys.Union(templateKeys(options, step.Live).Difference(templateKeys(options, step.Object)))
 	}
-	kept := carried(options, step)
+	kept := withPreserved(options, step)
 	var pending []string
 	for _, key := range sets.List(keys) {
 		field, name, _ := strings.Cut(key, ":")
 		path := []string{"spec", "template", "metadata", field, name}
 		live, isLive, _ := unstructured.NestedString(step.Live.Object, path...)
 		rendered, isRendered, _ := unstructured.NestedString(step.Object.Object, path...)
-		switch theirs := isLive && !managedfields.Owns(step.Live, options.FieldManager, path...); {
-		case theirs && isRendered:
+		switch otherOwns := isLive && !managedfields.Owns(step.Live, options.FieldManager, path...); {
+		case otherOwns && isRendered:
 			return // drift, which is reverted
-		case theirs:
+		case otherOwns:
 			continue
 		case live == rendered && isLive == isRendered:
 			continue
@@ -69,8 +70,8 @@ func keepMetadata(options object.Options, step *Step, adopting bool) {
 	step.Warn(MetadataPending, step.Ref.String()+": the next rollout of its pods changes "+strings.Join(pending, ", ")+" of their template")
 }
 
-// templateKeys are the keys of a pod template, less ours and those of tools. Those
-// that an operator before us wrote and that are not rendered count as propagated.
+// templateKeys returns the keys of a pod template, without reserved and preserved keys. At an
+// adoption, keys that a previous operator set and that are not rendered count as propagated.
 func templateKeys(options object.Options, obj *unstructured.Unstructured) sets.Set[string] {
 	keys := sets.New[string]()
 	for _, field := range []string{"labels", "annotations"} {

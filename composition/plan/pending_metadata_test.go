@@ -4,13 +4,14 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
 	"github.com/seldon-operator/seldon-operator/composition/object"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// A change of propagated metadata alone changes no pod template.
-func TestKeepMetadata(t *testing.T) {
+// A change of propagated metadata alone does not change the pod template.
+func TestDeferMetadata(t *testing.T) {
 	workload := func(image, keys string, labels map[string]any) *unstructured.Unstructured {
 		obj := enginetest.NewStatefulSet("1Gi")
 		object.SetField(obj.Object, []any{map[string]any{"name": "web", "image": image}}, "spec", "template", "spec", "containers")
@@ -55,11 +56,11 @@ func TestKeepMetadata(t *testing.T) {
 			live: workload("a", "", labels{"team": "x"}), rendered: workload("a", "", labels{"team": "y"}),
 			want: labels{"team": "y"}, keys: "",
 		},
-		"copied by the operator before us": {
-			live: workload("a", "", labels{"theirs": "1"}), rendered: workload("a", "labels:team", labels{"team": "y"}), adopting: true,
-			want: labels{"theirs": "1"}, keys: "labels:team labels:theirs", pending: "labels team, labels theirs",
+		"set by a previous operator": {
+			live: workload("a", "", labels{"other": "1"}), rendered: workload("a", "labels:team", labels{"team": "y"}), adopting: true,
+			want: labels{"other": "1"}, keys: "labels:other labels:team", pending: "labels other, labels team",
 		},
-		"changed beside a tool's": {
+		"changed together with a preserved key": {
 			live: workload("a", "labels:team", labels{"team": "x", "tool/a": "1"}), rendered: workload("a", "labels:team", labels{"team": "y"}),
 			want: labels{"team": "x", "tool/a": "1"}, keys: "labels:team", pending: "labels team",
 		},
@@ -72,7 +73,7 @@ func TestKeepMetadata(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := test.rendered.DeepCopy()
 			step := Step{Ref: object.RefOf(test.rendered), Object: test.rendered, Live: enginetest.Live(test.live, "1")}
-			keepMetadata(enginetest.Options, &step, test.adopting)
+			deferMetadata(enginetest.Options, &step, test.adopting)
 			got, _, _ := unstructured.NestedMap(step.Object.Object, "spec", "template", "metadata", "labels")
 			base, _, _ := unstructured.NestedMap(enginetest.NewStatefulSet("1Gi").Object, "spec", "template", "metadata", "labels")
 			for key, value := range base {
@@ -90,14 +91,14 @@ func TestKeepMetadata(t *testing.T) {
 				}
 			}
 			if keys := step.Object.GetAnnotations()[enginetest.Options.PropagatedAnnotation()]; keys != test.keys {
-				t.Errorf("the list is %q, want %q", keys, test.keys)
+				t.Errorf("the annotation is %q, want %q", keys, test.keys)
 			}
 			if pending := step.Warnings; (len(pending) > 0) != (test.pending != "") ||
 				len(pending) > 0 && !strings.Contains(pending[0].Message, test.pending) {
 				t.Errorf("warnings are %v, want %q", pending, test.pending)
 			}
 			if object.StableHash(before.Object) != object.StableHash(test.rendered.Object) {
-				t.Error("the rendering was changed")
+				t.Error("the rendered object was changed")
 			}
 		})
 	}

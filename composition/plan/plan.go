@@ -280,7 +280,7 @@ func planDesired(s State, child object.Object) Step {
 	checkImmutable(s.Options, &step, s.ExpansionErrors[step.Ref])
 	preservePodTemplateKeys(s.Options, &step, s.keepsPods(step.Ref))
 	if _, adopting := s.Adopting[step.Ref]; !s.ApplyMetadata {
-		keepMetadata(s.Options, &step, adopting)
+		deferMetadata(s.Options, &step, adopting)
 	}
 	step.DesiredHash = object.MemoryHash(step.Object.Object)
 	step.TriggersRollout = object.IsWorkload(step.Ref.GroupKind()) && podTemplateHash(s.Options, step.Object) != podTemplateHash(s.Options, step.Live)

@@ -9,54 +9,55 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
-// What can be the case with one rendered StatefulSet. MakePlan is tested on every
-// subset of these, each of which is a Situation.
+// Properties of the state of one rendered StatefulSet. Compute is tested with every
+// combination of these.
 const (
 	absent = 1 << iota
 	drifted
 	deleting
 	foreign        // controlled by another owner
-	remembered     // a mark of an earlier apply
+	remembered     // from an earlier apply
 	desiredChanged // since that apply
-	ownershipLost  // of a field that we send
+	ownershipLost  // of a desired field
 	adopting
-	restartHeld // remembered from a dry-run
-	restartsAccepted
+	restartBlocked // remembered from a dry-run
+	restartsAllowed
 	paused
 	unlabelled
-	blocked // an immutable field differs
-	claimsGrown
-	scaled    // replicas that we own and do not send
+	immutableDiffers
+	claimsExpanded
+	scaled    // replicas are owned and not desired
 	states    = 1 << iota
 	stateBits = 15
 )
 
 var stateNames = []string{"absent", "drifted", "deleting", "foreign", "remembered", "desiredChanged", "ownershipLost", "adopting",
-	"restartHeld", "restartsAccepted", "paused", "unlabelled", "blocked", "claimsGrown", "scaled"}
+	"restartBlocked", "restartsAllowed", "paused", "unlabelled", "immutableDiffers", "claimsExpanded", "scaled"}
 
-// situationOf makes the situation that bits say, beside an unchanged ConfigMap, a
-// Role that is missing, and leftovers: a Service of the owner, one of another, one
-// that is being deleted, and a claim of the owner.
-func situationOf(bits int) State {
+// stateOf returns the state with the properties in bits. It also has an unchanged ConfigMap, a
+// Role that does not exist, and orphans: a Service of the owner, one without an owner, one that
+// is being deleted, and a claim of the owner.
+func stateOf(bits int) State {
 	has := func(bit int) bool { return bits&bit != 0 }
 	size := "1Gi"
-	if has(claimsGrown) {
+	if has(claimsExpanded) {
 		size = "2Gi"
 	}
 	set := enginetest.NewStatefulSet(size)
 	configuration := enginetest.NewObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "config", map[string]any{"data": map[string]any{"a": "b"}})
 	role := enginetest.NewObject(schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "Role"}, "role", nil)
 	s := State{
-		Owner: enginetest.Owner, Options: enginetest.Options, Paused: has(paused), AllowRestarts: has(restartsAccepted),
+		Owner: enginetest.Owner, Options: enginetest.Options, Paused: has(paused), AllowRestarts: has(restartsAllowed),
 		Objects: []object.Object{{Object: role}, {Object: configuration}, {Object: set}},
 		Live:    map[object.Ref]*unstructured.Unstructured{}, Adopting: map[object.Ref]string{}, Remembered: map[object.Ref]Remembered{},
 	}
@@ -65,13 +66,13 @@ func situationOf(bits int) State {
 
 	service := schema.GroupVersionKind{Version: "v1", Kind: "Service"}
 	for name, change := range map[string]func(*unstructured.Unstructured){
-		"left": func(*unstructured.Unstructured) {},
-		"held": func(o *unstructured.Unstructured) { o.SetOwnerReferences(nil) },
-		"gone": func(o *unstructured.Unstructured) { o.SetDeletionTimestamp(&metav1.Time{Time: time.Unix(1, 0)}) },
+		"orphan":   func(*unstructured.Unstructured) {},
+		"unowned":  func(o *unstructured.Unstructured) { o.SetOwnerReferences(nil) },
+		"deleting": func(o *unstructured.Unstructured) { o.SetDeletionTimestamp(&metav1.Time{Time: time.Unix(1, 0)}) },
 	} {
-		leftover := enginetest.Live(enginetest.Options.WithOwnerMetadata(object.Object{Object: enginetest.NewObject(service, name, nil)}, enginetest.Owner), types.UID(name))
-		change(leftover)
-		s.Live[object.RefOf(leftover)] = leftover
+		orphan := enginetest.Live(enginetest.Options.WithOwnerMetadata(object.Object{Object: enginetest.NewObject(service, name, nil)}, enginetest.Owner), types.UID(name))
+		change(orphan)
+		s.Live[object.RefOf(orphan)] = orphan
 	}
 	claim := enginetest.Live(enginetest.Options.WithOwnerMetadata(object.Object{Object: enginetest.NewObject(schema.GroupVersionKind{Version: "v1", Kind: "PersistentVolumeClaim"}, "claim", nil)}, enginetest.Owner), "claim")
 	s.Live[object.RefOf(claim)] = claim
@@ -87,19 +88,19 @@ func situationOf(bits int) State {
 		spec["replicas"] = int64(3)
 		owned["f:spec"].(map[string]any)["f:replicas"] = map[string]any{}
 	}
-	lastWanted := func() *unstructured.Unstructured {
-		wanted := enginetest.Options.WithOwnerMetadata(object.Object{Object: set}, enginetest.Owner)
-		if has(blocked) {
-			object.SetField(wanted.Object, "other", "spec", "serviceName")
+	lastDesired := func() *unstructured.Unstructured {
+		desired := enginetest.Options.WithOwnerMetadata(object.Object{Object: set}, enginetest.Owner)
+		if has(immutableDiffers) {
+			object.SetField(desired.Object, "other", "spec", "serviceName")
 		}
-		return wanted
+		return desired
 	}
 	if has(remembered) {
-		wanted := lastWanted()
+		desired := lastDesired()
 		if has(desiredChanged) {
-			object.SetField(wanted.Object, "here", "metadata", "annotations", "was")
+			object.SetField(desired.Object, "here", "metadata", "annotations", "was")
 		}
-		s.Remembered[key] = Remember(object.MemoryHash(wanted.Object), live, enginetest.Options.FieldManager)
+		s.Remembered[key] = Remember(object.MemoryHash(desired.Object), live, enginetest.Options.FieldManager)
 	}
 	if has(drifted) {
 		spec["template"].(map[string]any)["spec"].(map[string]any)["nodeName"] = "elsewhere"
@@ -121,24 +122,24 @@ func situationOf(bits int) State {
 	if has(unlabelled) {
 		live.SetLabels(nil)
 	}
-	if has(blocked) {
+	if has(immutableDiffers) {
 		spec["serviceName"] = "other"
 	}
-	if has(drifted | ownershipLost | deleting | foreign | unlabelled | blocked) {
+	if has(drifted | ownershipLost | deleting | foreign | unlabelled | immutableDiffers) {
 		live.SetResourceVersion("2")
 	}
-	if has(restartHeld) {
-		wanted := lastWanted()
-		held := Remember(object.MemoryHash(wanted.Object), live, enginetest.Options.FieldManager)
-		held.RestartRequired = "would restart"
-		s.Remembered[key] = held
+	if has(restartBlocked) {
+		desired := lastDesired()
+		blocked := Remember(object.MemoryHash(desired.Object), live, enginetest.Options.FieldManager)
+		blocked.RestartRequired = "would restart"
+		s.Remembered[key] = blocked
 	}
 	s.Live[key] = live
 	return s
 }
 
-// carriedOut is the situation after a plan, as the API server would have it.
-func carriedOut(s State, plan Plan) State {
+// applied returns the state after a plan was applied.
+func applied(s State, plan Plan) State {
 	next := s
 	next.Live, next.Remembered, next.Adopting = maps.Clone(s.Live), maps.Clone(s.Remembered), map[object.Ref]string{}
 	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
@@ -169,39 +170,39 @@ func carriedOut(s State, plan Plan) State {
 
 func TestPlanOverItsStateSpace(t *testing.T) {
 	if stateBits != len(stateNames) || states != 1<<stateBits {
-		t.Fatal("the states and their names do not fit")
+		t.Fatal("the numbers of properties and names differ")
 	}
 	for bits := range states {
-		if bits&absent != 0 && bits&^(absent|paused) != 0 || bits&adopting == 0 && bits&restartsAccepted != 0 {
-			continue // the same as without
+		if bits&absent != 0 && bits&^(absent|paused) != 0 || bits&adopting == 0 && bits&restartsAllowed != 0 {
+			continue // these have no effect
 		}
-		s := situationOf(bits)
-		before := fingerprint(s)
+		s := stateOf(bits)
+		before := hashOf(s)
 		plan := Compute(s)
 		if problem := violated(bits, plan); problem != "" {
 			t.Fatalf("%s: %s\n%+v", nameOf(bits), problem, plan.Steps)
 		}
 		if again := Compute(s); !slices.Equal(describe(plan), describe(again)) {
-			t.Fatalf("%s: two plans of one situation differ: %s", nameOf(bits), cmp.Diff(describe(plan), describe(again)))
+			t.Fatalf("%s: two plans of one state differ: %s", nameOf(bits), cmp.Diff(describe(plan), describe(again)))
 		}
-		if fingerprint(s) != before {
-			t.Fatalf("%s: planning changed the situation:\n%s", nameOf(bits), cmp.Diff(situationOf(bits).Live, s.Live))
+		if hashOf(s) != before {
+			t.Fatalf("%s: the state was changed:\n%s", nameOf(bits), cmp.Diff(stateOf(bits).Live, s.Live))
 		}
-		for range 3 { // a recreation takes two
+		for range 3 { // a recreation needs two plans
 			if numWrites(plan) == 0 {
 				break
 			}
-			s = carriedOut(s, plan)
+			s = applied(s, plan)
 			plan = Compute(s)
 		}
 		if numWrites(plan) != 0 {
-			t.Fatalf("%s: something is always left to do:\n%v", nameOf(bits), describe(plan))
+			t.Fatalf("%s: the plan is never empty:\n%v", nameOf(bits), describe(plan))
 		}
 	}
 }
 
-// fingerprint is of all that a plan may not change.
-func fingerprint(s State) object.Hash {
+// hashOf returns the hash of everything in a state that must not be changed.
+func hashOf(s State) object.Hash {
 	contents := map[string]any{}
 	for key, live := range s.Live {
 		contents["live "+key.String()] = live.Object
@@ -212,7 +213,7 @@ func fingerprint(s State) object.Hash {
 	return object.StableHash(contents)
 }
 
-// violated names the invariant that a plan does not hold; empty for none.
+// violated returns the invariant that a plan violates; empty for none.
 func violated(bits int, plan Plan) string {
 	has := func(bit int) bool { return bits&bit != 0 }
 	for i := 1; i < len(plan.Steps); i++ {
@@ -232,9 +233,9 @@ func violated(bits int, plan Plan) string {
 		writes := step.Action == Apply || step.Action == Recreate || step.Action == Delete
 		switch {
 		case step.Action == "" || step.Reason == "":
-			return "undecided: " + step.Ref.String()
+			return "no action or reason: " + step.Ref.String()
 		case writes && step.Live != nil && !enginetest.Owner.IsControllerOf(step.Live):
-			return "writes to an object of another: " + step.Ref.String()
+			return "writes to an object of another owner: " + step.Ref.String()
 		case writes && step.Live != nil && step.Live.GetDeletionTimestamp() != nil:
 			return "writes to an object that is being deleted: " + step.Ref.String()
 		case step.Action == Delete && (object.IsPVC(step.Ref) || step.Live == nil):
@@ -242,7 +243,7 @@ func violated(bits int, plan Plan) string {
 		case (step.Action == Apply) && (step.Object.GetLabels()[enginetest.Options.OwnerLabel()] != "shop" || !enginetest.Owner.IsControllerOf(step.Object)):
 			return "applies an object without label or owner: " + step.Ref.String()
 		case step.Action == Apply && step.Object.GetUID() != "":
-			return "an apply configuration has a UID of its own"
+			return "an apply configuration has a UID"
 		}
 	}
 	if len(plan.Steps) != 3 || len(plan.Prunes) != 4 {
@@ -251,14 +252,14 @@ func violated(bits int, plan Plan) string {
 	set := plan.Steps[2]
 	switch {
 	case has(absent):
-		return unless(has(paused) || set.Action == Apply && set.Reason == NotFound && !set.DryRunFirst, "an absent object is not simply made")
+		return unless(has(paused) || set.Action == Apply && set.Reason == NotFound && !set.DryRunFirst, "an absent object is not created")
 	case has(foreign):
-		return unless(set.Reason == OwnershipConflict, "an object of another is not told")
+		return unless(set.Reason == OwnershipConflict, "an object of another owner is not reported")
 	case has(deleting):
-		return unless(set.Reason == Terminating, "a deletion is not waited for")
+		return unless(set.Reason == Terminating, "does not wait for a deletion")
 	case has(paused):
-		return unless(set.Reason == Paused, "is not held for the pause")
-	case has(blocked):
+		return unless(set.Reason == Paused, "writes although the owner is paused")
+	case has(immutableDiffers):
 		if len(set.Warnings) != 1 || set.Warnings[0].Reason != ImmutableFieldChanged || !strings.Contains(set.Warnings[0].Message, `spec.serviceName is immutable and keeps its live value "other"; desired is "set"`) {
 			return "an immutable field is not reported"
 		}
@@ -267,33 +268,33 @@ func violated(bits int, plan Plan) string {
 		}
 	}
 	switch {
-	case has(claimsGrown):
-		return unless(set.Action == Recreate && set.Reason == VolumeExpansion, "claims do not grow")
-	case has(adopting) && has(restartHeld) && !has(restartsAccepted):
+	case has(claimsExpanded):
+		return unless(set.Action == Recreate && set.Reason == VolumeExpansion, "claims are not expanded")
+	case has(adopting) && has(restartBlocked) && !has(restartsAllowed):
 		return unless(set.Reason == RestartRequired && set.Message == "would restart", "the result of the dry-run is not remembered")
 	case has(adopting):
-		return unless(set.Action == Apply && set.Reason == Adopting && set.DryRunFirst == !has(restartsAccepted) && set.BlockOnRestart == set.DryRunFirst, "is not adopted with care")
+		return unless(set.Action == Apply && set.Reason == Adopting && set.DryRunFirst == !has(restartsAllowed) && set.BlockOnRestart == set.DryRunFirst, "is adopted without a dry-run")
 	}
-	inOrder := bits&(drifted|ownershipLost|unlabelled|scaled) == 0
+	upToDate := bits&(drifted|ownershipLost|unlabelled|scaled) == 0
 	switch {
-	case set.DryRunFirst && has(remembered) && !has(restartHeld):
-		return "asks for what it remembers"
+	case set.DryRunFirst && has(remembered) && !has(restartBlocked):
+		return "makes a dry-run although the result is remembered"
 	case has(scaled) && !slices.ContainsFunc(set.ReleaseFields, func(path []string) bool { return slices.Equal(path, ReplicasPath) }):
-		return "does not give replicas up"
-	case inOrder:
-		return unless(set.Action == Skip, "writes what is in step")
-	case has(restartHeld), has(remembered) && !has(desiredChanged) && !has(scaled):
-		return unless(set.Action == Apply && set.Reason == Drifted && set.Message != "", "does not put drift back")
+		return "does not release replicas"
+	case upToDate:
+		return unless(set.Action == Skip, "writes an object that is up to date")
+	case has(restartBlocked), has(remembered) && !has(desiredChanged) && !has(scaled):
+		return unless(set.Action == Apply && set.Reason == Drifted && set.Message != "", "does not revert drift")
 	case has(remembered) && has(desiredChanged):
 		return unless(set.Action == Apply && set.Reason == DesiredChanged, "does not apply a change")
 	case !has(remembered):
-		return unless(set.Action == Apply && set.Reason == Unverified && set.DryRunFirst, "does not ask what it cannot know")
+		return unless(set.Action == Apply && set.Reason == Unverified && set.DryRunFirst, "makes no dry-run although nothing is remembered")
 	}
 	return ""
 }
 
-func unless(holds bool, problem string) string {
-	if holds {
+func unless(ok bool, problem string) string {
+	if ok {
 		return ""
 	}
 	return problem
@@ -312,12 +313,12 @@ func nameOf(bits int) string {
 func describe(plan Plan) []string {
 	var lines []string
 	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
-		lines = append(lines, fmt.Sprintf("%s %s %s %q verify=%v giveUp=%v", step.Ref, step.Action, step.Reason, step.Message, step.DryRunFirst, step.ReleaseFields))
+		lines = append(lines, fmt.Sprintf("%s %s %s %q dryRun=%v release=%v", step.Ref, step.Action, step.Reason, step.Message, step.DryRunFirst, step.ReleaseFields))
 	}
 	return lines
 }
 
-// numWrites counts the steps that may write.
+// numWrites returns the number of steps that may write.
 func numWrites(plan Plan) int {
 	count := 0
 	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {

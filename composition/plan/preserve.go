@@ -4,53 +4,55 @@ import (
 	"maps"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
 	"github.com/seldon-operator/seldon-operator/composition/object"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// seed settles a seeded field: it is sent to a new object, and to a live one when
-// the value wanted is not the one last sent. In between, once somebody else has
-// set it, it is not mentioned.
+// applyInitialOnly decides whether an initial-only field is sent: to a new object, and to a
+// live one if its desired value is not the last one sent. If another manager has set it since
+// then, it is removed from the step's object.
 func applyInitialOnly(options object.Options, step *Step, field []string) {
 	value, found, _ := unstructured.NestedFieldNoCopy(step.Object.Object, field...)
 	if !found {
 		return
 	}
-	wanted := object.StableHash(value).String()
-	object.SetField(step.Object.Object, wanted, "metadata", "annotations", options.InitialValueHashAnnotation())
-	if step.Live != nil && step.Live.GetAnnotations()[options.InitialValueHashAnnotation()] == wanted && !managedfields.Owns(step.Live, options.FieldManager, field...) {
+	hash := object.StableHash(value).String()
+	object.SetField(step.Object.Object, hash, "metadata", "annotations", options.InitialValueHashAnnotation())
+	if step.Live != nil && step.Live.GetAnnotations()[options.InitialValueHashAnnotation()] == hash && !managedfields.Owns(step.Live, options.FieldManager, field...) {
 		object.RemoveField(step.Object.Object, field...)
 	}
 }
 
-// replicas is the field that autoscalers share with us.
+// ReplicasPath is the path of the field that autoscalers set as well.
 var ReplicasPath = []string{"spec", "replicas"}
 
-// yield gives up a field that others may set, which we once sent and now do not
-// mention.
+// releaseUnset releases a field that others may set if it was applied and is not rendered any
+// more, so that its live value stays.
 func releaseUnset(options object.Options, step *Step, field []string) {
 	if _, found, _ := unstructured.NestedFieldNoCopy(step.Object.Object, field...); !found && managedfields.Owns(step.Live, options.FieldManager, field...) {
 		step.ReleaseFields = append(step.ReleaseFields, field)
 	}
 }
 
-// carry keeps what a predecessor wrote into a live pod template, which we own
-// since its adoption and would never render, as long as the template has no other
-// reason to change; force keeps it whatever there is. It is the carried keys, and
-// the template's own name and namespace: they mean nothing, but they are part of
-// what a workload's controller compares.
+// preservePodTemplateKeys adds to the step's object what a previous operator set in the live
+// pod template, which the engine owns since the adoption and does not render, as long as the
+// pod template does not change for another reason; force adds it in any case. These are the
+// keys of [object.Options.PreservePodTemplateKey], and the name and namespace of the pod
+// template, which have no meaning but are compared by the workload's controller.
 func preservePodTemplateKeys(options object.Options, step *Step, force bool) {
 	if !object.IsWorkload(step.Ref.GroupKind()) {
 		return
 	}
-	if carried := carried(options, step); carried != nil && (force || PodTemplateUnchanged(carried, step.Live, options.FieldManager)) {
-		step.Object = carried
+	if preserved := withPreserved(options, step); preserved != nil && (force || PodTemplateUnchanged(preserved, step.Live, options.FieldManager)) {
+		step.Object = preserved
 	}
 }
 
-// carried is the object of step with what it would keep; nil if that is nothing.
-func carried(options object.Options, step *Step) *unstructured.Unstructured {
+// withPreserved returns a copy of the step's object with the live values to preserve; nil if
+// there are none.
+func withPreserved(options object.Options, step *Step) *unstructured.Unstructured {
 	metadata := []string{"spec", "template", "metadata"}
 	paths := [][]string{append(slices.Clone(metadata), "name"), append(slices.Clone(metadata), "namespace")}
 	for _, field := range []string{"labels", "annotations"} {
@@ -62,17 +64,17 @@ func carried(options object.Options, step *Step) *unstructured.Unstructured {
 			}
 		}
 	}
-	var carried *unstructured.Unstructured
+	var preserved *unstructured.Unstructured
 	for _, path := range paths {
 		value, found, _ := unstructured.NestedString(step.Live.Object, path...)
 		_, rendered, _ := unstructured.NestedString(step.Object.Object, path...)
 		if !found || rendered || !managedfields.Owns(step.Live, options.FieldManager, path...) {
 			continue
 		}
-		if carried == nil {
-			carried = step.Object.DeepCopy()
+		if preserved == nil {
+			preserved = step.Object.DeepCopy()
 		}
-		_ = unstructured.SetNestedField(carried.Object, value, path...)
+		_ = unstructured.SetNestedField(preserved.Object, value, path...)
 	}
-	return carried
+	return preserved
 }

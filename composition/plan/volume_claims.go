@@ -5,16 +5,17 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
+// storageRequest is the path of the requested size of a volume claim.
 var storageRequest = []string{"spec", "resources", "requests", "storage"}
 
-// claimsOnlyGrow tells whether the claim templates of desired and live differ in
-// nothing but requests for storage, none of which shrinks.
+// OnlyExpandsStorage reports whether the claim templates of desired and live differ only in
+// storage requests, and none of these is smaller in desired.
 func OnlyExpandsStorage(desired, live *unstructured.Unstructured) bool {
-	wanted, actual := ClaimTemplatesByName(desired), ClaimTemplatesByName(live)
-	if len(wanted) != len(actual) {
+	expected, actual := ClaimTemplatesByName(desired), ClaimTemplatesByName(live)
+	if len(expected) != len(actual) {
 		return false
 	}
-	for name, claim := range wanted {
+	for name, claim := range expected {
 		current, found := actual[name]
 		if !found {
 			return false
@@ -32,7 +33,7 @@ func OnlyExpandsStorage(desired, live *unstructured.Unstructured) bool {
 	return true
 }
 
-// claimsByName are the claim templates of a StatefulSet.
+// ClaimTemplatesByName returns the claim templates of a StatefulSet by name.
 func ClaimTemplatesByName(set *unstructured.Unstructured) map[string]map[string]any {
 	templates, _, _ := unstructured.NestedFieldNoCopy(set.Object, ClaimTemplatesPath...)
 	claims := map[string]map[string]any{}
@@ -44,7 +45,7 @@ func ClaimTemplatesByName(set *unstructured.Unstructured) map[string]map[string]
 	return claims
 }
 
-// storageOf is what a claim asks for; nil if it does not say.
+// StorageRequestOf returns the storage request of a claim; nil if it has none.
 func StorageRequestOf(claim map[string]any) *resource.Quantity {
 	value, _, _ := unstructured.NestedFieldNoCopy(claim, storageRequest...)
 	return quantity(value)

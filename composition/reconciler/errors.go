@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
+
+	"github.com/seldon-operator/seldon-operator/composition/object"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -89,10 +90,10 @@ func classOf(err error) errorClass {
 	}
 	var status apierrors.APIStatus
 	if errors.As(err, &status) {
-		if code := status.Status().Code; code == http.StatusTooManyRequests || code >= http.StatusInternalServerError {
-			return transient
+		if object.IsRejection(err) {
+			return rejected
 		}
-		return rejected
+		return transient
 	}
 	// Errors of the HTTP client are net.Errors, and so is an expired context.
 	if _, is := errors.AsType[net.Error](err); is || errors.Is(err, context.Canceled) {

@@ -49,6 +49,7 @@ func TestClassify(t *testing.T) {
 		"a rejection":                 {denied, rejected},
 		"invalid":                     {apierrors.NewInvalid(schema.GroupKind{}, "a", nil), rejected},
 		"429":                         {throttled, transient},
+		"401":                         {apierrors.NewUnauthorized("an expired token"), transient},
 		"500":                         {apierrors.NewInternalError(errUnknown), transient},
 		"503":                         {apierrors.NewServiceUnavailable("no etcd"), transient},
 		"504":                         {apierrors.NewTimeoutError("slow", 1), transient},

@@ -72,7 +72,7 @@ func TestReadinessOfChildren(t *testing.T) {
 		"lost its pod":                             {"Deployment", deployment(2, 1, 1, 0, done), ReasonReady, "ReplicasUnavailable"},
 		"lost its pod, still":                      {"Deployment", deployment(2, 1, 1, 0, done), ReasonReplicasUnavailable, "ReplicasUnavailable"},
 		"not ready since before":                   {"Deployment", deployment(2, 1, 1, 0, done), ReasonProgressing, "Progressing Reconciling"},
-		"pods rejected":                             {"Deployment", deployment(2, 0, 0, 0, rolling, rejected), "", "ReplicaFailure Reconciling violates PodSecurity"},
+		"pods rejected":                            {"Deployment", deployment(2, 0, 0, 0, rolling, rejected), "", "ReplicaFailure Reconciling violates PodSecurity"},
 		"past its deadline":                        {"Deployment", deployment(2, 1, 1, 0, "{type: Progressing, status: 'False', reason: ProgressDeadlineExceeded}"), "", "Failed"},
 		"StatefulSet, first roll-out":              {"StatefulSet", set("a", 2, 1), "", "Progressing Reconciling"},
 		"StatefulSet, another roll-out":            {"StatefulSet", set("b", 2, 1), ReasonReady, "Progressing Reconciling"},

@@ -2,25 +2,22 @@ package template
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"testing/fstest"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
-	"github.com/seldon-operator/seldon-operator/composition/merge"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 var deploymentGVK = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
 
-// layered is what an instance is rendered from without patches.
+// layered is the input of an instance without patches.
 type layered struct {
 	Namespace string
 	Templates []Ref
 	Layers    []Layer
 }
 
-// replicaTemplates are a workload, and a Service as each replica of it has one.
+// replicaTemplates returns templates of a workload and of a Service for each of its replicas.
 func replicaTemplates(t *testing.T) *Set {
 	t.Helper()
 	parameters := "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: parameters\n  annotations: {config.kubernetes.io/local-config: \"true\"}\ndata: {name: x}\n"
@@ -40,9 +37,9 @@ func replicaTemplates(t *testing.T) *Set {
 	return templates
 }
 
-// The Services of replicas have names without number, and a layer leaves all of them
-// alone: it is read for one of them, and none is kept.
-func TestFramesThatALayerLeavesAloneAreNotKept(t *testing.T) {
+// The number of Services of replicas is unbounded. A layer that does not change them is read for one
+// of them, and none is cached.
+func TestInstancesThatALayerDoesNotChangeAreNotCached(t *testing.T) {
 	templates, reads := replicaTemplates(t), 0
 	render := func(namespace string) {
 		t.Helper()
@@ -59,7 +56,7 @@ func TestFramesThatALayerLeavesAloneAreNotKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := len(objects); got != 2*mergedCacheSize+1 {
-			t.Fatalf("%d children", got)
+			t.Fatalf("%d objects", got)
 		}
 	}
 	render("a")
@@ -72,8 +69,8 @@ func TestFramesThatALayerLeavesAloneAreNotKept(t *testing.T) {
 	}
 }
 
-// Users' content may hold whatever an earlier version's placeholders looked like.
-func TestUsersCannotWritePlaceholders(t *testing.T) {
+// Content of users that has the form of a placeholder is not replaced.
+func TestContentIsNotTakenForPlaceholders(t *testing.T) {
 	templates := replicaTemplates(t)
 	for _, text := range []string{"p7hole", "p7hole0q7", "p0123456789abcdefh0q", "{{.Namespace}}", "$(NAMESPACE)"} {
 		input := layered{Namespace: "team", Templates: []Ref{{Folder: "workload", Parameters: map[string]string{"name": "w"}}}, Layers: []Layer{{
@@ -89,45 +86,5 @@ func TestUsersCannotWritePlaceholders(t *testing.T) {
 		if got := objects[0].Object.GetAnnotations()["text"]; got != text {
 			t.Errorf("%q became %q", text, got)
 		}
-	}
-}
-
-func TestSeedsNameFields(t *testing.T) {
-	for path, want := range map[string]string{
-		"spec.replicas":              "",
-		"spec.strategy.type":         "",
-		"spec.replica":               "has no field spec.replica",
-		"spec..replicas":             "has no field spec..replicas",
-		"replicas":                   "has no field replicas",
-		"metadata.labels.a":          "goes through a list or a map",
-		"spec.template.spec.volumes": "goes through a list or a map",
-	} {
-		err := merge.ValidateScalarPath(deploymentGVK, path)
-		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %q", path, err, want)
-		}
-	}
-	if err := merge.ValidateScalarPath(schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Site"}, "spec.size"); err != nil {
-		t.Errorf("a kind that is not built in: %v", err)
-	}
-}
-
-// BenchmarkOwnership compares a long list with the ownership of its fields.
-func BenchmarkOwnership(b *testing.B) {
-	for _, count := range []int{1_000, 10_000, 100_000} {
-		var ports []any
-		owned := map[string]any{}
-		for i := range count {
-			ports = append(ports, map[string]any{"containerPort": int64(i)})
-			owned[fmt.Sprintf(`k:{"containerPort":%d,"protocol":"TCP"}`, i)] = map[string]any{".": map[string]any{}, "f:containerPort": map[string]any{}}
-		}
-		b.Run(fmt.Sprint(count), func(b *testing.B) {
-			for b.Loop() {
-				if where, same := managedfields.OwnsExactly(ports, owned, ""); !same {
-					b.Fatal(where)
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*count), "ns/item")
-		})
 	}
 }

@@ -8,14 +8,15 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/seldon-operator/seldon-operator/composition/merge"
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/lru"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
+
+	"github.com/seldon-operator/seldon-operator/composition/merge"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 const (

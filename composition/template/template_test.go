@@ -22,43 +22,43 @@ func siteTemplates(t testing.TB) *Set {
 	return templates
 }
 
-// Binding has to give what a plain Kustomize run with the real values gives, for
-// any values that Kustomize itself can handle.
-func TestBindEqualsKustomize(t *testing.T) {
+// An instance equals the result of a plain Kustomize run with the same values, for all values that
+// Kustomize itself can handle.
+func TestInstantiateEqualsKustomize(t *testing.T) {
 	templates := siteTemplates(t)
 	random := rand.New(rand.NewSource(1))
 	for range 60 {
 		name, namespace := randomName(random), randomName(random)
-		frame := Ref{Folder: "site", Parameters: map[string]string{"name": name, "greeting": randomText(random)}}
+		ref := Ref{Folder: "site", Parameters: map[string]string{"name": name, "greeting": randomText(random)}}
 		if random.Intn(2) == 0 {
-			frame.Components = []string{"account"}
+			ref.Components = []string{"account"}
 		}
-		children, err := templates.Instantiate(frame, namespace)
+		children, err := templates.Instantiate(ref, namespace)
 		if err != nil {
 			t.Fatal(err)
 		}
 		values := map[string]string{namespaceParameter: namespace}
-		maps.Copy(values, frame.Parameters)
-		objects, err := templates.kustomize(frame.Folder, frame.Components, values)
+		maps.Copy(values, ref.Parameters)
+		objects, err := templates.kustomize(ref.Folder, ref.Components, values)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var bound []*unstructured.Unstructured
+		var instance []*unstructured.Unstructured
 		for _, child := range children {
-			bound = append(bound, child.Object)
+			instance = append(instance, child.Object)
 		}
 		for _, obj := range objects {
 			templates.stripAnnotations(obj)
 		}
-		if diff := cmp.Diff(objects, bound); diff != "" {
-			t.Fatalf("name %q, namespace %q: kustomize (-) and bind (+) differ:\n%s", name, namespace, diff)
+		if diff := cmp.Diff(objects, instance); diff != "" {
+			t.Fatalf("name %q, namespace %q: kustomize (-) and Instantiate (+) differ:\n%s", name, namespace, diff)
 		}
 	}
 }
 
-// A value is data: what YAML would read as a bool, a number, null or a document
-// boundary stays the string it is. Kustomize gets most of these wrong.
-func TestBindNeverReadsValues(t *testing.T) {
+// A value is not parsed: one that is a bool, a number, null or a document boundary in YAML is still
+// a string. Kustomize renders most of these incorrectly.
+func TestInstantiateDoesNotParseValues(t *testing.T) {
 	templates := siteTemplates(t)
 	for _, value := range []string{"true", "null", "1e3", "0x10", "~", "2001-01-01", "a: b", "---", "- x", "{{ . }}", "$(X)", "'\"", "é\n\tz", ""} {
 		children, err := templates.Instantiate(Ref{Folder: "site", Parameters: map[string]string{"name": value, "greeting": value}}, "team-a")
@@ -70,25 +70,25 @@ func TestBindNeverReadsValues(t *testing.T) {
 			case "ConfigMap":
 				got, _, err := unstructured.NestedString(child.Object.Object, "data", "index.html")
 				if err != nil || got != value {
-					t.Errorf("%q came out as %q (%v)", value, got, err)
+					t.Errorf("%q became %q (%v)", value, got, err)
 				}
 			default:
 				if got := child.Object.GetName(); got != value {
-					t.Errorf("name %q came out as %q", value, got)
+					t.Errorf("name %q became %q", value, got)
 				}
 			}
 		}
 	}
 }
 
-func TestBindReadsPolicies(t *testing.T) {
+func TestInstantiateReadsDirectives(t *testing.T) {
 	children, err := siteTemplates(t).Instantiate(Ref{Folder: "site", Parameters: map[string]string{"name": "a", "greeting": "b"}}, "team-a")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, child := range children {
 		if want := child.Object.GetKind() == "ConfigMap"; child.RestartOnChange != want {
-			t.Errorf("%s: RollReaders is %v, want %v", child.Ref(), child.RestartOnChange, want)
+			t.Errorf("%s: RestartOnChange is %v, want %v", child.Ref(), child.RestartOnChange, want)
 		}
 		for key := range child.Object.GetAnnotations() {
 			t.Errorf("%s: annotation %s would reach the cluster", child.Ref(), key)
@@ -96,7 +96,7 @@ func TestBindReadsPolicies(t *testing.T) {
 	}
 }
 
-func TestBindRefuses(t *testing.T) {
+func TestInstantiateRejects(t *testing.T) {
 	broken := func(kustomization string) fstest.MapFS {
 		return fstest.MapFS{"broken/kustomization.yaml": {Data: []byte(kustomization)}}
 	}
@@ -106,15 +106,15 @@ func TestBindRefuses(t *testing.T) {
 	}
 	tests := map[string]struct {
 		files fstest.MapFS
-		frame Ref
+		ref   Ref
 		want  string
 	}{
-		"no value":          {frame: Ref{Folder: "site", Parameters: map[string]string{"name": "a"}}, want: `parameter "greeting" has no value`},
-		"unknown value":     {frame: Ref{Folder: "site", Parameters: map[string]string{"name": "a", "greeting": "b", "title": "c"}}, want: `has no parameter "title"`},
-		"unknown component": {frame: Ref{Folder: "site", Components: []string{"nope"}, Parameters: map[string]string{"name": "a", "greeting": "b"}}, want: "components/nope"},
-		"no folder":         {frame: Ref{Folder: "nope"}, want: "nope"},
-		"missing resource":  {files: broken("resources: [gone.yaml]"), frame: Ref{Folder: "broken"}, want: "gone.yaml"},
-		"not a file":        {files: broken("resources: {"), frame: Ref{Folder: "broken"}, want: "broken"},
+		"no value":          {ref: Ref{Folder: "site", Parameters: map[string]string{"name": "a"}}, want: `parameter "greeting" has no value`},
+		"unknown parameter": {ref: Ref{Folder: "site", Parameters: map[string]string{"name": "a", "greeting": "b", "title": "c"}}, want: `has no parameter "title"`},
+		"unknown component": {ref: Ref{Folder: "site", Components: []string{"nope"}, Parameters: map[string]string{"name": "a", "greeting": "b"}}, want: "components/nope"},
+		"no folder":         {ref: Ref{Folder: "nope"}, want: "nope"},
+		"missing resource":  {files: broken("resources: [absent.yaml]"), ref: Ref{Folder: "broken"}, want: "absent.yaml"},
+		"not a file":        {files: broken("resources: {"), ref: Ref{Folder: "broken"}, want: "broken"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestBindRefuses(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := templates.Instantiate(test.frame, "team-a")
+			_, err := templates.Instantiate(test.ref, "team-a")
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got error %v, want one with %q", err, test.want)
 			}
@@ -132,8 +132,8 @@ func TestBindRefuses(t *testing.T) {
 	}
 }
 
-// A parameter in a key cannot be bound, so compiling has to refuse it.
-func TestCompileRefusesParametersInKeys(t *testing.T) {
+// A parameter in a key cannot be instantiated, so compiling rejects it.
+func TestCompileRejectsParametersInKeys(t *testing.T) {
 	for _, content := range []any{
 		map[string]any{placeholder(0): "x"},
 		[]any{map[string]any{"a": map[string]any{"b" + placeholder(0): int64(1)}}},
@@ -148,7 +148,7 @@ func TestCompileRefusesParametersInKeys(t *testing.T) {
 }
 
 func randomName(random *rand.Rand) string {
-	const letters = "abcdfghijkmpqrsuvwxz" // no word of YAML can be made of these
+	const letters = "abcdfghijkmpqrsuvwxz" // these letters form no keyword of YAML
 	name := make([]byte, 1+random.Intn(20))
 	for i := range name {
 		name[i] = letters[random.Intn(len(letters))]
@@ -164,18 +164,18 @@ func randomText(random *rand.Rand) string {
 	return strings.Join(lines, "\n")
 }
 
-func BenchmarkBind(b *testing.B) {
+func BenchmarkInstantiate(b *testing.B) {
 	templates := siteTemplates(b)
-	frame := Ref{Folder: "site", Components: []string{"account"}, Parameters: map[string]string{"name": "shop", "greeting": "hello"}}
+	ref := Ref{Folder: "site", Components: []string{"account"}, Parameters: map[string]string{"name": "shop", "greeting": "hello"}}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := templates.Instantiate(frame, "team-a"); err != nil {
+		if _, err := templates.Instantiate(ref, "team-a"); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-// BenchmarkKustomize is what each rendering would cost without compiling.
+// BenchmarkKustomize measures what each rendering would cost without compiled templates.
 func BenchmarkKustomize(b *testing.B) {
 	templates := siteTemplates(b)
 	values := map[string]string{"name": "shop", "greeting": "hello", namespaceParameter: "team-a"}
@@ -187,5 +187,5 @@ func BenchmarkKustomize(b *testing.B) {
 	}
 }
 
-// testPrefix is that of the annotations in the templates of the tests.
+// testPrefix is the prefix of the annotations in the templates of the tests.
 const testPrefix = "composition.seldon-operator.dev/"

@@ -223,23 +223,34 @@ func TestSnippetsAreValid(t *testing.T) {
 	}
 }
 
-// Go snippets are excerpts of a file that compiles.
-func TestGoSnippetsCompile(t *testing.T) {
-	compiled := undented(read(t, "../test/docs/engine_example_test.go"))
-	found := 0
-	for page, content := range pages(t) {
+// Snippets on the page about the engine are excerpts of the example that a test runs:
+// those in Go of its main file, those in YAML of its templates. No other page has Go.
+func TestEngineSnippetsAreExcerpts(t *testing.T) {
+	const page, example = "../docs/engine.md", "../examples/website"
+	files := map[string]string{"go": read(t, filepath.Join(example, "main.go"))}
+	err := filepath.WalkDir(example, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && filepath.Ext(path) == ".yaml" {
+			files["yaml"] += read(t, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]int{}
+	for name, content := range pages(t) {
 		for _, b := range blocks(content) {
-			if b.info != "go" {
+			if b.info != "go" && (b.info != "yaml" || name != page) {
 				continue
 			}
-			found++
-			if !strings.Contains(compiled, undented(b.text)) {
-				t.Errorf("%s: engine_example_test.go does not contain\n%s", page, b.text)
+			found[b.info]++
+			if !strings.Contains(undented(files[b.info]), undented(b.text)) {
+				t.Errorf("%s: no file of %s has\n%s", name, example, b.text)
 			}
 		}
 	}
-	if found == 0 {
-		t.Error("no snippet is Go")
+	if found["go"] == 0 || found["yaml"] == 0 {
+		t.Errorf("%s: found no snippets of a language: %v", page, found)
 	}
 }
 

@@ -81,7 +81,7 @@ var rules = []rule{
 	{group: "cmd/manager", groups: []string{anyLibrary}},
 	{group: "cmd/kubectl-seldon", groups: []string{anyLibrary}},
 	{group: "cmd", groups: []string{anyLibrary, framework}},
-	{group: "examples", groups: []string{"composition"}},
+	{group: "examples", groups: []string{"composition"}, libraries: []string{"k8s.io/", "sigs.k8s.io/"}},
 	{group: "config", groups: []string{"api/v1alpha1"}},
 	{group: "docs", groups: []string{anyLibrary}},
 	{group: "hack", groups: []string{anyLibrary, framework}},

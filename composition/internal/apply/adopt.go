@@ -5,15 +5,16 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
-	"github.com/seldon-operator/seldon-operator/composition/object"
-	"github.com/seldon-operator/seldon-operator/composition/plan"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/csaupgrade"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
 // An object that another program created for the same owner is adopted in two steps. The
@@ -38,7 +39,7 @@ func (a *Applier) Adopt(ctx context.Context, state *plan.State) {
 	var objects []object.Object
 	for i, child := range state.Objects {
 		ref := child.Ref()
-		if !plan.CanAdopt(options, state.Live[ref], state.Owner) {
+		if !plan.CanAdopt(state.Live[ref], state.Owner) {
 			continue
 		}
 		if !plan.IsManaged(options, state.Live[ref]) {
@@ -67,7 +68,7 @@ func (a *Applier) migrateOwnership(ctx context.Context, state plan.State, child 
 	ref, options := child.Ref(), a.Cluster.Options
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		live, err := a.Cluster.Get(ctx, ref)
-		if err != nil || !plan.CanAdopt(options, live, state.Owner) || plan.IsManaged(options, live) {
+		if err != nil || !plan.CanAdopt(live, state.Owner) || plan.IsManaged(options, live) {
 			adopted = live
 			return err
 		}

@@ -51,7 +51,7 @@ type Run struct {
 	BeforeRecreate func(context.Context) error
 }
 
-// ApplyResult is what an application of a plan did.
+// Result is the result of the application of a plan.
 type Result struct {
 	// Plan as it was carried out.
 	Plan plan.Plan

@@ -11,10 +11,6 @@ import (
 	"strings"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
-	"github.com/seldon-operator/seldon-operator/composition/internal/state"
-	"github.com/seldon-operator/seldon-operator/composition/object"
-	"github.com/seldon-operator/seldon-operator/composition/plan"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -24,28 +20,31 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/internal/state"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
-// Server-side apply leaves alone what other managers, or the API server's own
-// defaults, have put beside our fields. Where both together are invalid, such as
-// `value` beside a `valueFrom` that was set by hand, or strategy Recreate beside a
-// defaulted rollingUpdate, every apply is rejected for as long as both are there.
+// Server-side apply does not change fields that other managers or the API server's defaults
+// have set. If these are invalid together with the applied fields, such as `value` together
+// with a `valueFrom` that a user has set, or strategy Recreate together with a defaulted
+// rollingUpdate, every apply is rejected for as long as both exist.
 //
-// The conflicting fields are then removed. Owning them and not sending them any
-// more is what removes a field in server-side apply, but they cannot be owned by an
-// apply that is itself invalid. So a patch of managedFields, which changes no spec,
-// moves them from their managers to us, and the next apply removes them: two
-// requests, and one change of the spec.
+// The conflicting fields are then removed. In server-side apply a field is removed by owning
+// it and no longer sending it, but an apply that is itself invalid cannot make them owned. A
+// patch of managedFields, which changes no spec, therefore moves them from their managers to
+// the engine, and the next apply removes them: two requests, and one change of the spec.
 //
-// Which fields conflict is found out before anything is written: candidates are
-// those next to the field that the API server rejects, the closest first, and a
-// dry-run of the result has to pass. So an apply configuration that is invalid by
-// itself removes nothing.
+// The fields that conflict are determined before anything is written: candidates are the
+// fields next to the one that the API server rejects, the closest first, and a dry-run of the
+// result must pass. An apply configuration that is invalid by itself removes nothing.
 
-// maxConflictDryRuns bounds the search for the fields that conflict.
+// maxConflictDryRuns is the maximum number of dry-runs to find the fields that conflict.
 const maxConflictDryRuns = 8
 
-// conflict is what has to be removed from a live object for an apply to be valid.
+// conflict has the fields of a live object that must be removed for an apply to be valid.
 type conflict struct {
 	// live was read from the API server, with the managedFields of all managers.
 	live *unstructured.Unstructured
@@ -55,18 +54,17 @@ type conflict struct {
 	result *unstructured.Unstructured
 }
 
-// RemovedFields are fields of a child that another manager, or the API server's
-// defaults, had set, and that were removed because the apply configuration is
-// invalid beside them.
+// RemovedFields are fields of an object that another manager, or the API server's defaults, had
+// set, and that were removed because the apply configuration is invalid together with them.
 type RemovedFields struct {
 	Ref object.Ref
-	// Fields are paths, sorted and bounded: `spec.strategy.rollingUpdate.maxSurge`.
+	// Fields are paths, sorted and joined, three at most: `spec.strategy.rollingUpdate.maxSurge`.
 	Fields string
-	// Managers owned them, sorted and joined; empty for defaults of the API server.
+	// Managers are the previous managers, sorted and joined; empty for the API server's defaults.
 	Managers string
 }
 
-// String describes the fields and who set them.
+// String returns the fields and who set them.
 func (r RemovedFields) String() string {
 	by := "defaulted by the API server"
 	if r.Managers != "" {
@@ -75,9 +73,9 @@ func (r RemovedFields) String() string {
 	return fmt.Sprintf("%s (%s)", r.Fields, by)
 }
 
-// applyWithoutConflicts applies a step that the API server rejects as invalid beside
-// what is live, after it has removed what conflicts. If nothing can be found whose
-// removal helps, the result has the rejection as its error.
+// applyWithoutConflicts applies a step that the API server rejects because of other fields of
+// the live object, after it has removed the conflicting ones. If there are none whose removal
+// helps, the error of the result is the rejection.
 func (a *Applier) applyWithoutConflicts(ctx context.Context, remembered *state.Owner, step plan.Step, rejection error) stepResult {
 	rejected := stepResult{step: step, live: step.Live, err: rejection, invalid: true}
 	if remembered.IsKnownInvalid(step.Ref, step.DesiredHash, step.Live, a.Cluster.Options.FieldManager) {
@@ -109,13 +107,13 @@ func (a *Applier) applyWithoutConflicts(ctx context.Context, remembered *state.O
 	return stepResult{step: step, live: live, typed: typed, changed: true, removed: removed}
 }
 
-// removeAndApply moves the conflicting fields into what we own, and applies the
+// removeAndApply moves the conflicting fields to the engine's field manager and applies the
 // step's object, which removes them.
 func (a *Applier) removeAndApply(ctx context.Context, step plan.Step, found *conflict) (*unstructured.Unstructured, client.Object, error) {
 	var owned *unstructured.Unstructured
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		moved := found.live.DeepCopy()
-		if err := Move(moved, a.Cluster.Options.FieldManager, found.paths); err != nil {
+		if err := moveFields(moved, a.Cluster.Options.FieldManager, found.paths); err != nil {
 			return err
 		}
 		patch, err := managedfields.Patch(moved, nil, nil)
@@ -125,8 +123,8 @@ func (a *Applier) removeAndApply(ctx context.Context, step plan.Step, found *con
 		if owned, err = a.Cluster.PatchMetadata(ctx, moved, patch); !apierrors.IsConflict(err) {
 			return err
 		}
-		// Its controller has written its status meanwhile, or a user its spec, which the
-		// next reconcile reads.
+		// The object has changed: its controller has updated the status, which is retried, or a
+		// user has updated the spec, which the next reconcile reads.
 		current, getErr := a.Cluster.Get(ctx, step.Ref)
 		if getErr != nil || current == nil || current.GetUID() != found.live.GetUID() || current.GetGeneration() != found.live.GetGeneration() {
 			return cmp.Or(getErr, fmt.Errorf("%s has changed meanwhile: %w", step.Ref, err))
@@ -141,7 +139,7 @@ func (a *Applier) removeAndApply(ctx context.Context, step plan.Step, found *con
 	if err == nil {
 		return live, typed, nil
 	}
-	// It would have passed a moment ago. The fields are not ours to keep.
+	// The dry-run passed, so the object has changed. Restore the field ownership.
 	found.live.SetResourceVersion(owned.GetResourceVersion())
 	patch, restoreErr := managedfields.Patch(found.live, nil, nil)
 	if restoreErr == nil {
@@ -150,12 +148,12 @@ func (a *Applier) removeAndApply(ctx context.Context, step plan.Step, found *con
 	return nil, nil, errors.Join(err, restoreErr)
 }
 
-// moveFields moves paths into the entry that manager owns by server-side apply, and
-// out of all other entries of live.
-func Move(live *unstructured.Unstructured, manager string, paths *fieldpath.Set) error {
+// moveFields moves paths into the entry of live that manager owns by server-side apply, and out of
+// all other entries. It changes live's managedFields.
+func moveFields(live *unstructured.Unstructured, manager string, paths *fieldpath.Set) error {
 	entries := live.GetManagedFields()
 	for i := range entries {
-		owned, err := Decode(entries[i])
+		owned, err := decodeFields(entries[i])
 		if err != nil {
 			return err
 		}
@@ -176,7 +174,8 @@ func Move(live *unstructured.Unstructured, manager string, paths *fieldpath.Set)
 	return nil
 }
 
-func Decode(entry metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
+// decodeFields returns the fields of a managedFields entry.
+func decodeFields(entry metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
 	fields := &fieldpath.Set{}
 	if entry.FieldsV1 == nil {
 		return fields, nil
@@ -187,8 +186,8 @@ func Decode(entry metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
 	return fields, nil
 }
 
-// findConflict searches for the fields without which the step's object is valid
-// beside what is live; nil if there are none, or the live object is another by now.
+// findConflict searches for the fields that must be removed for the step's object to be valid;
+// nil if there are none, or if the live object is not the one of the step any more.
 func (a *Applier) findConflict(ctx context.Context, step plan.Step, rejection error) (*conflict, error) {
 	// Not from the cache, which trims managedFields.
 	live, err := a.Cluster.Get(ctx, step.Ref)
@@ -215,7 +214,7 @@ func (a *Applier) findConflict(ctx context.Context, step plan.Step, rejection er
 	return nil, nil
 }
 
-// dryRunResult asks the API server whether live may become merged.
+// dryRunResult returns the result of a dry-run that changes live to merged.
 func (a *Applier) dryRunResult(ctx context.Context, live *unstructured.Unstructured, merged *typed.TypedValue) (*unstructured.Unstructured, error) {
 	before, err := json.Marshal(live.Object)
 	if err != nil {
@@ -234,8 +233,8 @@ func (a *Applier) dryRunResult(ctx context.Context, live *unstructured.Unstructu
 	return result, err
 }
 
-// describe says which fields are removed, and whose they were.
-func (c *conflict) describe(key object.Ref, manager string) RemovedFields {
+// describe returns the fields that are removed and their previous managers.
+func (c *conflict) describe(ref object.Ref, manager string) RemovedFields {
 	var fields []string
 	for path := range c.paths.Leaves().All() {
 		fields = append(fields, strings.TrimPrefix(path.String(), "."))
@@ -245,14 +244,14 @@ func (c *conflict) describe(key object.Ref, manager string) RemovedFields {
 		if managedfields.IsOwnEntry(entry, manager) {
 			continue
 		}
-		if owned, err := Decode(entry); err == nil && !owned.Intersection(c.paths).Empty() {
+		if owned, err := decodeFields(entry); err == nil && !owned.Intersection(c.paths).Empty() {
 			managers.Insert(entry.Manager)
 		}
 	}
-	return RemovedFields{Ref: key, Fields: bounded(fields, 3), Managers: strings.Join(sets.List(managers), ", ")}
+	return RemovedFields{Ref: ref, Fields: bounded(fields, 3), Managers: strings.Join(sets.List(managers), ", ")}
 }
 
-// bounded joins the first of sorted texts, and says how many are left out.
+// bounded sorts texts and joins the first ones, with the number of the others.
 func bounded(texts []string, most int) string {
 	slices.Sort(texts)
 	if len(texts) > most {

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -17,11 +15,13 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/merge"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
-// conflictSearch computes what an apply makes of a live object once some of its
-// fields are removed, by the API server's own implementation of server-side apply,
-// and which fields to try next.
+// conflictSearch computes the result of an apply to a live object without some of its fields,
+// by the API server's own implementation of server-side apply, and the fields to remove next.
 type conflictSearch struct {
 	manager       string
 	version       fieldpath.APIVersion
@@ -32,15 +32,15 @@ type conflictSearch struct {
 	present *fieldpath.Set
 	// rendered are the fields of desired, list items included.
 	rendered *fieldpath.Set
-	// tried is how far the search has gone from a rejected field.
+	// tried has the next level of candidates for each rejected field.
 	tried map[string]int
-	// removed are the fields that are gone in merged, which is what the apply makes of
-	// live.
+	// removed are the fields without which merged is computed. merged is the result of the
+	// apply.
 	removed *fieldpath.Set
 	merged  *typed.TypedValue
 }
 
-// sameVersion is a converter of objects that all have one version.
+// sameVersion is a converter for objects of one version.
 type sameVersion struct{}
 
 func (sameVersion) Convert(obj *typed.TypedValue, _ fieldpath.APIVersion) (*typed.TypedValue, error) {
@@ -48,9 +48,9 @@ func (sameVersion) Convert(obj *typed.TypedValue, _ fieldpath.APIVersion) (*type
 }
 func (sameVersion) IsMissingVersionError(error) bool { return false }
 
-// newConflictSearch reads live and desired by the schema of their kind. One that
-// converter does not know has a schema deduced from its content, in which all lists
-// are atomic: then nothing in a list is a candidate.
+// newConflictSearch parses live and desired by the schema of their kind. For kinds that
+// converter does not know the schema is deduced from the content. In it all lists are atomic,
+// so that no field in a list is a candidate.
 func newConflictSearch(live, desired *unstructured.Unstructured, manager string, converter smdmanagedfields.TypeConverter) (*conflictSearch, error) {
 	liveTyped, err := converter.ObjectToTyped(live, typed.AllowDuplicates)
 	deduced := err != nil
@@ -78,7 +78,7 @@ func newConflictSearch(live, desired *unstructured.Unstructured, manager string,
 	}
 	subresources := fieldpath.NewSet()
 	for _, entry := range live.GetManagedFields() {
-		owned, err := Decode(entry)
+		owned, err := decodeFields(entry)
 		if err != nil {
 			return nil, err
 		}
@@ -100,9 +100,9 @@ func newConflictSearch(live, desired *unstructured.Unstructured, manager string,
 	return search, search.merge()
 }
 
-// removable leaves out of fields those that are never removed: metadata and status,
-// replicas, which autoscalers set, the addresses of a Service, and node ports unless
-// the whole port is removed.
+// removable returns fields without those that are never removed: metadata, status, replicas,
+// which autoscalers set, the addresses of a Service, and node ports unless the whole port is
+// removed.
 func removable(fields, rendered *fieldpath.Set) *fieldpath.Set {
 	kept := fieldpath.NewSet()
 	for path := range fields.All() {
@@ -120,7 +120,7 @@ func removable(fields, rendered *fieldpath.Set) *fieldpath.Set {
 	return kept
 }
 
-// withoutLists leaves out of fields the lists of live and what is in them.
+// withoutLists returns fields without the lists of live and their content.
 func withoutLists(fields *fieldpath.Set, live *unstructured.Unstructured) *fieldpath.Set {
 	kept := fieldpath.NewSet()
 	for path := range fields.All() {
@@ -136,7 +136,7 @@ func withoutLists(fields *fieldpath.Set, live *unstructured.Unstructured) *field
 	return kept
 }
 
-// fieldName is the name of the field at a place of a path; empty for a list item.
+// fieldName returns the name of the field at an index of a path; empty for a list item.
 func fieldName(path fieldpath.Path, at int) string {
 	if at < 0 || at >= len(path) || path[at].FieldName == nil {
 		return ""
@@ -144,8 +144,8 @@ func fieldName(path fieldpath.Path, at int) string {
 	return *path[at].FieldName
 }
 
-// isKeyField reports whether a path is that of a field by which its list item is
-// known, such as the protocol of a port.
+// isKeyField reports whether a path is that of a key of its list item, such as the protocol of
+// a port.
 func isKeyField(path fieldpath.Path) bool {
 	if len(path) < 2 || path[len(path)-2].Key == nil {
 		return false
@@ -153,8 +153,8 @@ func isKeyField(path fieldpath.Path) bool {
 	return slices.ContainsFunc(*path[len(path)-2].Key, func(key value.Field) bool { return key.Name == fieldName(path, len(path)-1) })
 }
 
-// foreignItem is the path of the outermost list item on path that is not rendered;
-// nil if there is none.
+// foreignItem returns the path of the outermost list item on path that is not rendered; nil if
+// there is none.
 func foreignItem(path fieldpath.Path, rendered *fieldpath.Set) fieldpath.Path {
 	for i, element := range path {
 		if element.FieldName == nil && !rendered.Has(path[:i+1]) {
@@ -182,8 +182,8 @@ func (s *conflictSearch) merge() error {
 	return nil
 }
 
-// widen adds to removed the fields closest to those that a rejection names. It
-// reports whether there were any.
+// widen adds to removed the closest fields to those that a rejection names. It reports whether
+// there were any.
 func (s *conflictSearch) widen(rejection error) bool {
 	added := fieldpath.NewSet()
 	for _, cause := range causesOf(rejection) {
@@ -203,7 +203,7 @@ func (s *conflictSearch) widen(rejection error) bool {
 	return s.merge() == nil
 }
 
-// causesOf lists the fields that a rejection names, each once.
+// causesOf returns the fields that a rejection names, sorted and without duplicates.
 func causesOf(rejection error) []string {
 	var status apierrors.APIStatus
 	if !errors.As(rejection, &status) || status.Status().Details == nil {
@@ -218,17 +218,17 @@ func causesOf(rejection error) []string {
 	return sets.List(fields)
 }
 
-// Levels of candidates, from the rejected field outwards.
+// Levels of candidates, from the rejected field to the fields around it.
 const (
-	atField        = iota // the field itself and what is below it
+	atField        = iota // the field and the fields in it
 	besideField           // its siblings, which may be other members of a union
-	besideParent          // those of the field that encloses it
+	besideParent          // the siblings of its parent
 	foreignSibling        // items of the same list that are not rendered
 	lastLevel      = foreignSibling
 )
 
-// candidates of a level for a rejected field. Whole items that are not rendered are
-// candidates only where the field is one of theirs, and at the last level.
+// candidates returns the fields to remove at a level for a rejected field. Whole items that are
+// not rendered are candidates only if the field is in one of them, and at the last level.
 func (s *conflictSearch) candidates(path fieldpath.Path, level int) *fieldpath.Set {
 	found := fieldpath.NewSet()
 	under, items := path, false
@@ -254,7 +254,7 @@ func (s *conflictSearch) candidates(path fieldpath.Path, level int) *fieldpath.S
 		}
 	}
 	if level == foreignSibling {
-		// Of the items that are rendered, nothing more.
+		// Rendered items have been candidates at the levels before.
 		rest := fieldpath.NewSet()
 		for candidate := range found.All() {
 			if foreignItem(candidate, s.rendered) != nil {
@@ -266,7 +266,7 @@ func (s *conflictSearch) candidates(path fieldpath.Path, level int) *fieldpath.S
 	return found
 }
 
-// isRoot reports whether a path is so far out that what is below it is unrelated.
+// isRoot reports whether the fields at a path are unrelated: the specs of an object and its pods.
 func isRoot(path fieldpath.Path) bool {
 	names := []string{"spec", "template", "spec"}
 	for i := range path {
@@ -281,9 +281,9 @@ func hasPrefix(path, prefix fieldpath.Path) bool {
 	return len(path) >= len(prefix) && path[:len(prefix)].Equals(prefix)
 }
 
-// locate turns the path of a rejection, such as spec.ports[1].name, whose indexes
-// are those of the merged object, into one of field ownership. It ends where the
-// two do not fit.
+// locate converts the path of a rejection, such as spec.ports[1].name, whose indexes are those
+// of the merged object, to a path of field ownership. The result ends at the first part that
+// does not exist there.
 func (s *conflictSearch) locate(field string) fieldpath.Path {
 	fields, err := s.merged.ToFieldSet()
 	if err != nil {
@@ -324,7 +324,7 @@ func (s *conflictSearch) locate(field string) fieldpath.Path {
 	return path
 }
 
-// elementOf finds the path element that stands for a list item.
+// elementOf returns the path element of a list item.
 func elementOf(item any, fields *fieldpath.Set) (fieldpath.PathElement, bool) {
 	var found fieldpath.PathElement
 	matched := false
@@ -334,7 +334,7 @@ func elementOf(item any, fields *fieldpath.Set) (fieldpath.PathElement, bool) {
 			obj, isObject := item.(map[string]any)
 			matches := isObject
 			for _, key := range *element.Key {
-				// A key that the item leaves out is defaulted, as a port's protocol is.
+				// A key that the item does not have is defaulted, like the protocol of a port.
 				value, given := obj[key.Name]
 				matches = matches && (!given || fmt.Sprint(value) == fmt.Sprint(key.Value.Unstructured()))
 			}

@@ -3,7 +3,6 @@ package apply
 import (
 	"testing"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -11,10 +10,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/applyconfigurations"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
 )
 
-// What may be removed of an object whose kind is not built in: fields that the
-// rejection names, but none in a list, of which the schema is not known.
+// Of an object whose kind is not built in, only fields that the rejection names are removed, and
+// none in a list, whose schema is unknown.
 func TestConflictsOfUnknownKinds(t *testing.T) {
 	kind := schema.GroupVersionKind{Group: "example.com", Version: "v1", Kind: "Shop"}
 	live := enginetest.NewObject(kind, "shop", map[string]any{"spec": map[string]any{
@@ -25,13 +26,13 @@ func TestConflictsOfUnknownKinds(t *testing.T) {
 	}
 	live.SetManagedFields([]metav1.ManagedFieldsEntry{
 		entry(enginetest.Options.FieldManager, "Apply", `{"f:spec":{"f:open":{}}}`),
-		entry("theirs", "Update", `{"f:spec":{"f:closed":{},"f:doors":{"k:{\"name\":\"a\"}":{".":{},"f:locked":{}}}}}`),
+		entry("other", "Update", `{"f:spec":{"f:closed":{},"f:doors":{"k:{\"name\":\"a\"}":{".":{},"f:locked":{}}}}}`),
 	})
 	desired := enginetest.NewObject(kind, "shop", map[string]any{"spec": map[string]any{"open": true}})
 	rejection := func(paths ...string) error {
 		var errs field.ErrorList
 		for _, path := range paths {
-			errs = append(errs, field.Forbidden(field.NewPath(path), "not beside open"))
+			errs = append(errs, field.Forbidden(field.NewPath(path), "must not be set together with open"))
 		}
 		return apierrors.NewInvalid(kind.GroupKind(), "shop", errs)
 	}
@@ -64,11 +65,11 @@ func TestConflictsOfUnknownKinds(t *testing.T) {
 	}
 }
 
-// Replicas, the addresses of a Service and metadata are never removed, whatever a
-// rejection names.
-func TestConflictsThatAreNotRemoved(t *testing.T) {
+// Replicas, the addresses of a Service and metadata are never removed, even if a rejection names
+// them.
+func TestConflictsThatAreNeverRemoved(t *testing.T) {
 	live := enginetest.NewObject(schema.GroupVersionKind{Version: "v1", Kind: "Service"}, "shop", map[string]any{
-		"metadata": map[string]any{"annotations": map[string]any{"theirs": "1"}},
+		"metadata": map[string]any{"annotations": map[string]any{"other": "1"}},
 		"spec": map[string]any{"clusterIP": "10.0.0.1", "clusterIPs": []any{"10.0.0.1"},
 			"ports": []any{map[string]any{"port": int64(80), "protocol": "TCP", "nodePort": int64(30000)}}},
 	})

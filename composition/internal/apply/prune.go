@@ -5,10 +5,11 @@ import (
 	"errors"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/seldon-operator/seldon-operator/composition/internal/state"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // prune deletes orphans in the reverse order of waves, each with its UID as precondition.

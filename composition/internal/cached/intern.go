@@ -6,12 +6,13 @@ import (
 	"encoding/json"
 	"reflect"
 
-	"github.com/seldon-operator/seldon-operator/composition/object"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/lru"
+
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 // Instances of one kind have child objects that differ in names and owners only: the same

@@ -3,9 +3,10 @@ package cached
 import (
 	"maps"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
 	"github.com/seldon-operator/seldon-operator/composition/object"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // LiveHash returns the hash of what drift changes in a live object: its content without

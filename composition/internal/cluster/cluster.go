@@ -17,7 +17,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
-// Cluster sends requests for single objects. It is safe for concurrent use.
+// Client sends requests for single objects. It is safe for concurrent use.
 type Client struct {
 	// Client writes, and reads the cache.
 	Client client.Client

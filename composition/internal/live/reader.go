@@ -5,17 +5,18 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
-	"github.com/seldon-operator/seldon-operator/composition/internal/cluster"
-	"github.com/seldon-operator/seldon-operator/composition/internal/state"
-	"github.com/seldon-operator/seldon-operator/composition/object"
-	"github.com/seldon-operator/seldon-operator/composition/plan"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
+	"github.com/seldon-operator/seldon-operator/composition/internal/cluster"
+	"github.com/seldon-operator/seldon-operator/composition/internal/state"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
 // OwnerIndex is the index of the cache by the UID of an object's controller.

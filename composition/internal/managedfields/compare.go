@@ -23,7 +23,7 @@ func OwnsExactly(desired any, owned map[string]any, path string) (differing stri
 	case []any:
 		return listOwnsExactly(desired, owned, path)
 	}
-	return path, IsLeaf(owned)
+	return path, isLeaf(owned)
 }
 
 func mapOwnsExactly(desired map[string]any, owned map[string]any, path string) (string, bool) {
@@ -32,7 +32,7 @@ func mapOwnsExactly(desired map[string]any, owned map[string]any, path string) (
 		if !found {
 			return path + "." + key, false
 		}
-		if IsLeaf(below) {
+		if isLeaf(below) {
 			continue
 		}
 		if where, same := OwnsExactly(desired[key], below, path+"."+key); !same {
@@ -73,7 +73,7 @@ func listOwnsExactly(desired []any, owned map[string]any, path string) (string, 
 			return where, false
 		}
 		items++
-		if below, _ := owned[key].(map[string]any); !IsLeaf(below) {
+		if below, _ := owned[key].(map[string]any); !isLeaf(below) {
 			if where, same := OwnsExactly(item, below, where); !same {
 				return where, false
 			}
@@ -85,9 +85,9 @@ func listOwnsExactly(desired []any, owned map[string]any, path string) (string, 
 	return "", true
 }
 
-// IsLeaf reports whether a node of a trie is owned as a whole: it has no entries, or only
+// isLeaf reports whether a node of a trie is owned as a whole: it has no entries, or only
 // `.`, which is the item itself.
-func IsLeaf(owned map[string]any) bool {
+func isLeaf(owned map[string]any) bool {
 	_, self := owned["."]
 	return len(owned) == 0 || self && len(owned) == 1
 }

@@ -1,6 +1,7 @@
 package managedfields
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/seldon-operator/seldon-operator/composition/internal/jsontest"
@@ -61,5 +62,25 @@ func TestOwnsAnyOf(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: got %v", other, got)
 		}
+	}
+}
+
+// BenchmarkOwnership compares a long list with the ownership of its fields.
+func BenchmarkOwnership(b *testing.B) {
+	for _, count := range []int{1_000, 10_000, 100_000} {
+		var ports []any
+		owned := map[string]any{}
+		for i := range count {
+			ports = append(ports, map[string]any{"containerPort": int64(i)})
+			owned[fmt.Sprintf(`k:{"containerPort":%d,"protocol":"TCP"}`, i)] = map[string]any{".": map[string]any{}, "f:containerPort": map[string]any{}}
+		}
+		b.Run(fmt.Sprint(count), func(b *testing.B) {
+			for b.Loop() {
+				if where, same := OwnsExactly(ports, owned, ""); !same {
+					b.Fatal(where)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*count), "ns/item")
+		})
 	}
 }

@@ -167,7 +167,7 @@ func ownsAnyOf(desired any, other, own map[string]any) bool {
 		}
 		otherBelow, _ := below.(map[string]any)
 		ownBelow, owned := own[key].(map[string]any)
-		if IsLeaf(otherBelow) && !owned || !IsLeaf(otherBelow) && ownsAnyOf(value, otherBelow, ownBelow) {
+		if isLeaf(otherBelow) && !owned || !isLeaf(otherBelow) && ownsAnyOf(value, otherBelow, ownBelow) {
 			return true
 		}
 	}

@@ -71,7 +71,7 @@ func (s *Store) Forget(owner object.Owner) {
 	delete(s.owners, keyOf(owner))
 }
 
-// OwnerState is what is remembered of one owner. Only one goroutine may use it at a time.
+// Owner is what is remembered of one owner. Only one goroutine may use it at a time.
 type Owner struct {
 	uid      types.UID
 	children map[object.Ref]childState
@@ -191,10 +191,10 @@ func (o *Owner) WasDeleted(ref object.Ref, uid types.UID) bool {
 }
 
 // MayExistUnseen reports whether an object may exist although the cache does not show it:
-// it was applied before, or an object of that name exists outside the cache.
+// it was applied or rejected before, or an object of that name exists outside the cache.
 func (o *Owner) MayExistUnseen(ref object.Ref) bool {
 	child := o.children[ref]
-	return child.nameConflict || child.Desired != object.Hash{}
+	return child.nameConflict || child.Desired != object.Hash{} || child.invalidDesired != object.Hash{}
 }
 
 // Foreign returns the object of another owner that was found under the name of ref less

@@ -4,15 +4,16 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"github.com/seldon-operator/seldon-operator/composition/internal/enginetest"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// The response of a write replaces what the cache shows only until the cache has it: such
-// objects are most of what an engine remembers.
+// The response to a write is used instead of the cached object only until the cache shows it:
+// these objects are most of the memory of an engine.
 func TestOverlayRecentWrites(t *testing.T) {
 	obj := func(version string) *unstructured.Unstructured {
 		live := enginetest.Live(enginetest.NewObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "config", nil), "1")
@@ -24,15 +25,15 @@ func TestOverlayRecentWrites(t *testing.T) {
 		cached string        // version; "" for none
 		after  time.Duration // since the write of version 5
 		live   string        // version; "" for none
-		kept   bool
+		kept   bool          // the response is used and remembered
 	}{
-		"not there yet":          {"", time.Second, "5", true},
-		"older":                  {"4", time.Second, "5", true},
-		"older for long":         {"4", time.Hour, "5", true},
-		"the same":               {"5", time.Second, "5", false},
-		"newer":                  {"6", time.Second, "6", false},
-		"newer by a digit":       {"10", time.Second, "10", false},
-		"not there after a time": {"", CacheSyncTimeout, "", false},
+		"not in the cache":              {"", time.Second, "5", true},
+		"older":                         {"4", time.Second, "5", true},
+		"older for an hour":             {"4", time.Hour, "5", true},
+		"the same":                      {"5", time.Second, "5", false},
+		"newer":                         {"6", time.Second, "6", false},
+		"newer, with more digits":       {"10", time.Second, "10", false},
+		"not in the cache for too long": {"", CacheSyncTimeout, "", false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -58,8 +59,7 @@ func TestOverlayRecentWrites(t *testing.T) {
 	}
 }
 
-// What is remembered of an owner does not grow with the objects that are created and
-// deleted.
+// The state of an owner does not grow with the objects that are created and deleted.
 func TestRemoveUnknown(t *testing.T) {
 	state := NewStore().Owner(object.Owner{UID: "owner"})
 	live := enginetest.Live(enginetest.NewObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "deleted", nil), "1")
@@ -91,12 +91,27 @@ func TestRemoveUnknown(t *testing.T) {
 	}
 }
 
+// An object that was rejected before may exist although the cache does not show it, as
+// after its label was removed.
+func TestRejectedObjectMayExist(t *testing.T) {
+	state := NewStore().Owner(object.Owner{UID: "owner"})
+	live := enginetest.Live(enginetest.NewObject(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, "invalid", nil), "1")
+	ref := object.RefOf(live)
+	if state.MayExistUnseen(ref) {
+		t.Error("an object that was never seen may exist")
+	}
+	state.SetInvalid(ref, object.Hash{1}, live, enginetest.Options.FieldManager)
+	if !state.MayExistUnseen(ref) {
+		t.Error("an object that was rejected cannot exist")
+	}
+}
+
 func TestForeignIsReadAgain(t *testing.T) {
 	state := NewStore().Owner(object.Owner{UID: "owner"})
-	ref, now := object.Ref{Name: "taken"}, time.Unix(1000, 0)
+	ref, now := object.Ref{Name: "conflict"}, time.Unix(1000, 0)
 	state.SetForeign(ref, &unstructured.Unstructured{}, now)
 	if state.Foreign(ref, now.Add(BlockedRecheckInterval-1)) == nil || state.Foreign(ref, now.Add(BlockedRecheckInterval)) != nil {
-		t.Error("an object of another owner is not remembered for just the interval")
+		t.Error("an object of another owner is not remembered for exactly the interval")
 	}
 }
 
@@ -105,7 +120,7 @@ func TestForget(t *testing.T) {
 	owner := object.Owner{GroupVersionKind: schema.GroupVersionKind{Kind: "Owner"}, Namespace: "team", Name: "owner", UID: "1"}
 	store.Owner(owner).SetNameConflict(object.Ref{}, true)
 	if !store.Owner(owner).MayExistUnseen(object.Ref{}) {
-		t.Error("the state of an owner is another each time")
+		t.Error("the state of an owner is not found again")
 	}
 	other := owner
 	other.UID = "2"
@@ -118,7 +133,7 @@ func TestForget(t *testing.T) {
 		t.Errorf("%d owners are remembered, want one of each kind", len(store.owners))
 	}
 	for _, each := range []object.Owner{owner, other} {
-		each.UID = "" // as for an owner that was not found
+		each.UID = "" // as of an owner that was not found
 		store.Forget(each)
 	}
 	if len(store.owners) != 0 {

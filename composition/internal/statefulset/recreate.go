@@ -10,11 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seldon-operator/seldon-operator/composition/internal/cluster"
-	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
-	"github.com/seldon-operator/seldon-operator/composition/internal/state"
-	"github.com/seldon-operator/seldon-operator/composition/object"
-	"github.com/seldon-operator/seldon-operator/composition/plan"
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,32 +18,38 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/composition/internal/cluster"
+	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
+	"github.com/seldon-operator/seldon-operator/composition/internal/state"
+	"github.com/seldon-operator/seldon-operator/composition/object"
+	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
-// A StatefulSet's claim templates are immutable, and growing them does not grow
-// the claims made from them. So claims grow in steps, each of which is resumed
-// after a stop: ask the API server whether every claim may grow; grow them all;
-// back up the StatefulSet; delete it and leave its pods; when it does not exist any
-// more, recreate it as it was, but for the claim templates.
+// The claim templates of a StatefulSet are immutable, and changing them does not expand the
+// claims that were created from them. Claims are therefore expanded in steps, each of which is
+// resumed after an interruption: check by dry-runs that every claim can be expanded; expand
+// all; back up the StatefulSet; delete it and orphan its pods; when it does not exist any more,
+// recreate it as it was, except for the claim templates.
 //
-// As it was: with the replicas that an autoscaler has set, and with what others
-// put into its pod template, since its pods would be restarted without. The
-// rendering knows none of that, so the backup is in the cluster, in a
-// ControllerRevision that the owner controls. Until it is deleted, the pods may have
-// no controller: what is begun is finished before anything else is done for the
-// owner, whether it can be rendered or not, paused or being deleted.
+// It is recreated with the replicas that an autoscaler has set, and with what other managers
+// set in its pod template, because its pods would be restarted without. None of that is
+// rendered, so the backup is stored in the cluster, in a ControllerRevision that the owner
+// controls. Until the backup is deleted, the pods may have no controller. Therefore an
+// interrupted recreation is completed before anything else is done for the owner, whether it
+// can be rendered or not, is paused or is being deleted.
 
-// backupName is the name of the ControllerRevision with the backup of a StatefulSet.
+// BackupName returns the name of the ControllerRevision with the backup of a StatefulSet.
 func BackupName(set string) string { return set + "-recreate-backup" }
 
 // Recreator expands the volume claims of StatefulSets and recreates these. It is safe for
 // concurrent use.
 type Recreator struct{ Cluster *cluster.Client }
 
-// Start expands the claims of step's StatefulSet, backs it up and deletes it without its
-// pods. [Recreator.Resume] does the rest once it does not exist any more. before is called
-// before the deletion, unless it is nil. If the claims cannot be expanded, nothing is
-// changed, and message says why.
+// Start expands the claims of step's StatefulSet, backs it up and deletes it without its pods.
+// [Recreator.Resume] recreates it when it does not exist any more. before, which may be nil, is
+// called before the deletion. If the claims cannot be expanded, nothing is changed, and message
+// is the reason.
 func (r *Recreator) Start(ctx context.Context, step plan.Step, before func(context.Context) error) (message string, err error) {
 	err = r.expandPVCs(ctx, step)
 	if immutable := (*plan.ImmutableFieldError)(nil); errors.As(err, &immutable) {
@@ -63,21 +64,21 @@ func (r *Recreator) Start(ctx context.Context, step plan.Step, before func(conte
 	return "", err
 }
 
-// backUpAndDelete backs up the StatefulSet as it is, but for its claim templates, and
-// deletes just that.
+// backupAndOrphan backs up the live StatefulSet with the desired claim templates, and deletes
+// it without its pods. It does nothing if the StatefulSet is not the one of the step.
 func (r *Recreator) backupAndOrphan(ctx context.Context, step plan.Step) error {
 	// Not from the cache, which trims managedFields.
 	live, err := r.Cluster.Get(ctx, step.Ref)
 	if err != nil || live == nil || live.GetUID() != step.LiveUID() || live.GetDeletionTimestamp() != nil {
 		return err
 	}
-	kept := live.DeepCopy()
-	unstructured.RemoveNestedField(kept.Object, "status")
+	saved := live.DeepCopy()
+	unstructured.RemoveNestedField(saved.Object, "status")
 	if plan.OnlyExpandsStorage(step.Object, live) {
-		grown, _, _ := unstructured.NestedFieldCopy(step.Object.Object, plan.ClaimTemplatesPath...)
-		_ = unstructured.SetNestedField(kept.Object, grown, plan.ClaimTemplatesPath...)
+		expanded, _, _ := unstructured.NestedFieldCopy(step.Object.Object, plan.ClaimTemplatesPath...)
+		_ = unstructured.SetNestedField(saved.Object, expanded, plan.ClaimTemplatesPath...)
 	}
-	content, err := json.Marshal(kept)
+	content, err := json.Marshal(saved)
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (r *Recreator) backupAndOrphan(ctx context.Context, step plan.Step) error {
 	}
 	err = r.Cluster.Client.Create(ctx, backup, client.FieldOwner(r.Cluster.Options.FieldManager))
 	if apierrors.IsAlreadyExists(err) {
-		// Of a try that ended before the deletion. Its data cannot be changed.
+		// From an attempt that ended before the deletion. Its data is immutable.
 		if err = r.deleteBackup(ctx, step.Ref.Namespace, backup.Name); err == nil {
 			err = r.Cluster.Client.Create(ctx, backup, client.FieldOwner(r.Cluster.Options.FieldManager))
 		}
@@ -112,13 +113,13 @@ func (r *Recreator) backupAndOrphan(ctx context.Context, step plan.Step) error {
 type Recreation struct {
 	// live is the StatefulSet; nil if it does not exist.
 	live *unstructured.Unstructured
-	// backup is the StatefulSet that its pods were created from.
+	// backup is the StatefulSet in the backup.
 	backup *unstructured.Unstructured
-	// err is an [*object.Error] that names the pods and the backup; nil if there is none.
+	// err is an [*object.Error] with the names of the pods and the backup; nil if there is none.
 	err error
 }
 
-// Recreations are the StatefulSets of one owner that have a backup.
+// Recreations has the state of the StatefulSets of one owner that have a backup.
 type Recreations map[object.Ref]Recreation
 
 // Errors returns all errors, joined and sorted.
@@ -142,7 +143,7 @@ func (r Recreations) ByRef() map[object.Ref]error {
 	return errs
 }
 
-// Transient returns the errors that may disappear without a change, joined.
+// Transient returns the errors for which a retry may succeed without a change, joined.
 func (r Recreations) Transient() error {
 	transient := maps.Clone(r)
 	maps.DeleteFunc(transient, func(_ object.Ref, each Recreation) bool {
@@ -151,8 +152,8 @@ func (r Recreations) Transient() error {
 	return transient.Errors()
 }
 
-// Unsettled returns a blocked step for each StatefulSet that could not be recreated, with
-// the backup as its live object: what its pods use must be retained.
+// Unsettled returns a blocked step for each StatefulSet that could not be recreated. Its live
+// object is the backup, so that what the pods use is retained.
 func (r Recreations) Unsettled() []plan.Step {
 	var steps []plan.Step
 	for ref, each := range r {
@@ -163,7 +164,7 @@ func (r Recreations) Unsettled() []plan.Step {
 	return steps
 }
 
-// RequeueAfter returns when to retry; zero for never.
+// RequeueAfter returns the duration until the next attempt; zero for none.
 func (r Recreations) RequeueAfter() time.Duration {
 	if r.Errors() == nil {
 		return 0
@@ -171,7 +172,7 @@ func (r Recreations) RequeueAfter() time.Duration {
 	return state.BlockedRecheckInterval
 }
 
-// Overlay replaces the StatefulSets in live, as the cache shows them, by those that were
+// Overlay replaces the StatefulSets in live, which are those of the cache, by those that were
 // read from the API server.
 func (r Recreations) Overlay(live map[object.Ref]*unstructured.Unstructured) {
 	for ref, each := range r {
@@ -183,10 +184,10 @@ func (r Recreations) Overlay(live map[object.Ref]*unstructured.Unstructured) {
 	}
 }
 
-// Resume recreates the StatefulSets of owner that were deleted to expand their volume
-// claims. withoutOwner: they get no owner reference. created: the owner was created after
-// the operator started to watch its kind, so that it can have no backups that are not
-// remembered. The error is one of reading; errors of StatefulSets are in the result.
+// Resume recreates the StatefulSets of owner that were deleted to expand their volume claims.
+// created reports that the owner was created after the operator started to watch its kind, so
+// that all of its backups are remembered. With withoutOwner they get no owner reference. The
+// error is an error of reading; errors of single StatefulSets are in the result.
 func (r *Recreator) Resume(ctx context.Context, owner object.Owner, remembered *state.Owner, created, withoutOwner bool) (Recreations, error) {
 	if remembered.Backups == nil && !created {
 		list := &appsv1.ControllerRevisionList{}
@@ -201,67 +202,67 @@ func (r *Recreator) Resume(ctx context.Context, owner object.Owner, remembered *
 	}
 	found := Recreations{}
 	for _, name := range sets.List(remembered.Backups) {
-		kept, live, done, err := r.recreateFromBackup(ctx, owner, name, withoutOwner)
-		if err != nil && kept == nil {
+		saved, live, done, err := r.recreateFromBackup(ctx, owner, name, withoutOwner)
+		if err != nil && saved == nil {
 			return nil, err
 		}
 		if done {
 			remembered.Backups.Delete(name)
 		}
-		if kept != nil {
-			found[object.RefOf(kept)] = Recreation{live, kept, err}
+		if saved != nil {
+			found[object.RefOf(saved)] = Recreation{live, saved, err}
 		}
 	}
 	return found, nil
 }
 
-// errNameTaken is the error of a recreation while a StatefulSet of that name, which
-// was created meanwhile, has another owner.
+// errNameTaken is the error of a recreation if a StatefulSet of that name was created in the
+// meantime and has another owner.
 var errNameTaken = errors.New("a StatefulSet of that name exists that has another owner")
 
-// recreateFrom recreates one StatefulSet from its backup, and returns what was kept
-// and what is live. It is done once the backup is deleted. kept is nil if there is no
-// backup.
-func (r *Recreator) recreateFromBackup(ctx context.Context, owner object.Owner, name string, orphans bool) (kept, live *unstructured.Unstructured, done bool, err error) {
+// recreateFromBackup recreates one StatefulSet from its backup. It returns the StatefulSet in
+// the backup, which is nil if there is no backup, and the live one. done reports whether the
+// backup was deleted or does not exist.
+func (r *Recreator) recreateFromBackup(ctx context.Context, owner object.Owner, name string, withoutOwner bool) (saved, live *unstructured.Unstructured, done bool, err error) {
 	backup := &appsv1.ControllerRevision{}
 	err = r.Cluster.APIReader.Get(ctx, client.ObjectKey{Namespace: owner.Namespace, Name: name}, backup)
 	if apierrors.IsNotFound(err) || err == nil && !owner.IsControllerOf(backup) {
 		return nil, nil, true, nil
 	}
-	kept = &unstructured.Unstructured{}
+	saved = &unstructured.Unstructured{}
 	if err == nil {
-		err = kept.UnmarshalJSON(backup.Data.Raw)
+		err = saved.UnmarshalJSON(backup.Data.Raw)
 	}
 	if err != nil {
 		return nil, nil, false, fmt.Errorf("read ControllerRevision %s/%s: %w", owner.Namespace, name, err)
 	}
-	key := object.RefOf(kept)
-	live, err = r.Cluster.Get(ctx, key)
+	ref := object.RefOf(saved)
+	live, err = r.Cluster.Get(ctx, ref)
 	if err == nil && live == nil {
-		live, err = r.createFromBackup(ctx, kept, orphans)
+		live, err = r.createFromBackup(ctx, saved, withoutOwner)
 	}
 	switch {
 	case err != nil:
 	case live.GetDeletionTimestamp() != nil:
-		return kept, live, false, nil
-	case live.GetUID() == kept.GetUID(): // stopped before the deletion
-	case !orphans && !owner.IsControllerOf(live):
+		return saved, live, false, nil
+	case live.GetUID() == saved.GetUID(): // interrupted before the deletion
+	case !withoutOwner && !owner.IsControllerOf(live):
 		err = errNameTaken
 	default:
-		live, err = r.restoreManagedFields(ctx, key, kept)
+		live, err = r.restoreManagedFields(ctx, ref, saved)
 	}
 	if err == nil {
 		err = r.deleteBackup(ctx, owner.Namespace, name)
 	}
 	if err != nil {
-		return kept, nil, false, &object.Error{Ref: key, Err: fmt.Errorf(
-			"it was deleted to grow its volume claims and cannot be recreated: %w; its %s run without it; correct the cause, or delete its backup, ControllerRevision %s, to give it up",
-			err, podsOf(kept), name)}
+		return saved, nil, false, &object.Error{Ref: ref, Err: fmt.Errorf(
+			"it was deleted to expand its volume claims and cannot be recreated: %w; its %s run without it; correct the cause, or delete its backup, ControllerRevision %s, to stop trying",
+			err, podsOf(saved), name)}
 	}
-	return kept, live, true, nil
+	return saved, live, true, nil
 }
 
-// podsOf names the pods of a StatefulSet: `pods web-0 to web-2`.
+// podsOf returns the names of the pods of a StatefulSet: `pods web-0 to web-2`.
 func podsOf(set *unstructured.Unstructured) string {
 	count, found, _ := unstructured.NestedInt64(set.Object, plan.ReplicasPath...)
 	if !found {
@@ -271,38 +272,38 @@ func podsOf(set *unstructured.Unstructured) string {
 	return fmt.Sprintf("pods %s-%d to %s-%d", set.GetName(), start, set.GetName(), start+max(count, 1)-1)
 }
 
-// createFrom creates a StatefulSet as it was kept. It does not take over one that
-// was made meanwhile: that is a conflict.
-func (r *Recreator) createFromBackup(ctx context.Context, kept *unstructured.Unstructured, orphans bool) (*unstructured.Unstructured, error) {
-	obj := kept.DeepCopy()
+// createFromBackup creates a StatefulSet from its backup. If one was created in the meantime,
+// the error is a conflict.
+func (r *Recreator) createFromBackup(ctx context.Context, saved *unstructured.Unstructured, withoutOwner bool) (*unstructured.Unstructured, error) {
+	obj := saved.DeepCopy()
 	for _, field := range []string{"uid", "generation", "creationTimestamp", "managedFields"} {
 		unstructured.RemoveNestedField(obj.Object, "metadata", field)
 	}
 	obj.SetResourceVersion(cluster.CreateOnly)
-	if orphans {
+	if withoutOwner {
 		obj.SetOwnerReferences(nil)
 	}
 	err := r.Cluster.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(obj), client.FieldOwner(r.Cluster.Options.FieldManager))
 	return obj, err
 }
 
-// handBack gives the fields of an object that was made again to their previous
-// owners. Without it they would be ours, and our next apply would remove those
-// that we do not send.
-func (r *Recreator) restoreManagedFields(ctx context.Context, key object.Ref, kept *unstructured.Unstructured) (again *unstructured.Unstructured, err error) {
+// restoreManagedFields restores the field ownership of a recreated object from its backup.
+// Otherwise the engine would own all fields, and its next apply would remove those that it
+// does not send.
+func (r *Recreator) restoreManagedFields(ctx context.Context, ref object.Ref, saved *unstructured.Unstructured) (restored *unstructured.Unstructured, err error) {
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		live, err := r.Cluster.Get(ctx, key)
+		live, err := r.Cluster.Get(ctx, ref)
 		if err != nil {
 			return err
 		}
 		if live == nil {
-			return fmt.Errorf("%s is gone", key)
+			return fmt.Errorf("%s does not exist any more", ref)
 		}
 		entries := slices.DeleteFunc(live.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
 			return managedfields.IsOwnEntry(entry, r.Cluster.Options.FieldManager)
 		})
-		for _, entry := range kept.GetManagedFields() {
-			// As `kubectl scale` is known: its ownership counts as any other's.
+		for _, entry := range saved.GetManagedFields() {
+			// Entries of the subresource scale, as of `kubectl scale`, are restored like others.
 			if entry.Subresource != "status" {
 				entries = append(entries, entry)
 			}
@@ -312,13 +313,13 @@ func (r *Recreator) restoreManagedFields(ctx context.Context, key object.Ref, ke
 		if err != nil {
 			return err
 		}
-		again, err = r.Cluster.PatchMetadata(ctx, live, patch)
+		restored, err = r.Cluster.PatchMetadata(ctx, live, patch)
 		return err
 	})
-	return again, err
+	return restored, err
 }
 
-// dropBackup deletes a backup.
+// deleteBackup deletes a backup, if it exists.
 func (r *Recreator) deleteBackup(ctx context.Context, namespace, name string) error {
 	backup := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	if err := r.Cluster.Client.Delete(ctx, backup); err != nil && !apierrors.IsNotFound(err) {
