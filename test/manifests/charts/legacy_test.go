@@ -150,7 +150,7 @@ func TestUpstreamImageIsReplaced(t *testing.T) {
 		if !strings.Contains(text, "It runs image "+test.want+".\n") {
 			t.Errorf("%s: the notes do not have the image: %s", test.image, text)
 		}
-		if has := strings.Contains(text, "has no effect: leave it out."); has != (test.warning != "") || !strings.Contains(text, test.warning) {
+		if has := strings.Contains(text, "has no effect: remove the value."); has != (test.warning != "") || !strings.Contains(text, test.warning) {
 			t.Errorf("%s: the notes do not have the warning %q: %s", test.image, test.warning, text)
 		}
 	}
