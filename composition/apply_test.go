@@ -245,7 +245,7 @@ var _ = Describe("Apply of a plan", func() {
 			result = site.mustReconcile()
 		}
 		Expect(result.Blocked()).To(HaveExactElements(HaveField("Message", And(
-			ContainSubstring("spec.replicas is changed again and again by "), ContainSubstring("through the subresource scale")))))
+			ContainSubstring("spec.replicas is changed repeatedly by "), ContainSubstring("through the subresource scale")))))
 	})
 
 	It("applies without a dry-run if an admission webhook does not support one", func() {

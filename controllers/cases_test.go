@@ -122,7 +122,7 @@ var _ = Describe("An edit that is invalid beside the desired state", func() {
 				Expect(admin.SubResource("scale").Patch(lifetime, envoy, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":2}}`)), client.FieldOwner("kubectl"))).To(Succeed())
 			}
 			return condition(runtime, "FieldManagerConflict")()
-		}).Should(And(HavePrefix("True"), ContainSubstring(`spec.replicas is changed again and again by "kubectl" through the subresource scale`)))
+		}).Should(And(HavePrefix("True"), ContainSubstring(`spec.replicas is changed repeatedly by "kubectl" through the subresource scale`)))
 	})
 })
 

@@ -74,7 +74,7 @@ func (b *Base) recordResultEvents(object Object, result composition.Result) {
 	for _, removed := range result.Removed {
 		const reason = "ConflictingFieldsRemoved"
 		b.RecordEvent(object, corev1.EventTypeNormal, reason, fmt.Sprintf(
-			"removed from %s %s, because the desired state is invalid beside it: %s", removed.Ref.Kind, removed.Ref.Name, removed))
+			"removed from %s %s, because the desired state is invalid together with it: %s", removed.Ref.Kind, removed.Ref.Name, removed))
 		b.Metrics.ChildrenChanged(object.GetNamespace(), reason, []composition.ObjectRef{removed.Ref})
 	}
 }
