@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/seldon-operator/seldon-operator/composition"
+
 	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
@@ -111,6 +113,9 @@ var _ = Describe("Adoption of the objects of another operator", func() {
 	It("blocks a workload whose pods would restart, without another dry-run, until restarts are allowed", func() {
 		site.predecessor(otherArgs)
 		before := site.deployment()
+		adopted, err := newEngine().Plan(site.ctx, site.request)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(adopted.Steps).To(ContainElement(And(HaveField("Ref.Kind", "Service"), HaveField("Action", plan.Apply), HaveField("Reason", plan.Adopting))))
 		result := site.mustReconcile()
 		Expect(result.Blocked()).To(HaveLen(1))
 		blocked := result.Blocked()[0]
@@ -124,6 +129,16 @@ var _ = Describe("Adoption of the objects of another operator", func() {
 				Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Message", blocked.Message)))
 			}
 		})).To(BeEmpty(), "the workload is cached, and the result of the dry-run is remembered")
+
+		By("planning the same without writes, in another process")
+		var planned composition.Plan
+		Expect(writes(requests.during(func() {
+			var err error
+			planned, err = newEngine().Plan(site.ctx, site.request)
+			Expect(err).NotTo(HaveOccurred())
+		}))).To(BeEmpty())
+		Expect(planned.Steps).To(ContainElement(And(
+			HaveField("Ref.Kind", "Deployment"), HaveField("Action", plan.Block), HaveField("Reason", plan.RestartRequired), HaveField("Message", blocked.Message))))
 
 		By("blocking it after a restart of the operator")
 		site.engine = newEngine()

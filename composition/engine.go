@@ -235,9 +235,10 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Result, error)
 	return result, errors.Join(err, recreations.Transient())
 }
 
-// Plan returns what [Engine.Reconcile] would do for a request, and writes nothing. Objects
-// that would be adopted are planned as they are before the migration of their field
-// ownership. The plan belongs to the caller.
+// Plan returns what [Engine.Reconcile] would do for a request, and writes nothing. It does
+// not continue interrupted recreations of StatefulSets. Dry-runs of objects that would be
+// adopted are of the objects before the migration of their field ownership. The plan belongs
+// to the caller.
 func (e *Engine) Plan(ctx context.Context, request Request) (plan.Plan, error) {
 	rendered, err := e.render(request.Input)
 	if err != nil {

@@ -141,10 +141,6 @@ type State struct {
 	// Remembered is what is known of objects from an earlier reconcile. Without it the
 	// plan leaves more to dry-runs.
 	Remembered map[object.Ref]Remembered
-	// Adopting are the live objects under adoption: their field ownership was migrated,
-	// and the first apply has not happened yet. The value is the owner's revision at the
-	// migration.
-	Adopting map[object.Ref]string
 	// AdoptionErrors are why objects could not be adopted; their steps are not carried out.
 	AdoptionErrors map[object.Ref]error
 	// ExpansionErrors are why volume claims of StatefulSets cannot be expanded.
@@ -278,8 +274,9 @@ func planDesired(s State, child object.Object) Step {
 		releaseUnset(s.Options, &step, initialOnly)
 	}
 	checkImmutable(s.Options, &step, s.ExpansionErrors[step.Ref])
-	preservePodTemplateKeys(s.Options, &step, s.keepsPods(step.Ref))
-	if _, adopting := s.Adopting[step.Ref]; !s.ApplyMetadata {
+	adopting, keepsPods := s.adoption(step.Live)
+	preservePodTemplateKeys(s.Options, &step, keepsPods)
+	if !s.ApplyMetadata {
 		deferMetadata(s.Options, &step, adopting)
 	}
 	step.DesiredHash = object.MemoryHash(step.Object.Object)
@@ -287,14 +284,23 @@ func planDesired(s State, child object.Object) Step {
 	if step.Action == Recreate {
 		return step
 	}
-	return compare(s, step)
+	return compare(s, step, adopting, keepsPods)
 }
 
-// keepsPods reports whether a workload is under adoption and its pods may not restart:
-// the caller does not allow it, and the owner has the revision of the migration.
-func (s State) keepsPods(ref object.Ref) bool {
-	revision, adopting := s.Adopting[ref]
-	return adopting && !s.AllowRestarts && revision == s.Revision
+// adoption reports whether live is under adoption, and whether its pods may not restart: the
+// caller does not allow it, and the owner has the revision of the adoption. An object whose
+// field ownership was not migrated yet is adopted now.
+func (s State) adoption(live *unstructured.Unstructured) (adopting, keepsPods bool) {
+	if !CanAdopt(live, s.Owner) {
+		return false, false
+	}
+	revision := s.Revision
+	if IsManaged(s.Options, live) {
+		if revision, adopting = AdoptionRevision(s.Options, live); !adopting {
+			return false, false
+		}
+	}
+	return true, !s.AllowRestarts && revision == s.Revision
 }
 
 // precheck returns why live must not be written at all.
@@ -309,16 +315,16 @@ func precheck(s State, ref object.Ref, live *unstructured.Unstructured) (reason 
 }
 
 // compare chooses between Skip and Apply: by what is remembered first, then by content.
-func compare(s State, step Step) Step {
+func compare(s State, step Step, adopting, keepsPods bool) Step {
 	last := s.Remembered[step.Ref]
 	known := last.Desired != object.Hash{}
 	unchanged := known && last.Desired == step.DesiredHash && last.matches(step.Live, s.Options.FieldManager)
-	if _, adopting := s.Adopting[step.Ref]; adopting {
-		if unchanged && last.RestartRequired != "" && s.keepsPods(step.Ref) {
+	if adopting {
+		if unchanged && last.RestartRequired != "" && keepsPods {
 			return step.Blocked(RestartRequired, last.RestartRequired)
 		}
 		step.Action, step.Reason = Apply, Adopting
-		step.DryRunFirst = object.IsWorkload(step.Ref.GroupKind()) && s.keepsPods(step.Ref)
+		step.DryRunFirst = object.IsWorkload(step.Ref.GroupKind()) && keepsPods
 		step.BlockOnRestart = step.DryRunFirst
 		return step
 	}

@@ -59,7 +59,7 @@ func stateOf(bits int) State {
 	s := State{
 		Owner: enginetest.Owner, Options: enginetest.Options, Paused: has(paused), AllowRestarts: has(restartsAllowed),
 		Objects: []object.Object{{Object: role}, {Object: configuration}, {Object: set}},
-		Live:    map[object.Ref]*unstructured.Unstructured{}, Adopting: map[object.Ref]string{}, Remembered: map[object.Ref]Remembered{},
+		Live:    map[object.Ref]*unstructured.Unstructured{}, Remembered: map[object.Ref]Remembered{},
 	}
 	live := enginetest.Live(enginetest.Options.WithOwnerMetadata(object.Object{Object: configuration}, enginetest.Owner), "config-1")
 	s.Live[object.RefOf(live)] = live
@@ -117,7 +117,9 @@ func stateOf(bits int) State {
 		live.SetOwnerReferences(references)
 	}
 	if has(adopting) {
-		s.Adopting[key] = s.Revision
+		marker := AdoptionMarker(enginetest.Options, s.Revision)
+		metadata := owned["f:metadata"].(map[string]any)
+		metadata["f:annotations"] = map[string]any{"f:" + marker[len(marker)-1]: map[string]any{}}
 	}
 	if has(unlabelled) {
 		live.SetLabels(nil)
@@ -141,7 +143,7 @@ func stateOf(bits int) State {
 // applied returns the state after a plan was applied.
 func applied(s State, plan Plan) State {
 	next := s
-	next.Live, next.Remembered, next.Adopting = maps.Clone(s.Live), maps.Clone(s.Remembered), map[object.Ref]string{}
+	next.Live, next.Remembered = maps.Clone(s.Live), maps.Clone(s.Remembered)
 	for _, step := range slices.Concat(plan.Steps, plan.Prunes) {
 		switch step.Action {
 		case Apply:
@@ -160,9 +162,6 @@ func applied(s State, plan Plan) State {
 			delete(next.Live, step.Ref)
 			delete(next.Remembered, step.Ref)
 		case Skip, Block, Retain:
-			if revision, adopting := s.Adopting[step.Ref]; adopting {
-				next.Adopting[step.Ref] = revision
-			}
 		}
 	}
 	return next

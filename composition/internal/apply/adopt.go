@@ -31,33 +31,27 @@ import (
 // time: pods may restart once the owner has another one.
 
 // Adopt migrates the ownership of the rendered objects that the owner of state controls
-// and that another program created. It sets the result in state.Live, state.Adopting and
+// and that another program created. It sets the result in state.Live and
 // state.AdoptionErrors.
 func (a *Applier) Adopt(ctx context.Context, state *plan.State) {
 	options := a.Cluster.Options
-	state.Adopting, state.AdoptionErrors = map[object.Ref]string{}, map[object.Ref]error{}
+	state.AdoptionErrors = map[object.Ref]error{}
 	var objects []object.Object
 	for i, child := range state.Objects {
 		ref := child.Ref()
-		if !plan.CanAdopt(state.Live[ref], state.Owner) {
+		if !plan.CanAdopt(state.Live[ref], state.Owner) || plan.IsManaged(options, state.Live[ref]) {
 			continue
 		}
-		if !plan.IsManaged(options, state.Live[ref]) {
-			if objects == nil {
-				objects = state.WithConfigHashes()
-			}
-			adopted, err := a.migrateOwnership(ctx, *state, objects[i])
-			if err != nil {
-				state.AdoptionErrors[ref] = &object.Error{Ref: ref, Err: fmt.Errorf("migrate field ownership: %w", err)}
-				continue
-			}
-			if state.Live[ref] = adopted; adopted == nil {
-				delete(state.Live, ref)
-				continue
-			}
+		if objects == nil {
+			objects = state.WithConfigHashes()
 		}
-		if revision, ok := plan.AdoptionRevision(options, state.Live[ref]); ok {
-			state.Adopting[ref] = revision
+		adopted, err := a.migrateOwnership(ctx, *state, objects[i])
+		if err != nil {
+			state.AdoptionErrors[ref] = &object.Error{Ref: ref, Err: fmt.Errorf("migrate field ownership: %w", err)}
+			continue
+		}
+		if state.Live[ref] = adopted; adopted == nil {
+			delete(state.Live, ref)
 		}
 	}
 }
