@@ -112,6 +112,17 @@ type Request struct {
 	ExternalConfigs plan.ConfigHashes
 }
 
+// NewRequest returns a request for an owner of a kind, without input. Annotations of the owner
+// with the value "true" set its options; see [object.Options.PausedAnnotation],
+// AllowRestartAnnotation and ApplyMetadataAnnotation there.
+func NewRequest(options Options, kind schema.GroupVersionKind, owner client.Object) Request {
+	isTrue := func(key string) bool { return owner.GetAnnotations()[key] == "true" }
+	return Request{
+		Owner:  Owner{GroupVersionKind: kind, Namespace: owner.GetNamespace(), Name: owner.GetName(), UID: owner.GetUID()},
+		Paused: isTrue(options.PausedAnnotation()), AllowRestarts: isTrue(options.AllowRestartAnnotation()), ApplyMetadata: isTrue(options.ApplyMetadataAnnotation()),
+	}
+}
+
 // Result of a reconcile.
 type Result struct {
 	// Plan as it was carried out, without the content of the objects.

@@ -4,8 +4,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/composition"
@@ -48,14 +46,3 @@ var (
 	runtimeKind = v1alpha1.GroupVersion.WithKind("SeldonRuntime")
 	serverKind  = v1alpha1.GroupVersion.WithKind("Server")
 )
-
-// requestFor returns a request for owner, with the options that its annotations set.
-func requestFor(owner client.Object, kind schema.GroupVersionKind) composition.Request {
-	isTrue := func(annotation string) bool { return owner.GetAnnotations()[annotation] == "true" }
-	return composition.Request{
-		Owner:         composition.Owner{GroupVersionKind: kind, Namespace: owner.GetNamespace(), Name: owner.GetName(), UID: owner.GetUID()},
-		Paused:        isTrue(v1alpha1.PausedAnnotation),
-		AllowRestarts: isTrue(v1alpha1.AllowRestartAnnotation),
-		ApplyMetadata: isTrue(v1alpha1.ApplyMetadataAnnotation),
-	}
-}

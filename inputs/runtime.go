@@ -29,7 +29,7 @@ type Runtime struct {
 // SeldonConfig does not exist, a [composition.RenderError] if its configuration is
 // invalid, or an error of reading.
 func (r *Resolver) Runtime(ctx context.Context, runtime *v1alpha1.SeldonRuntime) (Runtime, error) {
-	result := Runtime{Request: requestFor(runtime, runtimeKind)}
+	result := Runtime{Request: composition.NewRequest(EngineOptions, runtimeKind, runtime)}
 	var err error
 	if result.Request.Revision, err = rolloutHash(runtime.Spec); err != nil {
 		return result, err

@@ -27,7 +27,7 @@ type Server struct {
 // ServerConfig does not exist, a [composition.RenderError] if its configuration is
 // invalid, or an error of reading.
 func (r *Resolver) Server(ctx context.Context, server *v1alpha1.Server) (Server, error) {
-	result := Server{Request: requestFor(server, serverKind)}
+	result := Server{Request: composition.NewRequest(EngineOptions, serverKind, server)}
 	var err error
 	if result.Request.Revision, err = rolloutHash(server.Spec); err != nil {
 		return result, err

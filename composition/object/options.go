@@ -51,6 +51,18 @@ func (o Options) HashAtAdoptionAnnotation() string { return o.KeyPrefix + "confi
 // the configuration that its pods read at start. A new value causes a rolling restart.
 func (o Options) ConfigHashAnnotation() string { return o.KeyPrefix + "config-hash" }
 
+// PausedAnnotation is the key of the annotation on an owner that, with the value "true",
+// prevents writes to its objects.
+func (o Options) PausedAnnotation() string { return o.KeyPrefix + "paused" }
+
+// AllowRestartAnnotation is the key of the annotation on an owner that, with the value
+// "true", allows that workloads which are adopted restart their pods.
+func (o Options) AllowRestartAnnotation() string { return o.KeyPrefix + "allow-restart" }
+
+// ApplyMetadataAnnotation is the key of the annotation on an owner that, with the value
+// "true", applies its labels and annotations to pods at once.
+func (o Options) ApplyMetadataAnnotation() string { return o.KeyPrefix + "apply-metadata" }
+
 // PruneDisabled reports whether an annotation excludes an orphan from pruning.
 func (o Options) PruneDisabled(live *unstructured.Unstructured) bool {
 	annotations := live.GetAnnotations()

@@ -14,16 +14,6 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition"
 )
 
-// Annotations of an owner with the value "true", below the engine's KeyPrefix.
-const (
-	// pausedAnnotation prevents writes to child objects.
-	pausedAnnotation = "paused"
-	// allowRestartAnnotation allows that workloads which are adopted restart their pods.
-	allowRestartAnnotation = "allow-restart"
-	// applyMetadataAnnotation applies the owner's labels and annotations to pods at once.
-	applyMetadataAnnotation = "apply-metadata"
-)
-
 // RecreationPollInterval is when to look again whether a StatefulSet that is being
 // recreated does not exist any more, in case the event of its deletion is missed.
 const RecreationPollInterval = 5 * time.Second
@@ -61,13 +51,11 @@ func (c *Composer) Owner(object client.Object) composition.Owner {
 	return composition.Owner{GroupVersionKind: c.kind, Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID()}
 }
 
-// Request returns a request for object with an input, and what its annotations allow.
+// Request returns a request for object with an input; see [composition.NewRequest].
 func (c *Composer) Request(object client.Object, input composition.Input) composition.Request {
-	isTrue := func(key string) bool { return object.GetAnnotations()[c.Engine.Options().KeyPrefix+key] == "true" }
-	return composition.Request{
-		Owner: c.Owner(object), Input: input,
-		Paused: isTrue(pausedAnnotation), AllowRestarts: isTrue(allowRestartAnnotation), ApplyMetadata: isTrue(applyMetadataAnnotation),
-	}
+	request := composition.NewRequest(c.Engine.Options(), c.kind, object)
+	request.Input = input
+	return request
 }
 
 // Apply renders and applies a request for object, and records Events of the result,

@@ -17,10 +17,10 @@ import (
 // children are the child objects that count towards Ready. extraMessages are part of
 // Ready's message.
 func ResultConditions(options composition.Options, object Object, children map[composition.ObjectRef]ChildHealth, result composition.Result, extraMessages ...string) []metav1.Condition {
-	conditions := warningConditions(result, options.KeyPrefix+applyMetadataAnnotation)
-	if object.GetAnnotations()[options.KeyPrefix+pausedAnnotation] == "true" {
+	conditions := warningConditions(result, options.ApplyMetadataAnnotation())
+	if object.GetAnnotations()[options.PausedAnnotation()] == "true" {
 		conditions = append(conditions, True(ConditionPaused, ConditionPaused, fmt.Sprintf(
-			"nothing is written to the children until the annotation %s is removed", options.KeyPrefix+pausedAnnotation)))
+			"nothing is written to the children until the annotation %s is removed", options.PausedAnnotation())))
 	}
 	return append(conditions, readyConditions(object, slices.Collect(maps.Values(children)), result, extraMessages)...)
 }
