@@ -3,7 +3,7 @@
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=0.1.0 --tag NAME .
 #
 # `make image` builds one without Docker and without a base image.
-# Tags can move: use digests for a reproducible build, see docs/releasing.md. The base
+# Tags can move: use digests for a reproducible build, see docs/development/releasing.md. The base
 # image has no version tags.
 ARG GO_IMAGE=docker.io/library/golang:1.26.8
 ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot

@@ -63,7 +63,7 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs, their reference, the roles, f
 	@# Again with the doc comments, which would make the CRDs too large.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=$(DESCRIBED)
 	go run ./config/crd/conditions $(DESCRIBED)
-	go run ./docs/reference $(DESCRIBED) docs/reference/examples docs/reference.md
+	go run ./hack/reference $(DESCRIBED) hack/reference/examples docs/reference/custom-resources.md
 	cp config/components/monitoring/prometheusrule.yaml config/components/monitoring/dashboard.json charts/seldon-core-v2-setup/files/
 
 .PHONY: fmt
@@ -81,7 +81,7 @@ lint: $(GOLANGCI_LINT) ## Run the linters.
 	cd hack/monitoring && $(GOLANGCI_LINT) run
 
 # The generated files in git.
-GENERATED := config/crd/bases config/rbac/role.yaml docs/reference.md examples/website/crds \
+GENERATED := config/crd/bases config/rbac/role.yaml docs/reference/custom-resources.md examples/website/crds \
 	':(glob)charts/*/files/*' ':(glob)**/zz_generated.*.go' ':(glob)**/*.pb.go'
 
 .PHONY: verify

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-const startPage = "getting-started.md"
+const startPage = "tutorials/getting-started.md"
 
 // Info strings of blocks of commands.
 const (

@@ -29,9 +29,9 @@ import (
 )
 
 const (
-	readme    = "../README.md"
-	changelog = "../CHANGELOG.md"
-	alerts    = "../config/components/monitoring/prometheusrule.yaml"
+	readme = "../README.md"
+	index  = "../docs/README.md"
+	alerts = "../config/components/monitoring/prometheusrule.yaml"
 )
 
 func TestMain(m *testing.M) {
@@ -41,11 +41,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// pages returns the README, the changelog and all pages below docs, by their path.
+// pages returns the pages of the top folder and all pages below docs, by their path.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	found := map[string]string{readme: read(t, readme), changelog: read(t, changelog)}
-	err := filepath.WalkDir("../docs", func(path string, entry fs.DirEntry, err error) error {
+	found := map[string]string{}
+	top, err := filepath.Glob("../*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range top {
+		found[path] = read(t, path)
+	}
+	err = filepath.WalkDir("../docs", func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() && filepath.Ext(path) == ".md" {
 			found[path] = read(t, path)
 		}
@@ -100,7 +107,7 @@ func anchors(page string) []string {
 
 func TestLinksResolve(t *testing.T) {
 	all := pages(t)
-	linked := map[string]bool{readme: true}
+	linked := map[string]bool{readme: true, index: true}
 	for page, content := range all {
 		for _, match := range link.FindAllStringSubmatch(span.ReplaceAllString(fence.ReplaceAllString(content, ""), ""), -1) {
 			if strings.Contains(match[1], "://") {
@@ -118,14 +125,14 @@ func TestLinksResolve(t *testing.T) {
 			if anchor != "" && !slices.Contains(anchors(all[target]), anchor) {
 				t.Errorf("%s: link %s: %s has no such heading", page, match[1], target)
 			}
-			if page == readme {
+			if page == readme || page == index {
 				linked[target] = true
 			}
 		}
 	}
 	for page := range all {
 		if !linked[page] {
-			t.Errorf("%s: the README does not link to it", page)
+			t.Errorf("%s: neither %s nor %s links to it", page, readme, index)
 		}
 	}
 }
@@ -226,7 +233,7 @@ func TestSnippetsAreValid(t *testing.T) {
 // Snippets on the page about the engine are excerpts of the example that a test runs:
 // those in Go of its main file, those in YAML of its templates. No other page has Go.
 func TestEngineSnippetsAreExcerpts(t *testing.T) {
-	const page, example = "../docs/engine.md", "../examples/website"
+	const page, example = "../docs/explanation/engine.md", "../examples/website"
 	files := map[string]string{"go": read(t, filepath.Join(example, "main.go"))}
 	err := filepath.WalkDir(example, func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() && filepath.Ext(path) == ".yaml" {
@@ -270,16 +277,16 @@ func TestReasonsAreExplained(t *testing.T) {
 		page, source string
 		explained    func(name, kind string) bool
 	}{
-		{"conditions-and-events.md", "../composition/reconciler/conditions.go", func(name, _ string) bool {
+		{"reference/conditions-and-events.md", "../composition/reconciler/conditions.go", func(name, _ string) bool {
 			return strings.HasPrefix(name, "Condition") || strings.HasPrefix(name, "Reason")
 		}},
-		{"conditions-and-events.md", "../controllers/conditions.go", func(name, _ string) bool {
+		{"reference/conditions-and-events.md", "../controllers/conditions.go", func(name, _ string) bool {
 			return strings.HasPrefix(name, "condition") || strings.HasPrefix(name, "reason")
 		}},
-		{"conditions-and-events.md", "../controllers/scheduler_managed_status.go", func(name, _ string) bool { return strings.HasPrefix(name, "reason") }},
-		{"conditions-and-events.md", "../relay/decide.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
-		{"conditions-and-events.md", "../relay/status.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
-		{"engine.md", "../composition/plan/plan.go", func(_, kind string) bool {
+		{"reference/conditions-and-events.md", "../controllers/scheduler_managed_status.go", func(name, _ string) bool { return strings.HasPrefix(name, "reason") }},
+		{"reference/conditions-and-events.md", "../relay/decide.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
+		{"reference/conditions-and-events.md", "../relay/status.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
+		{"explanation/engine.md", "../composition/plan/plan.go", func(_, kind string) bool {
 			return kind == "Action" || kind == "Reason"
 		}},
 	} {
@@ -300,7 +307,7 @@ func TestReasonsAreExplained(t *testing.T) {
 // Each condition that is not True has a remedy: in tables with the column "what to do",
 // this cell is not empty, unless the row is about True.
 func TestReasonsHaveARemedy(t *testing.T) {
-	const page = "conditions-and-events.md"
+	const page = "reference/conditions-and-events.md"
 	rows := 0
 	column := 0 // of "what to do", in the table of the line
 	for line := range strings.Lines(read(t, page)) {
@@ -339,7 +346,7 @@ func TestAlertsHaveASection(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(read(t, alerts)), &object); err != nil {
 		t.Fatal(err)
 	}
-	monitoring, sections := read(t, "monitoring.md"), anchors(read(t, "troubleshooting.md"))
+	monitoring, sections := read(t, "how-to/monitoring.md"), anchors(read(t, "how-to/troubleshooting.md"))
 	found := 0
 	for _, group := range object.Spec.Groups {
 		for _, rule := range group.Rules {
@@ -348,7 +355,7 @@ func TestAlertsHaveASection(t *testing.T) {
 				t.Errorf("monitoring.md: does not list the alert %s", rule.Alert)
 			}
 			link, anchor, _ := strings.Cut(rule.Annotations["runbook_url"], "#")
-			if !strings.HasSuffix(link, "/docs/troubleshooting.md") || anchor != strings.ToLower(rule.Alert) || !slices.Contains(sections, anchor) {
+			if !strings.HasSuffix(link, "/docs/how-to/troubleshooting.md") || anchor != strings.ToLower(rule.Alert) || !slices.Contains(sections, anchor) {
 				t.Errorf("%s: the runbook_url of %s is not the anchor of its section: %s", alerts, rule.Alert, rule.Annotations["runbook_url"])
 			}
 		}
@@ -361,7 +368,7 @@ func TestAlertsHaveASection(t *testing.T) {
 // The command on the page about monitoring for a Prometheus without an operator prints
 // the groups of the PrometheusRule.
 func TestAlertsAsFile(t *testing.T) {
-	shown := regexp.MustCompile(`(?m)^\$ (sed .*) >\S+$`).FindStringSubmatch(read(t, "monitoring.md"))
+	shown := regexp.MustCompile(`(?m)^\$ (sed .*) >\S+$`).FindStringSubmatch(read(t, "how-to/monitoring.md"))
 	if shown == nil {
 		t.Fatal("monitoring.md: the sed command is missing")
 	}

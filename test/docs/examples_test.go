@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	mergingPage = "fields-and-merging.md"
+	mergingPage = "reference/fields-and-merging.md"
 	// resultYAML and resultText are the info strings of blocks with the result of the
 	// example before them: parts of children, or the error.
 	resultYAML = "yaml result"

@@ -18,7 +18,7 @@ import (
 // healthScript returns the health check for Argo CD on the page about GitOps.
 func healthScript(t *testing.T) string {
 	t.Helper()
-	_, script, found := strings.Cut(read(t, "gitops.md"), "health.lua: |\n")
+	_, script, found := strings.Cut(read(t, "how-to/gitops.md"), "health.lua: |\n")
 	script, _, ended := strings.Cut(script, "```")
 	if !found || !ended {
 		t.Fatal("gitops.md: health.lua is missing")
@@ -45,7 +45,7 @@ func TestHealthInArgoCD(t *testing.T) {
 		"paused":                {fmt.Sprintf(model, fmt.Sprintf(ready, "False", "ImmutableFieldChanged")+", {type: Paused, status: \"True\", message: p}"), "Suspended p"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			object := documents(t, "gitops.md", block{text: "apiVersion: mlops.seldon.io/v1alpha1\n" + c.object})[0]
+			object := documents(t, "how-to/gitops.md", block{text: "apiVersion: mlops.seldon.io/v1alpha1\n" + c.object})[0]
 			typed(t, scheme, "gitops.md", object) // checks that the fields exist
 			file := filepath.Join(t.TempDir(), "health.lua")
 			text := "local obj = " + lua(object) + "\nlocal health = (function()\n" + script + "\nend)()\nprint(health.status, health.message)\n"
@@ -68,7 +68,7 @@ func TestHealthInArgoCDReasons(t *testing.T) {
 	if len(names) < 10 {
 		t.Errorf("gitops.md: health.lua has only %d reasons", len(names))
 	}
-	page := read(t, "conditions-and-events.md")
+	page := read(t, "reference/conditions-and-events.md")
 	for _, name := range names {
 		_, ofModel := pb.ModelStatus_ModelState_value[name[1]]
 		_, ofPipeline := pb.PipelineVersionState_PipelineStatus_value[name[1]]

@@ -152,7 +152,7 @@ func (i *install) pods() []string {
 }
 
 // removeFinalizers stops the operator and removes its finalizers, by a Job with its account:
-// that of docs/modes.md, or the uninstall hook of the chart.
+// that of docs/how-to/modes.md, or the uninstall hook of the chart.
 func (i *install) removeFinalizers() {
 	GinkgoHelper()
 	name := "remove-finalizers"
@@ -215,7 +215,7 @@ func (i *install) remove() {
 // No namespace waits for an operator that has been uninstalled.
 var _ = AfterSuite(func() { awaitDeleted(deletedNamespaces...) })
 
-// removeFinalizersJob is the Job of docs/modes.md, with the flags of every mode.
+// removeFinalizersJob is the Job of docs/how-to/modes.md, with the flags of every mode.
 const removeFinalizersJob = `apiVersion: batch/v1
 kind: Job
 metadata: {name: remove-finalizers}

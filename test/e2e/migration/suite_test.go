@@ -1,4 +1,4 @@
-// Package migration_test follows the steps of docs/migration.md: from an installation
+// Package migration_test follows the steps of docs/how-to/migration.md: from an installation
 // of the upstream Seldon operator by its Helm charts to this operator, back, and
 // forward again.
 package migration_test

@@ -110,7 +110,7 @@ func testExpressions(t *testing.T, manifests []byte, operator operator) {
 	alerts := slices.DeleteFunc(slices.Clone(expressions), func(e expression) bool { return !strings.HasPrefix(e.Where, "alert ") })
 	g.Expect(len(alerts)).To(BeNumerically(">", 5))
 	g.Expect(len(expressions)).To(BeNumerically(">", len(alerts)+10), "the dashboard")
-	page, err := os.ReadFile(filepath.Join(root, "docs", "monitoring.md"))
+	page, err := os.ReadFile(filepath.Join(root, "docs", "how-to", "monitoring.md"))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Eventually(func(g Gomega) {
 		served := operator.scrape(t, g)
@@ -120,7 +120,7 @@ func testExpressions(t *testing.T, manifests []byte, operator operator) {
 		}
 		for metric := range served {
 			if name := suffix.ReplaceAllString(metric, ""); strings.HasPrefix(name, "seldon_") && !bytes.Contains(page, []byte("`"+name+"`")) {
-				problems = append(problems, "docs/monitoring.md does not explain "+metric)
+				problems = append(problems, "docs/how-to/monitoring.md does not explain "+metric)
 			}
 		}
 		g.Expect(problems).To(BeEmpty())

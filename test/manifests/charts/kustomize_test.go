@@ -82,7 +82,7 @@ dataPlaneMonitors: {enabled: true}`, "seldon-system", []string{"../test/manifest
 	}
 }
 
-// removeDocumentedDifferences removes the differences that docs/install-helm.md lists.
+// removeDocumentedDifferences removes the differences that docs/how-to/install-helm.md lists.
 func removeDocumentedDifferences(t *testing.T, chart, folder objects, namespace string) {
 	t.Helper()
 	// Helm creates the namespace.

@@ -3,7 +3,7 @@
 // controller-gen generates with descriptions, which are the doc comments of the Go types:
 //
 //	controller-gen crd paths=./api/... output:crd:artifacts:config=dist/described
-//	go run ./docs/reference dist/described docs/reference/examples docs/reference.md
+//	go run ./hack/reference dist/described hack/reference/examples docs/reference/custom-resources.md
 //
 // The page is generated from the schema and not from the Go types, so that it describes
 // what the API server does.
@@ -50,10 +50,12 @@ const preamble = `# Reference of the custom resources
 
 <!-- Generated from the doc comments in api/v1alpha1 by "make manifests"; do not edit. -->
 
-All kinds belong to the API ` + "`mlops.seldon.io/v1alpha1`" + ` and are namespaced. The API server rejects an object that violates a bound or a rule of this
-page, with a message that names it. ` + "`[]`" + ` stands for each item of a list, ` + "`{}`" + ` for each key of a map. An unset field without a
-default is inherited from the layer below, if there is one (see [fields and merging](fields-and-merging.md)). Otherwise it is false, 0 or empty, unless
-the description of the field has another default. The types of Kubernetes link to the reference of Kubernetes.
+All kinds belong to the API ` + "`mlops.seldon.io/v1alpha1`" + ` and are namespaced.
+The API server rejects an object that violates a bound or a rule of this page, with a message that names it.
+` + "`[]`" + ` stands for each item of a list, ` + "`{}`" + ` for each key of a map.
+An unset field without a default is inherited from the layer below, if there is one (see [fields and merging](fields-and-merging.md)).
+Otherwise it is false, 0 or empty, unless the description of the field has another default.
+The types of Kubernetes link to the reference of Kubernetes.
 
 `
 
