@@ -16,11 +16,16 @@ KUBECTL ?= kubectl
 # They run binaries and not `go run`, which exits with an error on Ctrl-C.
 ARGS ?=
 
-# Packages and flags of the tests. Two packages at a time: each may run a
-# control plane of its own.
+# The flags of the operator's programs. The control plane and the tests are compiled with
+# -trimpath and without cgo too, so that all share the compiled packages of Kubernetes.
+# gRPC's tracing pages import html/template, which calls methods by name, so that the
+# linker cannot remove unused methods: 10 MB.
+BUILD := -trimpath -buildvcs=auto -tags grpcnotrace -ldflags '-s -w -X main.version=$(VERSION)'
+
+# Packages and flags of the tests. golangci-lint runs vet.
 PACKAGES ?= ./...
 TESTFLAGS ?=
-TEST := go test -p 2 -timeout 60m
+TEST := go test -trimpath -vet=off -timeout 60m
 # The operator's own packages are tested with the race detector.
 RACE := ./api/... ./composition/... ./examples/... ./templates/... ./inputs/... ./controllers/... ./relay/... ./test/framework/fakescheduler/...
 
@@ -100,14 +105,19 @@ c-compiler:
 	@cc=$$(go env CC); command -v "$${cc%% *}" >/dev/null || { \
 		echo "The race detector needs a C compiler, and \"$$cc\" does not exist: install a C compiler, such as gcc, or set CC."; exit 1; }
 
+# The programs that the tests run, built once.
+.PHONY: programs
+programs:
+	@CGO_ENABLED=0 go run -trimpath ./cmd/controlplane/build -- $(BUILD) ./cmd/manager ./cmd/fakescheduler ./cmd/demo
+
 .PHONY: test
-test: c-compiler controlplane $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests (a part with PACKAGES=./api/... and TESTFLAGS='-run X').
-	@race=$$(comm -12 <(go list $(PACKAGES) | sort) <(go list $(RACE) | sort)); \
-	rest=$$(comm -23 <(go list $(PACKAGES) | sort) <(go list $(RACE) | sort)); \
-	status=0; \
-	if [ -n "$$race" ]; then echo 'With the race detector:'; CGO_ENABLED=1 $(strip $(TEST) -race $(TESTFLAGS)) $$race || status=$$?; fi; \
-	if [ -n "$$rest" ]; then echo 'Without:'; $(strip $(TEST) $(TESTFLAGS)) $$rest || status=$$?; fi; \
-	exit $$status
+test: c-compiler programs $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests (a part with PACKAGES=./api/... and TESTFLAGS='-run X').
+	@SELDON_TEST_PROGRAMS=$(BIN) hack/test.sh '$(RACE)' '$(PACKAGES)' $(TEST) -short $(TESTFLAGS)
+
+.PHONY: test-long
+test-long: c-compiler programs $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests with all cases of what is long, then fuzz.
+	@SELDON_TEST_PROGRAMS=$(BIN) hack/test.sh '$(RACE)' '$(PACKAGES)' $(TEST) $(TESTFLAGS)
+	@FUZZTIME='$(FUZZTIME)' hack/fuzz.sh $(PACKAGES)
 
 # The number of rounds of make chaos, and the seed. The default is a new seed, which is
 # printed.
@@ -137,20 +147,15 @@ bench: controlplane ## Run the request budgets and all benchmarks, and print the
 	go test -p 1 -timeout 60m -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: demo
-demo: controlplane ## Demonstrate the operator on a local control plane (ARGS=--non-interactive exits at the end).
-	@# With -v the go command prints the packages that it compiles, as progress.
-	@GOFLAGS="$$(go env GOFLAGS) -v" $(MAKE) --no-print-directory build
-	@CGO_ENABLED=0 go build -v -trimpath -o $(BIN)/ ./cmd/fakescheduler ./cmd/demo
+demo: ## Demonstrate the operator on a local control plane (ARGS=--non-interactive exits at the end).
+	@CGO_ENABLED=0 go run -trimpath ./cmd/controlplane/build -kubectl=false -- $(BUILD) ./cmd/manager ./cmd/fakescheduler ./cmd/demo
 	@exec $(BIN)/demo --manager-binary $(BIN)/manager --scheduler-binary $(BIN)/fakescheduler $(ARGS)
 
 ##@ Build
 
-# gRPC's tracing pages import html/template, which calls methods by name, so that the
-# linker cannot remove unused methods: 10 MB.
-TAGS := -tags grpcnotrace
 .PHONY: build
 build: ## Build the manager into bin/manager.
-	CGO_ENABLED=0 go build $(TAGS) -trimpath -buildvcs=auto -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/manager ./cmd/manager
+	CGO_ENABLED=0 go build $(BUILD) -o $(BIN)/ ./cmd/manager
 
 .PHONY: run
 run: build ## Run the manager locally, against the cluster of the current kubeconfig.
@@ -158,11 +163,11 @@ run: build ## Run the manager locally, against the cluster of the current kubeco
 
 .PHONY: controlplane
 controlplane: ## Build the binaries of the local control plane into bin/k8s.
-	@go run ./cmd/controlplane/build
+	@CGO_ENABLED=0 go run -trimpath ./cmd/controlplane/build
 
 .PHONY: start
 start: controlplane ## Run a local control plane until Ctrl-C.
-	@go build -o $(BIN)/controlplane ./cmd/controlplane/start && exec $(BIN)/controlplane $(ARGS)
+	@CGO_ENABLED=0 go build $(BUILD) -o $(BIN)/controlplane ./cmd/controlplane/start && exec $(BIN)/controlplane $(ARGS)
 
 ##@ Deployment, to the cluster of the current kubeconfig
 
@@ -205,7 +210,7 @@ image: ## Write the operator's image, an OCI layout with SBOMs, into dist/image,
 	@mkdir -p $(abspath $(DIST))
 	@for platform in $(PLATFORMS); do \
 		echo "Building the manager for $$platform"; \
-		$(REPRODUCIBLE) GOOS=$${platform%/*} GOARCH=$${platform#*/} go build $(TAGS) -trimpath -buildvcs=auto \
+		$(REPRODUCIBLE) GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -tags grpcnotrace -trimpath -buildvcs=auto \
 			-ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $(abspath $(DIST))/manager-$${platform/\//-} ./cmd/manager; \
 	done
 	@cd hack/image && go run . --name $(IMAGE) --version $(VERSION) --output $(abspath $(DIST))/image.tar \

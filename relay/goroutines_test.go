@@ -68,7 +68,7 @@ func BenchmarkSessions(b *testing.B) {
 		folder, err := os.MkdirTemp("", "sessions") //nolint:usetesting // paths of sockets are short
 		check(b, err)
 		b.Cleanup(func() { check(b, os.RemoveAll(folder)) })
-		program, err := process.Build(b.Context(), folder, "fakescheduler")
+		program, err := process.Program(b.Context(), folder, "fakescheduler")
 		check(b, err)
 		socket := "unix:" + filepath.Join(folder, "s")
 		scheduler, err := process.New(b.Context(), filepath.Join(folder, "log"), program, nil, "--listen", socket)

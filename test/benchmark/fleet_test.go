@@ -53,7 +53,7 @@ const (
 // reaches its memory limit.
 func BenchmarkFleet(b *testing.B) {
 	log.SetLogger(logr.Discard()) // envtest logs a warning without a logger
-	binary, err := process.Build(b.Context(), b.TempDir(), "manager")
+	binary, err := process.Program(b.Context(), b.TempDir(), "manager")
 	check(b, err)
 	for b.Loop() {
 		byOperator, usage, anonymous, objects := expandFleet(b, binary)

@@ -65,7 +65,7 @@ func newRelayBench(b *testing.B, namespaces int) *relayBench {
 	check(b, err)
 	file := filepath.Join(folder, "kubeconfig")
 	check(b, os.WriteFile(file, kubeconfig, 0o600))
-	binary, err := process.Build(b.Context(), folder, "manager")
+	binary, err := process.Program(b.Context(), folder, "manager")
 	check(b, err)
 	metrics, err := process.FreeAddress("127.0.0.1")
 	check(b, err)

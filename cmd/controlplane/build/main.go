@@ -1,11 +1,16 @@
 // Command build builds the binaries of the local control plane that are missing or out
-// of date into bin/k8s. It is separate from the command start because it imports little:
-// on a fresh clone it prints its progress at once, instead of after the Kubernetes
-// libraries are compiled.
+// of date into bin/k8s, and then, if there are arguments, programs of this repository into
+// bin:
+//
+//	go run ./cmd/controlplane/build [-kubectl=false] [-- FLAGS OF GO BUILD... ./PACKAGE...]
+//
+// It is separate from the command start because it imports little: on a fresh clone it
+// prints its progress at once, instead of after the Kubernetes libraries are compiled.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -17,11 +22,21 @@ import (
 )
 
 func main() {
+	kubectl := flag.Bool("kubectl", true, "build kubectl, which the control plane itself does not need")
+	flag.Parse()
+	names := []string{
+		binaries.Etcd, binaries.APIServer, binaries.ControllerManager, binaries.Scheduler, binaries.Kwok,
+	}
+	if *kubectl {
+		names = append(names, binaries.Kubectl)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := binaries.Build(ctx, os.Stderr, term.IsTerminal(int(os.Stderr.Fd())))
+	err := binaries.Build(ctx, binaries.Options{
+		Names: names, Programs: flag.Args(), Out: os.Stderr, Terminal: term.IsTerminal(int(os.Stderr.Fd())),
+	})
 	stop()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "controlplane:", err)
+		fmt.Fprintln(os.Stderr, "build:", err)
 		os.Exit(1)
 	}
 }

@@ -67,7 +67,7 @@ func newEnvironment(t *testing.T) *environment {
 	folder := t.TempDir()
 	program := make(chan string, 1)
 	go func() {
-		path, err := process.Build(t.Context(), folder, "manager")
+		path, err := process.Program(t.Context(), folder, "manager")
 		if err != nil {
 			t.Error(err)
 		}

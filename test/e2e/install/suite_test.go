@@ -85,7 +85,7 @@ var _ = BeforeSuite(func() {
 	sockets, err = os.MkdirTemp("", "sim")
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(os.RemoveAll, sockets)
-	program, err := process.Build(ctx, folder, "manager")
+	program, err := process.Program(ctx, folder, "manager")
 	Expect(err).NotTo(HaveOccurred())
 	node, err = nodeagent.Start(ctx, nodeagent.Options{
 		Config: cluster.Config(), Program: program, Directory: folder,

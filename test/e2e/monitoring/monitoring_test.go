@@ -255,12 +255,14 @@ func startOperator(t *testing.T) operator {
 
 	folder := t.TempDir()
 	// Before a free port is chosen: building takes long enough for it to be taken.
+	programs := map[string]string{}
 	for _, name := range []string{"fakescheduler", "manager"} {
-		_, err := process.Build(ctx, folder, name)
+		program, err := process.Program(ctx, folder, name)
 		g.Expect(err).NotTo(HaveOccurred())
+		programs[name] = program
 	}
 	start := func(name string, environment []string, arguments ...string) {
-		running, err := process.New(ctx, filepath.Join(folder, name+".log"), filepath.Join(folder, name), environment, arguments...)
+		running, err := process.New(ctx, filepath.Join(folder, name+".log"), programs[name], environment, arguments...)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(running.Start()).To(Succeed())
 		t.Cleanup(func() {

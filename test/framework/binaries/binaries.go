@@ -35,7 +35,7 @@ func Directory() (string, error) {
 	if assets := os.Getenv(AssetsVariable); assets != "" {
 		return filepath.Abs(assets)
 	}
-	root, err := repositoryRoot()
+	root, err := Repository()
 	if err != nil {
 		return "", err
 	}
@@ -54,10 +54,11 @@ func Path(name string) (string, error) {
 // modulePath is the module whose root directory has bin/k8s.
 const modulePath = "github.com/seldon-operator/seldon-operator"
 
-// repositoryRoot returns the closest parent of the working directory that has this
-// module's go.mod. It skips those of nested modules. Tests run in the directory of their
-// package, so that they always find it.
-func repositoryRoot() (string, error) {
+// Repository returns the root directory of the repository: the closest parent of the
+// working directory that has this module's go.mod. It skips those of nested modules. Tests
+// run in the directory of their package, so that they always find it. Elsewhere it returns
+// an error.
+func Repository() (string, error) {
 	start, err := os.Getwd()
 	if err != nil {
 		return "", fmt.Errorf("find the repository: %w", err)

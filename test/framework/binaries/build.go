@@ -10,77 +10,118 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 )
 
-// target is a binary to build.
+// target is the output of one run of the go command.
 type target struct {
-	// name is the name of the binary.
+	// name is the name of the binary, or describes several.
 	name string
-	// pkg is the import path of the main package.
-	pkg string
+	// packages are the import paths of the main packages.
+	packages []string
+	// module is the directory of the module to build in.
+	module string
+	// flags are the flags of the build.
+	flags []string
+	// output is the path of the binary, or the directory of several, which ends in a
+	// separator.
+	output string
+	// fingerprint is a hash of all that determines the binary. If it is empty, the go
+	// command decides what is out of date.
+	fingerprint string
 }
 
-// targets are the binaries of the control plane, in the order in which they are built.
-// Their versions are in go.mod of the module tools.
-var targets = []target{
-	{Etcd, "go.etcd.io/etcd/server/v3"},
-	{APIServer, "k8s.io/kubernetes/cmd/kube-apiserver"},
-	{ControllerManager, "k8s.io/kubernetes/cmd/kube-controller-manager"},
-	{Scheduler, "k8s.io/kubernetes/cmd/kube-scheduler"},
-	{Kubectl, "k8s.io/kubernetes/cmd/kubectl"},
-	{Kwok, "sigs.k8s.io/kwok/cmd/kwok"},
+// controlPlane are the import paths of the binaries of the control plane. Their versions
+// are in go.mod of the module tools.
+var controlPlane = map[string]string{
+	Etcd:              "go.etcd.io/etcd/server/v3",
+	APIServer:         "k8s.io/kubernetes/cmd/kube-apiserver",
+	ControllerManager: "k8s.io/kubernetes/cmd/kube-controller-manager",
+	Scheduler:         "k8s.io/kubernetes/cmd/kube-scheduler",
+	Kubectl:           "k8s.io/kubernetes/cmd/kubectl",
+	Kwok:              "sigs.k8s.io/kwok/cmd/kwok",
 }
 
-// Build builds the binaries that are missing or out of date into bin/k8s of this
-// repository, from the modules that test/framework/binaries/tools pins. That takes
-// minutes with an empty build cache, and milliseconds if everything is up to date.
+// Options are what Build builds.
+type Options struct {
+	// Names are the binaries of the control plane, in the order in which they are built.
+	// They are built into bin/k8s of this repository, from the module
+	// test/framework/binaries/tools, which pins their versions.
+	Names []string
+	// Programs are flags of "go build", followed by main packages of this repository,
+	// such as -trimpath ./cmd/manager. They are built into bin, after Names. If it is
+	// empty none is built.
+	Programs []string
+	// Out is where the progress is printed: on a terminal in one line that is rewritten,
+	// otherwise in a line every 15 seconds.
+	Out      io.Writer
+	Terminal bool
+}
+
+// Build builds the binaries that are missing or out of date. That takes minutes with an
+// empty build cache, and less than a second if everything is up to date.
 //
-// It prints its progress to out: on a terminal in one line that is rewritten, otherwise
-// in a line every 15 seconds. If KUBEBUILDER_ASSETS is set it builds nothing, and prints
-// that. It needs the go command and, the first time, a module proxy.
-func Build(ctx context.Context, out io.Writer, terminal bool) error {
-	if assets := os.Getenv(AssetsVariable); assets != "" {
-		_, err := fmt.Fprintf(out, "controlplane: %s is set: using the binaries in %s\n", AssetsVariable, assets)
-		return err
-	}
-	root, err := repositoryRoot()
+// If KUBEBUILDER_ASSETS is set, it builds no binary of the control plane, and prints that.
+// It needs the go command and, the first time, a module proxy. It needs no C compiler.
+func Build(ctx context.Context, opts Options) error {
+	root, err := Repository()
 	if err != nil {
 		return err
 	}
-	b := &builder{
-		module:   filepath.Join(root, "test", "framework", "binaries", "tools"),
-		into:     filepath.Join(root, "bin", "k8s"),
-		targets:  targets,
-		progress: newProgress(out, terminal),
+	names := opts.Names
+	if assets := os.Getenv(AssetsVariable); assets != "" && len(names) > 0 {
+		if _, err := fmt.Fprintf(opts.Out, "build: %s is set: using the control plane in %s\n", AssetsVariable, assets); err != nil {
+			return err
+		}
+		names = nil
+	}
+	b := &builder{progress: newProgress(opts.Out, opts.Terminal)}
+	module := filepath.Join(root, "test", "framework", "binaries", "tools")
+	fingerprint, flags, err := pinned(module)
+	if err != nil {
+		return fmt.Errorf("build the control plane: %w", err)
+	}
+	for _, name := range names {
+		pkg, known := controlPlane[name]
+		if !known {
+			return fmt.Errorf("build the control plane: it has no binary %s: it has %s",
+				name, strings.Join(slices.Sorted(maps.Keys(controlPlane)), ", "))
+		}
+		b.targets = append(b.targets, target{name, []string{pkg}, module, flags, filepath.Join(root, "bin", "k8s", name), fingerprint})
+	}
+	if len(opts.Programs) > 0 {
+		first := slices.IndexFunc(opts.Programs, func(argument string) bool { return strings.HasPrefix(argument, "./") })
+		if first < 0 {
+			return fmt.Errorf("build %v: a package that starts with ./ is missing", opts.Programs)
+		}
+		b.targets = append(b.targets, target{
+			name: "operator", packages: opts.Programs[first:], module: root, flags: opts.Programs[:first],
+			output: filepath.Join(root, "bin") + string(filepath.Separator),
+		})
 	}
 	return b.build(ctx)
 }
 
-// builder builds binaries of one module.
+// builder builds targets.
 type builder struct {
-	module   string
-	into     string
 	targets  []target
 	progress *progress
 }
 
-// build builds the binaries that are missing or out of date.
+// build builds the targets that are missing or out of date.
 func (b *builder) build(ctx context.Context) (err error) {
-	fingerprint, flags, err := b.fingerprint()
-	if err != nil {
-		return fmt.Errorf("build the control plane: %w", err)
-	}
 	var todo []target
 	for _, t := range b.targets {
-		upToDate, err := b.upToDate(t, fingerprint)
+		upToDate, err := t.upToDate()
 		if err != nil {
-			return fmt.Errorf("build the control plane: %w", err)
+			return fmt.Errorf("build %s: %w", t.name, err)
 		}
 		if !upToDate {
 			todo = append(todo, t)
@@ -89,42 +130,53 @@ func (b *builder) build(ctx context.Context) (err error) {
 	if len(todo) == 0 {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Join(b.into, stampDirectory), 0o755); err != nil {
-		return err
-	}
-	b.progress.start(len(todo), b.into)
+	b.progress.start(len(todo))
 	defer func() { b.progress.finish(err) }()
-	if err := b.resolve(ctx, todo); err != nil {
-		return err
+	for _, t := range todo {
+		if err := b.resolve(ctx, t); err != nil {
+			return err
+		}
 	}
 	for _, t := range todo {
 		b.progress.begin(t)
-		if err := b.buildOne(ctx, t, flags); err != nil {
+		if err := b.buildOne(ctx, t); err != nil {
 			return err
 		}
-		if err := os.WriteFile(b.stamp(t), []byte(fingerprint), 0o600); err != nil {
-			return err
-		}
-		b.progress.end(t)
 	}
 	return nil
 }
 
-// stampDirectory has a file for each binary, with the fingerprint of its sources.
-const stampDirectory = ".stamps"
+// stamp returns the path of the file with the fingerprint of a binary.
+func (t target) stamp() string {
+	return filepath.Join(filepath.Dir(t.output), ".stamps", t.name)
+}
 
-func (b *builder) stamp(t target) string { return filepath.Join(b.into, stampDirectory, t.name) }
+// upToDate returns whether a binary exists and was built with the fingerprint.
+func (t target) upToDate() (bool, error) {
+	if t.fingerprint == "" {
+		return false, nil
+	}
+	for _, file := range []string{t.output, t.stamp()} {
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+	}
+	content, err := os.ReadFile(t.stamp())
+	return string(content) == t.fingerprint, err
+}
 
 // kubernetesVersion matches the pinned version of Kubernetes.
 var kubernetesVersion = regexp.MustCompile(`(?m)^\s*k8s\.io/kubernetes (v(\d+)\.(\d+)\.\S+)`)
 
-// fingerprint returns a hash of everything that determines the binaries, and the flags
-// to build with.
-func (b *builder) fingerprint() (fingerprint string, flags []string, err error) {
+// pinned returns a hash of everything that determines the binaries of a module that pins
+// Kubernetes, and the flags to build them with.
+func pinned(module string) (fingerprint string, flags []string, err error) {
 	hash := sha256.New()
 	var requirements []byte
 	for _, name := range []string{"go.sum", "go.mod"} {
-		if requirements, err = os.ReadFile(filepath.Join(b.module, name)); err != nil {
+		if requirements, err = os.ReadFile(filepath.Join(module, name)); err != nil {
 			return "", nil, err
 		}
 		_, _ = fmt.Fprintf(hash, "%s %d\n%s", name, len(requirements), requirements)
@@ -142,27 +194,11 @@ func (b *builder) fingerprint() (fingerprint string, flags []string, err error) 
 	return hex.EncodeToString(hash.Sum(nil)), flags, nil
 }
 
-// upToDate returns whether a binary exists and was built with the fingerprint.
-func (b *builder) upToDate(t target, fingerprint string) (bool, error) {
-	for _, file := range []string{filepath.Join(b.into, t.name), b.stamp(t)} {
-		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-			return false, nil
-		} else if err != nil {
-			return false, err
-		}
-	}
-	content, err := os.ReadFile(b.stamp(t))
-	return string(content) == fingerprint, err
-}
-
-// resolve downloads the modules, and sets the packages to compile: those that are not in
-// the build cache.
-func (b *builder) resolve(ctx context.Context, todo []target) error {
-	arguments := []string{"list", "-deps", "-trimpath", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}"}
-	for _, t := range todo {
-		arguments = append(arguments, t.pkg)
-	}
-	stale, err := b.run(ctx, arguments, func(line string) bool {
+// resolve downloads the modules of a target, and adds its packages that are not in the
+// build cache to those to compile. To the go command a main package is always stale.
+func (b *builder) resolve(ctx context.Context, t target) error {
+	arguments := slices.Concat([]string{"list", "-deps", "-f", `{{if and .Stale (ne .Name "main")}}{{.ImportPath}}{{end}}`}, t.flags, t.packages)
+	stale, err := b.run(ctx, t.module, arguments, func(line string) bool {
 		fetching := strings.HasPrefix(line, "go: downloading ")
 		if fetching {
 			b.progress.fetched()
@@ -170,7 +206,7 @@ func (b *builder) resolve(ctx context.Context, todo []target) error {
 		return fetching
 	})
 	if err != nil {
-		return fmt.Errorf("find the packages of the control plane: %w", err)
+		return fmt.Errorf("find the packages of %s: %w", t.name, err)
 	}
 	b.progress.expect(strings.Fields(stale))
 	return nil
@@ -178,25 +214,41 @@ func (b *builder) resolve(ctx context.Context, todo []target) error {
 
 // buildOne builds a binary to a temporary file and renames it, so that an interrupted
 // build keeps the old one, and a binary that is running is not modified.
-func (b *builder) buildOne(ctx context.Context, t target, flags []string) error {
-	unfinished := filepath.Join(b.into, "."+t.name)
-	arguments := append([]string{"build", "-v", "-o", unfinished}, flags...)
-	// With -v the go command prints each package that it compiles.
-	if _, err := b.run(ctx, append(arguments, t.pkg), b.progress.compiled); err != nil {
-		return fmt.Errorf("build %s: %w", t.name, errors.Join(err, os.RemoveAll(unfinished)))
+func (b *builder) buildOne(ctx context.Context, t target) error {
+	unfinished := t.output
+	if t.fingerprint != "" {
+		unfinished = filepath.Join(filepath.Dir(t.output), "."+t.name)
+		if err := os.MkdirAll(filepath.Dir(t.stamp()), 0o755); err != nil {
+			return err
+		}
 	}
-	return os.Rename(unfinished, filepath.Join(b.into, t.name))
+	// With -v the go command prints each package that it compiles.
+	arguments := slices.Concat([]string{"build", "-v", "-o", unfinished}, t.flags, t.packages)
+	if _, err := b.run(ctx, t.module, arguments, b.progress.compiled); err != nil {
+		err = fmt.Errorf("build %s: %w", t.name, err)
+		if t.fingerprint != "" {
+			err = errors.Join(err, os.RemoveAll(unfinished))
+		}
+		return err
+	}
+	if t.fingerprint == "" {
+		return nil
+	}
+	if err := os.Rename(unfinished, t.output); err != nil {
+		return err
+	}
+	return os.WriteFile(t.stamp(), []byte(t.fingerprint), 0o600)
 }
 
 // quotedLines is the maximum number of lines of the go command's output in an error.
 const quotedLines = 30
 
-// run runs the go command in the module and returns its standard output. It calls watch
+// run runs the go command in a module and returns its standard output. It calls watch
 // with each line of its standard error. Lines for which watch returns false become part
 // of an error.
-func (b *builder) run(ctx context.Context, arguments []string, watch func(line string) bool) (string, error) {
+func (b *builder) run(ctx context.Context, module string, arguments []string, watch func(line string) bool) (string, error) {
 	command := exec.CommandContext(ctx, "go", arguments...)
-	command.Dir = b.module
+	command.Dir = module
 	// So that no C compiler is needed.
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	var output bytes.Buffer

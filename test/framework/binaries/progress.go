@@ -3,6 +3,7 @@ package binaries
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 )
@@ -21,10 +22,10 @@ type progress struct {
 
 	mu      sync.Mutex
 	started time.Time
-	// binaries is the number of binaries to build, binary the number of the current one,
-	// from 1, and name its name.
-	binaries, binary int
-	name             string
+	// targets is the number of targets to build, and steps the finished steps and the
+	// current one: the search for what is out of date, then a step for each target.
+	targets int
+	steps   []step
 	// modules is the number of downloaded modules.
 	modules int
 	// remaining are the packages that are not compiled yet, of total.
@@ -35,14 +36,21 @@ type progress struct {
 	done sync.WaitGroup
 }
 
+// step is a part of a build.
+type step struct {
+	name    string
+	started time.Time
+}
+
 func newProgress(out io.Writer, terminal bool) *progress {
 	return &progress{out: out, terminal: terminal}
 }
 
 // start prints that a build starts, and then the progress until finish.
-func (p *progress) start(binaries int, into string) {
-	p.started, p.binaries, p.stop = time.Now(), binaries, make(chan struct{})
-	p.line(fmt.Sprintf("building %d binaries into %s; the first time this takes minutes", binaries, into))
+func (p *progress) start(targets int) {
+	p.started, p.targets, p.stop = time.Now(), targets, make(chan struct{})
+	p.remaining = map[string]bool{}
+	p.steps = []step{{"modules", p.started}}
 	interval := logInterval
 	if p.terminal {
 		interval = terminalInterval
@@ -61,17 +69,33 @@ func (p *progress) start(binaries int, into string) {
 	})
 }
 
-// finish prints the end of the build, which may have failed with an error.
+// finish prints the end of the build, which may have failed with an error, and the
+// duration of each step that took a second or more.
 func (p *progress) finish(err error) {
 	close(p.stop)
 	p.done.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
-		p.line("failed after " + p.elapsed())
+		p.line("failed after " + clock(time.Since(p.started)))
 		return
 	}
-	p.line("done in " + p.elapsed())
+	var durations []string
+	for i, s := range p.steps {
+		end := time.Now()
+		if i+1 < len(p.steps) {
+			end = p.steps[i+1].started
+		}
+		if duration := end.Sub(s.started); duration >= time.Second {
+			durations = append(durations, s.name+" "+clock(duration))
+		}
+	}
+	// Otherwise nothing was out of date.
+	if len(durations) > 0 || p.total > 0 {
+		p.line(fmt.Sprintf("done in %s (%s)", clock(time.Since(p.started)), strings.Join(durations, ", ")))
+	} else if p.terminal {
+		p.print("\r\x1b[K")
+	}
 }
 
 // fetched counts a module that is being downloaded.
@@ -81,11 +105,10 @@ func (p *progress) fetched() {
 	p.modules++
 }
 
-// expect sets the packages to compile.
+// expect adds packages to compile.
 func (p *progress) expect(packages []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.remaining = make(map[string]bool, len(packages))
 	for _, name := range packages {
 		p.remaining[name] = true
 	}
@@ -101,34 +124,37 @@ func (p *progress) compiled(name string) bool {
 	return expected
 }
 
-// begin sets the binary that is being built.
+// begin starts the step of a target. It does not print it if nothing may be out of date.
 func (p *progress) begin(t target) {
 	p.mu.Lock()
-	p.binary++
-	p.name = t.name
+	p.steps = append(p.steps, step{t.name, time.Now()})
+	outOfDate := t.fingerprint != "" || p.total > 0
 	p.mu.Unlock()
-	p.report()
+	if outOfDate {
+		p.report()
+	}
 }
-
-// end counts the main package of a finished binary, which the go command does not print
-// if it is in the build cache.
-func (p *progress) end(t target) { p.compiled(t.pkg) }
 
 // report prints the progress.
 func (p *progress) report() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	text := fmt.Sprintf("downloading modules, %d so far", p.modules)
-	if p.binary > 0 {
+	var text string
+	switch target := len(p.steps) - 1; {
+	case target > 0:
 		text = fmt.Sprintf("%d of %d, %s: %d of %d packages compiled",
-			p.binary, p.binaries, p.name, p.total-len(p.remaining), p.total)
+			target, p.targets, p.steps[target].name, p.total-len(p.remaining), p.total)
+	case p.modules > 0:
+		text = fmt.Sprintf("downloading modules, %d so far", p.modules)
+	default:
+		text = "finding what is out of date"
 	}
-	text += ", " + p.elapsed()
+	text += ", " + clock(time.Since(p.started))
 	if !p.terminal {
 		p.line(text)
 		return
 	}
-	p.print("\r\x1b[Kcontrolplane: " + text)
+	p.print("\r\x1b[Kbuild: " + text)
 }
 
 // line prints a line that is not rewritten.
@@ -137,13 +163,14 @@ func (p *progress) line(text string) {
 		// Replace the line of report.
 		p.print("\r\x1b[K")
 	}
-	p.print("controlplane: " + text + "\n")
+	p.print("build: " + text + "\n")
 }
 
 // print writes text and ignores errors, so that they do not stop the build.
 func (p *progress) print(text string) { _, _ = io.WriteString(p.out, text) }
 
-func (p *progress) elapsed() string {
-	elapsed := time.Since(p.started).Truncate(time.Second)
-	return fmt.Sprintf("%d:%02d", int(elapsed.Minutes()), int(elapsed.Seconds())%60)
+// clock formats a duration as minutes:seconds.
+func clock(duration time.Duration) string {
+	seconds := int(duration.Round(time.Second).Seconds())
+	return fmt.Sprintf("%d:%02d", seconds/60, seconds%60)
 }

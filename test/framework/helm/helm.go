@@ -10,9 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
 )
 
 // Helm configures how Helm runs.
@@ -51,7 +52,11 @@ func (h Helm) Run(ctx context.Context, input []byte, arguments ...string) (strin
 // Chart returns the directory of a chart by its name without the prefix that all share.
 func Chart(name string) string { return filepath.Join(root(), "charts", "seldon-core-v2-"+name) }
 
+// root returns the root directory of the repository, in which tests run.
 func root() string {
-	_, here, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(here), "..", "..", "..")
+	root, err := binaries.Repository()
+	if err != nil {
+		panic(err)
+	}
+	return root
 }

@@ -83,7 +83,7 @@ func (e *Environment) Start() {
 	e.sockets, err = os.MkdirTemp("", "sim")
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(os.RemoveAll, e.sockets)
-	e.Manager, err = process.Build(ctx, e.TempDir, "manager")
+	e.Manager, err = process.Program(ctx, e.TempDir, "manager")
 	Expect(err).NotTo(HaveOccurred())
 	e.node, err = nodeagent.Start(ctx, nodeagent.Options{
 		Config: e.cluster.Config(), Program: e.Manager, Directory: e.TempDir,

@@ -8,15 +8,30 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
+
+	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
 )
 
-// Build builds the program cmd/NAME of the repository into a directory, with the flags of
-// `make build`, and returns its path.
-func Build(ctx context.Context, directory, name string) (string, error) {
-	_, here, _, _ := runtime.Caller(0)
-	root := filepath.Join(filepath.Dir(here), "..", "..", "..")
+// ProgramsVariable is the environment variable with the directory of programs that are
+// built already. "make test" builds them once and sets it.
+const ProgramsVariable = "SELDON_TEST_PROGRAMS"
+
+// Program returns the path of the program cmd/NAME of the repository: in the directory of
+// ProgramsVariable if that is set, otherwise it is built into the given directory, with
+// the flags of "make build".
+func Program(ctx context.Context, directory, name string) (string, error) {
+	if programs := os.Getenv(ProgramsVariable); programs != "" {
+		program := filepath.Join(programs, name)
+		if _, err := os.Stat(program); err != nil {
+			return "", fmt.Errorf("find the program %s in %s: %w: unset the variable to build the program", name, ProgramsVariable, err)
+		}
+		return program, nil
+	}
+	root, err := binaries.Repository()
+	if err != nil {
+		return "", err
+	}
 	program := filepath.Join(directory, name)
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", program, "./cmd/"+name)
 	build.Dir = root

@@ -42,7 +42,7 @@ func testPrograms(t *testing.T, cluster *controlplane.ControlPlane, server clien
 	if err := os.WriteFile(filepath.Join(folder, "kubeconfig"), kubeconfig, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	program, err := process.Build(t.Context(), folder, "manager")
+	program, err := process.Program(t.Context(), folder, "manager")
 	if err != nil {
 		t.Fatal(err)
 	}
