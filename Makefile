@@ -75,15 +75,11 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs, their reference, the roles, f
 fmt: $(GOLANGCI_LINT) ## Format the Go code.
 	$(GOLANGCI_LINT) fmt
 
-.PHONY: vet
-vet: ## Run go vet.
-	go vet ./...
-
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## Run the linters.
+lint: $(GOLANGCI_LINT) ## Run the linters, go vet among them.
 	$(GOLANGCI_LINT) run
 	cd hack/image && $(GOLANGCI_LINT) run
-	cd hack/monitoring && $(GOLANGCI_LINT) run
+	cd test/e2e/monitoring/rules && $(GOLANGCI_LINT) run
 
 # The generated files in git.
 GENERATED := config/crd/bases config/rbac/role.yaml docs/reference/custom-resources.md examples/website/crds \
@@ -95,7 +91,7 @@ verify: generate manifests ## Fail if generated files or go.mod files are stale.
 		git --no-pager diff -- $(GENERATED); git status --short -- $(GENERATED); \
 		echo 'Generated files are stale: run "make generate manifests" and commit what it changes.'; exit 1; \
 	fi
-	@for module in . hack/image hack/monitoring hack/tools test/framework/binaries/tools; do \
+	@for module in . hack/image test/e2e/monitoring/rules hack/tools test/framework/binaries/tools; do \
 		(cd $$module && go mod tidy -diff) || { echo "$$module/go.mod is stale: run \"go mod tidy\" there."; exit 1; }; \
 	done
 
@@ -236,8 +232,8 @@ $(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT) $(BIN)/helm $(GLUA) $(BUF) $(PRO
 	@cd hack/tools && CGO_ENABLED=0 go build -trimpath -o $@ $(PACKAGE) && touch $@
 
 # A module of its own, since it depends on Prometheus.
-$(MONITORING): $(wildcard hack/monitoring/*)
-	@cd hack/monitoring && CGO_ENABLED=0 go build -trimpath -o $@ . && touch $@
+$(MONITORING): $(wildcard test/e2e/monitoring/rules/*)
+	@cd test/e2e/monitoring/rules && CGO_ENABLED=0 go build -trimpath -o $@ . && touch $@
 
 # From the operator's own module, to get the version of the library that it links.
 $(PROTOC_GEN_GO): go.mod

@@ -65,7 +65,7 @@ func manifests(t *testing.T) []byte {
 	return text
 }
 
-// expression is the output of hack/monitoring for one PromQL expression.
+// expression is the output of test/e2e/monitoring/rules for one PromQL expression.
 type expression struct {
 	Where string
 	Text  string
@@ -74,7 +74,7 @@ type expression struct {
 	Metrics map[string]map[string][]string
 }
 
-// check runs hack/monitoring on manifests.
+// check runs test/e2e/monitoring/rules on manifests.
 func check(t *testing.T, manifests []byte) (found []expression) {
 	t.Helper()
 	checker := exec.CommandContext(t.Context(), filepath.Join(root, "bin", "monitoring"))

@@ -1,4 +1,4 @@
-module github.com/seldon-operator/seldon-operator/hack/monitoring
+module github.com/seldon-operator/seldon-operator/test/e2e/monitoring/rules
 
 go 1.26.7
 
