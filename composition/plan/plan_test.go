@@ -181,7 +181,7 @@ func TestPlanOverItsStateSpace(t *testing.T) {
 		if problem := violated(bits, plan); problem != "" {
 			t.Fatalf("%s: %s\n%+v", nameOf(bits), problem, plan.Steps)
 		}
-		if again := Compute(s); !slices.Equal(describe(plan), describe(again)) {
+		if again := Compute(s); !slices.EqualFunc(plan.Steps, again.Steps, sameStep) || !slices.EqualFunc(plan.Prunes, again.Prunes, sameStep) {
 			t.Fatalf("%s: two plans of one state differ: %s", nameOf(bits), cmp.Diff(describe(plan), describe(again)))
 		}
 		if hashOf(s) != before {
@@ -202,14 +202,14 @@ func TestPlanOverItsStateSpace(t *testing.T) {
 
 // hashOf returns the hash of everything in a state that must not be changed.
 func hashOf(s State) object.Hash {
-	contents := map[string]any{}
+	contents := make(map[string]any, len(s.Live)+len(s.Objects))
 	for key, live := range s.Live {
-		contents["live "+key.String()] = live.Object
+		contents["live "+key.Kind+key.Name] = live.Object
 	}
 	for _, child := range s.Objects {
-		contents["child "+child.Ref().String()] = child.Object.Object
+		contents["child "+child.Object.GetKind()] = child.Object.Object
 	}
-	return object.StableHash(contents)
+	return object.MemoryHash(contents)
 }
 
 // violated returns the invariant that a plan violates; empty for none.
@@ -307,6 +307,12 @@ func nameOf(bits int) string {
 		}
 	}
 	return fmt.Sprint(names)
+}
+
+// sameStep reports whether two steps do the same for the same reason.
+func sameStep(a, b Step) bool {
+	return a.Ref == b.Ref && a.Action == b.Action && a.Reason == b.Reason && a.Message == b.Message && a.DryRunFirst == b.DryRunFirst &&
+		a.DesiredHash == b.DesiredHash && slices.EqualFunc(a.ReleaseFields, b.ReleaseFields, slices.Equal)
 }
 
 func describe(plan Plan) []string {
