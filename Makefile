@@ -209,7 +209,8 @@ image: ## Write the operator's image, an OCI layout with SBOMs, into dist/image,
 		$(REPRODUCIBLE) GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -tags grpcnotrace -trimpath -buildvcs=auto \
 			-ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $(abspath $(DIST))/manager-$${platform/\//-} ./cmd/manager; \
 	done
-	@cd hack/image && go run . --name $(IMAGE) --version $(VERSION) --output $(abspath $(DIST))/image.tar \
+	@# With -trimpath the go command compiles and links it once for all clones.
+	@cd hack/image && go run -trimpath -buildvcs=false . --name $(IMAGE) --version $(VERSION) --output $(abspath $(DIST))/image.tar \
 		$(foreach platform,$(PLATFORMS),$(abspath $(DIST))/manager-$(subst /,-,$(platform)))
 
 .PHONY: release
