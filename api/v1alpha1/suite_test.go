@@ -144,7 +144,9 @@ func newObject(kind string) *unstructured.Unstructured {
 	return object
 }
 
-func readCRDs() ([]apiextensionsv1.CustomResourceDefinition, error) {
+// readCRDs returns the CRDs, which are decoded once: they are large. Callers must not change
+// them.
+var readCRDs = sync.OnceValues(func() ([]apiextensionsv1.CustomResourceDefinition, error) {
 	files, err := filepath.Glob(filepath.Join(crdDirectory, "*.yaml"))
 	if err != nil {
 		return nil, err
@@ -162,7 +164,7 @@ func readCRDs() ([]apiextensionsv1.CustomResourceDefinition, error) {
 		crds = append(crds, crd)
 	}
 	return crds, nil
-}
+})
 
 // permissive returns a CRD that only validates types and required fields, like the CRDs of
 // the upstream operator.
@@ -226,8 +228,15 @@ func readObjects(file string) ([]*unstructured.Unstructured, error) {
 	}
 }
 
-// complete returns the manifest of the kind that has every field.
+// manifests are the results of complete, by kind.
+var manifests sync.Map
+
+// complete returns the manifest of the kind that has every field. It is decoded once, and
+// each caller gets a copy.
 func complete(kind string) (*unstructured.Unstructured, error) {
+	if known, ok := manifests.Load(kind); ok {
+		return known.(*unstructured.Unstructured).DeepCopy(), nil
+	}
 	objects, err := readObjects(filepath.Join("testdata", "complete", strings.ToLower(kind)+".yaml"))
 	if err != nil {
 		return nil, err
@@ -235,5 +244,6 @@ func complete(kind string) (*unstructured.Unstructured, error) {
 	if len(objects) != 1 {
 		return nil, fmt.Errorf("%d objects in the complete manifest of kind %s", len(objects), kind)
 	}
+	manifests.Store(kind, objects[0].DeepCopy())
 	return objects[0], nil
 }
