@@ -21,10 +21,11 @@ func TestRecreatedAfterCacheRead(t *testing.T) {
 		inBubble(t, func(h *harness) {
 			scheduler := h.script(&scripted{closed: !listed, status: newStates().reply})
 			model := &v1alpha1.Model{ObjectMeta: metav1.ObjectMeta{Name: "iris", Finalizers: []string{v1alpha1.ModelFinalizer}}}
+			var old *v1alpha1.Model // a copy, for the goroutine that reads the cache
 			recreate := sync.OnceFunc(func() {
-				model.SetResourceVersion("")
-				h.delete(Model, model)
-				h.release(Model, model)
+				old.SetResourceVersion("")
+				h.delete(Model, old)
+				h.release(Model, old)
 				h.model("iris")
 			})
 			read := func(is bool) {
@@ -45,6 +46,7 @@ func TestRecreatedAfterCacheRead(t *testing.T) {
 				},
 			})
 			h.create(model)
+			old = model.DeepCopy()
 			h.relay.Open(testNamespace)
 			h.sync(Model, model)
 			h.settle(2 * time.Second)
