@@ -142,13 +142,17 @@ func TestOnlyListingsProveAbsence(t *testing.T) {
 // Objects that the scheduler does not have are unloaded with few listings, also before it
 // has requested their kind.
 func TestUnknownObjectsAreUnloaded(t *testing.T) {
+	count := 1000
+	if testing.Short() {
+		count = 150 // far more than the listings that are allowed
+	}
 	for _, closed := range []bool{false, true} {
 		inBubble(t, func(h *harness) {
 			scheduler := h.script(&scripted{closed: closed, status: newStates().reply, unload: func(string) error { return errUnknownModel }})
 			h.open()
 			kept := h.model("kept")
 			models := map[string]*v1alpha1.Model{}
-			for _, name := range names("model", 1000) {
+			for _, name := range names("model", count) {
 				models[name] = h.model(name)
 			}
 			for _, model := range models {

@@ -254,7 +254,10 @@ func TestHalfOpenConnection(t *testing.T) {
 // At most 8 calls run at a time, one for each Model, and 500 loads that hang do not delay
 // the notification of a Server.
 func TestBacklog(t *testing.T) {
-	const count = 500
+	count := 500
+	if testing.Short() {
+		count = 20 * maxConcurrentCalls
+	}
 	inBubble(t, func(h *harness) {
 		h.server("mlserver", 1)
 		for _, name := range names("model", count) {
