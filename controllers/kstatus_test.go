@@ -15,7 +15,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/controllers"
 	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 )
 
@@ -94,9 +93,7 @@ var _ = Describe("The status that tools compute", func() {
 		Expect(ready(get(namespace, "seldon", &v1alpha1.SeldonRuntime{}))()).To(HavePrefix("True"))
 	})
 
-	It("is in progress for an object that no controller has observed", Serial, func() {
-		operator.stop()
-		DeferCleanup(func() { operator = startOperator(controllers.Options{Namespace: operatorNamespace}) })
+	It("is in progress for an object that no controller has observed", ownOperator, func() {
 		for _, object := range []client.Object{
 			newRuntime(namespace), newServer(namespace, "mlserver", "mlserver"), newModel(namespace, "iris"), newPipeline(namespace, "iris"), newExperiment(namespace, "iris"),
 		} {

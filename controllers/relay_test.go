@@ -634,7 +634,8 @@ var _ = Describe("The relay", func() {
 		}
 	})
 
-	It("sends few writes", Serial, func() {
+	It("sends few writes", ownOperator, func() {
+		startOperator(controllers.Options{}, namespace)
 		sim := newScheduler(namespace)
 		newRuntime(namespace, withServer)
 		Eventually(func() int { return sim.Calls("ServerNotify") }).Should(BeNumerically(">", 0))
@@ -656,7 +657,7 @@ var _ = Describe("The relay", func() {
 		mark = requests.mark()
 		calls := mutations(sim)
 		subscriptions := sim.Calls("SubscribeControlPlane")
-		restartOperator(controllers.Options{Namespace: operatorNamespace})
+		startOperator(controllers.Options{}, namespace)
 		Eventually(func() int { return sim.Calls("SubscribeControlPlane") }).Should(BeNumerically(">", subscriptions))
 		waitForQuiescence(namespace)
 		Expect(writes(requests.since(mark, namespace))).To(BeEmpty())

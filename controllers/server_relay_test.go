@@ -61,9 +61,8 @@ var _ = Describe("The relay of Servers", func() {
 		Entry("after the scheduler was notified of 0 replicas", true),
 	)
 
-	It("scales Servers that run as Deployments", Serial, func() {
-		restartOperator(controllers.Options{Namespace: operatorNamespace, UseDeploymentsForServers: true})
-		DeferCleanup(func() { restartOperator(controllers.Options{Namespace: operatorNamespace}) })
+	It("scales Servers that run as Deployments", ownOperator, func() {
+		startOperator(controllers.Options{UseDeploymentsForServers: true}, namespace)
 		scheduler := newScheduler(namespace)
 		newRuntime(namespace)
 		server := newServer(namespace, "own", newServerConfig(func(c *v1alpha1.ServerConfig) {
