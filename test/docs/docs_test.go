@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/seldon-operator/seldon-operator/composition/merge"
@@ -34,16 +35,19 @@ const (
 	alerts = "../config/components/monitoring/prometheusrule.yaml"
 )
 
-func TestMain(m *testing.M) {
+// inDocs changes to the folder docs, at the first call. TestMain must not do that: the go
+// command would not learn which files the tests read, and would show the results of an
+// earlier run after a change of a page.
+var inDocs = sync.OnceFunc(func() {
 	if err := os.Chdir(filepath.Join("..", "..", "docs")); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
-}
+})
 
 // pages returns the pages of the top folder and all pages below docs, by their path.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
+	inDocs()
 	found := map[string]string{}
 	top, err := filepath.Glob("../*.md")
 	if err != nil {
@@ -66,6 +70,7 @@ func pages(t *testing.T) map[string]string {
 
 func read(t *testing.T, path string) string {
 	t.Helper()
+	inDocs()
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
