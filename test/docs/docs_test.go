@@ -139,6 +139,50 @@ func TestLinksResolve(t *testing.T) {
 	}
 }
 
+var (
+	// repositoryPath matches a path in the repository in a command.
+	repositoryPath = regexp.MustCompile(`(?:^|[\s=':])(?:\./)?((?:charts|cmd|config|docs|examples|hack|test)/[\w./-]*\w)`)
+	makeCommand    = regexp.MustCompile(`(?:^|\s)make ([a-z-]+(?: [a-z-]+)*)`)
+	makeTarget     = regexp.MustCompile(`(?m)^([a-z-]+):`)
+)
+
+// Commands on all pages use files of the repository and targets of the Makefile that
+// exist.
+func TestCommandsNameFilesAndTargets(t *testing.T) {
+	targets := map[string]bool{}
+	for _, match := range makeTarget.FindAllStringSubmatch(read(t, "../Makefile"), -1) {
+		targets[match[1]] = true
+	}
+	files, makes := 0, 0
+	for page, content := range pages(t) {
+		for _, b := range blocks(content) {
+			if language, _, _ := strings.Cut(b.info, " "); language != "console" {
+				continue
+			}
+			for _, c := range parseCommands(b.text) {
+				text, _, _ := strings.Cut(c.text, " #")
+				for _, match := range repositoryPath.FindAllStringSubmatch(text, -1) {
+					files++
+					if _, err := os.Stat(filepath.Join("..", match[1])); err != nil {
+						t.Errorf("%s: %s: %v", page, text, err)
+					}
+				}
+				for _, match := range makeCommand.FindAllStringSubmatch(text, -1) {
+					for target := range strings.FieldsSeq(match[1]) {
+						makes++
+						if !targets[target] {
+							t.Errorf("%s: %s: the Makefile has no target %s", page, text, target)
+						}
+					}
+				}
+			}
+		}
+	}
+	if files == 0 || makes == 0 {
+		t.Errorf("found %d files and %d targets", files, makes)
+	}
+}
+
 // newScheme returns a scheme with the kinds of v1alpha1 only.
 func newScheme(t *testing.T) *runtime.Scheme {
 	t.Helper()
