@@ -185,7 +185,8 @@ var _ = Describe("A Server", func() {
 			return set.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests.Storage().String()
 		}).Should(Equal("2Gi"))
 		Eventually(ready(server)).Should(HavePrefix("True"))
-		Expect(podsOf(namespace)).To(Equal(before))
+		// The pods have no owner until the new StatefulSet adopts them.
+		Eventually(func() map[string]string { return podsOf(namespace) }).Should(Equal(before))
 	})
 
 	It("of a runtime keeps the replicas that an autoscaler set, until the runtime changes them", func() {

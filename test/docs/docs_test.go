@@ -115,7 +115,9 @@ func TestLinksResolve(t *testing.T) {
 	linked := map[string]bool{readme: true, index: true}
 	for page, content := range all {
 		for _, match := range link.FindAllStringSubmatch(span.ReplaceAllString(fence.ReplaceAllString(content, ""), ""), -1) {
-			if strings.Contains(match[1], "://") {
+			// Of the README, GitHub also resolves links to its own pages, such as releases.
+			ofGitHub := page == readme && strings.HasPrefix(match[1], "../../")
+			if ofGitHub || strings.Contains(match[1], "://") {
 				continue
 			}
 			path, anchor, _ := strings.Cut(match[1], "#")
@@ -139,6 +141,50 @@ func TestLinksResolve(t *testing.T) {
 		if !linked[page] {
 			t.Errorf("%s: neither %s nor %s links to it", page, readme, index)
 		}
+	}
+}
+
+var (
+	// repositoryPath matches a path in the repository in a command.
+	repositoryPath = regexp.MustCompile(`(?:^|[\s=':])(?:\./)?((?:charts|cmd|config|docs|examples|hack|test)/[\w./-]*\w)`)
+	makeCommand    = regexp.MustCompile(`(?:^|\s)make ([a-z-]+(?: [a-z-]+)*)`)
+	makeTarget     = regexp.MustCompile(`(?m)^([a-z-]+):`)
+)
+
+// Commands on all pages use files of the repository and targets of the Makefile that
+// exist.
+func TestCommandsNameFilesAndTargets(t *testing.T) {
+	targets := map[string]bool{}
+	for _, match := range makeTarget.FindAllStringSubmatch(read(t, "../Makefile"), -1) {
+		targets[match[1]] = true
+	}
+	files, makes := 0, 0
+	for page, content := range pages(t) {
+		for _, b := range blocks(content) {
+			if language, _, _ := strings.Cut(b.info, " "); language != "console" {
+				continue
+			}
+			for _, c := range parseCommands(b.text) {
+				text, _, _ := strings.Cut(c.text, " #")
+				for _, match := range repositoryPath.FindAllStringSubmatch(text, -1) {
+					files++
+					if _, err := os.Stat(filepath.Join("..", match[1])); err != nil {
+						t.Errorf("%s: %s: %v", page, text, err)
+					}
+				}
+				for _, match := range makeCommand.FindAllStringSubmatch(text, -1) {
+					for target := range strings.FieldsSeq(match[1]) {
+						makes++
+						if !targets[target] {
+							t.Errorf("%s: %s: the Makefile has no target %s", page, text, target)
+						}
+					}
+				}
+			}
+		}
+	}
+	if files == 0 || makes == 0 {
+		t.Errorf("found %d files and %d targets", files, makes)
 	}
 }
 

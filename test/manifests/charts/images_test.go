@@ -1,12 +1,15 @@
 package charts_test
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 )
@@ -56,8 +59,39 @@ func TestImagesHaveVersions(t *testing.T) {
 	if found == 0 {
 		t.Error("found no images")
 	}
-	page := string(read(t, filepath.Join(root, "docs/reference/supported-versions.md")))
-	if !strings.Contains(page, "| Seldon Core | "+version+" |") {
-		t.Errorf("docs/reference/supported-versions.md does not have the version %s", version)
+	for page, text := range map[string]string{
+		"README.md":                            "Seldon Core " + version,
+		"docs/how-to/migration.md":             "Seldon Core " + version,
+		"docs/reference/supported-versions.md": "| Seldon Core | " + version + " |",
+	} {
+		if !strings.Contains(string(read(t, filepath.Join(root, page))), text) {
+			t.Errorf("%s does not have %q", page, text)
+		}
+	}
+}
+
+// The values file on the page about migration sets the version of all images of Seldon
+// Core 2.
+func TestValuesKeepTheVersion(t *testing.T) {
+	page := string(read(t, "../../../docs/how-to/migration.md"))
+	_, text, found := strings.Cut(page, "```yaml\n# versions.yaml\n")
+	text, _, ended := strings.Cut(text, "```")
+	with := values{}
+	if err := yaml.UnmarshalStrict([]byte(text), &with); err != nil || !found || !ended {
+		t.Fatalf("docs/how-to/migration.md: versions.yaml is missing or invalid: %v", err)
+	}
+	version := leaves(with)["scheduler.image.tag"]
+	images := 0
+	for place, value := range places(render(t, setup, "seldon-mesh", with)) {
+		image := fmt.Sprint(value)
+		if strings.HasSuffix(place, "/image") && strings.Contains(image, "seldonio/seldon-") {
+			images++
+			if !strings.HasSuffix(image, fmt.Sprint(":", version)) {
+				t.Errorf("%s is %s", place, image)
+			}
+		}
+	}
+	if images < 8 {
+		t.Errorf("found %d images", images)
 	}
 }
