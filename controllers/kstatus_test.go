@@ -102,7 +102,7 @@ var _ = Describe("The status that tools compute", func() {
 	})
 
 	It("is in progress for a Server that is applied before its ServerConfig", func() {
-		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
+		newSmallRuntime(namespace)
 		server := newServer(namespace, "mlserver", "later-"+namespace)
 		Eventually(ready(server)).Should(HavePrefix("False ConfigNotFound"))
 		Consistently(kstatus(server)).WithTimeout(5 * time.Second).Should(Equal(status.InProgressStatus))
@@ -168,7 +168,7 @@ var _ = Describe("The status that tools compute", func() {
 	})
 
 	It("contains why pods of a StatefulSet are rejected", func() {
-		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
+		newSmallRuntime(namespace)
 		edit(get("", namespace, &corev1.Namespace{}), func(n *corev1.Namespace) { n.Labels["pod-security.kubernetes.io/enforce"] = "restricted" })
 		server := newServer(namespace, "mlserver", "mlserver")
 		Eventually(condition(server, v1alpha1.ConditionWorkloadReady)).Should(And(HavePrefix("False ReplicaFailure"), ContainSubstring("violates PodSecurity")))

@@ -48,7 +48,7 @@ var _ = Describe("The log", func() {
 	It("has no line for each of many Models", func() {
 		namespace := newNamespace()
 		newScheduler(namespace)
-		runtime := newRuntime(namespace, withServer)
+		runtime := newSmallRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		number := 200

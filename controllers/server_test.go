@@ -23,7 +23,7 @@ var _ = Describe("A Server", func() {
 		namespace = newNamespace()
 		// A runtime without components: Servers need its ServiceAccount and its
 		// configuration.
-		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
+		newSmallRuntime(namespace)
 	})
 
 	It("expands into a StatefulSet and a Service per replica", func() {

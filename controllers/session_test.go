@@ -41,7 +41,7 @@ var _ = Describe("A session", func() {
 			return open
 		}
 		for range 3 {
-			runtime := newRuntime(namespace)
+			runtime := newSmallRuntime(namespace)
 			Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 			Expect(open()).To(Equal(1))
 			Expect(admin.Delete(lifetime, runtime)).To(Succeed())
@@ -50,7 +50,7 @@ var _ = Describe("A session", func() {
 		}
 
 		By("stopping the operator")
-		newRuntime(namespace)
+		newSmallRuntime(namespace)
 		Eventually(open).Should(Equal(1))
 		operator.stop()
 		Eventually(open).WithTimeout(time.Second).Should(BeZero(), "the manager waits for its sessions")
@@ -58,7 +58,7 @@ var _ = Describe("A session", func() {
 
 	It("subscribes again when its streams end", func() {
 		sim := newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		for range 3 {
@@ -76,7 +76,7 @@ var _ = Describe("A session", func() {
 		proxy, err := faultproxy.Listen(lifetime, schedulerAddress(namespace), schedulerAddress(namespace)+".behind")
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(proxy.Close)
-		runtime := newRuntime(namespace, withServer)
+		runtime := newSmallRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 		proxy.Freeze()
 		newModel(namespace, "iris")
@@ -90,7 +90,7 @@ var _ = Describe("A session", func() {
 	It("does not affect other namespaces when it hangs", func() {
 		other := newNamespace()
 		hangs := newScheduler(other)
-		newRuntime(other, withServer)
+		newSmallRuntime(other, withServer)
 		Eventually(func() int { return hangs.Calls("ServerNotify") }).Should(BeNumerically(">", 0))
 		release := hangs.HangCalls("LoadModel")
 		DeferCleanup(release)
@@ -98,7 +98,7 @@ var _ = Describe("A session", func() {
 			newModel(other, name)
 		}
 		newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).WithTimeout(5 * time.Second).Should(HavePrefix("True"))
 	})
@@ -124,7 +124,7 @@ var _ = Describe("A session", func() {
 		startOperator(controllers.Options{TLS: &relay.TLS{
 			KeyFile: file("tls.key"), CertFile: file("tls.crt"), CAFile: file("ca.crt"),
 		}}, namespace)
-		runtime := newRuntime(namespace, withServer)
+		runtime := newSmallRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 
 		By("rotating the CA of the scheduler first")
@@ -162,7 +162,7 @@ var _ = Describe("RemoveFinalizers", ownOperator, func() {
 		namespace := newNamespace()
 		startOperator(controllers.Options{}, namespace)
 		newScheduler(namespace)
-		runtime := newRuntime(namespace, withServer)
+		runtime := newSmallRuntime(namespace, withServer)
 		objects := []client.Object{newModel(namespace, "iris"), newPipeline(namespace, "iris"), newExperiment(namespace, "iris")}
 		for _, object := range append([]client.Object{runtime}, objects...) {
 			Eventually(func() []string {
