@@ -56,7 +56,7 @@ var (
 
 func TestControllers(t *testing.T) {
 	RegisterFailHandler(Fail)
-	SetDefaultEventuallyTimeout(20 * time.Second)
+	SetDefaultEventuallyTimeout(time.Minute)
 	SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
 	// Longer than the operator's debounce period, which is a second.
 	SetDefaultConsistentlyDuration(1500 * time.Millisecond)
