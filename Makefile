@@ -16,8 +16,9 @@ KUBECTL ?= kubectl
 # They run binaries and not `go run`, which exits with an error on Ctrl-C.
 ARGS ?=
 
-# The flags of the operator's programs. The control plane and the tests are compiled with
-# -trimpath and without cgo too, so that all share the compiled packages of Kubernetes.
+# The flags of the operator's programs. The control plane, and the tests without the race
+# detector, are compiled with -trimpath and without cgo too, so that all share the compiled
+# packages of Kubernetes.
 # gRPC's tracing pages import html/template, which calls methods by name, so that the
 # linker cannot remove unused methods: 10 MB.
 BUILD := -trimpath -buildvcs=auto -tags grpcnotrace -ldflags '-s -w -X main.version=$(VERSION)'
@@ -25,7 +26,7 @@ BUILD := -trimpath -buildvcs=auto -tags grpcnotrace -ldflags '-s -w -X main.vers
 # Packages and flags of the tests. golangci-lint runs vet.
 PACKAGES ?= ./...
 TESTFLAGS ?=
-TEST := go test -trimpath -vet=off -timeout 60m
+TEST := go test -vet=off -timeout 60m
 # The operator's own packages are tested with the race detector.
 RACE := ./api/... ./composition/... ./examples/... ./templates/... ./inputs/... ./controllers/... ./relay/... ./test/framework/fakescheduler/...
 

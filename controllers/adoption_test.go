@@ -17,20 +17,15 @@ import (
 )
 
 // A namespace as the upstream operator leaves it is adopted when this operator starts.
-var _ = Describe("Adoption", Serial, func() {
+var _ = Describe("Adoption", ownOperator, func() {
 	var namespace string
 
 	BeforeEach(func() {
 		namespace = newNamespace()
-		operator.stop()
-		DeferCleanup(func() {
-			operator.stop() // whatever the spec left running
-			operator = startOperator(controllers.Options{Namespace: operatorNamespace})
-		})
 	})
 	start := func() {
 		GinkgoHelper()
-		operator = startOperator(controllers.Options{Namespace: operatorNamespace})
+		startOperator(controllers.Options{}, namespace)
 	}
 
 	It("adopts a runtime and a Server without restarting a pod", func() {
@@ -89,7 +84,7 @@ var _ = Describe("Adoption", Serial, func() {
 		replicas := get(namespace, server.Name, &appsv1.StatefulSet{}).Spec.Replicas
 		before := podsOf(namespace)
 		Expect(*replicas).To(BeNumerically(">", 1))
-		operator = startOperator(controllers.Options{Namespace: operatorNamespace, MaxReplicasPerServer: 1})
+		startOperator(controllers.Options{MaxReplicasPerServer: 1}, namespace)
 		Eventually(condition(server, "ReplicasLimited")).Should(HavePrefix("True"))
 		Eventually(ready(server)).Should(HavePrefix("True"))
 		set := get(namespace, server.Name, &appsv1.StatefulSet{})

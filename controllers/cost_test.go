@@ -28,6 +28,9 @@ var _ = Describe("The number of requests", func() {
 
 	BeforeEach(func() {
 		namespace = newNamespace()
+		if slices.Contains(CurrentSpecReport().Labels(), ownOperatorLabel) {
+			startOperator(controllers.Options{}, namespace)
+		}
 		runtime = newRuntime(namespace, func(r *v1alpha1.SeldonRuntime) {
 			r.Spec.Servers = []v1alpha1.RuntimeServer{{Name: "mlserver", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}}}
 		})
@@ -84,9 +87,9 @@ var _ = Describe("The number of requests", func() {
 		Expect(sent).To(Equal([]string{"PATCH /api/v1/namespaces/" + namespace + "/configmaps/seldon-agent"}))
 	})
 
-	It("of a restart includes no write", Serial, func() {
+	It("of a restart includes no write", ownOperator, func() {
 		mark := requests.mark()
-		restartOperator(controllers.Options{Namespace: operatorNamespace})
+		startOperator(controllers.Options{}, namespace)
 		Eventually(func() []string { return requests.since(mark, namespace) }).ShouldNot(BeEmpty(), "it looks at every instance")
 		waitForQuiescence(namespace)
 		made := writes(requests.since(mark, namespace))
@@ -94,12 +97,12 @@ var _ = Describe("The number of requests", func() {
 		Expect(made).To(BeEmpty())
 	})
 
-	It("for a Service that a preexisting runtime does not have is one read", Serial, func() {
+	It("for a Service that a preexisting runtime does not have is one read", ownOperator, func() {
 		edit(runtime, override("seldon-envoy", func(o *v1alpha1.OverrideSpec) { o.Disable = true }))
 		Eventually(exists(namespace, "seldon-mesh", &corev1.Service{})).Should(BeFalse())
 		waitForQuiescence(namespace)
 		mark := requests.mark()
-		restartOperator(controllers.Options{Namespace: operatorNamespace})
+		startOperator(controllers.Options{}, namespace)
 		for round := range 3 {
 			edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.AgentConfig.Rclone.Config = []string{fmt.Sprint(round)} })
 			Eventually(func() string { return get(namespace, "seldon-agent", &corev1.ConfigMap{}).Data["agent.yaml"] }).Should(ContainSubstring(fmt.Sprint(round)))

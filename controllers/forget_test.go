@@ -18,14 +18,13 @@ import (
 	"github.com/seldon-operator/seldon-operator/controllers"
 )
 
-var _ = Describe("The state in memory", Serial, func() {
+var _ = Describe("The state in memory", ownOperator, func() {
 	It("is released when owners are deleted, in whatever way", func() {
-		operator.stop()
-		DeferCleanup(func() { operator = startOperator(controllers.Options{Namespace: operatorNamespace}) })
+		namespace := newNamespace()
 		config := cluster.Config()
 		config.QPS = -1
 		mgr, err := manager.New(config, manager.Options{
-			Scheme: newScheme(), Cache: controllers.CacheOptions(operatorNamespace, nil), Metrics: metricsserver.Options{BindAddress: "0"},
+			Scheme: newScheme(), Cache: controllers.CacheOptions(operatorNamespace, []string{namespace}), Metrics: metricsserver.Options{BindAddress: "0"},
 		})
 		Expect(err).NotTo(HaveOccurred())
 		ctx, cancel := context.WithCancel(lifetime)
@@ -51,7 +50,6 @@ var _ = Describe("The state in memory", Serial, func() {
 			runtime.ReadMemStats(&memory)
 			return int(memory.HeapAlloc >> 10)
 		}
-		namespace := newNamespace()
 		createAndDelete := func(number int) {
 			GinkgoHelper()
 			var servers []*v1alpha1.Server

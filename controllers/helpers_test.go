@@ -10,7 +10,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/controllers"
 )
 
 func newModel(namespace, name string, change ...func(*v1alpha1.Model)) *v1alpha1.Model {
@@ -22,12 +21,6 @@ func newModel(namespace, name string, change ...func(*v1alpha1.Model)) *v1alpha1
 	}
 	Expect(admin.Create(lifetime, model)).To(Succeed())
 	return model
-}
-
-func restartOperator(options controllers.Options) {
-	GinkgoHelper()
-	operator.stop()
-	operator = startOperator(options)
 }
 
 func namesOf(list client.ObjectList, namespace string) []string {

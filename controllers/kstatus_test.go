@@ -15,7 +15,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/controllers"
 	"github.com/seldon-operator/seldon-operator/test/framework/helm"
 )
 
@@ -94,9 +93,7 @@ var _ = Describe("The status that tools compute", func() {
 		Expect(ready(get(namespace, "seldon", &v1alpha1.SeldonRuntime{}))()).To(HavePrefix("True"))
 	})
 
-	It("is in progress for an object that no controller has observed", Serial, func() {
-		operator.stop()
-		DeferCleanup(func() { operator = startOperator(controllers.Options{Namespace: operatorNamespace}) })
+	It("is in progress for an object that no controller has observed", ownOperator, func() {
 		for _, object := range []client.Object{
 			newRuntime(namespace), newServer(namespace, "mlserver", "mlserver"), newModel(namespace, "iris"), newPipeline(namespace, "iris"), newExperiment(namespace, "iris"),
 		} {
@@ -105,7 +102,7 @@ var _ = Describe("The status that tools compute", func() {
 	})
 
 	It("is in progress for a Server that is applied before its ServerConfig", func() {
-		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
+		newSmallRuntime(namespace)
 		server := newServer(namespace, "mlserver", "later-"+namespace)
 		Eventually(ready(server)).Should(HavePrefix("False ConfigNotFound"))
 		Consistently(kstatus(server)).WithTimeout(5 * time.Second).Should(Equal(status.InProgressStatus))
@@ -171,7 +168,7 @@ var _ = Describe("The status that tools compute", func() {
 	})
 
 	It("contains why pods of a StatefulSet are rejected", func() {
-		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
+		newSmallRuntime(namespace)
 		edit(get("", namespace, &corev1.Namespace{}), func(n *corev1.Namespace) { n.Labels["pod-security.kubernetes.io/enforce"] = "restricted" })
 		server := newServer(namespace, "mlserver", "mlserver")
 		Eventually(condition(server, v1alpha1.ConditionWorkloadReady)).Should(And(HavePrefix("False ReplicaFailure"), ContainSubstring("violates PodSecurity")))

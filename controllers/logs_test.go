@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"testing"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -44,14 +45,18 @@ func (l *logLines) about(text string) []string {
 }
 
 var _ = Describe("The log", func() {
-	It("has no line for each of 200 Models", func() {
+	It("has no line for each of many Models", func() {
 		namespace := newNamespace()
 		newScheduler(namespace)
-		runtime := newRuntime(namespace, withServer)
+		runtime := newSmallRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
+		number := 200
+		if testing.Short() {
+			number = 50
+		}
 		var models []*v1alpha1.Model
-		for i := range 200 {
+		for i := range number {
 			models = append(models, newModel(namespace, fmt.Sprintf("model-%d", i)))
 		}
 		for _, model := range models {
@@ -64,7 +69,7 @@ var _ = Describe("The log", func() {
 		orphan := newServer(namespace, "orphan", "none-"+namespace)
 		Eventually(ready(orphan)).Should(HavePrefix("False ConfigNotFound"))
 		lines := logged.about(namespace)
-		reportMetric("200 Models loaded and deleted: lines of the log", len(lines))
+		reportMetric(fmt.Sprint(number)+" Models loaded and deleted: lines of the log", len(lines))
 		Expect(len(lines)).To(BeNumerically("<", 5), strings.Join(lines, ""))
 		Expect(lines).To(ContainElement(ContainSubstring("connected")))
 	})

@@ -39,8 +39,9 @@ func metricValue(name string, labels map[string]string) func() float64 {
 }
 
 var _ = Describe("Metrics", func() {
-	It("count objects, warning conditions, and operations on child objects", func() {
+	It("count objects, warning conditions, and operations on child objects", ownOperator, func() {
 		namespace := newNamespace()
+		startOperator(controllers.Options{}, namespace)
 		objects := func(kind, ready string) func() float64 {
 			return metricValue("seldon_operator_resources", map[string]string{"kind": kind, "namespace": namespace, "ready": ready})
 		}
@@ -68,7 +69,7 @@ var _ = Describe("Metrics", func() {
 		By("stopping the operator: another replica may count then")
 		operator.stop()
 		Expect(objects("SeldonRuntime", "True")()).To(BeZero())
-		operator = startOperator(controllers.Options{Namespace: operatorNamespace})
+		startOperator(controllers.Options{}, namespace)
 		Eventually(objects("SeldonRuntime", "True")).Should(BeEquivalentTo(1))
 
 		By("deleting all objects")

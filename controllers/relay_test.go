@@ -129,7 +129,7 @@ var _ = Describe("The relay", func() {
 
 	It("loads objects, reports their state, and unloads them", func() {
 		sim := newScheduler(namespace)
-		runtime := newRuntime(namespace, withServer)
+		runtime := newSmallRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True Connected"))
 
 		model := newModel(namespace, "iris")
@@ -162,7 +162,7 @@ var _ = Describe("The relay", func() {
 
 	It("resets numbers to zero, also those of the upstream operator, and writes that once", func() {
 		sim := newScheduler(namespace)
-		runtime := newRuntime(namespace, withServer)
+		runtime := newSmallRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(model.Status.AvailableReplicas).To(BeEquivalentTo(1))
@@ -195,7 +195,7 @@ var _ = Describe("The relay", func() {
 
 	It("reports a change about which the scheduler reports nothing", func() {
 		newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		edit(model, func(m *v1alpha1.Model) { m.Spec.PreLoaded = true })
@@ -207,7 +207,7 @@ var _ = Describe("The relay", func() {
 
 	It("reports what the scheduler rejects, and retries when the object changes", func() {
 		newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		newModel(namespace, "iris")
 		pipeline := &v1alpha1.Pipeline{ObjectMeta: objectMeta(namespace, "chain"), Spec: v1alpha1.PipelineSpec{
 			Steps: []v1alpha1.PipelineStep{{Name: "iris", Inputs: []string{"nowhere.outputs"}}}}}
@@ -228,14 +228,14 @@ var _ = Describe("The relay", func() {
 		Expect(admin.Delete(lifetime, other)).To(Succeed())
 		Eventually(isDeleted(other)).Should(BeTrue(), "nothing holds it")
 
-		runtime := newRuntime(namespace, withServer)
+		runtime := newSmallRuntime(namespace, withServer)
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
 		Eventually(isDeleted(runtime)).Should(BeTrue())
 		Eventually(ready(model)).Should(HavePrefix("False NoRuntime"))
 		sim.DisconnectAgent("mlserver", 0) // with its pod
 
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(sim.Models()).To(HaveLen(1))
 		Expect(sim.Models()[0].Version).To(BeEquivalentTo(1), "the scheduler still has it")
@@ -243,7 +243,7 @@ var _ = Describe("The relay", func() {
 
 	It("reports an unreachable scheduler at once, and sets its objects to Unknown after the timeout", func() {
 		sim := newScheduler(namespace)
-		runtime := newRuntime(namespace, withServer)
+		runtime := newSmallRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
@@ -274,7 +274,7 @@ var _ = Describe("The relay", func() {
 	It("reports a kind that cannot be listed, and loads the others", func() {
 		sim := newScheduler(namespace)
 		sim.FailCalls("PipelineStatus", -1, codes.Internal)
-		runtime := newRuntime(namespace, withServer)
+		runtime := newSmallRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerSynced)).Should(HavePrefix("False ListFailed Pipeline: "))
@@ -285,7 +285,7 @@ var _ = Describe("The relay", func() {
 
 	It("releases objects that are deleted while the scheduler is unreachable, and unloads them later", func() {
 		sim := newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		pipeline := newPipeline(namespace, "iris")
 		experiment := newExperiment(namespace, "iris")
 		Eventually(loadedObjects(sim)).Should(HaveLen(2))
@@ -309,7 +309,7 @@ var _ = Describe("The relay", func() {
 
 	It("reports once why a deletion waits for a scheduler that rejects the unload", func() {
 		sim := newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		sim.FailCalls("UnloadModel", -1, codes.Internal)
@@ -328,7 +328,7 @@ var _ = Describe("The relay", func() {
 			probe.Finalizers = []string{"example.com/kept"}
 			return admin.Create(lifetime, probe, client.DryRunAll)
 		})
-		runtime := newRuntime(namespace)
+		runtime := newSmallRuntime(namespace)
 		Eventually(ready(runtime)).Should(HavePrefix("False Invalid"))
 		model := newModel(namespace, "iris")
 		Eventually(func() []string { return get(namespace, "iris", model).Finalizers }).ShouldNot(BeEmpty())
@@ -347,7 +347,7 @@ var _ = Describe("The relay", func() {
 		})
 		model := newModel(namespace, "iris")
 		// The relay lists the scheduler's objects when it is connected.
-		runtime := newRuntime(namespace, withServer)
+		runtime := newSmallRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 		Consistently(loadedObjects(sim)).Should(BeEmpty())
 		allow()
@@ -361,7 +361,7 @@ var _ = Describe("The relay", func() {
 			return admin.Status().Patch(lifetime, model, client.RawPatch(types.MergePatchType, []byte(`{"status":{"replicas":1}}`)), client.DryRunAll)
 		})
 		newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		Eventually(eventReasons(model)).Should(ContainElement("StatusUpdateRejected"))
 		allow()
 		Eventually(ready(model)).Should(HavePrefix("True"))
@@ -369,7 +369,7 @@ var _ = Describe("The relay", func() {
 
 	It("releases all objects of a terminating namespace", func() {
 		sim := newScheduler(namespace)
-		newRuntime(namespace, withServer, func(r *v1alpha1.SeldonRuntime) { r.Spec.DeletionPolicy = v1alpha1.DeletionPolicyBlock })
+		newSmallRuntime(namespace, withServer, func(r *v1alpha1.SeldonRuntime) { r.Spec.DeletionPolicy = v1alpha1.DeletionPolicyBlock })
 		model := newModel(namespace, "iris")
 		// The runtime remains, so that its absence is not the reason for the release.
 		held := newExperiment(namespace, "iris")
@@ -387,7 +387,7 @@ var _ = Describe("The relay", func() {
 
 	It("releases objects of users when the garbage collector deletes the runtime", func() {
 		sim := newScheduler(namespace)
-		runtime := newRuntime(namespace, withServer)
+		runtime := newSmallRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		// The scheduler would not respond any more.
@@ -402,7 +402,7 @@ var _ = Describe("The relay", func() {
 
 	It("loads an object whose predecessor of the same name was just deleted", func() {
 		sim := newScheduler(namespace, func(o *fakescheduler.Options) { o.Delays.AgentUnload = time.Second })
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
@@ -415,7 +415,7 @@ var _ = Describe("The relay", func() {
 
 	It("waits for a predecessor of the same name that is still being unloaded", func() {
 		sim := newScheduler(namespace, func(o *fakescheduler.Options) { o.Delays.AgentUnload = 3 * time.Second })
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
@@ -429,7 +429,7 @@ var _ = Describe("The relay", func() {
 
 	It("reloads a pipeline that was changed in the scheduler at the same generation", func() {
 		sim := newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		newModel(namespace, "one")
 		newModel(namespace, "two")
 		pipeline := newPipeline(namespace, "one")
@@ -455,7 +455,7 @@ var _ = Describe("The relay", func() {
 
 	It("scales Servers as the scheduler requests, within their limits", func() {
 		sim := newScheduler(namespace)
-		newRuntime(namespace, withServer, func(r *v1alpha1.SeldonRuntime) {
+		newSmallRuntime(namespace, withServer, func(r *v1alpha1.SeldonRuntime) {
 			r.Spec.Servers[0].MinReplicas, r.Spec.Servers[0].MaxReplicas = new(int64(1)), new(int64(3))
 		})
 		server := &v1alpha1.Server{ObjectMeta: objectMeta(namespace, "mlserver")}
@@ -492,7 +492,7 @@ var _ = Describe("The relay", func() {
 
 	It("notifies the scheduler of a deleted Server", func() {
 		sim := newScheduler(namespace, func(o *fakescheduler.Options) { o.Agents = fakescheduler.AgentsManual })
-		newRuntime(namespace)
+		newSmallRuntime(namespace)
 		server := newServer(namespace, "own", "mlserver")
 		expected := func() []int {
 			var all []int
@@ -508,7 +508,7 @@ var _ = Describe("The relay", func() {
 
 	It("opens the readiness gate of a scheduler in a namespace without Servers", func() {
 		sim := newScheduler(namespace)
-		newRuntime(namespace)
+		newSmallRuntime(namespace)
 		Eventually(sim.GateOpen).Should(BeTrue())
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("False ScheduleFailed"))
@@ -516,10 +516,10 @@ var _ = Describe("The relay", func() {
 
 	It("ignores invalid messages", func() {
 		sim := newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		other := newNamespace()
 		newScheduler(other)
-		newRuntime(other, withServer)
+		newSmallRuntime(other, withServer)
 		Eventually(ready(&v1alpha1.SeldonRuntime{ObjectMeta: objectMeta(namespace, "seldon")})).Should(HavePrefix("True"))
 		Eventually(ready(&v1alpha1.Server{ObjectMeta: objectMeta(namespace, "mlserver")})).Should(HavePrefix("True"))
 		model, theirs := newModel(namespace, "iris"), newModel(other, "iris")
@@ -553,7 +553,7 @@ var _ = Describe("The relay", func() {
 
 	It("writes any numbers and texts that a scheduler reports", func() {
 		sim := newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		model, server := newModel(namespace, "iris"), &v1alpha1.Server{ObjectMeta: objectMeta(namespace, "mlserver")}
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Eventually(ready(server)).Should(HavePrefix("True"))
@@ -596,7 +596,7 @@ var _ = Describe("The relay", func() {
 
 	It("reports a Model of 0 replicas as scaled down, once", func() {
 		sim := newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		model := newModel(namespace, "iris", func(m *v1alpha1.Model) { m.Spec.Replicas = new(int64(0)) })
 		Eventually(ready(model)).Should(HavePrefix("False ModelScaledDown"))
 		Expect(condition(model, "Reconciling")()).To(Equal("none"))
@@ -622,7 +622,7 @@ var _ = Describe("The relay", func() {
 		sim := newScheduler(namespace)
 		sim.FailCalls("LoadModel", 3, codes.Unavailable)
 		sim.LoseReplies("LoadPipeline", 1, codes.Unavailable)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		model, pipeline := newModel(namespace, "iris"), newPipeline(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Eventually(ready(pipeline)).Should(HavePrefix("True"))
@@ -634,9 +634,10 @@ var _ = Describe("The relay", func() {
 		}
 	})
 
-	It("sends few writes", Serial, func() {
+	It("sends few writes", ownOperator, func() {
+		startOperator(controllers.Options{}, namespace)
 		sim := newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		Eventually(func() int { return sim.Calls("ServerNotify") }).Should(BeNumerically(">", 0))
 		waitForQuiescence(namespace)
 		mark := requests.mark()
@@ -656,7 +657,7 @@ var _ = Describe("The relay", func() {
 		mark = requests.mark()
 		calls := mutations(sim)
 		subscriptions := sim.Calls("SubscribeControlPlane")
-		restartOperator(controllers.Options{Namespace: operatorNamespace})
+		startOperator(controllers.Options{}, namespace)
 		Eventually(func() int { return sim.Calls("SubscribeControlPlane") }).Should(BeNumerically(">", subscriptions))
 		waitForQuiescence(namespace)
 		Expect(writes(requests.since(mark, namespace))).To(BeEmpty())
@@ -680,7 +681,7 @@ var _ = Describe("The relay", func() {
 
 	It("writes no status for a deletion that takes a few seconds", func() {
 		sim := newScheduler(namespace, func(o *fakescheduler.Options) { o.Delays.AgentUnload = deletionDeadline/2 - time.Second })
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		Eventually(eventReasons(model)).Should(ContainElement("ModelReady"))

@@ -435,7 +435,8 @@ containers:
 		Expect(gateway.ReadinessProbe.TCPSocket).NotTo(BeNil())
 	})
 
-	It("keeps the configuration of its last rollout with disableAutoUpdate", func() {
+	It("keeps the configuration of its last rollout with disableAutoUpdate", ownOperator, func() {
+		startOperator(controllers.Options{}, namespace)
 		config := newConfig()
 		runtime := newRuntime(namespace, using(config.Name), func(r *v1alpha1.SeldonRuntime) { r.Spec.DisableAutoUpdate = true })
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
@@ -447,7 +448,7 @@ containers:
 		Expect(admin.Delete(lifetime, get(namespace, "seldon-kafka", &corev1.ConfigMap{}))).To(Succeed())
 		Eventually(exists(namespace, "seldon-kafka", &corev1.ConfigMap{})).Should(BeTrue())
 		Expect(prefix()).NotTo(ContainSubstring("newer"))
-		restartOperator(controllers.Options{Namespace: operatorNamespace})
+		startOperator(controllers.Options{}, namespace)
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) {
 			r.Spec.Overrides = []v1alpha1.OverrideSpec{{Name: "seldon-envoy"}}
 		})

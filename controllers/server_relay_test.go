@@ -34,7 +34,7 @@ var _ = Describe("The relay of Servers", func() {
 	// orphaned StatefulSet do.
 	DescribeTable("keeps Models available on a Server that is recreated", func(recreatedLate bool) {
 		scheduler := newScheduler(namespace, func(o *fakescheduler.Options) { o.Agents = fakescheduler.AgentsManual })
-		newRuntime(namespace)
+		newSmallRuntime(namespace)
 		server := newServer(namespace, "own", "mlserver")
 		Eventually(ready(server)).Should(HavePrefix("True"))
 		scheduler.ConnectAgent(fakescheduler.Agent{Server: "own"})
@@ -61,11 +61,10 @@ var _ = Describe("The relay of Servers", func() {
 		Entry("after the scheduler was notified of 0 replicas", true),
 	)
 
-	It("scales Servers that run as Deployments", Serial, func() {
-		restartOperator(controllers.Options{Namespace: operatorNamespace, UseDeploymentsForServers: true})
-		DeferCleanup(func() { restartOperator(controllers.Options{Namespace: operatorNamespace}) })
+	It("scales Servers that run as Deployments", ownOperator, func() {
+		startOperator(controllers.Options{UseDeploymentsForServers: true}, namespace)
 		scheduler := newScheduler(namespace)
-		newRuntime(namespace)
+		newSmallRuntime(namespace)
 		server := newServer(namespace, "own", newServerConfig(func(c *v1alpha1.ServerConfig) {
 			c.Spec.VolumeClaimTemplates = nil
 			c.Spec.PodSpec.Volumes = append(c.Spec.PodSpec.Volumes, corev1.Volume{Name: "mlserver-models", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})

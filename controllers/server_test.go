@@ -23,7 +23,7 @@ var _ = Describe("A Server", func() {
 		namespace = newNamespace()
 		// A runtime without components: Servers need its ServiceAccount and its
 		// configuration.
-		newRuntime(namespace, using(newConfig(func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil }).Name))
+		newSmallRuntime(namespace)
 	})
 
 	It("expands into a StatefulSet and a Service per replica", func() {
@@ -136,9 +136,8 @@ var _ = Describe("A Server", func() {
 		Eventually(func() int32 { return *get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Replicas }).Should(BeEquivalentTo(1))
 	})
 
-	It("that is created above the limit of replicas gets the limit, in replicas and Services", Serial, func() {
-		restartOperator(controllers.Options{Namespace: operatorNamespace, MaxReplicasPerServer: 3})
-		DeferCleanup(func() { restartOperator(controllers.Options{Namespace: operatorNamespace}) })
+	It("that is created above the limit of replicas gets the limit, in replicas and Services", ownOperator, func() {
+		startOperator(controllers.Options{MaxReplicasPerServer: 3}, namespace)
 		server := newServer(namespace, "mlserver", "mlserver", replicas(v1alpha1.MaxReplicas))
 		Eventually(ready(server)).Should(HavePrefix("True"))
 		Expect(condition(server, "ReplicasLimited")()).To(ContainSubstring("StatefulSet mlserver is applied with 3 replicas"))
@@ -186,7 +185,8 @@ var _ = Describe("A Server", func() {
 			return set.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests.Storage().String()
 		}).Should(Equal("2Gi"))
 		Eventually(ready(server)).Should(HavePrefix("True"))
-		Expect(podsOf(namespace)).To(Equal(before))
+		// The pods have no owner until the new StatefulSet adopts them.
+		Eventually(func() map[string]string { return podsOf(namespace) }).Should(Equal(before))
 	})
 
 	It("of a runtime keeps the replicas that an autoscaler set, until the runtime changes them", func() {
@@ -218,15 +218,15 @@ var _ = Describe("A Server", func() {
 		Eventually(ready(server)).Should(HavePrefix("True"))
 	})
 
-	It("changes between StatefulSet and Deployment with the operator's flag", Serial, func() {
+	It("changes between StatefulSet and Deployment with the operator's flag", ownOperator, func() {
+		startOperator(controllers.Options{}, namespace)
 		server := newServer(namespace, "mlserver", newServerConfig(func(c *v1alpha1.ServerConfig) {
 			// A Deployment has a volume instead of the volume claims.
 			c.Spec.VolumeClaimTemplates = nil
 			c.Spec.PodSpec.Volumes = append(c.Spec.PodSpec.Volumes, corev1.Volume{Name: "mlserver-models", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 		}).Name)
 		Eventually(ready(server)).Should(HavePrefix("True"))
-		restartOperator(controllers.Options{Namespace: operatorNamespace, UseDeploymentsForServers: true})
-		DeferCleanup(func() { restartOperator(controllers.Options{Namespace: operatorNamespace}) })
+		startOperator(controllers.Options{UseDeploymentsForServers: true}, namespace)
 		Eventually(exists(namespace, "mlserver", &appsv1.Deployment{})).Should(BeTrue())
 		Eventually(exists(namespace, "mlserver", &appsv1.StatefulSet{})).Should(BeFalse())
 		Eventually(func() []string { return namesOf(&corev1.ServiceList{}, namespace) }).Should(BeEmpty())

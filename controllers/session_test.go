@@ -33,14 +33,15 @@ var _ = Describe("A session", func() {
 
 	BeforeEach(func() { namespace = newNamespace() })
 
-	It("ends its connection with its runtime, and with the operator", Serial, func() {
+	It("ends its connection with its runtime, and with the operator", ownOperator, func() {
+		startOperator(controllers.Options{}, namespace)
 		sim := newScheduler(namespace)
 		open := func() int {
 			_, open := sim.Connections()
 			return open
 		}
 		for range 3 {
-			runtime := newRuntime(namespace)
+			runtime := newSmallRuntime(namespace)
 			Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 			Expect(open()).To(Equal(1))
 			Expect(admin.Delete(lifetime, runtime)).To(Succeed())
@@ -49,16 +50,15 @@ var _ = Describe("A session", func() {
 		}
 
 		By("stopping the operator")
-		newRuntime(namespace)
+		newSmallRuntime(namespace)
 		Eventually(open).Should(Equal(1))
 		operator.stop()
-		DeferCleanup(func() { operator = startOperator(controllers.Options{Namespace: operatorNamespace}) })
 		Eventually(open).WithTimeout(time.Second).Should(BeZero(), "the manager waits for its sessions")
 	})
 
 	It("subscribes again when its streams end", func() {
 		sim := newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).Should(HavePrefix("True"))
 		for range 3 {
@@ -76,7 +76,7 @@ var _ = Describe("A session", func() {
 		proxy, err := faultproxy.Listen(lifetime, schedulerAddress(namespace), schedulerAddress(namespace)+".behind")
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(proxy.Close)
-		runtime := newRuntime(namespace, withServer)
+		runtime := newSmallRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 		proxy.Freeze()
 		newModel(namespace, "iris")
@@ -90,7 +90,7 @@ var _ = Describe("A session", func() {
 	It("does not affect other namespaces when it hangs", func() {
 		other := newNamespace()
 		hangs := newScheduler(other)
-		newRuntime(other, withServer)
+		newSmallRuntime(other, withServer)
 		Eventually(func() int { return hangs.Calls("ServerNotify") }).Should(BeNumerically(">", 0))
 		release := hangs.HangCalls("LoadModel")
 		DeferCleanup(release)
@@ -98,12 +98,12 @@ var _ = Describe("A session", func() {
 			newModel(other, name)
 		}
 		newScheduler(namespace)
-		newRuntime(namespace, withServer)
+		newSmallRuntime(namespace, withServer)
 		model := newModel(namespace, "iris")
 		Eventually(ready(model)).WithTimeout(5 * time.Second).Should(HavePrefix("True"))
 	})
 
-	It("uses TLS, and reloads certificates without a restart", Serial, func() {
+	It("uses TLS, and reloads certificates without a restart", ownOperator, func() {
 		folder := GinkgoT().TempDir()
 		file := func(name string) string { return filepath.Join(folder, name) }
 		first, second := newAuthority("first"), newAuthority("second")
@@ -121,11 +121,10 @@ var _ = Describe("A session", func() {
 		sim := newScheduler(namespace, func(o *fakescheduler.Options) {
 			o.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.Load(), nil }} //nolint:gosec // the config that it gives has a minimum
 		})
-		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &relay.TLS{
+		startOperator(controllers.Options{TLS: &relay.TLS{
 			KeyFile: file("tls.key"), CertFile: file("tls.crt"), CAFile: file("ca.crt"),
-		}})
-		DeferCleanup(func() { restartOperator(controllers.Options{Namespace: operatorNamespace}) })
-		runtime := newRuntime(namespace, withServer)
+		}}, namespace)
+		runtime := newSmallRuntime(namespace, withServer)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(HavePrefix("True"))
 
 		By("rotating the CA of the scheduler first")
@@ -144,9 +143,9 @@ var _ = Describe("A session", func() {
 		DeferCleanup(func() { Expect(admin.Delete(lifetime, secret)).To(Succeed()) })
 		mark := requests.mark()
 		inSecret := client.ObjectKeyFromObject(secret)
-		restartOperator(controllers.Options{Namespace: operatorNamespace, TLS: &relay.TLS{
+		startOperator(controllers.Options{TLS: &relay.TLS{
 			KeyFile: "tls.key", CertFile: "tls.crt", CAFile: "ca.crt", Secret: inSecret, ServerSecret: inSecret, ServerCAFile: "ca.crt",
-		}})
+		}}, namespace)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(Equal(
 			"False InvalidCredentials " + schedulerAddress(namespace) + ": Secret seldon-system/control-plane has no key ca.crt"))
 		secret.Data["ca.crt"] = second.pem()
@@ -158,11 +157,12 @@ var _ = Describe("A session", func() {
 	})
 })
 
-var _ = Describe("RemoveFinalizers", Serial, func() {
+var _ = Describe("RemoveFinalizers", ownOperator, func() {
 	It("removes every finalizer, and reports each object", func() {
 		namespace := newNamespace()
+		startOperator(controllers.Options{}, namespace)
 		newScheduler(namespace)
-		runtime := newRuntime(namespace, withServer)
+		runtime := newSmallRuntime(namespace, withServer)
 		objects := []client.Object{newModel(namespace, "iris"), newPipeline(namespace, "iris"), newExperiment(namespace, "iris")}
 		for _, object := range append([]client.Object{runtime}, objects...) {
 			Eventually(func() []string {
@@ -171,7 +171,6 @@ var _ = Describe("RemoveFinalizers", Serial, func() {
 			}).Should(HaveLen(1))
 		}
 		operator.stop()
-		defer func() { operator = startOperator(controllers.Options{Namespace: operatorNamespace}) }()
 		var released []string
 		Expect(controllers.RemoveFinalizers(lifetime, admin, []string{namespace}, func(kind string, object client.Object) {
 			released = append(released, kind+" "+object.GetName())

@@ -56,11 +56,14 @@ var (
 
 func TestControllers(t *testing.T) {
 	RegisterFailHandler(Fail)
-	SetDefaultEventuallyTimeout(20 * time.Second)
+	SetDefaultEventuallyTimeout(time.Minute)
 	SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
 	// Longer than the operator's debounce period, which is a second.
 	SetDefaultConsistentlyDuration(1500 * time.Millisecond)
-	RunSpecs(t, "Controllers")
+	suite, reporter := GinkgoConfiguration()
+	// Otherwise a priority is that of the outermost container.
+	suite.RandomizeAllSpecs = true
+	RunSpecs(t, "Controllers", suite, reporter)
 }
 
 var _ = BeforeSuite(func() {
@@ -84,8 +87,28 @@ var _ = BeforeSuite(func() {
 			Expect(admin.Create(lifetime, object)).To(Succeed())
 		}
 	}
-	operator = startOperator(controllers.Options{Namespace: operatorNamespace})
+	small := copyConfig("default", &v1alpha1.SeldonConfig{}, []func(*v1alpha1.SeldonConfig){
+		func(c *v1alpha1.SeldonConfig) { c.Spec.Components = nil },
+	})
+	withoutComponents = small.Name
 	DeferCleanup(func() { operator.stop() })
+})
+
+// ownOperator decorates specs that restart the operator. They run last, each without the
+// operator that the other specs share: they start one that watches a namespace of theirs,
+// so that a restart does not include the objects of all specs.
+var ownOperator = []any{Label(ownOperatorLabel), SpecPriority(-1)}
+
+const ownOperatorLabel = "own operator"
+
+var _ = BeforeEach(func() {
+	switch own := slices.Contains(CurrentSpecReport().Labels(), ownOperatorLabel); {
+	case own:
+		operator.stop()
+		DeferCleanup(func() { operator.stop() })
+	case operator == nil:
+		startOperator(controllers.Options{})
+	}
 })
 
 func newScheme() *runtime.Scheme {
@@ -101,8 +124,16 @@ type runningOperator struct {
 	stopped chan struct{}
 }
 
-func startOperator(options controllers.Options) *runningOperator {
+// startOperator starts the operator, instead of one that runs. It watches the given
+// namespaces, or all if there are none.
+func startOperator(options controllers.Options, namespaces ...string) {
 	GinkgoHelper()
+	operator.stop()
+	probe := newNamespace()
+	if len(namespaces) > 0 {
+		namespaces = append(namespaces, probe)
+	}
+	options.Namespace = operatorNamespace
 	options.SchedulerAddress = schedulerAddress("{namespace}")
 	options.UnreachableTimeout, options.UnloadTimeout = silence, deletionDeadline
 	rest := cluster.Config()
@@ -111,7 +142,7 @@ func startOperator(options controllers.Options) *runningOperator {
 	rest.Wrap(requests.wrap)
 	mgr, err := manager.New(rest, manager.Options{
 		Scheme:  newScheme(),
-		Cache:   controllers.CacheOptions(options.Namespace, nil),
+		Cache:   controllers.CacheOptions(options.Namespace, namespaces),
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		// Restarts in one process would register the controllers' metrics twice.
 		Controller: config.Controller{SkipNameValidation: new(true)},
@@ -119,34 +150,39 @@ func startOperator(options controllers.Options) *runningOperator {
 	Expect(err).NotTo(HaveOccurred())
 	ctx, cancel := context.WithCancel(lifetime)
 	Expect(controllers.Setup(ctx, mgr, options)).To(Succeed())
-	running := &runningOperator{cancel: cancel, stopped: make(chan struct{})}
+	stopped := make(chan struct{})
+	operator = &runningOperator{cancel, stopped}
 	go func() {
 		defer GinkgoRecover()
-		defer close(running.stopped)
+		defer close(stopped)
 		Expect(mgr.Start(ctx)).To(Succeed())
 	}()
-	waitUntilItWorks()
-	return running
+	waitUntilItWorks(probe)
 }
 
 // waitUntilItWorks waits until the controllers of SeldonRuntimes and Servers have seen
-// their informers' initial lists: objects created later are not preexisting.
-func waitUntilItWorks() {
+// their informers' initial lists: objects created later are not preexisting. It uses an
+// empty namespace.
+func waitUntilItWorks(namespace string) {
 	GinkgoHelper()
-	probe := newRuntime(newNamespace(), func(r *v1alpha1.SeldonRuntime) {
+	probe := newSmallRuntime(namespace, func(r *v1alpha1.SeldonRuntime) {
 		r.Spec.Servers = []v1alpha1.RuntimeServer{{Name: "probe", ServerSpec: v1alpha1.ServerSpec{ServerConfig: "mlserver"}}}
 	})
 	Eventually(func(g Gomega) {
 		server := &v1alpha1.Server{}
 		g.Expect(admin.Get(lifetime, client.ObjectKey{Namespace: probe.Namespace, Name: "probe"}, server)).To(Succeed())
 		g.Expect(server.Status.ObservedGeneration).To(Equal(server.Generation))
-	}).WithTimeout(time.Minute).Should(Succeed()) // there may be much of the specs before
+	}).Should(Succeed())
 	Expect(admin.Delete(lifetime, probe)).To(Succeed())
 }
 
+// stop stops an operator and waits for it. It does nothing if none was started or it is
+// stopped already.
 func (o *runningOperator) stop() {
-	o.cancel()
-	<-o.stopped
+	if o != nil {
+		o.cancel()
+		<-o.stopped
+	}
 }
 
 // read decodes a file of YAML documents.
@@ -211,6 +247,17 @@ func newRuntime(namespace string, change ...func(*v1alpha1.SeldonRuntime)) *v1al
 	}
 	Expect(admin.Create(lifetime, runtime)).To(Succeed())
 	return runtime
+}
+
+// withoutComponents is the name of a SeldonConfig without components.
+var withoutComponents string
+
+// newSmallRuntime creates a SeldonRuntime without components, for what is not about them:
+// it has the ServiceAccounts and the configuration that Servers need, and takes a tenth of
+// the time.
+func newSmallRuntime(namespace string, change ...func(*v1alpha1.SeldonRuntime)) *v1alpha1.SeldonRuntime {
+	GinkgoHelper()
+	return newRuntime(namespace, append(change, using(withoutComponents))...)
 }
 
 func override(name string, change func(*v1alpha1.OverrideSpec)) func(*v1alpha1.SeldonRuntime) {

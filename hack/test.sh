@@ -25,7 +25,7 @@ run() {
 started=$SECONDS
 status=0
 CGO_ENABLED=1 run "$(comm -12 <(echo "$packages") <(echo "$own"))" "$@" -race &
-CGO_ENABLED=0 run "$(comm -23 <(echo "$packages") <(echo "$own"))" "$@" || status=$?
+CGO_ENABLED=0 run "$(comm -23 <(echo "$packages") <(echo "$own"))" "$@" -trimpath || status=$?
 wait $! || status=$?
 
 echo "Seconds of each suite, of $((SECONDS - started)) in all:"

@@ -2,9 +2,9 @@
 // returns what the schedulers report.
 //
 // A [Relay] has one session for each namespace with a SeldonRuntime. A session has one
-// gRPC connection with its streams and calls, and one context that ends them all. Sessions
-// only share the certificates: a scheduler that is down or slow only delays its own
-// namespace.
+// gRPC connection with its streams, calls and queue, and one context that ends them all. A
+// session does not wait for the scheduler of another. Sessions share the certificates, the
+// queues of the controllers, the clients of the API server, and the process.
 //
 // In: a controller syncs an object ([Relay.Sync], [Relay.SyncServer]), which never blocks,
 // and reports that it was deleted ([Relay.ObjectDeleted]). The session reads the object

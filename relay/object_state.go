@@ -23,7 +23,9 @@ import (
 //	  └─── desired, so loaded again ─── unloadConfirmed ◀────────────────────┘
 //
 // "Reported" means by a reply to a status call or by a listing, which are up to date,
-// whereas an event may be late. In unloadAcknowledged, by the phase of the object:
+// whereas an event may be late. On a new connection, a desired object is in
+// unloadNotRequested again from unloadAcknowledged as well. In unloadAcknowledged, by the
+// phase of the object:
 //
 //	             | event of its generation | other event | reply        | complete listing
 //	 terminated  | confirmed               | poll        | confirmed    | confirmed

@@ -5,242 +5,317 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"slices"
-	"sync/atomic"
+	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
+	"github.com/seldon-operator/seldon-operator/test/framework/nodeagent"
+	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
-// Namespaces of the demonstration.
 const (
-	operatorNamespace = "seldon-system"
-	userNamespace     = "team-a"
+	// namespace is the namespace of the SeldonRuntime.
+	namespace = "team-a"
+	// stepTimeout is the timeout of each command, and of the wait for its effect.
+	stepTimeout = 2 * time.Minute
+	// pollInterval is how often the objects are listed during a step, and idleInterval
+	// after the last one.
+	pollInterval = 200 * time.Millisecond
+	idleInterval = time.Second
 )
 
-// errInterrupted is the error of a demonstration that was interrupted before all steps
-// were done.
+// errInterrupted is the error of a demonstration that was interrupted before its end.
 var errInterrupted = errors.New("interrupted")
 
 // demo is a demonstration.
 type demo struct {
-	flags    options
-	renderer renderer
-	// directory is a temporary directory for all files of the demonstration.
-	directory string
-	// kubectl is the path of kubectl for the usage hints.
-	kubectl string
-	// sample are the objects in the file with the runtime, and runtime is its name.
-	sample  []*unstructured.Unstructured
-	runtime string
-	// resources are the samples of Models, a Pipeline and an Experiment, and models is the
-	// path of the file with the Models.
-	resources []*unstructured.Unstructured
-	models    string
+	nonInteractive  bool
+	managerBinary   string
+	schedulerBinary string
+	// directory is a temporary directory for all files, and binaries has kubectl.
+	directory, binaries string
+	// environment is that of shell commands, in addition to the demo's own.
+	environment []string
 
-	// The fields below are set by the steps, in their order.
+	// The fields below are set by the steps.
 	cluster   *controlplane.ControlPlane
 	client    client.Client
-	operator  *process
-	scheduler *process
-	// offlineUpdate is the Model that was updated while the scheduler did not run.
-	offlineUpdate *unstructured.Unstructured
-	// watch is set by a step while another goroutine draws.
-	watch atomic.Pointer[watch]
-	// cancelCause cancels the steps with the reason when a program exits by itself.
-	cancelCause context.CancelCauseFunc
+	operator  *nodeagent.Agent
+	scheduler *process.Process
+	// tree is the last observed tree.
+	tree *node
 }
 
-// newDemo returns a demonstration. It checks the files and programs that it needs.
-func newDemo(flags options, renderer renderer) (*demo, error) {
-	if _, err := os.Stat(flags.managerBinary); err != nil {
-		return nil, fmt.Errorf("find the operator: %w; build it with `make build`", err)
-	}
-	if _, err := os.Stat(flags.schedulerBinary); err != nil {
-		return nil, fmt.Errorf("find the simulated scheduler: %w; `make demo` builds it", err)
-	}
-	sample, err := readManifests(flags.runtimeFile)
-	if err != nil {
-		return nil, err
-	}
-	runtime, err := findRuntime(sample)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flags.runtimeFile, err)
-	}
-	resources, err := readManifests(resourceSamples...)
-	if err != nil {
-		return nil, err
-	}
-	models, err := filepath.Abs(resourceSamples[0])
-	if err != nil {
-		return nil, err
-	}
-	kubectl, err := binaries.Path(binaries.Kubectl)
-	if err != nil {
-		return nil, err
-	}
-	directory, err := os.MkdirTemp("", "seldon-demo-")
-	if err == nil {
-		// Absolute, since programs with another working directory get it.
-		directory, err = filepath.Abs(directory)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &demo{
-		flags: flags, renderer: renderer, directory: directory, kubectl: kubectl,
-		sample: sample, runtime: runtime.GetName(), resources: resources, models: models,
-	}, nil
-}
-
-// show runs the steps and then, unless --non-interactive, waits for Ctrl-C. It returns
-// errInterrupted if it was interrupted before that.
-func (d *demo) show(interrupted context.Context) error {
-	ctx, cancelCause := context.WithCancelCause(interrupted)
-	defer cancelCause(nil)
-	d.cancelCause = cancelCause
-	for _, s := range steps {
-		if err := d.perform(ctx, s); err != nil {
-			d.printFinal()
-			if interrupted.Err() != nil {
-				return errInterrupted
-			}
-			return err
+// run performs all steps and then, if the demo is interactive, prints changes until
+// the context is cancelled. It has stopped everything when it returns.
+func (d *demo) run(ctx context.Context) (err error) {
+	for _, program := range []string{d.managerBinary, d.schedulerBinary} {
+		if _, err := os.Stat(program); err != nil {
+			return fmt.Errorf("%w; `make demo` builds it", err)
 		}
 	}
-	if d.flags.nonInteractive {
-		d.printFinal()
+	if d.binaries, err = binaries.Directory(); err != nil {
+		return err
+	}
+	if d.directory, err = os.MkdirTemp("", "seldon-demo-"); err != nil {
+		return err
+	}
+	defer func() { err = d.stop(err) }()
+	fmt.Printf("This takes about half a minute. ✓ is ready, ○ is not ready, ✗ has failed, - is deleted.\n")
+	steps := d.steps()
+	for i, s := range steps {
+		fmt.Printf("\n[%d/%d] %s\n", i+1, len(steps), s.name)
+		if err := d.perform(ctx, s); ctx.Err() != nil {
+			return errInterrupted
+		} else if err != nil {
+			return fmt.Errorf("step %d: %w", i+1, err)
+		}
+	}
+	fmt.Printf("\nAll steps succeeded. The whole tree:\n%s\n", d.tree)
+	if d.nonInteractive {
 		return nil
 	}
-	if !d.renderer.redraws() {
-		d.printFinal()
-	}
-	d.renderer.print(d.usageHints())
-	err := d.perform(ctx, step{"Run until Ctrl-C", func(*demo, context.Context) (string, error) {
-		<-ctx.Done()
-		if cause := context.Cause(ctx); interrupted.Err() == nil {
-			return "", cause
-		}
-		return "", nil
-	}})
-	if d.renderer.redraws() || err != nil {
-		d.printFinal()
+	fmt.Printf(hints, d.environment[0], d.binaries, namespace, d.directory)
+	err = d.follow(ctx, idleInterval, step{until: func(*node) error { return errInterrupted }})
+	if ctx.Err() != nil {
+		return nil
 	}
 	return err
 }
 
-// end stops everything. failure is the error of the demonstration, or nil. The logs are
-// kept if that or stopping failed.
-func (d *demo) end(ctx context.Context, failure error) error {
-	interrupted := errors.Is(failure, errInterrupted)
-	if failure != nil && !interrupted {
-		for _, running := range d.processes() {
-			failure = fmt.Errorf("%w\n%s", failure, running.quoteLog())
+// hints are formatted with KUBECONFIG, the directory of kubectl, the namespace and the
+// directory of the logs.
+const hints = `
+To explore it from another terminal, in this directory:
+  export %[1]s PATH=%[2]s:$PATH
+  kubectl get -n %[3]s seldonruntimes,servers,models,pipelines,experiments,pods
+Delete objects and see them recreated:
+  kubectl delete -n %[3]s deployments,services --all
+Delete a Model, see what depends on it, and recreate it:
+  kubectl delete -n %[3]s model iris
+  kubectl apply -n %[3]s -f config/samples/mlops_v1alpha1_model.yaml
+The logs of the operator and of the calls that the scheduler receives: %[4]s/*.log
+
+Changes are printed here until Ctrl-C, which stops everything and deletes all files.
+`
+
+// perform performs a step, waits for its effect, and prints the tree.
+func (d *demo) perform(ctx context.Context, s step) error {
+	start := time.Now()
+	if err := s.act(ctx); err != nil {
+		return err
+	}
+	if s.until != nil {
+		ctx, cancel := context.WithTimeoutCause(ctx, stepTimeout, fmt.Errorf("timed out after %s", stepTimeout))
+		defer cancel()
+		if err := d.follow(ctx, pollInterval, s); err != nil {
+			return err
+		}
+		fmt.Printf("%s", d.tree.summary())
+	}
+	fmt.Printf("Done in %.1f s.\n", time.Since(start).Seconds())
+	return nil
+}
+
+// follow prints changes of the tree until a step has had its effect.
+func (d *demo) follow(ctx context.Context, interval time.Duration, s step) error {
+	start, changed := time.Now(), time.Now()
+	for {
+		tree, err := observe(ctx, d.client, namespace)
+		if err == nil {
+			for _, line := range changes(d.tree, tree) {
+				changed = time.Now()
+				fmt.Printf("%6.1f s  %s\n", changed.Sub(start).Seconds(), line)
+			}
+			d.tree = tree
+			if err = s.until(tree); err == nil {
+				if time.Since(changed) >= s.settle {
+					return nil
+				}
+				err = errors.New("objects still change")
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case <-d.cluster.Broken():
+			return errors.New("a program of the control plane exited by itself")
+		case <-time.After(interval):
 		}
 	}
-	watch := d.watch.Swap(nil) // it is not drawn any more
-	err := d.perform(context.WithoutCancel(ctx), step{"Stop everything", func(*demo, context.Context) (string, error) {
-		return "", d.stop(watch)
-	}})
-	if err == nil && (failure == nil || interrupted) {
-		return errors.Join(failure, os.RemoveAll(d.directory))
-	}
-	if !interrupted {
-		err = errors.Join(failure, err)
-	}
-	return fmt.Errorf("%w\nThe logs are kept in %s", err, d.directory)
 }
 
-// processes returns the programs that were started in addition to the control plane, in
-// the order in which they are stopped.
-func (d *demo) processes() []*process {
-	return slices.DeleteFunc([]*process{d.operator, d.scheduler}, func(p *process) bool { return p == nil })
-}
-
-// launch starts a program. If it exits by itself, the steps are cancelled with the
-// reason.
-func (d *demo) launch(from program) (*process, error) {
-	running, err := startProcess(from)
-	if err != nil {
-		return nil, err
+// stop stops everything. err is the error of the demonstration. Unless that is nil or
+// errInterrupted, the files are kept and the error that it returns quotes the logs.
+func (d *demo) stop(err error) error {
+	start := time.Now()
+	fmt.Printf("\nStopping everything\n")
+	if d.operator != nil {
+		d.operator.Stop()
 	}
-	go func() {
-		<-running.ended
-		if !running.stopRequested.Load() {
-			d.cancelCause(running.exitError())
-		}
-	}()
-	return running, nil
-}
-
-// stop stops everything, the operator before its API server.
-func (d *demo) stop(watch *watch) error {
-	if watch != nil {
-		watch.stop()
-	}
-	for _, running := range d.processes() {
-		running.stop()
+	if d.scheduler != nil {
+		d.scheduler.Kill()
 	}
 	if d.cluster != nil {
-		return d.cluster.Stop()
+		err = errors.Join(err, d.cluster.Stop())
+	}
+	fmt.Printf("Done in %.1f s.\n", time.Since(start).Seconds())
+	if err != nil && !errors.Is(err, errInterrupted) {
+		return fmt.Errorf("%w\n%sThe files are kept in %s", err, quoteLogs(d.directory), d.directory)
+	}
+	return errors.Join(err, os.RemoveAll(d.directory))
+}
+
+// quoteLogs returns the last lines of the logs of the operator and of the scheduler.
+func quoteLogs(directory string) string {
+	var quoted strings.Builder
+	files, _ := filepath.Glob(filepath.Join(directory, "*.log")) // the pattern is valid
+	for _, file := range files {
+		content, _ := os.ReadFile(file) // an unreadable log is shown as empty
+		lines := strings.Split(strings.TrimSpace(string(content)), "\n")
+		fmt.Fprintf(&quoted, "The last lines of %s:\n\t%s\n", file, strings.Join(lines[max(0, len(lines)-10):], "\n\t"))
+	}
+	return quoted.String()
+}
+
+// step is a step of the demonstration.
+type step struct {
+	name string
+	act  func(context.Context) error
+	// until returns an error while the step has not had its effect. It is nil for a step
+	// without an effect on the tree.
+	until func(tree *node) error
+	// settle is how long the tree must stay unchanged in addition.
+	settle time.Duration
+}
+
+// steps returns all steps in their order.
+func (d *demo) steps() []step {
+	const (
+		models    = "config/samples/mlops_v1alpha1_model.yaml"
+		resources = " -f " + models + " -f config/samples/mlops_v1alpha1_pipeline.yaml -f config/samples/mlops_v1alpha1_experiment.yaml"
+		// newVersion is a change that requires loading the Model again.
+		newVersion = ` --type=merge -p '{"spec":{"artifactVersion":2}}'`
+	)
+	return []step{
+		{name: "Start a Kubernetes control plane with simulated nodes, and create the CRDs", act: d.startControlPlane},
+		{name: "Install the operator", act: d.installOperator},
+		{name: "Start a simulated scheduler for namespace " + namespace, act: d.startScheduler},
+		{name: "Create a SeldonRuntime with two Servers", until: allReady, act: d.shell(
+			"kubectl create namespace "+namespace,
+			"kubectl apply -n "+namespace+" -f config/samples/mlops_v1alpha1_seldonruntime.yaml")},
+		{name: "Create Models, a Pipeline and an Experiment", until: allReady, act: d.shell("kubectl apply -n " + namespace + resources)},
+		{name: "Update a Model: the scheduler loads the new version", until: allReady,
+			act: d.shell("kubectl patch -n " + namespace + " model iris" + newVersion)},
+		{name: "Delete a Model that the Experiment needs", until: notReady("Experiment iris-experiment"),
+			act: d.shell("kubectl delete -n " + namespace + " model iris-challenger")},
+		{name: "Recreate the Model", until: allReady, act: d.shell("kubectl apply -n " + namespace + " -f " + models)},
+		{name: "Kill the scheduler: its Models turn Unknown only after a minute", until: notReady(schedulerReachable), act: d.killScheduler},
+		{name: "Update a Model while the scheduler does not run", until: notReady("Model iris-features"),
+			act: d.shell("kubectl patch -n " + namespace + " model iris-features" + newVersion)},
+		// The operator debounces status updates for a second, so that an object may seem ready
+		// until the operator has compared it with the restarted scheduler.
+		{name: "Start the scheduler again: it has to load all Models again", until: allReady, settle: 2 * time.Second, act: d.startScheduler},
+	}
+}
+
+func (d *demo) startControlPlane(ctx context.Context) (err error) {
+	d.cluster, err = controlplane.Start(ctx, controlplane.Options{
+		Directory: filepath.Join(d.directory, "controlplane"), CRDs: []string{"config/crd/bases"},
+	})
+	if err != nil {
+		return err
+	}
+	d.environment = []string{
+		"KUBECONFIG=" + d.cluster.KubeconfigPath(), "PATH=" + d.binaries + ":" + os.Getenv("PATH"),
+		"KUBECACHEDIR=" + filepath.Join(d.directory, "kubectl"),
+	}
+	fmt.Printf("To watch it from another terminal:\n  export %s PATH=%s:$PATH\n", d.environment[0], d.binaries)
+	d.client, err = client.New(d.cluster.Config(), client.Options{})
+	return err
+}
+
+// installOperator installs the operator as on a cluster. The node agent runs the container
+// of its pod as a process.
+func (d *demo) installOperator(ctx context.Context) (err error) {
+	d.operator, err = nodeagent.Start(ctx, nodeagent.Options{
+		Config: d.cluster.Config(), Program: d.managerBinary, Directory: d.directory,
+		Arguments: func(*corev1.Pod) []string {
+			return []string{"--scheduler-address=" + d.schedulerAddress("{namespace}")}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return d.shell("kubectl apply -k config/default",
+		"kubectl rollout status -n seldon-system deployment/seldon-v2-controller-manager --timeout=1m")(ctx)
+}
+
+func (d *demo) schedulerAddress(namespace string) string {
+	return "unix:" + filepath.Join(d.directory, namespace+".sock")
+}
+
+// startScheduler starts the scheduler, which is a process instead of the scheduler's
+// container because no container runs. Its delays make intermediate states visible.
+func (d *demo) startScheduler(ctx context.Context) (err error) {
+	if d.scheduler == nil {
+		d.scheduler, err = process.New(ctx, filepath.Join(d.directory, "scheduler.log"), d.schedulerBinary, nil,
+			"--listen="+d.schedulerAddress(namespace), "--state="+filepath.Join(d.directory, "scheduler.volume"), "--verbose",
+			"--agent-load-delay=1s", "--agent-unload-delay=500ms", "--worker-delay=500ms")
+	}
+	if err != nil {
+		return err
+	}
+	return d.scheduler.Start()
+}
+
+func (d *demo) killScheduler(context.Context) error {
+	fmt.Printf("$ kill -KILL %d\n", d.scheduler.Pid())
+	d.scheduler.Kill()
+	return nil
+}
+
+// shell returns a function that prints and runs shell commands.
+func (d *demo) shell(commands ...string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+		defer cancel()
+		for _, text := range commands {
+			fmt.Printf("$ %s\n", text)
+			command := exec.CommandContext(ctx, "sh", "-c", "exec "+text)
+			command.Env = append(os.Environ(), d.environment...)
+			if output, err := command.CombinedOutput(); err != nil {
+				return fmt.Errorf("%s: %w: %s", text, errors.Join(context.Cause(ctx), err), strings.TrimSpace(string(output)))
+			}
+		}
+		return nil
+	}
+}
+
+// allReady returns an error that names the first object of the tree that is not ready.
+func allReady(tree *node) error {
+	for _, n := range tree.all() {
+		if !n.isReady() {
+			return fmt.Errorf("%s is not ready: %s", n.title(), n.message)
+		}
 	}
 	return nil
 }
 
-// drawInterval is how often the snapshot is drawn. That sends no requests, since the
-// objects are in a cache.
-const drawInterval = 200 * time.Millisecond
-
-// perform runs one step and shows its progress.
-func (d *demo) perform(ctx context.Context, s step) error {
-	type result struct {
-		note string
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		note, err := s.run(d, ctx)
-		done <- result{note, err}
-	}()
-	ticks := time.NewTicker(drawInterval)
-	defer ticks.Stop()
-	for start := time.Now(); ; {
-		d.renderer.progress(s.name, time.Since(start), d.snapshot())
-		select {
-		case r := <-done:
-			if cause := context.Cause(ctx); r.err != nil && cause != nil {
-				// The cause explains more than the cancellation of a request.
-				r.err = cause
+// notReady returns a function that returns an error while a node of the tree is ready.
+func notReady(title string) func(*node) error {
+	return func(tree *node) error {
+		for _, n := range tree.all() {
+			if n.title() == title && n.isReady() {
+				return fmt.Errorf("%s is still ready", title)
 			}
-			d.renderer.progress(s.name, time.Since(start), d.snapshot())
-			d.renderer.finished(s.name, time.Since(start), r.note, r.err == nil)
-			return r.err
-		case <-ticks.C:
 		}
-	}
-}
-
-// snapshot returns the current tree, or nil before the watch has started.
-func (d *demo) snapshot() *node {
-	watch := d.watch.Load()
-	if watch == nil {
 		return nil
 	}
-	return watch.tree()
 }
-
-// printFinal prints the whole tree.
-func (d *demo) printFinal() {
-	if tree := d.snapshot(); tree != nil {
-		d.renderer.printFinal(tree)
-	}
-}
-
-// operatorLog and schedulerLog return the files with the logs of the programs.
-func (d *demo) operatorLog() string  { return filepath.Join(d.directory, "operator.log") }
-func (d *demo) schedulerLog() string { return filepath.Join(d.directory, "scheduler.log") }

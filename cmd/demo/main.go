@@ -1,3 +1,14 @@
+// Command demo demonstrates the operator on a local control plane with simulated nodes and
+// a simulated scheduler. It performs steps (demo.go), most of them kubectl commands that it
+// prints. It then prints the changes that it observes until the step has had its effect, and
+// the tree of the objects with their readiness (tree.go).
+//
+// It must run in the root of the repository. `make demo` does that, and builds the
+// programs that it starts.
+//
+// Exit status: 0 if all steps succeeded, 1 if a step failed or timed out, with the reason, 2
+// if the command line is invalid, 130 if it was interrupted before the last step succeeded.
+// It stops everything that it started and removes its files. With status 1 it keeps the logs.
 package main
 
 import (
@@ -5,11 +16,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
@@ -24,70 +33,30 @@ const (
 	exitInterrupted = 130
 )
 
-// options are the flags.
-type options struct {
-	nonInteractive  bool
-	timeout         time.Duration
-	runtimeFile     string
-	managerBinary   string
-	schedulerBinary string
-}
-
 func main() {
-	flags, err := parse(os.Args[1:], os.Stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		os.Exit(exitReady)
-	case err != nil:
+	d := &demo{}
+	flag.BoolVar(&d.nonInteractive, "non-interactive", false, "exit after the last step instead of running until Ctrl-C")
+	flag.StringVar(&d.managerBinary, "manager-binary", "bin/manager", "the operator's program")
+	flag.StringVar(&d.schedulerBinary, "scheduler-binary", "bin/fakescheduler", "the simulated scheduler's program")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		flag.Usage()
 		os.Exit(exitUsage)
 	}
-	// Logs of the libraries would be printed into the drawing.
 	log.SetLogger(logr.Discard())
 	klog.SetLogger(logr.Discard())
 
 	// SIGHUP is sent when a terminal is closed. Further signals are ignored, since shells
-	// and make send some of them twice, and stopping is quick and bounded.
+	// and make send some of them twice, and stopping is quick.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	status := run(ctx, flags, newRenderer(os.Stdout), os.Stderr)
+	err := d.run(ctx)
 	stop()
-	os.Exit(status)
-}
-
-// parse parses the command line.
-func parse(arguments []string, usage io.Writer) (options, error) {
-	flags := options{}
-	set := flag.NewFlagSet("demo", flag.ContinueOnError)
-	set.SetOutput(usage)
-	set.BoolVar(&flags.nonInteractive, "non-interactive", false, "exit after the last step, with status 1 if a step takes too long")
-	set.DurationVar(&flags.timeout, "timeout", 3*time.Minute, "timeout of each step with --non-interactive")
-	set.StringVar(&flags.runtimeFile, "runtime-file", "config/samples/mlops_v1alpha1_seldonruntime.yaml", "`file` with the SeldonRuntime to show")
-	set.StringVar(&flags.managerBinary, "manager-binary", "bin/manager", "the operator's program")
-	set.StringVar(&flags.schedulerBinary, "scheduler-binary", "bin/fakescheduler", "the simulated scheduler's program")
-	if err := set.Parse(arguments); err != nil {
-		return options{}, err
-	}
-	if set.NArg() > 0 {
-		err := fmt.Errorf("unknown argument %q", set.Arg(0))
-		_, _ = fmt.Fprintln(usage, "demo:", err)
-		return options{}, err
-	}
-	return flags, nil
-}
-
-// run runs the demonstration and returns the exit status. When it returns, everything
-// that it started is stopped.
-func run(ctx context.Context, flags options, renderer renderer, stderr io.Writer) int {
-	d, err := newDemo(flags, renderer)
-	if err == nil {
-		err = d.show(ctx)
-		err = d.end(ctx, err)
-	}
 	switch {
 	case err == nil:
-		return exitReady
+		os.Exit(exitReady)
 	case errors.Is(err, errInterrupted):
-		return exitInterrupted
+		os.Exit(exitInterrupted)
 	}
-	_, _ = fmt.Fprintln(stderr, "demo:", err)
-	return exitFailed
+	fmt.Fprintln(os.Stderr, "demo:", err)
+	os.Exit(exitFailed)
 }

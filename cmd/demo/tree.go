@@ -1,220 +1,219 @@
 package main
 
 import (
-	"cmp"
-	"slices"
+	"context"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition/health"
 )
 
-// Kinds with special treatment in the tree.
-var (
-	runtimeKind     = v1alpha1.GroupVersion.WithKind(v1alpha1.KindSeldonRuntime)
-	serverKind      = v1alpha1.GroupVersion.WithKind(v1alpha1.KindServer)
-	modelKind       = v1alpha1.GroupVersion.WithKind(v1alpha1.KindModel)
-	pipelineKind    = v1alpha1.GroupVersion.WithKind(v1alpha1.KindPipeline)
-	experimentKind  = v1alpha1.GroupVersion.WithKind(v1alpha1.KindExperiment)
-	deploymentKind  = appsv1.SchemeGroupVersion.WithKind("Deployment")
-	statefulSetKind = appsv1.SchemeGroupVersion.WithKind("StatefulSet")
-	replicaSetKind  = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
-	podKind         = corev1.SchemeGroupVersion.WithKind("Pod")
-)
-
-// resourceKinds are the kinds that the scheduler loads. Their objects have no owner, and
-// are shown with the runtime of their namespace.
-var resourceKinds = []schema.GroupVersionKind{modelKind, pipelineKind, experimentKind}
-
-// schedulerGroup is the name of the group of resourceKinds.
-const schedulerGroup = "scheduler"
-
-// group is a node for a runtime's children of some kinds.
-type group struct {
-	name  string
-	kinds []schema.GroupVersionKind
+// kinds are the kinds in the tree, in the order in which siblings are shown.
+var kinds = []schema.GroupVersionKind{
+	{Version: "v1", Kind: "ServiceAccount"},
+	{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "Role"},
+	{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "RoleBinding"},
+	{Version: "v1", Kind: "ConfigMap"},
+	{Version: "v1", Kind: "Service"},
+	{Group: "apps", Version: "v1", Kind: "StatefulSet"},
+	{Group: "apps", Version: "v1", Kind: "Deployment"},
+	{Group: "apps", Version: "v1", Kind: "ReplicaSet"},
+	{Version: "v1", Kind: "Pod"},
+	v1alpha1.GroupVersion.WithKind(v1alpha1.KindSeldonRuntime),
+	v1alpha1.GroupVersion.WithKind(v1alpha1.KindServer),
+	v1alpha1.GroupVersion.WithKind(v1alpha1.KindModel),
+	v1alpha1.GroupVersion.WithKind(v1alpha1.KindPipeline),
+	v1alpha1.GroupVersion.WithKind(v1alpha1.KindExperiment),
 }
 
-// groups are all groups, in the order in which they and their kinds are shown.
-var groups = []group{
-	{"accounts", []schema.GroupVersionKind{
-		corev1.SchemeGroupVersion.WithKind("ServiceAccount"),
-		rbacv1.SchemeGroupVersion.WithKind("Role"),
-		rbacv1.SchemeGroupVersion.WithKind("RoleBinding"),
-	}},
-	{"configuration", []schema.GroupVersionKind{corev1.SchemeGroupVersion.WithKind("ConfigMap")}},
-	{"services", []schema.GroupVersionKind{corev1.SchemeGroupVersion.WithKind("Service")}},
-	{"workloads", []schema.GroupVersionKind{statefulSetKind, deploymentKind}},
-	{"servers", []schema.GroupVersionKind{serverKind}},
-	{schedulerGroup, resourceKinds},
-}
+// namespaceKind is the kind of the root.
+const namespaceKind = "Namespace"
 
-// state is the state of an object, from best to worst.
-type state int
+// schedulerReachable is the title of the node for a SeldonRuntime's connection to its
+// scheduler, which does not count towards its Ready.
+const schedulerReachable = "Condition " + v1alpha1.ConditionSchedulerReachable
 
-const (
-	ready state = iota
-	waiting
-	failed
-)
+// maxLine is the maximum number of characters of a line without its indentation.
+const maxLine = 120
 
-// node is a node of the tree: an object, a group of a runtime's children, or a condition
-// that does not count towards its object's Ready.
+// node is a node of the tree: a namespace, an object or a condition.
 type node struct {
-	// kind is empty for a group, and the type of a condition, which has no name.
 	kind, name string
-	// own is the state of the object without its children; that of a group is ready.
-	own state
-	// detail explains the state.
-	detail   string
-	children []*node
+	status     health.Status
+	message    string
+	children   []*node
 }
 
-func (n *node) title() string {
-	if n.kind == "" {
-		return n.name
-	}
-	return strings.TrimSpace(n.kind + " " + n.name)
-}
-
-// shown returns the state that is drawn: own for an object, and the worst of its children
-// for a group.
-func (n *node) shown() state {
-	shown := n.own
-	if n.kind == "" {
-		for _, child := range n.children {
-			shown = max(shown, child.shown())
+// observe lists the objects in a namespace and returns their tree.
+func observe(ctx context.Context, reader client.Reader, namespace string) (*node, error) {
+	var objects []*unstructured.Unstructured
+	for _, kind := range kinds {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(kind)
+		if err := reader.List(ctx, list, client.InNamespace(namespace)); err != nil {
+			return nil, err
+		}
+		for i := range list.Items {
+			objects = append(objects, &list.Items[i])
 		}
 	}
-	return shown
+	return buildTree(namespace, objects), nil
 }
 
-// worst returns the worst state of the node and its descendants.
-func (n *node) worst() state {
-	worst := n.own
-	for _, child := range n.children {
-		worst = max(worst, child.worst())
-	}
-	return worst
-}
-
-// firstUnready returns the first node that is not ready, from top to bottom, or nil.
-func (n *node) firstUnready() *node {
-	if n.own != ready {
-		return n
-	}
-	for _, child := range n.children {
-		if found := child.firstUnready(); found != nil {
-			return found
-		}
-	}
-	return nil
-}
-
-// find returns the node with a title, or nil.
-func (n *node) find(title string) *node {
-	if n.title() == title {
-		return n
-	}
-	for _, child := range n.children {
-		if found := child.find(title); found != nil {
-			return found
-		}
-	}
-	return nil
-}
-
-// buildTree returns the tree of the named runtime: its children, their children by
-// controller reference, and the objects of resourceKinds. Other objects are ignored.
-func buildTree(name string, objects []*unstructured.Unstructured) *node {
-	owned := map[types.UID][]*unstructured.Unstructured{}
-	var root *unstructured.Unstructured
-	var resources []*unstructured.Unstructured
+// buildTree returns the tree of a namespace: the custom resources without an owner, and
+// their descendants by controller reference. Siblings have the order of objects.
+func buildTree(namespace string, objects []*unstructured.Unstructured) *node {
+	byOwner := map[types.UID][]*unstructured.Unstructured{}
 	for _, object := range objects {
-		if isResource(object) {
-			resources = append(resources, object)
-		} else if owner := metav1.GetControllerOf(object); owner != nil {
-			owned[owner.UID] = append(owned[owner.UID], object)
-		}
-		if object.GroupVersionKind() == runtimeKind && object.GetName() == name {
-			root = object
+		if owner := metav1.GetControllerOf(object); owner != nil {
+			byOwner[owner.UID] = append(byOwner[owner.UID], object)
+		} else if object.GroupVersionKind().Group == v1alpha1.GroupVersion.Group {
+			byOwner[""] = append(byOwner[""], object)
 		}
 	}
-	if root == nil {
-		return &node{kind: v1alpha1.KindSeldonRuntime, name: name, own: waiting, detail: "does not exist"}
-	}
-	owned[root.GetUID()] = append(owned[root.GetUID()], resources...)
-	tree := nodeOf(root)
-	byGroup := map[string]*node{}
-	for _, child := range childrenOf(root, owned) {
-		in := groupOf(child)
-		if byGroup[in] == nil {
-			byGroup[in] = &node{name: in}
-			tree.children = append(tree.children, byGroup[in])
-		}
-		byGroup[in].children = append(byGroup[in].children, subtree(child, owned))
-	}
-	if byGroup[schedulerGroup] == nil {
-		byGroup[schedulerGroup] = &node{name: schedulerGroup}
-		tree.children = append(tree.children, byGroup[schedulerGroup])
-	}
-	byGroup[schedulerGroup].children = slices.Insert(byGroup[schedulerGroup].children, 0, reachabilityNode(root))
-	return tree
+	return &node{kind: namespaceKind, name: namespace, status: health.Current, children: childrenOf("", byOwner)}
 }
 
-func subtree(object *unstructured.Unstructured, owned map[types.UID][]*unstructured.Unstructured) *node {
-	n := nodeOf(object)
-	for _, child := range childrenOf(object, owned) {
-		n.children = append(n.children, subtree(child, owned))
+func childrenOf(owner types.UID, byOwner map[types.UID][]*unstructured.Unstructured) []*node {
+	var children []*node
+	for _, object := range byOwner[owner] {
+		n := nodeOf(object)
+		n.children = append(n.children, childrenOf(object.GetUID(), byOwner)...)
+		children = append(children, n)
+	}
+	return children
+}
+
+// nodeOf returns the node of an object without its children.
+func nodeOf(object *unstructured.Unstructured) *node {
+	n := &node{kind: object.GetKind(), name: object.GetName()}
+	n.status, n.message = health.Of(object, object.GroupVersionKind().GroupKind())
+	if n.kind == v1alpha1.KindSeldonRuntime {
+		n.children = []*node{reachability(object)}
 	}
 	return n
 }
 
-// childrenOf returns an object's children in the order in which they are shown. Instead of
-// a ReplicaSet it returns its pods.
-func childrenOf(object *unstructured.Unstructured, owned map[types.UID][]*unstructured.Unstructured) []*unstructured.Unstructured {
-	var children []*unstructured.Unstructured
-	for _, child := range owned[object.GetUID()] {
-		if child.GroupVersionKind() == replicaSetKind {
-			children = append(children, owned[child.GetUID()]...)
+// reachability returns the node of a SeldonRuntime's connection to its scheduler.
+func reachability(runtime *unstructured.Unstructured) *node {
+	n := &node{kind: "Condition", name: v1alpha1.ConditionSchedulerReachable, status: health.InProgress}
+	conditions, _, _ := unstructured.NestedSlice(runtime.Object, "status", "conditions")
+	for _, each := range conditions {
+		if condition, _ := each.(map[string]any); condition["type"] == n.name {
+			n.message, _ = condition["message"].(string)
+			if condition["status"] == string(metav1.ConditionTrue) {
+				n.status = health.Current
+			}
+		}
+	}
+	return n
+}
+
+func (n *node) isReady() bool { return n.status == health.Current }
+
+func (n *node) title() string { return n.kind + " " + n.name }
+
+// line returns the node without its children.
+func (n *node) line() string {
+	mark := map[health.Status]string{health.Current: "✓", health.InProgress: "○", health.Failed: "✗", health.NotFound: "-"}[n.status]
+	line := []rune(strings.Join(append([]string{mark, n.title(), ""}, strings.Fields(n.message)...), " "))
+	if len(line) > maxLine {
+		line = append(line[:maxLine-1], '…')
+	}
+	return strings.TrimRight(string(line), " ")
+}
+
+// all returns the node and its descendants, from top to bottom. A nil node has none.
+func (n *node) all() []*node {
+	if n == nil {
+		return nil
+	}
+	nodes := []*node{n}
+	for _, child := range n.children {
+		nodes = append(nodes, child.all()...)
+	}
+	return nodes
+}
+
+// String draws the tree.
+func (n *node) String() string {
+	text := n.line() + "\n"
+	children := merged(n.children)
+	for i, child := range children {
+		first, rest := "├─ ", "│  "
+		if i == len(children)-1 {
+			first, rest = "└─ ", "   "
+		}
+		for line := range strings.Lines(child.String()) {
+			text += first + line
+			first = rest
+		}
+	}
+	return text
+}
+
+// summary returns a copy of the tree without what is ready below the custom resources of
+// the namespace. An ellipsis stands for it.
+func (n *node) summary() *node {
+	copied := &node{kind: n.kind, name: n.name, status: n.status, message: n.message}
+	for _, child := range n.children {
+		if n.kind == namespaceKind || allReady(child) != nil {
+			copied.children = append(copied.children, child.summary())
+		}
+	}
+	if len(copied.children) < len(n.children) {
+		copied.name += " …"
+	}
+	return copied
+}
+
+// merged joins the names of nodes without children that differ in nothing else.
+func merged(nodes []*node) []*node {
+	var result []*node
+	similar := map[string]*node{}
+	for _, n := range nodes {
+		key := n.kind + " " + string(n.status) + " " + n.message
+		if first := similar[key]; first != nil && len(n.children) == 0 {
+			first.name += ", " + n.name
 			continue
 		}
-		children = append(children, child)
+		copied := *n
+		if len(n.children) == 0 {
+			similar[key] = &copied
+		}
+		result = append(result, &copied)
 	}
-	slices.SortFunc(children, func(a, b *unstructured.Unstructured) int {
-		return cmp.Or(
-			cmp.Compare(rank(a), rank(b)),
-			cmp.Compare(a.GetKind(), b.GetKind()),
-			cmp.Compare(a.GetName(), b.GetName()),
-		)
-	})
-	return children
+	return result
 }
 
-// rank returns the position of an object's kind in groups; other kinds are last.
-func rank(object *unstructured.Unstructured) int {
-	position := 0
-	for _, g := range groups {
-		if at := slices.Index(g.kinds, object.GroupVersionKind()); at >= 0 {
-			return position + at
-		}
-		position += len(g.kinds)
+// changes returns lines about the nodes that appeared, changed or were deleted. before may
+// be nil.
+func changes(before, after *node) []string {
+	old := map[string]*node{}
+	for _, n := range before.all() {
+		old[n.title()] = n
 	}
-	return position
-}
-
-func groupOf(object *unstructured.Unstructured) string {
-	for _, g := range groups {
-		if slices.Contains(g.kinds, object.GroupVersionKind()) {
-			return g.name
+	var changed []*node
+	for _, n := range after.all() {
+		if was := old[n.title()]; was == nil || was.line() != n.line() {
+			changed = append(changed, &node{kind: n.kind, name: n.name, status: n.status, message: n.message})
+		}
+		delete(old, n.title())
+	}
+	for _, n := range before.all() {
+		if old[n.title()] != nil {
+			changed = append(changed, &node{kind: n.kind, name: n.name, status: health.NotFound, message: "is deleted"})
 		}
 	}
-	return "others"
+	var lines []string
+	for _, n := range merged(changed) {
+		lines = append(lines, n.line())
+	}
+	return lines
 }

@@ -53,7 +53,7 @@ const preamble = `# Reference of the custom resources
 All kinds belong to the API ` + "`mlops.seldon.io/v1alpha1`" + ` and are namespaced.
 The API server rejects an object that violates a bound or a rule of this page, with a message that names it.
 ` + "`[]`" + ` stands for each item of a list, ` + "`{}`" + ` for each key of a map.
-An unset field without a default is inherited from the layer below, if there is one (see [fields and merging](fields-and-merging.md)).
+An unset field without a default is inherited from the layer below, if there is one (see [merge rules](merge-rules.md)).
 Otherwise it is false, 0 or empty, unless the description of the field has another default.
 The types of Kubernetes link to the reference of Kubernetes.
 

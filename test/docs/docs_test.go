@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/seldon-operator/seldon-operator/composition/merge"
@@ -34,16 +35,19 @@ const (
 	alerts = "../config/components/monitoring/prometheusrule.yaml"
 )
 
-func TestMain(m *testing.M) {
+// inDocs changes to the folder docs, at the first call. TestMain must not do that: the go
+// command would not learn which files the tests read, and would show the results of an
+// earlier run after a change of a page.
+var inDocs = sync.OnceFunc(func() {
 	if err := os.Chdir(filepath.Join("..", "..", "docs")); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
-}
+})
 
 // pages returns the pages of the top folder and all pages below docs, by their path.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
+	inDocs()
 	found := map[string]string{}
 	top, err := filepath.Glob("../*.md")
 	if err != nil {
@@ -66,6 +70,7 @@ func pages(t *testing.T) map[string]string {
 
 func read(t *testing.T, path string) string {
 	t.Helper()
+	inDocs()
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +115,9 @@ func TestLinksResolve(t *testing.T) {
 	linked := map[string]bool{readme: true, index: true}
 	for page, content := range all {
 		for _, match := range link.FindAllStringSubmatch(span.ReplaceAllString(fence.ReplaceAllString(content, ""), ""), -1) {
-			if strings.Contains(match[1], "://") {
+			// Of the README, GitHub also resolves links to its own pages, such as releases.
+			ofGitHub := page == readme && strings.HasPrefix(match[1], "../../")
+			if ofGitHub || strings.Contains(match[1], "://") {
 				continue
 			}
 			path, anchor, _ := strings.Cut(match[1], "#")
@@ -134,6 +141,50 @@ func TestLinksResolve(t *testing.T) {
 		if !linked[page] {
 			t.Errorf("%s: neither %s nor %s links to it", page, readme, index)
 		}
+	}
+}
+
+var (
+	// repositoryPath matches a path in the repository in a command.
+	repositoryPath = regexp.MustCompile(`(?:^|[\s=':])(?:\./)?((?:charts|cmd|config|docs|examples|hack|test)/[\w./-]*\w)`)
+	makeCommand    = regexp.MustCompile(`(?:^|\s)make ([a-z-]+(?: [a-z-]+)*)`)
+	makeTarget     = regexp.MustCompile(`(?m)^([a-z-]+):`)
+)
+
+// Commands on all pages use files of the repository and targets of the Makefile that
+// exist.
+func TestCommandsNameFilesAndTargets(t *testing.T) {
+	targets := map[string]bool{}
+	for _, match := range makeTarget.FindAllStringSubmatch(read(t, "../Makefile"), -1) {
+		targets[match[1]] = true
+	}
+	files, makes := 0, 0
+	for page, content := range pages(t) {
+		for _, b := range blocks(content) {
+			if language, _, _ := strings.Cut(b.info, " "); language != "console" {
+				continue
+			}
+			for _, c := range parseCommands(b.text) {
+				text, _, _ := strings.Cut(c.text, " #")
+				for _, match := range repositoryPath.FindAllStringSubmatch(text, -1) {
+					files++
+					if _, err := os.Stat(filepath.Join("..", match[1])); err != nil {
+						t.Errorf("%s: %s: %v", page, text, err)
+					}
+				}
+				for _, match := range makeCommand.FindAllStringSubmatch(text, -1) {
+					for target := range strings.FieldsSeq(match[1]) {
+						makes++
+						if !targets[target] {
+							t.Errorf("%s: %s: the Makefile has no target %s", page, text, target)
+						}
+					}
+				}
+			}
+		}
+	}
+	if files == 0 || makes == 0 {
+		t.Errorf("found %d files and %d targets", files, makes)
 	}
 }
 
@@ -230,10 +281,12 @@ func TestSnippetsAreValid(t *testing.T) {
 	}
 }
 
-// Snippets on the page about the engine are excerpts of the example that a test runs:
-// those in Go of its main file, those in YAML of its templates. No other page has Go.
+// Snippets on the pages about the engine are excerpts of the example that a test runs:
+// those in Go of its main file, those in YAML of its templates. All Go on other pages is
+// as well.
 func TestEngineSnippetsAreExcerpts(t *testing.T) {
-	const page, example = "../docs/explanation/engine.md", "../examples/website"
+	const example = "../examples/website"
+	pagesOfEngine := []string{"../docs/explanation/engine.md", "../docs/how-to/build-an-operator.md"}
 	files := map[string]string{"go": read(t, filepath.Join(example, "main.go"))}
 	err := filepath.WalkDir(example, func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() && filepath.Ext(path) == ".yaml" {
@@ -247,7 +300,7 @@ func TestEngineSnippetsAreExcerpts(t *testing.T) {
 	found := map[string]int{}
 	for name, content := range pages(t) {
 		for _, b := range blocks(content) {
-			if b.info != "go" && (b.info != "yaml" || name != page) {
+			if b.info != "go" && (b.info != "yaml" || !slices.Contains(pagesOfEngine, name)) {
 				continue
 			}
 			found[b.info]++
@@ -257,7 +310,7 @@ func TestEngineSnippetsAreExcerpts(t *testing.T) {
 		}
 	}
 	if found["go"] == 0 || found["yaml"] == 0 {
-		t.Errorf("%s: found no snippets of a language: %v", page, found)
+		t.Errorf("%s: found no snippets of a language: %v", pagesOfEngine, found)
 	}
 }
 
@@ -271,7 +324,7 @@ func undented(text string) string {
 }
 
 // Conditions and reasons are documented on the page about conditions, and actions and
-// reasons of plans on the page about the engine.
+// reasons of plans in the reference of the engine.
 func TestReasonsAreExplained(t *testing.T) {
 	for _, test := range []struct {
 		page, source string
@@ -286,7 +339,7 @@ func TestReasonsAreExplained(t *testing.T) {
 		{"reference/conditions-and-events.md", "../controllers/scheduler_managed_status.go", func(name, _ string) bool { return strings.HasPrefix(name, "reason") }},
 		{"reference/conditions-and-events.md", "../relay/decide.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
 		{"reference/conditions-and-events.md", "../relay/status.go", func(name, _ string) bool { return strings.HasPrefix(name, "Reason") }},
-		{"explanation/engine.md", "../composition/plan/plan.go", func(_, kind string) bool {
+		{"reference/engine.md", "../composition/plan/plan.go", func(_, kind string) bool {
 			return kind == "Action" || kind == "Reason"
 		}},
 	} {

@@ -235,6 +235,7 @@ func TestWrongValuesAreRejected(t *testing.T) {
 		{setup, `controller: {resources: {memory: lots}}`, "at '/controller/resources/memory'"},
 		{setup, `imagePullSecrets: [pull]`, "at '/imagePullSecrets/0'"},
 		{setup, `scheduler: {image: {digest: latest}}`, "at '/scheduler/image/digest'"},
+		{setup, `scheduler: {image: {tag: ""}}`, "at '/scheduler/image/tag'"},
 		{setup, `services: {defaultServiceType: Ingress}`, "at '/services/defaultServiceType'"},
 		{setup, `security: {controlplane: {protocol: TLS}}`, "at '/security/controlplane/protocol'"},
 		{setup, `security: {envoy: {protocol: ssl}}`, "at '/security/envoy/protocol'"},
@@ -245,6 +246,7 @@ func TestWrongValuesAreRejected(t *testing.T) {
 		{servers, `triton: {replicas: -1}`, "at '/triton/replicas'"},
 		// A null removes a default.
 		{setup, `security: null`, "missing property 'security'"},
+		{setup, `serverConfig: {agent: {image: {tag: null}}}`, "at '/serverConfig/agent/image': missing property 'tag'"},
 		{setup, `controller: {metrics: null}`, "at '/controller': missing property 'metrics'"},
 		{setup, `logging: {logLevel: null}`, "at '/logging': missing property 'logLevel'"},
 		{setup, `envoy: {adminInterfacePort: null}`, "at '/envoy': missing property 'adminInterfacePort'"},
