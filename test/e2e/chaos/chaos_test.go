@@ -20,8 +20,9 @@ const (
 	effectTimeout = 20 * time.Second
 	// logThreshold is the duration of a settle from which on it is printed.
 	logThreshold = 10 * time.Second
-	// defaultRounds is the number of rounds of a new seed, without CHAOS_ROUNDS.
-	defaultRounds = 10
+	// defaultRounds is the number of rounds of a new seed, without CHAOS_ROUNDS, and
+	// shortRounds that of "go test -short".
+	defaultRounds, shortRounds = 10, 3
 )
 
 // run is some rounds of a seed: the objects of the rounds before the first are created
@@ -52,7 +53,8 @@ var kept = []run{
 }
 
 // runs returns the kept runs and one with a new seed, or only that of CHAOS_SEED and
-// CHAOS_ROUNDS.
+// CHAOS_ROUNDS. With "go test -short", these are two kept runs, of which one is random,
+// and fewer rounds of a new seed, of faults that do not last long.
 func runs(t *testing.T) []run {
 	t.Helper()
 	number := func(variable string, otherwise uint64) uint64 {
@@ -66,11 +68,32 @@ func runs(t *testing.T) []run {
 		}
 		return n
 	}
-	drawn := run{number("CHAOS_SEED", rand.Uint64()), 1, int(number("CHAOS_ROUNDS", defaultRounds))}
+	rounds := uint64(defaultRounds)
+	if testing.Short() {
+		rounds = shortRounds
+	}
+	drawn := run{number("CHAOS_SEED", rand.Uint64()), 1, int(number("CHAOS_ROUNDS", rounds))}
 	if os.Getenv("CHAOS_SEED") != "" {
 		return []run{drawn}
 	}
-	return append(kept, drawn)
+	if !testing.Short() {
+		return append(kept, drawn)
+	}
+	for drawn.lastsLong() {
+		drawn.seed = rand.Uint64()
+	}
+	return []run{kept[1], kept[2+rand.IntN(len(kept)-2)], drawn}
+}
+
+// lastsLong returns whether a fault of the run takes tens of seconds.
+func (each run) lastsLong() bool {
+	p := newPlanner(each.seed)
+	for p.next < each.last {
+		if p.round().fault.long && p.next >= each.first {
+			return true
+		}
+	}
+	return false
 }
 
 func TestChaos(t *testing.T) {

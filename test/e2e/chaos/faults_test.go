@@ -19,6 +19,8 @@ type faultKind struct {
 	weight int
 	// settled makes the fault start only after cluster and scheduler agree.
 	settled bool
+	// long faults take tens of seconds.
+	long bool
 	// force, if set, draws a mutation that the fault needs, without a name. It is the
 	// first mutation during the fault.
 	force func(*rand.Rand) mutation
@@ -55,8 +57,8 @@ var faultKinds = []faultKind{
 	{name: "the network refuses connections", weight: 2, new: networkRefuses},
 	{name: "the network is slow", weight: 2, force: anUpdate, new: networkSlow},
 	{name: "the network freezes", weight: 2, settled: true, force: anUpdate, new: networkFrozen},
-	{name: "the network freezes for long", weight: 1, settled: true, force: anUpdate, new: networkFrozenForLong},
-	{name: "the network loses one direction", weight: 1, settled: true, force: anUpdate, new: networkOneWay},
+	{name: "the network freezes for long", weight: 1, settled: true, long: true, force: anUpdate, new: networkFrozenForLong},
+	{name: "the network loses one direction", weight: 1, settled: true, long: true, force: anUpdate, new: networkOneWay},
 }
 
 // anUpdate makes the operator send a load.

@@ -161,11 +161,15 @@ func TestProblems(t *testing.T) {
 		rule = `{"apiVersion":"monitoring.coreos.com/v1","kind":"PrometheusRule","spec":{"groups":[{"name":"g","rules":[{"alert":"A","expr":%q}]}]}}`
 		file = `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"labels":{"grafana_dashboard":"1"}},"data":{"d.json":%q}}`
 
-		panel    = `{"panels":[{"title":"P","targets":[{"expr":%q}]}]}`
-		row      = `{"panels":[{"title":"R","type":"row","panels":[{"title":"P","targets":[{"expr":%q}]}]}]}`
-		variable = `{"templating":{"list":[{"name":"v","type":"query","query":%q}]}}`
+		panel      = `{"panels":[{"title":"P","targets":[{"expr":%q}]}]}`
+		panelInRow = `{"panels":[{"title":"R","type":"row","panels":[{"title":"P","targets":[{"expr":%q}]}]}]}`
+		variable   = `{"templating":{"list":[{"name":"v","type":"query","query":%q}]}}`
 	)
 	served := values{"seldon_operator_warning_conditions": {"kind": {"Server", "SeldonRuntime"}, "type": {"Paused"}}}
+	// All are checked by one run.
+	type row struct{ where, text, want string }
+	var rows []row
+	var documents []string
 	for text, want := range map[string]string{
 		`seldon_operator_warning_conditions{type="Paused"}`: "",
 		`seldon_operator_warning_conditions{type=~"ImmutableFieldChanged|RestartRequired|OwnershipConflict|RecreationFailed|FieldManagerConflict"}`: "",
@@ -182,20 +186,23 @@ func TestProblems(t *testing.T) {
 	} {
 		for where, manifest := range map[string]string{
 			"alert A": fmt.Sprintf(rule, text), "panel P": fmt.Sprintf(file, fmt.Sprintf(panel, text)),
-			"panel P in a row": fmt.Sprintf(file, fmt.Sprintf(row, text)), "variable v": fmt.Sprintf(file, fmt.Sprintf(variable, "label_values("+text+", kind)")),
+			"panel P in a row": fmt.Sprintf(file, fmt.Sprintf(panelInRow, text)), "variable v": fmt.Sprintf(file, fmt.Sprintf(variable, "label_values("+text+", kind)")),
 		} {
-			t.Run(where+" "+text, func(t *testing.T) {
-				g := NewWithT(t)
-				expressions := check(t, []byte(manifest))
-				g.Expect(expressions).To(HaveLen(1))
-				problems := expressions[0].problems(served)
-				if want == "" {
-					g.Expect(problems).To(BeEmpty())
-				} else {
-					g.Expect(problems).To(ConsistOf(And(HavePrefix(strings.TrimSuffix(where, " in a row")+": "), ContainSubstring(want))))
-				}
-			})
+			rows, documents = append(rows, row{where, text, want}), append(documents, manifest)
 		}
+	}
+	expressions := check(t, []byte(strings.Join(documents, "\n---\n")))
+	NewWithT(t).Expect(expressions).To(HaveLen(len(rows)))
+	for i, row := range rows {
+		t.Run(row.where+" "+row.text, func(t *testing.T) {
+			g := NewWithT(t)
+			problems := expressions[i].problems(served)
+			if row.want == "" {
+				g.Expect(problems).To(BeEmpty())
+			} else {
+				g.Expect(problems).To(ConsistOf(And(HavePrefix(strings.TrimSuffix(row.where, " in a row")+": "), ContainSubstring(row.want))))
+			}
+		})
 	}
 }
 

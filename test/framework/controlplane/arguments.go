@@ -81,6 +81,7 @@ func apiServerArguments(files layout, etcd, serving *reservedPort, extra []strin
 		// Only the machine limits the load.
 		"--max-requests-inflight=3000",
 		"--max-mutating-requests-inflight=1500",
+		"--enable-priority-and-fairness=false",
 		"--delete-collection-workers=8",
 		"--profiling=false",
 	}

@@ -1,7 +1,7 @@
 package controlplane_test
 
 import (
-	"path/filepath"
+	"context"
 	"testing"
 	"time"
 
@@ -26,10 +26,11 @@ import (
 const timeout = time.Minute
 
 func TestWholeControlPlane(t *testing.T) {
-	// The name of the directory tests the quoting of arguments.
-	cp, err := controlplane.Start(t.Context(), controlplane.Options{Nodes: 2, Directory: filepath.Join(t.TempDir(), `a, "b": #c`)})
+	t.Parallel()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	cp, err := controlplane.Start(ctx, controlplane.Options{Nodes: 2})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() { NewWithT(t).Expect(cp.Stop()).To(Succeed()) })
+	t.Cleanup(func() { expectCancelStops(t, cp, cancel) })
 
 	c, err := client.New(cp.Config(), client.Options{})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -50,6 +51,7 @@ func TestWholeControlPlane(t *testing.T) {
 		{"BlockOwnerDeletionNeedsPermission", blockOwnerDeletionNeedsPermission},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 			NewWithT(t).Expect(c.Create(t.Context(), ns)).To(Succeed())
 			test.run(t, cp, c, ns.Name)

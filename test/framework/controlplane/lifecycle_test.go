@@ -1,17 +1,23 @@
 package controlplane_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -19,7 +25,8 @@ import (
 )
 
 // childVariable is the environment variable that makes this test binary start a control
-// plane in a directory, print its URL, and wait to be killed.
+// plane in a directory, print the path of its kubeconfig, and stop it at the
+// end of standard input.
 const childVariable = "CONTROLPLANE_TEST_DIRECTORY"
 
 func TestMain(m *testing.M) {
@@ -31,10 +38,26 @@ func TestMain(m *testing.M) {
 			fmt.Println(err)
 			os.Exit(1)
 		}
-		fmt.Println(cp.Config().Host)
-		select {}
+		fmt.Println(cp.KubeconfigPath())
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		_ = cp.Stop()
+		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(runTests(m))
+}
+
+// runTests runs the tests with temporary directories whose names test the quoting of
+// arguments.
+func runTests(m *testing.M) int {
+	directory, err := os.MkdirTemp("", `a, "b": #c`)
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = os.RemoveAll(directory) }()
+	if err := os.Setenv("TMPDIR", directory); err != nil {
+		panic(err)
+	}
+	return m.Run()
 }
 
 const auditPolicy = `apiVersion: audit.k8s.io/v1
@@ -57,6 +80,7 @@ spec:
 `
 
 func TestSeveralAPIServers(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	crds := t.TempDir()
 	g.Expect(os.WriteFile(filepath.Join(crds, "widgets.yaml"), []byte(widgets), 0o600)).To(Succeed())
@@ -70,9 +94,7 @@ func TestSeveralAPIServers(t *testing.T) {
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	defer func() { g.Expect(one.Stop()).To(Succeed()) }()
-	two, err := controlplane.Start(t.Context(), controlplane.Options{APIServerOnly: true})
-	g.Expect(err).NotTo(HaveOccurred())
-	defer func() { g.Expect(two.Stop()).To(Succeed()) }()
+	two := startInProcess(t)
 
 	// The CRDs are served when Start returns, and only by the first API server.
 	widget := &unstructured.Unstructured{}
@@ -80,28 +102,53 @@ func TestSeveralAPIServers(t *testing.T) {
 	widget.SetKind("Widget")
 	widget.SetNamespace(metav1.NamespaceDefault)
 	widget.SetName("mine")
-	g.Expect(clientOf(t, one).Create(t.Context(), widget)).To(Succeed())
-	g.Expect(clientOf(t, two).Get(t.Context(), client.ObjectKeyFromObject(widget), widget)).NotTo(Succeed())
+	g.Expect(clientOf(t, one.Config()).Create(t.Context(), widget)).To(Succeed())
+	g.Expect(clientOf(t, two.config).Get(t.Context(), client.ObjectKeyFromObject(widget), widget)).NotTo(Succeed())
 	g.Eventually(func() (string, error) {
 		content, err := os.ReadFile(audit)
 		return string(content), err
 	}).WithTimeout(timeout).Should(ContainSubstring("widgets"), "additional flags are passed to the API server")
+	two.killAndExpectNoProcess(t)
 
 	_, err = controlplane.Start(t.Context(), controlplane.Options{Directory: directory, APIServerOnly: true})
 	g.Expect(err).To(MatchError(ContainSubstring("another control plane runs in " + directory)))
-
-	temporary := two.Directory()
-	g.Expect(two.Stop()).To(Succeed())
-	g.Expect(temporary).NotTo(BeADirectory())
 	g.Expect(one.Stop()).To(Succeed())
 	g.Expect(filepath.Join(directory, "kube-apiserver.log")).To(BeARegularFile())
 	g.Expect(one.KubeconfigPath()).To(BeARegularFile())
 
 	again, err := controlplane.Start(t.Context(), controlplane.Options{Directory: directory, APIServerOnly: true})
 	g.Expect(err).NotTo(HaveOccurred())
-	defer func() { g.Expect(again.Stop()).To(Succeed()) }()
-	g.Expect(clientOf(t, again).Get(t.Context(), client.ObjectKeyFromObject(widget), widget)).
+	defer func() { _ = again.Stop() }()
+	g.Expect(clientOf(t, again.Config()).Get(t.Context(), client.ObjectKeyFromObject(widget), widget)).
 		NotTo(Succeed(), "each start is a new cluster")
+	expectExitIsReported(t, again)
+}
+
+// child is a control plane that another process has started.
+type child struct {
+	directory string
+	config    *rest.Config
+	command   *exec.Cmd
+	// input is the process' standard input. The control plane stops when it is closed.
+	input io.Closer
+}
+
+// startInProcess starts an API server by another process.
+func startInProcess(t *testing.T) child {
+	t.Helper()
+	g := NewWithT(t)
+	c := child{directory: t.TempDir(), command: exec.CommandContext(t.Context(), os.Args[0])}
+	c.command.Env = append(os.Environ(), childVariable+"="+c.directory)
+	output, err := c.command.StdoutPipe()
+	g.Expect(err).NotTo(HaveOccurred())
+	c.input, err = c.command.StdinPipe()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(c.command.Start()).To(Succeed())
+	line, err := bufio.NewReader(output).ReadString('\n')
+	g.Expect(err).NotTo(HaveOccurred())
+	c.config, err = clientcmd.BuildConfigFromFlags("", strings.TrimSpace(line))
+	g.Expect(err).NotTo(HaveOccurred(), line)
+	return c
 }
 
 func TestStartErrors(t *testing.T) {
@@ -134,9 +181,9 @@ func TestStartErrors(t *testing.T) {
 	})
 }
 
-func clientOf(t *testing.T, cp *controlplane.ControlPlane) client.Client {
+func clientOf(t *testing.T, config *rest.Config) client.Client {
 	t.Helper()
-	c, err := client.New(cp.Config(), client.Options{})
+	c, err := client.New(config, client.Options{})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return c
 }

@@ -1,16 +1,13 @@
 package controlplane_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -19,38 +16,16 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 )
 
-func TestStopLeavesNoProcess(t *testing.T) {
+// killAndExpectNoProcess kills the process that started the control plane.
+func (c child) killAndExpectNoProcess(t *testing.T) {
+	t.Helper()
 	g := NewWithT(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	cp, err := controlplane.Start(ctx, controlplane.Options{})
+	g.Expect(processesOf(t, c.directory)).To(ConsistOf("etcd", "kube-apiserver"))
+	g.Expect(c.command.Process.Kill()).To(Succeed())
+	_ = c.command.Wait()
+	g.Eventually(func() []string { return processesOf(t, c.directory) }).WithTimeout(timeout).Should(BeEmpty())
+	server, err := url.Parse(c.config.Host)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(processesOf(t, cp.Directory())).To(ConsistOf(
-		"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"))
-	cancel()
-	g.Eventually(func() []string { return processesOf(t, cp.Directory()) }).
-		WithTimeout(timeout).Should(BeEmpty(), "cancelling the context stops it")
-	g.Expect(cp.Stop()).To(Succeed())
-	g.Expect(cp.Directory()).NotTo(BeADirectory())
-}
-
-func TestKilledProcessLeavesNoProcess(t *testing.T) {
-	g := NewWithT(t)
-	directory := t.TempDir()
-	command := exec.CommandContext(t.Context(), os.Args[0])
-	command.Env = append(os.Environ(), childVariable+"="+directory)
-	output, err := command.StdoutPipe()
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(command.Start()).To(Succeed())
-	line, err := bufio.NewReader(output).ReadString('\n')
-	g.Expect(err).NotTo(HaveOccurred())
-	server, err := url.Parse(strings.TrimSpace(line))
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(processesOf(t, directory)).To(ConsistOf("etcd", "kube-apiserver"))
-
-	g.Expect(command.Process.Kill()).To(Succeed())
-	_ = command.Wait()
-	g.Eventually(func() []string { return processesOf(t, directory) }).WithTimeout(timeout).Should(BeEmpty())
 	g.Eventually(func() error {
 		connection, err := net.Dial("tcp", server.Host)
 		if err == nil {
@@ -60,14 +35,28 @@ func TestKilledProcessLeavesNoProcess(t *testing.T) {
 	}).WithTimeout(timeout).Should(MatchError(syscall.ECONNREFUSED))
 }
 
-func TestExitOfAProgramIsReported(t *testing.T) {
+// expectCancelStops cancels the context of the start, and expects that Stop returns the
+// same as without a cancellation.
+func expectCancelStops(t *testing.T, cp *controlplane.ControlPlane, cancel context.CancelFunc) {
+	t.Helper()
 	g := NewWithT(t)
-	cp, err := controlplane.Start(t.Context(), controlplane.Options{APIServerOnly: true})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Consistently(cp.Broken()).ShouldNot(BeClosed())
+	g.Expect(processesOf(t, cp.Directory())).To(ConsistOf(
+		"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"))
+	cancel()
+	g.Eventually(func() []string { return processesOf(t, cp.Directory()) }).
+		WithTimeout(timeout).Should(BeEmpty(), "cancelling the context stops it")
+	g.Expect(cp.Stop()).To(Succeed())
+	g.Expect(cp.Directory()).NotTo(BeADirectory())
+}
+
+// expectExitIsReported kills a program of an API server.
+func expectExitIsReported(t *testing.T, cp *controlplane.ControlPlane) {
+	t.Helper()
+	g := NewWithT(t)
+	g.Expect(cp.Broken()).NotTo(BeClosed())
 	kill(t, cp.Directory(), "etcd")
 	g.Eventually(cp.Broken()).WithTimeout(timeout).Should(BeClosed())
-	err = cp.Stop()
+	err := cp.Stop()
 	g.Expect(err).To(MatchError(And(ContainSubstring("etcd exited by itself"), ContainSubstring("etcd.log"))))
 	g.Expect(processesOf(t, cp.Directory())).To(BeEmpty())
 	g.Expect(cp.Stop()).To(Equal(err))
