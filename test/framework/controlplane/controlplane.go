@@ -71,7 +71,7 @@ type ControlPlane struct {
 	background sync.WaitGroup
 
 	// processes are the programs, in the order of their start.
-	processes []*process
+	processes []*program
 	// broken is closed, by breakOnce, when a program exits by itself.
 	broken    chan struct{}
 	breakOnce sync.Once
@@ -309,7 +309,7 @@ func (cp *ControlPlane) startAPIServer(ctx context.Context, opts Options) error 
 func (cp *ControlPlane) run(name string, arguments ...string) error {
 	// kwok would also read the user's configuration from its default directory.
 	environment := []string{"KWOK_WORKDIR=" + string(cp.files)}
-	p, err := startProcess(cp.binaries, string(cp.files), name, environment, arguments...)
+	p, err := startProgram(cp.binaries, string(cp.files), name, environment, arguments...)
 	if err != nil {
 		return err
 	}
