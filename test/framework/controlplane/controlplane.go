@@ -79,7 +79,7 @@ type ControlPlane struct {
 	background sync.WaitGroup
 
 	// processes are the programs, in the order of their start.
-	processes []*process
+	processes []*program
 	// broken is closed, by breakOnce, when a program exits by itself.
 	broken    chan struct{}
 	breakOnce sync.Once
@@ -325,7 +325,7 @@ func (cp *ControlPlane) run(name string, arguments ...string) error {
 	if os.Getenv("GOGC") == "" {
 		environment = append(environment, "GOGC="+gcPercent)
 	}
-	p, err := startProcess(cp.binaries, string(cp.files), name, environment, arguments...)
+	p, err := startProgram(cp.binaries, string(cp.files), name, environment, arguments...)
 	if err != nil {
 		return err
 	}

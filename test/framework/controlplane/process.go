@@ -8,38 +8,37 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
+
+	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
 // logTailLines is the number of log lines in an error: programs often print the reason
 // of their exit a few lines before the last one.
 const logTailLines = 15
 
-// process is a program of the control plane.
-type process struct {
+// program is a program of the control plane.
+type program struct {
 	name string
 	// logPath is the file that receives both output streams.
 	logPath string
 	cmd     *exec.Cmd
-	// ended is closed once the program has exited. err is set before.
-	ended chan struct{}
-	err   error
+	// ended is closed once the program has exited.
+	ended <-chan struct{}
 }
 
-// startProcess starts a program in the directory bin, with its output in a file in the
-// directory logs. On Linux, the kernel kills the program when this process exits.
-func startProcess(bin, logs, name string, env []string, args ...string) (*process, error) {
+// startProgram starts a program in the directory bin, with its output in a file in the
+// directory logs.
+func startProgram(bin, logs, name string, env []string, args ...string) (*program, error) {
 	path := filepath.Join(bin, name)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("start %s: it does not exist in %s: build it with `make controlplane`, "+
 			"or set KUBEBUILDER_ASSETS to a directory that has it", name, bin)
 	}
-	p := &process{
+	p := &program{
 		name:    name,
 		logPath: filepath.Join(logs, name+".log"),
 		cmd:     exec.Command(path, args...),
-		ended:   make(chan struct{}),
 	}
 	log, err := os.Create(p.logPath)
 	if err != nil {
@@ -50,23 +49,7 @@ func startProcess(bin, logs, name string, env []string, args ...string) (*proces
 	// a descendant that keeps a pipe open.
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.SysProcAttr = childAttributes()
-
-	started := make(chan error, 1)
-	go func() {
-		// The kernel sends the parent-death signal when the thread that forked exits, and
-		// not the process (https://go.dev/issue/27505): keep the thread while the program
-		// runs.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			p.err = p.cmd.Wait()
-		}
-		close(p.ended)
-	}()
-	if err := <-started; err != nil {
+	if p.ended, err = process.Launch(p.cmd); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	return p, nil
@@ -74,14 +57,14 @@ func startProcess(bin, logs, name string, env []string, args ...string) (*proces
 
 // kill kills the program and waits for it. A graceful exit is not needed, since the
 // state is temporary.
-func (p *process) kill() {
+func (p *program) kill() {
 	// The only possible error is that the program has already exited.
 	_ = p.cmd.Process.Kill()
 	<-p.ended
 }
 
 // hasEnded returns whether the program has exited.
-func (p *process) hasEnded() bool {
+func (p *program) hasEnded() bool {
 	select {
 	case <-p.ended:
 		return true
@@ -92,16 +75,12 @@ func (p *process) hasEnded() bool {
 
 // exitError returns the error of a program that exited by itself, with the end of its
 // log. It must be called only if hasEnded.
-func (p *process) exitError() error {
-	reason := "exit status 0"
-	if p.err != nil {
-		reason = p.err.Error()
-	}
-	return fmt.Errorf("%s exited by itself (%s); %s", p.name, reason, p.quoteLog())
+func (p *program) exitError() error {
+	return fmt.Errorf("%s exited by itself (%s); %s", p.name, p.cmd.ProcessState, p.quoteLog())
 }
 
 // quoteLog returns the path and the last lines of the program's log.
-func (p *process) quoteLog() string {
+func (p *program) quoteLog() string {
 	content, err := os.ReadFile(p.logPath)
 	if err != nil {
 		return fmt.Sprintf("its log cannot be read: %v", err)

@@ -21,6 +21,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
 const (
@@ -144,18 +146,13 @@ func (p *pod) runContainer(ctx context.Context, restarts int32) (exit int, err e
 	}
 	defer func() { _ = log.Close() }()
 	run.Stdout, run.Stderr = log, log
-	if err := run.Start(); err != nil {
+	ended, err := process.Launch(run)
+	if err != nil {
 		return 0, err
 	}
 	p.mu.Lock()
 	p.process = run.Process
 	p.mu.Unlock()
-	ended := make(chan struct{})
-	go func() {
-		// The caller reads the exit code.
-		_ = run.Wait()
-		close(ended)
-	}()
 	p.reportUntilEnded(ctx, probe, restarts, ended)
 	p.mu.Lock()
 	p.process = nil

@@ -43,7 +43,8 @@ func Program(ctx context.Context, directory, name string) (string, error) {
 }
 
 // Process is a program that can be killed and started again. It is killed when the
-// context of New is cancelled. Its methods are not safe for concurrent use.
+// context of New is cancelled, and started as Launch does. Its methods are not safe for
+// concurrent use.
 type Process struct {
 	ctx         context.Context
 	program     string
@@ -51,6 +52,8 @@ type Process struct {
 	environment []string
 	log         *os.File
 	command     *exec.Cmd
+	// ended is closed once the command has exited.
+	ended <-chan struct{}
 }
 
 // New returns a process that is not started yet. Its output is appended to the file log.
@@ -70,10 +73,11 @@ func (p *Process) Start() error {
 	command := exec.CommandContext(p.ctx, p.program, p.arguments...)
 	command.Env = append(os.Environ(), p.environment...)
 	command.Stdout, command.Stderr = p.log, p.log
-	if err := command.Start(); err != nil {
+	ended, err := Launch(command)
+	if err != nil {
 		return err
 	}
-	p.command = command
+	p.command, p.ended = command, ended
 	return nil
 }
 
@@ -107,8 +111,8 @@ func (p *Process) end(signal os.Signal) *os.ProcessState {
 	}
 	command := p.command
 	p.command = nil
-	// The errors are those of a process that has already exited. Its state has the reason.
+	// The error is that of a process that has already exited. Its state has the reason.
 	_ = command.Process.Signal(signal)
-	_ = command.Wait()
+	<-p.ended
 	return command.ProcessState
 }
