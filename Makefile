@@ -92,7 +92,7 @@ verify: generate manifests ## Fail if generated files or go.mod files are stale.
 		git --no-pager diff -- $(GENERATED); git status --short -- $(GENERATED); \
 		echo 'Generated files are stale: run "make generate manifests" and commit what it changes.'; exit 1; \
 	fi
-	@for module in . hack/image test/e2e/monitoring/rules hack/tools test/framework/binaries/tools; do \
+	@for module in . hack/image test/e2e/monitoring/rules hack/tools test/framework/binaries/tools test/framework/binaries/oldest; do \
 		(cd $$module && go mod tidy -diff) || { echo "$$module/go.mod is stale: run \"go mod tidy\" there."; exit 1; }; \
 	done
 
@@ -115,6 +115,13 @@ test: c-compiler programs $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all 
 test-long: c-compiler programs $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests with all cases of what is long, then fuzz.
 	@SELDON_TEST_PROGRAMS=$(BIN) hack/test.sh '$(RACE)' '$(PACKAGES)' $(TEST) $(TESTFLAGS)
 	@FUZZTIME='$(FUZZTIME)' hack/fuzz.sh $(PACKAGES)
+
+# The packages whose tests depend most on the API server.
+test-oldest: PACKAGES := ./api/v1alpha1 ./composition ./controllers
+.PHONY: test-oldest
+test-oldest: c-compiler ## Run the tests of CRDs, engine and controllers on the oldest supported Kubernetes.
+	@CGO_ENABLED=0 go run -trimpath ./cmd/controlplane/build -oldest -kubectl=false
+	@KUBEBUILDER_ASSETS=$(BIN)/k8s-1.30 hack/test.sh '$(RACE)' '$(PACKAGES)' $(TEST) -short $(TESTFLAGS)
 
 # The number of rounds of make chaos, and the seed. The default is a new seed, which is
 # printed.

@@ -38,8 +38,19 @@ type target struct {
 	fingerprint string
 }
 
-// controlPlane are the import paths of the binaries of the control plane. Their versions
-// are in go.mod of the module tools.
+// The modules that pin the versions of the binaries of the control plane. The second has
+// only the programs of oldestPrograms, of the oldest version of Kubernetes that the operator
+// supports.
+const (
+	toolsModule  = "tools"
+	oldestModule = "oldest"
+)
+
+// oldestPrograms are the binaries that Options.Oldest builds from oldestModule. The others
+// are those of toolsModule: etcd and kwok also work with an old API server.
+var oldestPrograms = []string{APIServer, ControllerManager, Scheduler}
+
+// controlPlane are the import paths of the binaries of the control plane.
 var controlPlane = map[string]string{
 	Etcd:              "go.etcd.io/etcd/server/v3",
 	APIServer:         "k8s.io/kubernetes/cmd/kube-apiserver",
@@ -55,6 +66,11 @@ type Options struct {
 	// They are built into bin/k8s of this repository, from the module
 	// test/framework/binaries/tools, which pins their versions.
 	Names []string
+	// Oldest builds kube-apiserver, kube-controller-manager and kube-scheduler of the
+	// oldest version that the operator supports, from the module
+	// test/framework/binaries/oldest. All of Names are built into bin/k8s-<version>, such as
+	// bin/k8s-1.30, also if KUBEBUILDER_ASSETS is set.
+	Oldest bool
 	// Programs are flags of "go build", followed by main packages of this repository,
 	// such as -trimpath ./cmd/manager. They are built into bin, after Names. If it is
 	// empty none is built.
@@ -68,33 +84,23 @@ type Options struct {
 // Build builds the binaries that are missing or out of date. That takes minutes with an
 // empty build cache, and less than a second if everything is up to date.
 //
-// If KUBEBUILDER_ASSETS is set, it builds no binary of the control plane, and prints that.
-// It needs the go command and, the first time, a module proxy. It needs no C compiler.
+// If KUBEBUILDER_ASSETS is set, it builds no binary of the control plane, unless
+// Options.Oldest, and prints that. It needs the go command and, the first time, a module proxy. It needs no C compiler.
 func Build(ctx context.Context, opts Options) error {
 	root, err := Repository()
 	if err != nil {
 		return err
 	}
 	names := opts.Names
-	if assets := os.Getenv(AssetsVariable); assets != "" && len(names) > 0 {
+	if assets := os.Getenv(AssetsVariable); assets != "" && len(names) > 0 && !opts.Oldest {
 		if _, err := fmt.Fprintf(opts.Out, "build: %s is set: using the control plane in %s\n", AssetsVariable, assets); err != nil {
 			return err
 		}
 		names = nil
 	}
 	b := &builder{progress: newProgress(opts.Out, opts.Terminal)}
-	module := filepath.Join(root, "test", "framework", "binaries", "tools")
-	fingerprint, flags, err := pinned(module)
-	if err != nil {
+	if b.targets, err = controlPlaneTargets(root, names, opts.Oldest); err != nil {
 		return fmt.Errorf("build the control plane: %w", err)
-	}
-	for _, name := range names {
-		pkg, known := controlPlane[name]
-		if !known {
-			return fmt.Errorf("build the control plane: it has no binary %s: it has %s",
-				name, strings.Join(slices.Sorted(maps.Keys(controlPlane)), ", "))
-		}
-		b.targets = append(b.targets, target{name, []string{pkg}, module, flags, filepath.Join(root, "bin", "k8s", name), fingerprint})
 	}
 	if len(opts.Programs) > 0 {
 		first := slices.IndexFunc(opts.Programs, func(argument string) bool { return strings.HasPrefix(argument, "./") })
@@ -107,6 +113,37 @@ func Build(ctx context.Context, opts Options) error {
 		})
 	}
 	return b.build(ctx)
+}
+
+// controlPlaneTargets returns the targets of binaries of the control plane.
+func controlPlaneTargets(root string, names []string, oldest bool) ([]target, error) {
+	modules := filepath.Join(root, "test", "framework", "binaries")
+	tools, err := pinned(filepath.Join(modules, toolsModule))
+	if err != nil {
+		return nil, err
+	}
+	old, output := tools, filepath.Join(root, "bin", "k8s")
+	if oldest {
+		// Without cloud providers, whose libraries take minutes to compile.
+		if old, err = pinned(filepath.Join(modules, oldestModule), "-tags", "providerless"); err != nil {
+			return nil, err
+		}
+		output += "-" + old.kubernetes
+	}
+	var targets []target
+	for _, name := range names {
+		pkg, known := controlPlane[name]
+		if !known {
+			return nil, fmt.Errorf("it has no binary %s: it has %s",
+				name, strings.Join(slices.Sorted(maps.Keys(controlPlane)), ", "))
+		}
+		module := tools
+		if slices.Contains(oldestPrograms, name) {
+			module = old
+		}
+		targets = append(targets, target{name, []string{pkg}, module.directory, module.flags, filepath.Join(output, name), module.fingerprint})
+	}
+	return targets, nil
 }
 
 // builder builds targets.
@@ -170,28 +207,43 @@ func (t target) upToDate() (bool, error) {
 // kubernetesVersion matches the pinned version of Kubernetes.
 var kubernetesVersion = regexp.MustCompile(`(?m)^\s*k8s\.io/kubernetes (v(\d+)\.(\d+)\.\S+)`)
 
-// pinned returns a hash of everything that determines the binaries of a module that pins
-// Kubernetes, and the flags to build them with.
-func pinned(module string) (fingerprint string, flags []string, err error) {
+// pinnedModule is a module that pins Kubernetes.
+type pinnedModule struct {
+	directory string
+	// kubernetes is the minor version of Kubernetes, such as 1.30.
+	kubernetes string
+	// flags are the flags to build its binaries with.
+	flags []string
+	// fingerprint is a hash of everything that determines its binaries.
+	fingerprint string
+}
+
+// pinned reads the module in a directory. The flags are added to those of the build.
+func pinned(directory string, flags ...string) (pinnedModule, error) {
+	module := pinnedModule{directory: directory}
 	hash := sha256.New()
 	var requirements []byte
 	for _, name := range []string{"go.sum", "go.mod"} {
-		if requirements, err = os.ReadFile(filepath.Join(module, name)); err != nil {
-			return "", nil, err
+		var err error
+		if requirements, err = os.ReadFile(filepath.Join(directory, name)); err != nil {
+			return module, err
 		}
 		_, _ = fmt.Fprintf(hash, "%s %d\n%s", name, len(requirements), requirements)
 	}
-	linker := "-s -w"
+	v := kubernetesVersion.FindSubmatch(requirements)
+	if v == nil {
+		return module, fmt.Errorf("%s does not require k8s.io/kubernetes", filepath.Join(directory, "go.mod"))
+	}
+	module.kubernetes = fmt.Sprintf("%s.%s", v[2], v[3])
 	// Without a version from the linker, Kubernetes' binaries do not work together, and
 	// clients report a wrong version.
-	if v := kubernetesVersion.FindSubmatch(requirements); v != nil {
-		const base = " -X k8s.io/component-base/version."
-		linker += fmt.Sprintf(base+"gitVersion=%s"+base+"gitMajor=%s"+base+"gitMinor=%s"+base+"gitTreeState=clean", v[1], v[2], v[3])
-		linker += fmt.Sprintf(" -X k8s.io/client-go/pkg/version.gitVersion=%s", v[1])
-	}
-	flags = []string{"-trimpath", "-ldflags", linker}
-	_, _ = fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, flags)
-	return hex.EncodeToString(hash.Sum(nil)), flags, nil
+	const base = " -X k8s.io/component-base/version."
+	linker := fmt.Sprintf("-s -w"+base+"gitVersion=%s"+base+"gitMajor=%s"+base+"gitMinor=%s"+base+"gitTreeState=clean", v[1], v[2], v[3])
+	linker += fmt.Sprintf(" -X k8s.io/client-go/pkg/version.gitVersion=%s", v[1])
+	module.flags = append(flags, "-trimpath", "-ldflags", linker)
+	_, _ = fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, module.flags)
+	module.fingerprint = hex.EncodeToString(hash.Sum(nil))
+	return module, nil
 }
 
 // resolve downloads the modules of a target, and adds its packages that are not in the

@@ -117,13 +117,39 @@ func TestProgressOnTerminal(t *testing.T) {
 	g.Expect(bytes.Count(out.Bytes(), []byte("\n"))).To(Equal(1), "only the last line is not rewritten")
 }
 
-func TestFingerprintHasVersion(t *testing.T) {
+func TestPinnedModules(t *testing.T) {
 	g := NewWithT(t)
 	root, err := Repository()
 	g.Expect(err).NotTo(HaveOccurred())
-	_, flags, err := pinned(filepath.Join(root, "test", "framework", "binaries", "tools"))
+	for name, version := range map[string]string{toolsModule: `1\.\d+`, oldestModule: `1\.30`} {
+		module, err := pinned(filepath.Join(root, "test", "framework", "binaries", name))
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(module.kubernetes).To(MatchRegexp("^" + version + "$"))
+		g.Expect(module.flags).To(ContainElement(MatchRegexp(`version\.gitVersion=v` + version + `\.\d+ .*gitMinor=\d+ `)))
+	}
+	_, err = pinned(t.TempDir())
+	g.Expect(err).To(HaveOccurred())
+}
+
+func TestTargetsOfOldest(t *testing.T) {
+	g := NewWithT(t)
+	root, err := Repository()
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(flags).To(ContainElement(MatchRegexp(`version\.gitVersion=v1\.\d+\.\d+ .*gitMinor=\d+ `)))
+	for _, oldest := range []bool{false, true} {
+		targets, err := controlPlaneTargets(root, []string{Etcd, APIServer}, oldest)
+		g.Expect(err).NotTo(HaveOccurred())
+		into, module := filepath.Join(root, "bin", "k8s"), toolsModule
+		if oldest {
+			into, module = into+"-1.30", oldestModule
+		}
+		g.Expect(targets).To(HaveLen(2))
+		g.Expect(targets[0].output).To(Equal(filepath.Join(into, Etcd)))
+		g.Expect(targets[1].output).To(Equal(filepath.Join(into, APIServer)))
+		g.Expect(filepath.Base(targets[0].module)).To(Equal(toolsModule))
+		g.Expect(filepath.Base(targets[1].module)).To(Equal(module))
+	}
+	_, err = controlPlaneTargets(root, []string{"kubelet"}, false)
+	g.Expect(err).To(MatchError(ContainSubstring("it has no binary kubelet")))
 }
 
 // Programs are compiled by the go command, which finds what is out of date itself.
@@ -167,7 +193,7 @@ func TestSharedModulesHaveOneVersion(t *testing.T) {
 		return found
 	}
 	operator := versions(root, "./cmd/manager", "./cmd/fakescheduler", "./cmd/demo")
-	controlPlane := versions(filepath.Join(root, "test", "framework", "binaries", "tools"), "tool")
+	controlPlane := versions(filepath.Join(root, "test", "framework", "binaries", toolsModule), "tool")
 	for path := range operator {
 		if _, shared := controlPlane[path]; !shared {
 			delete(operator, path)
