@@ -14,23 +14,28 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/installation"
 )
 
-// A GitOps tool renders charts, applies them server-side under a field manager of its
+// describeGitOps describes a GitOps tool: it renders charts, applies them server-side under a field manager of its
 // own, and shows differences from then on.
-var _ = Describe("A GitOps tool", Ordered, func() {
+func describeGitOps() {
+	Describe("a GitOps tool", Ordered, specsOfGitOps)
+}
+
+func specsOfGitOps() {
 	const gitOps = "gitops"
 	i := newInstallation("apply", "apply")
 	manifests := map[string]string{}
 	BeforeAll(func() {
+		env.InstallCRDs()
 		Expect(env.Client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: i.DataNamespace}})).To(Succeed())
 		env.StartScheduler(i.DataNamespace)
 		DeferCleanup(func() {
-			// Before the scheduler stops, and before the CRDs are deleted: the API server
-			// looks only every five seconds whether a deleted CRD still has objects.
+			// Before the scheduler stops.
 			for _, object := range []client.Object{i.Model(), i.Server("mlserver"), i.Server("triton"), i.Runtime()} {
 				Expect(env.Client.Delete(ctx, object)).To(Succeed())
 				env.AwaitDeleted(object)
 			}
-			env.DeleteCRDs()
+			// Helm upgrades the CRDs in other specs.
+			env.ReleaseCRDs(gitOps)
 			Expect(env.Client.Delete(ctx, env.Deployment(i.OperatorNamespace, installation.OperatorName))).To(Succeed())
 		})
 		for _, release := range installation.Releases {
@@ -72,4 +77,4 @@ var _ = Describe("A GitOps tool", Ordered, func() {
 	It("shares no field with the operator", func() {
 		Expect(i.SharedFields(gitOps)).To(BeEmpty())
 	})
-})
+}

@@ -17,11 +17,22 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/installation"
 )
 
-// The whole life of an installation, in both modes.
-var _ = DescribeTableSubtree("An installation", Ordered, func(i installation.Installation) {
+// describeLife describes the whole life of an installation, in both modes.
+func describeLife() {
+	DescribeTableSubtree("an installation", Ordered, life,
+		Entry("of all namespaces", newInstallation("life-operator", "life-team", "controller.clusterwide=true"),
+			installation.CRDs, installation.Runtime, installation.Servers, installation.Setup),
+		unlessShort(Entry("of one namespace", newInstallation("life", "life"),
+			installation.Servers, installation.Runtime, installation.Setup, installation.CRDs)),
+	)
+}
+
+// life defines the specs of an installation, which is uninstalled in the given order.
+func life(i installation.Installation, order ...string) {
 	var scheduler *fakescheduler.Scheduler
 	BeforeAll(func() {
 		DeferCleanup(i.Remove)
+		env.InstallCRDs()
 		scheduler = i.Install()
 	})
 
@@ -116,13 +127,19 @@ var _ = DescribeTableSubtree("An installation", Ordered, func(i installation.Ins
 		i.AwaitReady()
 	})
 
+	if i.OperatorNamespace != i.DataNamespace {
+		It("leaves nothing in another namespace that is deleted while the operator watches it", func() {
+			another := newInstallation(i.OperatorNamespace, "life-another")
+			another.CreateNamespaces()
+			another.InstallDataPlane()
+			deleteNamespace(another.DataNamespace)
+		})
+	}
+
 	It("leaves only the documented objects when it is uninstalled", func() {
-		uninstall(i, installation.Servers, installation.Runtime, installation.Setup, installation.CRDs)
+		uninstall(i, order...)
 	})
-},
-	Entry("of one namespace", newInstallation("life", "life")),
-	Entry("of all namespaces", newInstallation("life-operator", "life-team", "controller.clusterwide=true")),
-)
+}
 
 // helmPackage packages a chart as another version, and returns the file.
 func helmPackage(chart, version string) string {

@@ -24,10 +24,28 @@ func TestHelm(t *testing.T) {
 	SetDefaultEventuallyTimeout(40 * time.Second)
 	SetDefaultEventuallyPollingInterval(100 * time.Millisecond)
 	SetDefaultConsistentlyDuration(time.Second)
+	// What is checked costs many requests, and shows a change that is reverted.
+	SetDefaultConsistentlyPollingInterval(400 * time.Millisecond)
 	RunSpecs(t, "Helm")
 }
 
-var _ = BeforeSuite(env.Start)
+var _ = BeforeSuite(func() { env.Start(func() { env.InstallCRDs() }) })
+
+// In this order, since the last specs delete the CRDs: the garbage collector takes 30
+// seconds to detect that they are recreated.
+var _ = Describe("With Helm,", func() {
+	describeLife()
+	describeGitOps()
+	describeUninstalls()
+})
+
+// unlessShort returns entries of a table for a run without "go test -short".
+func unlessShort(entries ...TableEntry) []TableEntry {
+	if testing.Short() {
+		return nil
+	}
+	return entries
+}
 
 // newInstallation returns an installation in two namespaces, which may be the same. The values
 // are those of the setup chart.

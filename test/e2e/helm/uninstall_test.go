@@ -19,53 +19,27 @@ const (
 	iris  = "Model/iris"
 )
 
-var _ = Describe("An uninstall", func() {
+// describeUninstalls describes what remains of an installation. Its life ends in another
+// order.
+func describeUninstalls() {
+	Describe("an uninstall", specsOfUninstalls)
+}
+
+func specsOfUninstalls() {
+	// The CRDs are kept, unless a spec deletes them.
+	BeforeEach(func() { env.InstallCRDs() })
+
 	DescribeTable("leaves only the documented objects, in any order:", func(i installation.Installation, order ...string) {
 		DeferCleanup(i.Remove)
 		i.Install()
 		uninstall(i, order...)
 	},
 		Entry("the operator first", newInstallation("down-two", "down-two"), installation.Setup, installation.Runtime, installation.Servers, installation.CRDs),
-		Entry("the runtime before its servers", newInstallation("down-three", "down-three"), installation.Runtime, installation.Servers, installation.Setup, installation.CRDs),
-		Entry("the CRDs first", newInstallation("down-four", "down-four"), installation.CRDs, installation.Servers, installation.Runtime, installation.Setup),
+		unlessShort(
+			Entry("the runtime before its servers", newInstallation("down-three", "down-three"), installation.Runtime, installation.Servers, installation.Setup, installation.CRDs),
+			Entry("the CRDs first", newInstallation("down-four", "down-four"), installation.CRDs, installation.Servers, installation.Runtime, installation.Setup),
+		),
 	)
-
-	DescribeTable("completes if the CRDs are not kept and are uninstalled", func(i installation.Installation, order ...string) {
-		DeferCleanup(i.Remove)
-		env.DeleteCRDs()
-		i.Install("--set", "keep=false")
-		for _, release := range order {
-			i.HelmRelease("uninstall", release)
-		}
-		env.AwaitNoCRDs()
-	},
-		Entry("first", newInstallation("crds-one", "crds-one"), installation.CRDs, installation.Servers, installation.Runtime, installation.Setup),
-		Entry("after the operator", newInstallation("crds-two", "crds-two"), installation.Setup, installation.CRDs, installation.Servers, installation.Runtime),
-	)
-
-	It("can be completed by installing the CRDs again, if they were deleted before the releases that depend on them", func() {
-		i := newInstallation("crds-three", "crds-three")
-		DeferCleanup(i.Remove)
-		i.Install()
-		remaining := claims(i)
-		i.HelmRelease("uninstall", installation.Setup)
-		env.DeleteCRDs()
-		i.Upgrade(installation.CRDs, installation.Chart(installation.CRDs))
-		env.AwaitCRDsServed()
-		for _, release := range []string{installation.Servers, installation.Runtime} {
-			i.HelmRelease("uninstall", release)
-		}
-		eventualContent(i.DataNamespace).Should(ConsistOf(append(remaining, lease)))
-	})
-
-	It("completes when a namespace of the data plane is deleted", func() {
-		i := newInstallation("end-operator", "end-team", "controller.clusterwide=true")
-		DeferCleanup(i.Remove)
-		i.Install()
-		deleteNamespace(i.DataNamespace)
-		i.HelmRelease("uninstall", installation.Setup)
-		eventualContent(i.OperatorNamespace).Should(ConsistOf(lease))
-	})
 
 	It("completes when the operator's own namespace is deleted after its finalizers were removed", func() {
 		i := newInstallation("end-own", "end-own")
@@ -77,7 +51,36 @@ var _ = Describe("An uninstall", func() {
 		Expect(output).To(And(ContainSubstring("removed the finalizer from Model end-own/iris"), ContainSubstring("removed the finalizer from SeldonRuntime end-own/seldon")))
 		deleteNamespace(i.OperatorNamespace)
 	})
-})
+
+	It("can be completed by installing the CRDs again, if they were deleted before the releases that depend on them", func() {
+		i := newInstallation("crds-three", "crds-three")
+		DeferCleanup(i.Remove)
+		i.Install()
+		remaining := claims(i)
+		i.HelmRelease("uninstall", installation.Setup)
+		env.DeleteCRDs()
+		env.InstallCRDs()
+		for _, release := range []string{installation.Servers, installation.Runtime} {
+			i.HelmRelease("uninstall", release)
+		}
+		eventualContent(i.DataNamespace).Should(ConsistOf(append(remaining, lease)))
+	})
+
+	DescribeTable("completes if the CRDs are not kept and are uninstalled", func(i installation.Installation, order ...string) {
+		DeferCleanup(i.Remove)
+		env.DeleteCRDs()
+		env.InstallCRDs("--set", "keep=false")
+		i.Install()
+		for _, release := range order {
+			i.HelmRelease("uninstall", release)
+		}
+		env.AwaitNoCRDs()
+	},
+		Entry("first", newInstallation("crds-one", "crds-one"), installation.CRDs, installation.Servers, installation.Runtime, installation.Setup),
+		Entry("after the operator", newInstallation("crds-two", "crds-two"), installation.Setup, installation.CRDs, installation.Servers, installation.Runtime),
+	)
+
+}
 
 // uninstall uninstalls the releases in an order, checks what remains, and deletes the
 // Model, which a user created.
@@ -114,7 +117,7 @@ func claims(i installation.Installation) (found []string) {
 // eventualContent polls the names of the objects in a namespace. The garbage collector
 // looks for new kinds every 30 seconds.
 func eventualContent(namespace string) AsyncAssertion {
-	return Eventually(func() []string { return installation.Names(env.Content(namespace)) }).WithTimeout(90 * time.Second)
+	return Eventually(func() []string { return installation.Names(env.Content(namespace)) }).WithTimeout(90 * time.Second).WithPolling(500 * time.Millisecond)
 }
 
 // deletedNamespaces are empty and are being deleted. The namespace controller takes

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -13,7 +15,9 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 )
 
 // auditPolicy logs each request of a ServiceAccount once.
@@ -126,9 +130,49 @@ func used(requests []request) map[permission]bool {
 	return found
 }
 
+// rendered returns a client with the roles and bindings of kustomizations.
+func rendered(kustomizations []string) client.Reader {
+	GinkgoHelper()
+	var objects []client.Object
+	for _, folder := range kustomizations {
+		text, err := exec.CommandContext(ctx, kubectl, "kustomize", filepath.Join("..", "..", "..", folder)).Output()
+		Expect(err).NotTo(HaveOccurred(), folder)
+		for document := range bytes.SplitSeq(text, []byte("\n---\n")) {
+			object, kind, err := serializer.NewCodecFactory(k8sClient.Scheme()).UniversalDeserializer().Decode(document, nil, nil)
+			Expect(err).NotTo(HaveOccurred(), string(document))
+			if kind.Group == rbacv1.GroupName {
+				objects = append(objects, object.(client.Object))
+			}
+		}
+	}
+	return fake.NewClientBuilder().WithScheme(k8sClient.Scheme()).WithObjects(objects...).Build()
+}
+
+// byScope returns permissions with the namespaces they are valid in as "all", "own" and
+// "listed", to compare operators.
+func (i *install) byScope(permissions map[permission][]string) map[string][]string {
+	found := map[string][]string{}
+	for permission, namespaces := range permissions {
+		var scopes []string
+		for _, namespace := range namespaces {
+			switch namespace {
+			case "":
+				scopes = append(scopes, "all")
+			case i.namespace:
+				scopes = append(scopes, "own")
+			default:
+				scopes = append(scopes, "listed")
+			}
+		}
+		slices.Sort(scopes)
+		found[permission.String()] = slices.Compact(scopes)
+	}
+	return found
+}
+
 // granted returns the permissions that bindings grant to an operator, each with the
 // namespaces it is valid in. The namespace "" stands for all.
-func granted(namespace string) map[permission][]string {
+func granted(reader client.Reader, namespace string) map[permission][]string {
 	GinkgoHelper()
 	found := map[permission][]string{}
 	add := func(scope string, rules []rbacv1.PolicyRule) {
@@ -149,20 +193,20 @@ func granted(namespace string) map[permission][]string {
 		})
 	}
 	clusterRoleBindings := &rbacv1.ClusterRoleBindingList{}
-	Expect(k8sClient.List(ctx, clusterRoleBindings)).To(Succeed())
+	Expect(reader.List(ctx, clusterRoleBindings)).To(Succeed())
 	for _, binding := range clusterRoleBindings.Items {
 		if isSubject(binding.Subjects) {
 			role := &rbacv1.ClusterRole{}
-			Expect(k8sClient.Get(ctx, client.ObjectKey{Name: binding.RoleRef.Name}, role)).To(Succeed())
+			Expect(reader.Get(ctx, client.ObjectKey{Name: binding.RoleRef.Name}, role)).To(Succeed())
 			add("", role.Rules)
 		}
 	}
 	roleBindings := &rbacv1.RoleBindingList{}
-	Expect(k8sClient.List(ctx, roleBindings)).To(Succeed())
+	Expect(reader.List(ctx, roleBindings)).To(Succeed())
 	for _, binding := range roleBindings.Items {
 		if isSubject(binding.Subjects) {
 			role := &rbacv1.Role{}
-			Expect(k8sClient.Get(ctx, client.ObjectKey{Namespace: binding.Namespace, Name: binding.RoleRef.Name}, role)).To(Succeed())
+			Expect(reader.Get(ctx, client.ObjectKey{Namespace: binding.Namespace, Name: binding.RoleRef.Name}, role)).To(Succeed())
 			add(binding.Namespace, role.Rules)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -35,6 +36,10 @@ type install struct {
 	kustomizations []string
 	// values are values of the chart, as for helm --set.
 	values []string
+
+	// sameAs is an operator whose permissions are equal, or nil if this one takes a
+	// runtime through its whole life.
+	sameAs *install
 
 	// secure makes operator and scheduler use TLS.
 	secure bool
@@ -191,7 +196,10 @@ func (i *install) awaitComplete(name string) {
 
 // deletedNamespaces are being deleted. That takes ten seconds each, during which the
 // other specs run.
-var deletedNamespaces []client.Object
+var (
+	deletedNamespaces     []client.Object
+	deletedNamespacesLock sync.Mutex
+)
 
 // remove uninstalls what is left, and deletes the namespaces.
 func (i *install) remove() {
@@ -208,7 +216,9 @@ func (i *install) remove() {
 	for _, name := range names {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		Expect(client.IgnoreNotFound(k8sClient.Delete(ctx, namespace))).To(Succeed())
+		deletedNamespacesLock.Lock()
 		deletedNamespaces = append(deletedNamespaces, namespace)
+		deletedNamespacesLock.Unlock()
 	}
 }
 

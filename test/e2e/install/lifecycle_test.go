@@ -261,3 +261,18 @@ func (i *install) runLifecycle() {
 	}
 	scheduler.Stop()
 }
+
+// serveModel creates a runtime and a Model, and deletes them once they are ready.
+func (i *install) serveModel() {
+	GinkgoHelper()
+	scheduler := newScheduler(i.workloadNamespace, i.tls)
+	runtime, model := newRuntime(i.workloadNamespace), newModel(i.workloadNamespace, "one")
+	for _, each := range []status.Object{runtime, model} {
+		Eventually(ready(each)).Should(HavePrefix("True"), i.log)
+	}
+	for _, each := range []client.Object{model, runtime} {
+		deleteObject(each)
+		awaitDeleted(each)
+	}
+	scheduler.Stop()
+}

@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -23,6 +24,10 @@ import (
 // However an operator is installed, its permissions are sufficient and all needed.
 // The operators of one entry run at the same time. The specs of one mode use the first
 // of them, before it is uninstalled.
+//
+// There are three shapes of permissions: in all namespaces, in one, and in a list. One
+// operator of each shape takes a runtime through its whole life, which uses every
+// permission. The others have equal permissions, and serve a Model.
 var _ = DescribeTableSubtree("An operator", Ordered, func(operators []*install, modeSpecs ...func(*install)) {
 	BeforeAll(func() {
 		if operators[0].all {
@@ -33,25 +38,18 @@ var _ = DescribeTableSubtree("An operator", Ordered, func(operators []*install, 
 				Expect(k8sClient.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
 			}
 		}
-		DeferCleanup(func() {
-			for _, each := range operators {
-				each.remove()
-			}
-		})
-		for _, each := range operators {
-			each.install()
-		}
+		DeferCleanup(func() { inParallel(operators, (*install).remove) })
+		inParallel(operators, (*install).install)
 	})
 
 	It("manages a runtime from creation to deletion", func() {
-		running := sync.WaitGroup{}
-		for _, each := range operators {
-			running.Go(func() {
-				defer GinkgoRecover()
-				each.runLifecycle()
-			})
-		}
-		running.Wait()
+		inParallel(operators, func(i *install) {
+			if i.sameAs == nil {
+				i.runLifecycle()
+			} else {
+				i.serveModel()
+			}
+		})
 	})
 
 	for _, each := range modeSpecs {
@@ -59,34 +57,38 @@ var _ = DescribeTableSubtree("An operator", Ordered, func(operators []*install, 
 	}
 
 	It("leaves no finalizer behind, and has used all its permissions", func() {
-		for _, each := range operators {
-			permissions := granted(each.namespace)
+		inParallel(operators, func(i *install) {
+			permissions := granted(k8sClient, i.namespace)
 			Expect(permissions).NotTo(BeEmpty())
 			var remaining []client.Object
-			for _, namespace := range each.watched() {
+			for _, namespace := range i.watched() {
 				remaining = append(remaining, newRuntime(namespace), newModel(namespace, "remaining"))
 			}
 			for _, object := range remaining {
 				Eventually(func() []string {
 					Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
 					return object.GetFinalizers()
-				}).Should(HaveLen(1), each.log)
+				}).Should(HaveLen(1), i.log)
 			}
-			each.removeFinalizers()
+			i.removeFinalizers()
 			for _, object := range remaining {
 				Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
 				Expect(object.GetFinalizers()).To(BeEmpty())
 			}
-			Expect(unusedPermissions(each.namespace, permissions)).To(BeEmpty())
-			Expect(used(requestsOf(each.namespace))[secretByName]).To(Equal(each.secure), "it reads Secrets only for TLS")
+			if i.sameAs == nil {
+				Expect(unusedPermissions(i.namespace, permissions)).To(BeEmpty())
+			} else {
+				Expect(i.byScope(permissions)).To(Equal(i.sameAs.byScope(granted(rendered(i.sameAs.kustomizations), i.sameAs.namespace))))
+			}
+			Expect(used(requestsOf(i.namespace))[secretByName]).To(Equal(i.secure), "it reads Secrets only for TLS")
 			for permission, namespaces := range permissions {
 				for _, namespace := range namespaces {
 					// Permissions for the operator's own namespace are in no ClusterRole.
 					own := permission.resource == "leases" || permission.resource == "pods" || strings.HasSuffix(permission.resource, "configs")
-					Expect(each.allowedIn(namespace) && (!own || namespace == each.namespace)).To(BeTrue(), "%s in namespace %q", permission, namespace)
+					Expect(i.allowedIn(namespace) && (!own || namespace == i.namespace)).To(BeTrue(), "%s in namespace %q", permission, namespace)
 				}
 			}
-		}
+		})
 	})
 
 	It("had no request rejected, and sent none for another namespace", func() {
@@ -100,31 +102,42 @@ var _ = DescribeTableSubtree("An operator", Ordered, func(operators []*install, 
 		}
 	})
 },
-	Entry("from config/default",
-		[]*install{{namespace: "seldon-system", workloadNamespace: "team-a", all: true, kustomizations: []string{"config/default"}}},
-		forgetsDeletedNamespaces, servesMetricsOverTLS, failsOver),
 	Entry("by the chart, in all namespaces",
-		[]*install{{namespace: "chart-all", workloadNamespace: "chart-team", all: true, values: []string{"controller.clusterwide=true"}}},
+		[]*install{{namespace: "chart-all", workloadNamespace: "chart-team", all: true, values: []string{"controller.clusterwide=true"}, sameAs: allNamespaces}},
 		servesMetricsOverTLS),
-	Entry("from config/namespaced",
-		[]*install{{namespace: "seldon-mesh", workloadNamespace: "seldon-mesh", kustomizations: []string{"config/namespaced"}}},
-		servesMetricsToItself),
-	Entry("from config/namespaced with a list, beside another",
-		[]*install{
-			{namespace: "ops-a", workloadNamespace: "team-listed-a", listed: []string{"team-listed-a"}, kustomizations: []string{"test/e2e/install/testdata/listed-a", "test/e2e/install/testdata/ops-a"}},
-			{namespace: "ops-b", workloadNamespace: "team-listed-b", listed: []string{"team-listed-b"}, kustomizations: []string{"test/e2e/install/testdata/listed-b", "test/e2e/install/testdata/ops-b"}},
-		}),
-	Entry("by the chart, in one namespace",
-		[]*install{{namespace: "chart-own", workloadNamespace: "chart-own"}},
-		servesMetricsToItself),
-	Entry("by the chart with a list of namespaces, and another one with TLS to schedulers",
-		[]*install{
-			{namespace: "chart-ops-a", workloadNamespace: "chart-a-one", listed: []string{"chart-a-one", "chart-a-two"},
-				values: []string{"controller.clusterwide=true", "controller.watchNamespaces={chart-a-one,chart-a-two}"}},
-			{namespace: "chart-ops-b", workloadNamespace: "chart-ops-b", listed: []string{"chart-b"}, secure: true,
-				values: []string{"controller.clusterwide=true", "controller.watchNamespaces={chart-b}", "security.controlplane.protocol=SSL"}},
-		}),
+	Entry("from config/default", []*install{allNamespaces}, forgetsDeletedNamespaces, servesMetricsOverTLS, failsOver),
+	Entry("in one namespace or in listed ones, from config/namespaced or by the chart, one of them with TLS to schedulers", []*install{
+		oneNamespace,
+		{namespace: "chart-own", workloadNamespace: "chart-own", sameAs: oneNamespace},
+		listedNamespaces,
+		{namespace: "ops-b", workloadNamespace: "team-listed-b", listed: []string{"team-listed-b"}, sameAs: listedNamespaces,
+			kustomizations: []string{"test/e2e/install/testdata/listed-b", "test/e2e/install/testdata/ops-b"}},
+		{namespace: "chart-ops-a", workloadNamespace: "chart-a-one", listed: []string{"chart-a-one", "chart-a-two"}, sameAs: listedNamespaces,
+			values: []string{"controller.clusterwide=true", "controller.watchNamespaces={chart-a-one,chart-a-two}"}},
+		{namespace: "chart-ops-b", workloadNamespace: "chart-ops-b", listed: []string{"chart-b"}, secure: true, sameAs: listedNamespaces,
+			values: []string{"controller.clusterwide=true", "controller.watchNamespaces={chart-b}", "security.controlplane.protocol=SSL"}},
+	}, servesMetricsToItself),
 )
+
+// The operators that take a runtime through its whole life.
+var (
+	allNamespaces    = &install{namespace: "seldon-system", workloadNamespace: "team-a", all: true, kustomizations: []string{"config/default"}}
+	oneNamespace     = &install{namespace: "seldon-mesh", workloadNamespace: "seldon-mesh", kustomizations: []string{"config/namespaced"}}
+	listedNamespaces = &install{namespace: "ops-a", workloadNamespace: "team-listed-a", listed: []string{"team-listed-a"},
+		kustomizations: []string{"test/e2e/install/testdata/listed-a", "test/e2e/install/testdata/ops-a"}}
+)
+
+// inParallel calls a function for each operator, and returns when all have returned.
+func inParallel(operators []*install, function func(*install)) {
+	running := sync.WaitGroup{}
+	for _, each := range operators {
+		running.Go(func() {
+			defer GinkgoRecover()
+			function(each)
+		})
+	}
+	running.Wait()
+}
 
 func servesMetricsToItself(i *install) {
 	It("serves metrics on loopback only", func() {
@@ -176,8 +189,18 @@ func servesMetricsOverTLS(i *install) {
 		Expect(k8sClient.Create(ctx, binding)).To(Succeed())
 		DeferCleanup(func() { deleteObject(binding) })
 		token := createToken(i.workloadNamespace, "prometheus")
-		// The rejection is cached for 10 seconds.
-		Eventually(func() int { status, text = scrape(address, token); return status }).Should(Equal(http.StatusOK))
+		// A rejection would be cached for 10 seconds.
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User:                  "system:serviceaccount:" + i.workloadNamespace + ":prometheus",
+			NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"},
+		}}
+		Eventually(func() bool {
+			requested := review.DeepCopy()
+			Expect(k8sClient.Create(ctx, requested)).To(Succeed())
+			return requested.Status.Allowed
+		}).Should(BeTrue())
+		status, text = scrape(address, token)
+		Expect(status).To(Equal(http.StatusOK))
 		Expect(text).To(ContainSubstring("controller_runtime_reconcile_total"))
 		reviews := func() (count int) {
 			for _, each := range requestsOf(i.namespace) {

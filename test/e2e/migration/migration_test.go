@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	. "github.com/onsi/ginkgo/v2"
@@ -18,7 +19,9 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/status"
 )
 
-var _ = DescribeTableSubtree("A migration from the upstream operator", Ordered, func(legacy *legacyInstallation) {
+// With "go test -short", only one of the migrations is rolled back and repeated. Ginkgo's
+// random seed, which it prints, selects it.
+var _ = DescribeTableSubtree("A migration from the upstream operator", Ordered, func(number int64, legacy *legacyInstallation) {
 	// before is the content of the namespace of the data plane before the migration,
 	// without the objects that Kubernetes' controllers create.
 	var before map[string]string
@@ -101,6 +104,10 @@ var _ = DescribeTableSubtree("A migration from the upstream operator", Ordered, 
 		Expect(env.Exists(role)()).To(Equal(legacy.Values != nil))
 	})
 
+	if testing.Short() && GinkgoRandomSeed()%2 != number {
+		return
+	}
+
 	It("changes nothing in an upgrade to the same version and values", func() {
 		content := func() map[string]string { return installation.WithoutOperator(env.Content(legacy.DataNamespace)) }
 		before := content()
@@ -145,10 +152,10 @@ var _ = DescribeTableSubtree("A migration from the upstream operator", Ordered, 
 		Expect(numLoads()).To(BeZero())
 	})
 },
-	Entry("of one namespace", &legacyInstallation{Installation: installation.Installation{
+	Entry("of one namespace", int64(0), &legacyInstallation{Installation: installation.Installation{
 		Environment: &env, OperatorNamespace: "seldon-mesh", DataNamespace: "seldon-mesh",
 	}}),
-	Entry("of all namespaces, with server-side apply, and CRDs that were not installed by Helm", &legacyInstallation{
+	Entry("of all namespaces, with server-side apply, and CRDs that were not installed by Helm", int64(1), &legacyInstallation{
 		Installation: installation.Installation{
 			Environment: &env, OperatorNamespace: "seldon-system", DataNamespace: "team-a", Values: []string{"controller.clusterwide=true"},
 		},

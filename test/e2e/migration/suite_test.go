@@ -24,7 +24,9 @@ func TestMigration(t *testing.T) {
 	SetDefaultEventuallyTimeout(40 * time.Second)
 	SetDefaultEventuallyPollingInterval(100 * time.Millisecond)
 	SetDefaultConsistentlyDuration(time.Second)
+	// What is checked costs many requests, and shows a change that is reverted.
+	SetDefaultConsistentlyPollingInterval(400 * time.Millisecond)
 	RunSpecs(t, "Migration")
 }
 
-var _ = BeforeSuite(env.Start)
+var _ = BeforeSuite(func() { env.Start(nil) })

@@ -1,9 +1,12 @@
 package installation
 
 import (
+	"slices"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
@@ -14,6 +17,24 @@ func (e *Environment) listCRDs() []apiextensionsv1.CustomResourceDefinition {
 	list := &apiextensionsv1.CustomResourceDefinitionList{}
 	Expect(e.Client.List(e.ctx, list)).To(Succeed())
 	return list.Items
+}
+
+// InstallCRDs installs or upgrades the release of the CRDs, and waits until they are
+// served.
+func (e *Environment) InstallCRDs(arguments ...string) {
+	GinkgoHelper()
+	e.Helm(append([]string{"upgrade", CRDs, Chart(CRDs), "--install", "--namespace", metav1.NamespaceDefault}, arguments...)...)
+	e.AwaitCRDsServed()
+}
+
+// ReleaseCRDs removes the ownership of a field manager from all CRDs, which keep their
+// fields.
+func (e *Environment) ReleaseCRDs(manager string) {
+	GinkgoHelper()
+	for _, each := range e.listCRDs() {
+		each.ManagedFields = slices.DeleteFunc(each.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool { return entry.Manager == manager })
+		Expect(e.Client.Update(e.ctx, &each)).To(Succeed())
+	}
 }
 
 // DeleteCRDs deletes all CRDs and waits until they are deleted.

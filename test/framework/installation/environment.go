@@ -56,8 +56,11 @@ type Environment struct {
 	sockets string
 }
 
-// Start starts the environment, in a BeforeSuite. It stops when the suite ends.
-func (e *Environment) Start() {
+// Start starts the environment, in a BeforeSuite. It stops when the suite ends. The
+// function installs CRDs before the garbage collector starts, which detects later ones
+// only within 30 seconds. It may be nil, and may use only Helm, Client and
+// the methods for CRDs.
+func (e *Environment) Start(installCRDs func()) {
 	GinkgoHelper()
 	log.SetLogger(zap.New(zap.WriteTo(GinkgoWriter)))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -65,17 +68,25 @@ func (e *Environment) Start() {
 	e.ctx = ctx
 	e.TempDir = GinkgoT().TempDir()
 	var err error
-	e.cluster, err = controlplane.Start(ctx, controlplane.Options{})
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(func() { Expect(e.cluster.Stop()).To(Succeed()) })
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, v1alpha1.AddToScheme} {
 		Expect(add(scheme)).To(Succeed())
 	}
-	e.Client, err = client.New(e.cluster.Config(), client.Options{Scheme: scheme})
+	e.cluster, err = controlplane.Start(ctx, controlplane.Options{BeforeControllers: func(cluster *controlplane.ControlPlane) (err error) {
+		e.cluster = cluster
+		if e.Client, err = client.New(cluster.Config(), client.Options{Scheme: scheme}); err != nil {
+			return err
+		}
+		if e.discovery, err = discovery.NewDiscoveryClientForConfig(cluster.Config()); err != nil {
+			return err
+		}
+		if installCRDs != nil {
+			installCRDs()
+		}
+		return nil
+	}})
 	Expect(err).NotTo(HaveOccurred())
-	e.discovery, err = discovery.NewDiscoveryClientForConfig(e.cluster.Config())
-	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() { Expect(e.cluster.Stop()).To(Succeed()) })
 	e.metadata, err = metadata.NewForConfig(e.cluster.Config())
 	Expect(err).NotTo(HaveOccurred())
 

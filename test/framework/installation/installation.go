@@ -78,15 +78,20 @@ func (i Installation) Upgrade(release, chart string, arguments ...string) {
 	i.HelmRelease("upgrade", release, arguments...)
 }
 
-// Install installs everything, creates a Model, and returns the simulated scheduler
-// once everything is ready. The arguments are those of the release of the CRDs.
-func (i Installation) Install(arguments ...string) *fakescheduler.Scheduler {
+// Install installs everything but the CRDs, creates a Model, and returns the simulated
+// scheduler once everything is ready.
+func (i Installation) Install() *fakescheduler.Scheduler {
 	GinkgoHelper()
-	i.HelmRelease("upgrade", CRDs, append([]string{Chart(CRDs), "--install"}, arguments...)...)
-	i.AwaitCRDsServed()
 	i.CreateNamespaces()
+	i.Upgrade(Setup, Chart(Setup), "--install")
+	return i.InstallDataPlane()
+}
+
+// InstallDataPlane installs the charts of the data plane only.
+func (i Installation) InstallDataPlane() *fakescheduler.Scheduler {
+	GinkgoHelper()
 	scheduler := i.StartScheduler(i.DataNamespace)
-	for _, release := range []string{Setup, Runtime, Servers} {
+	for _, release := range []string{Runtime, Servers} {
 		i.Upgrade(release, Chart(release), "--install")
 	}
 	Expect(i.Client.Create(i.ctx, i.Model())).To(Succeed())
