@@ -154,7 +154,6 @@ func (d *demo) follow(ctx context.Context, interval time.Duration, s step) error
 // stop stops everything. err is the error of the demonstration. Unless that is nil or
 // errInterrupted, the files are kept and the error that it returns quotes the logs.
 func (d *demo) stop(err error) error {
-	start := time.Now()
 	fmt.Printf("\nStopping everything\n")
 	if d.operator != nil {
 		d.operator.Stop()
@@ -165,7 +164,7 @@ func (d *demo) stop(err error) error {
 	if d.cluster != nil {
 		err = errors.Join(err, d.cluster.Stop())
 	}
-	fmt.Printf("Done in %.1f s.\n", time.Since(start).Seconds())
+	fmt.Printf("Done.\n")
 	if err != nil && !errors.Is(err, errInterrupted) {
 		return fmt.Errorf("%w\n%sThe files are kept in %s", err, quoteLogs(d.directory), d.directory)
 	}
@@ -232,10 +231,8 @@ func (d *demo) startControlPlane(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.environment = []string{
-		"KUBECONFIG=" + d.cluster.KubeconfigPath(), "PATH=" + d.binaries + ":" + os.Getenv("PATH"),
-		"KUBECACHEDIR=" + filepath.Join(d.directory, "kubectl"),
-	}
+	d.environment = []string{"KUBECONFIG=" + d.cluster.KubeconfigPath(), "KUBECACHEDIR=" + filepath.Join(d.directory, "kubectl"),
+		"PATH=" + d.binaries + ":" + os.Getenv("PATH")}
 	fmt.Printf("To watch it from another terminal:\n  export %s PATH=%s:$PATH\n", d.environment[0], d.binaries)
 	d.client, err = client.New(d.cluster.Config(), client.Options{})
 	return err

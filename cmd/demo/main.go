@@ -3,8 +3,7 @@
 // prints. It then prints the changes that it observes until the step has had its effect, and
 // the tree of the objects with their readiness (tree.go).
 //
-// It must run in the root of the repository. `make demo` does that, and builds the
-// programs that it starts.
+// It must run in the root of the repository. `make demo` builds the programs that it starts.
 //
 // Exit status: 0 if all steps succeeded, 1 if a step failed or timed out, with the reason, 2
 // if the command line is invalid, 130 if it was interrupted before the last step succeeded.

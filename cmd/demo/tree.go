@@ -32,9 +32,6 @@ var kinds = []schema.GroupVersionKind{
 	v1alpha1.GroupVersion.WithKind(v1alpha1.KindExperiment),
 }
 
-// namespaceKind is the kind of the root.
-const namespaceKind = "Namespace"
-
 // schedulerReachable is the title of the node for a SeldonRuntime's connection to its
 // scheduler, which does not count towards its Ready.
 const schedulerReachable = "Condition " + v1alpha1.ConditionSchedulerReachable
@@ -77,7 +74,7 @@ func buildTree(namespace string, objects []*unstructured.Unstructured) *node {
 			byOwner[""] = append(byOwner[""], object)
 		}
 	}
-	return &node{kind: namespaceKind, name: namespace, status: health.Current, children: childrenOf("", byOwner)}
+	return &node{kind: "Namespace", name: namespace, status: health.Current, children: childrenOf("", byOwner)}
 }
 
 func childrenOf(owner types.UID, byOwner map[types.UID][]*unstructured.Unstructured) []*node {
@@ -143,7 +140,8 @@ func (n *node) all() []*node {
 
 // String draws the tree.
 func (n *node) String() string {
-	text := n.line() + "\n"
+	var text strings.Builder
+	text.WriteString(n.line() + "\n")
 	children := merged(n.children)
 	for i, child := range children {
 		first, rest := "├─ ", "│  "
@@ -151,11 +149,11 @@ func (n *node) String() string {
 			first, rest = "└─ ", "   "
 		}
 		for line := range strings.Lines(child.String()) {
-			text += first + line
+			text.WriteString(first + line)
 			first = rest
 		}
 	}
-	return text
+	return text.String()
 }
 
 // summary returns a copy of the tree without what is ready below the custom resources of
@@ -163,7 +161,7 @@ func (n *node) String() string {
 func (n *node) summary() *node {
 	copied := &node{kind: n.kind, name: n.name, status: n.status, message: n.message}
 	for _, child := range n.children {
-		if n.kind == namespaceKind || allReady(child) != nil {
+		if n.kind == "Namespace" || allReady(child) != nil {
 			copied.children = append(copied.children, child.summary())
 		}
 	}
