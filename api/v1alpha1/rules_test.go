@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -221,6 +222,15 @@ func (r rule) object(set fields, i int) (*unstructured.Unstructured, error) {
 	return object, nil
 }
 
+// longer matches how older versions of Kubernetes report a text that exceeds maxLength.
+var longer = regexp.MustCompile(`may not be longer than (\d+)`)
+
+// currentMessage returns a message of Kubernetes in the form of the newest version.
+func currentMessage(message string) string {
+	message = longer.ReplaceAllString(message, "may not be more than $1 bytes")
+	return strings.ReplaceAll(message, "map[string]interface {}{", "{")
+}
+
 // explains checks that err names the field and the remedy, and has no other cause.
 func (r rule) explains(t *testing.T, err error) {
 	t.Helper()
@@ -235,7 +245,7 @@ func (r rule) explains(t *testing.T, err error) {
 	found := false
 	for _, cause := range status.Status().Details.Causes {
 		switch {
-		case cause.Field == field && strings.Contains(cause.Message, r.message):
+		case cause.Field == field && strings.Contains(currentMessage(cause.Message), r.message):
 			found = true
 		case cause.Field == "."+field, strings.Contains(cause.Message, "some validation rules were not checked"):
 			// The API server adds these.

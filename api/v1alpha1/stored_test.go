@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
@@ -170,7 +172,16 @@ func checkLifecycle(t *testing.T, c client.Client, object *unstructured.Unstruct
 		GetConditions() []metav1.Condition
 		SetConditions([]metav1.Condition)
 	}); ok {
-		must("write its status as the upstream operator does", writeOldStatus(ctx, c, object))
+		err := writeOldStatus(ctx, c, object)
+		if minorVersion(t) < statusRatcheting && apierrors.IsInvalid(err) {
+			err := apply(ctx, c, object, fields{"status.observedGeneration": generation}, "status")
+			if !apierrors.IsInvalid(err) {
+				t.Errorf("apply its status: want that it is rejected too, got %v", err)
+			}
+			checkDeletion(t, c, stored)
+			return
+		}
+		must("write its status as the upstream operator does", err)
 		must("apply its status", apply(ctx, c, object, fields{
 			"status.conditions": []any{newCondition("Ready", metav1.ConditionTrue)}, "status.observedGeneration": generation,
 		}, "status"))
@@ -189,14 +200,49 @@ func checkLifecycle(t *testing.T, c client.Client, object *unstructured.Unstruct
 	if got := stored.GetGeneration(); got != generation {
 		t.Errorf("generation changed from %d to %d although the spec did not", generation, got)
 	}
-	must("delete it", c.Delete(ctx, stored))
-	get()
+	checkDeletion(t, c, stored)
+}
+
+// checkDeletion deletes the stored object and removes its finalizer.
+func checkDeletion(t *testing.T, c client.Client, stored client.Object) {
+	t.Helper()
+	ctx, key := t.Context(), client.ObjectKeyFromObject(stored)
+	if err := c.Delete(ctx, stored); err != nil {
+		t.Fatalf("delete it: %v", err)
+	}
+	if err := c.Get(ctx, key, stored); err != nil {
+		t.Fatal(err)
+	}
 	before := stored.DeepCopyObject().(client.Object)
 	stored.SetFinalizers(nil)
-	must("remove its finalizer", c.Patch(ctx, stored, client.MergeFrom(before)))
+	if err := c.Patch(ctx, stored, client.MergeFrom(before)); err != nil {
+		t.Fatalf("remove its finalizer: %v", err)
+	}
 	if err := c.Get(ctx, key, stored); !apierrors.IsNotFound(err) {
 		t.Errorf("want it deleted, got %v", err)
 	}
+}
+
+// statusRatcheting is the minor version of Kubernetes whose API server is the first to
+// accept a new status of an object whose unchanged spec violates a rule.
+const statusRatcheting = 33
+
+// minorVersion returns the minor version of the shared API server.
+func minorVersion(t *testing.T) int {
+	t.Helper()
+	discoverer, err := discovery.NewDiscoveryClientForConfig(apiConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	version, err := discoverer.ServerVersion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	minor, err := strconv.Atoi(version.Minor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return minor
 }
 
 // apply applies only the given fields to an object.
