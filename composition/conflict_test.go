@@ -99,11 +99,12 @@ var _ = Describe("Fields that are invalid together with fields of others", func(
 			child := object.(client.Object)
 			// A field of another manager that is valid together with the desired state.
 			site.patch(child, name, `{"metadata":{"annotations":{"example.org/other":"stays"}}}`, client.FieldOwner("bystander"))
+			detected := !c.valid
 			if c.edit != "" {
 				site.get(child, name)
-				if c.kind == statefulSets && !validatesPodSpec(site, child) {
-					Skip("this version of Kubernetes does not validate the pod spec in a StatefulSet")
-				}
+				// Kubernetes 1.30 does not validate the pod spec in a StatefulSet, so that both fields
+				// stay.
+				detected = detected && (c.kind != statefulSets || validatesPodSpec(site, child))
 				Expect(admin.Patch(site.ctx, child, client.RawPatch(types.JSONPatchType, []byte(c.edit)), client.FieldOwner(editor))).To(Succeed())
 			}
 			if c.after != "" {
@@ -114,17 +115,17 @@ var _ = Describe("Fields that are invalid together with fields of others", func(
 			generation := generationOf(site, child, name)
 
 			result := site.mustReconcile()
-			if c.valid {
-				Expect(result.Removed).To(BeEmpty())
-			} else {
+			if detected {
 				Expect(result.Removed).To(HaveLen(1))
+			} else {
+				Expect(result.Removed).To(BeEmpty())
 			}
-			if c.edit != "" && !c.valid {
+			if c.edit != "" && detected {
 				Expect(result.Removed[0].Managers).To(Equal(editor))
 			}
 			site.get(child, name)
 			spec := specOf(child)
-			if c.removed != "" {
+			if c.removed != "" && (detected || c.valid) {
 				Expect(spec).NotTo(ContainSubstring(c.removed))
 			}
 			Expect(spec).To(ContainSubstring(c.kept))

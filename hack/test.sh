@@ -19,7 +19,7 @@ run() {
 	local packages=$1
 	shift
 	# shellcheck disable=SC2086
-	[[ -z $packages ]] || "$@" $packages 2>&1 | { grep -v '\[no test files\]$' || true; } | tee -a "$log"
+	[[ -z $packages ]] || "$@" $packages 2>&1 | { grep --line-buffered -v '\[no test files\]$' || true; } | tee -a "$log"
 }
 
 started=$SECONDS
