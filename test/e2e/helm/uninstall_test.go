@@ -79,7 +79,6 @@ func specsOfUninstalls() {
 		Entry("first", newInstallation("crds-one", "crds-one"), installation.CRDs, installation.Servers, installation.Runtime, installation.Setup),
 		Entry("after the operator", newInstallation("crds-two", "crds-two"), installation.Setup, installation.CRDs, installation.Servers, installation.Runtime),
 	)
-
 }
 
 // uninstall uninstalls the releases in an order, checks what remains, and deletes the

@@ -240,7 +240,7 @@ func pinned(directory string, flags ...string) (pinnedModule, error) {
 	const base = " -X k8s.io/component-base/version."
 	linker := fmt.Sprintf("-s -w"+base+"gitVersion=%s"+base+"gitMajor=%s"+base+"gitMinor=%s"+base+"gitTreeState=clean", v[1], v[2], v[3])
 	linker += fmt.Sprintf(" -X k8s.io/client-go/pkg/version.gitVersion=%s", v[1])
-	module.flags = append(flags, "-trimpath", "-ldflags", linker)
+	module.flags = slices.Concat(flags, []string{"-trimpath", "-ldflags", linker})
 	_, _ = fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, module.flags)
 	module.fingerprint = hex.EncodeToString(hash.Sum(nil))
 	return module, nil
