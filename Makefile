@@ -26,7 +26,7 @@ BUILD := -trimpath -buildvcs=auto -tags grpcnotrace -ldflags '-s -w -X main.vers
 # Packages and flags of the tests. golangci-lint runs vet.
 PACKAGES ?= ./...
 TESTFLAGS ?=
-TEST := go test -vet=off -timeout 60m
+TEST := -vet=off -timeout 60m
 # The operator's own packages are tested with the race detector.
 RACE := ./api/... ./composition/... ./examples/... ./templates/... ./inputs/... ./controllers/... ./relay/... ./test/framework/fakescheduler/...
 
@@ -39,6 +39,7 @@ HELM := $(BIN)/helm
 BUF := $(BIN)/buf
 PROTOC_GEN_GO := $(BIN)/protoc-gen-go
 PROTOC_GEN_GO_GRPC := $(BIN)/protoc-gen-go-grpc
+GOTESTSUM := $(BIN)/gotestsum
 GLUA := $(BIN)/glua
 MONITORING := $(BIN)/monitoring
 
@@ -108,18 +109,18 @@ programs:
 	@CGO_ENABLED=0 go run -trimpath ./cmd/controlplane/build -- $(BUILD) ./cmd/manager ./cmd/fakescheduler ./cmd/demo
 
 .PHONY: test
-test: c-compiler programs $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests (a part with PACKAGES=./api/... and TESTFLAGS='-run X').
+test: c-compiler programs $(GOTESTSUM) $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests (a part with PACKAGES=./api/... and TESTFLAGS='-run X').
 	@SELDON_TEST_PROGRAMS=$(BIN) hack/test.sh '$(RACE)' '$(PACKAGES)' $(TEST) -short $(TESTFLAGS)
 
 .PHONY: test-long
-test-long: c-compiler programs $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests with all cases of what is long, then fuzz.
+test-long: c-compiler programs $(GOTESTSUM) $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests with all cases of what is long, then fuzz.
 	@SELDON_TEST_PROGRAMS=$(BIN) hack/test.sh '$(RACE)' '$(PACKAGES)' $(TEST) $(TESTFLAGS)
 	@FUZZTIME='$(FUZZTIME)' hack/fuzz.sh $(PACKAGES)
 
 # The packages whose tests depend most on the API server.
 test-oldest: PACKAGES := ./api/v1alpha1 ./composition ./controllers
 .PHONY: test-oldest
-test-oldest: c-compiler ## Run the tests of CRDs, engine and controllers on the oldest supported Kubernetes.
+test-oldest: c-compiler $(GOTESTSUM) ## Run the tests of CRDs, engine and controllers on the oldest supported Kubernetes.
 	@CGO_ENABLED=0 go run -trimpath ./cmd/controlplane/build -oldest -kubectl=false
 	@KUBEBUILDER_ASSETS=$(BIN)/k8s-1.30 hack/test.sh '$(RACE)' '$(PACKAGES)' $(TEST) -short $(TESTFLAGS)
 
@@ -232,11 +233,12 @@ $(KUSTOMIZE): PACKAGE := sigs.k8s.io/kustomize/kustomize/v5
 $(GOLANGCI_LINT): PACKAGE := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 $(BIN)/helm: PACKAGE := helm.sh/helm/v4/cmd/helm
 
+$(GOTESTSUM): PACKAGE := gotest.tools/gotestsum
 $(GLUA): PACKAGE := github.com/yuin/gopher-lua/cmd/glua
 $(BUF): PACKAGE := github.com/bufbuild/buf/cmd/buf
 $(PROTOC_GEN_GO_GRPC): PACKAGE := google.golang.org/grpc/cmd/protoc-gen-go-grpc
 
-$(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT) $(BIN)/helm $(GLUA) $(BUF) $(PROTOC_GEN_GO_GRPC): hack/tools/go.mod hack/tools/go.sum
+$(CONTROLLER_GEN) $(KUSTOMIZE) $(GOLANGCI_LINT) $(BIN)/helm $(GOTESTSUM) $(GLUA) $(BUF) $(PROTOC_GEN_GO_GRPC): hack/tools/go.mod hack/tools/go.sum
 	@echo 'Building $(notdir $@); the first time this takes a while.'
 	@cd hack/tools && CGO_ENABLED=0 go build -trimpath -o $@ $(PACKAGE) && touch $@
 

@@ -1,31 +1,40 @@
 #!/usr/bin/env bash
 # Runs the tests, those of the operator's own packages with the race detector, and prints
-# the duration of each suite at the end. The Makefile calls it:
+# each suite when it ends and the durations of all suites at the end. The Makefile calls it:
 #
-#   hack/test.sh 'PACKAGES WITH THE RACE DETECTOR' 'PACKAGES' go test FLAGS...
+#   hack/test.sh 'PACKAGES WITH THE RACE DETECTOR' 'PACKAGES' FLAGS OF GO TEST...
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# The longest suites start first.
+first='/(controllers|test/e2e/install|test/e2e/helm)$'
+
+# list PACKAGES... prints their import paths.
+list() {
+	go list "$@" | awk -v first="$first" '{ print ($0 ~ first ? 0 : 1), $0 }' | sort | cut -d ' ' -f 2
+}
+
 # shellcheck disable=SC2086 # lists of packages
-own=$(go list $1 | sort)
+own=$(list $1)
 # shellcheck disable=SC2086
-packages=$(go list $2 | sort)
+packages=$(list $2)
 shift 2
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-# run PACKAGES COMMAND... runs the command on the packages, if there are any.
+# run PACKAGES FLAGS... runs the tests of the packages, if there are any. The output is that
+# of go test.
 run() {
 	local packages=$1
 	shift
 	# shellcheck disable=SC2086
-	[[ -z $packages ]] || "$@" $packages 2>&1 | { grep --line-buffered -v '\[no test files\]$' || true; } | tee -a "$log"
+	[[ -z $packages ]] || bin/gotestsum --format standard-quiet --format-hide-empty-pkg -- "$@" $packages 2>&1 | tee -a "$log"
 }
 
 started=$SECONDS
 status=0
-CGO_ENABLED=1 run "$(comm -12 <(echo "$packages") <(echo "$own"))" "$@" -race &
-CGO_ENABLED=0 run "$(comm -23 <(echo "$packages") <(echo "$own"))" "$@" -trimpath || status=$?
+CGO_ENABLED=1 run "$(grep -Fx "$own" <<<"$packages" || true)" "$@" -race &
+CGO_ENABLED=0 run "$(grep -Fxv "$own" <<<"$packages" || true)" "$@" -trimpath || status=$?
 wait $! || status=$?
 
 echo "Seconds of each suite, of $((SECONDS - started)) in all:"
