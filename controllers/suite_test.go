@@ -381,7 +381,7 @@ func writes(entries []string) []string {
 }
 
 // waitForQuiescence waits until the operator reconciles nothing and has sent no request
-// to a namespace for 2 seconds, which is longer than its debounce period.
+// to a namespace for longer than its debounce period, which is a second.
 func waitForQuiescence(namespace string) {
 	GinkgoHelper()
 	last := -1
@@ -392,7 +392,7 @@ func waitForQuiescence(namespace string) {
 		}
 		defer func() { last = now }()
 		return now >= 0 && now == last
-	}).WithPolling(2 * time.Second).Should(BeTrue())
+	}).WithPolling(1500 * time.Millisecond).Should(BeTrue())
 }
 
 // activeWorkers returns how many reconciles are running, of all controllers.
