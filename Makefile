@@ -121,7 +121,7 @@ test-long: c-compiler programs $(GOTESTSUM) $(HELM) $(KUSTOMIZE) $(MONITORING) $
 test-oldest: PACKAGES := ./api/v1alpha1 ./composition ./controllers
 .PHONY: test-oldest
 test-oldest: c-compiler $(GOTESTSUM) ## Run the tests of CRDs, engine and controllers on the oldest supported Kubernetes.
-	@CGO_ENABLED=0 go run -trimpath ./cmd/controlplane/build -oldest -kubectl=false
+	@CGO_ENABLED=0 go run -trimpath ./cmd/controlplane/build -oldest
 	@KUBEBUILDER_ASSETS=$(BIN)/k8s-1.30 hack/test.sh '$(RACE)' '$(PACKAGES)' $(TEST) -short $(TESTFLAGS)
 
 # The number of rounds of make chaos, and the seed. The default is a new seed, which is
@@ -153,7 +153,7 @@ bench: controlplane ## Run the request budgets and all benchmarks, and print the
 
 .PHONY: demo
 demo: ## Demonstrate the operator on a local control plane (ARGS=--non-interactive exits at the end).
-	@CGO_ENABLED=0 go run -trimpath ./cmd/controlplane/build -kubectl=false -- $(BUILD) ./cmd/manager ./cmd/fakescheduler ./cmd/demo
+	@CGO_ENABLED=0 go run -trimpath ./cmd/controlplane/build -- $(BUILD) ./cmd/manager ./cmd/fakescheduler ./cmd/demo
 	@exec $(BIN)/demo --manager-binary $(BIN)/manager --scheduler-binary $(BIN)/fakescheduler $(ARGS)
 
 ##@ Build

@@ -2,10 +2,10 @@
 // of date into bin/k8s, and then, if there are arguments, programs of this repository into
 // bin:
 //
-//	go run ./cmd/controlplane/build [-kubectl=false] [-oldest] [-- FLAGS OF GO BUILD... ./PACKAGE...]
+//	go run ./cmd/controlplane/build [-oldest] [-- FLAGS OF GO BUILD... ./PACKAGE...]
 //
 // With -oldest, the binaries are those of the oldest version of Kubernetes that the operator
-// supports, and the directory is bin/k8s-1.30.
+// supports, without kubectl, and the directory is bin/k8s-1.30.
 //
 // It is separate from the command start because it imports little: on a fresh clone it
 // prints its progress at once, instead of after the Kubernetes libraries are compiled.
@@ -25,13 +25,12 @@ import (
 )
 
 func main() {
-	kubectl := flag.Bool("kubectl", true, "build kubectl, which the control plane itself does not need")
 	oldest := flag.Bool("oldest", false, "build the oldest version of Kubernetes that the operator supports")
 	flag.Parse()
 	names := []string{
 		binaries.Etcd, binaries.APIServer, binaries.ControllerManager, binaries.Scheduler, binaries.Kwok,
 	}
-	if *kubectl {
+	if !*oldest {
 		names = append(names, binaries.Kubectl)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
