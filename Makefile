@@ -113,11 +113,10 @@ test: c-compiler programs $(GOTESTSUM) $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA
 	@SELDON_TEST_PROGRAMS=$(BIN) hack/test.sh '$(RACE)' '$(PACKAGES)' $(TEST) -short $(TESTFLAGS)
 
 .PHONY: test-long
-test-long: c-compiler programs $(GOTESTSUM) $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests with all cases of what is long, then fuzz.
+test-long: c-compiler programs $(GOTESTSUM) $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests with all cases of what is long, then chaos and fuzz.
 	@SELDON_TEST_PROGRAMS=$(BIN) hack/test.sh '$(RACE)' '$(PACKAGES)' $(TEST) $(TESTFLAGS)
-	@FUZZTIME='$(FUZZTIME)' hack/fuzz.sh $(PACKAGES)
+	@$(MAKE) --no-print-directory chaos fuzz
 
-# The packages whose tests depend most on the API server.
 test-oldest: PACKAGES := ./api/v1alpha1 ./composition ./controllers
 .PHONY: test-oldest
 test-oldest: c-compiler $(GOTESTSUM) ## Run the tests of CRDs, engine and controllers on the oldest supported Kubernetes.
