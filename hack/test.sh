@@ -28,7 +28,8 @@ run() {
 	local packages=$1
 	shift
 	# shellcheck disable=SC2086
-	[[ -z $packages ]] || bin/gotestsum --format standard-quiet --format-hide-empty-pkg -- "$@" $packages 2>&1 | tee -a "$log"
+	[[ -z $packages ]] || bin/gotestsum --format standard-quiet -- "$@" $packages 2>&1 |
+		{ grep --line-buffered -v '\[no test files\]$' || true; } | tee -a "$log"
 }
 
 started=$SECONDS
