@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seldon-operator/seldon-operator/composition"
@@ -48,6 +49,33 @@ var _ = Describe("Deletion", func() {
 		Expect(deleteAll()).To(BeEmpty())
 		Expect(site.exists(&corev1.ConfigMap{}, "site")).To(BeFalse())
 		Expect(site.exists(&rbacv1.Role{}, "site")).To(BeFalse())
+	})
+
+	It("with the orphan policy is not undone while the cache does not show it", func() {
+		site.settle()
+		service := &corev1.Service{}
+		orphan := func() {
+			site.patch(service, "shop", `{"metadata":{"ownerReferences":null}}`)
+			site.cached()
+		}
+		By("adopting the object again while the owner is not being deleted")
+		orphan()
+		site.mustReconcile()
+		site.get(service, "shop")
+		Expect(metav1.IsControlledBy(service, site.owner)).To(BeTrue())
+		site.cached()
+
+		By("leaving it to the garbage collector once the owner is being deleted")
+		site.patch(site.owner, site.owner.Name, `{"metadata":{"finalizers":["example.org/keep"]}}`)
+		Expect(admin.Delete(site.ctx, site.owner)).To(Succeed())
+		orphan()
+		// The service counts as not cached yet for a while after it was written.
+		Eventually(func() error {
+			_, err := site.reconcile()
+			return err
+		}).Should(Satisfy(apierrors.IsConflict))
+		site.get(service, "shop")
+		Expect(service.OwnerReferences).To(BeEmpty())
 	})
 
 	It("waits for objects that another client has deleted", func() {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	apimanagedfields "k8s.io/apimachinery/pkg/util/managedfields"
@@ -230,6 +232,9 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Result, error)
 		e.applier.Adopt(ctx, &observed)
 	}
 	planned := e.applier.Settle(ctx, plan.Compute(observed))
+	if err := e.confirmOwner(ctx, request.Owner, planned); err != nil {
+		return result, err
+	}
 	applied, err := e.applier.Apply(ctx, apply.Run{Plan: planned, State: remembered, Recreations: recreations, BeforeRecreate: request.BeforeRecreate})
 
 	result.Plan, result.Objects = withoutContent(applied.Plan), LiveObjects{applied.Live}
@@ -244,6 +249,30 @@ func (e *Engine) Reconcile(ctx context.Context, request Request) (Result, error)
 		result.RequeueAfter = state.CacheSyncTimeout
 	}
 	return result, errors.Join(err, recreations.Transient())
+}
+
+// confirmOwner returns a conflict if a plan makes the owner the controller of an object
+// without one, and the API server no longer has the owner or is deleting it. The garbage
+// collector removes owner references when it deletes an owner with the orphan policy, and
+// the cache may show that before it shows the deletion: objects that were applied with the
+// owner again would be deleted after it. The controllers of Kubernetes check the same before
+// they adopt an object.
+func (e *Engine) confirmOwner(ctx context.Context, owner Owner, planned plan.Plan) error {
+	for _, step := range planned.Steps {
+		if step.Action != plan.Apply && step.Action != plan.Recreate || step.Live == nil || metav1.GetControllerOfNoCopy(step.Live) != nil {
+			continue
+		}
+		live, err := e.applier.Cluster.Get(ctx, object.Ref{GroupVersionKind: owner.GroupVersionKind, Namespace: owner.Namespace, Name: owner.Name})
+		if err != nil {
+			return err
+		}
+		if live == nil || live.GetUID() != owner.UID || live.GetDeletionTimestamp() != nil {
+			return apierrors.NewConflict(schema.GroupResource{Group: owner.Group, Resource: owner.Kind}, owner.Name,
+				fmt.Errorf("it is being deleted, and does not become the owner of %s again", step.Ref))
+		}
+		return nil
+	}
+	return nil
 }
 
 // Plan returns what [Engine.Reconcile] would do for a request, and writes nothing. It does
