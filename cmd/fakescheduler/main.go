@@ -64,10 +64,7 @@ func parse(arguments []string, log io.Writer) (fakescheduler.Options, error) {
 	set.StringVar(&o.Address, "listen", "127.0.0.1:9004", "`address` to serve on: host:port or unix:PATH")
 	set.DurationVar(&o.Delays.AgentLoad, "agent-load-delay", 0, "how long an agent takes to load a model")
 	set.DurationVar(&o.Delays.AgentUnload, "agent-unload-delay", 0, "how long an agent takes to unload a model")
-	set.DurationVar(&o.Delays.Envoy, "envoy-delay", 0, "how long updates of routes take; the real scheduler batches them for 250ms")
-	set.DurationVar(&o.Delays.ServerStatus, "server-status-delay", 0, "how long events of a server are batched; 250ms in the real scheduler")
 	set.DurationVar(&o.Delays.Gateways, "worker-delay", 0, "how long gateways and dataflow engines take for an operation")
-	set.DurationVar(&o.Delays.Reconnect, "reconnect-delay", 0, "how long gateways and dataflow engines take to connect after a start")
 	set.StringVar(&o.StateFile, "state", "", "`file` for the state that the real scheduler has on its volume")
 	set.BoolVar(&verbose, "verbose", false, "log a line for each call")
 	if err := set.Parse(arguments); err != nil {
