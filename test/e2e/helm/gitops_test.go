@@ -14,8 +14,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/installation"
 )
 
-// describeGitOps describes a GitOps tool: it renders charts, applies them server-side under a field manager of its
-// own, and shows differences from then on.
+// describeGitOps describes a GitOps tool: it renders charts, applies them server-side under
+// a field manager of its own, and shows differences from then on.
 func describeGitOps() {
 	Describe("a GitOps tool", Ordered, specsOfGitOps)
 }

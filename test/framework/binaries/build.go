@@ -85,7 +85,8 @@ type Options struct {
 // empty build cache, and less than a second if everything is up to date.
 //
 // If KUBEBUILDER_ASSETS is set, it builds no binary of the control plane, unless
-// Options.Oldest, and prints that. It needs the go command and, the first time, a module proxy. It needs no C compiler.
+// Options.Oldest, and prints that. It needs the go command and, the first time, a module
+// proxy. It needs no C compiler.
 func Build(ctx context.Context, opts Options) error {
 	root, err := Repository()
 	if err != nil {
