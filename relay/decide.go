@@ -137,15 +137,17 @@ func (o *objectState) pollUnload(now time.Time) (action, time.Duration) {
 	return o.poll(statusPollInterval, now)
 }
 
-// poll polls the status once a delay has passed since the last event or reply. The delay
-// grows with each poll.
+// poll polls the status once a delay has passed since the last event, reply or failure.
+// The delay grows with each poll.
 func (o *objectState) poll(delay time.Duration, now time.Time) (action, time.Duration) {
 	if o.polling.count > 0 {
 		delay = max(delay, pollBackoff.after(o.polling.count))
 	}
 	since := o.polling.lastReplyAt
-	if o.polling.lastEventAt.After(since) {
-		since = o.polling.lastEventAt
+	for _, each := range []time.Time{o.polling.lastEventAt, o.polling.lastFailureAt} {
+		if each.After(since) {
+			since = each
+		}
 	}
 	return at(since.Add(delay), actionPollStatus, now)
 }

@@ -32,6 +32,7 @@ func TestDecide(t *testing.T) {
 		{"no event for too long", objectState{remote: verified, observed: observedState{state: &State{Generation: 1}}, polling: pollingState{lastReplyAt: now.Add(-statusPollDelay)}}, true, actionPollStatus, 0},
 		{"polled three times", objectState{remote: verified, polling: pollingState{count: 3, lastReplyAt: now}}, true, actionNone, 8 * statusPollDelay},
 		{"polled very often", objectState{remote: verified, polling: pollingState{count: 99, lastReplyAt: now}}, true, actionNone, pollBackoff.limit},
+		{"the last poll failed", objectState{remote: verified, polling: pollingState{count: 3, lastReplyAt: now.Add(-time.Hour), lastFailureAt: now}}, true, actionNone, 8 * statusPollDelay},
 		{"an event since the last poll", objectState{remote: verified, polling: pollingState{lastReplyAt: now.Add(-time.Hour), lastEventAt: now}}, true, actionNone, statusPollDelay},
 		{"to be checked again", objectState{remote: verified, observed: observedState{state: state}, polling: pollingState{required: true}}, true, actionPollStatus, 0},
 		{"to be checked again, just after a reply", objectState{remote: verified, observed: observedState{state: state}, polling: pollingState{required: true, lastReplyAt: now}}, true, actionNone, statusPollDelay},

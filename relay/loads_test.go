@@ -300,7 +300,7 @@ func TestOversizedStatus(t *testing.T) {
 		h.open()
 		h.model("iris")
 		h.settle(2 * time.Minute)
-		if loads, polls := scheduler.called("load"), scheduler.called("poll"); loads != 1 || polls < 3 || polls > 15 {
+		if loads, polls := scheduler.called("load"), scheduler.called("poll"); loads != 1 || polls < 3 || polls > 8 {
 			t.Errorf("%d loads and %d polls in 2 minutes", loads, polls)
 		}
 	})

@@ -109,8 +109,9 @@ type pollingState struct {
 	// count of polls since the last event.
 	count int
 	// lastEventAt is when the last event arrived, lastReplyAt when the last call
-	// returned. Replies to earlier calls are outdated.
-	lastEventAt, lastReplyAt time.Time
+	// returned. Replies to earlier calls are outdated. lastFailureAt is when a status call
+	// last failed.
+	lastEventAt, lastReplyAt, lastFailureAt time.Time
 }
 
 // observedState is what the object's controller observes.
@@ -250,7 +251,8 @@ func (o *objectState) failLoad(failure Failure, class errorClass, now time.Time)
 }
 
 // failPoll records that a status call failed. A load that waits for it is sent instead.
-func (o *objectState) failPoll() {
+func (o *objectState) failPoll(now time.Time) {
+	o.polling.lastFailureAt = now
 	if o.unload.phase == unloadNotRequested && (o.remote == nil || o.remote.generation != o.generation) {
 		o.polling.required = false
 	}

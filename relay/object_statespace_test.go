@@ -110,7 +110,7 @@ func spaceSteps(replaces bool, now time.Time) []spaceStep {
 			return true
 		}},
 		{"a poll fails", false, func(s *spaceState) bool {
-			s.object.failPoll()
+			s.object.failPoll(now)
 			return noCalls(s)
 		}},
 		{"the load is accepted", false, func(s *spaceState) bool {

@@ -234,7 +234,7 @@ func (c *connection) pollStatus(ctx context.Context, resource *resource, key obj
 	c.session.updateObject(key, func(o *objectState) bool {
 		o.polling.count++
 		if err != nil {
-			o.failPoll()
+			o.failPoll(time.Now())
 			if isPermanent(err) && o.unload.phase == unloadAcknowledged {
 				c.requestListing(key.kind)
 			}
