@@ -3,12 +3,11 @@ package preview
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
+	"golang.org/x/sync/errgroup"
+	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -308,7 +307,7 @@ func (p *Planner) prunesAfterScaling(ctx context.Context, server *v1alpha1.Serve
 
 // addSteps adds the steps of a plan to its owner.
 func (p *Planner) addSteps(owner *Owner, request composition.Request, planned plan.Plan) {
-	origins := p.origins(request)
+	origins := func(plan.Step, string) *Source { return nil }
 	for _, step := range slices.Concat(planned.Steps, planned.Prunes) {
 		converted := p.step(step, origins)
 		owner.Steps = append(owner.Steps, converted)
@@ -321,6 +320,10 @@ func (p *Planner) step(step plan.Step, origins func(plan.Step, string) *Source) 
 	converted := Step{
 		APIVersion: step.Ref.GroupVersion().String(), Kind: step.Ref.Kind, Name: step.Ref.Name,
 		Reason: step.Reason, Message: step.Message, Evidence: step.Evidence, Unverified: step.DryRunDenied, Impact: templates.ImpactOf(step),
+	}
+	if step.Reason == plan.Unverified {
+		// Nothing is remembered here, other than in the operator.
+		converted.Reason = plan.DesiredChanged
 	}
 	for _, warning := range step.Warnings {
 		converted.Warnings = append(converted.Warnings, Warning{warning.Reason, warning.Message})
@@ -349,7 +352,10 @@ func (p *Planner) step(step plan.Step, origins func(plan.Step, string) *Source) 
 	case plan.Apply, plan.Recreate:
 		p.addChanges(&converted, step, origins)
 	}
-	converted.Restarts = step.Live != nil && isWorkload(step.Ref.Kind) && (converted.Impact == plan.ImpactRestart || converted.Impact == plan.ImpactOutage || step.TriggersRollout || step.Action == plan.Delete)
+	switch plan.ImpactOf(step) {
+	case plan.ImpactRestart, plan.ImpactOutage, plan.ImpactDelete:
+		converted.Restarts = converted.Writes() && (step.Ref.Kind == "Deployment" || step.Ref.Kind == "StatefulSet")
+	}
 	return converted
 }
 
@@ -363,8 +369,9 @@ func (p *Planner) addChanges(converted *Step, step plan.Step, origins func(plan.
 	if step.Action == plan.Recreate {
 		converted.Verb = Recreate
 	}
-	for _, change := range fields.Diff(comparable(step.Live), comparable(step.Result)) {
-		converted.Changes = append(converted.Changes, Change{Change: change, Source: origins(step, change.Path)})
+	changes := fields.Diff(step.Ref.GroupVersionKind, fields.WithoutBookkeeping(step.Live.Object), fields.WithoutBookkeeping(step.Result.Object))
+	for _, change := range fields.Mask(step.Ref.GroupKind(), changes) {
+		converted.Changes = append(converted.Changes, Change{Path: change.Path, Old: change.Old, New: change.New, Source: origins(step, change.Path)})
 	}
 	if len(converted.Changes) == 0 && step.Action == plan.Apply {
 		// Only field ownership changes.
@@ -372,42 +379,32 @@ func (p *Planner) addChanges(converted *Step, step plan.Step, origins func(plan.
 	}
 }
 
-// comparable returns the fields of an object that users see: not its status, nor what the
-// API server sets in its metadata.
-func comparable(o *unstructured.Unstructured) map[string]any {
-	content := map[string]any{}
-	for key, value := range o.Object {
-		if key != "status" && key != "metadata" && key != "apiVersion" && key != "kind" {
-			content[key] = value
-		}
-	}
-	metadata := map[string]any{}
-	for _, key := range []string{"labels", "annotations", "ownerReferences", "finalizers"} {
-		if value, found, _ := unstructured.NestedFieldNoCopy(o.Object, "metadata", key); found && value != nil {
-			metadata[key] = value
-		}
-	}
-	if len(metadata) > 0 {
-		content["metadata"] = metadata
-	}
-	return content
-}
-
-func isWorkload(kind string) bool { return kind == "Deployment" || kind == "StatefulSet" }
-
 // revisionOf returns a short hash of an object's spec.
 func revisionOf(o *unstructured.Unstructured) string { return shortHash(o.Object["spec"]) }
 
 func sortOwners(owners []Owner) {
-	slices.SortFunc(owners, func(a, b Owner) int { return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(owners, func(a, b Owner) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
 }
 
-// Kinds returns the kinds to load of a namespace, and those to load of the operator's.
-func Kinds() (namespaced, configs []client.Object) {
-	return []client.Object{
-		&v1alpha1.SeldonRuntime{}, &v1alpha1.Server{}, &v1alpha1.Model{}, &v1alpha1.Pipeline{}, &corev1.ConfigMap{},
-	}, []client.Object{&v1alpha1.SeldonConfig{}, &v1alpha1.ServerConfig{}}
+// Load lists what plans of the owners in a namespace read, in parallel; empty for all
+// namespaces. The error is that of the owners, or a failure.
+func Load(ctx context.Context, into *snapshot.Snapshot, namespace, operatorNamespace string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	load := func(kind client.Object, namespace string) {
+		group.Go(func() error { return into.Load(ctx, kind, namespace) })
+	}
+	for _, kind := range []client.Object{
+		&v1alpha1.SeldonRuntime{}, &v1alpha1.Model{}, &v1alpha1.Pipeline{}, &appsv1.ControllerRevision{},
+	} {
+		load(kind, namespace)
+	}
+	for _, kind := range inputs.RuntimeKinds() {
+		load(kind.Object, namespace)
+	}
+	for _, kind := range []client.Object{&v1alpha1.SeldonConfig{}, &v1alpha1.ServerConfig{}} {
+		load(kind, operatorNamespace)
+	}
+	return group.Wait()
 }
-
-var _ = errors.New
-var _ = json.Marshal

@@ -1,7 +1,11 @@
 package preview
 
 import (
-	"github.com/seldon-operator/seldon-operator/cli/internal/fields"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+
 	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
@@ -119,7 +123,11 @@ type Step struct {
 
 // Change is a change of one field.
 type Change struct {
-	fields.Change
+	// Path, such as spec.template.spec.containers[name=envoy].image.
+	Path string `json:"path"`
+	// Old and New are the values; null if the field does not exist.
+	Old any `json:"old"`
+	New any `json:"new"`
 	// Source is the layer that causes it; nil if unknown.
 	Source *Source `json:"source,omitempty"`
 }
@@ -134,6 +142,9 @@ type Source struct {
 	Index int `json:"index"`
 }
 
+// String returns the layer and the path in it.
+func (s Source) String() string { return strings.TrimSuffix(s.Layer+" "+s.Path, " ") }
+
 // Warning is why an object will not be as desired although the step is carried out.
 type Warning struct {
 	Reason  plan.Reason `json:"reason"`
@@ -143,4 +154,79 @@ type Warning struct {
 // Writes reports whether the step writes.
 func (s Step) Writes() bool {
 	return s.Verb == Create || s.Verb == Patch || s.Verb == Recreate || s.Verb == Delete
+}
+
+// all calls visit for each owner, Servers of runtimes included.
+func (r *Report) all(visit func(owner *Owner)) {
+	for i := range r.Runtimes {
+		visit(&r.Runtimes[i])
+		for j := range r.Runtimes[i].Servers {
+			visit(&r.Runtimes[i].Servers[j])
+		}
+	}
+	for i := range r.Servers {
+		visit(&r.Servers[i])
+	}
+}
+
+// summarize sets the totals and the hash.
+func (r *Report) summarize() {
+	r.Summary = Summary{ByImpact: map[string]int{}, Runtimes: len(r.Runtimes)}
+	for _, owner := range r.Runtimes {
+		r.Summary.ByImpact[owner.Impact.String()]++
+	}
+	for _, owner := range r.Servers {
+		r.Summary.ByImpact[owner.Impact.String()]++
+	}
+	var changes []any
+	r.all(func(owner *Owner) {
+		if owner.Error != "" {
+			r.Summary.Unknown++
+		}
+		r.Summary.MaxImpact = max(r.Summary.MaxImpact, owner.Impact)
+		for _, step := range owner.Steps {
+			r.Summary.add(step)
+			if step.Writes() || step.Verb == Block {
+				changes = append(changes, []any{owner.Namespace, owner.Name, step.Verb, step.Kind, step.Name, step.Changes})
+			}
+		}
+	})
+	for i := range r.Runtimes {
+		r.Summary.Servers += len(r.Runtimes[i].Servers)
+	}
+	r.Summary.Servers += len(r.Servers)
+	r.PlanHash = shortHash(changes)
+}
+
+func (s *Summary) add(step Step) {
+	if step.Writes() {
+		s.Writes++
+	}
+	if step.Restarts {
+		s.Restarts++
+	}
+	switch step.Verb {
+	case Delete:
+		s.Deletes++
+	case Block:
+		s.Blocked++
+	case Unknown:
+		s.Unknown++
+	}
+	if step.Evidence == plan.Inferred {
+		s.Inferred++
+	}
+	if step.Unverified {
+		s.Unverified++
+	}
+}
+
+// shortHash returns a hash of a value's JSON, of 10 hexadecimal digits.
+func shortHash(value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:5])
 }
