@@ -70,7 +70,7 @@ func (d *differ) values(path Path, schema merge.Schema, before, after any) {
 
 func (d *differ) maps(path Path, schema merge.Schema, before, after map[string]any) {
 	for _, key := range slices.Sorted(maps.Keys(union(before, after))) {
-		d.values(path.child(Field(key)), schema.Field(key), before[key], after[key])
+		d.values(path.Child(Field(key)), schema.Field(key), before[key], after[key])
 	}
 }
 
@@ -91,11 +91,11 @@ func (d *differ) lists(path Path, schema merge.Schema, before, after []any) {
 	for _, pair := range Match(keys, before, after) {
 		switch {
 		case pair.Old < 0:
-			d.add(path.child(ItemOf(after[pair.New], pair.New, keys)), nil, after[pair.New])
+			d.add(path.Child(ItemOf(after[pair.New], pair.New, keys)), nil, after[pair.New])
 		case pair.New < 0:
-			d.add(path.child(ItemOf(before[pair.Old], pair.Old, keys)), before[pair.Old], nil)
+			d.add(path.Child(ItemOf(before[pair.Old], pair.Old, keys)), before[pair.Old], nil)
 		default:
-			d.values(path.child(ItemOf(after[pair.New], pair.New, keys)), items, before[pair.Old], after[pair.New])
+			d.values(path.Child(ItemOf(after[pair.New], pair.New, keys)), items, before[pair.Old], after[pair.New])
 		}
 	}
 }

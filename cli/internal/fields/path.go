@@ -66,8 +66,8 @@ func (p Path) String() string {
 	return strings.TrimPrefix(text.String(), ".")
 }
 
-// child returns the path of a part of p. It never shares memory with another path.
-func (p Path) child(element Element) Path {
+// Child returns the path of a part of p. It never shares memory with another path.
+func (p Path) Child(element Element) Path {
 	return append(slices.Clip(p), element)
 }
 
