@@ -149,7 +149,7 @@ var _ = Describe("A SeldonRuntime", func() {
 			Patch: `spec: {replicsa: 2}`}, "InvalidPatch", "replicsa"),
 		Entry("a selector", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "Service", Name: "seldon-mesh"},
 			Patch: `spec: {selector: {app: other}}`}, "InvalidPatch", "selector"),
-		Entry("rights", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "Role", Name: "agent-role"},
+		Entry("RBAC", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "Role", Name: "agent-role"},
 			Patch: `rules: []`}, "InvalidPatch", "Role"),
 		Entry("an account, from a tenant", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "ServiceAccount", Name: "seldon-server"},
 			Patch: `metadata: {annotations: {cloud: role}}`}, "InvalidPatch", "ServiceAccount"),

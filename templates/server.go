@@ -101,8 +101,8 @@ func (s Server) Input() (input composition.Input, warnings ServerWarnings, err e
 
 // templates returns the workload and, with a StatefulSet, a Service for each replica that
 // is desired or still exists. Desired replicas count up to the limit only: for a Server
-// above it they are those of the StatefulSet, which anyone with the right to edit it may
-// have set.
+// above it they are those of the StatefulSet, which anyone with the permission to edit it
+// may have set.
 func (s Server) templates(replicas int64) []composition.TemplateRef {
 	frames := []composition.TemplateRef{{
 		Folder: "server/" + strings.ToLower(s.Kind().Kind), Parameters: map[string]string{"name": s.Server.Name},
