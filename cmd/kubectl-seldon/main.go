@@ -1,0 +1,39 @@
+// Command kubectl-seldon is the plugin kubectl seldon; see package cli.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // the ways to authenticate that kubectl has
+
+	"github.com/seldon-operator/seldon-operator/cli"
+)
+
+// version is set by the build (-X main.version=…).
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	config := cli.Config{
+		Name: programName(os.Args[0]), Version: version,
+		Streams: genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
+	}
+	code := cli.Run(ctx, config, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// programName returns the name for usage texts: kubectl runs plugins by their file name.
+func programName(path string) string {
+	name := strings.TrimSuffix(filepath.Base(path), ".exe")
+	if plugin, found := strings.CutPrefix(name, "kubectl-"); found {
+		return "kubectl " + plugin
+	}
+	return name
+}
