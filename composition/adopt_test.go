@@ -113,7 +113,7 @@ var _ = Describe("Adoption of the objects of another operator", func() {
 	It("blocks a workload whose pods would restart, without another dry-run, until restarts are allowed", func() {
 		site.predecessor(otherArgs)
 		before := site.deployment()
-		adopted, err := newEngine().Plan(site.ctx, site.request)
+		adopted, err := newEngine().Plan(site.ctx, site.request, composition.NewDryRuns())
 		Expect(err).NotTo(HaveOccurred())
 		Expect(adopted.Steps).To(ContainElement(And(HaveField("Ref.Kind", "Service"), HaveField("Action", plan.Apply), HaveField("Reason", plan.Adopting))))
 		result := site.mustReconcile()
@@ -134,7 +134,7 @@ var _ = Describe("Adoption of the objects of another operator", func() {
 		var planned composition.Plan
 		Expect(writes(requests.during(func() {
 			var err error
-			planned, err = newEngine().Plan(site.ctx, site.request)
+			planned, err = newEngine().Plan(site.ctx, site.request, composition.NewDryRuns())
 			Expect(err).NotTo(HaveOccurred())
 		}))).To(BeEmpty())
 		Expect(planned.Steps).To(ContainElement(And(

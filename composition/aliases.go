@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/apply"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/patch"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
@@ -43,6 +44,8 @@ type (
 	ConfigRef = plan.ConfigRef
 	// ConfigHash has the hashes of a ConfigMap or Secret; see [plan.ConfigHash].
 	ConfigHash = plan.ConfigHash
+	// DryRuns are shared by the plans of several owners; see [Engine.Plan].
+	DryRuns = apply.DryRuns
 	// Patch changes rendered objects; see [patch.Patch].
 	Patch = patch.Patch
 	// PatchError says why a patch cannot be applied; see [patch.Error].
@@ -57,6 +60,9 @@ func RefOf(o *unstructured.Unstructured) ObjectRef { return object.RefOf(o) }
 func LoadTemplates(fsys fs.FS, annotationPrefix string) (*Templates, error) {
 	return template.Load(fsys, annotationPrefix)
 }
+
+// NewDryRuns returns an empty set of dry-runs.
+func NewDryRuns() *DryRuns { return apply.NewDryRuns() }
 
 // HashConfig returns the hashes of a ConfigMap or Secret that an owner has as an external
 // configuration; see [Request].

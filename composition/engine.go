@@ -275,11 +275,14 @@ func (e *Engine) confirmOwner(ctx context.Context, owner Owner, planned plan.Pla
 	return nil
 }
 
-// Plan returns what [Engine.Reconcile] would do for a request, and writes nothing. It does
-// not continue interrupted recreations of StatefulSets. Dry-runs of objects that would be
-// adopted are of the objects before the migration of their field ownership. The plan belongs
-// to the caller.
-func (e *Engine) Plan(ctx context.Context, request Request) (plan.Plan, error) {
+// Plan returns what [Engine.Reconcile] would do for a request, with the result of each step,
+// and writes nothing: it makes a dry-run of every object that would be applied. Plans for
+// several owners share dryRuns.
+//
+// It does not continue interrupted recreations of StatefulSets. Dry-runs of objects that
+// would be adopted are of the objects before the migration of their field ownership. The
+// plan belongs to the caller.
+func (e *Engine) Plan(ctx context.Context, request Request, dryRuns *DryRuns) (plan.Plan, error) {
 	rendered, err := e.render(request.Input)
 	if err != nil {
 		return plan.Plan{}, err
@@ -288,10 +291,11 @@ func (e *Engine) Plan(ctx context.Context, request Request) (plan.Plan, error) {
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	planned := e.applier.Settle(ctx, plan.Compute(observed))
+	planned := e.applier.Preview(ctx, plan.Compute(observed), dryRuns)
 	for _, steps := range [][]plan.Step{planned.Steps, planned.Prunes} {
 		for i := range steps {
-			steps[i].Object, steps[i].Live = steps[i].Object.DeepCopy(), steps[i].Live.DeepCopy()
+			step := &steps[i]
+			step.Object, step.Live, step.Result = step.Object.DeepCopy(), step.Live.DeepCopy(), step.Result.DeepCopy()
 		}
 	}
 	return planned, nil

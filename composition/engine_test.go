@@ -99,7 +99,7 @@ var _ = Describe("An instance", func() {
 		writesOfPlan := func() (planned []composition.ObjectRef) {
 			GinkgoHelper()
 			sent := requests.during(func() {
-				computed, err := site.engine.Plan(site.ctx, site.request)
+				computed, err := site.engine.Plan(site.ctx, site.request, composition.NewDryRuns())
 				Expect(err).NotTo(HaveOccurred())
 				for _, step := range slices.Concat(computed.Steps, computed.Prunes) {
 					if step.Action == plan.Apply || step.Action == plan.Delete {

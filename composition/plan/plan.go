@@ -111,9 +111,29 @@ type Step struct {
 	Err error
 	// DryRunError is the error of a dry-run that failed.
 	DryRunError error
+	// DryRunDenied: RBAC does not permit the dry-run, so that Result is computed in memory.
+	DryRunDenied bool
+	// Result is the object as it would be after the step: that of Evidence for Apply and
+	// Recreate, Live for other actions. Only previews set it.
+	Result   *unstructured.Unstructured
+	Evidence Evidence
 	// DesiredHash identifies Object among the apply configurations of this object.
 	DesiredHash object.Hash
 }
+
+// Evidence is how the result of a step was determined; empty for a step that needs none.
+type Evidence string
+
+const (
+	// DryRun: the API server returned it.
+	DryRun Evidence = "DryRun"
+	// Inferred: the API server returned it for another object that is sent the same fields
+	// and had the same owned values.
+	Inferred Evidence = "Inferred"
+	// ComputedInMemory: by the API server's implementation of server-side apply, without
+	// its defaults and admission.
+	ComputedInMemory Evidence = "ComputedInMemory"
+)
 
 // Warning is a reason and its message for users.
 type Warning struct {

@@ -76,7 +76,7 @@ var rules = []rule{
 	{group: "inputs", groups: []string{"api", "templates", "composition"}},
 	{group: "relay", groups: []string{"api"}},
 	{group: "controllers", groups: []string{"api", "composition", "templates", "inputs", "relay"}},
-	{group: "cli", groups: []string{"api", "composition", "templates", "inputs", "relay"}},
+	{group: "cli", groups: []string{"api", "composition", "templates", "inputs", "relay", "config"}},
 
 	{group: "cmd/manager", groups: []string{anyLibrary}},
 	{group: "cmd/kubectl-seldon", groups: []string{anyLibrary}},

@@ -181,8 +181,7 @@ func (a *Applier) applyWave(ctx context.Context, run Run, steps []plan.Step, rej
 			continue
 		}
 		if name, blocked := plan.BlockedBy(step, rejected); blocked {
-			message := fmt.Sprintf("%s is not applied, because the API server rejects %s %s, which it refers to", step.Ref, name.Kind, name.Name)
-			results[i] = stepResult{step: step.Blocked(plan.DependencyRejected, message), live: step.Live}
+			results[i] = stepResult{step: step.Blocked(plan.DependencyRejected, dependencyRejected(step.Ref, name)), live: step.Live}
 			continue
 		}
 		pending = append(pending, i)
@@ -270,10 +269,9 @@ func (a *Applier) conflictingManager(ctx context.Context, step plan.Step) string
 
 // dryRun settles a step that is in doubt.
 func (a *Applier) dryRun(ctx context.Context, step plan.Step) (plan.Step, error) {
-	fieldManager := a.Cluster.Options.FieldManager
 	dry, _, err := a.Cluster.Apply(ctx, step.Object, step.Live, client.DryRunAll)
 	if isDryRunUnsupported(err) {
-		if step.BlockOnRestart && !plan.PodTemplateUnchanged(step.Object, step.Live, fieldManager) {
+		if step.BlockOnRestart && !plan.PodTemplateUnchanged(step.Object, step.Live, a.Cluster.Options.FieldManager) {
 			return step.Blocked(plan.RestartRequired, plan.RestartMessage(step.Ref, plan.PodTemplate(step.Object), plan.PodTemplate(step.Live))), nil
 		}
 		step.DryRunFirst = false
@@ -282,15 +280,24 @@ func (a *Applier) dryRun(ctx context.Context, step plan.Step) (plan.Step, error)
 	if err != nil {
 		return step, err
 	}
-	if len(step.ReleaseFields) == 0 && cached.LiveHash(dry, fieldManager) == cached.LiveHash(step.Live, fieldManager) {
+	return a.decide(step, dry), nil
+}
+
+// decide settles a step by the object that its dry-run returned: Skip if nothing changes,
+// Block if pods would restart that must not.
+func (a *Applier) decide(step plan.Step, dry *unstructured.Unstructured) plan.Step {
+	fieldManager := a.Cluster.Options.FieldManager
+	if step.Live != nil && len(step.ReleaseFields) == 0 && cached.LiveHash(dry, fieldManager) == cached.LiveHash(step.Live, fieldManager) {
 		step.Action, step.Reason, step.Message = plan.Skip, plan.UpToDate, ""
-		return step, nil
+		return step
 	}
-	if would, is := plan.PodTemplate(dry), plan.PodTemplate(step.Live); step.BlockOnRestart && !equality.Semantic.DeepEqual(would, is) {
-		return step.Blocked(plan.RestartRequired, plan.RestartMessage(step.Ref, would, is)), nil
+	if step.BlockOnRestart {
+		if would, is := plan.PodTemplate(dry), plan.PodTemplate(step.Live); !equality.Semantic.DeepEqual(would, is) {
+			return step.Blocked(plan.RestartRequired, plan.RestartMessage(step.Ref, would, is))
+		}
 	}
 	step.DryRunFirst = false
-	return step, nil
+	return step
 }
 
 // isDryRunUnsupported reports whether an admission webhook with side effects keeps the API
