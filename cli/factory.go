@@ -82,6 +82,11 @@ func (f *factory) client() (client.WithWatch, error) {
 	return client.NewWithWatch(config, client.Options{Scheme: f.scheme, Mapper: newMapper(f.scheme)})
 }
 
+// note prints a line to the standard error.
+func (f *factory) note(format string, args ...any) {
+	_, _ = fmt.Fprintf(f.Streams.ErrOut, format+"\n", args...)
+}
+
 // newMapper returns a mapper of the kinds of a scheme that the commands use.
 func newMapper(scheme *runtime.Scheme) meta.RESTMapper {
 	mapper := meta.NewDefaultRESTMapper(nil)

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +31,8 @@ type treeCommand struct {
 	*factory
 	allNamespaces, all, watch, noHeaders bool
 	output                               string
+	// named: an argument names the root.
+	named bool
 }
 
 func newTreeCommand(f *factory) *cobra.Command {
@@ -80,6 +84,7 @@ func (t *treeCommand) scope(args []string) (tree.Scope, error) {
 	if t.allNamespaces {
 		return scope, usageError(errors.New("a name cannot be combined with --all-namespaces; set --namespace"))
 	}
+	t.named = true
 	scope.Root = &tree.Root{GroupVersionKind: named.GroupVersionKind, Name: named.Name}
 	return scope, nil
 }
@@ -117,11 +122,23 @@ func (t *treeCommand) run(ctx context.Context, args []string) error {
 	if err := format(out, nodes, objects.Problems()); err != nil {
 		return err
 	}
-	for _, problem := range objects.Problems() {
-		t.note("Not shown: %s.", problem)
-	}
+	t.noteProblems(objects.Problems())
 	t.note("%s", conclusion(nodes, scope))
 	return nil
+}
+
+// noteProblems prints one line for the requests that failed for the same reason.
+func (t *treeCommand) noteProblems(problems []tree.Problem) {
+	byCause := map[string][]string{}
+	for _, problem := range problems {
+		resource := problem.Resource
+		problem.Resource = ""
+		cause := problem.String()
+		byCause[cause] = append(byCause[cause], resource)
+	}
+	for _, cause := range slices.Sorted(maps.Keys(byCause)) {
+		t.note("Not shown: %s (%s).", strings.Join(byCause[cause], ", "), cause)
+	}
 }
 
 // conclusion returns the last line.
@@ -136,6 +153,8 @@ func conclusion(nodes []*tree.Node, scope tree.Scope) string {
 		return "The object is ready."
 	case notReady == 0:
 		return fmt.Sprintf("All %d objects are ready.", objects)
+	case objects == 1:
+		return "The object is not ready."
 	case notReady == 1:
 		return fmt.Sprintf("1 of %d objects is not ready.", objects)
 	default:
@@ -179,7 +198,13 @@ func (t *treeCommand) formats() map[string]treeFormat {
 
 // visible returns the nodes to show.
 func (t *treeCommand) visible(nodes []*tree.Node, problems []tree.Problem) []*tree.Node {
-	nodes = tree.Group(nodes)
+	if t.named {
+		for _, n := range nodes {
+			n.Children = tree.Group(n.Children)
+		}
+	} else {
+		nodes = tree.Group(nodes)
+	}
 	if !t.all {
 		nodes = tree.Fold(nodes)
 	}

@@ -39,7 +39,7 @@ func Group(nodes []*Node) []*Node {
 	for _, group := range grouped {
 		ready := 0
 		for _, child := range group.Children {
-			if child.isHealthy() {
+			if child.IsHealthy() {
 				ready++
 			}
 		}
@@ -71,7 +71,7 @@ func foldChildren(parent *Node) []*Node {
 	var first, healthy, last []*Node
 	for _, n := range parent.Children {
 		switch {
-		case n.Kind == kindCondition && n.isHealthy():
+		case n.Kind == kindCondition && n.IsHealthy():
 		case n.Kind == serverKind.Kind || n.Title != "":
 			last = append(last, Fold([]*Node{n})...)
 		case allHealthy(n):
@@ -84,7 +84,7 @@ func foldChildren(parent *Node) []*Node {
 	case objects == 1:
 		first = append(first, healthy...)
 	case objects > 1 && parent.Title == "":
-		first = append(first, &Node{Title: countKinds(healthy), Ready: True, Status: nothing, Namespace: parent.Namespace, count: objects})
+		first = append(first, &Node{Title: countKinds(healthy), Ready: True, Status: nothing, Namespace: parent.Namespace})
 	}
 	return append(first, last...)
 }

@@ -45,9 +45,6 @@ type Node struct {
 	// Served is true for an object that the parent serves and does not own.
 	Served   bool    `json:"served,omitempty"`
 	Children []*Node `json:"children,omitempty"`
-
-	// count is the number of objects of a node for several ones.
-	count int
 }
 
 // Label returns the text of the node in a tree: the title, or Kind/name.
@@ -58,8 +55,8 @@ func (n *Node) Label() string {
 	return n.Kind + "/" + n.Name
 }
 
-// isHealthy reports whether the node is ready and has nothing to show.
-func (n *Node) isHealthy() bool { return n.Ready == True && !n.Terminating }
+// IsHealthy reports whether the node is ready and has nothing to show.
+func (n *Node) IsHealthy() bool { return n.Ready == True && !n.Terminating }
 
 // isObject reports whether the node is one object.
 func (n *Node) isObject() bool { return n.Title == "" && n.Kind != kindCondition }
@@ -76,7 +73,7 @@ func All(nodes []*Node) []*Node {
 // allHealthy reports whether all nodes and their descendants are healthy.
 func allHealthy(nodes ...*Node) bool {
 	for _, n := range All(nodes) {
-		if !n.isHealthy() {
+		if !n.IsHealthy() {
 			return false
 		}
 	}
@@ -88,7 +85,7 @@ func Count(nodes []*Node) (objects, notReady int) {
 	for _, n := range All(nodes) {
 		if n.isObject() {
 			objects++
-			if !n.isHealthy() {
+			if !n.IsHealthy() {
 				notReady++
 			}
 		}

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/inputs"
 )
 
@@ -39,7 +41,7 @@ var (
 )
 
 // childKinds are the kinds of the child objects of runtimes, in the order in which siblings are
-// shown.
+// shown: that of the engine's waves.
 var childKinds = func() []schema.GroupVersionKind {
 	builtIn, custom := []schema.GroupVersionKind{}, []schema.GroupVersionKind{}
 	for _, kind := range inputs.RuntimeKinds() {
@@ -53,6 +55,9 @@ var childKinds = func() []schema.GroupVersionKind {
 		}
 		builtIn = append(builtIn, gvk)
 	}
+	slices.SortStableFunc(builtIn, func(a, b schema.GroupVersionKind) int {
+		return cmp.Compare(object.WaveOf(a.GroupKind()), object.WaveOf(b.GroupKind()))
+	})
 	return append(builtIn, custom...)
 }()
 
@@ -114,7 +119,7 @@ func (p Problem) String() string {
 	if p.Namespace != "" {
 		in = "namespace " + p.Namespace
 	}
-	return fmt.Sprintf("%s %s in %s: %s", p.Verb, p.Resource, in, p.Message)
+	return fmt.Sprintf("%s in %s: %s", strings.TrimSpace(p.Verb+" "+p.Resource), in, p.Message)
 }
 
 // Objects are the objects of a tree. They are not safe for concurrent use.
@@ -142,9 +147,9 @@ func Read(ctx context.Context, reader client.Reader, scope Scope) (*Objects, err
 	_ = group.Wait() // The functions return no errors.
 	if errs[0] != nil && scope.Root != nil && apierrors.IsForbidden(errs[0]) {
 		// The account may be allowed to get a single object.
-		object := newObject(kinds[0])
-		if err := reader.Get(ctx, client.ObjectKey{Namespace: scope.Namespace, Name: scope.Root.Name}, object); err == nil {
-			lists[0], errs[0] = []*unstructured.Unstructured{toUnstructured(object, kinds[0])}, nil
+		single := newObject(kinds[0])
+		if err := reader.Get(ctx, client.ObjectKey{Namespace: scope.Namespace, Name: scope.Root.Name}, single); err == nil {
+			lists[0], errs[0] = []*unstructured.Unstructured{toUnstructured(single, kinds[0])}, nil
 		}
 	}
 	if errs[0] != nil {

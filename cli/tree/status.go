@@ -77,7 +77,7 @@ func isOutdated(object *unstructured.Unstructured, condition *metav1.Condition) 
 // terminating returns the status of an object that is being deleted.
 func terminating(object *unstructured.Unstructured) string {
 	if finalizers := object.GetFinalizers(); len(finalizers) > 0 {
-		return "Terminating: waits for the finalizers " + strings.Join(finalizers, ", ")
+		return "Terminating: waits for the removal of " + strings.Join(finalizers, ", ")
 	}
 	return "Terminating"
 }
