@@ -181,7 +181,7 @@ func (s *fakeServer) serveWatch(w http.ResponseWriter, r *http.Request, resource
 func (s *fakeServer) write(w http.ResponseWriter, object any) { _ = json.NewEncoder(w).Encode(object) }
 
 func (s *fakeServer) reject(w http.ResponseWriter, code int) {
-	reason := map[int]metav1.StatusReason{http.StatusForbidden: metav1.StatusReasonForbidden, http.StatusNotFound: metav1.StatusReasonNotFound}[code]
+	reason := map[int]metav1.StatusReason{http.StatusForbidden: metav1.StatusReasonForbidden, http.StatusNotFound: metav1.StatusReasonNotFound, http.StatusGone: metav1.StatusReasonExpired}[code]
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	s.write(w, metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: "Failure", Code: int32(code), Reason: reason, Message: "rejected by the test"})

@@ -137,7 +137,7 @@ func (t *treeCommand) noteProblems(problems []tree.Problem) {
 		byCause[cause] = append(byCause[cause], resource)
 	}
 	for _, cause := range slices.Sorted(maps.Keys(byCause)) {
-		t.note("Not shown: %s (%s).", strings.Join(byCause[cause], ", "), cause)
+		t.note("Incomplete: %s (%s).", strings.Join(byCause[cause], ", "), cause)
 	}
 }
 
@@ -169,9 +169,9 @@ func (t *treeCommand) formats() map[string]treeFormat {
 	table := func(out terminal, nodes []*tree.Node, problems []tree.Problem) error {
 		return tree.Print(t.Streams.Out, t.visible(nodes, problems), t.style(out))
 	}
-	graph := func(print func(io.Writer, []*tree.Node) error) treeFormat {
+	graph := func(write func(io.Writer, []*tree.Node) error) treeFormat {
 		return func(_ terminal, nodes []*tree.Node, problems []tree.Problem) error {
-			return print(t.Streams.Out, t.visible(nodes, problems))
+			return write(t.Streams.Out, t.visible(nodes, problems))
 		}
 	}
 	encode := func(marshal func(any) ([]byte, error)) treeFormat {
@@ -199,8 +199,12 @@ func (t *treeCommand) formats() map[string]treeFormat {
 // visible returns the nodes to show.
 func (t *treeCommand) visible(nodes []*tree.Node, problems []tree.Problem) []*tree.Node {
 	if t.named {
-		for _, n := range nodes {
-			n.Children = tree.Group(n.Children)
+		roots := nodes
+		nodes = nil
+		for _, n := range roots {
+			root := *n
+			root.Children = tree.Group(n.Children)
+			nodes = append(nodes, &root)
 		}
 	} else {
 		nodes = tree.Group(nodes)
@@ -234,7 +238,13 @@ func (t *treeCommand) follow(ctx context.Context, out terminal, watch func(conte
 	if err := printer.Print(t.Streams.Out, t.visible(before, objects.Problems())); err != nil {
 		return err
 	}
+	problems := objects.Problems()
+	t.noteProblems(problems)
 	return watch(ctx, 0, func() error {
+		if now := objects.Problems(); !slices.Equal(now, problems) {
+			problems = now
+			t.noteProblems(problems)
+		}
 		after := objects.Tree()
 		changes := tree.Changes(before, after)
 		before = after

@@ -197,3 +197,45 @@ func TestTreeWatch(t *testing.T) {
 	cancel()
 	g.Expect((<-done).code).To(Equal(0))
 }
+
+// TestTreeWatchExpired lists again if the resource version of a watch is too old. A watch that is
+// forbidden ends.
+func TestTreeWatchExpired(t *testing.T) {
+	isolate(t)
+	g := NewWithT(t)
+	server := newFakeServer(t, treeObjects)
+	expired := make(chan struct{}, 1)
+	expired <- struct{}{}
+	server.status = func(verb, resource, _ string) int {
+		switch {
+		case verb == "watch" && resource == "configmaps":
+			return http.StatusForbidden
+		case verb == "watch" && resource == "pods":
+			select {
+			case <-expired:
+				server.mutex.Lock()
+				server.objects = server.objects[:len(server.objects)-1]
+				server.mutex.Unlock()
+				return http.StatusGone
+			default:
+			}
+		}
+		return 0
+	}
+	pod := server.get("Pod", "team-a", "seldon-scheduler-0")
+	pod.SetName("another")
+	server.objects = append(server.objects, pod)
+	ctx, cancel := context.WithCancel(t.Context())
+	out, done := &buffer{}, make(chan result)
+	go func() { done <- runCommand(ctx, t, server, out, "tree", "seldon", "-n", "team-a", "-w") }()
+	g.Eventually(out.String).WithTimeout(5 * time.Second).Should(MatchRegexp(`Pod/another +- +Deleted`))
+	cancel()
+	g.Expect((<-done).err).To(Equal("Incomplete: configmaps (watch in namespace team-a: forbidden).\n"))
+	lists := 0
+	for _, request := range server.sent() {
+		if request == "list team-a/pods" {
+			lists++
+		}
+	}
+	g.Expect(lists).To(Equal(2))
+}

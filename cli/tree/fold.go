@@ -81,7 +81,7 @@ func foldChildren(parent *Node) []*Node {
 		}
 	}
 	switch objects, _ := Count(healthy); {
-	case objects == 1:
+	case objects == 1 && parent.Title == "":
 		first = append(first, healthy...)
 	case objects > 1 && parent.Title == "":
 		first = append(first, &Node{Title: countKinds(healthy), Ready: True, Status: nothing, Namespace: parent.Namespace})

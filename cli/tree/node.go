@@ -10,6 +10,7 @@ import (
 // Ready is whether an object is ready, or the status of a condition.
 type Ready string
 
+// Values of [Ready].
 const (
 	True    Ready = "True"
 	False   Ready = "False"
