@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/resource"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
@@ -80,11 +81,6 @@ func (f *factory) client() (client.WithWatch, error) {
 		return nil, fmt.Errorf("%w; set --kubeconfig or --context", err)
 	}
 	return client.NewWithWatch(config, client.Options{Scheme: f.scheme, Mapper: newMapper(f.scheme)})
-}
-
-// note prints a line to the standard error.
-func (f *factory) note(format string, args ...any) {
-	_, _ = fmt.Fprintf(f.Streams.ErrOut, format+"\n", args...)
 }
 
 // newMapper returns a mapper of the kinds of a scheme that the commands use.
@@ -159,4 +155,19 @@ func parseTarget(args []string) (target, error) {
 		return target{}, usageError(fmt.Errorf("the name of the %s is missing", gvk.Kind))
 	}
 	return target{gvk, name}, nil
+}
+
+// bindFiles defines -f, -R and -k.
+func bindFiles(flags *pflag.FlagSet, files *resource.FilenameOptions, what string) {
+	flags.StringSliceVarP(&files.Filenames, "filename", "f", nil, "file, folder or URL with "+what+"; - for the standard input")
+	flags.BoolVarP(&files.Recursive, "recursive", "R", false, "read folders of --filename recursively")
+	flags.StringVarP(&files.Kustomize, "kustomize", "k", "", "Kustomize folder with "+what)
+}
+
+// warn prints a warning to the standard error.
+func (f *factory) warn(format string, args ...any) { f.note("warning: "+format, args...) }
+
+// note prints a line to the standard error.
+func (f *factory) note(format string, args ...any) {
+	_, _ = fmt.Fprintf(f.Streams.ErrOut, format+"\n", args...)
 }

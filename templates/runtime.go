@@ -343,8 +343,13 @@ func (b *runtimeBuilder) addServer(index int) error {
 	return nil
 }
 
-// sourceOf returns the name of a layer.
-func sourceOf(kind, namespace, name string) string { return kind + " " + namespace + "/" + name }
+// sourceOf returns the name of a layer. A configuration in a file may have no namespace.
+func sourceOf(kind, namespace, name string) string {
+	if namespace == "" {
+		return kind + " " + name
+	}
+	return kind + " " + namespace + "/" + name
+}
 
 // fieldPath returns the path of an item of a list, such as spec.servers[0].
 func fieldPath(path string, index int) string { return fmt.Sprintf("%s[%d]", path, index) }
