@@ -38,7 +38,7 @@ func New(config Config) *cobra.Command {
 	root.SetErr(config.Streams.ErrOut)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	f.bind(root.PersistentFlags())
-	root.AddCommand(newPlanCommand(f))
+	root.AddCommand(newPlanCommand(f), newRenderCommand(f))
 	for _, command := range root.Commands() {
 		command.Args = asUsage(command.Args)
 	}
