@@ -38,7 +38,12 @@ func New(config Config) *cobra.Command {
 	root.SetErr(config.Streams.ErrOut)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	f.bind(root.PersistentFlags())
-	root.AddCommand(newPlanCommand(f), newRenderCommand(f))
+	root.AddCommand(
+		newPlanCommand(f),
+		newRenderCommand(f),
+		newTreeCommand(f),
+	)
+	f.completeFlags(root)
 	for _, command := range root.Commands() {
 		command.Args = asUsage(command.Args)
 	}

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	gojson "encoding/json"
-	"flag"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,8 +20,6 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/cli/internal/manifest"
 )
-
-var update = flag.Bool("update", false, "write the expected outputs in testdata")
 
 // panicTransport fails the test at the first request.
 type panicTransport struct{}
@@ -54,25 +51,6 @@ func offline(t *testing.T, input string, args ...string) (code int, stdout, stde
 	return code, out.String(), errOut.String()
 }
 
-// compareGolden compares output with a file below testdata.
-func compareGolden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (go test ./cli -update writes it):\n%s", file, diff)
-	}
-}
-
 func TestRender(t *testing.T) {
 	for name, args := range map[string][]string{
 		"yaml": nil, "json": {"-o", "json"}, "name": {"-o", "name"}, "explain": {"--explain"}, "deployments": {"-o", "name", "--use-deployments-for-servers"},
@@ -81,9 +59,9 @@ func TestRender(t *testing.T) {
 		if code != exitDone {
 			t.Fatalf("%s: exit code %d: %s", name, code, stderr)
 		}
-		compareGolden(t, "render/"+name+".stdout", stdout)
+		expectGolden(t, "render/"+name+".stdout", stdout)
 		if name == "yaml" {
-			compareGolden(t, "render/stderr", stderr)
+			expectGolden(t, "render/stderr", stderr)
 		}
 	}
 }

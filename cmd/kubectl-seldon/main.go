@@ -9,8 +9,11 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // the ways to authenticate that kubectl has
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/seldon-operator/seldon-operator/cli"
 )
@@ -19,6 +22,9 @@ import (
 var version = "dev"
 
 func main() {
+	// Libraries log what commands report as errors or retry.
+	klog.SetLogger(logr.Discard())
+	log.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	config := cli.Config{
 		Name: programName(os.Args[0]), Version: version,

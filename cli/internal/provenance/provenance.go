@@ -26,13 +26,13 @@ const Engine = "engine"
 type Source struct {
 	// Layer is "template <folder>", the name of a layer such as "SeldonRuntime team-a/seldon",
 	// or [Engine].
-	Layer string
+	Layer string `json:"layer"`
 	// Path is the path of the value in the layer, such as spec.components[2].podSpec or
 	// spec.patches[0]; of a template, "parameter <name>" or empty.
-	Path string
+	Path string `json:"path,omitempty"`
 	// Index is the position among the steps of rendering, from the templates to the last
 	// patch.
-	Index int
+	Index int `json:"index"`
 }
 
 // String returns the layer and the path.
