@@ -40,6 +40,7 @@ func New(config Config) *cobra.Command {
 	f.bind(root.PersistentFlags())
 	root.AddCommand(
 		newPlanCommand(f),
+		newRenderCommand(f),
 		newTreeCommand(f),
 	)
 	f.completeFlags(root)

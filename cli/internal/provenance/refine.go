@@ -80,6 +80,7 @@ func (r runtimeSources) refine(ref composition.ObjectRef, path fields.Path, sour
 		if has(field, key, r.config.Labels, r.config.Annotations) {
 			return source.at(r.lower, "metadata."+field)
 		}
+		return source.at(Engine, "") // the list of these keys
 	case source.Layer == r.lower && strings.HasPrefix(source.Path, "spec.components["):
 		return source.at(r.lower, source.Path+"."+workloadField(path))
 	case source.Layer == r.upper && strings.HasPrefix(source.Path, "spec.servers["):
@@ -136,6 +137,9 @@ func ForServer(server *v1alpha1.Server, config *v1alpha1.ServerConfig) Refinemen
 			if has(field, key, config.Labels, config.Annotations) {
 				return source.at(lower, "metadata."+field)
 			}
+			return source.at(Engine, "")
+		case source.Layer == upper && source.Path == "spec.capabilities" && len(server.Spec.Capabilities) == 0:
+			return source.at(upper, "spec.extraCapabilities")
 		case (source.Layer == upper || source.Layer == lower) && source.Path == "spec":
 			field := workloadField(path)
 			switch field {
