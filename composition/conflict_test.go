@@ -261,7 +261,7 @@ var _ = Describe("Fields that are invalid together with fields of others", func(
 			site.cached()
 		}
 		conflict := And(HaveField("Reason", plan.FieldManagerConflict), HaveField("Message", fmt.Sprintf(
-			"Deployment %s/shop: %s (set by %s) is set repeatedly, and the desired state is invalid together with it; it is removed at most once a minute until that stops",
+			"Deployment %s/shop: %s (set by %s) is set repeatedly, the desired state is invalid together with it, and it is removed at most once a minute until that stops",
 			site.owner.Namespace, `spec.template.spec.containers[name="web"].env[name="A"].valueFrom.fieldRef`, editor)))
 		for round := range 3 {
 			edit()

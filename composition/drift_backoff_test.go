@@ -35,7 +35,7 @@ var _ = Describe("Repeated drift", func() {
 		site.cached()
 		result := site.mustReconcile()
 		Expect(result.DriftCorrected).To(BeEmpty())
-		message := "ConfigMap " + site.owner.Namespace + `/site: data is changed repeatedly by "rewriter"; it is corrected once a minute until that stops`
+		message := "ConfigMap " + site.owner.Namespace + `/site: data is changed repeatedly by "rewriter", and is corrected once a minute until that stops`
 		Expect(result.Blocked()).To(HaveExactElements(And(HaveField("Reason", plan.FieldManagerConflict), HaveField("Message", message))))
 		Expect(result.RequeueAfter).To(Equal(59 * time.Second))
 

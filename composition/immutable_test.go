@@ -47,7 +47,7 @@ var _ = Describe("Immutable fields", func() {
 			"template": map[string]any{"metadata": map[string]any{"labels": labels, "annotations": map[string]any{"rest": "applied"}}},
 		}})
 		keeps("Deployment", `Deployment `+site.owner.Namespace+`/shop: spec.selector.matchLabels.more is immutable and keeps its live value unset; `+
-			`desired is "1"; set the desired value back, or delete the Deployment, which deletes its pods, to have it created as desired`)
+			`the desired value is "1"; restore the live value in the configuration, or delete the Deployment, which also deletes its pods; it is then recreated with the desired value`)
 		Expect(site.deployment().Spec.Template.Annotations).To(HaveKeyWithValue("rest", "applied"))
 
 		Expect(admin.Delete(site.ctx, site.deployment())).To(Succeed())
@@ -59,7 +59,7 @@ var _ = Describe("Immutable fields", func() {
 		site.request.Input.Layers = nil
 		site.cached()
 		keeps("Deployment", `Deployment `+site.owner.Namespace+`/shop: spec.selector.matchLabels.more is immutable and keeps its live value "1"; `+
-			`desired is unset; set the desired value back, or delete the Deployment, which deletes its pods, to have it created as desired`)
+			`the desired value is unset; restore the live value in the configuration, or delete the Deployment, which also deletes its pods; it is then recreated with the desired value`)
 		Expect(site.deployment().Spec.Template.Labels).To(HaveKeyWithValue("more", "1"))
 	})
 
@@ -68,7 +68,7 @@ var _ = Describe("Immutable fields", func() {
 		overlay(rbacv1.SchemeGroupVersion.WithKind("RoleBinding"), "site", map[string]any{
 			"metadata": map[string]any{"labels": map[string]any{"rest": "applied"}}, "roleRef": map[string]any{"name": "other"}})
 		keeps("RoleBinding", `RoleBinding `+site.owner.Namespace+`/site: roleRef.name is immutable and keeps its live value "site"; `+
-			`desired is "other"; set the desired value back, or delete the RoleBinding to have it created as desired`)
+			`the desired value is "other"; restore the live value in the configuration, or delete the RoleBinding; it is then recreated with the desired value`)
 		binding := &rbacv1.RoleBinding{}
 		site.get(binding, "site")
 		Expect(binding.Labels).To(HaveKeyWithValue("rest", "applied"))
@@ -79,16 +79,16 @@ var _ = Describe("Immutable fields", func() {
 		site.settle()
 		overlay(appsv1.SchemeGroupVersion.WithKind("StatefulSet"), "depot", map[string]any{"spec": map[string]any{
 			"serviceName": "other", "podManagementPolicy": "OrderedReady", "replicas": int64(2)}})
-		keeps("StatefulSet", `StatefulSet `+site.owner.Namespace+`/depot: spec.serviceName is immutable and keeps its live value "depot"; desired is "other"; `+
-			`spec.podManagementPolicy is immutable and keeps its live value "Parallel"; desired is "OrderedReady"; `+
-			`set the desired value back, or delete the StatefulSet, which deletes its pods, to have it created as desired`)
+		keeps("StatefulSet", `StatefulSet `+site.owner.Namespace+`/depot: spec.serviceName is immutable and keeps its live value "depot"; the desired value is "other"; `+
+			`spec.podManagementPolicy is immutable and keeps its live value "Parallel"; the desired value is "OrderedReady"; `+
+			`restore the live values in the configuration, or delete the StatefulSet, which also deletes its pods; it is then recreated with the desired value`)
 		Expect(*site.depot().Spec.Replicas).To(Equal(int32(2)))
 
 		site.request.Input.Layers = nil
 		overlay(corev1.SchemeGroupVersion.WithKind("Service"), "depot", map[string]any{"spec": map[string]any{"clusterIP": "10.0.0.9"}})
 		site.mustReconcile()
-		keeps("Service", `Service `+site.owner.Namespace+`/depot: spec.clusterIP is immutable and keeps its live value "None"; desired is "10.0.0.9"; `+
-			`set the desired value back, or delete the Service to have it created as desired`)
+		keeps("Service", `Service `+site.owner.Namespace+`/depot: spec.clusterIP is immutable and keeps its live value "None"; the desired value is "10.0.0.9"; `+
+			`restore the live value in the configuration, or delete the Service; it is then recreated with the desired value`)
 	})
 
 	It("keeps claim templates whose change is not an expansion", func() {
@@ -102,7 +102,7 @@ var _ = Describe("Immutable fields", func() {
 				"spec":     map[string]any{"accessModes": []any{"ReadWriteMany"}, "resources": map[string]any{"requests": map[string]any{"storage": "2Gi"}}},
 			}}}})
 		keeps("StatefulSet", `StatefulSet `+site.owner.Namespace+`/depot: spec.volumeClaimTemplates[0].spec.accessModes[0] is immutable and keeps its live value `+
-			`"ReadWriteOnce"; desired is "ReadWriteMany"; set the desired value back, or delete the StatefulSet, which deletes its pods, to have it created as desired`)
+			`"ReadWriteOnce"; the desired value is "ReadWriteMany"; restore the live value in the configuration, or delete the StatefulSet, which also deletes its pods; it is then recreated with the desired value`)
 		Expect(*site.depot().Spec.Replicas).To(Equal(int32(2)))
 		Expect(site.depot().UID).To(Equal(before.UID))
 	})
@@ -114,7 +114,7 @@ var _ = Describe("Immutable fields", func() {
 		overlay(corev1.SchemeGroupVersion.WithKind("ConfigMap"), "site", map[string]any{
 			"metadata": map[string]any{"labels": map[string]any{"rest": "applied"}}, "data": map[string]any{"index.html": "secret"}})
 		keeps("ConfigMap", `ConfigMap `+site.owner.Namespace+`/site: data is immutable and keeps its live value; `+
-			`set the desired value back, or delete the ConfigMap to have it created as desired`)
+			`restore the live value in the configuration, or delete the ConfigMap; it is then recreated with the desired value`)
 		configuration := &corev1.ConfigMap{}
 		site.get(configuration, "site")
 		Expect(configuration.Data).To(HaveKeyWithValue("index.html", "hello"))
@@ -128,6 +128,6 @@ var _ = Describe("Immutable fields", func() {
 		Expect(site.refresh().Blocked()).To(BeEmpty(), "nothing else differs")
 		site.request.Input.Templates[0].Parameters["greeting"] = "hi"
 		keeps("ConfigMap", `ConfigMap `+site.owner.Namespace+`/site: data is immutable and keeps its live value; `+
-			`set the desired value back, or delete the ConfigMap to have it created as desired`)
+			`restore the live value in the configuration, or delete the ConfigMap; it is then recreated with the desired value`)
 	})
 })

@@ -281,7 +281,7 @@ var _ = Describe("Expansion of volume claims", func() {
 		Expect(result.Blocked()).To(HaveExactElements(And(
 			HaveField("Reason", plan.ImmutableFieldChanged),
 			HaveField("Message", And(
-				ContainSubstring("StatefulSet "+site.owner.Namespace+"/depot: spec.volumeClaimTemplates is immutable and keeps its live value 1Gi; desired is 2Gi"),
+				ContainSubstring("StatefulSet "+site.owner.Namespace+"/depot: spec.volumeClaimTemplates is immutable and keeps its live value 1Gi; the desired value is 2Gi"),
 				ContainSubstring("PersistentVolumeClaim shelf-depot-1 cannot be expanded"))))))
 		Expect(claims()["shelf-depot-0"].Spec.Resources.Requests.Storage().String()).To(Equal("1Gi"))
 		Expect(site.depot().UID).To(Equal(before.UID))
@@ -311,7 +311,7 @@ var _ = Describe("Expansion of volume claims", func() {
 		result := site.mustReconcile()
 		Expect(result.Blocked()).To(HaveExactElements(HaveField("Reason", plan.ImmutableFieldChanged)))
 		Expect(result.Blocked()[0].Message).To(ContainSubstring(
-			`spec.volumeClaimTemplates[0].spec.resources.requests.storage is immutable and keeps its live value "1Gi"; desired is "512Mi"`))
+			`spec.volumeClaimTemplates[0].spec.resources.requests.storage is immutable and keeps its live value "1Gi"; the desired value is "512Mi"`))
 	})
 })
 

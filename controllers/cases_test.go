@@ -107,7 +107,7 @@ var _ = Describe("An edit that is invalid beside the desired state", func() {
 		jsonPatch(tracing, `[{"op":"add","path":"/immutable","value":true}]`)
 		edit(runtime, func(r *v1alpha1.SeldonRuntime) { r.Spec.Config.TracingConfig.Ratio = new("0.25") })
 		Eventually(condition(runtime, v1alpha1.ConditionImmutableFieldChanged)).Should(Equal("True ImmutableFieldChanged ConfigMap " + namespace + "/seldon-tracing: data is immutable and keeps its live value; " +
-			"set the desired value back, or delete the ConfigMap to have it created as desired"))
+			"restore the live value in the configuration, or delete the ConfigMap; it is then recreated with the desired value"))
 		Consistently(func() int64 { return get(namespace, "seldon-envoy", &appsv1.Deployment{}).Generation }, 2*time.Second).Should(Equal(int64(1)),
 			"a configuration that did not change restarts no pod")
 		Expect(admin.Delete(lifetime, tracing)).To(Succeed())

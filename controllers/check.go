@@ -19,7 +19,7 @@ const checkInterval = time.Second
 // Check waits until an operator works: its Deployment has a ready pod, and one of its
 // pods is the leader. It returns the leader's identity, which begins with the name of its
 // pod. The context limits the wait; the error then contains why the operator was not
-// ready last. A missing right ends the wait.
+// ready last. A missing permission ends the wait.
 func Check(ctx context.Context, c client.Reader, deployment, lease client.ObjectKey) (leader string, err error) {
 	var (
 		notReady = "the API server has not responded"

@@ -21,7 +21,7 @@ const (
 )
 
 // namespaces reports which namespaces are terminating. It reads each by its name: the
-// operator may not have the right to list or watch them. It is safe for concurrent use.
+// operator may not have the permission to list or watch them. It is safe for concurrent use.
 // Concurrent calls for the same namespace share one request; others do not wait for it.
 type namespaces struct {
 	apiReader client.Reader

@@ -1,7 +1,8 @@
 package controllers
 
-// The operator's rights, for `make manifests`: what its code needs and, because rights
-// can only be granted by those who hold them, what the Roles in templates/runtime grant.
+// The operator's permissions, for `make manifests`: what its code needs and, because
+// permissions can only be granted by those who have them, what the Roles in
+// templates/runtime grant.
 // Rules without a namespace apply to every watched namespace and the operator's own:
 // config/default has them as a ClusterRole, config/namespaced turns that into a Role. The
 // others apply to the operator's own namespace only.
@@ -25,7 +26,7 @@ package controllers
 // +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=list;patch
 
 // To find out whether a namespace is terminating. A Role in a namespace can grant the
-// right to read that namespace.
+// permission to read that namespace.
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get
 
 // Granted to pods by the templates.

@@ -37,10 +37,10 @@ func (r *serverReconciler) scale(ctx context.Context, server *v1alpha1.Server, r
 		// Requested before the Server was changed: fewer replicas may be too few now.
 	case request.Replicas < int64(lowest) || request.Replicas > int64(highest):
 		r.RecordEvent(server, corev1.EventTypeWarning, "ScalingRejected", fmt.Sprintf(
-			"the scheduler requests %d replicas, which is not between minReplicas %d and maxReplicas %d", request.Replicas, lowest, highest))
+			"the scheduler requests %d replicas, which is not between spec.minReplicas %d and spec.maxReplicas %d; change these fields to allow it", request.Replicas, lowest, highest))
 	case request.Replicas > r.MaxReplicasPerServer:
 		r.RecordEvent(server, corev1.EventTypeWarning, "ScalingRejected", fmt.Sprintf(
-			"the scheduler requests %d replicas, and the operator's --max-replicas-per-server allows %d: raise the flag, or lower maxReplicas to that number", request.Replicas, r.MaxReplicasPerServer))
+			"the scheduler requests %d replicas, and the operator's --max-replicas-per-server allows %d; raise the flag, or lower spec.maxReplicas to that number", request.Replicas, r.MaxReplicasPerServer))
 	default:
 		if err := r.applyReplicas(ctx, server, request.Replicas); err != nil {
 			return err
@@ -59,7 +59,7 @@ func (r *serverReconciler) applyReplicas(ctx context.Context, server *v1alpha1.S
 	}
 	if manager := scaleSubresourceManager(live.ManagedFields); manager != "" {
 		r.RecordEvent(server, corev1.EventTypeNormal, "ScalingIgnored", fmt.Sprintf(
-			"the scheduler requests %d replicas; %s scales this Server and takes precedence", replicas, manager))
+			"the scheduler requests %d replicas, which are not set, because %s has set spec.replicas through the scale subresource and takes precedence; to let the scheduler scale the Server, remove that autoscaler and set spec.replicas in the Server itself", replicas, manager))
 		return nil
 	}
 	applyConfig := &unstructured.Unstructured{Object: map[string]any{
@@ -70,11 +70,12 @@ func (r *serverReconciler) applyReplicas(ctx context.Context, server *v1alpha1.S
 	err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(applyConfig), client.FieldOwner(scalingManager), client.ForceOwnership)
 	if err != nil {
 		if reconciler.IsRejection(err) {
-			r.RecordEvent(server, corev1.EventTypeWarning, "ScalingFailed", err.Error())
+			r.RecordEvent(server, corev1.EventTypeWarning, "ScalingFailed", fmt.Sprintf(
+				"the API server rejects %d replicas, which the scheduler requests: %v", replicas, err))
 		}
 		return fmt.Errorf("apply %d replicas: %w", replicas, err)
 	}
-	r.RecordEvent(server, corev1.EventTypeNormal, "Scaled", fmt.Sprintf("to %d replicas, as the scheduler requests", replicas))
+	r.RecordEvent(server, corev1.EventTypeNormal, "Scaled", fmt.Sprintf("scaled the Server to %d replicas, as the scheduler requested", replicas))
 	return nil
 }
 

@@ -167,7 +167,7 @@ func unconfirmedBecause(observation relay.Observation) string {
 	case !observation.Connected:
 		return "there is no connection to the scheduler; see the condition SchedulerReachable of the SeldonRuntime"
 	case observation.Failure != nil:
-		return "the call failed and is retried: " + observation.Failure.Message
+		return "the call failed and is retried: " + observation.Failure.Message + "; if this lasts, check the scheduler's log"
 	default:
 		return "it has not confirmed the unload; see the condition SchedulerSynced of the SeldonRuntime, and the scheduler's log"
 	}
@@ -202,7 +202,7 @@ func (r *schedulerManagedReconciler[T]) decideFinalize(ctx context.Context, obje
 	rest := r.UnloadTimeout - time.Since(object.GetDeletionTimestamp().Time)
 	if rest <= 0 {
 		return finalizeDecision{finalize: true, reason: "UnloadTimedOut", message: fmt.Sprintf(
-			"released %s after its deletion, although the scheduler has not confirmed that it is unloaded: %s. It may remain there until the operator next lists what the scheduler has",
+			"the finalizer was removed %s after the deletion, although the scheduler has not confirmed that it has unloaded the object: %s. It may stay loaded until the operator next lists the scheduler's objects",
 			r.UnloadTimeout, unconfirmedBecause(observation))}, nil
 	}
 	if observation.Connected {

@@ -28,9 +28,12 @@ const (
 	reasonWaiting = "WaitingForScheduler"
 )
 
+// adviseConditions is the remedy if the state of an object is not known.
+const adviseConditions = "see the conditions SchedulerReachable and SchedulerSynced of the SeldonRuntime"
+
 // messageUnreachable does not depend on the outage, so that two outages have the same
 // status.
-const messageUnreachable = "for too long, the scheduler could not be reached or objects of this kind could not be synchronized with it, and it has reported nothing about this one since; see the conditions SchedulerReachable and SchedulerSynced of the SeldonRuntime"
+const messageUnreachable = "for longer than --scheduler-unreachable-timeout, there was no stable connection to the scheduler or objects of this kind were not in sync with it, and it has not reported this one since; " + adviseConditions
 
 // statusUpdate is what to write into the status of a scheduler-managed object.
 type statusUpdate struct {
@@ -50,9 +53,9 @@ func computeStatus(object reconciler.Object, kind relay.Kind, observation relay.
 	switch {
 	case !observation.Session:
 		return allConditions(kind, metav1.ConditionFalse, reasonNoRuntime, fmt.Sprintf(
-			"namespace %s has no SeldonRuntime: create one, and this is served", object.GetNamespace()))
+			"namespace %s has no SeldonRuntime; create one for this %s to be served", object.GetNamespace(), kind))
 	case observation.Failure != nil && observation.Failure.Terminal:
-		update := ownCondition(object, kind, metav1.ConditionFalse, observation.Failure.Reason, observation.Failure.Message)
+		update := ownCondition(object, kind, metav1.ConditionFalse, observation.Failure.Reason, failureMessage(observation.Failure))
 		update.observed = true
 		return update
 	case observation.State != nil:
@@ -73,9 +76,24 @@ func computeStatus(object reconciler.Object, kind relay.Kind, observation relay.
 		return statusUpdate{requeueAfter: rest}
 	}
 	if observation.Failure != nil {
-		return ownCondition(object, kind, metav1.ConditionUnknown, observation.Failure.Reason, observation.Failure.Message)
+		return ownCondition(object, kind, metav1.ConditionUnknown, observation.Failure.Reason, failureMessage(observation.Failure))
 	}
-	return ownCondition(object, kind, metav1.ConditionUnknown, reasonWaiting, "the scheduler has not reported anything about it yet")
+	return ownCondition(object, kind, metav1.ConditionUnknown, reasonWaiting, "the scheduler has not reported anything about it yet; "+adviseConditions)
+}
+
+// failureMessage returns the message of a condition for a failure, whose own message is the
+// text of the scheduler or of the conversion, with what to do.
+func failureMessage(failure *relay.Failure) string {
+	switch failure.Reason {
+	case relay.ReasonInvalidSpec:
+		return "the object cannot be converted to a message to the scheduler: " + failure.Message + "; correct the field"
+	case relay.ReasonRejected:
+		return "the scheduler rejects the object: " + failure.Message + "; correct the object or the cause"
+	case relay.ReasonWaitingForPreviousDeletion:
+		return "the scheduler is still unloading a previous object of this name: " + failure.Message + "; it is loaded after that"
+	default:
+		return "the object could not be loaded: " + failure.Message + "; this is retried; if it lasts, check the scheduler's log"
+	}
 }
 
 // progressConditions returns Reconciling or Stalled for the condition Ready among

@@ -55,7 +55,7 @@ func TestComputeStatus(t *testing.T) {
 	}{
 		{name: "no session", seen: relay.Observation{}, want: []string{
 			"ModelsReady False NoRuntime", "PipelineGwReady False NoRuntime", "PipelineReady False NoRuntime",
-			"Ready False NoRuntime namespace team has no SeldonRuntime: create one, and this is served",
+			"Ready False NoRuntime namespace team has no SeldonRuntime; create one for this Pipeline to be served",
 		}},
 		{name: "ready", seen: session(func(o *relay.Observation) { o.State = state(true) }), observed: true, want: []string{
 			"ModelsReady True Fine", "PipelineGwReady True Fine", "PipelineReady True Fine", "Ready True Ready",
@@ -83,14 +83,14 @@ func TestComputeStatus(t *testing.T) {
 		{name: "nothing reported about a new generation", conditions: conditions(1), keep: []string{"ModelsReady", "PipelineGwReady"},
 			seen: session(func(o *relay.Observation) { o.ProgressingSince = now.Add(-time.Minute) }),
 			want: []string{
-				"PipelineReady Unknown WaitingForScheduler the scheduler has not reported anything about it yet",
-				"Ready Unknown WaitingForScheduler the scheduler has not reported anything about it yet",
+				"PipelineReady Unknown WaitingForScheduler the scheduler has not reported anything about it yet; " + adviseConditions,
+				"Ready Unknown WaitingForScheduler the scheduler has not reported anything about it yet; " + adviseConditions,
 			}},
 		{name: "a runtime was created, and nothing is reported yet", conditions: []metav1.Condition{{Type: "PipelineReady", Reason: "NoRuntime", ObservedGeneration: 2}},
 			seen: session(func(o *relay.Observation) { o.ProgressingSince = now.Add(-time.Minute) }), want: []string{
 				"ModelsReady Unknown WaitingForScheduler", "PipelineGwReady Unknown WaitingForScheduler",
-				"PipelineReady Unknown WaitingForScheduler the scheduler has not reported anything about it yet",
-				"Ready Unknown WaitingForScheduler the scheduler has not reported anything about it yet",
+				"PipelineReady Unknown WaitingForScheduler the scheduler has not reported anything about it yet; " + adviseConditions,
+				"Ready Unknown WaitingForScheduler the scheduler has not reported anything about it yet; " + adviseConditions,
 			}},
 		{name: "unreachable", conditions: conditions(2), seen: session(func(o *relay.Observation) { o.Stale = true }), want: []string{
 			"ModelsReady Unknown SchedulerUnreachable", "PipelineGwReady Unknown SchedulerUnreachable", "PipelineReady Unknown SchedulerUnreachable",
@@ -100,13 +100,15 @@ func TestComputeStatus(t *testing.T) {
 			o.Failure = &relay.Failure{Terminal: true, Reason: relay.ReasonRejected, Message: "step a: 50%"}
 		}), want: []string{
 			"ModelsReady Unknown WaitingForScheduler", "PipelineGwReady Unknown WaitingForScheduler",
-			"PipelineReady False Rejected step a: 50%", "Ready False Rejected step a: 50%",
+			"PipelineReady False Rejected the scheduler rejects the object: step a: 50%; correct the object or the cause",
+			"Ready False Rejected the scheduler rejects the object: step a: 50%; correct the object or the cause",
 		}},
 		{name: "a call fails", conditions: conditions(2), keep: []string{"ModelsReady", "PipelineGwReady"},
 			seen: session(func(o *relay.Observation) {
 				o.Failure = &relay.Failure{Reason: relay.ReasonCallFailed, Message: "deadline exceeded"}
 			}), want: []string{
-				"PipelineReady Unknown SchedulerCallFailed deadline exceeded", "Ready Unknown SchedulerCallFailed deadline exceeded",
+				"PipelineReady Unknown SchedulerCallFailed the object could not be loaded: deadline exceeded; this is retried; if it lasts, check the scheduler's log",
+				"Ready Unknown SchedulerCallFailed the object could not be loaded: deadline exceeded; this is retried; if it lasts, check the scheduler's log",
 			}},
 	} {
 		pipeline := &v1alpha1.Pipeline{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "p", Generation: 2}}
@@ -218,6 +220,20 @@ func TestProgressConditions(t *testing.T) {
 		}
 		if got != test.want {
 			t.Errorf("%q beside %v, want %q", got, test.ready, test.want)
+		}
+	}
+}
+
+// Messages begin with what failed, and end with what to do.
+func TestFailureMessage(t *testing.T) {
+	for reason, want := range map[string]string{
+		relay.ReasonInvalidSpec:                "the object cannot be converted to a message to the scheduler: boom; correct the field",
+		relay.ReasonRejected:                   "the scheduler rejects the object: boom; correct the object or the cause",
+		relay.ReasonWaitingForPreviousDeletion: "the scheduler is still unloading a previous object of this name: boom; it is loaded after that",
+		relay.ReasonCallFailed:                 "the object could not be loaded: boom; this is retried; if it lasts, check the scheduler's log",
+	} {
+		if got := failureMessage(&relay.Failure{Reason: reason, Message: "boom"}); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

@@ -119,7 +119,11 @@ func (r *seldonRuntimeReconciler) ReconcileDelete(ctx context.Context, runtime *
 			return reconcile.Result{}, err
 		}
 		if len(dependents) > 0 {
-			reconciler.SetTerminating(runtime, dependents)
+			remedy := reconciler.CheckFinalizers
+			if runtime.Spec.DeletionPolicy == v1alpha1.DeletionPolicyBlock {
+				remedy = "delete them, or change spec.deletionPolicy"
+			}
+			reconciler.SetTerminating(runtime, dependents, remedy)
 			return reconcile.Result{}, nil
 		}
 	}
@@ -128,7 +132,7 @@ func (r *seldonRuntimeReconciler) ReconcileDelete(ctx context.Context, runtime *
 	case err != nil:
 		return reconcile.Result{}, err
 	case len(remaining) > 0:
-		reconciler.SetTerminating(runtime, remaining)
+		reconciler.SetTerminating(runtime, remaining, reconciler.CheckFinalizers)
 		return reconcile.Result{}, nil
 	case !done:
 		return reconcile.Result{RequeueAfter: reconciler.RecreationPollInterval}, nil

@@ -132,7 +132,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		runtime := newRuntime(namespace, override("seldon-envoi", func(*v1alpha1.OverrideSpec) {}))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(condition(runtime, "OverrideTargetNotFound")()).To(And(
-			HavePrefix("True"), ContainSubstring(`spec.overrides[0].name`), ContainSubstring(`no component "seldon-envoi"; it has seldon-scheduler,`)))
+			HavePrefix("True"), ContainSubstring(`spec.overrides[0].name`), ContainSubstring(`no component "seldon-envoi", and the override has no effect; correct the name to one of seldon-scheduler,`)))
 		Eventually(eventReasons(runtime)).Should(ContainElement("OverrideTargetNotFound"))
 	})
 
@@ -149,7 +149,7 @@ var _ = Describe("A SeldonRuntime", func() {
 			Patch: `spec: {replicsa: 2}`}, "InvalidPatch", "replicsa"),
 		Entry("a selector", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "Service", Name: "seldon-mesh"},
 			Patch: `spec: {selector: {app: other}}`}, "InvalidPatch", "selector"),
-		Entry("rights", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "Role", Name: "agent-role"},
+		Entry("RBAC", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "Role", Name: "agent-role"},
 			Patch: `rules: []`}, "InvalidPatch", "Role"),
 		Entry("an account, from a tenant", v1alpha1.Patch{Target: &v1alpha1.PatchTarget{Kind: "ServiceAccount", Name: "seldon-server"},
 			Patch: `metadata: {annotations: {cloud: role}}`}, "InvalidPatch", "ServiceAccount"),
@@ -278,7 +278,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		model := newModel(namespace, "users")
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
-		Eventually(ready(runtime)).Should(HavePrefix("False Terminating waiting until these are deleted: Model users"))
+		Eventually(ready(runtime)).Should(Equal("False Terminating waiting until these are deleted: Model users; delete them, or change spec.deletionPolicy"))
 		Consistently(exists(namespace, "seldon-scheduler", &appsv1.StatefulSet{})).Should(BeTrue())
 		Expect(admin.Delete(lifetime, model)).To(Succeed())
 		Eventually(exists(namespace, "seldon", &v1alpha1.SeldonRuntime{})).Should(BeFalse())
@@ -294,7 +294,7 @@ var _ = Describe("A SeldonRuntime", func() {
 		Expect(admin.Create(lifetime, pipeline)).To(Succeed())
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(admin.Delete(lifetime, runtime)).To(Succeed())
-		Eventually(ready(runtime)).Should(HavePrefix("False Terminating waiting until these are deleted: Pipeline users"))
+		Eventually(ready(runtime)).Should(Equal("False Terminating waiting until these are deleted: Pipeline users; if this lasts, check their finalizers"))
 		Consistently(exists(namespace, "users", &v1alpha1.Model{})).Should(BeTrue(), "a Pipeline is deleted before its Models")
 		edit(pipeline, func(p *v1alpha1.Pipeline) { p.Finalizers = nil })
 		Eventually(exists(namespace, "seldon", &v1alpha1.SeldonRuntime{})).Should(BeFalse())
@@ -367,7 +367,7 @@ var _ = Describe("A SeldonRuntime", func() {
 			override("seldon-dataflow-engine", func(o *v1alpha1.OverrideSpec) { o.Replicas = new(int64(1)) }))
 		Eventually(ready(runtime)).Should(HavePrefix("True"))
 		Expect(replicasOf(namespace, "seldon-modelgateway")).To(BeEquivalentTo(1))
-		Expect(condition(runtime, "ReplicasLimited")()).To(ContainSubstring("seldon-modelgateway: 1 of 5 replicas"))
+		Expect(condition(runtime, "ReplicasLimited")()).To(ContainSubstring("seldon-modelgateway has 1 of 5 requested replicas"))
 		for i := range 2 {
 			newModel(namespace, fmt.Sprintf("model-%d", i))
 		}

@@ -121,7 +121,7 @@ var _ = Describe("A Server", func() {
 		Expect(apierrors.IsInvalid(scaleTo(server, 100_000))).To(BeTrue())
 		Expect(scaleTo(server, 10_000)).To(Succeed())
 		Eventually(condition(server, "ReplicasLimited")).Should(Equal("True ReplicasLimited spec.replicas: 10000 replicas are requested, and the operator's " +
-			"--max-replicas-per-server allows 500; StatefulSet mlserver is applied with 2 replicas: lower spec.replicas or raise the flag"))
+			"--max-replicas-per-server allows 500; StatefulSet mlserver is applied with 2 replicas; lower spec.replicas or raise the flag"))
 		edit(server, func(s *v1alpha1.Server) { s.Spec.PodSpec = podSpec(`terminationGracePeriodSeconds: 7`) })
 		Eventually(func() int64 {
 			return *get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Template.Spec.TerminationGracePeriodSeconds
@@ -153,7 +153,7 @@ var _ = Describe("A Server", func() {
 			c.Spec.VolumeClaimTemplates[0].Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
 		})
 		Eventually(ready(server)).Should(And(HavePrefix("False ImmutableFieldChanged"), ContainSubstring(
-			`spec.volumeClaimTemplates[0].spec.accessModes[0] is immutable and keeps its live value "ReadWriteOnce"; desired is "ReadWriteMany"`)))
+			`spec.volumeClaimTemplates[0].spec.accessModes[0] is immutable and keeps its live value "ReadWriteOnce"; the desired value is "ReadWriteMany"`)))
 		Eventually(eventReasons(server)).Should(ContainElement("ImmutableFieldChanged"))
 		edit(server, func(s *v1alpha1.Server) { replicas(2)(s) })
 		Eventually(func() int32 { return get(namespace, "mlserver", &appsv1.StatefulSet{}).Status.ReadyReplicas }).Should(Equal(int32(2)))

@@ -147,7 +147,7 @@ var _ = Describe("A session", func() {
 			KeyFile: "tls.key", CertFile: "tls.crt", CAFile: "ca.crt", Secret: inSecret, ServerSecret: inSecret, ServerCAFile: "ca.crt",
 		}}, namespace)
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).Should(Equal(
-			"False InvalidCredentials " + schedulerAddress(namespace) + ": Secret seldon-system/control-plane has no key ca.crt"))
+			"False InvalidCredentials " + schedulerAddress(namespace) + ": Secret seldon-system/control-plane has no key ca.crt: add it"))
 		secret.Data["ca.crt"] = second.pem()
 		Expect(admin.Update(lifetime, secret)).To(Succeed())
 		Eventually(condition(runtime, v1alpha1.ConditionSchedulerReachable)).WithTimeout(30 * time.Second).Should(HavePrefix("True"))

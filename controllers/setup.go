@@ -49,8 +49,9 @@ type Options struct {
 	SchedulerAddress string
 	// TLS of connections to schedulers; nil means plain text.
 	TLS *relay.TLS
-	// UnreachableTimeout is how long a scheduler may be unreachable before the state of its
-	// objects is Unknown; 0 means 60 seconds.
+	// UnreachableTimeout is how long there may be no stable connection to a scheduler, or the
+	// objects of a kind may not be in sync with it, before their conditions are Unknown; 0
+	// means 60 seconds.
 	UnreachableTimeout time.Duration
 	// UnloadTimeout is how long a deleted object waits until its scheduler confirms the
 	// unload; 0 means 5 minutes.

@@ -70,7 +70,7 @@ func lacksPods(set *unstructured.Unstructured) bool {
 }
 
 // note returns the note of the newest Event about a pod of set that could not be
-// created; empty if there is none, or if the right to list Events is missing.
+// created; empty if there is none, or if the permission to list Events is missing.
 func (p *podFailures) note(ctx context.Context, set *unstructured.Unstructured) string {
 	if note, known := p.notes.Get(set.GetUID()); known {
 		return note.(string)

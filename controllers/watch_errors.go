@@ -10,14 +10,14 @@ import (
 )
 
 // dedupCacheSize is the maximum number of messages that are remembered in order not to
-// repeat them. A namespace without any rights causes about 15.
+// repeat them. A namespace without any permissions causes about 15.
 const dedupCacheSize = 1024
 
-// logForbiddenWatches returns a handler for errors of watches. It logs that a right is
-// missing with the API server's message, which names verb, resource and namespace, at
-// most once per relogInterval: the informer repeats the watch continuously. Until the
-// caches are synced for the first time, the operator is not ready meanwhile. Afterwards
-// it is, and works with the last state that it has seen.
+// logForbiddenWatches returns a handler for errors of watches. It logs that a
+// permission is missing with the API server's message, which names verb, resource and
+// namespace, at most once per relogInterval: the informer repeats the watch continuously.
+// Until the caches are synced for the first time, the operator is not ready meanwhile.
+// Afterwards it is, and works with the last state that it has seen.
 func logForbiddenWatches() toolscache.WatchErrorHandlerWithContext {
 	logged := cache.NewLRUExpireCache(dedupCacheSize)
 	return func(ctx context.Context, reflector *toolscache.Reflector, err error) {
@@ -29,6 +29,6 @@ func logForbiddenWatches() toolscache.WatchErrorHandlerWithContext {
 			return
 		}
 		logged.Add(err.Error(), true, relogInterval)
-		ctrl.LoggerFrom(ctx).WithName("rights").Error(err, "A right is missing: grant it to the operator's ServiceAccount as its manifests do, or change which namespaces it watches")
+		ctrl.LoggerFrom(ctx).WithName("permissions").Error(err, "A permission is missing: grant it to the operator's ServiceAccount as its manifests do, or change which namespaces it watches")
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Each missing right is logged once per interval, however often it causes an error, and
+// Each missing permission is logged once per interval, however often it causes an error, and
 // the number of remembered messages is bounded.
-func TestMissingRightsAreLoggedAgain(t *testing.T) {
+func TestMissingPermissionsAreLoggedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logged := 0
 		ctx := logr.NewContext(t.Context(), funcr.New(func(string, string) { logged++ }, funcr.Options{}))
@@ -35,7 +35,7 @@ func TestMissingRightsAreLoggedAgain(t *testing.T) {
 		forbid("models")
 		expect(1, "within the pause")
 		forbid("servers")
-		expect(2, "another right")
+		expect(2, "another permission")
 		time.Sleep(2 * time.Second)
 		forbid("models")
 		expect(3, "after the pause")

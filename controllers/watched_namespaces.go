@@ -43,7 +43,7 @@ type WatchedNamespaces struct {
 
 // ResolveNamespaces reads each namespace by its name, except for the operator's. A
 // single namespace, and none, which means all, are not read: there are no others to
-// protect, and a missing right is reported by not being ready.
+// protect, and a missing permission is reported by not being ready.
 func ResolveNamespaces(ctx context.Context, apiReader client.Reader, operatorNamespace string, namespaces []string) (*WatchedNamespaces, error) {
 	w := &WatchedNamespaces{Available: namespaces, Unavailable: map[string]error{}, apiReader: apiReader}
 	if len(namespaces) < 2 {
@@ -79,8 +79,8 @@ func (w *WatchedNamespaces) probe(ctx context.Context, name string) (unavailable
 // WaitForChange returns when the process must restart to use another set of namespaces:
 // an unavailable namespace became available, or an available one disappeared before the
 // initial sync of the caches, which would then never complete. Later disappearances are
-// ignored on purpose: otherwise anyone who can revoke the operator's rights in one
-// namespace could restart it at will. Until then it logs the unavailable namespaces.
+// ignored on purpose: otherwise anyone who can revoke the operator's permissions in
+// one namespace could restart it at will. Until then it logs the unavailable namespaces.
 func (w *WatchedNamespaces) WaitForChange(ctx context.Context, synced func() bool) {
 	if len(w.requested) == 0 {
 		<-ctx.Done()

@@ -115,7 +115,7 @@ func (t *TLS) read(ctx context.Context, secrets client.Reader) (*tls.Config, err
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(ca) {
-		return nil, fmt.Errorf("CA %s, by which schedulers are verified, contains no PEM certificate", name)
+		return nil, fmt.Errorf("CA %s, by which schedulers are verified, contains no PEM certificate: add it in PEM format", name)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, MinVersion: tls.VersionTLS12}, nil
 }
@@ -135,7 +135,7 @@ func (t *TLS) opener(ctx context.Context, secrets client.Reader, key client.Obje
 	return func(name string) ([]byte, error) {
 		content, found := secret.Data[name]
 		if !found {
-			return nil, fmt.Errorf("Secret %s has no key %s", key, name) //nolint:staticcheck // a kind's name
+			return nil, fmt.Errorf("Secret %s has no key %s: add it", key, name) //nolint:staticcheck // a kind's name
 		}
 		return content, nil
 	}, nil

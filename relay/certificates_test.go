@@ -304,9 +304,9 @@ func TestInvalidCredentials(t *testing.T) {
 		err    string
 	}{
 		"valid":       {change: func(map[string][]byte) {}},
-		"no key":      {change: func(d map[string][]byte) { delete(d, "tls.key") }, err: "Secret seldon-system/client has no key tls.key"},
-		"no CA":       {change: func(d map[string][]byte) { delete(d, "ca.crt") }, err: "Secret seldon-system/client has no key ca.crt"},
-		"an empty CA": {change: func(d map[string][]byte) { d["ca.crt"] = nil }, err: "CA ca.crt, by which schedulers are verified, contains no PEM certificate"},
+		"no key":      {change: func(d map[string][]byte) { delete(d, "tls.key") }, err: "Secret seldon-system/client has no key tls.key: add it"},
+		"no CA":       {change: func(d map[string][]byte) { delete(d, "ca.crt") }, err: "Secret seldon-system/client has no key ca.crt: add it"},
+		"an empty CA": {change: func(d map[string][]byte) { d["ca.crt"] = nil }, err: "CA ca.crt, by which schedulers are verified, contains no PEM certificate: add it in PEM format"},
 		"another key": {
 			change: func(d map[string][]byte) { d["tls.key"] = ca.data(t)["tls.key"] },
 			err:    "certificate tls.crt with key tls.key: tls: private key does not match public key",

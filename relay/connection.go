@@ -72,7 +72,7 @@ func (c *connection) run(ctx context.Context) (healthy bool, err error) {
 		c.queue.wait()
 	}()
 	handshake := time.AfterFunc(handshakeTimeout, func() {
-		disconnect(&disconnectError{ReasonNoResponse, errors.New("the scheduler accepts the stream and sends nothing: check its log")})
+		disconnect(&disconnectError{ReasonNoResponse, errors.New("the scheduler accepts the stream and sends nothing: " + adviseLog)})
 	})
 	defer handshake.Stop()
 	var stable *time.Timer
@@ -205,7 +205,7 @@ func (c *connection) healthCheck(ctx context.Context) error {
 		return errorOf(c.client.SchedulerStatus(ctx, &pb.SchedulerStatusRequest{SubscriberName: subscriber}))
 	})
 	if err != nil && !isPermanent(err) {
-		return &disconnectError{ReasonNoResponse, fmt.Errorf("the scheduler responds neither to a call nor to SchedulerStatus: %s", conditionMessage(err))}
+		return &disconnectError{ReasonNoResponse, fmt.Errorf("the scheduler responds neither to a call nor to SchedulerStatus (%s): %s", conditionMessage(err), adviseLog)}
 	}
 	return nil
 }

@@ -34,6 +34,9 @@ const (
 	adviseTLS     = "set " + envProtocol + "=SSL for the operator"
 	advisePlain   = "set " + envProtocol + "=PLAINTEXT for the operator, or enable TLS in the scheduler"
 	adviseAccess  = "check the authorization policies between the operator and the scheduler"
+	adviseDNS     = "check the cluster's DNS"
+	adviseLog     = "check the scheduler's log"
+	adviseRepeats = "the operator reconnects; if this repeats, check the scheduler's log"
 )
 
 // disconnectError is the reason why a session has no connection. The error's text is a
@@ -67,7 +70,7 @@ func classifyDisconnect(err, transportErr error) (reason, message string) {
 	}
 	switch {
 	case code == codes.DeadlineExceeded:
-		return ReasonNoResponse, message
+		return ReasonNoResponse, fmt.Sprintf("no response to a call (%s): %s", message, adviseLog)
 	// grpc-go reports the following errors by their text only.
 	case strings.HasPrefix(message, "unexpected HTTP status code") && code != codes.Unavailable:
 		return ReasonUnimplemented, fmt.Sprintf("the server is not a scheduler (%s): %s", message, adviseAddress)
@@ -76,9 +79,9 @@ func classifyDisconnect(err, transportErr error) (reason, message string) {
 	case strings.Contains(message, "keepalive ping failed"):
 		return ReasonConnectionLost, "no response to an HTTP/2 ping: " + advisePod
 	case code == codes.Unavailable:
-		return ReasonUnavailable, message
+		return ReasonUnavailable, message + ": " + advisePod
 	default:
-		return ReasonConnectionLost, message
+		return ReasonConnectionLost, message + ": " + adviseRepeats
 	}
 }
 
@@ -92,9 +95,9 @@ func dialFailure(err error) *disconnectError {
 	case isDNS && dns.IsNotFound:
 		return failure(ReasonNameNotResolved, "resolve %s: no such host: check that the Service exists", dns.Name)
 	case isDNS && dns.IsTimeout:
-		return failure(ReasonNameNotResolved, "resolve %s: no response from the DNS server", dns.Name)
+		return failure(ReasonNameNotResolved, "resolve %s: no response from the DNS server: %s", dns.Name, adviseDNS)
 	case isDNS:
-		return failure(ReasonNameNotResolved, "resolve %s: the DNS server failed", dns.Name)
+		return failure(ReasonNameNotResolved, "resolve %s: the DNS server failed: %s", dns.Name, adviseDNS)
 	case isTimeout(err):
 		return failure(ReasonNoResponse, "no response to the attempt to connect: %s", advisePod)
 	default:
@@ -106,7 +109,7 @@ func dialFailure(err error) *disconnectError {
 // server has not sent anything.
 func plaintextFailure(err error) *disconnectError {
 	if isTimeout(err) {
-		return &disconnectError{ReasonNoResponse, errors.New("the server accepts connections and sends nothing: check the scheduler's log")}
+		return &disconnectError{ReasonNoResponse, errors.New("the server accepts connections and sends nothing: " + adviseLog)}
 	}
 	return &disconnectError{ReasonUnavailable, fmt.Errorf("%s before it sent anything: %s; if it requires TLS, %s", connectionFailureText(err), advisePod, adviseTLS)}
 }
@@ -118,7 +121,7 @@ func handshakeFailure(err error) *disconnectError {
 		return &disconnectError{ReasonTLSHandshakeFailed, fmt.Errorf(format, arguments...)}
 	}
 	if isTimeout(err) {
-		return &disconnectError{ReasonNoResponse, errors.New("no response to the TLS handshake: check the scheduler's log")}
+		return &disconnectError{ReasonNoResponse, errors.New("no response to the TLS handshake: " + adviseLog)}
 	}
 	if _, is := errors.AsType[tls.RecordHeaderError](err); is {
 		return failure("the server does not use TLS: %s", advisePlain)
@@ -135,7 +138,7 @@ func handshakeFailure(err error) *disconnectError {
 	if alert, is := errors.AsType[*net.OpError](err); is && alert.Op == "remote error" {
 		return failure("the scheduler rejects the TLS handshake (%s): check that it trusts the CA of the operator's certificate, and that the certificate is valid", alert.Err)
 	}
-	return failure("%s during the TLS handshake", connectionFailureText(err))
+	return failure("%s during the TLS handshake: %s", connectionFailureText(err), adviseLog)
 }
 
 func isTimeout(err error) bool {

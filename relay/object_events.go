@@ -161,7 +161,7 @@ func (o *objectState) handleAbsence(complete bool, now time.Time) (result eventR
 		if o.load.accepted > 1 {
 			result.observed, _ = o.fail(Failure{
 				Generation: o.generation, Reason: ReasonCallFailed,
-				Message: "the scheduler accepted the object several times, and reports each time that it does not have it",
+				Message: "the scheduler accepted the object several times, and reports each time that it does not have it: check whether several schedulers listen at the address, or another client unloads the object",
 			}, exponential{}, now)
 		}
 		result.reconcile = true

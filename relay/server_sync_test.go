@@ -179,7 +179,7 @@ func TestRejectedServerIsReported(t *testing.T) {
 		if n := len(calls.drain()); n < 7 || n > 9 {
 			t.Errorf("%d notifications in 2 minutes, want them up to 30 seconds apart", n)
 		}
-		if status := h.status(); status.Synced || status.SyncReason != ReasonNotifyFailed || !strings.Contains(status.SyncMessage, "Server b: ServerNotify fails on request") {
+		if status := h.status(); status.Synced || status.SyncReason != ReasonNotifyFailed || !strings.Contains(status.SyncMessage, "Server b is rejected: ServerNotify fails on request") {
 			t.Errorf("status %+v", status)
 		}
 		if n := len(h.requests.drain(SeldonRuntime)); n != 1 {

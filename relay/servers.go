@@ -297,7 +297,7 @@ func (s *session) rejectedServers() string {
 	var rejected []string
 	for _, name := range slices.Sorted(maps.Keys(s.servers)) {
 		if rejection := s.servers[name].rejection; rejection != "" {
-			rejected = append(rejected, fmt.Sprintf("Server %s: %s", name, rejection))
+			rejected = append(rejected, fmt.Sprintf("Server %s is rejected: %s", name, rejection))
 		}
 	}
 	if more := len(rejected) - maxServersInMessage; more > 0 {

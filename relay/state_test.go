@@ -91,10 +91,10 @@ func TestParsePipelineStatus(t *testing.T) {
 		{`versions {` + meta + `state {status: PipelineReady pipelineGwStatus: PipelineReady modelsReady: true reason: "1/1 ready "}}`,
 			[]string{"active stable", "+ModelsReady ModelsReady", "+PipelineGwReady PipelineReady", "+PipelineReady PipelineReady 1/1 ready"}},
 		{`versions {` + meta + `state {status: PipelineFailed pipelineGwStatus: PipelineCreating reason: "boom" pipelineGwReason: "Rebalance"}}`,
-			[]string{"active stable", "-ModelsReady ModelsNotReady not all Models that the steps name are available",
+			[]string{"active stable", "-ModelsReady ModelsNotReady not all Models of the steps are available: check the Models that spec.steps names",
 				"-PipelineGwReady PipelineCreating Rebalance", "-PipelineReady PipelineFailed boom"}},
 		{`versions {` + meta + `}`,
-			[]string{"active", "-ModelsReady ModelsNotReady not all Models that the steps name are available",
+			[]string{"active", "-ModelsReady ModelsNotReady not all Models of the steps are available: check the Models that spec.steps names",
 				"-PipelineGwReady PipelineStatusUnknown", "-PipelineReady PipelineStatusUnknown"}},
 		{`versions {` + meta + `state {status: PipelineTerminated pipelineGwStatus: PipelineTerminating modelsReady: true}}`,
 			[]string{"terminating", "+ModelsReady ModelsReady", "-PipelineGwReady PipelineTerminating", "-PipelineReady PipelineTerminated"}},
@@ -124,7 +124,7 @@ func TestParseExperimentStatus(t *testing.T) {
 		{meta + `active: true candidatesReady: true mirrorReady: true statusDescription: "fine"`,
 			[]string{"active stable", "+CandidatesReady CandidatesReady", "+ExperimentReady ExperimentActive fine", "+MirrorReady MirrorReady"}},
 		{meta + `candidatesReady: true statusDescription: "no model a"`,
-			[]string{"inactive", "+CandidatesReady CandidatesReady", "-ExperimentReady ExperimentInactive no model a", "-MirrorReady MirrorNotReady the mirror is not ready"}},
+			[]string{"inactive", "+CandidatesReady CandidatesReady", "-ExperimentReady ExperimentInactive no model a", "-MirrorReady MirrorNotReady the mirror is not ready: check the Model or Pipeline that spec.mirror names"}},
 	} {
 		event := parseExperimentStatus(message[pb.ExperimentStatusResponse](t, test.message))
 		if diff := cmp.Diff(test.want, event.lines()); diff != "" {

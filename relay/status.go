@@ -64,7 +64,7 @@ var syncReasons = []string{ReasonNotifyFailed, ReasonListFailed, ReasonSubscript
 func (s *session) statusWithSync() ConnectionStatus {
 	status := s.status
 	if s.connection == nil || !status.Connected {
-		status.SyncReason, status.SyncMessage = ReasonNotConnected, "there is no connection to the scheduler"
+		status.SyncReason, status.SyncMessage = ReasonNotConnected, "there is no connection to the scheduler; see the condition SchedulerReachable"
 		return status
 	}
 	var problems []string
@@ -87,7 +87,18 @@ func (s *session) statusWithSync() ConnectionStatus {
 		return status
 	}
 	status.SyncMessage = strings.Join(problems, "; ")
+	if remedy := syncRemedies[status.SyncReason]; remedy != "" {
+		status.SyncMessage += "; " + remedy
+	}
 	return status
+}
+
+// syncRemedies are what to do, by reason. They follow the messages of the kinds.
+var syncRemedies = map[string]string{
+	ReasonNotifyFailed:        "this is retried; if it lasts, check the scheduler's log and these Servers",
+	ReasonListFailed:          "this is retried; if it lasts, check the scheduler's log",
+	ReasonSubscriptionFailed:  "this is retried; if it lasts, check the scheduler's log, and proxies between the operator and the scheduler",
+	ReasonWaitingForScheduler: "if this lasts, check the pods of the Servers, and the scheduler's log",
 }
 
 // problem returns why a kind is not in sync: a reason in CamelCase and a message; both
@@ -95,15 +106,15 @@ func (s *session) statusWithSync() ConnectionStatus {
 func (k *kindSync) problem(kind Kind) (reason, message string) {
 	switch {
 	case k.listError != nil && kind == Server:
-		return ReasonNotifyFailed, fmt.Sprintf("%s: %s", kind, conditionMessage(k.listError))
+		return ReasonNotifyFailed, fmt.Sprintf("%s: the scheduler was not notified of the Servers: %s", kind, conditionMessage(k.listError))
 	case k.listError != nil:
-		return ReasonListFailed, fmt.Sprintf("%s: %s", kind, conditionMessage(k.listError))
+		return ReasonListFailed, fmt.Sprintf("%s: the scheduler's objects could not be listed: %s", kind, conditionMessage(k.listError))
 	case k.streamError != nil:
-		return ReasonSubscriptionFailed, fmt.Sprintf("%s: the stream of its events ends: %s", kind, conditionMessage(k.streamError))
+		return ReasonSubscriptionFailed, fmt.Sprintf("%s: the stream of status events ended: %s", kind, conditionMessage(k.streamError))
 	case !k.requested:
-		return ReasonWaitingForScheduler, string(kind) + ": the scheduler has not requested it yet; after its start it waits for the replicas of Servers"
+		return ReasonWaitingForScheduler, string(kind) + ": the scheduler has not requested the objects yet, because it waits for the replicas of Servers after its start"
 	case !k.resynced:
-		return ReasonSyncing, string(kind) + ": is being compared with what the scheduler has"
+		return ReasonSyncing, string(kind) + ": the objects are being compared with those of the scheduler"
 	}
 	return "", ""
 }

@@ -161,7 +161,7 @@ func parsePipelineStatus(message *pb.PipelineStatusResponse) statusEvent {
 	if !state.GetModelsReady() {
 		models = Condition{
 			Type: v1alpha1.ConditionModelsReady, Reason: "ModelsNotReady",
-			Message: "not all Models that the steps name are available",
+			Message: "not all Models of the steps are available: check the Models that spec.steps names",
 		}
 	}
 	event.state.Conditions = []Condition{
@@ -209,9 +209,9 @@ func parseExperimentStatus(message *pb.ExperimentStatusResponse) statusEvent {
 		return Condition{Type: conditionType, Reason: reasonFalse, Message: messageFalse}
 	}
 	event.state.Conditions = []Condition{
-		condition(v1alpha1.ConditionCandidatesReady, message.GetCandidatesReady(), "CandidatesReady", "CandidatesNotReady", "not all candidates are ready"),
+		condition(v1alpha1.ConditionCandidatesReady, message.GetCandidatesReady(), "CandidatesReady", "CandidatesNotReady", "not all candidates are ready: check the Models or Pipelines that spec.candidates names"),
 		condition(v1alpha1.ConditionExperimentReady, message.GetActive(), "ExperimentActive", "ExperimentInactive", ""),
-		condition(v1alpha1.ConditionMirrorReady, message.GetMirrorReady(), "MirrorReady", "MirrorNotReady", "the mirror is not ready"),
+		condition(v1alpha1.ConditionMirrorReady, message.GetMirrorReady(), "MirrorReady", "MirrorNotReady", "the mirror is not ready: check the Model or Pipeline that spec.mirror names"),
 	}
 	event.state.Conditions[1].Message = cleanText(message.GetStatusDescription())
 	return event

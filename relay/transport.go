@@ -83,7 +83,7 @@ func (t *transport) connect() (*grpc.ClientConn, error) {
 		grpc.WithUnaryInterceptor(t.relay.metrics.unary), grpc.WithStreamInterceptor(t.relay.metrics.stream),
 	)
 	if err != nil {
-		return nil, &disconnectError{ReasonUnavailable, fmt.Errorf("--scheduler-address: %w", err)}
+		return nil, &disconnectError{ReasonUnavailable, fmt.Errorf("the address of --scheduler-address cannot be used: %w", err)}
 	}
 	return conn, nil
 }
@@ -235,6 +235,6 @@ func (t *transport) connectionLost(conn *observedConn, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.conn == conn {
-		t.err = &disconnectError{ReasonConnectionLost, errors.New(connectionFailureText(err))}
+		t.err = &disconnectError{ReasonConnectionLost, errors.New(connectionFailureText(err) + ": " + adviseRepeats)}
 	}
 }

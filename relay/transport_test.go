@@ -192,7 +192,7 @@ func TestDisconnectReasons(t *testing.T) {
 		},
 		"TLS to a server that closes immediately": {
 			serve: raw(closeAtOnce), tls: true, reason: ReasonTLSHandshakeFailed,
-			message: "the server closed the connection during the TLS handshake",
+			message: "the server closed the connection during the TLS handshake: check the scheduler's log",
 		},
 		"unknown authority": {
 			serve: withTLS(otherCA.serverConfig(t, testCertificate{})), tls: true, reason: ReasonTLSHandshakeFailed,
@@ -281,8 +281,8 @@ func TestDisconnectReasons(t *testing.T) {
 			reason:  ReasonUnimplemented,
 			message: "the server is not a scheduler (unknown service seldon.mlops.scheduler.Scheduler): check that the address and port are the scheduler's",
 		},
-		"Unavailable":   {serve: plain(respondStatus(codes.Unavailable)), reason: ReasonUnavailable, message: "no"},
-		"end of stream": {serve: plain(respondStatus(codes.OK)), reason: ReasonConnectionLost, message: "the scheduler ended a stream"},
+		"Unavailable":   {serve: plain(respondStatus(codes.Unavailable)), reason: ReasonUnavailable, message: "no: check the scheduler's Pods and Service, and network policies"},
+		"end of stream": {serve: plain(respondStatus(codes.OK)), reason: ReasonConnectionLost, message: "the scheduler ended a stream: the operator reconnects; if this repeats, check the scheduler's log"},
 		"a break": {
 			serve: func(t *testing.T) string {
 				var server *grpc.Server
@@ -296,7 +296,7 @@ func TestDisconnectReasons(t *testing.T) {
 				go func() { _ = server.Serve(listener) }()
 				return clientAddress(listener)
 			},
-			reason: ReasonConnectionLost, message: "the server closed the connection",
+			reason: ReasonConnectionLost, message: "the server closed the connection: the operator reconnects; if this repeats, check the scheduler's log",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -387,7 +387,7 @@ func TestNoResponse(t *testing.T) {
 				<-ctx.Done()
 				return nil, &net.DNSError{Name: "seldon-scheduler.team", Err: "read udp 10.0.0.1:43210->10.0.0.10:53: i/o timeout", IsTimeout: true}
 			},
-			reason: ReasonNameNotResolved, message: "resolve seldon-scheduler.team: no response from the DNS server",
+			reason: ReasonNameNotResolved, message: "resolve seldon-scheduler.team: no response from the DNS server: check the cluster's DNS",
 		},
 		"no HTTP/2":       {dial: pipe, reason: ReasonNoResponse, message: "the server accepts connections and sends nothing: check the scheduler's log"},
 		"no TLS response": {dial: pipe, tls: true, reason: ReasonNoResponse, message: "no response to the TLS handshake: check the scheduler's log"},

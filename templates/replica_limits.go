@@ -27,7 +27,8 @@ type ReplicaLimit struct {
 
 // String returns a message for status.
 func (b ReplicaLimit) String() string {
-	return fmt.Sprintf("%s: %d of %d replicas (%s)", b.Component, b.Replicas, b.Requested, b.Reason)
+	return fmt.Sprintf("component %s has %d of %d requested replicas, because more would be idle: %s; to remove this condition, request fewer",
+		b.Component, b.Replicas, b.Requested, b.Reason)
 }
 
 // defaultMaxConsumers is the number of consumers that the gateways and the scheduler
@@ -74,10 +75,11 @@ func limitReplicas(component string, requested int64, workload map[string]any, c
 	if requested <= most {
 		return requested, nil, nil
 	}
-	return most, &ReplicaLimit{
-		Component: component, Requested: requested, Replicas: most,
-		Reason: fmt.Sprintf("%d %s, at most %d count, times %d", count, limit.counted, capacity, max(deref(multiplier), 1)),
-	}, nil
+	reason := fmt.Sprintf("%d %s use at most %d", count, limit.counted, most)
+	if int64(count) > capacity {
+		reason += fmt.Sprintf(", since only %d of them count", capacity)
+	}
+	return most, &ReplicaLimit{Component: component, Requested: requested, Replicas: most, Reason: reason}, nil
 }
 
 // nameTooLong returns the message that pods of a StatefulSet may be rejected because of
@@ -89,7 +91,7 @@ func nameTooLong(workload schema.GroupVersionKind, kind, name string) string {
 	if workload.Kind != "StatefulSet" || len(name) <= v1alpha1.MaxWorkloadNameLength {
 		return ""
 	}
-	return fmt.Sprintf("%s %s: the name has %d characters and may have %d: the label controller-revision-hash of its pods has the name and a hash, and at most 63 characters, so that pods may be rejected: replace it by one of a shorter name",
+	return fmt.Sprintf("%s %s: the name has %d characters and may have %d: the label controller-revision-hash of its pods has the name and a hash, and at most 63 characters, so that pods may be rejected: replace it with one that has a shorter name",
 		kind, name, len(name), v1alpha1.MaxWorkloadNameLength)
 }
 
@@ -120,7 +122,7 @@ func (s Server) replicas() (replicas int64, limited string, err error) {
 	if s.Server.Spec.Replicas == nil {
 		field = "spec.minReplicas"
 	}
-	return replicas, fmt.Sprintf("%s: %d replicas are requested, and the operator's --max-replicas-per-server allows %d; %s %s is applied with %d replicas: lower %s or raise the flag",
+	return replicas, fmt.Sprintf("%s: %d replicas are requested, and the operator's --max-replicas-per-server allows %d; %s %s is applied with %d replicas; lower %s or raise the flag",
 		field, requested, s.maxReplicas(), s.Kind().Kind, s.Server.Name, replicas, field), nil
 }
 

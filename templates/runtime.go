@@ -175,7 +175,7 @@ func (b *runtimeBuilder) checkOverrides() {
 	for i, override := range b.Runtime.Runtime.Spec.Overrides {
 		if !slices.Contains(known, override.Name) {
 			b.result.UnknownOverrides = append(b.result.UnknownOverrides, fmt.Sprintf(
-				"%s.name: %s has no component %q; it has %s", fieldPath("spec.overrides", i), b.base, override.Name, strings.Join(known, ", ")))
+				"%s.name: %s has no component %q, and the override has no effect; correct the name to one of %s, or remove the override", fieldPath("spec.overrides", i), b.base, override.Name, strings.Join(known, ", ")))
 		}
 	}
 }

@@ -101,8 +101,8 @@ func (s Server) Input() (input composition.Input, warnings ServerWarnings, err e
 
 // templates returns the workload and, with a StatefulSet, a Service for each replica that
 // is desired or still exists. Desired replicas count up to the limit only: for a Server
-// above it they are those of the StatefulSet, which anyone with the right to edit it may
-// have set.
+// above it they are those of the StatefulSet, which anyone with the permission to edit it
+// may have set.
 func (s Server) templates(replicas int64) []composition.TemplateRef {
 	frames := []composition.TemplateRef{{
 		Folder: "server/" + strings.ToLower(s.Kind().Kind), Parameters: map[string]string{"name": s.Server.Name},
@@ -180,7 +180,7 @@ func (s Server) capabilities(override map[string]any) (overlay map[string]any, w
 		return nil, nil, nil
 	}
 	if len(capabilities) > 0 && len(extraCapabilities) > 0 {
-		warnings = append(warnings, "spec.extraCapabilities: has no effect beside spec.capabilities; add them there")
+		warnings = append(warnings, "spec.extraCapabilities: has no effect together with spec.capabilities; move its entries there")
 	}
 	content, err := s.configContent()
 	if err != nil {
@@ -207,7 +207,7 @@ func (s Server) capabilities(override map[string]any) (overlay map[string]any, w
 		all := capabilities
 		if len(all) == 0 {
 			if variable["valueFrom"] != nil {
-				warnings = append(warnings, fmt.Sprintf("%s: container %v takes %s from valueFrom, to which nothing can be added: set spec.capabilities, or a value in ServerConfig %s",
+				warnings = append(warnings, fmt.Sprintf("%s: container %v takes %s from valueFrom, to which nothing can be added; set spec.capabilities, or a value in ServerConfig %s",
 					field, fields["name"], v1alpha1.ServerCapabilitiesEnv, s.Config.Name))
 				continue
 			}
@@ -222,8 +222,8 @@ func (s Server) capabilities(override map[string]any) (overlay map[string]any, w
 		})
 	}
 	if !exists {
-		warnings = append(warnings, fmt.Sprintf("%s: no container of ServerConfig %s has the environment variable %s, so they have no effect",
-			field, s.Config.Name, v1alpha1.ServerCapabilitiesEnv))
+		warnings = append(warnings, fmt.Sprintf("%s: no container of ServerConfig %s has the environment variable %s, so that the capabilities have no effect; add the variable to a container, or remove %s",
+			field, s.Config.Name, v1alpha1.ServerCapabilitiesEnv, field))
 	}
 	if len(changed) == 0 {
 		return nil, warnings, nil

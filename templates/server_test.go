@@ -46,7 +46,7 @@ func TestServerReplicasAreLimited(t *testing.T) {
 	}{
 		"at the limit":                {spec: `replicas: 500`, live: 3, observed: 3, replicas: 500, services: 500},
 		"scaled down":                 {spec: `replicas: 1`, live: 3, observed: 3, replicas: 1, services: 3},
-		"above it, new":               {spec: `replicas: 501`, live: -1, replicas: 500, services: 500, message: "spec.replicas: 501 replicas are requested, and the operator's --max-replicas-per-server allows 500; StatefulSet one is applied with 500 replicas: lower spec.replicas or raise the flag"},
+		"above it, new":               {spec: `replicas: 501`, live: -1, replicas: 500, services: 500, message: "spec.replicas: 501 replicas are requested, and the operator's --max-replicas-per-server allows 500; StatefulSet one is applied with 500 replicas; lower spec.replicas or raise the flag"},
 		"above it, with a workload":   {spec: `replicas: 100000`, live: 3, observed: 2, replicas: 3, services: 3, message: "is applied with 3 replicas"},
 		"above it, scaled to zero":    {spec: `replicas: 100000`, live: 0, replicas: 0, services: 0, message: "is applied with 0 replicas"},
 		"above it, new, stored":       {spec: `replicas: 100000`, live: -1, replicas: 500, services: 500, message: "100000 replicas are requested"},
@@ -133,7 +133,7 @@ func TestCapabilities(t *testing.T) {
 		empty      = `{name: agent, image: a, env: [{name: SELDON_SERVER_CAPABILITIES}]}`
 		configured = `{name: agent, image: a, env: [{name: SELDON_SERVER_CAPABILITIES, valueFrom: {configMapKeyRef: {name: c, key: k}}}]}`
 		other      = `{name: other, image: a, env: [{name: SELDON_SERVER_CAPABILITIES, value: "sklearn"}]}`
-		fromValue  = "spec.extraCapabilities: container agent takes SELDON_SERVER_CAPABILITIES from valueFrom, to which nothing can be added: set spec.capabilities, or a value in ServerConfig config"
+		fromValue  = "spec.extraCapabilities: container agent takes SELDON_SERVER_CAPABILITIES from valueFrom, to which nothing can be added; set spec.capabilities, or a value in ServerConfig config"
 	)
 	for name, test := range map[string]struct {
 		containers, spec string

@@ -155,7 +155,7 @@ func claimTemplates(claims []v1alpha1.PersistentVolumeClaim) ([]any, error) {
 	return templates, nil
 }
 
-// Kinds that patches cannot target, since the operator defines rights. Patches of the
+// Kinds that patches cannot target, since the operator defines permissions. Patches of the
 // platform team can target ServiceAccounts, for example to add annotations of a cloud.
 var (
 	platformDeniedKinds = []schema.GroupKind{

@@ -121,7 +121,8 @@ func (o *options) bind(flags *flag.FlagSet) {
 		fmt.Sprintf("maximum number of replicas of a Server, from 1 to %d; a Server that requests more keeps its current replicas", v1alpha1.MaxReplicas))
 	flags.StringVar(&o.scheduler, "scheduler-address", "",
 		"address of a namespace's scheduler, with {namespace} for the namespace; for development (default seldon-scheduler.{namespace} with port 9004 or, with TLS, 9044)")
-	flags.DurationVar(&o.unreachableTimeout, "scheduler-unreachable-timeout", time.Minute, "time without a stable connection to a scheduler after which the Ready condition of its Models, Pipelines and Experiments becomes Unknown")
+	flags.DurationVar(&o.unreachableTimeout, "scheduler-unreachable-timeout", time.Minute,
+		"time without a stable connection to a scheduler, or in which it does not request or list the objects of a kind, after which the conditions of these Models, Pipelines and Experiments become Unknown")
 	flags.DurationVar(&o.unloadTimeout, "unload-timeout", 5*time.Minute, "time after which the finalizer of a deleted Model, Pipeline or Experiment is removed although the scheduler has not confirmed the unload")
 	flags.BoolVar(&o.version, "version", false, "print the version and exit")
 	o.log.TimeEncoder = zapcore.ISO8601TimeEncoder

@@ -139,7 +139,7 @@ func Apply(objects []*unstructured.Unstructured, patches []Patch, isReserved fun
 func (c *operation) applyTo(object *unstructured.Unstructured, isReserved func(string) bool) (*unstructured.Unstructured, error) {
 	kind := object.GroupVersionKind()
 	if slices.Contains(c.patch.DeniedKinds, kind.GroupKind()) {
-		return nil, fmt.Errorf("objects of kind %s cannot be patched from here: narrow the target to other kinds", kind.Kind)
+		return nil, fmt.Errorf("the kind %s must not be patched here: narrow the target to other kinds", kind.Kind)
 	}
 	changed, err := c.change(kind, object.Object)
 	if err != nil {

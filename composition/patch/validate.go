@@ -25,7 +25,7 @@ func validatePatched(before, after map[string]any, isReserved func(string) bool)
 }
 
 // msgImmutable is the message for a field that a patch must not change.
-const msgImmutable = "a patch may not change this"
+const msgImmutable = "must not be changed by a patch"
 
 func validateIdentity(before, after map[string]any) (errs merge.FieldErrors) {
 	for _, key := range []string{"apiVersion", "kind", "status"} {

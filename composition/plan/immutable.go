@@ -34,7 +34,7 @@ func (m *ImmutableFieldError) Error() string {
 	if m.Live == "" && m.Desired == "" {
 		return m.Field + " is immutable and keeps its live value"
 	}
-	return fmt.Sprintf("%s is immutable and keeps its live value %s; desired is %s", m.Field, m.Live, m.Desired)
+	return fmt.Sprintf("%s is immutable and keeps its live value %s; the desired value is %s", m.Field, m.Live, m.Desired)
 }
 
 // ClaimTemplatesPath is the path of the volume claim templates of a StatefulSet.
@@ -136,12 +136,16 @@ func checkImmutable(options object.Options, step *Step, expansion ExpansionError
 
 // ImmutableMessage returns the message for immutable fields of an object, with what to do.
 func ImmutableMessage(ref object.Ref, mismatches ...string) string {
+	values := "the live value"
+	if len(mismatches) > 1 {
+		values = "the live values"
+	}
 	deletion := ""
 	if object.IsWorkload(ref.GroupKind()) {
-		deletion = ", which deletes its pods,"
+		deletion = ", which also deletes its pods"
 	}
-	return fmt.Sprintf("%s: %s; set the desired value back, or delete the %s%s to have it created as desired",
-		ref, strings.Join(mismatches, "; "), ref.Kind, deletion)
+	return fmt.Sprintf("%s: %s; restore %s in the configuration, or delete the %s%s; it is then recreated with the desired value",
+		ref, strings.Join(mismatches, "; "), values, ref.Kind, deletion)
 }
 
 // ClaimTemplatesHash returns the hash of the claim templates of a StatefulSet.

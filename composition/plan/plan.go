@@ -327,9 +327,9 @@ func (s State) adoption(live *unstructured.Unstructured) (adopting, keepsPods bo
 func precheck(s State, ref object.Ref, live *unstructured.Unstructured) (reason Reason, message string, blocked bool) {
 	switch {
 	case !MayWrite(s.Options, live, s.Owner):
-		return OwnershipConflict, fmt.Sprintf("%s exists and is not controlled by %s %s; delete it or rename it", ref, s.Owner.Kind, s.Owner.Name), true
+		return OwnershipConflict, fmt.Sprintf("%s exists, is not controlled by %s %s and is not changed; delete it, or recreate it with another name", ref, s.Owner.Kind, s.Owner.Name), true
 	case live.GetDeletionTimestamp() != nil:
-		return Terminating, fmt.Sprintf("%s is being deleted", ref), true
+		return Terminating, fmt.Sprintf("%s is being deleted; if this lasts, check its finalizers", ref), true
 	}
 	return "", "", false
 }

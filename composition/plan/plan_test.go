@@ -259,7 +259,7 @@ func violated(bits int, plan Plan) string {
 	case has(paused):
 		return unless(set.Reason == Paused, "writes although the owner is paused")
 	case has(immutableDiffers):
-		if len(set.Warnings) != 1 || set.Warnings[0].Reason != ImmutableFieldChanged || !strings.Contains(set.Warnings[0].Message, `spec.serviceName is immutable and keeps its live value "other"; desired is "set"`) {
+		if len(set.Warnings) != 1 || set.Warnings[0].Reason != ImmutableFieldChanged || !strings.Contains(set.Warnings[0].Message, `spec.serviceName is immutable and keeps its live value "other"; the desired value is "set"`) {
 			return "an immutable field is not reported"
 		}
 		if name, _, _ := unstructured.NestedString(set.Object.Object, "spec", "serviceName"); name != "other" {

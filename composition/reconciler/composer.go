@@ -118,11 +118,14 @@ func (c *Composer) Forget(key types.NamespacedName) {
 	c.Engine.Forget(c.Owner(&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}))
 }
 
+// CheckFinalizers is a remedy for [SetTerminating] if all objects are being deleted.
+const CheckFinalizers = "if this lasts, check their finalizers"
+
 // SetTerminating sets Ready=False on an object whose deletion waits until others, named
-// for people, are deleted.
-func SetTerminating(object Object, waitingFor []string) {
+// for people, are deleted. remedy is what people can do.
+func SetTerminating(object Object, waitingFor []string, remedy string) {
 	object.SetObservedGeneration(object.GetGeneration())
 	SetConditions(object, []metav1.Condition{
-		False(ConditionReady, ReasonTerminating, "waiting until these are deleted: "+JoinMessages(waitingFor)),
+		False(ConditionReady, ReasonTerminating, "waiting until these are deleted: "+JoinMessages(waitingFor)+"; "+remedy),
 	}, AllButReady(object)...)
 }

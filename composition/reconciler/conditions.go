@@ -187,10 +187,29 @@ func IsWarningCondition(conditionType string) bool {
 	return false
 }
 
+// remedies returns what to do about blocked child objects, to be appended to their
+// messages. It is empty for reasons whose messages have it, because it depends on the
+// child object.
+func remedies(options composition.Options, reasons ...plan.Reason) string {
+	text := ""
+	for _, each := range []struct {
+		reason plan.Reason
+		remedy string
+	}{
+		{plan.RestartRequired, "to apply the change and restart the pods, set the annotation " + options.AllowRestartAnnotation() + `: "true" on this object`},
+		{plan.FieldManagerConflict, "remove the field from the configuration of one of the two field managers"},
+		{plan.MetadataPending, "to change and restart the pods now, set the annotation " + options.ApplyMetadataAnnotation() + `: "true" on this object`},
+	} {
+		if slices.Contains(reasons, each.reason) {
+			text += "; " + each.remedy
+		}
+	}
+	return text
+}
+
 // warningConditions returns the conditions for blocked child objects, pending metadata
-// and patches without a target. applyMetadata is the key of the annotation that applies
-// pending metadata at once.
-func warningConditions(result composition.Result, applyMetadata string) []metav1.Condition {
+// and patches without a target.
+func warningConditions(options composition.Options, result composition.Result) []metav1.Condition {
 	byReason := map[plan.Reason][]string{}
 	for _, step := range result.Blocked() {
 		byReason[step.Reason] = append(byReason[step.Reason], step.Message)
@@ -198,19 +217,20 @@ func warningConditions(result composition.Result, applyMetadata string) []metav1
 	var conditions []metav1.Condition
 	for reason, conditionType := range blockedConditions {
 		if messages := byReason[reason]; len(messages) > 0 {
-			conditions = append(conditions, True(conditionType, string(reason), JoinMessages(messages)))
+			conditions = append(conditions, True(conditionType, string(reason), JoinMessages(messages)+remedies(options, reason)))
 		}
 	}
 	if messages := byReason[plan.MetadataPending]; len(messages) > 0 {
 		conditions = append(conditions, True(ConditionMetadataPending, ConditionMetadataPending,
-			JoinMessages(messages)+"; to restart them now, set the annotation "+applyMetadata+": \"true\""))
+			JoinMessages(messages)+remedies(options, plan.MetadataPending)))
 	}
 	var unmatched []string
 	for _, patch := range result.UnmatchedPatches {
-		unmatched = append(unmatched, fmt.Sprintf("%s: %s: its target matches no object", patch.Source, patch.Path))
+		unmatched = append(unmatched, fmt.Sprintf("%s: %s: its target matches no child object", patch.Source, patch.Path))
 	}
 	if len(unmatched) > 0 {
-		conditions = append(conditions, True(ConditionPatchTargetNotFound, ConditionPatchTargetNotFound, JoinMessages(unmatched)))
+		conditions = append(conditions, True(ConditionPatchTargetNotFound, ConditionPatchTargetNotFound,
+			JoinMessages(unmatched)+"; correct the target, or remove the patch"))
 	}
 	return conditions
 }

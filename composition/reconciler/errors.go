@@ -25,7 +25,7 @@ func (e *MissingInputError) Unwrap() error { return e.Err }
 
 // errStale is the error of a reconcile that read an older object from the cache than it
 // wrote before.
-var errStale = errors.New("the operator's cache does not show its own last write to this object yet: if this lasts, check that it may watch the kind, and the API server")
+var errStale = errors.New("the operator's cache does not have its own last write to this object yet: if this lasts, check the operator's permission to watch the kind, and the API server")
 
 // errorClass defines how the error of a reconcile is reported and retried. Of several
 // errors the highest class counts.

@@ -45,7 +45,7 @@ func (b *Base) recordConditionEvents(before []metav1.Condition, object Object) {
 // recordReadyEvent records that an object became ready, or why it is not.
 func (b *Base) recordReadyEvent(object Object, ready metav1.Condition) {
 	if ready.Status == metav1.ConditionTrue {
-		b.RecordEvent(object, corev1.EventTypeNormal, b.ReadyReason, "is ready")
+		b.RecordEvent(object, corev1.EventTypeNormal, b.ReadyReason, b.kind.Kind+" "+object.GetName()+" is ready")
 		return
 	}
 	b.RecordEvent(object, corev1.EventTypeWarning, b.kind.Kind+"NotReady", strings.TrimSuffix(ready.Reason+": "+ready.Message, ": "))
@@ -58,9 +58,9 @@ func (b *Base) recordResultEvents(object Object, result composition.Result) {
 		refs           []composition.ObjectRef
 		reason, phrase string
 	}{
-		{result.Pruned, "Pruned", "deleted, because they are no longer rendered: "},
-		{result.DriftCorrected, "DriftCorrected", "reverted changes by other field managers to: "},
-		{result.Restarted, "ConfigurationChanged", "rolling restart, because a configuration that pods read at start has changed: "},
+		{result.Pruned, "Pruned", "deleted objects that are not part of the desired state any more: "},
+		{result.DriftCorrected, "DriftCorrected", "reverted changes of other field managers to: "},
+		{result.Restarted, "ConfigurationChanged", "started a rolling restart, because a configuration that pods read at start has changed: "},
 	} {
 		if len(each.refs) > 0 {
 			var names []string

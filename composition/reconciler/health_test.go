@@ -94,7 +94,7 @@ func TestReadinessOfChildren(t *testing.T) {
 			}
 			status, message := health.Of(live, widgetKind.GroupKind())
 			child := childHealth(key, status, message, func(composition.ObjectRef) *unstructured.Unstructured { return live })
-			conditions := readyConditions(owner, []ChildHealth{child}, composition.Result{}, nil)
+			conditions := readyConditions(composition.Options{}, owner, []ChildHealth{child}, composition.Result{}, nil)
 			parts := []string{conditions[0].Reason}
 			for _, more := range conditions[1:] {
 				parts = append(parts, more.Type)
@@ -135,7 +135,7 @@ func TestStalledByImmutableField(t *testing.T) {
 	for reason := range blockedConditions {
 		outcome := composition.Result{Plan: composition.Plan{Steps: []composition.Step{{Action: plan.Block, Reason: reason, Message: "m"}}}}
 		var got []string
-		for _, each := range readyConditions(&widget{}, nil, outcome, nil) {
+		for _, each := range readyConditions(composition.Options{}, &widget{}, nil, outcome, nil) {
 			got = append(got, each.Type)
 		}
 		want := []string{"Ready"}
@@ -145,6 +145,38 @@ func TestStalledByImmutableField(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", reason, diff)
 		}
+	}
+}
+
+// Conditions, and Ready, say what to do, once for all child objects, with the keys of the
+// operator's own annotations.
+func TestRemedies(t *testing.T) {
+	blocked := func(reason plan.Reason, message string) composition.Step {
+		return composition.Step{Action: plan.Block, Reason: reason, Message: message}
+	}
+	result := composition.Result{
+		Plan: composition.Plan{Steps: []composition.Step{
+			blocked(plan.RestartRequired, "b would restart"), blocked(plan.RestartRequired, "a would restart"),
+			blocked(plan.FieldManagerConflict, "c is changed"), blocked(plan.MetadataPending, "d is pending"),
+		}},
+		UnmatchedPatches: []composition.Patch{{Source: "Widget w", Path: "spec.patches[0]"}},
+	}
+	want := map[string]string{
+		ConditionRestartRequired:      `a would restart; b would restart; to apply the change and restart the pods, set the annotation example.com/allow-restart: "true" on this object`,
+		ConditionFieldManagerConflict: "c is changed; remove the field from the configuration of one of the two field managers",
+		ConditionMetadataPending:      `d is pending; to change and restart the pods now, set the annotation example.com/apply-metadata: "true" on this object`,
+		ConditionPatchTargetNotFound:  "Widget w: spec.patches[0]: its target matches no child object; correct the target, or remove the patch",
+		ConditionReady: `a would restart; b would restart; c is changed; d is pending` +
+			`; to apply the change and restart the pods, set the annotation example.com/allow-restart: "true" on this object` +
+			`; remove the field from the configuration of one of the two field managers` +
+			`; to change and restart the pods now, set the annotation example.com/apply-metadata: "true" on this object`,
+	}
+	got := map[string]string{}
+	for _, condition := range ResultConditions(composition.Options{KeyPrefix: "example.com/"}, &widget{}, nil, result) {
+		got[condition.Type] = condition.Message
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

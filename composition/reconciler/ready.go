@@ -17,20 +17,20 @@ import (
 // children are the child objects that count towards Ready. extraMessages are part of
 // Ready's message.
 func ResultConditions(options composition.Options, object Object, children map[composition.ObjectRef]ChildHealth, result composition.Result, extraMessages ...string) []metav1.Condition {
-	conditions := warningConditions(result, options.ApplyMetadataAnnotation())
+	conditions := warningConditions(options, result)
 	if object.GetAnnotations()[options.PausedAnnotation()] == "true" {
 		conditions = append(conditions, True(ConditionPaused, ConditionPaused, fmt.Sprintf(
-			"nothing is written to the children until the annotation %s is removed", options.PausedAnnotation())))
+			"nothing is written to child objects until the annotation %s is removed", options.PausedAnnotation())))
 	}
-	return append(conditions, readyConditions(object, slices.Collect(maps.Values(children)), result, extraMessages)...)
+	return append(conditions, readyConditions(options, object, slices.Collect(maps.Values(children)), result, extraMessages)...)
 }
 
 // readyConditions returns Ready with Reconciling or Stalled.
-func readyConditions(object Object, children []ChildHealth, result composition.Result, extraMessages []string) []metav1.Condition {
+func readyConditions(options composition.Options, object Object, children []ChildHealth, result composition.Result, extraMessages []string) []metav1.Condition {
 	// A blocked child object is reported before one that is not ready yet: it needs a person.
 	for _, step := range result.Blocked() {
 		if _, reported := blockedConditions[step.Reason]; reported {
-			return append([]metav1.Condition{False(ConditionReady, string(step.Reason), JoinMessages(blockedMessages(result)))}, stalledConditions(result)...)
+			return append([]metav1.Condition{False(ConditionReady, string(step.Reason), blockedMessage(options, result))}, stalledConditions(result)...)
 		}
 	}
 	ready := Aggregate(ConditionReady, children, extraMessages...)
@@ -44,15 +44,16 @@ func readyConditions(object Object, children []ChildHealth, result composition.R
 	return conditions
 }
 
-// blockedMessages returns the messages of all blocked steps.
-func blockedMessages(result composition.Result) []string {
+// blockedMessage returns the messages of all blocked steps, with what to do.
+func blockedMessage(options composition.Options, result composition.Result) string {
 	var messages []string
+	var reasons []plan.Reason
 	for _, step := range result.Blocked() {
 		if step.Message != "" {
-			messages = append(messages, step.Message)
+			messages, reasons = append(messages, step.Message), append(reasons, step.Reason)
 		}
 	}
-	return messages
+	return JoinMessages(messages) + remedies(options, reasons...)
 }
 
 // stalledConditions returns Stalled if no further attempt completes a step.

@@ -96,7 +96,7 @@ func (r *Reconciler[T]) ReconcileDelete(ctx context.Context, object T) (reconcil
 	case err != nil:
 		return reconcile.Result{}, err
 	case len(remaining) > 0:
-		SetTerminating(object, remaining)
+		SetTerminating(object, remaining, CheckFinalizers)
 		return reconcile.Result{}, nil
 	case !done:
 		return reconcile.Result{RequeueAfter: RecreationPollInterval}, nil

@@ -36,7 +36,7 @@ func (b *Base) patchStatus(ctx context.Context, before, object Object) error {
 	}
 	if apierrors.IsInvalid(err) {
 		// Kubernetes before 1.33 also validates the spec, which may be older than a rule.
-		b.RecordEvent(object, corev1.EventTypeWarning, "StatusUpdateRejected", "correct this for the status to be written: "+err.Error())
+		b.RecordEvent(object, corev1.EventTypeWarning, "StatusUpdateRejected", "the status is not written, because the API server rejects the object; correct the fields in its message: "+err.Error())
 	}
 	if err != nil {
 		return fmt.Errorf("write status: %w", err)

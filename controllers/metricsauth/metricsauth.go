@@ -1,10 +1,10 @@
 // Package metricsauth authorizes requests for metrics: clients authenticate by a token
-// that the API server reviews, and need the right to get the path by RBAC. It does the
+// that the API server reviews, and need the permission to get the path by RBAC. It does the
 // same as controller-runtime's filters.WithAuthenticationAndAuthorization, without
 // k8s.io/apiserver, which adds 10 MiB to the resident memory of a program that needs 70.
 //
 // Allowed requests are passed to the next handler unchanged. Others get a response: 401
-// without a valid token, 403 without the right, and 500 if the API server cannot be
+// without a valid token, 403 without the permission, and 500 if the API server cannot be
 // reached.
 package metricsauth
 
@@ -40,7 +40,7 @@ const (
 )
 
 // Filter returns a filter for [metricsserver.Options]. It sends reviews to the API server
-// of config by httpClient, which requires the rights to create tokenreviews and
+// of config by httpClient, which requires the permissions to create tokenreviews and
 // subjectaccessreviews.
 func Filter(config *rest.Config, httpClient *http.Client) (metricsserver.Filter, error) {
 	scheme := runtime.NewScheme()

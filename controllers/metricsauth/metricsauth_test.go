@@ -179,15 +179,15 @@ func (w *environment) testDecisions(t *testing.T) {
 		reviews       []string // kinds of reviews that are sent
 		logged        string   // part of the only log line; empty for none
 	}{
-		"no token":                 {status: 401, text: "send the token of a ServiceAccount"},
-		"another scheme":           {authorization: "Basic " + w.prometheus, status: 401, text: "send the token"},
-		"a token without a scheme": {authorization: w.prometheus, status: 401, text: "send the token"},
-		"a scheme without a token": {authorization: "Bearer", status: 401, text: "send the token"},
-		"a scheme and blanks":      {authorization: "Bearer  ", status: 401, text: "send the token"},
-		"an invalid token":         {authorization: "Bearer made.up", status: 401, text: "the token is not valid", reviews: []string{token}, logged: "invalid bearer token"},
-		"a token with the right":   {authorization: "Bearer " + w.prometheus, status: 200, text: metrics, reviews: []string{token, access}},
-		"the scheme in lower case": {authorization: "bearer  " + w.prometheus, status: 200, text: metrics, reviews: []string{token, access}},
-		"a token without the right": {authorization: "Bearer " + w.other, status: 403,
+		"no token":                    {status: 401, text: "send the token of a ServiceAccount"},
+		"another scheme":              {authorization: "Basic " + w.prometheus, status: 401, text: "send the token"},
+		"a token without a scheme":    {authorization: w.prometheus, status: 401, text: "send the token"},
+		"a scheme without a token":    {authorization: "Bearer", status: 401, text: "send the token"},
+		"a scheme and blanks":         {authorization: "Bearer  ", status: 401, text: "send the token"},
+		"an invalid token":            {authorization: "Bearer made.up", status: 401, text: "the token is not valid", reviews: []string{token}, logged: "invalid bearer token"},
+		"a token with the permission": {authorization: "Bearer " + w.prometheus, status: 200, text: metrics, reviews: []string{token, access}},
+		"the scheme in lower case":    {authorization: "bearer  " + w.prometheus, status: 200, text: metrics, reviews: []string{token, access}},
+		"a token without the permission": {authorization: "Bearer " + w.other, status: 403,
 			text: "system:serviceaccount:default:other may not get /metrics", reviews: []string{token, access}},
 		"another path": {authorization: "Bearer " + w.prometheus, path: "/debug", status: 403,
 			text: "system:serviceaccount:default:prometheus may not get /debug", reviews: []string{token, access}},
@@ -238,7 +238,7 @@ func (w *environment) testDecisions(t *testing.T) {
 	}
 }
 
-// Decisions expire, since rights change; denials expire earlier.
+// Decisions expire, since permissions change; denials expire earlier.
 func (w *environment) testCachedDecisions(t *testing.T) {
 	clock := testingclock.NewFakeClock(time.Now())
 	s := w.serve(t, clock, nil)

@@ -37,6 +37,7 @@ var words = []word{
 	{`(mend|mends|mended|mending)`, "fix, repair"},
 	{`(?-i:[Nn]obody|[Ss]omebody)`, "no user, another controller; name who it is"},
 	{`noted`, "record, log"},
+	{`rights|missing right`, "permissions, RBAC rules"},
 	{`rivals?`, "another field manager, conflicting manager"},
 	{`side by side`, "in parallel, at the same time"},
 	{`(speak|speaks|speaking|spoke|spoken)`, "report, use; about"},

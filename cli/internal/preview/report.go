@@ -4,8 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"strings"
 
+	"github.com/seldon-operator/seldon-operator/cli/internal/provenance"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
@@ -129,21 +129,8 @@ type Change struct {
 	Old any `json:"old"`
 	New any `json:"new"`
 	// Source is the layer that causes it; nil if unknown.
-	Source *Source `json:"source,omitempty"`
+	Source *provenance.Source `json:"source,omitempty"`
 }
-
-// Source is the layer that sets a field.
-type Source struct {
-	// Layer, such as "SeldonConfig seldon-system/default".
-	Layer string `json:"layer"`
-	// Path in the layer, such as spec.components[0].podSpec.
-	Path string `json:"path,omitempty"`
-	// Index of the layer, from 0, the templates.
-	Index int `json:"index"`
-}
-
-// String returns the layer and the path in it.
-func (s Source) String() string { return strings.TrimSuffix(s.Layer+" "+s.Path, " ") }
 
 // Warning is why an object will not be as desired although the step is carried out.
 type Warning struct {

@@ -145,12 +145,12 @@ func ConflictMessage(ref object.Ref, path, manager string) string {
 	if manager == "" {
 		manager = "another manager"
 	}
-	return fmt.Sprintf("%s: %s is changed repeatedly by %s; it is corrected once a minute until that stops",
+	return fmt.Sprintf("%s: %s is changed repeatedly by %s, and is corrected once a minute until that stops",
 		ref, strings.TrimPrefix(path, "."), manager)
 }
 
 // RemovalConflictMessage is the message of fields that are set and removed repeatedly.
 func RemovalConflictMessage(ref object.Ref, removed string) string {
-	return fmt.Sprintf("%s: %s is set repeatedly, and the desired state is invalid together with it; it is removed at most once a minute until that stops",
+	return fmt.Sprintf("%s: %s is set repeatedly, the desired state is invalid together with it, and it is removed at most once a minute until that stops",
 		ref, removed)
 }

@@ -14,14 +14,10 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/installation"
 )
 
-// describeGitOps describes a GitOps tool: it renders charts, applies them server-side under
-// a field manager of its own, and shows differences from then on.
-func describeGitOps() {
-	Describe("a GitOps tool", Ordered, specsOfGitOps)
-}
-
-func specsOfGitOps() {
-	const gitOps = "gitops"
+// gitOps defines the specs of a GitOps tool: it renders charts, applies them server-side
+// under a field manager of its own, and shows differences from then on.
+func gitOps() {
+	const manager = "gitops"
 	i := newInstallation("apply", "apply")
 	manifests := map[string]string{}
 	BeforeAll(func() {
@@ -35,7 +31,7 @@ func specsOfGitOps() {
 				env.AwaitDeleted(object)
 			}
 			// Helm upgrades the CRDs in other specs.
-			env.ReleaseCRDs(gitOps)
+			env.ReleaseCRDs(manager)
 			Expect(env.Client.Delete(ctx, env.Deployment(i.OperatorNamespace, installation.OperatorName))).To(Succeed())
 		})
 		for _, release := range installation.Releases {
@@ -47,7 +43,7 @@ func specsOfGitOps() {
 
 	// flags make kubectl do what the tool does.
 	flags := func(release string) []string {
-		return []string{"--server-side", "--field-manager=" + gitOps, "--filename=" + manifests[release]}
+		return []string{"--server-side", "--field-manager=" + manager, "--filename=" + manifests[release]}
 	}
 	apply := func() {
 		GinkgoHelper()
@@ -75,6 +71,6 @@ func specsOfGitOps() {
 	})
 
 	It("shares no field with the operator", func() {
-		Expect(i.SharedFields(gitOps)).To(BeEmpty())
+		Expect(i.SharedFields(manager)).To(BeEmpty())
 	})
 }

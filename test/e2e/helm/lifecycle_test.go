@@ -17,17 +17,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/test/framework/installation"
 )
 
-// describeLife describes the whole life of an installation, in both modes.
-func describeLife() {
-	DescribeTableSubtree("an installation", Ordered, life,
-		Entry("of all namespaces", newInstallation("life-operator", "life-team", "controller.clusterwide=true"),
-			installation.CRDs, installation.Runtime, installation.Servers, installation.Setup),
-		unlessShort(Entry("of one namespace", newInstallation("life", "life"),
-			installation.Servers, installation.Runtime, installation.Setup, installation.CRDs)),
-	)
-}
-
-// life defines the specs of an installation, which is uninstalled in the given order.
+// life defines the specs of an installation from its beginning to its end, when it is
+// uninstalled in the given order.
 func life(i installation.Installation, order ...string) {
 	var scheduler *fakescheduler.Scheduler
 	BeforeAll(func() {

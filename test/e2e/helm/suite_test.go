@@ -34,9 +34,14 @@ var _ = BeforeSuite(func() { env.Start(func() { env.InstallCRDs() }) })
 // In this order, since the last specs delete the CRDs: the garbage collector takes 30
 // seconds to detect that they are recreated.
 var _ = Describe("With Helm,", func() {
-	describeLife()
-	describeGitOps()
-	describeUninstalls()
+	DescribeTableSubtree("an installation", Ordered, life,
+		Entry("of all namespaces", newInstallation("life-operator", "life-team", "controller.clusterwide=true"),
+			installation.CRDs, installation.Runtime, installation.Servers, installation.Setup),
+		unlessShort(Entry("of one namespace", newInstallation("life", "life"),
+			installation.Servers, installation.Runtime, installation.Setup, installation.CRDs)),
+	)
+	Describe("a GitOps tool", Ordered, gitOps)
+	Describe("an uninstall", uninstalls)
 })
 
 // unlessShort returns entries of a table for a run without "go test -short".

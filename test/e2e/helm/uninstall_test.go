@@ -19,13 +19,9 @@ const (
 	iris  = "Model/iris"
 )
 
-// describeUninstalls describes what remains of an installation. Its life ends in another
-// order.
-func describeUninstalls() {
-	Describe("an uninstall", specsOfUninstalls)
-}
-
-func specsOfUninstalls() {
+// uninstalls defines the specs of what remains of an installation, in orders other than
+// those of its life.
+func uninstalls() {
 	// The CRDs are kept, unless a spec deletes them.
 	BeforeEach(func() { env.InstallCRDs() })
 

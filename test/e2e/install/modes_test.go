@@ -280,7 +280,7 @@ var _ = Describe("An operator by the chart", Ordered, func() {
 		Eventually(i.pods).Should(HaveLen(1))
 		pod := i.pods()[0]
 		const missing = `cannot list resource \"models\" in API group \"mlops.seldon.io\" in the namespace \"chart-less\"`
-		Eventually(func() string { return podLog(i.namespace, pod) }).Should(And(ContainSubstring("A right is missing"), ContainSubstring(missing)))
+		Eventually(func() string { return podLog(i.namespace, pod) }).Should(And(ContainSubstring("A permission is missing"), ContainSubstring(missing)))
 		probes := node.Address(i.namespace, pod, 8081)
 		Expect(readyz(probes)).To(Equal(http.StatusInternalServerError))
 		By("logging it once, however many requests are rejected")

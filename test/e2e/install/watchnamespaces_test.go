@@ -63,7 +63,7 @@ var _ = Describe("An operator with a list of namespaces of which some are unavai
 		Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(binding), binding)).To(Succeed())
 		deleteObject(binding)
 		run("", "scale", "--namespace", i.namespace, "--replicas=1", "deployment/"+deployment)
-		Eventually(i.log).Should(ContainSubstring("A right is missing"))
+		Eventually(i.log).Should(ContainSubstring("A permission is missing"))
 		Expect(restarts()).To(BeZero())
 		deleteNamespace()
 		Eventually(restarts).Should(BeEquivalentTo(1), i.log)
