@@ -127,7 +127,7 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	switch verb {
 	case "list":
-		kind := "List"
+		kind := resources[resource].Kind + "List"
 		if strings.Contains(r.Header.Get("Accept"), "PartialObjectMetadataList") {
 			kind, group, version = "PartialObjectMetadataList", "meta.k8s.io", "v1"
 		}

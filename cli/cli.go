@@ -16,7 +16,11 @@ type Config struct {
 	Name string
 	// Version of the program, which is also that of its templates.
 	Version string
-	Streams genericiooptions.IOStreams
+	// Commit and Date, in RFC 3339, of the source, and whether files differed from the commit;
+	// empty if unknown.
+	Commit, Date string
+	Modified     bool
+	Streams      genericiooptions.IOStreams
 }
 
 // New returns the root command.
@@ -42,6 +46,7 @@ func New(config Config) *cobra.Command {
 		newPlanCommand(f),
 		newRenderCommand(f),
 		newTreeCommand(f),
+		newVersionCommand(f),
 	)
 	f.completeFlags(root)
 	for _, command := range root.Commands() {
