@@ -44,6 +44,7 @@ func New(config Config) *cobra.Command {
 	f.bind(root.PersistentFlags())
 	root.AddCommand(
 		newPlanCommand(f),
+		newDiffCommand(f),
 		newRenderCommand(f),
 		newTreeCommand(f),
 		newVersionCommand(f),
