@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -81,10 +82,7 @@ func (a *Applier) preview(ctx context.Context, step plan.Step, dryRuns *DryRuns)
 	}
 	switch step.Action {
 	case plan.Recreate:
-		if predicted, err := a.predict(step); err == nil {
-			step.Result, step.Evidence = predicted, plan.ComputedInMemory
-		}
-		return step
+		return a.previewRecreation(ctx, step)
 	case plan.Apply:
 	default:
 		return step
@@ -105,6 +103,27 @@ func (a *Applier) preview(ctx context.Context, step plan.Step, dryRuns *DryRuns)
 		shared.done, shared.settled = true, settled
 	}
 	return settled
+}
+
+// previewRecreation sets the result of a step that expands the claims of a StatefulSet, or
+// blocks it if these cannot be expanded.
+func (a *Applier) previewRecreation(ctx context.Context, step plan.Step) plan.Step {
+	err := a.StatefulSets.Check(ctx, step)
+	immutable, cannotExpand := errors.AsType[*plan.ImmutableFieldError](err)
+	switch {
+	case isDenied(err):
+		step.DryRunDenied = true
+	case cannotExpand:
+		return step.Blocked(plan.ImmutableFieldChanged, plan.ImmutableMessage(step.Ref, immutable.Error()))
+	case err != nil:
+		step.DryRunError = &object.Error{Ref: step.Ref, Err: err}
+		return step
+	}
+	if predicted, err := a.predict(step); err == nil {
+		plan.ExpandClaimTemplates(predicted, step.Live, step.Object)
+		step.Result, step.Evidence = predicted, plan.ComputedInMemory
+	}
+	return step
 }
 
 // previewDryRun makes the dry-run of a step.
@@ -298,7 +317,7 @@ func sameContent(a, b *unstructured.Unstructured) bool {
 // isDenied reports whether RBAC does not permit a request. An admission plugin that rejects
 // an object responds with Forbidden too (apiserver, responsewriters.Forbidden).
 func isDenied(err error) bool {
-	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), `" cannot `)
+	return err != nil && apierrors.IsForbidden(err) && strings.Contains(err.Error(), `" cannot `)
 }
 
 // dependencyRejected is the message of a step that is not carried out because of another.
