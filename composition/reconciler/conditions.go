@@ -191,7 +191,7 @@ func IsWarningCondition(conditionType string) bool {
 // messages. It is empty for reasons whose messages have it, because it depends on the
 // child object.
 func remedies(options composition.Options, reasons ...plan.Reason) string {
-	text := ""
+	var text strings.Builder
 	for _, each := range []struct {
 		reason plan.Reason
 		remedy string
@@ -201,10 +201,10 @@ func remedies(options composition.Options, reasons ...plan.Reason) string {
 		{plan.MetadataPending, "to change and restart the pods now, set the annotation " + options.ApplyMetadataAnnotation() + `: "true" on this object`},
 	} {
 		if slices.Contains(reasons, each.reason) {
-			text += "; " + each.remedy
+			text.WriteString("; " + each.remedy)
 		}
 	}
-	return text
+	return text.String()
 }
 
 // warningConditions returns the conditions for blocked child objects, pending metadata
