@@ -106,7 +106,7 @@ c-compiler:
 # The programs that the tests run, built once.
 .PHONY: programs
 programs:
-	@CGO_ENABLED=0 go run -trimpath ./cmd/controlplane/build -- $(BUILD) ./cmd/manager ./cmd/fakescheduler ./cmd/demo
+	@CGO_ENABLED=0 go run -trimpath ./cmd/controlplane/build -- $(BUILD) ./cmd/manager ./cmd/fakescheduler ./cmd/demo ./cmd/kubectl-seldon
 
 .PHONY: test
 test: c-compiler programs $(GOTESTSUM) $(HELM) $(KUSTOMIZE) $(MONITORING) $(GLUA) ## Run all tests (a part with PACKAGES=./api/... and TESTFLAGS='-run X').
@@ -152,14 +152,14 @@ bench: controlplane ## Run the request budgets and all benchmarks, and print the
 
 .PHONY: demo
 demo: ## Demonstrate the operator on a local control plane (ARGS=--non-interactive exits at the end).
-	@CGO_ENABLED=0 go run -trimpath ./cmd/controlplane/build -- $(BUILD) ./cmd/manager ./cmd/fakescheduler ./cmd/demo
+	@CGO_ENABLED=0 go run -trimpath ./cmd/controlplane/build -- $(BUILD) ./cmd/manager ./cmd/fakescheduler ./cmd/demo ./cmd/kubectl-seldon
 	@exec $(BIN)/demo --manager-binary $(BIN)/manager --scheduler-binary $(BIN)/fakescheduler $(ARGS)
 
 ##@ Build
 
 .PHONY: build
-build: ## Build the manager into bin/manager.
-	CGO_ENABLED=0 go build $(BUILD) -o $(BIN)/ ./cmd/manager
+build: ## Build the manager and the plugin into bin/manager and bin/kubectl-seldon.
+	CGO_ENABLED=0 go build $(BUILD) -o $(BIN)/ ./cmd/manager ./cmd/kubectl-seldon
 
 .PHONY: run
 run: build ## Run the manager locally, against the cluster of the current kubeconfig.

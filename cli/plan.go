@@ -68,9 +68,8 @@ func (o *planOptions) planned(ctx context.Context, args []string) (*preview.Repo
 		o.warn("the operator is %s, and this plan is made by the templates of %s: what a change of the operator's version changes is part of it", serving.Version, o.Version)
 	}
 	taken := snapshot.New(api)
-	namespaces := []string{selection.Namespace}
 	for _, file := range files {
-		if namespace := file.GetNamespace(); namespace != "" && !slices.Contains(namespaces, namespace) && selection.Namespace != "" {
+		if namespace := file.GetNamespace(); !manifest.IsConfig(file.GroupVersionKind().GroupKind()) && selection.Namespace != "" && namespace != selection.Namespace {
 			return nil, usageError(fmt.Errorf("%s %s is in namespace %s, and the plan is for namespace %s: set -n %s, or -A for all namespaces",
 				file.GetKind(), file.GetName(), namespace, selection.Namespace, namespace))
 		}
@@ -87,7 +86,11 @@ func (o *planOptions) planned(ctx context.Context, args []string) (*preview.Repo
 		}
 	}
 	planner := &preview.Planner{Snapshot: taken, Operator: serving, Version: o.Version, Files: files}
-	return planner.Plan(ctx, selection)
+	report, err := planner.Plan(ctx, selection)
+	if _, invalid := errors.AsType[*preview.InvalidError](err); invalid {
+		return nil, usageError(err)
+	}
+	return report, err
 }
 
 // notFoundOperator says why a plan is not possible.

@@ -19,6 +19,8 @@ import (
 type Runtime struct {
 	// Request to the engine, except for SkipInitialScan.
 	Request composition.Request
+	// Config is the configuration that the request is computed from, pinned or current.
+	Config *v1alpha1.SeldonConfig
 	// Components of the runtime that are not disabled.
 	Components templates.RuntimeComponents
 	// Pins must be written before the request. They are valid also with an error.
@@ -49,6 +51,7 @@ func (r *Resolver) Runtime(ctx context.Context, runtime *v1alpha1.SeldonRuntime)
 	if err != nil {
 		return result, err
 	}
+	result.Config = config
 	template := templates.Runtime{Runtime: runtime, Config: config, Counts: counts, AdoptedServiceTypes: serviceTypes}
 	result.Request.Input, result.Components, err = template.Input()
 	if err != nil {

@@ -17,6 +17,8 @@ import (
 type Server struct {
 	// Request to the engine, except for SkipInitialScan and BeforeRecreate.
 	Request composition.Request
+	// Config is the configuration that the request is computed from, pinned or current.
+	Config *v1alpha1.ServerConfig
 	// Warnings describe requests of the Server that have no or limited effect.
 	Warnings templates.ServerWarnings
 	// Pins must be written before the request. They are valid also with an error.
@@ -40,7 +42,7 @@ func (r *Resolver) Server(ctx context.Context, server *v1alpha1.Server) (Server,
 		return result, err
 	}
 	template := r.template(server)
-	template.Config = config
+	template.Config, result.Config = config, config
 	if err := r.observeReplicas(ctx, &template); err != nil {
 		return result, err
 	}

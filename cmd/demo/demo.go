@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/seldon-operator/seldon-operator/cli/tree"
 	"github.com/seldon-operator/seldon-operator/test/framework/binaries"
 	"github.com/seldon-operator/seldon-operator/test/framework/controlplane"
 	"github.com/seldon-operator/seldon-operator/test/framework/nodeagent"
@@ -49,7 +50,7 @@ type demo struct {
 	operator  *nodeagent.Agent
 	scheduler *process.Process
 	// tree is the last observed tree.
-	tree *node
+	tree []*tree.Node
 }
 
 // run performs all steps and then, if the demo is interactive, prints changes until
@@ -67,7 +68,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = d.stop(err) }()
-	fmt.Printf("This takes about half a minute. ✓ is ready, ○ is not ready, ✗ has failed, - is deleted.\n")
+	fmt.Printf("This takes about half a minute.\n")
 	steps := d.steps()
 	for i, s := range steps {
 		fmt.Printf("\n[%d/%d] %s\n", i+1, len(steps), s.name)
@@ -77,24 +78,32 @@ func (d *demo) run(ctx context.Context) (err error) {
 			return fmt.Errorf("step %d: %w", i+1, err)
 		}
 	}
-	fmt.Printf("\nAll steps succeeded. The whole tree:\n%s\n", d.tree)
+	fmt.Printf("\nAll steps succeeded. All objects:\n%s\n", draw(tree.Group(d.tree)))
 	if d.nonInteractive {
 		return nil
 	}
-	fmt.Printf(hints, d.environment[0], d.binaries, namespace, d.directory)
-	err = d.follow(ctx, idleInterval, step{until: func(*node) error { return errInterrupted }})
+	programs, err := filepath.Abs(filepath.Dir(d.managerBinary))
+	if err != nil {
+		return err
+	}
+	fmt.Printf(hints, d.environment[0], d.binaries, namespace, d.directory, programs)
+	err = d.follow(ctx, idleInterval, step{until: func([]*tree.Node) error { return errInterrupted }})
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
-// hints are formatted with KUBECONFIG, the directory of kubectl, the namespace and the
-// directory of the logs.
+// hints are formatted with KUBECONFIG, the directory of kubectl, the namespace, the directory of
+// the logs and that of the plugin.
 const hints = `
 To explore it from another terminal, in this directory:
-  export %[1]s PATH=%[2]s:$PATH
+  export %[1]s PATH=%[2]s:%[5]s:$PATH
   kubectl get -n %[3]s seldonruntimes,servers,models,pipelines,experiments,pods
+Use the plugin: show what is not ready, what the operator would change, and where a field comes from:
+  kubectl seldon tree -n %[3]s
+  kubectl seldon plan -n %[3]s
+  kubectl seldon explain -n %[3]s deployment/seldon-envoy
 Delete objects and see them recreated:
   kubectl delete -n %[3]s deployments,services --all
 Delete a Model, see what depends on it, and recreate it:
@@ -117,7 +126,7 @@ func (d *demo) perform(ctx context.Context, s step) error {
 		if err := d.follow(ctx, pollInterval, s); err != nil {
 			return err
 		}
-		fmt.Printf("%s", d.tree.summary())
+		fmt.Printf("%s", draw(tree.Fold(tree.Group(d.tree))))
 	}
 	fmt.Printf("Done in %.1f s.\n", time.Since(start).Seconds())
 	return nil
@@ -127,14 +136,14 @@ func (d *demo) perform(ctx context.Context, s step) error {
 func (d *demo) follow(ctx context.Context, interval time.Duration, s step) error {
 	start, changed := time.Now(), time.Now()
 	for {
-		tree, err := observe(ctx, d.client, namespace)
+		objects, err := observe(ctx, d.client)
 		if err == nil {
-			for _, line := range changes(d.tree, tree) {
+			for _, line := range describe(tree.Changes(d.tree, objects)) {
 				changed = time.Now()
 				fmt.Printf("%6.1f s  %s\n", changed.Sub(start).Seconds(), line)
 			}
-			d.tree = tree
-			if err = s.until(tree); err == nil {
+			d.tree = objects
+			if err = s.until(objects); err == nil {
 				if time.Since(changed) >= s.settle {
 					return nil
 				}
@@ -189,7 +198,7 @@ type step struct {
 	act  func(context.Context) error
 	// until returns an error while the step has not had its effect. It is nil for a step
 	// without an effect on the tree.
-	until func(tree *node) error
+	until func(objects []*tree.Node) error
 	// settle is how long the tree must stay unchanged in addition.
 	settle time.Duration
 }
@@ -212,11 +221,11 @@ func (d *demo) steps() []step {
 		{name: "Create Models, a Pipeline and an Experiment", until: allReady, act: d.shell("kubectl apply -n " + namespace + resources)},
 		{name: "Update a Model: the scheduler loads the new version", until: allReady,
 			act: d.shell("kubectl patch -n " + namespace + " model iris" + newVersion)},
-		{name: "Delete a Model that the Experiment needs", until: notReady("Experiment iris-experiment"),
+		{name: "Delete a Model that the Experiment needs", until: notReady("Experiment/iris-experiment"),
 			act: d.shell("kubectl delete -n " + namespace + " model iris-challenger")},
 		{name: "Recreate the Model", until: allReady, act: d.shell("kubectl apply -n " + namespace + " -f " + models)},
 		{name: "Kill the scheduler: its Models turn Unknown only after a minute", until: notReady(schedulerReachable), act: d.killScheduler},
-		{name: "Update a Model while the scheduler does not run", until: notReady("Model iris-features"),
+		{name: "Update a Model while the scheduler does not run", until: notReady("Model/iris-features"),
 			act: d.shell("kubectl patch -n " + namespace + " model iris-features" + newVersion)},
 		// The operator debounces status updates for a second, so that an object may seem ready
 		// until the operator has compared it with the restarted scheduler.
@@ -289,28 +298,6 @@ func (d *demo) shell(commands ...string) func(context.Context) error {
 			command.Env = append(os.Environ(), d.environment...)
 			if output, err := command.CombinedOutput(); err != nil {
 				return fmt.Errorf("%s: %w: %s", text, errors.Join(context.Cause(ctx), err), strings.TrimSpace(string(output)))
-			}
-		}
-		return nil
-	}
-}
-
-// allReady returns an error that names the first object of the tree that is not ready.
-func allReady(tree *node) error {
-	for _, n := range tree.all() {
-		if !n.isReady() {
-			return fmt.Errorf("%s is not ready: %s", n.title(), n.message)
-		}
-	}
-	return nil
-}
-
-// notReady returns a function that returns an error while a node of the tree is ready.
-func notReady(title string) func(*node) error {
-	return func(tree *node) error {
-		for _, n := range tree.all() {
-			if n.title() == title && n.isReady() {
-				return fmt.Errorf("%s is still ready", title)
 			}
 		}
 		return nil

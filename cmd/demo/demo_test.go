@@ -89,33 +89,32 @@ func TestDemo(t *testing.T) {
 
 func testNonInteractive(d *demonstration) {
 	status := d.status()
-	steps, tree, _ := strings.Cut(d.printed(), "The whole tree:\n")
+	steps, objects, _ := strings.Cut(d.printed(), "All objects:\n")
 	d.Expect(status).To(Equal(exitReady), steps)
 	for _, effect := range []string{
-		`\[4/11\].*○ SeldonRuntime seldon .*✓ Condition SchedulerReachable .*✓ SeldonRuntime seldon`,
-		`\[5/11\].*○ Model iris, .*✓ Experiment iris-experiment\nDone`,
-		`\[6/11\].*○ Model iris .*✓ Model iris.*\[7`,
-		`\[7/11\].*- Model iris-challenger .*○ Experiment iris-experiment .*\[8`,
-		`\[8/11\].*○ Model iris-challenger .*✓ Model iris, iris-challenger, iris-features\n.*\[9`,
-		`\[9/11\].*○ Condition SchedulerReachable .*✓ Model iris, iris-challenger, iris-features\n.*\[10`,
-		`\[10/11\].*○ Model iris-features .*\[11`,
-		`\[11/11\].*✓ Model iris-features`,
+		`\[4/11\].*SeldonRuntime/seldon  False .*Condition/SchedulerReachable  True .*SeldonRuntime/seldon  True`,
+		`\[5/11\].*Model/iris, .*  False .*Experiments \(1\) +True +1 of 1 ready\nDone`,
+		`\[6/11\].*Model/iris  False .*Model/iris  True.*\[7`,
+		`\[7/11\].*Model/iris-challenger  - Deleted.*Experiment/iris-experiment  False .*\[8`,
+		`\[8/11\].*Model/iris-challenger  False .*Models \(3\) +True +3 of 3 ready\n.*\[9`,
+		`\[9/11\].*Condition/SchedulerReachable  False .*Models \(3\) +True +3 of 3 ready\n.*\[10`,
+		`\[10/11\].*Model/iris-features  False .*\[11`,
+		`\[11/11\].*Model/iris-features  True`,
 	} {
 		d.Expect(steps).To(MatchRegexp("(?s)" + effect))
 	}
 	for _, drawn := range []string{
-		"│  ├─ ✓ ServiceAccount hodometer, seldon-scheduler, seldon-server\n",
-		"│  ├─ ✓ StatefulSet seldon-scheduler\n│  │  └─ ✓ Pod seldon-scheduler-0\n",
-		"│  ├─ ✓ Server mlserver\n│  │  ├─ ✓ Service mlserver-0\n│  │  └─ ✓ StatefulSet mlserver\n│  │     └─ ✓ Pod mlserver-0\n",
-		"├─ ✓ Model iris, iris-challenger, iris-features\n├─ ✓ Pipeline iris-pipeline\n└─ ✓ Experiment iris-experiment\n",
+		"├─ ServiceAccount/hodometer ", "├─ StatefulSet/seldon-scheduler .*\n│  └─ Pod/seldon-scheduler-0 ",
+		"├─ Server/mlserver .*\n│  ├─ Service/mlserver-0 .*\n│  └─ StatefulSet/mlserver .*\n│     └─ Pod/mlserver-0 ",
+		"├─ Models \\(3\\) .*\n│  ├─ Model/iris .*\n│  ├─ Model/iris-challenger .*\n│  └─ Model/iris-features .*\n├─ Pipelines \\(1\\) .*\n│  └─ Pipeline/iris-pipeline .*\n└─ Experiments \\(1\\) .*\n   └─ Experiment/iris-experiment ",
 	} {
-		d.Expect(tree).To(ContainSubstring(drawn))
+		d.Expect(objects).To(MatchRegexp(drawn))
 	}
-	d.Expect(tree).NotTo(Or(ContainSubstring("○"), ContainSubstring("✗")), "all of it is ready")
+	d.Expect(objects).NotTo(ContainSubstring("  False  "), "all of it is ready")
 }
 
 func testCtrlC(d *demonstration) {
-	d.Eventually(d.printed).WithTimeout(2 * time.Minute).Should(ContainSubstring("○ SeldonRuntime"))
+	d.Eventually(d.printed).WithTimeout(2 * time.Minute).Should(ContainSubstring("SeldonRuntime/seldon  False"))
 	if _, err := os.Stat("/proc/self/cmdline"); err == nil {
 		d.Expect(d.processes()).To(ContainElements(ContainSubstring("/manager "), ContainSubstring("/fakescheduler "), ContainSubstring("/etcd ")))
 	}

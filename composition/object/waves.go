@@ -24,6 +24,14 @@ const (
 	waveWebhooks
 )
 
+// String describes the kinds of a wave.
+func (w Wave) String() string {
+	return [...]string{
+		"namespaces, definitions and classes", "accounts and roles", "role bindings", "configuration", "services", "workloads",
+		"disruption budgets, autoscalers and ingresses", "custom resources", "webhooks",
+	}[w]
+}
+
 // waves are the waves of the kinds, in the order of Flux (github.com/fluxcd/pkg,
 // ssa/sort.go), except that claims and NetworkPolicies are before the pods that need them.
 var waves = map[schema.GroupKind]Wave{

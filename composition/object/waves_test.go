@@ -36,6 +36,9 @@ func TestWaves(t *testing.T) {
 		}
 		last = current
 	}
+	if last != waveWebhooks || waveWebhooks.String() != "webhooks" {
+		t.Error("the waves and their names do not match")
+	}
 	for kind := range waves {
 		version := schema.GroupVersion{Group: kind.Group, Version: "v1"}
 		if kind.Kind != "CustomResourceDefinition" && !scheme.Scheme.Recognizes(version.WithKind(kind.Kind)) {

@@ -90,12 +90,12 @@ func TestParse(t *testing.T) {
 				Name: "USE_DEPLOYMENTS_FOR_SERVERS", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{Key: "x"}},
 			}),
 			want:    Operator{Namespace: "seldon-system", Version: "1"},
-			problem: "Deployment seldon-system/v2-controller-manager: the value of --use-deployments-for-servers uses $(USE_DEPLOYMENTS_FOR_SERVERS), which has no value in the Deployment; the default is assumed",
+			problem: "settings of Deployment seldon-system/v2-controller-manager: the value of --use-deployments-for-servers uses $(USE_DEPLOYMENTS_FOR_SERVERS), which has no value in the Deployment; the default is assumed",
 		},
 		"invalid values": {
 			deployment: manager(t, "seldon-system", "x", value("CLUSTERWIDE", "yes")),
 			want:       Operator{Namespace: "seldon-system", WatchedNamespaces: []string{"seldon-system"}},
-			problem:    "Deployment seldon-system/v2-controller-manager: --clusterwide=yes is not a boolean; false is assumed",
+			problem:    "settings of Deployment seldon-system/v2-controller-manager: --clusterwide=yes is not a boolean; false is assumed",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

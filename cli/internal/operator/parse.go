@@ -44,7 +44,7 @@ func parse(deployment *appsv1.Deployment) (*Operator, []error) {
 
 	var problems []error
 	problem := func(format string, args ...any) {
-		problems = append(problems, fmt.Errorf("Deployment %s/%s: %s", deployment.Namespace, deployment.Name, fmt.Sprintf(format, args...)))
+		problems = append(problems, fmt.Errorf("settings of Deployment %s/%s: %s", deployment.Namespace, deployment.Name, fmt.Sprintf(format, args...)))
 	}
 	env := environment(deployment, container.Env)
 	operator.Namespace = cmp.Or(env[podNamespace], deployment.Namespace)

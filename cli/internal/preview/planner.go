@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
@@ -19,6 +20,7 @@ import (
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/cli/internal/fields"
 	"github.com/seldon-operator/seldon-operator/cli/internal/operator"
+	"github.com/seldon-operator/seldon-operator/cli/internal/provenance"
 	"github.com/seldon-operator/seldon-operator/cli/internal/snapshot"
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
@@ -307,7 +309,14 @@ func (p *Planner) prunesAfterScaling(ctx context.Context, server *v1alpha1.Serve
 
 // addSteps adds the steps of a plan to its owner.
 func (p *Planner) addSteps(owner *Owner, request composition.Request, planned plan.Plan) {
-	origins := func(plan.Step, string) *Source { return nil }
+	origins := sync.OnceValue(func() *provenance.Origins {
+		// Objects that could not be rendered have no plan.
+		origins, err := provenance.Of(p.templates, request.Input, inputs.EngineOptions)
+		if err != nil {
+			return nil
+		}
+		return origins
+	})
 	for _, step := range slices.Concat(planned.Steps, planned.Prunes) {
 		converted := p.step(step, origins)
 		owner.Steps = append(owner.Steps, converted)
@@ -316,7 +325,7 @@ func (p *Planner) addSteps(owner *Owner, request composition.Request, planned pl
 }
 
 // step converts a step of the engine.
-func (p *Planner) step(step plan.Step, origins func(plan.Step, string) *Source) Step {
+func (p *Planner) step(step plan.Step, origins func() *provenance.Origins) Step {
 	converted := Step{
 		APIVersion: step.Ref.GroupVersion().String(), Kind: step.Ref.Kind, Name: step.Ref.Name,
 		Reason: step.Reason, Message: step.Message, Evidence: step.Evidence, Unverified: step.DryRunDenied, Impact: templates.ImpactOf(step),
@@ -352,6 +361,12 @@ func (p *Planner) step(step plan.Step, origins func(plan.Step, string) *Source) 
 	case plan.Apply, plan.Recreate:
 		p.addChanges(&converted, step, origins)
 	}
+	if converted.Writes() {
+		converted.Before, converted.After = printable(step.Ref, step.Live), printable(step.Ref, step.Result)
+		if step.Action == plan.Delete {
+			converted.After = nil
+		}
+	}
 	switch plan.ImpactOf(step) {
 	case plan.ImpactRestart, plan.ImpactOutage, plan.ImpactDelete:
 		converted.Restarts = converted.Writes() && (step.Ref.Kind == "Deployment" || step.Ref.Kind == "StatefulSet")
@@ -360,7 +375,7 @@ func (p *Planner) step(step plan.Step, origins func(plan.Step, string) *Source) 
 }
 
 // addChanges sets the verb and the changes of a step that writes.
-func (p *Planner) addChanges(converted *Step, step plan.Step, origins func(plan.Step, string) *Source) {
+func (p *Planner) addChanges(converted *Step, step plan.Step, origins func() *provenance.Origins) {
 	if step.Live == nil {
 		converted.Verb = Create
 		return
@@ -371,12 +386,32 @@ func (p *Planner) addChanges(converted *Step, step plan.Step, origins func(plan.
 	}
 	changes := fields.Diff(step.Ref.GroupVersionKind, fields.WithoutBookkeeping(step.Live.Object), fields.WithoutBookkeeping(step.Result.Object))
 	for _, change := range fields.Mask(step.Ref.GroupKind(), changes) {
-		converted.Changes = append(converted.Changes, Change{Path: change.Path, Old: change.Old, New: change.New, Source: origins(step, change.Path)})
+		converted.Changes = append(converted.Changes, Change{Path: change.Path, Old: change.Old, New: change.New, Source: sourceOf(origins(), step, change.Path)})
 	}
 	if len(converted.Changes) == 0 && step.Action == plan.Apply {
 		// Only field ownership changes.
 		converted.Verb, converted.Impact, converted.Message = None, plan.ImpactNoOp, ""
 	}
+}
+
+// sourceOf returns the layer that sets a field of a step's object; nil if none does.
+func sourceOf(origins *provenance.Origins, step plan.Step, path string) *provenance.Source {
+	if origins == nil {
+		return nil
+	}
+	if source := origins.Field(step.Ref, path); source.Layer != "" {
+		return &source
+	}
+	return nil
+}
+
+// printable returns the fields of an object that users see, with the values of Secrets masked;
+// nil for nil.
+func printable(ref composition.ObjectRef, o *unstructured.Unstructured) map[string]any {
+	if o == nil {
+		return nil
+	}
+	return fields.MaskObject(ref.GroupKind(), fields.WithoutBookkeeping(o.Object))
 }
 
 // revisionOf returns a short hash of an object's spec.

@@ -26,6 +26,12 @@ const fieldManager = "kubectl-seldon"
 // lastApplied is the annotation of kubectl apply.
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
+// InvalidError is the error of a proposed object that the API server rejects.
+type InvalidError struct{ error }
+
+// Unwrap returns the rejection.
+func (e *InvalidError) Unwrap() error { return e.error }
+
 // propose returns the object that a file describes as the API server would store it: the
 // result of a dry-run of the way in which the live object was applied before, which is
 // server-side apply by the same field manager, or kubectl apply. unverified: the dry-run is
@@ -64,8 +70,11 @@ func (p *Planner) propose(ctx context.Context, file *unstructured.Unstructured) 
 			return result, false, nil
 		}
 	}
+	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
+		return nil, false, &InvalidError{fmt.Errorf("the API server rejects %s %s: %w", file.GetKind(), client.ObjectKeyFromObject(file), err)}
+	}
 	if !apierrors.IsForbidden(err) {
-		return nil, false, fmt.Errorf("the API server rejects %s %s: %w", file.GetKind(), client.ObjectKeyFromObject(file), err)
+		return nil, false, fmt.Errorf("propose %s %s: %w", file.GetKind(), client.ObjectKeyFromObject(file), err)
 	}
 	// Without the API server's defaults, those of the CRDs' schemas are set.
 	manifest.SetDefaults(sent)

@@ -4,8 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"strings"
 
+	"github.com/seldon-operator/seldon-operator/cli/internal/provenance"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
@@ -119,6 +119,10 @@ type Step struct {
 	// Changes of fields, without status and the API server's metadata; none for create.
 	Changes  []Change  `json:"changes,omitempty"`
 	Warnings []Warning `json:"warnings,omitempty"`
+	// Before and After are the whole objects, without status and what the API server sets in
+	// metadata; nil for an object that does not exist. Only of steps that write.
+	Before map[string]any `json:"-"`
+	After  map[string]any `json:"-"`
 }
 
 // Change is a change of one field.
@@ -129,21 +133,8 @@ type Change struct {
 	Old any `json:"old"`
 	New any `json:"new"`
 	// Source is the layer that causes it; nil if unknown.
-	Source *Source `json:"source,omitempty"`
+	Source *provenance.Source `json:"source,omitempty"`
 }
-
-// Source is the layer that sets a field.
-type Source struct {
-	// Layer, such as "SeldonConfig seldon-system/default".
-	Layer string `json:"layer"`
-	// Path in the layer, such as spec.components[0].podSpec.
-	Path string `json:"path,omitempty"`
-	// Index of the layer, from 0, the templates.
-	Index int `json:"index"`
-}
-
-// String returns the layer and the path in it.
-func (s Source) String() string { return strings.TrimSuffix(s.Layer+" "+s.Path, " ") }
 
 // Warning is why an object will not be as desired although the step is carried out.
 type Warning struct {
@@ -156,8 +147,8 @@ func (s Step) Writes() bool {
 	return s.Verb == Create || s.Verb == Patch || s.Verb == Recreate || s.Verb == Delete
 }
 
-// all calls visit for each owner, Servers of runtimes included.
-func (r *Report) all(visit func(owner *Owner)) {
+// All calls visit for each owner, Servers of runtimes included.
+func (r *Report) All(visit func(owner *Owner)) {
 	for i := range r.Runtimes {
 		visit(&r.Runtimes[i])
 		for j := range r.Runtimes[i].Servers {
@@ -179,7 +170,7 @@ func (r *Report) summarize() {
 		r.Summary.ByImpact[owner.Impact.String()]++
 	}
 	var changes []any
-	r.all(func(owner *Owner) {
+	r.All(func(owner *Owner) {
 		if owner.Error != "" {
 			r.Summary.Unknown++
 		}

@@ -26,13 +26,13 @@ const Engine = "engine"
 type Source struct {
 	// Layer is "template <folder>", the name of a layer such as "SeldonRuntime team-a/seldon",
 	// or [Engine].
-	Layer string
+	Layer string `json:"layer"`
 	// Path is the path of the value in the layer, such as spec.components[2].podSpec or
 	// spec.patches[0]; of a template, "parameter <name>" or empty.
-	Path string
+	Path string `json:"path,omitempty"`
 	// Index is the position among the steps of rendering, from the templates to the last
 	// patch.
-	Index int
+	Index int `json:"index"`
 }
 
 // String returns the layer and the path.
@@ -337,8 +337,9 @@ func (n *Node) markParameters(value any, parameters map[string]string) {
 	}
 }
 
-// refine replaces the sources of scalars.
+// refine replaces the sources of a value and its parts.
 func (n *Node) refine(of *object, path fields.Path, schema merge.Schema, value any, refine Refinement) {
+	n.Source = refine(of.ref, path, n.Source)
 	switch value := value.(type) {
 	case map[string]any:
 		for key, below := range value {
@@ -349,8 +350,6 @@ func (n *Node) refine(of *object, path fields.Path, schema merge.Schema, value a
 		for i, item := range value {
 			n.Items[i].refine(of, path.Child(fields.ItemOf(item, i, keys)), schema.Items(), item, refine)
 		}
-	default:
-		n.Source = refine(of.ref, path, n.Source)
 	}
 }
 

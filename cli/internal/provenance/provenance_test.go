@@ -39,6 +39,7 @@ spec:
       - name: envoy
         image: example.com/envoy:1
       nodeSelector: {disk: ssd}
+  - {name: seldon-scheduler, serviceType: NodePort}
   servers:
   - {name: mlserver, serverConfig: mlserver, replicas: 3}
   patches:
@@ -74,6 +75,10 @@ func refOf(kind schema.GroupVersionKind, name string) composition.ObjectRef {
 	return composition.ObjectRef{GroupVersionKind: kind, Namespace: "team", Name: name}
 }
 
+func configMap(name string) composition.ObjectRef {
+	return refOf(corev1.SchemeGroupVersion.WithKind("ConfigMap"), name)
+}
+
 func TestFields(t *testing.T) {
 	compiled := compile(t)
 	runtime := templates.Runtime{Runtime: parseOne[*v1alpha1.SeldonRuntime](t, runtimeText), Config: parseOne[*v1alpha1.SeldonConfig](t, config.SeldonConfig)}
@@ -82,7 +87,7 @@ func TestFields(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	origins, err := Of(compiled, input, inputs.EngineOptions)
+	origins, err := Of(compiled, input, inputs.EngineOptions, ForRuntime(runtime.Runtime, runtime.Config))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,30 +100,29 @@ func TestFields(t *testing.T) {
 		path, want string
 	}{
 		{deployment, "kind", "template runtime/workloads/deployment"},
-		{deployment, "metadata.name", "template runtime/workloads/deployment parameter name"},
-		{deployment, "spec.replicas", "SeldonRuntime team/seldon replicas"},
-		{deployment, "metadata.labels.cost", "SeldonRuntime team/seldon metadata"},
+		{deployment, "metadata.name", "template runtime/workloads/deployment"},
+		{deployment, "spec.replicas", "SeldonRuntime team/seldon spec.overrides[0].replicas"},
+		{deployment, "metadata.labels.cost", "SeldonRuntime team/seldon metadata.labels"},
 		{deployment, pod + "containers[name=envoy].image", "SeldonRuntime team/seldon spec.overrides[0].podSpec"},
 		{deployment, pod + "nodeSelector.disk", "SeldonRuntime team/seldon spec.overrides[0].podSpec"},
-		{deployment, pod + "containers[name=envoy].imagePullPolicy", envoy},
+		{deployment, pod + "containers[name=envoy].imagePullPolicy", envoy + ".podSpec"},
 		{deployment, pod + "nodeSelector.zone", "SeldonRuntime team/seldon spec.patches[0]"},
 		{deployment, pod + "securityContext", "SeldonRuntime team/seldon spec.patches[0]"},
 		{deployment, pod + "securityContext.runAsUser", "SeldonRuntime team/seldon spec.patches[0]"},
 		{deployment, "metadata.labels[mlops.seldon.io/owner-kind]", "engine"},
 		{deployment, "metadata.ownerReferences", "engine"},
-		{deployment, pod + "containers[name=envoy].tty", envoy},
-		{refOf(v1alpha1.GroupVersion.WithKind("Server"), "mlserver"), "spec.replicas", "SeldonRuntime team/seldon spec.servers[0]"},
+		{deployment, pod + "containers[name=envoy].tty", envoy + ".podSpec"},
+		{refOf(v1alpha1.GroupVersion.WithKind("Server"), "mlserver"), "spec.replicas", "SeldonRuntime team/seldon spec.servers[0].replicas"},
 		{refOf(appsv1.SchemeGroupVersion.WithKind("Deployment"), "absent"), "spec", ""},
+		{configMap("seldon-kafka"), "data[kafka.json]", "SeldonRuntime team/seldon spec.config.kafkaConfig"},
+		{configMap("seldon-scaling"), "data[scaling.yaml]", "SeldonConfig seldon-system/default spec.config.scalingConfig"},
+		{refOf(corev1.SchemeGroupVersion.WithKind("Service"), "seldon-mesh"), "spec.type", "template runtime"},
+		{refOf(corev1.SchemeGroupVersion.WithKind("Service"), "seldon-scheduler"), "spec.type", "SeldonRuntime team/seldon spec.overrides[1].serviceType"},
 	} {
 		if got := origins.Field(test.ref, test.path).String(); got != test.want {
 			t.Errorf("%s %s: got %q, want %q", test.ref, test.path, got, test.want)
 		}
 	}
-	kafka := origins.Field(refOf(corev1.SchemeGroupVersion.WithKind("ConfigMap"), "seldon-kafka"), "data[kafka.json]")
-	if !kafka.IsTemplate() || !strings.HasPrefix(kafka.Path, "parameter ") {
-		t.Errorf("source of kafka.json is %q", kafka)
-	}
-
 	// The steps give what the engine renders, and each field has a source.
 	rendered, err := composition.Render(compiled, input, inputs.EngineOptions)
 	if err != nil {
@@ -155,14 +159,14 @@ func TestServerAndRefinement(t *testing.T) {
 		}
 		return source
 	}
-	origins, err := Of(compile(t), input, inputs.EngineOptions, refine)
+	origins, err := Of(compile(t), input, inputs.EngineOptions, ForServer(server.Server, server.Config), refine)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
 		"spec.replicas": "Server team/s refined",
-		"spec.template.spec.containers[name=agent].env[name=SELDON_SERVER_CAPABILITIES].value": "Server team/s spec.capabilities",
-		"spec.volumeClaimTemplates[0].spec.resources.requests.storage":                         "ServerConfig mlserver spec",
+		"spec.template.spec.containers[name=agent].env[name=SELDON_SERVER_CAPABILITIES].value": "Server team/s spec.extraCapabilities",
+		"spec.volumeClaimTemplates[0].spec.resources.requests.storage":                         "ServerConfig mlserver spec.volumeClaimTemplates",
 	} {
 		if got := origins.Field(set, path).String(); got != want {
 			t.Errorf("%s: got %q, want %q", path, got, want)

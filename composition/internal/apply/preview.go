@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
+	"github.com/seldon-operator/seldon-operator/composition/internal/cached"
 	"github.com/seldon-operator/seldon-operator/composition/internal/managedfields"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
@@ -151,7 +153,10 @@ func (a *Applier) settle(step plan.Step, result *unstructured.Unstructured) plan
 	decided := a.decide(step, result)
 	decided.Result = step.Live
 	if decided.Action == plan.Apply {
-		decided.Result = result
+		decided.Result = &unstructured.Unstructured{Object: maps.Clone(result.Object)}
+		if spec, is := result.Object["spec"].(map[string]any); is {
+			decided.Result.Object["spec"] = cached.StripClaimTypeMeta(spec) // like Live
+		}
 	}
 	return decided
 }

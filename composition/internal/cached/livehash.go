@@ -19,7 +19,7 @@ func LiveHash(live *unstructured.Unstructured, manager string) object.Hash {
 		}
 	}
 	if spec, isMap := content["spec"].(map[string]any); isMap {
-		content["spec"] = stripClaimTypeMeta(spec)
+		content["spec"] = StripClaimTypeMeta(spec)
 	}
 	metadata, _ := live.Object["metadata"].(map[string]any)
 	content["metadata"] = map[string]any{
@@ -33,9 +33,9 @@ func LiveHash(live *unstructured.Unstructured, manager string) object.Hash {
 	return object.MemoryHash(content)
 }
 
-// stripClaimTypeMeta returns a spec whose claim templates have no apiVersion and kind. The
+// StripClaimTypeMeta returns a spec whose claim templates have no apiVersion and kind. The
 // API server returns these in JSON but not in protobuf, which caches use.
-func stripClaimTypeMeta(spec map[string]any) map[string]any {
+func StripClaimTypeMeta(spec map[string]any) map[string]any {
 	templates, found := spec["volumeClaimTemplates"].([]any)
 	if !found {
 		return spec

@@ -45,6 +45,8 @@ type Environment struct {
 	Manager string
 	// TempDir is a directory for files of the suite. Helm's own files are there too.
 	TempDir string
+	// APIServerFlags are additional flags of the API server, set before Start.
+	APIServerFlags []string
 
 	ctx     context.Context
 	cluster *controlplane.ControlPlane
@@ -72,7 +74,7 @@ func (e *Environment) Start(installCRDs func()) {
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, v1alpha1.AddToScheme} {
 		Expect(add(scheme)).To(Succeed())
 	}
-	e.cluster, err = controlplane.Start(ctx, controlplane.Options{BeforeControllers: func(cluster *controlplane.ControlPlane) (err error) {
+	e.cluster, err = controlplane.Start(ctx, controlplane.Options{APIServerFlags: e.APIServerFlags, BeforeControllers: func(cluster *controlplane.ControlPlane) (err error) {
 		e.cluster = cluster
 		if e.Client, err = client.New(cluster.Config(), client.Options{Scheme: scheme}); err != nil {
 			return err
@@ -118,6 +120,17 @@ func (e *Environment) StartScheduler(namespace string) *fakescheduler.Scheduler 
 
 func (e *Environment) schedulerAddress(namespace string) string {
 	return "unix:" + filepath.Join(e.sockets, namespace)
+}
+
+// Kubeconfig returns the path of the administrator's kubeconfig.
+func (e *Environment) Kubeconfig() string { return e.cluster.KubeconfigPath() }
+
+// User returns the kubeconfig of a user, as content.
+func (e *Environment) User(name string, groups ...string) []byte {
+	GinkgoHelper()
+	_, content, err := e.cluster.User(name, groups...)
+	Expect(err).NotTo(HaveOccurred())
+	return content
 }
 
 // Helm runs Helm as an administrator and returns its output.
