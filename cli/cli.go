@@ -44,6 +44,10 @@ func New(config Config) *cobra.Command {
 	f.bind(root.PersistentFlags())
 	root.AddCommand(
 		newPlanCommand(f),
+		newPauseCommand(f),
+		newReconcileCommand(f),
+		newRestartCommand(f),
+		newResumeCommand(f),
 		newTreeCommand(f),
 		newVersionCommand(f),
 	)
