@@ -41,6 +41,7 @@ func New(config Config) *cobra.Command {
 	root.AddCommand(
 		newPlanCommand(f),
 		newRenderCommand(f),
+		newExplainCommand(f),
 		newTreeCommand(f),
 	)
 	f.completeFlags(root)
