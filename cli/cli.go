@@ -46,6 +46,10 @@ func New(config Config) *cobra.Command {
 		newPlanCommand(f),
 		newDiffCommand(f),
 		newRenderCommand(f),
+		newPauseCommand(f),
+		newReconcileCommand(f),
+		newRestartCommand(f),
+		newResumeCommand(f),
 		newTreeCommand(f),
 		newVersionCommand(f),
 	)
