@@ -159,7 +159,7 @@ func TestServerAndRefinement(t *testing.T) {
 		}
 		return source
 	}
-	origins, err := Of(compile(t), input, inputs.EngineOptions, ForServer(server.Server, server.Config), refine)
+	origins, err := Of(compile(t), input, inputs.EngineOptions, ForServer(server.Server, server.Config, nil), refine)
 	if err != nil {
 		t.Fatal(err)
 	}
