@@ -43,9 +43,12 @@ func New(config Config) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	f.bind(root.PersistentFlags())
 	root.AddCommand(
-		newPlanCommand(f),
+		newDiffCommand(f),
+		newExplainCommand(f),
 		newPauseCommand(f),
+		newPlanCommand(f),
 		newReconcileCommand(f),
+		newRenderCommand(f),
 		newRestartCommand(f),
 		newResumeCommand(f),
 		newTreeCommand(f),

@@ -159,13 +159,13 @@ func TestServerAndRefinement(t *testing.T) {
 		}
 		return source
 	}
-	origins, err := Of(compile(t), input, inputs.EngineOptions, ForServer(server.Server, server.Config), refine)
+	origins, err := Of(compile(t), input, inputs.EngineOptions, ForServer(server.Server, server.Config, nil), refine)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
 		"spec.replicas": "Server team/s refined",
-		"spec.template.spec.containers[name=agent].env[name=SELDON_SERVER_CAPABILITIES].value": "Server team/s spec.capabilities",
+		"spec.template.spec.containers[name=agent].env[name=SELDON_SERVER_CAPABILITIES].value": "Server team/s spec.extraCapabilities",
 		"spec.volumeClaimTemplates[0].spec.resources.requests.storage":                         "ServerConfig mlserver spec.volumeClaimTemplates",
 	} {
 		if got := origins.Field(set, path).String(); got != want {

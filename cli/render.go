@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/cli-runtime/pkg/resource"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seldon-operator/seldon-operator/cli/internal/manifest"
+	"github.com/seldon-operator/seldon-operator/cli/internal/operator"
+	"github.com/seldon-operator/seldon-operator/cli/internal/render"
+)
+
+// renderOptions are the flags of render.
+type renderOptions struct {
+	*factory
+	files                resource.FilenameOptions
+	output               string
+	explain, fromCluster bool
+	useDeployments       bool
+	maxReplicas          int64
+}
+
+// newRenderCommand returns the command render.
+func newRenderCommand(f *factory) *cobra.Command {
+	options := &renderOptions{factory: f}
+	command := &cobra.Command{
+		Use:   "render -f FILE...",
+		Short: "Print the objects that the operator creates for SeldonRuntimes and Servers",
+		Long: "Print the objects that the operator creates for the SeldonRuntimes and Servers in files, the objects of a runtime's Servers included.\n\n" +
+			"No cluster is needed: configurations are those in the files or, for a kind of which the files have none, those of a default installation. " +
+			"With --from-cluster, what the files do not have is read from the cluster. Objects of other kinds are printed as they are, and custom resources of the operator are omitted.",
+		Example: "  # all objects of a runtime\n" +
+			"  %[1]s render -n team-a -f runtime.yaml\n\n" +
+			"  # with your own configurations, and the layer that sets each field\n" +
+			"  %[1]s render -f seldonconfig.yaml -f runtime.yaml --explain\n\n" +
+			"  # with the configurations of the cluster\n" +
+			"  %[1]s render -f runtime.yaml --from-cluster -o name",
+		RunE: func(command *cobra.Command, _ []string) error { return options.run(command.Context()) },
+	}
+	command.Example = fmt.Sprintf(command.Example, f.Name)
+	flags := command.Flags()
+	bindFiles(flags, &options.files, "SeldonRuntimes, Servers, SeldonConfigs, ServerConfigs and other objects")
+	flags.StringVarP(&options.output, "output", "o", "yaml", "yaml, json or name")
+	flags.BoolVar(&options.explain, "explain", false, "name the layer that sets each field, in comments")
+	flags.BoolVar(&options.fromCluster, "from-cluster", false, "read configurations, and counts of Models and replicas, from the cluster")
+	flags.BoolVar(&options.useDeployments, "use-deployments-for-servers", false, "render Servers as an operator with this flag (with --from-cluster: as the operator of the cluster)")
+	flags.Int64Var(&options.maxReplicas, "max-replicas-per-server", operator.Assumed("").MaxReplicasPerServer, "render Servers as an operator with this limit (with --from-cluster: as the operator of the cluster)")
+	return command
+}
+
+func (o *renderOptions) run(ctx context.Context) error {
+	switch {
+	case !slices.Contains(manifest.Formats, o.output):
+		return usageError(fmt.Errorf("--output=%s: must be yaml, json or name", o.output))
+	case o.explain && o.output != "yaml":
+		return usageError(fmt.Errorf("--explain adds comments, which --output=%s does not have; use --output=yaml", o.output))
+	}
+	namespace, explicit, err := o.namespace()
+	if err != nil {
+		return err
+	}
+	if !explicit {
+		namespace = ""
+	}
+	files, err := manifest.Load(manifest.Options{FilenameOptions: o.files, In: o.Streams.In, Namespace: namespace})
+	if err != nil {
+		return usageError(err)
+	}
+	options := render.Options{Scheme: o.scheme, Explain: o.explain, Operator: operator.Assumed(o.operatorNamespace)}
+	options.Operator.UseDeployments, options.Operator.MaxReplicasPerServer = o.useDeployments, o.maxReplicas
+	if o.fromCluster {
+		if options.Cluster, options.Operator, err = o.fromOperator(ctx, files); err != nil {
+			return err
+		}
+	}
+	result, err := render.Render(ctx, files, options)
+	if _, is := errors.AsType[*render.InputError](err); is {
+		return usageError(err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := o.print(result); err != nil {
+		return err
+	}
+	o.report(result)
+	return nil
+}
+
+// fromOperator returns a client, and the operator that serves the namespace of the owners in
+// files.
+func (o *renderOptions) fromOperator(ctx context.Context, files []manifest.Object) (client.Reader, *operator.Operator, error) {
+	api, err := o.client()
+	if err != nil {
+		return nil, nil, err
+	}
+	namespace := ""
+	for _, file := range files {
+		if file.Typed != nil && !manifest.IsConfig(file.GroupVersionKind().GroupKind()) {
+			namespace = file.GetNamespace()
+			break
+		}
+	}
+	serving, err := o.serving(ctx, api, namespace)
+	if err != nil {
+		return nil, nil, err
+	}
+	if serving.Version != "" && serving.Version != o.Version {
+		o.warn("the operator is %s, and the objects are rendered by the templates of %s", serving.Version, o.Version)
+	}
+	return api, serving, nil
+}
+
+// print writes the objects of a result.
+func (o *renderOptions) print(result *render.Result) error {
+	if o.output == "yaml" {
+		return render.PrintYAML(o.Streams.Out, result.Objects)
+	}
+	contents := make([]*unstructured.Unstructured, len(result.Objects))
+	for i, object := range result.Objects {
+		contents[i] = object.Unstructured
+	}
+	return manifest.Print(o.Streams.Out, contents, o.output)
+}
+
+// report writes what a result says about its objects to the standard error.
+func (o *renderOptions) report(result *render.Result) {
+	for _, used := range result.BuiltIn {
+		o.note("the files have no %s: the built-in one of version %s is used", used, o.Version)
+	}
+	for _, left := range result.LeftOut {
+		o.note("left out: %s", left)
+	}
+	for _, warning := range result.Warnings {
+		o.warn("%s", warning)
+	}
+	for _, denied := range result.Denied {
+		o.note("? %s", denied)
+	}
+	o.note("Rendered %s and %s as %s.", count(result.Runtimes, "SeldonRuntime", "SeldonRuntimes"),
+		count(result.Servers, "Server", "Servers"), count(len(result.Objects), "object", "objects"))
+}
