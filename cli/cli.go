@@ -16,7 +16,11 @@ type Config struct {
 	Name string
 	// Version of the program, which is also that of its templates.
 	Version string
-	Streams genericiooptions.IOStreams
+	// Commit and Date, in RFC 3339, of the source, and whether files differed from the commit;
+	// empty if unknown.
+	Commit, Date string
+	Modified     bool
+	Streams      genericiooptions.IOStreams
 }
 
 // New returns the root command.
@@ -39,10 +43,16 @@ func New(config Config) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	f.bind(root.PersistentFlags())
 	root.AddCommand(
-		newPlanCommand(f),
-		newRenderCommand(f),
+		newDiffCommand(f),
 		newExplainCommand(f),
+		newPauseCommand(f),
+		newPlanCommand(f),
+		newReconcileCommand(f),
+		newRenderCommand(f),
+		newRestartCommand(f),
+		newResumeCommand(f),
 		newTreeCommand(f),
+		newVersionCommand(f),
 	)
 	f.completeFlags(root)
 	for _, command := range root.Commands() {

@@ -17,7 +17,6 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/cli/internal/explain"
 	"github.com/seldon-operator/seldon-operator/cli/internal/fields"
-	"github.com/seldon-operator/seldon-operator/cli/internal/operator"
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/inputs"
 )
@@ -64,17 +63,9 @@ func (f *factory) explain(ctx context.Context, args []string, output string) err
 	if err != nil {
 		return err
 	}
-	found, err := operator.Find(ctx, api, namespace, f.operatorNamespace)
+	serving, err := f.serving(ctx, api, namespace)
 	if err != nil {
 		return err
-	}
-	serving := found.Serving(namespace)
-	switch {
-	case serving != nil:
-	case f.operatorNamespace != "":
-		serving = operator.Assumed(f.operatorNamespace)
-	default:
-		return errors.New(notFoundOperator(namespace, found.Problems))
 	}
 	ref := composition.ObjectRef{GroupVersionKind: named.GroupVersionKind, Namespace: namespace, Name: named.Name}
 	report, err := explain.Of(ctx, api, serving, ref)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/cli/internal/manifest"
-	"github.com/seldon-operator/seldon-operator/cli/internal/operator"
 	"github.com/seldon-operator/seldon-operator/cli/internal/preview"
 	"github.com/seldon-operator/seldon-operator/cli/internal/snapshot"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
@@ -50,19 +49,9 @@ func (o *planOptions) planned(ctx context.Context, args []string) (*preview.Repo
 	if err != nil {
 		return nil, err
 	}
-	found, err := operator.Find(ctx, api, selection.Namespace, o.operatorNamespace)
+	serving, err := o.serving(ctx, api, selection.Namespace)
 	if err != nil {
 		return nil, err
-	}
-	serving := found.Serving(selection.Namespace)
-	if selection.Namespace == "" && len(found.Operators) > 0 {
-		serving = found.Operators[0]
-	}
-	if serving == nil {
-		if o.operatorNamespace == "" {
-			return nil, errors.New(notFoundOperator(selection.Namespace, found.Problems))
-		}
-		serving = operator.Assumed(o.operatorNamespace)
 	}
 	if serving.Version != "" && serving.Version != o.Version {
 		o.warn("the operator is %s, and this plan is made by the templates of %s: what a change of the operator's version changes is part of it", serving.Version, o.Version)
@@ -91,19 +80,6 @@ func (o *planOptions) planned(ctx context.Context, args []string) (*preview.Repo
 		return nil, usageError(err)
 	}
 	return report, err
-}
-
-// notFoundOperator says why a plan is not possible.
-func notFoundOperator(namespace string, problems []error) string {
-	text := "found no operator"
-	if namespace != "" {
-		text += " that serves namespace " + namespace
-	}
-	text += ": set --operator-namespace to the namespace of its SeldonConfigs"
-	if err := errors.Join(problems...); err != nil {
-		text += fmt.Sprintf(" (%v)", err)
-	}
-	return text
 }
 
 // selection parses args.

@@ -107,17 +107,9 @@ func (o *renderOptions) fromOperator(ctx context.Context, files []manifest.Objec
 			break
 		}
 	}
-	found, err := operator.Find(ctx, api, namespace, o.operatorNamespace)
+	serving, err := o.serving(ctx, api, namespace)
 	if err != nil {
 		return nil, nil, err
-	}
-	serving := found.Serving(namespace)
-	switch {
-	case serving != nil:
-	case o.operatorNamespace != "":
-		serving = operator.Assumed(o.operatorNamespace)
-	default:
-		return nil, nil, errors.New(notFoundOperator(namespace, found.Problems))
 	}
 	if serving.Version != "" && serving.Version != o.Version {
 		o.warn("the operator is %s, and the objects are rendered by the templates of %s", serving.Version, o.Version)

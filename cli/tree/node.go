@@ -35,6 +35,8 @@ type Node struct {
 	// Status is a state, or the reason and message of what is not ready, in one line; "-"
 	// if there is nothing to add to Ready.
 	Status string `json:"status"`
+	// Failed is true if the object's controller reports a failure that needs a change.
+	Failed bool `json:"failed,omitempty"`
 	// CreatedAt is nil for a condition.
 	CreatedAt *metav1.Time `json:"createdAt,omitempty"`
 	// Terminating is true while the object is being deleted.

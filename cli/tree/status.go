@@ -33,6 +33,7 @@ func newNode(object *unstructured.Unstructured) *Node {
 		n.CreatedAt = &created
 	}
 	status, message := health.Of(object, reporting...)
+	n.Failed = status == health.Failed
 	if status == health.Current {
 		n.Ready = True
 	}

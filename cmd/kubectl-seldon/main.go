@@ -16,18 +16,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/seldon-operator/seldon-operator/cli"
+	"github.com/seldon-operator/seldon-operator/cmd/internal/buildinfo"
 )
 
-// version is set by the build (-X main.version=…).
-var version = "dev"
+// version is set by the build (-X main.version=…). The default is the version that the
+// go command recorded.
+var version string
 
 func main() {
 	// Libraries log what commands report as errors or retry.
 	klog.SetLogger(logr.Discard())
 	log.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	build := buildinfo.Current(version)
 	config := cli.Config{
-		Name: programName(os.Args[0]), Version: version,
+		Name: programName(os.Args[0]), Version: build.Version, Commit: build.Commit, Date: build.Date, Modified: build.Modified,
 		Streams: genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
 	}
 	code := cli.Run(ctx, config, os.Args[1:])

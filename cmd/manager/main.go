@@ -25,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/cmd/internal/buildinfo"
 	"github.com/seldon-operator/seldon-operator/controllers"
 	"github.com/seldon-operator/seldon-operator/relay"
 )
@@ -117,7 +118,7 @@ func run(arguments []string) error {
 		return err
 	}
 	if flags.version {
-		fmt.Println(currentBuild())
+		fmt.Println(buildinfo.Current(version))
 		return nil
 	}
 	namespaces, err := flags.validate()
@@ -128,7 +129,7 @@ func run(arguments []string) error {
 		debug.SetGCPercent(gcPercent)
 	}
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&flags.log)))
-	ctrl.Log.WithName("setup").Info("starting", "build", currentBuild().String())
+	ctrl.Log.WithName("setup").Info("starting", "build", buildinfo.Current(version).String())
 
 	config, err := ctrl.GetConfig()
 	if err != nil {

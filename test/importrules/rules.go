@@ -78,8 +78,9 @@ var rules = []rule{
 	{group: "controllers", groups: []string{"api", "composition", "templates", "inputs", "relay"}},
 	{group: "cli", groups: []string{"api", "composition", "templates", "inputs", "relay", "config"}},
 
-	{group: "cmd/manager", groups: []string{anyLibrary}},
-	{group: "cmd/kubectl-seldon", groups: []string{anyLibrary}},
+	{group: "cmd/internal/buildinfo", libraries: []string{}},
+	{group: "cmd/manager", groups: []string{anyLibrary, "cmd/internal/buildinfo"}},
+	{group: "cmd/kubectl-seldon", groups: []string{anyLibrary, "cmd/internal/buildinfo"}},
 	{group: "cmd", groups: []string{anyLibrary, framework}},
 	{group: "examples", groups: []string{"composition"}, libraries: []string{"k8s.io/", "sigs.k8s.io/"}},
 	{group: "config", groups: []string{"api/v1alpha1"}},

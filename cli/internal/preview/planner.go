@@ -361,6 +361,12 @@ func (p *Planner) step(step plan.Step, origins func() *provenance.Origins) Step 
 	case plan.Apply, plan.Recreate:
 		p.addChanges(&converted, step, origins)
 	}
+	if converted.Writes() {
+		converted.Before, converted.After = printable(step.Ref, step.Live), printable(step.Ref, step.Result)
+		if step.Action == plan.Delete {
+			converted.After = nil
+		}
+	}
 	switch plan.ImpactOf(step) {
 	case plan.ImpactRestart, plan.ImpactOutage, plan.ImpactDelete:
 		converted.Restarts = converted.Writes() && (step.Ref.Kind == "Deployment" || step.Ref.Kind == "StatefulSet")
@@ -397,6 +403,15 @@ func sourceOf(origins *provenance.Origins, step plan.Step, path string) *provena
 		return &source
 	}
 	return nil
+}
+
+// printable returns the fields of an object that users see, with the values of Secrets masked;
+// nil for nil.
+func printable(ref composition.ObjectRef, o *unstructured.Unstructured) map[string]any {
+	if o == nil {
+		return nil
+	}
+	return fields.MaskObject(ref.GroupKind(), fields.WithoutBookkeeping(o.Object))
 }
 
 // revisionOf returns a short hash of an object's spec.

@@ -119,6 +119,10 @@ type Step struct {
 	// Changes of fields, without status and the API server's metadata; none for create.
 	Changes  []Change  `json:"changes,omitempty"`
 	Warnings []Warning `json:"warnings,omitempty"`
+	// Before and After are the whole objects, without status and what the API server sets in
+	// metadata; nil for an object that does not exist. Only of steps that write.
+	Before map[string]any `json:"-"`
+	After  map[string]any `json:"-"`
 }
 
 // Change is a change of one field.
@@ -143,8 +147,8 @@ func (s Step) Writes() bool {
 	return s.Verb == Create || s.Verb == Patch || s.Verb == Recreate || s.Verb == Delete
 }
 
-// all calls visit for each owner, Servers of runtimes included.
-func (r *Report) all(visit func(owner *Owner)) {
+// All calls visit for each owner, Servers of runtimes included.
+func (r *Report) All(visit func(owner *Owner)) {
 	for i := range r.Runtimes {
 		visit(&r.Runtimes[i])
 		for j := range r.Runtimes[i].Servers {
@@ -166,7 +170,7 @@ func (r *Report) summarize() {
 		r.Summary.ByImpact[owner.Impact.String()]++
 	}
 	var changes []any
-	r.all(func(owner *Owner) {
+	r.All(func(owner *Owner) {
 		if owner.Error != "" {
 			r.Summary.Unknown++
 		}
