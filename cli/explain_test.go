@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 const explainObjects = "testdata/explain/objects.yaml"
@@ -39,6 +41,24 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// The layers of another version may differ.
+func TestExplainWarnsOfAnotherVersion(t *testing.T) {
+	isolate(t)
+	server := newFakeServer(t, explainObjects)
+	for _, object := range server.objects {
+		if object.GetName() == "seldon-v2-controller-manager" {
+			containers := []any{map[string]any{"name": "manager", "image": "example.com/operator:0.0.9", "args": []any{"--clusterwide=true", "--namespace=seldon-system"}}}
+			if err := unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	got := runCommand(t.Context(), t, server, &buffer{}, "explain", "-n", "team-a", "deploy/seldon-envoy")
+	if want := "warning: the operator is 0.0.9, and the layers are those of the templates of 0.1.0\n"; !strings.HasPrefix(got.err, want) {
+		t.Errorf("got %q, want %q", got.err, want)
+	}
+}
+
 func TestExplainErrors(t *testing.T) {
 	isolate(t)
 	for name, test := range map[string]struct {
@@ -55,7 +75,7 @@ func TestExplainErrors(t *testing.T) {
 		"no such field":    {[]string{"deploy/seldon-envoy", "spec.absent"}, "", exitUsage, "Deployment team-a/seldon-envoy has no field spec.absent, and no layer sets it"},
 		"a wrong path":     {[]string{"deploy/seldon-envoy", "spec.a["}, "", exitUsage, "spec.a[: a bracket is not closed"},
 		"forbidden counts": {[]string{"deploy/seldon-envoy"}, "models.mlops.seldon.io", exitDone, "? rejected by the test"},
-		"forbidden config": {[]string{"deploy/seldon-envoy"}, "seldonconfigs.mlops.seldon.io", exitFailed, "get SeldonConfig seldon-system/small: "},
+		"forbidden config": {[]string{"deploy/seldon-envoy"}, "seldonconfigs.mlops.seldon.io", exitFailed, "get SeldonConfig seldon-system/default: "},
 		"forbidden object": {[]string{"deploy/seldon-envoy"}, "deployments.apps", exitFailed, "found no operator that serves namespace team-a"},
 	} {
 		server := newFakeServer(t, explainObjects)
