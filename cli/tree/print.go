@@ -138,6 +138,10 @@ func (s Style) row(n *Node, name string) row {
 	return row{cells, n.Ready}
 }
 
+// maxStatusWidth is the maximum width of the column STATUS without a limit for lines: a longer
+// status moves what follows in its line only.
+const maxStatusWidth = 80
+
 // columnWidths returns the widths of the columns, at least those of before.
 func (s Style) columnWidths(rows []row, before []int) []int {
 	titles, status := s.columns()
@@ -149,6 +153,9 @@ func (s Style) columnWidths(rows []row, before []int) []int {
 			}
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
+	}
+	if s.Width == 0 {
+		widths[status] = min(widths[status], maxStatusWidth)
 	}
 	if s.Width > 0 {
 		total := 2 * (len(widths) - 1)
@@ -173,12 +180,11 @@ func (s Style) printRows(to io.Writer, rows []row, widths []int, headers bool) e
 		var line strings.Builder
 		room := s.Width
 		for i, cell := range r.cells {
-			cell = s.cut(cell, widths[i])
 			if s.Width > 0 {
-				cell = s.cut(cell, max(0, room))
+				cell = s.cut(cell, min(widths[i], max(0, room)))
 				room -= widths[i] + 2
 			}
-			padding := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2)
+			padding := strings.Repeat(" ", max(0, widths[i]-utf8.RuneCountInString(cell))+2)
 			if i == readyColumn && r.ready != "" && s.Paint != nil {
 				cell = s.Paint(r.ready, cell)
 			}
