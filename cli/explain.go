@@ -144,7 +144,7 @@ func (f *factory) printExplanation(report *explain.Report, output string, detail
 func detailLines(report *explain.Report, screen terminal) []string {
 	var lines []string
 	add := func(label, text string) {
-		lines = append(lines, screen.paint(bold, fmt.Sprintf("%-10s", label))+"  "+cut(text, screen.width-12))
+		lines = append(lines, screen.cut(screen.paint(bold, fmt.Sprintf("%-10s", label))+"  "+text))
 	}
 	for i, field := range report.Fields {
 		if i > 0 {
@@ -211,7 +211,7 @@ func tableLines(report *explain.Report, screen terminal) []string {
 			text += "  managed by: " + others
 		}
 		line := "  " + field.Path + strings.Repeat(" ", max(width-utf8.RuneCountInString(field.Path), 0)) + "  " + text
-		lines = append(lines, cut(line, screen.width))
+		lines = append(lines, screen.cut(line))
 	}
 	if report.Defaults > 0 {
 		lines = append(lines, "", screen.paint(gray, count(report.Defaults, "more field is a default", "more fields are defaults")+" of the API server"))
@@ -228,12 +228,4 @@ func otherManagers(field explain.Field) string {
 		}
 	}
 	return strings.Join(names, ", ")
-}
-
-// cut shortens a line to a width; 0 or less is no limit.
-func cut(line string, width int) string {
-	if width <= 0 || utf8.RuneCountInString(line) <= width {
-		return line
-	}
-	return string([]rune(line)[:max(width-3, 0)]) + "..."
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/mattn/go-runewidth"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/seldon-operator/seldon-operator/cli/internal/fields"
@@ -80,11 +79,7 @@ func (f *factory) printText(report *preview.Report, detailed bool) error {
 
 // line prints a line, cut to the width of a terminal.
 func (p *planPrinter) line(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if p.width > 0 && !p.color {
-		text = runewidth.Truncate(text, p.width, p.ellipsis())
-	}
-	_, _ = fmt.Fprintln(p.out, strings.TrimRight(text, " "))
+	_, _ = fmt.Fprintln(p.out, strings.TrimRight(p.cut(fmt.Sprintf(format, args...)), " "))
 }
 
 func (p *planPrinter) arrow() string {
@@ -111,7 +106,7 @@ func (p *planPrinter) owner(kind, configKind string, owner preview.Owner, indent
 	width := 0
 	for _, step := range owner.Steps {
 		if step.Verb != preview.None {
-			width = max(width, runewidth.StringWidth(step.Kind+"/"+step.Name))
+			width = max(width, len(step.Kind+"/"+step.Name))
 		}
 	}
 	unchanged := 0
@@ -121,8 +116,7 @@ func (p *planPrinter) owner(kind, configKind string, owner preview.Owner, indent
 			continue
 		}
 		mark := marks[step.Verb]
-		name := runewidth.FillRight(step.Kind+"/"+step.Name, width)
-		p.line("%s  %s %s  %-8s  %-10s  %s", indent, p.paint(mark.style, mark.mark), name, step.Verb, step.Impact, step.Reason+p.qualifier(step))
+		p.line("%s  %s %-*s  %-8s  %-10s  %s", indent, p.paint(mark.style, mark.mark), width, step.Kind+"/"+step.Name, step.Verb, step.Impact, step.Reason+p.qualifier(step))
 		p.details(step, indent+"      ")
 	}
 	if unchanged > 0 {

@@ -49,8 +49,8 @@ func newRenderCommand(f *factory) *cobra.Command {
 	flags.StringVarP(&options.output, "output", "o", "yaml", "yaml, json or name")
 	flags.BoolVar(&options.explain, "explain", false, "name the layer that sets each field, in comments")
 	flags.BoolVar(&options.fromCluster, "from-cluster", false, "read configurations, and counts of Models and replicas, from the cluster")
-	flags.BoolVar(&options.useDeployments, "use-deployments-for-servers", false, "render Servers as an operator with this flag (with --from-cluster: as the operator of the cluster)")
-	flags.Int64Var(&options.maxReplicas, "max-replicas-per-server", operator.Assumed("").MaxReplicasPerServer, "render Servers as an operator with this limit (with --from-cluster: as the operator of the cluster)")
+	flags.BoolVar(&options.useDeployments, "use-deployments-for-servers", false, "render Servers as Deployments; with --from-cluster this is a setting of the operator")
+	flags.Int64Var(&options.maxReplicas, "max-replicas-per-server", operator.Assumed("").MaxReplicasPerServer, "render at most that many replicas of a Server; with --from-cluster this is a setting of the operator")
 	return command
 }
 

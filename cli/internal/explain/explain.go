@@ -151,7 +151,7 @@ func requestOf(ctx context.Context, resolver *inputs.Resolver, cluster client.Re
 			}
 			input, err := resolver.Runtime(ctx, owner)
 			if err != nil {
-				return composition.Request{}, nil, fmt.Errorf("SeldonRuntime %s: %w", key, err)
+				return composition.Request{}, nil, fmt.Errorf("%s %s: %w", controller.Kind, key, err)
 			}
 			return input.Request, provenance.ForRuntime(owner, input.Config), nil
 		case v1alpha1.KindServer:
@@ -161,7 +161,7 @@ func requestOf(ctx context.Context, resolver *inputs.Resolver, cluster client.Re
 			}
 			input, err := resolver.Server(ctx, owner)
 			if err != nil {
-				return composition.Request{}, nil, fmt.Errorf("Server %s: %w", key, err)
+				return composition.Request{}, nil, fmt.Errorf("%s %s: %w", controller.Kind, key, err)
 			}
 			return input.Request, provenance.ForServer(owner, input.Config, runtimeOf(ctx, resolver.Reader, owner)), nil
 		}
@@ -189,11 +189,12 @@ func (r *Report) addFields(ref composition.ObjectRef, live, desired *unstructure
 	if err != nil {
 		return err
 	}
-	content := fields.WithoutBookkeeping(live.Object)
+	content := fields.WithoutBookkeeping(withoutOwners(live).Object)
 	r.content = content
 	if desired == nil { // an orphan
 		desired = &unstructured.Unstructured{Object: map[string]any{}}
 	}
+	desired = withoutOwners(desired)
 	for _, leaf := range fields.Leaves(ref.GroupVersionKind, content) {
 		field := Field{Path: leaf.Path, Value: leaf.Value, Managers: ownership.Of(leaf.Steps), steps: leaf.Steps}
 		for _, manager := range field.Managers {
@@ -234,6 +235,13 @@ func (r *Report) addFields(ref composition.ObjectRef, live, desired *unstructure
 	return nil
 }
 
+// withoutOwners returns a copy without owner references: the report names the owner.
+func withoutOwners(object *unstructured.Unstructured) *unstructured.Unstructured {
+	result := object.DeepCopy()
+	unstructured.RemoveNestedField(result.Object, "metadata", "ownerReferences")
+	return result
+}
+
 // Positions of fields that no step of rendering sets.
 const (
 	orderEngine  = 1 << 20
@@ -246,6 +254,9 @@ func (r *Report) addSource(field *Field, ref composition.ObjectRef, origins *pro
 	switch {
 	case node != nil:
 		field.Layer, field.LayerPath, field.order = node.Source.Layer, node.Source.Path, node.Source.Index
+		if field.Layer == provenance.Engine {
+			field.order = orderEngine
+		}
 		for _, each := range node.Overridden {
 			field.Overridden = append(field.Overridden, Setting{each.Source.Layer, each.Source.Path, each.Value})
 		}

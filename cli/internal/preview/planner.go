@@ -356,7 +356,7 @@ func (p *Planner) step(step plan.Step, origins func() *provenance.Origins) Step 
 	case plan.Skip:
 		converted.Verb = None
 		if len(step.Warnings) > 0 {
-			converted.Verb = Block
+			converted.Verb, converted.Reason = Block, step.Warnings[0].Reason
 		}
 	case plan.Apply, plan.Recreate:
 		p.addChanges(&converted, step, origins)

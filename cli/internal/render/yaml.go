@@ -21,7 +21,7 @@ func PrintYAML(out io.Writer, objects []Object) error {
 		text := "---\n"
 		if current := object.WaveOf(each.GroupVersionKind().GroupKind()); current != wave {
 			wave = current
-			text += fmt.Sprintf("# Wave %d: %s\n", wave+1, wave)
+			text += fmt.Sprintf("# Wave: %s\n", wave)
 		}
 		content, err := marshal(each)
 		if err != nil {

@@ -87,7 +87,9 @@ func (f *fixture) allEdits() []edit {
 		{config, "replicas of Envoy unset", component("seldon-envoy", func(c map[string]any) { delete(c, "replicas") })},
 		{config, "labels of a component", component("seldon-envoy", func(c map[string]any) { c["labels"] = map[string]any{"edited": value} })},
 		{config, "larger volumes of the scheduler", component("seldon-scheduler", func(c map[string]any) {
-			eachItem(c, []string{"volumeClaimTemplates"}, func(claim map[string]any) { must(unstructured.SetNestedField(claim, size, "spec", "resources", "requests", "storage")) })
+			eachItem(c, []string{"volumeClaimTemplates"}, func(claim map[string]any) {
+				must(unstructured.SetNestedField(claim, size, "spec", "resources", "requests", "storage"))
+			})
 		})},
 		{config, "tracing", set(ratio, "spec", "config", "tracingConfig", "ratio")},
 		{config, "Kafka's consumer", set(value, "spec", "config", "kafkaConfig", "consumer", "edited")},

@@ -24,6 +24,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/kube-openapi/pkg/validation/spec"
+	"k8s.io/kube-openapi/pkg/validation/strfmt"
+	"k8s.io/kube-openapi/pkg/validation/validate"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -279,6 +282,7 @@ func (f *fixture) compare(edits edits) {
 	Expect(printed.code).To(BeZero(), printed.stderr)
 	report := plannedReport{}
 	Expect(json.Unmarshal([]byte(printed.stdout), &report)).To(Succeed())
+	expectSchema(printed.stdout)
 	planned := report.steps()
 
 	before, pods := f.children(), f.pods()
@@ -376,6 +380,18 @@ func (f *fixture) watchReady() func() map[string]bool {
 		group.Wait()
 		return unready
 	}
+}
+
+// expectSchema validates the JSON form of a plan against its published schema.
+func expectSchema(text string) {
+	GinkgoHelper()
+	content, err := os.ReadFile(root("docs/reference/plan.schema.json"))
+	Expect(err).NotTo(HaveOccurred())
+	schema := &spec.Schema{}
+	Expect(json.Unmarshal(content, schema)).To(Succeed())
+	var decoded any
+	Expect(json.Unmarshal([]byte(text), &decoded)).To(Succeed())
+	Expect(validate.NewSchemaValidator(schema, nil, "", strfmt.Default).Validate(decoded).AsError()).To(Succeed())
 }
 
 // podsOf returns the UIDs of pods by workload: those whose names start with its name.

@@ -169,3 +169,10 @@ func user(name string, rules ...rbacv1.PolicyRule) string {
 	Expect(os.WriteFile(file, environment.User(name), 0o600)).To(Succeed())
 	return file
 }
+
+// get reads an object.
+func get[T client.Object](object T, namespace, name string) T {
+	GinkgoHelper()
+	Expect(environment.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, object)).To(Succeed())
+	return object
+}
