@@ -138,8 +138,8 @@ func (s Style) row(n *Node, name string) row {
 	return row{cells, n.Ready}
 }
 
-// maxStatusWidth is the maximum width of the column STATUS without a limit for lines: a longer
-// status moves what follows in its line only.
+// maxStatusWidth is the maximum width of the column STATUS if lines have no maximum: a longer
+// status moves only what follows in its own line.
 const maxStatusWidth = 80
 
 // columnWidths returns the widths of the columns, at least those of before.
@@ -151,11 +151,10 @@ func (s Style) columnWidths(rows []row, before []int) []int {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+			if width := utf8.RuneCountInString(cell); s.Width > 0 || i != status || width <= maxStatusWidth {
+				widths[i] = max(widths[i], width)
+			}
 		}
-	}
-	if s.Width == 0 {
-		widths[status] = min(widths[status], maxStatusWidth)
 	}
 	if s.Width > 0 {
 		total := 2 * (len(widths) - 1)
