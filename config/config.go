@@ -1,8 +1,13 @@
 // Package config has the configurations of this folder that programs contain: the
-// SeldonConfig and the ServerConfigs that a default installation has, as YAML.
+// SeldonConfig and the ServerConfigs that a default installation has, and the
+// CustomResourceDefinitions, as YAML.
 package config
 
-import _ "embed"
+import (
+	"embed"
+	"path"
+	"strings"
+)
 
 var (
 	// SeldonConfig is the SeldonConfig default.
@@ -27,3 +32,27 @@ var (
 	//go:embed serverconfigs/deployments/triton.yaml
 	TritonDeployment string
 )
+
+//go:embed crd/bases/*.yaml
+var definitions embed.FS
+
+// CustomResourceDefinitions returns the operator's CustomResourceDefinitions by kind.
+func CustomResourceDefinitions() map[string][]byte {
+	const folder, kindKey = "crd/bases", "\n    kind: "
+	files, err := definitions.ReadDir(folder)
+	if err != nil {
+		panic(err) // the folder is embedded
+	}
+	byKind := map[string][]byte{}
+	for _, file := range files {
+		text, err := definitions.ReadFile(path.Join(folder, file.Name()))
+		if err != nil {
+			panic(err)
+		}
+		// In spec.names, whose indentation no other key of this name before the schema has.
+		_, after, _ := strings.Cut(string(text), kindKey)
+		kind, _, _ := strings.Cut(after, "\n")
+		byKind[kind] = text
+	}
+	return byKind
+}

@@ -173,8 +173,6 @@ func ownCondition(object reconciler.Object, kind relay.Kind, status metav1.Condi
 // stateConditions returns the conditions that the scheduler reports, and Ready, which is
 // True if all of them are, and else has the reason of the first that is not.
 func stateConditions(state *relay.State) []metav1.Condition {
-	ready := reconciler.True(reconciler.ConditionReady, reconciler.ReasonReady, "")
-	var messages []string
 	conditions := make([]metav1.Condition, 0, 1+len(state.Conditions))
 	for _, reported := range state.Conditions {
 		if reported.True {
@@ -182,13 +180,10 @@ func stateConditions(state *relay.State) []metav1.Condition {
 			continue
 		}
 		conditions = append(conditions, reconciler.False(reported.Type, reported.Reason, reported.Message))
-		if ready.Status == metav1.ConditionTrue {
-			ready = reconciler.False(reconciler.ConditionReady, reported.Reason, "")
-		}
-		if reported.Message != "" {
-			messages = append(messages, reported.Message)
-		}
 	}
-	ready.Message = reconciler.JoinMessages(messages)
+	ready := reconciler.True(reconciler.ConditionReady, reconciler.ReasonReady, "")
+	if reason, messages := state.Problems(); reason != "" {
+		ready = reconciler.False(reconciler.ConditionReady, reason, reconciler.JoinMessages(messages))
+	}
 	return append(conditions, ready)
 }

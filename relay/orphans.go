@@ -28,6 +28,9 @@ func (c *connection) unloadOrphan(ctx context.Context, resource *resource, key o
 		s.forget(key, uid)
 		return nil
 	}
+	if !s.relay.mayUnload(key.kind, key.name) {
+		return nil
+	}
 	// The cache may be outdated.
 	object := resource.newObject()
 	err := s.relay.options.APIReader.Get(ctx, s.clientKey(key), object)
@@ -44,6 +47,9 @@ func (c *connection) unloadOrphan(ctx context.Context, resource *resource, key o
 		return err
 	}
 	s.log.Info("unloaded an object that has no custom resource", "kind", key.kind, "name", key.name)
+	if source := s.relay.options.Source; source != nil {
+		source.Unloaded(key.kind, key.name)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch o := s.objects[key]; {

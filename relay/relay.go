@@ -28,6 +28,11 @@ type Options struct {
 	TLS *TLS
 	// UseDeployments: the workloads of Servers are Deployments, not StatefulSets.
 	UseDeployments bool
+	// WithoutWorkloads: Servers have no workloads that Reader could read. The scheduler is
+	// notified of the replicas in their specs.
+	WithoutWorkloads bool
+	// Source, if the objects are not from an API server; nil if they are.
+	Source Source
 	// UnreachableTimeout is how long a kind may be out of sync before its observations
 	// expire ([Observation.Stale]). The default is 60 seconds.
 	UnreachableTimeout time.Duration

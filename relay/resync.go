@@ -37,6 +37,13 @@ func (c *connection) resyncObjects(ctx context.Context, resource *resource) erro
 	} else if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
+	if source := c.session.relay.options.Source; source != nil && listed != nil {
+		objects := make([]Listed, 0, len(listed))
+		for _, event := range listed {
+			objects = append(objects, event.listed())
+		}
+		source.Listed(resource.kind, objects)
+	}
 	desired, err := c.session.listDesired(ctx, resource)
 	if err != nil {
 		return err

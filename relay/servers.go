@@ -136,6 +136,9 @@ func (c *connection) reconcileServer(ctx context.Context, name string) (time.Dur
 	if client.IgnoreNotFound(err) != nil {
 		return 0, err
 	}
+	if err != nil && !s.relay.mayUnload(Server, name) {
+		return 0, nil
+	}
 	if err != nil || object.DeletionTimestamp != nil {
 		return c.reconcileDeletedServer(ctx, name, object.Generation, err != nil)
 	}
@@ -313,11 +316,13 @@ func (s *session) serverMessage(ctx context.Context, object *v1alpha1.Server) (*
 	var replicas *int32
 	var err error
 	options := &s.relay.options
-	if options.UseDeployments {
+	switch {
+	case options.WithoutWorkloads:
+	case options.UseDeployments:
 		workload := &appsv1.Deployment{}
 		err = options.Reader.Get(ctx, client.ObjectKeyFromObject(object), workload)
 		replicas = workload.Spec.Replicas
-	} else {
+	default:
 		workload := &appsv1.StatefulSet{}
 		err = options.Reader.Get(ctx, client.ObjectKeyFromObject(object), workload)
 		replicas = workload.Spec.Replicas

@@ -40,6 +40,24 @@ type ModelState struct {
 	Gateway string
 }
 
+// Problems returns the reason of the first condition that is not True, and the messages of
+// all of these: the reason and the messages of the condition Ready. The reason is empty if
+// all are True.
+func (s *State) Problems() (reason string, messages []string) {
+	for _, condition := range s.Conditions {
+		if condition.True {
+			continue
+		}
+		if reason == "" {
+			reason = condition.Reason
+		}
+		if condition.Message != "" {
+			messages = append(messages, condition.Message)
+		}
+	}
+	return reason, messages
+}
+
 func (s *State) equal(other *State) bool {
 	if s == nil || other == nil {
 		return s == other

@@ -33,6 +33,8 @@ type statusEvent struct {
 	hasOrigin bool
 	phase     phase
 	state     State
+	// replicas is the desired number of a Model's replicas.
+	replicas int64
 	// definition of what the scheduler has; zero if the message has none, or is from a
 	// stream: only listings are compared, and computing a digest is the most expensive part.
 	definition digest
@@ -63,6 +65,7 @@ func parseModelStatus(message *pb.ModelStatusResponse) statusEvent {
 	}
 	version := message.GetVersions()[0]
 	event.setOrigin(version.GetKubernetesMeta())
+	event.replicas = replicaCount(version.GetModelDefn().GetDeploymentSpec().GetReplicas())
 	status := version.GetState()
 	state, gateway := status.GetState(), status.GetModelGwState()
 	event.phase = modelPhase(message.GetDeleted(), state, gateway)

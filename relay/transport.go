@@ -83,7 +83,7 @@ func (t *transport) connect() (*grpc.ClientConn, error) {
 		grpc.WithUnaryInterceptor(t.relay.metrics.unary), grpc.WithStreamInterceptor(t.relay.metrics.stream),
 	)
 	if err != nil {
-		return nil, &disconnectError{ReasonUnavailable, fmt.Errorf("the address of --scheduler-address cannot be used: %w", err)}
+		return nil, &disconnectError{ReasonUnavailable, fmt.Errorf("the scheduler's address cannot be used: %w", err)}
 	}
 	return conn, nil
 }

@@ -112,7 +112,7 @@ func (n *Node) key(parent *Node) string {
 	return n.APIVersion + " " + n.Kind + " " + n.Namespace + "/" + n.Name + " " + n.Title
 }
 
-// Change is a node that appeared, changed or was deleted.
+// Change is a node that appeared, changed, was recreated or was deleted.
 type Change struct {
 	*Node
 	Deleted bool
@@ -123,7 +123,7 @@ func Changes(before, after []*Node) []Change {
 	var changes []Change
 	old := indexNodes(before)
 	for _, each := range flatten(nil, after) {
-		if was := old[each.key]; was == nil || was.Ready != each.node.Ready || was.Status != each.node.Status || was.Terminating != each.node.Terminating {
+		if was := old[each.key]; was == nil || was.UID != each.node.UID || was.Ready != each.node.Ready || was.Status != each.node.Status {
 			changes = append(changes, Change{Node: each.node})
 		}
 		delete(old, each.key)

@@ -28,40 +28,55 @@ var kinds = func() *runtime.Scheme {
 // Decode decodes an object of one of the operator's kinds. The error has all fields that
 // are unknown, and the first that has a wrong type, with their paths.
 func Decode(object *unstructured.Unstructured) (client.Object, error) {
+	typed, errs := decodeFields(object)
+	var joined []error
+	for _, err := range errs {
+		joined = append(joined, err)
+	}
+	return typed, errors.Join(joined...)
+}
+
+// decodeFields is [Decode] with an error for each field. The object is nil if it cannot be
+// decoded.
+func decodeFields(object *unstructured.Unstructured) (client.Object, []fieldError) {
 	gvk := object.GroupVersionKind()
 	created, err := kinds.New(gvk)
 	typed, is := created.(client.Object)
 	if err != nil || !is {
-		return nil, fmt.Errorf("the operator has no kind %s in version %s", gvk.Kind, gvk.Version)
+		return nil, []fieldError{{message: fmt.Sprintf("the operator has no kind %s in version %s", gvk.Kind, gvk.Version)}}
 	}
-	if err := decodeStrict(object.Object, typed, ""); err != nil {
-		return nil, err
+	if errs := decodeStrict(object.Object, typed, ""); len(errs) > 0 {
+		return nil, errs
 	}
-	return typed, errors.Join(checkRaw(reflect.ValueOf(typed).Elem(), "")...)
+	return typed, checkRaw(reflect.ValueOf(typed).Elem(), "")
 }
 
 // decodeStrict decodes JSON at a path into a Go value. Unknown fields are errors.
-func decodeStrict(content, into any, path string) error {
+func decodeStrict(content, into any, path string) []fieldError {
 	text, err := gojson.Marshal(content)
 	if err != nil {
-		return err
+		return []fieldError{{path, err.Error()}}
 	}
+	var errs []fieldError
 	unknown, err := json.UnmarshalStrict(text, into)
 	if wrong, is := errors.AsType[*gojson.UnmarshalTypeError](err); is {
-		err = fmt.Errorf("%s: is a %s, must be %s", join(path, wrong.Field), wrong.Value, typeName(wrong.Type))
-	} else if err != nil && path != "" {
-		err = fmt.Errorf("%s: %w", path, err)
+		errs = append(errs, fieldError{join(path, wrong.Field), fmt.Sprintf("is a %s, must be %s", wrong.Value, typeName(wrong.Type))})
+	} else if err != nil {
+		errs = append(errs, fieldError{path, err.Error()})
 	}
-	errs := []error{err}
 	for _, each := range unknown {
 		message := each.Error()
 		if field, is := errors.AsType[json.FieldError](each); is && strings.HasPrefix(message, "unknown field") {
-			message = fmt.Sprintf("%s: is not a known field; correct or remove it", join(path, field.FieldPath()))
+			errs = append(errs, fieldError{join(path, field.FieldPath()), messageUnknown})
+		} else {
+			errs = append(errs, fieldError{path, message})
 		}
-		errs = append(errs, errors.New(message))
 	}
-	return errors.Join(errs...)
+	return errs
 }
+
+// messageUnknown is the message of a field that the kind does not have.
+const messageUnknown = "is not a known field; correct or remove it"
 
 // typeName describes a Go type as JSON.
 func typeName(t reflect.Type) string {
@@ -83,7 +98,7 @@ func typeName(t reflect.Type) string {
 
 // checkRaw checks the values below v that keep their JSON, and that decoding of the whole
 // object therefore accepts.
-func checkRaw(v reflect.Value, path string) []error {
+func checkRaw(v reflect.Value, path string) []fieldError {
 	if v.CanAddr() {
 		switch raw := v.Addr().Interface().(type) {
 		case *v1alpha1.PodSpec:
@@ -102,7 +117,7 @@ func checkRaw(v reflect.Value, path string) []error {
 			return nil
 		}
 	}
-	var errs []error
+	var errs []fieldError
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {
@@ -127,12 +142,12 @@ func checkRaw(v reflect.Value, path string) []error {
 
 // checkFields decodes the JSON of a value at path strictly into fields. decodeErr is the
 // error of decoding it as the operator does.
-func checkFields(raw, fields any, decodeErr error, path string) []error {
-	if err := decodeStrict(raw, fields, path); err != nil {
-		return []error{err}
+func checkFields(raw, fields any, decodeErr error, path string) []fieldError {
+	if errs := decodeStrict(raw, fields, path); len(errs) > 0 {
+		return errs
 	}
 	if decodeErr != nil {
-		return []error{fmt.Errorf("%s: %w", path, decodeErr)}
+		return []fieldError{{path, decodeErr.Error()}}
 	}
 	return nil
 }

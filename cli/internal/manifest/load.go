@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -22,6 +23,9 @@ type Object struct {
 	// Source is the path of the file, with the number of the object if it has several:
 	// "runtime.yaml, object 2".
 	Source string
+	// file is the path or name of the source, and number that of the object in it, from 1.
+	file   string
+	number int
 }
 
 // String returns the form for messages: `runtime.yaml: SeldonRuntime team-a/seldon`.
@@ -46,7 +50,12 @@ type Options struct {
 	Namespace string
 }
 
-// Load reads objects, in the order of the files. The error has all that is invalid, joined.
+// kustomizeGroup is the API group of the configuration of a Kustomize folder.
+const kustomizeGroup = "kustomize.config.k8s.io"
+
+// Load reads objects, in the order of the files. The error has all that is invalid, joined:
+// an [InvalidError] for each field of one of the operator's kinds. The valid objects are
+// returned nevertheless.
 func Load(options Options) ([]Object, error) {
 	builder := resource.NewLocalBuilder().Unstructured().ContinueOnError().Flatten()
 	files := options.FilenameOptions
@@ -80,33 +89,38 @@ func read(builder *resource.Builder, namespace string) ([]Object, error) {
 		if !is {
 			return fmt.Errorf("%s: %T is not an object", info.Source, info.Object)
 		}
-		if gvk := content.GroupVersionKind(); gvk.Group == "kustomize.config.k8s.io" {
+		if gvk := content.GroupVersionKind(); gvk.Group == kustomizeGroup {
 			return nil // the configuration of a folder that --filename names
 		}
 		count[info.Source]++
-		objects = append(objects, Object{Unstructured: content, Source: fmt.Sprintf("%s, object %d", info.Source, count[info.Source])})
+		number := count[info.Source]
+		objects = append(objects, Object{Unstructured: content, Source: fmt.Sprintf("%s, object %d", info.Source, number), file: info.Source, number: number})
 		return nil
 	})
 	errs := []error{err}
+	rejected := map[identity]bool{}
 	for i := range objects {
 		object := &objects[i]
-		for source, number := range count {
-			if number == 1 && object.Source == source+", object 1" {
-				object.Source = source
-			}
+		if count[object.file] == 1 {
+			object.Source = object.file
 		}
 		if err := object.complete(namespace); err != nil {
 			errs = append(errs, err)
+			rejected[identityOf(object.Unstructured)] = true
 		}
 	}
-	errs = append(errs, findDuplicates(objects)...)
-	return objects, errors.Join(errs...)
+	for id, err := range findDuplicates(objects) {
+		errs = append(errs, err)
+		rejected[id] = true
+	}
+	valid := slices.DeleteFunc(objects, func(object Object) bool { return rejected[identityOf(object.Unstructured)] })
+	return valid, errors.Join(errs...)
 }
 
 // complete sets the namespace and the defaults of an object, and decodes it.
 func (o *Object) complete(namespace string) error {
 	if o.GetName() == "" {
-		return fmt.Errorf("%s: metadata.name is missing", o)
+		return o.invalid(fieldError{"metadata.name", "is missing"})
 	}
 	kind := o.GroupVersionKind()
 	if kind.Group != v1alpha1.GroupVersion.Group {
@@ -117,7 +131,7 @@ func (o *Object) complete(namespace string) error {
 	}
 	if o.GetNamespace() == "" && !IsConfig(kind.GroupKind()) {
 		if namespace == "" {
-			return fmt.Errorf("%s: metadata.namespace is missing; set it, or use --namespace or a context with a namespace", o)
+			return o.invalid(fieldError{"metadata.namespace", "is missing; set it, or use --namespace or a context with a namespace"})
 		}
 		o.SetNamespace(namespace)
 	}
@@ -126,9 +140,19 @@ func (o *Object) complete(namespace string) error {
 		unstructured.RemoveNestedField(o.Object, "metadata", field)
 	}
 	SetDefaults(o.Unstructured)
-	typed, err := Decode(o.Unstructured)
-	if err != nil {
-		return fmt.Errorf("%s: %w", o, err)
+	var errs []fieldError
+	if kinds.Recognizes(kind) {
+		errs = validate(o.Unstructured)
+	}
+	typed, undecodable := decodeFields(o.Unstructured)
+	for _, each := range undecodable {
+		// What cannot be decoded usually contradicts the schema as well.
+		if len(errs) == 0 || each.message == messageUnknown && !slices.Contains(errs, each) {
+			errs = append(errs, each)
+		}
+	}
+	if len(errs) > 0 {
+		return o.invalid(errs...)
 	}
 	o.Typed = typed
 	return nil
@@ -170,22 +194,24 @@ func identityOf(object *unstructured.Unstructured) identity {
 	return id
 }
 
-// findDuplicates returns an error for each object that was defined before.
-func findDuplicates(objects []Object) []error {
-	var errs []error
-	first := map[identity]Object{}
-	for _, object := range objects {
-		id := identityOf(object.Unstructured)
-		other, found := first[id]
-		switch {
-		case !found:
-			first[id] = object
-		case other.GetNamespace() != object.GetNamespace():
-			errs = append(errs, fmt.Errorf("%s is also in %s, in namespace %q: the operator reads configurations from its own namespace only; keep one of the two",
-				object, other.Source, other.GetNamespace()))
-		default:
-			errs = append(errs, fmt.Errorf("%s is also in %s; keep one of the two", object, other.Source))
+// findDuplicates yields an error for each object that was defined before.
+func findDuplicates(objects []Object) iter.Seq2[identity, error] {
+	return func(yield func(identity, error) bool) {
+		first := map[identity]Object{}
+		for _, object := range objects {
+			id := identityOf(object.Unstructured)
+			other, found := first[id]
+			if !found {
+				first[id] = object
+				continue
+			}
+			message := fmt.Sprintf("is also in %s; keep one of the two", other.Source)
+			if other.GetNamespace() != object.GetNamespace() {
+				message = fmt.Sprintf("is also in %s, in namespace %q: the operator reads configurations from its own namespace only; keep one of the two", other.Source, other.GetNamespace())
+			}
+			if !yield(id, fmt.Errorf("%s %s", object, message)) {
+				return
+			}
 		}
 	}
-	return errs
 }

@@ -111,7 +111,7 @@ func TestInvalidInput(t *testing.T) {
 		},
 		"wrong type": {
 			strings.Replace(runtimeFile, "default", "1", 1),
-			"in: SeldonRuntime n/seldon: spec.seldonConfig: is a number, must be a string",
+			"in: SeldonRuntime n/seldon: spec.seldonConfig: is an integer, must be a string",
 		},
 		"unknown field of a pod": {
 			runtimeFile + "  overrides:\n  - name: a\n    podSpec: {containers: [{name: b, images: c}]}\n",
@@ -123,11 +123,11 @@ func TestInvalidInput(t *testing.T) {
 		},
 		"wrong type in a pod": {
 			header + "kind: ServerConfig\nmetadata: {name: c}\nspec: {podSpec: {hostPID: 3}}\n",
-			"in: ServerConfig c: spec.podSpec.hostPID: is a number, must be true or false",
+			"in: ServerConfig c: spec.podSpec.hostPID: is an integer, must be true or false",
 		},
 		"unknown kind":    {header + "kind: SeldonRuntme\nmetadata: {name: a, namespace: b}\n", "in: SeldonRuntme b/a: the operator has no kind SeldonRuntme in version v1alpha1"},
 		"unknown version": {"apiVersion: mlops.seldon.io/v1\nkind: Model\nmetadata: {name: a}\n", "in: Model n/a: the operator has no kind Model in version v1"},
-		"no name":         {header + "kind: Model\nmetadata: {generateName: a}\n", "metadata.name is missing"},
+		"no name":         {header + "kind: Model\nmetadata: {generateName: a}\n", "metadata.name: is missing"},
 		"no kind":         {"a: b\n", "Object 'Kind' is missing"},
 		"no YAML":         {"a: [\n", "error parsing in"},
 		"duplicate": {
@@ -145,7 +145,7 @@ func TestInvalidInput(t *testing.T) {
 		}
 	}
 	_, err := Parse("in", strings.NewReader(runtimeFile), "")
-	const want = "in: SeldonRuntime seldon: metadata.namespace is missing; set it, or use --namespace or a context with a namespace"
+	const want = "in: SeldonRuntime seldon: metadata.namespace: is missing; set it, or use --namespace or a context with a namespace"
 	if err == nil || err.Error() != want {
 		t.Errorf("without a namespace: got %v, want %s", err, want)
 	}
