@@ -251,7 +251,7 @@ func (p *Planner) planRuntime(ctx context.Context, runtime *v1alpha1.SeldonRunti
 			owner.Error = err.Error()
 		}
 	}
-	p.addSteps(&owner, input.Request, planned)
+	p.addSteps(&owner, input.Request, planned, func() provenance.Refinement { return provenance.ForRuntime(runtime, input.Config) })
 	return owner
 }
 
@@ -276,7 +276,7 @@ func (p *Planner) planServer(ctx context.Context, server *v1alpha1.Server) Owner
 		owner.Error = err.Error()
 		return owner
 	}
-	p.addSteps(&owner, input.Request, planned)
+	p.addSteps(&owner, input.Request, planned, func() provenance.Refinement { return provenance.ForServer(server, input.Config, nil) })
 	return owner
 }
 
@@ -307,11 +307,11 @@ func (p *Planner) prunesAfterScaling(ctx context.Context, server *v1alpha1.Serve
 	return scaled.Prunes, err
 }
 
-// addSteps adds the steps of a plan to its owner.
-func (p *Planner) addSteps(owner *Owner, request composition.Request, planned plan.Plan) {
+// addSteps adds the steps of a plan to its owner. refine returns the refinement of the sources of fields.
+func (p *Planner) addSteps(owner *Owner, request composition.Request, planned plan.Plan, refine func() provenance.Refinement) {
 	origins := sync.OnceValue(func() *provenance.Origins {
 		// Objects that could not be rendered have no plan.
-		origins, err := provenance.Of(p.templates, request.Input, inputs.EngineOptions)
+		origins, err := provenance.Of(p.templates, request.Input, inputs.EngineOptions, refine())
 		if err != nil {
 			return nil
 		}
