@@ -3,16 +3,21 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/seldon-operator/seldon-operator/cli/tree"
 )
 
 const treeObjects = "testdata/tree/objects.yaml"
@@ -155,19 +160,19 @@ func TestTreeJSON(t *testing.T) {
 		CreatedAt                           string
 		Children                            []node
 	}
-	var tree struct {
+	var printed struct {
 		APIVersion, Kind string
 		Roots            []node
 		Problems         []map[string]string
 	}
 	got := runCommand(t.Context(), t, server, &buffer{}, "tree", "-n", "team-a", "-o", "json")
 	g.Expect(got.code).To(Equal(0))
-	g.Expect(json.Unmarshal([]byte(got.out), &tree)).To(Succeed())
-	g.Expect(tree.APIVersion + " " + tree.Kind).To(Equal("tree.mlops.seldon.io/v1 Tree"))
-	g.Expect(tree.Problems).To(Equal([]map[string]string{{"verb": "list", "resource": "pods", "namespace": "team-a", "message": "forbidden"}}))
-	g.Expect(tree.Roots).To(HaveLen(1))
+	g.Expect(json.Unmarshal([]byte(got.out), &printed)).To(Succeed())
+	g.Expect(printed.APIVersion + " " + printed.Kind).To(Equal("tree.mlops.seldon.io/v1 Tree"))
+	g.Expect(printed.Problems).To(Equal([]map[string]string{{"verb": "list", "resource": "pods", "namespace": "team-a", "message": "forbidden"}}))
+	g.Expect(printed.Roots).To(HaveLen(1))
 	served := map[string]bool{}
-	for _, child := range tree.Roots[0].Children {
+	for _, child := range printed.Roots[0].Children {
 		served[child.Kind+"/"+child.Name] = child.Served
 	}
 	g.Expect(served).To(And(HaveKeyWithValue("Server/mlserver", false), HaveKeyWithValue("Server/triton", true), HaveKeyWithValue("Model/iris", true)))
@@ -268,4 +273,27 @@ func TestTreeWatchExpired(t *testing.T) {
 		}
 	}
 	g.Expect(lists).To(Equal(2))
+}
+
+// TestTreeRedraw draws over what was drawn before, and cuts lines at the width.
+func TestTreeRedraw(t *testing.T) {
+	isolate(t)
+	g := NewWithT(t)
+	server := newFakeServer(t, treeObjects)
+	t.Setenv("KUBECONFIG", server.kubeconfig)
+	out := &buffer{}
+	f := newFactory(Config{Streams: genericiooptions.IOStreams{Out: out, ErrOut: out}})
+	c, err := f.client()
+	g.Expect(err).NotTo(HaveOccurred())
+	objects, err := tree.Read(t.Context(), c, tree.Scope{Namespace: "team-a"})
+	g.Expect(err).NotTo(HaveOccurred())
+	redraw := (&treeCommand{factory: f}).redrawer(terminal{interactive: true, width: 80}, objects)
+	g.Expect(redraw()).To(Succeed())
+	first := out.String()
+	g.Expect(redraw()).To(Succeed())
+	lines := strings.Count(first, "\n")
+	g.Expect(out.String()).To(Equal(first + fmt.Sprintf("\x1b[%dA\x1b[J", lines) + first))
+	for line := range strings.Lines(first) {
+		g.Expect(utf8.RuneCountInString(line)).To(BeNumerically("<=", 81), line)
+	}
 }
