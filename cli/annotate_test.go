@@ -87,18 +87,18 @@ func TestWait(t *testing.T) {
 	server.objects[0] = withConditions(condition("Ready", "False", "Progressing", ""))
 
 	start("reconcile seldon -n team-a --wait")
-	g.Eventually(func() string { return out.String() }).Should(ContainSubstring("SeldonRuntime/seldon  False  Progressing\n"))
+	g.Eventually(func() string { return out.String() }).Should(ContainSubstring("SeldonRuntime team-a/seldon  False  Progressing\n"))
 	report(condition("Ready", "True", "Ready", ""))
 	finished := <-done
 	g.Expect(finished.code).To(Equal(0), finished.err)
-	g.Expect(finished.out).To(MatchRegexp(`\d\d:\d\d:\d\d  SeldonRuntime/seldon  True  -\n$`))
+	g.Expect(finished.out).To(MatchRegexp(`\d\d:\d\d:\d\d  SeldonRuntime team-a/seldon  True  -\n$`))
 	g.Expect(finished.err).To(Equal("1 object was requested to be reconciled.\n"))
 
 	start("reconcile seldon -n team-a --wait")
-	g.Eventually(func() string { return out.String() }).Should(ContainSubstring("SeldonRuntime/seldon  False  Progressing\n"))
+	g.Eventually(func() string { return out.String() }).Should(ContainSubstring("SeldonRuntime team-a/seldon  False  Progressing\n"))
 	invalid := condition("Ready", "False", "InvalidPatch", "spec.patches[0]: no")
 	report(invalid)
-	g.Eventually(func() string { return out.String() }).Should(ContainSubstring("SeldonRuntime/seldon  False  InvalidPatch: spec.patches[0]: no"))
+	g.Eventually(func() string { return out.String() }).Should(ContainSubstring("SeldonRuntime team-a/seldon  False  InvalidPatch: spec.patches[0]: no"))
 	g.Consistently(done, "200ms").ShouldNot(Receive(), "the object is not stalled")
 	report(invalid, condition("Stalled", "True", "InvalidPatch", "spec.patches[0]: no"))
 	finished = <-done

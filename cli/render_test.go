@@ -195,7 +195,7 @@ func TestRenderErrors(t *testing.T) {
 		want  string
 	}{
 		"no files":           {"", nil, "no files are given; use --filename or --kustomize"},
-		"output":             {valid, []string{"-f", "-", "-o", "text"}, "--output=text: must be yaml, json or name"},
+		"output":             {valid, []string{"-f", "-", "-o", "text"}, "--output=text: must be yaml, json, name or compose"},
 		"explain":            {valid, []string{"-f", "-", "-o", "json", "--explain"}, "--explain adds comments, which --output=json does not have; use --output=yaml"},
 		"positional":         {valid, []string{"-f", "-", "name"}, "unknown command"},
 		"flag":               {valid, []string{"--no-such-flag"}, "unknown flag"},
