@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -68,15 +70,9 @@ func TestTreeRequests(t *testing.T) {
 
 func TestTreeForbidden(t *testing.T) {
 	isolate(t)
-	ours := func(resource string) bool { return strings.HasSuffix(resource, ".mlops.seldon.io") }
 	t.Run("all but custom resources", func(t *testing.T) {
 		server := newFakeServer(t, treeObjects)
-		server.status = func(_, resource, _ string) int {
-			if ours(resource) {
-				return 0
-			}
-			return http.StatusForbidden
-		}
+		server.status = onlyCustomResources
 		got := runCommand(t.Context(), t, server, &buffer{}, "tree", "-n", "team-a")
 		NewWithT(t).Expect(got.code).To(Equal(0))
 		expectGolden(t, "tree/forbidden.txt", got.out+"--- stderr\n"+got.err)
@@ -99,7 +95,7 @@ func TestTreeForbidden(t *testing.T) {
 	t.Run("without CRDs", func(t *testing.T) {
 		server := newFakeServer(t, treeObjects)
 		server.status = func(_, resource, _ string) int {
-			if ours(resource) {
+			if onlyCustomResources("", resource, "") == 0 {
 				return http.StatusNotFound
 			}
 			return 0
@@ -107,6 +103,40 @@ func TestTreeForbidden(t *testing.T) {
 		NewWithT(t).Expect(runCommand(t.Context(), t, server, &buffer{}, "tree", "-n", "team-a")).To(Equal(
 			result{"", "error: list seldonruntimes.mlops.seldon.io: the API server does not have this resource; install the CRDs\n", 1}))
 	})
+}
+
+// onlyCustomResources is the status of requests of an account that may read only these.
+func onlyCustomResources(_, resource, _ string) int {
+	if strings.HasSuffix(resource, ".mlops.seldon.io") {
+		return 0
+	}
+	return http.StatusForbidden
+}
+
+// TestTreePage runs the commands on the page about tree that are followed by their output.
+func TestTreePage(t *testing.T) {
+	isolate(t)
+	page, err := os.ReadFile(filepath.Join("..", "docs", "reference", "cli", "tree.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, block := range consoleBlocks.FindAllStringSubmatch(string(page), -1) {
+		command, shown, _ := strings.Cut(strings.TrimPrefix(block[1], "$ kubectl seldon "), "\n")
+		if shown == "" {
+			continue
+		}
+		ran++
+		server := newFakeServer(t, treeObjects)
+		if strings.Contains(command, "--as=") {
+			server.status = onlyCustomResources
+		}
+		got := runCommand(t.Context(), t, server, &buffer{}, strings.Fields(command)...)
+		comparePage(t, "tree.md", command, shown, got.out+got.err)
+	}
+	if ran < 3 {
+		t.Errorf("ran %d commands", ran)
+	}
 }
 
 func TestTreeJSON(t *testing.T) {
