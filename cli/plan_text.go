@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/util/sets"
 
@@ -19,8 +20,10 @@ const (
 	maxChanges = 5
 	// maxOwners is the number of owners that are printed one by one.
 	maxOwners = 5
-	// maxValue is the width of a value.
-	maxValue = 60
+	// maxValue is the width of a value, and contextBefore the part of it before the first
+	// difference of two texts.
+	maxValue      = 60
+	contextBefore = 20
 )
 
 // marks of the verbs, the first in colour terminals and others alike: +, ~ and so on are
@@ -165,7 +168,7 @@ func (p *planPrinter) change(change preview.Change, indent string) {
 	if change.Source != nil {
 		source = "  " + p.paint(gray, "from "+change.Source.String())
 	}
-	before, after := fields.Format(change.Old, width), fields.Format(change.New, width)
+	before, after := p.values(change, width)
 	switch {
 	case change.Old == nil:
 		p.line("%s%s: %s%s", indent, change.Path, p.paint(green, "+ "+after), source)
@@ -174,6 +177,35 @@ func (p *planPrinter) change(change preview.Change, indent string) {
 	default:
 		p.line("%s%s: %s %s %s%s", indent, change.Path, before, p.arrow(), after, source)
 	}
+}
+
+// values returns the values of a change. Of long texts they are the parts around the first
+// difference.
+func (p *planPrinter) values(change preview.Change, width int) (before, after string) {
+	from, isText := change.Old.(string)
+	to, areTexts := change.New.(string)
+	if width == 0 || !isText || !areTexts || max(len(from), len(to)) <= width {
+		return fields.Format(change.Old, width), fields.Format(change.New, width)
+	}
+	equal := 0
+	for equal < min(len(from), len(to)) && from[equal] == to[equal] {
+		equal++
+	}
+	start := max(0, equal-contextBefore)
+	for start > 0 && !utf8.RuneStart(from[start]) {
+		start--
+	}
+	part := func(text string) string {
+		if start == 0 {
+			return fields.Format(text, width)
+		}
+		shown := []rune(strings.ReplaceAll(text[start:], "\n", `\n`))
+		if len(shown) > width {
+			return p.ellipsis() + string(shown[:width]) + p.ellipsis()
+		}
+		return p.ellipsis() + string(shown)
+	}
+	return part(from), part(to)
 }
 
 // fleet prints the owners by impact, the highest first.
@@ -289,7 +321,8 @@ func (f *factory) printMarkdown(report *preview.Report, detailed bool) error {
 					changes = append(changes, fmt.Sprintf("%d more", len(step.Changes)-i))
 					break
 				}
-				changes = append(changes, fmt.Sprintf("`%s`: %s → %s", change.Path, markdown(fields.Format(change.Old, maxValue)), markdown(fields.Format(change.New, maxValue))))
+				before, after := printer.values(change, maxValue)
+				changes = append(changes, fmt.Sprintf("`%s`: %s → %s", change.Path, markdown(before), markdown(after)))
 			}
 			if len(changes) == 0 {
 				changes = append(changes, markdown(step.Message))

@@ -319,8 +319,25 @@ func (p *Planner) addSteps(owner *Owner, request composition.Request, planned pl
 	})
 	for _, step := range slices.Concat(planned.Steps, planned.Prunes) {
 		converted := p.step(step, origins)
+		withRemedies(&converted, request.Owner)
 		owner.Steps = append(owner.Steps, converted)
 		owner.Impact = max(owner.Impact, converted.Impact)
+	}
+}
+
+// withRemedies adds what to do to the messages of a step that is blocked or has warnings.
+func withRemedies(step *Step, owner composition.Owner) {
+	remedy := func(reason plan.Reason, message string) string {
+		if text := plan.Remedy(inputs.EngineOptions, reason, owner.Kind+" "+owner.Name); text != "" {
+			return message + "; " + text
+		}
+		return message
+	}
+	for i, warning := range step.Warnings {
+		step.Warnings[i].Message = remedy(warning.Reason, warning.Message)
+	}
+	if step.Verb == Block && len(step.Warnings) == 0 {
+		step.Message = remedy(step.Reason, step.Message)
 	}
 }
 
@@ -386,23 +403,39 @@ func (p *Planner) addChanges(converted *Step, step plan.Step, origins func() *pr
 	}
 	changes := fields.Diff(step.Ref.GroupVersionKind, fields.WithoutBookkeeping(step.Live.Object), fields.WithoutBookkeeping(step.Result.Object))
 	for _, change := range fields.Mask(step.Ref.GroupKind(), changes) {
-		converted.Changes = append(converted.Changes, Change{Path: change.Path, Old: change.Old, New: change.New, Source: sourceOf(origins(), step, change.Path)})
+		converted.Changes = append(converted.Changes, Change{Path: change.Path, Old: change.Old, New: change.New, Source: sourceOf(origins(), step, change)})
 	}
+	converted.Message = "" // the path of the first change
 	if len(converted.Changes) == 0 && step.Action == plan.Apply {
 		// Only field ownership changes.
-		converted.Verb, converted.Impact, converted.Message = None, plan.ImpactNoOp, ""
+		converted.Verb, converted.Impact = None, plan.ImpactNoOp
 	}
 }
 
 // sourceOf returns the layer that sets a field of a step's object; nil if none does.
-func sourceOf(origins *provenance.Origins, step plan.Step, path string) *provenance.Source {
+func sourceOf(origins *provenance.Origins, step plan.Step, change fields.Change) *provenance.Source {
 	if origins == nil {
 		return nil
 	}
-	if source := origins.Field(step.Ref, path); source.Layer != "" {
+	if isEngines(change.New) {
+		return &provenance.Source{Layer: provenance.Engine}
+	}
+	if source := origins.Field(step.Ref, change.Path); source.Layer != "" {
 		return &source
 	}
 	return nil
+}
+
+// isEngines reports whether a value is a map of labels or annotations that only the engine
+// sets, such as the hash of a configuration.
+func isEngines(value any) bool {
+	keys, isMap := value.(map[string]any)
+	for key := range keys {
+		if !inputs.EngineOptions.IsReserved(key) {
+			return false
+		}
+	}
+	return isMap && len(keys) > 0
 }
 
 // printable returns the fields of an object that users see, with the values of Secrets masked;
