@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -211,22 +212,21 @@ func (p *planPrinter) values(change preview.Change, width int) (before, after st
 // fleet prints the owners by impact, the highest first.
 func (p *planPrinter) fleet(report *preview.Report) {
 	p.line("%s", p.paint(bold, fmt.Sprintf("%-12s%9s%9s%10s  %s", "IMPACT", "RUNTIMES", "SERVERS", "CHILDREN", "WHY")))
-	impacts := plan.Impacts()
-	for i := len(impacts) - 1; i >= 0; i-- {
+	for _, impact := range slices.Backward(plan.Impacts()) {
 		row := fleetRow{}
 		for _, owner := range report.Runtimes {
-			row.add(owner, impacts[i], true)
+			row.add(owner, impact, true)
 		}
 		for _, owner := range report.Servers {
-			row.add(owner, impacts[i], false)
+			row.add(owner, impact, false)
 		}
 		if row.runtimes+row.servers > 0 {
 			why := strings.Join(row.why, ", ")
 			if row.moreWhy > 0 {
 				why += fmt.Sprintf(", %s %d more", p.ellipsis(), row.moreWhy)
 			}
-			p.line("%-12s%9d%9d%10d  %s", impacts[i], row.runtimes, row.servers, row.children, why)
-			if impacts[i] > plan.ImpactNoOp {
+			p.line("%-12s%9d%9d%10d  %s", impact, row.runtimes, row.servers, row.children, why)
+			if impact > plan.ImpactNoOp {
 				p.line("%-12s%s", "", p.paint(gray, strings.Join(row.first, ", ")))
 			}
 		}

@@ -384,10 +384,8 @@ func (p *Planner) step(step plan.Step, origins func() *provenance.Origins) Step 
 			converted.After = nil
 		}
 	}
-	switch plan.ImpactOf(step) {
-	case plan.ImpactRestart, plan.ImpactOutage, plan.ImpactDelete:
-		converted.Restarts = converted.Writes() && (step.Ref.Kind == "Deployment" || step.Ref.Kind == "StatefulSet")
-	}
+	stopsPods := []plan.Impact{plan.ImpactRestart, plan.ImpactOutage, plan.ImpactDelete}
+	converted.Restarts = converted.Writes() && (step.Ref.Kind == "Deployment" || step.Ref.Kind == "StatefulSet") && slices.Contains(stopsPods, plan.ImpactOf(step))
 	return converted
 }
 
