@@ -354,7 +354,7 @@ func (p *Planner) step(step plan.Step, origins func() *provenance.Origins) Step 
 	for _, warning := range step.Warnings {
 		converted.Warnings = append(converted.Warnings, Warning{warning.Reason, warning.Message})
 	}
-	if p.Snapshot.IsDenied(step.Ref.GroupVersionKind, step.Ref.Namespace) {
+	if p.Snapshot.IsDenied(step.Ref.GroupVersionKind, step.Ref.Namespace) != nil {
 		converted.Verb, converted.Impact, converted.Reason, converted.Message = Unknown, plan.ImpactNoOp, "", "it could not be read"
 		return converted
 	}
@@ -454,23 +454,34 @@ func sortOwners(owners []Owner) {
 	})
 }
 
-// Load lists what plans of the owners in a namespace read, in parallel; empty for all
-// namespaces. The error is that of the owners, or a failure.
-func Load(ctx context.Context, into *snapshot.Snapshot, namespace, operatorNamespace string) error {
-	group, ctx := errgroup.WithContext(ctx)
-	load := func(kind client.Object, namespace string) {
-		group.Go(func() error { return into.Load(ctx, kind, namespace) })
-	}
-	for _, kind := range []client.Object{
-		&v1alpha1.SeldonRuntime{}, &v1alpha1.Model{}, &v1alpha1.Pipeline{}, &appsv1.ControllerRevision{},
-	} {
-		load(kind, namespace)
-	}
+// Load lists the owners in a namespace, or in all if it is empty, and what their plans read
+// there. The error is that of the owners, or a failure.
+func Load(ctx context.Context, into *snapshot.Snapshot, namespace string) error {
+	kinds := []client.Object{&v1alpha1.SeldonRuntime{}, &v1alpha1.Model{}, &v1alpha1.Pipeline{}, &appsv1.ControllerRevision{}}
 	for _, kind := range inputs.RuntimeKinds() {
-		load(kind.Object, namespace)
+		kinds = append(kinds, kind.Object)
 	}
-	for _, kind := range []client.Object{&v1alpha1.SeldonConfig{}, &v1alpha1.ServerConfig{}} {
-		load(kind, operatorNamespace)
+	if err := load(ctx, into, namespace, kinds); err != nil {
+		return err
+	}
+	for _, kind := range []string{v1alpha1.KindSeldonRuntime, v1alpha1.KindServer} {
+		if denied := into.IsDenied(v1alpha1.GroupVersion.WithKind(kind), namespace); denied != nil {
+			return denied.Err
+		}
+	}
+	return nil
+}
+
+// LoadConfigs lists the configurations in the operator's namespace.
+func LoadConfigs(ctx context.Context, into *snapshot.Snapshot, operatorNamespace string) error {
+	return load(ctx, into, operatorNamespace, []client.Object{&v1alpha1.SeldonConfig{}, &v1alpha1.ServerConfig{}})
+}
+
+// load lists kinds in a namespace, in parallel.
+func load(ctx context.Context, into *snapshot.Snapshot, namespace string, kinds []client.Object) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, kind := range kinds {
+		group.Go(func() error { return into.Load(ctx, kind, namespace) })
 	}
 	return group.Wait()
 }
