@@ -47,6 +47,7 @@ func New(config Config) *cobra.Command {
 		newDiffCommand(f),
 		newRenderCommand(f),
 		newTreeCommand(f),
+		newSyncCommand(f),
 		newVersionCommand(f),
 	)
 	f.completeFlags(root)
