@@ -52,8 +52,12 @@ func New(config Config) *cobra.Command {
 		newRestartCommand(f),
 		newResumeCommand(f),
 		newTreeCommand(f),
+		newSyncCommand(f),
+		newLoadCommand(f),
+		newUnloadCommand(f),
 		newVersionCommand(f),
 	)
+	root.AddCommand(newKindCommands(f)...)
 	f.completeFlags(root)
 	for _, command := range root.Commands() {
 		command.Args = asUsage(command.Args)
