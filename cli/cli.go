@@ -45,15 +45,15 @@ func New(config Config) *cobra.Command {
 	root.AddCommand(
 		newDiffCommand(f),
 		newExplainCommand(f),
+		newLoadCommand(f),
 		newPauseCommand(f),
 		newPlanCommand(f),
 		newReconcileCommand(f),
 		newRenderCommand(f),
 		newRestartCommand(f),
 		newResumeCommand(f),
-		newTreeCommand(f),
 		newSyncCommand(f),
-		newLoadCommand(f),
+		newTreeCommand(f),
 		newUnloadCommand(f),
 		newVersionCommand(f),
 	)
