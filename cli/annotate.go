@@ -22,8 +22,9 @@ type annotationCommand struct {
 	// key of the annotation, and its new value; nil removes it.
 	key   string
 	value func() *string
-	// verb and participle describe what the command does: "pause", "paused".
-	participle string
+	// summary begins the last line, such as "Paused" of "Paused 2 objects.", and already is the
+	// line for an object that is not changed.
+	summary, already string
 	// done reports whether the operator has acted, and until says it.
 	done  func(*tree.Node) bool
 	until string
@@ -32,8 +33,8 @@ type annotationCommand struct {
 func newReconcileCommand(f *factory) *cobra.Command {
 	a := &annotationCommand{
 		ownerSelection: ownerSelection{factory: f}, key: v1alpha1.ReconcileRequestedAtAnnotation,
-		value:      func() *string { return new(time.Now().UTC().Format(time.RFC3339Nano)) },
-		participle: "requested to be reconciled", done: (*tree.Node).IsHealthy, until: "the objects are ready",
+		value:   func() *string { return new(time.Now().UTC().Format(time.RFC3339Nano)) },
+		summary: "Requested a reconciliation of", done: (*tree.Node).IsHealthy, until: "the objects are ready",
 	}
 	command := &cobra.Command{
 		Use:   "reconcile " + selectionUse,
@@ -52,7 +53,7 @@ With --wait, the command fails as soon as the operator reports that an object is
 func newPauseCommand(f *factory) *cobra.Command {
 	a := &annotationCommand{
 		ownerSelection: ownerSelection{factory: f}, key: inputs.EngineOptions.PausedAnnotation(),
-		value: func() *string { return new("true") }, participle: "paused",
+		value: func() *string { return new("true") }, summary: "Paused", already: "is paused already",
 		done: isPaused, until: "the operator reports the condition " + v1alpha1.ConditionPaused,
 	}
 	command := &cobra.Command{
@@ -71,7 +72,7 @@ Pausing a SeldonRuntime does not pause its Servers, which have child objects of 
 func newResumeCommand(f *factory) *cobra.Command {
 	a := &annotationCommand{
 		ownerSelection: ownerSelection{factory: f}, key: inputs.EngineOptions.PausedAnnotation(),
-		value: func() *string { return nil }, participle: "resumed",
+		value: func() *string { return nil }, summary: "Resumed", already: "is not paused",
 		done: func(n *tree.Node) bool { return n.IsHealthy() && !isPaused(n) }, until: "the objects are ready and not paused",
 	}
 	command := &cobra.Command{
@@ -112,7 +113,7 @@ func (a *annotationCommand) run(ctx context.Context, args []string) error {
 		value := a.value()
 		now, set := o.Annotations[a.key]
 		if value == nil && !set || value != nil && set && now == *value {
-			a.printLine("%s: is %s already", o, a.participle)
+			a.printLine("%s: %s", o, a.already)
 			continue
 		}
 		if err := annotate(ctx, c, o, a.key, value); err != nil {
@@ -130,16 +131,8 @@ func (a *annotationCommand) run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	a.note("%s", sentenceOf(changed, a.participle))
+	a.note("%s %s.", a.summary, count(changed, "object", "objects"))
 	return nil
-}
-
-// sentenceOf returns a sentence such as "2 objects were paused.".
-func sentenceOf(number int, participle string) string {
-	if number == 1 {
-		return fmt.Sprintf("1 object was %s.", participle)
-	}
-	return fmt.Sprintf("%d objects were %s.", number, participle)
 }
 
 // awaitOwners returns what to wait for. The owners have one kind.

@@ -22,13 +22,13 @@ func TestAnnotate(t *testing.T) {
 		return runCommand(t.Context(), t, server, &buffer{}, strings.Fields(args)...)
 	}
 
-	g.Expect(run("pause seldon -n team-a")).To(Equal(result{"SeldonRuntime team-a/seldon: set annotation mlops.seldon.io/paused=true\n", "1 object was paused.\n", 0}))
+	g.Expect(run("pause seldon -n team-a")).To(Equal(result{"SeldonRuntime team-a/seldon: set annotation mlops.seldon.io/paused=true\n", "Paused 1 object.\n", 0}))
 	g.Expect(server.get("SeldonRuntime", "team-a", "seldon").GetAnnotations()).To(Equal(map[string]string{pausedKey: "true"}))
 	g.Expect(run("pause -A")).To(Equal(result{
-		"SeldonRuntime team-a/seldon: is paused already\nSeldonRuntime team-b/seldon: set annotation mlops.seldon.io/paused=true\n", "1 object was paused.\n", 0,
+		"SeldonRuntime team-a/seldon: is paused already\nSeldonRuntime team-b/seldon: set annotation mlops.seldon.io/paused=true\n", "Paused 1 object.\n", 0,
 	}))
 	g.Expect(run("resume -A")).To(Equal(result{
-		"SeldonRuntime team-a/seldon: removed annotation mlops.seldon.io/paused\nSeldonRuntime team-b/seldon: removed annotation mlops.seldon.io/paused\n", "2 objects were resumed.\n", 0,
+		"SeldonRuntime team-a/seldon: removed annotation mlops.seldon.io/paused\nSeldonRuntime team-b/seldon: removed annotation mlops.seldon.io/paused\n", "Resumed 2 objects.\n", 0,
 	}))
 	g.Expect(server.get("SeldonRuntime", "team-b", "seldon").GetAnnotations()).To(BeEmpty())
 	g.Expect(run("reconcile server/mlserver -n team-a").code).To(Equal(0))
@@ -87,18 +87,18 @@ func TestWait(t *testing.T) {
 	server.objects[0] = withConditions(condition("Ready", "False", "Progressing", ""))
 
 	start("reconcile seldon -n team-a --wait")
-	g.Eventually(func() string { return out.String() }).Should(ContainSubstring("SeldonRuntime/seldon  False  Progressing\n"))
+	g.Eventually(func() string { return out.String() }).Should(ContainSubstring("SeldonRuntime team-a/seldon  False  Progressing\n"))
 	report(condition("Ready", "True", "Ready", ""))
 	finished := <-done
 	g.Expect(finished.code).To(Equal(0), finished.err)
-	g.Expect(finished.out).To(MatchRegexp(`\d\d:\d\d:\d\d  SeldonRuntime/seldon  True  -\n$`))
-	g.Expect(finished.err).To(Equal("1 object was requested to be reconciled.\n"))
+	g.Expect(finished.out).To(MatchRegexp(`\d\d:\d\d:\d\d  SeldonRuntime team-a/seldon  True  -\n$`))
+	g.Expect(finished.err).To(Equal("Requested a reconciliation of 1 object.\n"))
 
 	start("reconcile seldon -n team-a --wait")
-	g.Eventually(func() string { return out.String() }).Should(ContainSubstring("SeldonRuntime/seldon  False  Progressing\n"))
+	g.Eventually(func() string { return out.String() }).Should(ContainSubstring("SeldonRuntime team-a/seldon  False  Progressing\n"))
 	invalid := condition("Ready", "False", "InvalidPatch", "spec.patches[0]: no")
 	report(invalid)
-	g.Eventually(func() string { return out.String() }).Should(ContainSubstring("SeldonRuntime/seldon  False  InvalidPatch: spec.patches[0]: no"))
+	g.Eventually(func() string { return out.String() }).Should(ContainSubstring("SeldonRuntime team-a/seldon  False  InvalidPatch: spec.patches[0]: no"))
 	g.Consistently(done, "200ms").ShouldNot(Receive(), "the object is not stalled")
 	report(invalid, condition("Stalled", "True", "InvalidPatch", "spec.patches[0]: no"))
 	finished = <-done
@@ -116,8 +116,8 @@ func TestRestart(t *testing.T) {
 	server := newFakeServer(t, treeObjects)
 	got := runCommand(t.Context(), t, server, &buffer{}, "restart", "server/mlserver", "-n", "team-a")
 	g.Expect(got.code).To(Equal(0), got.err)
-	g.Expect(got.out).To(MatchRegexp(`^StatefulSet team-a/mlserver: set annotation kubectl\.kubernetes\.io/restartedAt=\S+Z of its pods\n$`))
-	g.Expect(got.err).To(Equal("1 object was requested to be restarted.\n"))
+	g.Expect(got.out).To(MatchRegexp(`^StatefulSet team-a/mlserver: set annotation kubectl\.kubernetes\.io/restartedAt=\S+Z of the pod template\n$`))
+	g.Expect(got.err).To(Equal("Requested a restart of the pods of 1 workload.\n"))
 	value, found, _ := unstructured.NestedString(server.get("StatefulSet", "team-a", "mlserver").Object, "spec", "template", "metadata", "annotations", restartedAtAnnotation)
 	g.Expect(found).To(BeTrue())
 	g.Expect(value).NotTo(BeEmpty())

@@ -18,18 +18,24 @@ func TestExplain(t *testing.T) {
 	for name, test := range map[string]struct {
 		args    []string
 		columns string
+		ascii   bool
 	}{
-		"all":      {args: []string{"deployment/seldon-envoy"}},
-		"width-80": {args: []string{"deploy", "seldon-envoy"}, columns: "80"},
-		"field":    {args: []string{"deployment/seldon-envoy", "spec.template.spec.containers[name=envoy].image"}},
-		"default":  {args: []string{"deployment/seldon-envoy", "spec.progressDeadlineSeconds"}},
-		"below":    {args: []string{"deployment/seldon-envoy", "metadata.labels"}, columns: "80"},
-		"by-index": {args: []string{"deployment/seldon-envoy", "spec.template.spec.containers[1].image", "-o", "yaml"}},
-		"json":     {args: []string{"deployment/seldon-envoy", "spec.template.spec.containers[name=envoy].image", "-o", "json"}},
+		"all":       {args: []string{"deployment/seldon-envoy"}},
+		"width-80":  {args: []string{"deploy", "seldon-envoy"}, columns: "80"},
+		"width-200": {args: []string{"deploy", "seldon-envoy"}, columns: "200"},
+		"ascii":     {args: []string{"deploy", "seldon-envoy"}, columns: "80", ascii: true},
+		"field":     {args: []string{"deployment/seldon-envoy", "spec.template.spec.containers[name=envoy].image"}},
+		"default":   {args: []string{"deployment/seldon-envoy", "spec.progressDeadlineSeconds"}},
+		"below":     {args: []string{"deployment/seldon-envoy", "metadata.labels"}, columns: "80"},
+		"by-index":  {args: []string{"deployment/seldon-envoy", "spec.template.spec.containers[1].image", "-o", "yaml"}},
+		"json":      {args: []string{"deployment/seldon-envoy", "spec.template.spec.containers[name=envoy].image", "-o", "json"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			isolate(t)
 			t.Setenv("COLUMNS", test.columns)
+			if test.ascii {
+				t.Setenv("LC_ALL", "C")
+			}
 			server := newFakeServer(t, explainObjects)
 			got := runCommand(t.Context(), t, server, &buffer{}, append([]string{"explain", "-n", "team-a"}, test.args...)...)
 			if got.code != exitDone {
@@ -73,6 +79,7 @@ func TestExplainErrors(t *testing.T) {
 		"absent":           {[]string{"deploy/absent"}, "", exitFailed, "rejected by the test"},
 		"not a child":      {[]string{"cm/unowned"}, "", exitUsage, "ConfigMap team-a/unowned is not controlled by a SeldonRuntime or a Server, so that no layer sets its fields"},
 		"no such field":    {[]string{"deploy/seldon-envoy", "spec.absent"}, "", exitUsage, "Deployment team-a/seldon-envoy has no field spec.absent, and no layer sets it"},
+		"a removed field":  {[]string{"deploy/seldon-envoy", "spec.template.spec.securityContext"}, "", exitUsage, "has no field spec.template.spec.securityContext: SeldonRuntime team-a/seldon spec.patches[0] removes it"},
 		"a wrong path":     {[]string{"deploy/seldon-envoy", "spec.a["}, "", exitUsage, "spec.a[: a bracket is not closed"},
 		"forbidden counts": {[]string{"deploy/seldon-envoy"}, "models.mlops.seldon.io", exitDone, "? rejected by the test"},
 		"forbidden config": {[]string{"deploy/seldon-envoy"}, "seldonconfigs.mlops.seldon.io", exitFailed, "get SeldonConfig seldon-system/default: "},

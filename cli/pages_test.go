@@ -40,7 +40,7 @@ func TestPagesShowTheOutput(t *testing.T) {
 			command, shown, _ := strings.Cut(strings.TrimPrefix(block[1], "$ kubectl seldon "), "\n")
 			args := strings.Fields(command)
 			t.Run(command, func(t *testing.T) {
-				output := ""
+				var output string
 				if args[0] == "explain" {
 					got := runCommand(t.Context(), t, newFakeServer(t, objects), &buffer{}, args...)
 					output = got.out + got.err

@@ -45,34 +45,29 @@ func (o *planOptions) planned(ctx context.Context, args []string) (*preview.Repo
 			return nil, err
 		}
 	}
-	api, err := o.client()
-	if err != nil {
-		return nil, err
-	}
-	serving, err := o.serving(ctx, api, selection.Namespace)
-	if err != nil {
-		return nil, err
-	}
-	if serving.Version != "" && serving.Version != o.Version {
-		o.warn("the operator is %s, and this plan is made by the templates of %s: what a change of the operator's version changes is part of it", serving.Version, o.Version)
-	}
-	taken := snapshot.New(api)
 	for _, file := range files {
 		if namespace := file.GetNamespace(); !manifest.IsConfig(file.GroupVersionKind().GroupKind()) && selection.Namespace != "" && namespace != selection.Namespace {
 			return nil, usageError(fmt.Errorf("%s %s is in namespace %s, and the plan is for namespace %s: set -n %s, or -A for all namespaces",
 				file.GetKind(), file.GetName(), namespace, selection.Namespace, namespace))
 		}
 	}
-	if err := preview.Load(ctx, taken, selection.Namespace, serving.Namespace); err != nil {
+	api, err := o.client()
+	if err != nil {
 		return nil, err
 	}
-	for _, kind := range []string{v1alpha1.KindSeldonRuntime, v1alpha1.KindServer} {
-		gvk := v1alpha1.GroupVersion.WithKind(kind)
-		for _, denied := range taken.Denied() {
-			if taken.IsDenied(gvk, selection.Namespace) && strings.HasPrefix(denied.Resource, strings.ToLower(kind)+"s") {
-				return nil, denied.Err
-			}
-		}
+	taken := snapshot.New(api)
+	if err := preview.Load(ctx, taken, selection.Namespace); err != nil {
+		return nil, err
+	}
+	serving, err := o.serving(ctx, taken, selection.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	if serving.Version != "" && serving.Version != o.Version {
+		o.warn("the operator is %s, and this plan is made by the templates of %s: what a change of the operator's version changes is part of it", serving.Version, o.Version)
+	}
+	if err := preview.LoadConfigs(ctx, taken, serving.Namespace); err != nil {
+		return nil, err
 	}
 	planner := &preview.Planner{Snapshot: taken, Operator: serving, Version: o.Version, Files: files}
 	report, err := planner.Plan(ctx, selection)

@@ -62,6 +62,7 @@ func newRenderCommand(f *factory) *cobra.Command {
 	flags := command.Flags()
 	bindFiles(flags, &options.files, "SeldonRuntimes, Servers, SeldonConfigs, ServerConfigs and other objects")
 	flags.StringVarP(&options.output, "output", "o", "yaml", "yaml, json, name, or compose for a Compose file")
+	completeValues(command, "output", append(slices.Clone(manifest.Formats), outputCompose)...)
 	flags.BoolVar(&options.explain, "explain", false, "name the layer that sets each field, in comments")
 	flags.BoolVar(&options.fromCluster, "from-cluster", false, "read configurations, and counts of Models and replicas, from the cluster")
 	flags.BoolVar(&options.useDeployments, "use-deployments-for-servers", false, "render Servers as Deployments; with --from-cluster this is a setting of the operator")

@@ -122,7 +122,7 @@ func (r *restartCommand) run(ctx context.Context, args []string) error {
 		if err := c.Patch(ctx, w.DeepCopy(), client.RawPatch(types.MergePatchType, patch), client.FieldOwner(fieldManager)); err != nil {
 			return fmt.Errorf("restart %s: %w", w, err)
 		}
-		r.printLine("%s: set annotation %s=%s of its pods", w, restartedAtAnnotation, now)
+		r.printLine("%s: set annotation %s=%s of the pod template", w, restartedAtAnnotation, now)
 	}
 	if r.wait {
 		start := time.Now()
@@ -134,10 +134,10 @@ func (r *restartCommand) run(ctx context.Context, args []string) error {
 		if err := r.await(ctx, c, max(r.timeout-time.Since(start), time.Second), of); err != nil {
 			return err
 		}
-		r.note("%s", sentenceOf(len(workloads), "restarted"))
+		r.note("Restarted the pods of %s.", count(len(workloads), "workload", "workloads"))
 		return nil
 	}
-	r.note("%s", sentenceOf(len(workloads), "requested to be restarted"))
+	r.note("Requested a restart of the pods of %s.", count(len(workloads), "workload", "workloads"))
 	return nil
 }
 

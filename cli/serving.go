@@ -16,7 +16,7 @@ import (
 // serving returns the operator that serves a namespace, or one of all for an empty namespace.
 // If none is found, its namespace is that of --operator-namespace, or the only one with
 // SeldonConfigs.
-func (f *factory) serving(ctx context.Context, api client.Client, namespace string) (*operator.Operator, error) {
+func (f *factory) serving(ctx context.Context, api client.Reader, namespace string) (*operator.Operator, error) {
 	found, err := operator.Find(ctx, api, namespace, f.operatorNamespace)
 	if err != nil {
 		return nil, err

@@ -69,8 +69,8 @@ func (f *factory) await(ctx context.Context, c client.WithWatch, timeout time.Du
 	var before []*tree.Node
 	step := func() error {
 		after := a.matching(objects.Tree())
-		for _, change := range tree.Changes(before, after) {
-			f.printStatus(change.Node)
+		for _, change := range tree.Changes(withoutChildren(before), withoutChildren(after)) {
+			f.printLine("%s  %s %s/%s  %s  %s", time.Now().Format(time.TimeOnly), change.Kind, change.Namespace, change.Name, change.Ready, change.Status)
 		}
 		before = after
 		if len(after) < len(a.uids) {
@@ -134,7 +134,13 @@ func (f *factory) timeoutError(ctx context.Context, timeout time.Duration, a awa
 	return &exitError{exitTimeout, errors.New(text)}
 }
 
-// printStatus prints a line about an object or a condition.
-func (f *factory) printStatus(n *tree.Node) {
-	_, _ = fmt.Fprintf(f.Streams.Out, "%s  %s  %s  %s\n", time.Now().UTC().Format(time.TimeOnly), n.Label(), n.Ready, n.Status)
+// withoutChildren returns copies of nodes without their conditions.
+func withoutChildren(nodes []*tree.Node) []*tree.Node {
+	var copies []*tree.Node
+	for _, n := range nodes {
+		copied := *n
+		copied.Children = nil
+		copies = append(copies, &copied)
+	}
+	return copies
 }

@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -172,6 +173,18 @@ func TestRelease(t *testing.T) {
 		out, err := exec.Command(filepath.Join(folder, "kubectl-seldon"), "version", "--client").Output()
 		if want := "kubectl seldon: " + version + ", commit " + commit + " of 2026-01-02T03:04:05Z, go"; err != nil || !strings.HasPrefix(string(out), want) {
 			t.Errorf("got %q, %v; want %q first", out, err, want)
+		}
+		fastest := time.Hour
+		for range 5 {
+			// The time of the processor does not depend on other processes.
+			command := exec.Command(filepath.Join(folder, "kubectl-seldon"), "version", "--client")
+			if err := command.Run(); err != nil {
+				t.Fatal(err)
+			}
+			fastest = min(fastest, command.ProcessState.UserTime()+command.ProcessState.SystemTime())
+		}
+		if limit := 60 * time.Millisecond; fastest > limit {
+			t.Errorf("version takes %s, want at most %s", fastest, limit)
 		}
 		completion := exec.Command(filepath.Join(folder, "kubectl_complete-seldon"), "tre")
 		completion.Env = []string{"PATH=" + folder + ":" + os.Getenv("PATH")}

@@ -43,6 +43,7 @@ type Report struct {
 	Denied []string `json:"denied,omitempty"`
 
 	content map[string]any
+	removed []provenance.Removal
 	// unset are the fields that are counted as Defaults.
 	unset []Field
 }
@@ -130,6 +131,7 @@ func Of(ctx context.Context, cluster client.Reader, serving *operator.Operator, 
 	report := &Report{
 		APIVersion: live.GetAPIVersion(), Kind: live.GetKind(), Namespace: live.GetNamespace(), Name: live.GetName(),
 		Owner: fmt.Sprintf("%s %s/%s", request.Owner.Kind, request.Owner.Namespace, request.Owner.Name), Denied: reader.Denied(),
+		removed: origins.Removed(ref),
 	}
 	return report, report.addFields(ref, live, desired, origins)
 }
@@ -321,6 +323,11 @@ func (r *Report) Select(path string) (*Report, error) {
 		}
 	}
 	if len(selected.Fields) == 0 {
+		for _, each := range r.removed {
+			if each.Path == path {
+				return nil, fmt.Errorf("%s %s/%s has no field %s: %s removes it", r.Kind, r.Namespace, r.Name, path, each.Source)
+			}
+		}
 		return nil, fmt.Errorf("%s %s/%s has no field %s, and no layer sets it", r.Kind, r.Namespace, r.Name, path)
 	}
 	return &selected, nil

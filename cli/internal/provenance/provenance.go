@@ -70,13 +70,7 @@ type object struct {
 	ref     composition.ObjectRef
 	content map[string]any
 	node    *Node
-	removed []removal
-}
-
-// removal is a field that a step removed.
-type removal struct {
-	path   string
-	source Source
+	removed []Removal
 }
 
 // Of computes the sources of an input that can be rendered.
@@ -138,12 +132,38 @@ func (o *Origins) Field(ref composition.ObjectRef, path string) Source {
 			return Source{Layer: Engine}
 		}
 		for _, each := range found.removed {
-			if path == each.path || strings.HasPrefix(path, each.path+".") || strings.HasPrefix(path, each.path+"[") {
-				return each.source
+			if each.covers(path) {
+				return each.Source
 			}
 		}
 	}
 	return found.node.at(steps).Source
+}
+
+// Removal is a field that a step of rendering removed.
+type Removal struct {
+	Path   string
+	Source Source
+}
+
+// covers reports whether the field at path was removed, by itself or with a map or list that
+// contained it.
+func (r Removal) covers(path string) bool {
+	rest, is := strings.CutPrefix(path, r.Path)
+	return is && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// Removed lists the fields of an object that lower layers set, that a layer or patch removed,
+// and that no later one set again; the last removal first.
+func (o *Origins) Removed(ref composition.ObjectRef) []Removal {
+	found := o.objects[ref]
+	if found == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(found.removed), func(each Removal) bool {
+		_, _, exists, err := fields.Find(found.content, each.Path)
+		return exists || err != nil
+	})
 }
 
 // Lookup returns the sources of the value at a path; nil if it is not rendered.
@@ -323,7 +343,7 @@ func (u updater) items(path fields.Path, schema merge.Schema, node *Node, before
 }
 
 func (u updater) remove(path fields.Path) {
-	u.object.removed = append([]removal{{path.String(), u.source}}, u.object.removed...)
+	u.object.removed = append([]Removal{{path.String(), u.source}}, u.object.removed...)
 }
 
 // newNode returns the sources of a value all of which is from one source.

@@ -123,6 +123,11 @@ func TestFields(t *testing.T) {
 			t.Errorf("%s %s: got %q, want %q", test.ref, test.path, got, test.want)
 		}
 	}
+	removed := origins.Removed(deployment)
+	if len(removed) != 1 || removed[0].Path != pod+"securityContext" || removed[0].Source.Path != "spec.patches[0]" {
+		t.Errorf("removed: %v", removed)
+	}
+
 	// The steps give what the engine renders, and each field has a source.
 	rendered, err := composition.Render(compiled, input, inputs.EngineOptions)
 	if err != nil {

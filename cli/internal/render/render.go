@@ -56,6 +56,8 @@ type Object struct {
 	// passed through, or without [Options.Explain].
 	Template string
 	Sources  *provenance.Node
+	// Removed are the fields that a layer removed.
+	Removed []provenance.Removal
 }
 
 // Result of rendering.
@@ -320,6 +322,7 @@ func (r *renderer) expand(name string, request composition.Request, refine prove
 		if origins != nil {
 			objects[i].Sources = origins.Node(step.Ref)
 			objects[i].Template = origins.Node(step.Ref).Source.Layer
+			objects[i].Removed = origins.Removed(step.Ref)
 		}
 	}
 	return objects, nil

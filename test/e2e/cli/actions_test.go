@@ -71,7 +71,7 @@ spec:
 		tree := mustSeldon("tree", "-n", f.namespace)
 		Expect(tree).To(ContainSubstring("Condition/Paused"))
 		resumed := mustSeldon("resume", "seldon", "-n", f.namespace, "--wait")
-		Expect(resumed).To(ContainSubstring("SeldonRuntime/seldon  True"))
+		Expect(resumed).To(ContainSubstring("SeldonRuntime " + f.namespace + "/seldon  True"))
 		Expect(deleted()).To(BeFalse())
 		f.settle()
 	})

@@ -135,6 +135,27 @@ spec: {serverConfig: triton, replicas: 2}
 		Expect(planned.code).To(BeZero())
 	})
 
+	It("lists each kind once, and makes dry-runs of what differs only", func() {
+		unchanged := requestsOf(func(kubeconfig string) { Expect(seldonAs(kubeconfig, "plan", "-n", f.namespace).code).To(BeZero()) })
+		expectOnce(unchanged)
+		Expect(writesOf(unchanged)).To(BeEmpty())
+		Expect(unchanged).To(HaveLen(15), "one LIST of each of 12 kinds, of two kinds of configurations, and of the operator's Deployment in all namespaces")
+
+		config := f.applied["SeldonConfig/default"].DeepCopy()
+		eachItem(config.Object, []string{"spec", "components"}, func(component map[string]any) {
+			if component["name"] == "seldon-envoy" {
+				eachItem(component, []string{"podSpec", "containers"}, func(container map[string]any) { container["image"] = "changed:1" })
+			}
+		})
+		file := f.write(0, config)
+		changed := requestsOf(func(kubeconfig string) {
+			Expect(seldonAs(kubeconfig, "plan", "-n", f.namespace, "-f", file).code).To(BeZero())
+		})
+		expectOnce(changed)
+		Expect(writesOf(changed)).To(ConsistOf(
+			HaveSuffix("/seldonconfigs/default dry-run"), HaveSuffix("/namespaces/"+f.namespace+"/deployments/seldon-envoy dry-run")))
+	})
+
 	It("shows the child objects to an account that may read custom resources only", func() {
 		reader := user("reader", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"*"}, Verbs: []string{"get", "list"}})
 		planned := seldonAs(reader, "plan", "-n", f.namespace)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,7 +150,7 @@ func writesAfter(offset int64) (writes []audited, end int64) {
 	for line := range bytes.Lines(text[:complete]) {
 		entry := audited{}
 		Expect(json.Unmarshal(line, &entry)).To(Succeed())
-		if entry.ResponseStatus.Code < 300 && entry.ObjectRef != nil && !bytes.Contains([]byte(entry.RequestURI), []byte("dryRun=")) {
+		if entry.ResponseStatus.Code < 300 && entry.ObjectRef != nil && !strings.Contains(entry.RequestURI, "dryRun=") {
 			writes = append(writes, entry)
 		}
 	}
