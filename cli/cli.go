@@ -45,15 +45,19 @@ func New(config Config) *cobra.Command {
 	root.AddCommand(
 		newDiffCommand(f),
 		newExplainCommand(f),
+		newLoadCommand(f),
 		newPauseCommand(f),
 		newPlanCommand(f),
 		newReconcileCommand(f),
 		newRenderCommand(f),
 		newRestartCommand(f),
 		newResumeCommand(f),
+		newSyncCommand(f),
 		newTreeCommand(f),
+		newUnloadCommand(f),
 		newVersionCommand(f),
 	)
+	root.AddCommand(newKindCommands(f)...)
 	f.completeFlags(root)
 	for _, command := range root.Commands() {
 		command.Args = asUsage(command.Args)
