@@ -201,10 +201,14 @@ undeploy: $(KUSTOMIZE) ## Delete all objects of deploy, including its namespace;
 
 ##@ Release
 
-# The default output directories, and the platforms.
+# The default output directories, and the platforms of the image and of the plugin.
 image: DIST ?= $(CURDIR)/dist/image
+plugin: DIST ?= $(CURDIR)/dist/plugin
 release: DIST ?= $(CURDIR)/dist/release
 PLATFORMS ?= linux/amd64 linux/arm64
+PLUGIN_PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+# The folder with a folder for each tag from which the archives of the plugin are downloaded.
+DOWNLOADS ?= https://github.com/seldon-operator/seldon-operator/releases/download
 
 # For reproducible binaries: no build ID, which differs between builds of the Go
 # toolchain, and no build settings from the environment.
@@ -221,9 +225,22 @@ image: ## Write the operator's image, an OCI layout with SBOMs, into dist/image,
 	@cd hack/image && go run -trimpath -buildvcs=false . --name $(IMAGE) --version $(VERSION) --output $(abspath $(DIST))/image.tar \
 		$(foreach platform,$(PLATFORMS),$(abspath $(DIST))/manager-$(subst /,-,$(platform)))
 
+.PHONY: plugin
+plugin: ## Write the archives of the plugin, one for each platform, and its Krew manifest into dist/plugin.
+	@mkdir -p $(abspath $(DIST)) dist
+	@work=$$(mktemp -d "$(CURDIR)/dist/plugin.XXXXXX") && trap "rm -rf $$work" EXIT; \
+	for platform in $(PLUGIN_PLATFORMS); do \
+		echo "Building the plugin for $$platform"; \
+		suffix=; [[ $$platform != windows/* ]] || suffix=.exe; \
+		$(REPRODUCIBLE) GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -tags grpcnotrace -trimpath -buildvcs=auto \
+			-ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $$work/kubectl-seldon-$${platform/\//-}$$suffix ./cmd/kubectl-seldon; \
+	done; \
+	go run -trimpath -buildvcs=false ./hack/plugin --version $(VERSION) --downloads $(DOWNLOADS) --output $(abspath $(DIST)) \
+		--time "$$(git log -1 --format=%ct 2>/dev/null || echo 0)" $$work/*
+
 .PHONY: release
-release: $(KUSTOMIZE) $(HELM) ## Write image, manifests, charts and checksums of VERSION=x.y.z into dist/release.
-	@VERSION='$(VERSION)' IMAGE='$(IMAGE)' DIST='$(DIST)' PLATFORMS='$(PLATFORMS)' KUSTOMIZE='$(KUSTOMIZE)' HELM='$(HELM)' hack/release.sh
+release: $(KUSTOMIZE) $(HELM) ## Write image, plugin, manifests, charts and checksums of VERSION=x.y.z into dist/release.
+	@VERSION='$(VERSION)' IMAGE='$(IMAGE)' DIST='$(DIST)' PLATFORMS='$(PLATFORMS)' PLUGIN_PLATFORMS='$(PLUGIN_PLATFORMS)' DOWNLOADS='$(DOWNLOADS)' KUSTOMIZE='$(KUSTOMIZE)' HELM='$(HELM)' hack/release.sh
 
 # The tools, each rebuilt when the versions in hack/tools change.
 

@@ -19,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -113,13 +115,18 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if verb != "list" && verb != "watch" {
 		selected = name
 	}
+	byLabel, err := labels.Parse(r.URL.Query().Get("labelSelector"))
+	if err != nil {
+		s.reject(w, http.StatusBadRequest)
+		return
+	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	var items []any
 	var found *unstructured.Unstructured
 	for _, object := range s.objects {
 		plural, _ := meta.UnsafeGuessKindToResource(object.GroupVersionKind())
-		if plural.Group == group && plural.Resource == resource && (namespace == "" || object.GetNamespace() == namespace) && (selected == "" || object.GetName() == selected) {
+		if plural.Group == group && plural.Resource == resource && (namespace == "" || object.GetNamespace() == namespace) && (selected == "" || object.GetName() == selected) && byLabel.Matches(labels.Set(object.GetLabels())) {
 			items = append(items, object.Object)
 			found = object
 		}
@@ -127,7 +134,7 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	switch verb {
 	case "list":
-		kind := resources[resource].Kind + "List"
+		kind := listKind(schema.GroupVersionResource{Group: group, Version: version, Resource: resource})
 		if strings.Contains(r.Header.Get("Accept"), "PartialObjectMetadataList") {
 			kind, group, version = "PartialObjectMetadataList", "meta.k8s.io", "v1"
 		}
@@ -176,6 +183,16 @@ func (s *fakeServer) serveWatch(w http.ResponseWriter, r *http.Request, resource
 			flusher.Flush()
 		}
 	}
+}
+
+// listKind returns the kind of lists of a resource, which typed clients decode.
+func listKind(resource schema.GroupVersionResource) string {
+	for kind := range newFactory(Config{}).scheme.KnownTypes(resource.GroupVersion()) {
+		if plural, _ := meta.UnsafeGuessKindToResource(resource.GroupVersion().WithKind(kind)); plural.Resource == resource.Resource {
+			return kind + "List"
+		}
+	}
+	return "List"
 }
 
 func (s *fakeServer) write(w http.ResponseWriter, object any) { _ = json.NewEncoder(w).Encode(object) }

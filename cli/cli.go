@@ -43,12 +43,17 @@ func New(config Config) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	f.bind(root.PersistentFlags())
 	root.AddCommand(
-		newPlanCommand(f),
 		newDiffCommand(f),
-		newRenderCommand(f),
-		newTreeCommand(f),
-		newSyncCommand(f),
+		newExplainCommand(f),
 		newLoadCommand(f),
+		newPauseCommand(f),
+		newPlanCommand(f),
+		newReconcileCommand(f),
+		newRenderCommand(f),
+		newRestartCommand(f),
+		newResumeCommand(f),
+		newSyncCommand(f),
+		newTreeCommand(f),
 		newUnloadCommand(f),
 		newVersionCommand(f),
 	)

@@ -60,7 +60,7 @@ status:
 func TestObjects(t *testing.T) {
 	isolate(t)
 	scheduler := startFakeScheduler(t)
-	file := writeFile(t, objectsFile)
+	file := writeModels(t, objectsFile)
 	if got := runLocal(t, "", "sync", "-f", file, "-n", "team", "--scheduler", scheduler.Address()); got.code != exitFailed || !strings.Contains(got.err, "failed: Model large") {
 		t.Fatalf("got %+v", got)
 	}
@@ -112,14 +112,14 @@ func TestLoad(t *testing.T) {
 	if err := scheduler.OpenGate(); err != nil {
 		t.Fatal(err)
 	}
-	file := writeFile(t, objectsFile)
+	file := writeModels(t, objectsFile)
 	run := func(input string, args ...string) result {
 		return runLocal(t, input, append(args, "-n", "team", "--scheduler", scheduler.Address())...)
 	}
 	if got := run("", "load", "-f", file); got.code != exitUsage || !strings.Contains(got.err, "Server team/mlserver: must be a Model, Pipeline or Experiment") || scheduler.Calls("LoadModel") > 0 {
 		t.Errorf("got %+v", got)
 	}
-	sync := writeFile(t, "apiVersion: mlops.seldon.io/v1alpha1\nkind: Server\nmetadata: {name: mlserver}\nspec: {serverConfig: mlserver}\n")
+	sync := writeModels(t, "apiVersion: mlops.seldon.io/v1alpha1\nkind: Server\nmetadata: {name: mlserver}\nspec: {serverConfig: mlserver}\n")
 	if got := run("", "sync", "-f", sync); got.code != exitDone {
 		t.Fatalf("got %+v", got)
 	}

@@ -15,7 +15,6 @@ import (
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/cli/internal/manifest"
-	"github.com/seldon-operator/seldon-operator/cli/internal/operator"
 	"github.com/seldon-operator/seldon-operator/cli/internal/preview"
 	"github.com/seldon-operator/seldon-operator/cli/internal/snapshot"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
@@ -46,44 +45,29 @@ func (o *planOptions) planned(ctx context.Context, args []string) (*preview.Repo
 			return nil, err
 		}
 	}
-	api, err := o.client()
-	if err != nil {
-		return nil, err
-	}
-	found, err := operator.Find(ctx, api, selection.Namespace, o.operatorNamespace)
-	if err != nil {
-		return nil, err
-	}
-	serving := found.Serving(selection.Namespace)
-	if selection.Namespace == "" && len(found.Operators) > 0 {
-		serving = found.Operators[0]
-	}
-	if serving == nil {
-		if o.operatorNamespace == "" {
-			return nil, errors.New(notFoundOperator(selection.Namespace, found.Problems))
-		}
-		serving = operator.Assumed(o.operatorNamespace)
-	}
-	if serving.Version != "" && serving.Version != o.Version {
-		o.warn("the operator is %s, and this plan is made by the templates of %s: what a change of the operator's version changes is part of it", serving.Version, o.Version)
-	}
-	taken := snapshot.New(api)
 	for _, file := range files {
 		if namespace := file.GetNamespace(); !manifest.IsConfig(file.GroupVersionKind().GroupKind()) && selection.Namespace != "" && namespace != selection.Namespace {
 			return nil, usageError(fmt.Errorf("%s %s is in namespace %s, and the plan is for namespace %s: set -n %s, or -A for all namespaces",
 				file.GetKind(), file.GetName(), namespace, selection.Namespace, namespace))
 		}
 	}
-	if err := preview.Load(ctx, taken, selection.Namespace, serving.Namespace); err != nil {
+	api, err := o.client()
+	if err != nil {
 		return nil, err
 	}
-	for _, kind := range []string{v1alpha1.KindSeldonRuntime, v1alpha1.KindServer} {
-		gvk := v1alpha1.GroupVersion.WithKind(kind)
-		for _, denied := range taken.Denied() {
-			if taken.IsDenied(gvk, selection.Namespace) && strings.HasPrefix(denied.Resource, strings.ToLower(kind)+"s") {
-				return nil, denied.Err
-			}
-		}
+	taken := snapshot.New(api)
+	if err := preview.Load(ctx, taken, selection.Namespace); err != nil {
+		return nil, err
+	}
+	serving, err := o.serving(ctx, taken, selection.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	if serving.Version != "" && serving.Version != o.Version {
+		o.warn("the operator is %s, and this plan is made by the templates of %s: what a change of the operator's version changes is part of it", serving.Version, o.Version)
+	}
+	if err := preview.LoadConfigs(ctx, taken, serving.Namespace); err != nil {
+		return nil, err
 	}
 	planner := &preview.Planner{Snapshot: taken, Operator: serving, Version: o.Version, Files: files}
 	report, err := planner.Plan(ctx, selection)
@@ -91,19 +75,6 @@ func (o *planOptions) planned(ctx context.Context, args []string) (*preview.Repo
 		return nil, usageError(err)
 	}
 	return report, err
-}
-
-// notFoundOperator says why a plan is not possible.
-func notFoundOperator(namespace string, problems []error) string {
-	text := "found no operator"
-	if namespace != "" {
-		text += " that serves namespace " + namespace
-	}
-	text += ": set --operator-namespace to the namespace of its SeldonConfigs"
-	if err := errors.Join(problems...); err != nil {
-		text += fmt.Sprintf(" (%v)", err)
-	}
-	return text
 }
 
 // selection parses args.

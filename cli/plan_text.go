@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
-	"github.com/mattn/go-runewidth"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/seldon-operator/seldon-operator/cli/internal/fields"
@@ -20,8 +21,10 @@ const (
 	maxChanges = 5
 	// maxOwners is the number of owners that are printed one by one.
 	maxOwners = 5
-	// maxValue is the width of a value.
-	maxValue = 60
+	// maxValue is the width of a value, and contextBefore the part of it before the first
+	// difference of two texts.
+	maxValue      = 60
+	contextBefore = 20
 )
 
 // marks of the verbs, the first in colour terminals and others alike: +, ~ and so on are
@@ -80,11 +83,7 @@ func (f *factory) printText(report *preview.Report, detailed bool) error {
 
 // line prints a line, cut to the width of a terminal.
 func (p *planPrinter) line(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if p.width > 0 && !p.color {
-		text = runewidth.Truncate(text, p.width, p.ellipsis())
-	}
-	_, _ = fmt.Fprintln(p.out, strings.TrimRight(text, " "))
+	_, _ = fmt.Fprintln(p.out, strings.TrimRight(p.cut(fmt.Sprintf(format, args...)), " "))
 }
 
 func (p *planPrinter) arrow() string {
@@ -111,7 +110,7 @@ func (p *planPrinter) owner(kind, configKind string, owner preview.Owner, indent
 	width := 0
 	for _, step := range owner.Steps {
 		if step.Verb != preview.None {
-			width = max(width, runewidth.StringWidth(step.Kind+"/"+step.Name))
+			width = max(width, len(step.Kind+"/"+step.Name))
 		}
 	}
 	unchanged := 0
@@ -121,8 +120,7 @@ func (p *planPrinter) owner(kind, configKind string, owner preview.Owner, indent
 			continue
 		}
 		mark := marks[step.Verb]
-		name := runewidth.FillRight(step.Kind+"/"+step.Name, width)
-		p.line("%s  %s %s  %-8s  %-10s  %s", indent, p.paint(mark.style, mark.mark), name, step.Verb, step.Impact, step.Reason+p.qualifier(step))
+		p.line("%s  %s %-*s  %-8s  %-10s  %s", indent, p.paint(mark.style, mark.mark), width, step.Kind+"/"+step.Name, step.Verb, step.Impact, step.Reason+p.qualifier(step))
 		p.details(step, indent+"      ")
 	}
 	if unchanged > 0 {
@@ -171,7 +169,7 @@ func (p *planPrinter) change(change preview.Change, indent string) {
 	if change.Source != nil {
 		source = "  " + p.paint(gray, "from "+change.Source.String())
 	}
-	before, after := fields.Format(change.Old, width), fields.Format(change.New, width)
+	before, after := p.values(change, width)
 	switch {
 	case change.Old == nil:
 		p.line("%s%s: %s%s", indent, change.Path, p.paint(green, "+ "+after), source)
@@ -182,25 +180,53 @@ func (p *planPrinter) change(change preview.Change, indent string) {
 	}
 }
 
+// values returns the values of a change. Of long texts they are the parts around the first
+// difference.
+func (p *planPrinter) values(change preview.Change, width int) (before, after string) {
+	from, isText := change.Old.(string)
+	to, areTexts := change.New.(string)
+	if width == 0 || !isText || !areTexts || max(len(from), len(to)) <= width {
+		return fields.Format(change.Old, width), fields.Format(change.New, width)
+	}
+	equal := 0
+	for equal < min(len(from), len(to)) && from[equal] == to[equal] {
+		equal++
+	}
+	start := max(0, equal-contextBefore)
+	for start > 0 && !utf8.RuneStart(from[start]) {
+		start--
+	}
+	part := func(text string) string {
+		if start == 0 {
+			return fields.Format(text, width)
+		}
+		shown := []rune(strings.ReplaceAll(text[start:], "\n", `\n`))
+		if len(shown) > width {
+			return p.ellipsis() + string(shown[:width]) + p.ellipsis()
+		}
+		return p.ellipsis() + string(shown)
+	}
+	return part(from), part(to)
+}
+
 // fleet prints the owners by impact, the highest first.
 func (p *planPrinter) fleet(report *preview.Report) {
 	p.line("%s", p.paint(bold, fmt.Sprintf("%-12s%9s%9s%10s  %s", "IMPACT", "RUNTIMES", "SERVERS", "CHILDREN", "WHY")))
-	impacts := plan.Impacts()
-	for i := len(impacts) - 1; i >= 0; i-- {
+	for _, impact := range slices.Backward(plan.Impacts()) {
 		row := fleetRow{}
 		for _, owner := range report.Runtimes {
-			row.add(owner, impacts[i], true)
+			row.add(owner, impact, true)
 		}
 		for _, owner := range report.Servers {
-			row.add(owner, impacts[i], false)
+			row.add(owner, impact, false)
 		}
 		if row.runtimes+row.servers > 0 {
 			why := strings.Join(row.why, ", ")
 			if row.moreWhy > 0 {
 				why += fmt.Sprintf(", %s %d more", p.ellipsis(), row.moreWhy)
 			}
-			p.line("%-12s%9d%9d%10d  %s", impacts[i], row.runtimes, row.servers, row.children, why)
-			if impacts[i] > plan.ImpactNoOp {
+			p.line("%-12s%9d%9d%10d  %s", impact, row.runtimes, row.servers, row.children, why)
+			if impact > plan.ImpactNoOp {
 				p.line("%-12s%s", "", p.paint(gray, strings.Join(row.first, ", ")))
 			}
 		}
@@ -295,7 +321,8 @@ func (f *factory) printMarkdown(report *preview.Report, detailed bool) error {
 					changes = append(changes, fmt.Sprintf("%d more", len(step.Changes)-i))
 					break
 				}
-				changes = append(changes, fmt.Sprintf("`%s`: %s → %s", change.Path, markdown(fields.Format(change.Old, maxValue)), markdown(fields.Format(change.New, maxValue))))
+				before, after := printer.values(change, maxValue)
+				changes = append(changes, fmt.Sprintf("`%s`: %s → %s", change.Path, markdown(before), markdown(after)))
 			}
 			if len(changes) == 0 {
 				changes = append(changes, markdown(step.Message))

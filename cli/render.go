@@ -7,10 +7,12 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/cli-runtime/pkg/resource"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/seldon-operator/seldon-operator/cli/internal/compose"
 	"github.com/seldon-operator/seldon-operator/cli/internal/manifest"
 	"github.com/seldon-operator/seldon-operator/cli/internal/operator"
 	"github.com/seldon-operator/seldon-operator/cli/internal/render"
@@ -24,6 +26,11 @@ type renderOptions struct {
 	explain, fromCluster bool
 	useDeployments       bool
 	maxReplicas          int64
+	// compose are the options of a Compose file, and composeFlags their flags.
+	compose      compose.Options
+	composeFlags *pflag.FlagSet
+	// services is the number of services of the Compose file.
+	services int
 }
 
 // newRenderCommand returns the command render.
@@ -34,30 +41,40 @@ func newRenderCommand(f *factory) *cobra.Command {
 		Short: "Print the objects that the operator creates for SeldonRuntimes and Servers",
 		Long: "Print the objects that the operator creates for the SeldonRuntimes and Servers in files, the objects of a runtime's Servers included.\n\n" +
 			"No cluster is needed: configurations are those in the files or, for a kind of which the files have none, those of a default installation. " +
-			"With --from-cluster, what the files do not have is read from the cluster. Objects of other kinds are printed as they are, and custom resources of the operator are omitted.",
+			"With --from-cluster, what the files do not have is read from the cluster. Objects of other kinds are printed as they are, and custom resources of the operator are omitted.\n\n" +
+			"With --output=compose, the objects are translated into a file for Docker Compose.",
 		Example: "  # all objects of a runtime\n" +
 			"  %[1]s render -n team-a -f runtime.yaml\n\n" +
 			"  # with your own configurations, and the layer that sets each field\n" +
 			"  %[1]s render -f seldonconfig.yaml -f runtime.yaml --explain\n\n" +
 			"  # with the configurations of the cluster\n" +
-			"  %[1]s render -f runtime.yaml --from-cluster -o name",
-		RunE: func(command *cobra.Command, _ []string) error { return options.run(command.Context()) },
+			"  %[1]s render -f runtime.yaml --from-cluster -o name\n\n" +
+			"  # a Compose file with the scheduler, Envoy and the Servers, which loads the Models in the folder models\n" +
+			"  %[1]s render -f runtime.yaml -o compose --without-kafka > compose.yaml",
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := options.checkCompose(command.Flags()); err != nil {
+				return err
+			}
+			return options.run(command.Context())
+		},
 	}
 	command.Example = fmt.Sprintf(command.Example, f.Name)
 	flags := command.Flags()
 	bindFiles(flags, &options.files, "SeldonRuntimes, Servers, SeldonConfigs, ServerConfigs and other objects")
-	flags.StringVarP(&options.output, "output", "o", "yaml", "yaml, json or name")
+	flags.StringVarP(&options.output, "output", "o", "yaml", "yaml, json, name, or compose for a Compose file")
+	completeValues(command, "output", append(slices.Clone(manifest.Formats), outputCompose)...)
 	flags.BoolVar(&options.explain, "explain", false, "name the layer that sets each field, in comments")
 	flags.BoolVar(&options.fromCluster, "from-cluster", false, "read configurations, and counts of Models and replicas, from the cluster")
-	flags.BoolVar(&options.useDeployments, "use-deployments-for-servers", false, "render Servers as an operator with this flag (with --from-cluster: as the operator of the cluster)")
-	flags.Int64Var(&options.maxReplicas, "max-replicas-per-server", operator.Assumed("").MaxReplicasPerServer, "render Servers as an operator with this limit (with --from-cluster: as the operator of the cluster)")
+	flags.BoolVar(&options.useDeployments, "use-deployments-for-servers", false, "render Servers as Deployments; with --from-cluster this is a setting of the operator")
+	flags.Int64Var(&options.maxReplicas, "max-replicas-per-server", operator.Assumed("").MaxReplicasPerServer, "render at most that many replicas of a Server; with --from-cluster this is a setting of the operator")
+	options.composeFlags = bindCompose(flags, &options.compose, f.Version)
 	return command
 }
 
 func (o *renderOptions) run(ctx context.Context) error {
 	switch {
-	case !slices.Contains(manifest.Formats, o.output):
-		return usageError(fmt.Errorf("--output=%s: must be yaml, json or name", o.output))
+	case o.output != outputCompose && !slices.Contains(manifest.Formats, o.output):
+		return usageError(fmt.Errorf("--output=%s: must be yaml, json, name or compose", o.output))
 	case o.explain && o.output != "yaml":
 		return usageError(fmt.Errorf("--explain adds comments, which --output=%s does not have; use --output=yaml", o.output))
 	}
@@ -65,7 +82,11 @@ func (o *renderOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !explicit {
+	switch {
+	case explicit:
+	case o.output == outputCompose:
+		namespace = defaultComposeNamespace
+	default:
 		namespace = ""
 	}
 	files, err := manifest.Load(manifest.Options{FilenameOptions: o.files, In: o.Streams.In, Namespace: namespace})
@@ -107,17 +128,9 @@ func (o *renderOptions) fromOperator(ctx context.Context, files []manifest.Objec
 			break
 		}
 	}
-	found, err := operator.Find(ctx, api, namespace, o.operatorNamespace)
+	serving, err := o.serving(ctx, api, namespace)
 	if err != nil {
 		return nil, nil, err
-	}
-	serving := found.Serving(namespace)
-	switch {
-	case serving != nil:
-	case o.operatorNamespace != "":
-		serving = operator.Assumed(o.operatorNamespace)
-	default:
-		return nil, nil, errors.New(notFoundOperator(namespace, found.Problems))
 	}
 	if serving.Version != "" && serving.Version != o.Version {
 		o.warn("the operator is %s, and the objects are rendered by the templates of %s", serving.Version, o.Version)
@@ -133,6 +146,9 @@ func (o *renderOptions) print(result *render.Result) error {
 	contents := make([]*unstructured.Unstructured, len(result.Objects))
 	for i, object := range result.Objects {
 		contents[i] = object.Unstructured
+	}
+	if o.output == outputCompose {
+		return o.printCompose(contents)
 	}
 	return manifest.Print(o.Streams.Out, contents, o.output)
 }
@@ -151,6 +167,10 @@ func (o *renderOptions) report(result *render.Result) {
 	for _, denied := range result.Denied {
 		o.note("? %s", denied)
 	}
-	o.note("Rendered %s and %s as %s.", count(result.Runtimes, "SeldonRuntime", "SeldonRuntimes"),
-		count(result.Servers, "Server", "Servers"), count(len(result.Objects), "object", "objects"))
+	translated := ""
+	if o.output == outputCompose {
+		translated = ", and these as " + count(o.services, "service", "services") + " for Docker Compose"
+	}
+	o.note("Rendered %s and %s as %s%s.", count(result.Runtimes, "SeldonRuntime", "SeldonRuntimes"),
+		count(result.Servers, "Server", "Servers"), count(len(result.Objects), "object", "objects"), translated)
 }

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -137,6 +138,52 @@ func TestSamples(t *testing.T) {
 	}
 }
 
+// The output depends on nothing that only a cluster sets, and the order of the files is of no
+// importance.
+func TestRenderDependsOnTheDesiredStateOnly(t *testing.T) {
+	text, err := os.ReadFile("testdata/render/input.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, want, _ := offline(t, string(text), "render", "-f", "-")
+	documents := strings.Split(string(text), "---\n")
+	slices.Reverse(documents)
+	changed := strings.NewReplacer("  uid: 7f4b7c3e-0000-4000-8000-000000000000\n", "", "resourceVersion: \"17\"", "generation: 3").Replace(strings.Join(documents, "\n---\n"))
+	code, got, stderr := offline(t, changed, "render", "-f", "-")
+	if diff := cmp.Diff(want, got); code != exitDone || diff != "" {
+		t.Errorf("exit code %d, %s\n%s", code, stderr, diff)
+	}
+}
+
+// Configurations that the files do not have are read from the cluster.
+func TestRenderFromCluster(t *testing.T) {
+	isolate(t)
+	file := filepath.Join(t.TempDir(), "runtime.yaml")
+	content := "{apiVersion: mlops.seldon.io/v1alpha1, kind: SeldonRuntime, metadata: {name: seldon, namespace: team-a}, spec: {seldonConfig: default}}"
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"render", "-f", file, "--from-cluster", "--explain"}
+	got := runCommand(t.Context(), t, newFakeServer(t, explainObjects), &buffer{}, args...)
+	if got.code != exitDone || !strings.Contains(got.out, "image: example.com/envoy:1") || !strings.Contains(got.out, "# SeldonConfig seldon-system/default spec.components[1].podSpec") ||
+		strings.Contains(got.err, "built-in") || strings.Contains(got.err, "?") {
+		t.Errorf("exit code %d: %s\n%s", got.code, got.err, got.out)
+	}
+	for denied, want := range map[string]int{"models.mlops.seldon.io": exitDone, "services": exitDone, "controllerrevisions.apps": exitDone, "seldonconfigs.mlops.seldon.io": exitFailed} {
+		server := newFakeServer(t, explainObjects)
+		server.status = func(_, resource, _ string) int {
+			if resource == denied {
+				return http.StatusForbidden
+			}
+			return 0
+		}
+		degraded := runCommand(t.Context(), t, server, &buffer{}, args...)
+		if degraded.code != want || want == exitDone && (degraded.out != got.out || !strings.Contains(degraded.err, "? ")) {
+			t.Errorf("%s: exit code %d, %s", denied, degraded.code, degraded.err)
+		}
+	}
+}
+
 func TestRenderErrors(t *testing.T) {
 	const runtime = "{apiVersion: mlops.seldon.io/v1alpha1, kind: SeldonRuntime, metadata: {name: NAME, namespace: team-a}, spec: {seldonConfig: CONFIG}}\n"
 	valid := strings.NewReplacer("NAME", "seldon", "CONFIG", "default").Replace(runtime)
@@ -148,7 +195,7 @@ func TestRenderErrors(t *testing.T) {
 		want  string
 	}{
 		"no files":           {"", nil, "no files are given; use --filename or --kustomize"},
-		"output":             {valid, []string{"-f", "-", "-o", "text"}, "--output=text: must be yaml, json or name"},
+		"output":             {valid, []string{"-f", "-", "-o", "text"}, "--output=text: must be yaml, json, name or compose"},
 		"explain":            {valid, []string{"-f", "-", "-o", "json", "--explain"}, "--explain adds comments, which --output=json does not have; use --output=yaml"},
 		"positional":         {valid, []string{"-f", "-", "name"}, "unknown command"},
 		"flag":               {valid, []string{"--no-such-flag"}, "unknown flag"},

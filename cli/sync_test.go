@@ -34,7 +34,7 @@ func runLocal(t *testing.T, input string, args ...string) result {
 	return result{out.String(), stderr.String(), code}
 }
 
-func writeFile(t *testing.T, text string) string {
+func writeModels(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "models.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -57,7 +57,7 @@ spec: {serverConfig: mlserver}
 func TestSync(t *testing.T) {
 	isolate(t)
 	scheduler := startFakeScheduler(t)
-	folder := filepath.Dir(writeFile(t, modelFile))
+	folder := filepath.Dir(writeModels(t, modelFile))
 	got := runLocal(t, "", "sync", "-f", folder, "--scheduler", scheduler.Address(), "-n", "team")
 	if got.code != exitDone || got.err != "2 of 2 objects are ready on "+scheduler.Address()+".\n" || !strings.Contains(got.out, "Model/iris                   True    Ready\n") {
 		t.Errorf("got %+v", got)
@@ -110,7 +110,7 @@ func TestSync(t *testing.T) {
 // sync does not run beside an operator, unless it is forced to.
 func TestSyncBesideOperator(t *testing.T) {
 	isolate(t)
-	server := newFakeServer(t, writeFile(t, `apiVersion: apps/v1
+	server := newFakeServer(t, writeModels(t, `apiVersion: apps/v1
 kind: Deployment
 metadata: {name: seldon-v2-controller-manager, namespace: seldon-system, labels: {control-plane: v2-controller-manager}}
 spec:
@@ -120,7 +120,7 @@ spec:
       - {name: manager, image: "seldon-operator:0.1.0", args: [--clusterwide=true]}
 `))
 	scheduler := startFakeScheduler(t)
-	args := []string{"sync", "-f", writeFile(t, modelFile), "--scheduler", scheduler.Address(), "-n", "team"}
+	args := []string{"sync", "-f", writeModels(t, modelFile), "--scheduler", scheduler.Address(), "-n", "team"}
 	run := func(args ...string) result { return runCommand(t.Context(), t, server, &buffer{}, args...) }
 	got := run(args...)
 	if got.code != exitFailed || !strings.Contains(got.err, "the operator of Deployment seldon-system/seldon-v2-controller-manager serves namespace team, and would load and unload the same objects") || scheduler.Calls("LoadModel") != 0 {

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -81,3 +83,37 @@ func (t terminal) paint(s style, text string) string {
 	}
 	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
 }
+
+// cut shortens a line to the width of the terminal, which may be 0 for any. Escape sequences
+// of colours take no width, and are kept.
+func (t terminal) cut(line string) string {
+	ellipsis := "…"
+	if t.ascii {
+		ellipsis = "..."
+	}
+	plain := utf8.RuneCountInString(escapes.ReplaceAllString(line, ""))
+	if t.width <= 0 || plain <= t.width {
+		return line
+	}
+	var kept strings.Builder
+	remaining := max(0, t.width-utf8.RuneCountInString(ellipsis))
+	for len(line) > 0 {
+		if escape := escapes.FindStringIndex(line); escape != nil && escape[0] == 0 {
+			kept.WriteString(line[:escape[1]])
+			line = line[escape[1]:]
+			continue
+		}
+		_, size := utf8.DecodeRuneInString(line)
+		if remaining > 0 {
+			kept.WriteString(line[:size])
+			if remaining--; remaining == 0 {
+				kept.WriteString(ellipsis)
+			}
+		}
+		line = line[size:]
+	}
+	return kept.String()
+}
+
+// escapes are the escape sequences of [terminal.paint].
+var escapes = regexp.MustCompile("\x1b\\[[0-9]*m")

@@ -3,14 +3,21 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/seldon-operator/seldon-operator/cli/tree"
 )
 
 const treeObjects = "testdata/tree/objects.yaml"
@@ -68,15 +75,9 @@ func TestTreeRequests(t *testing.T) {
 
 func TestTreeForbidden(t *testing.T) {
 	isolate(t)
-	ours := func(resource string) bool { return strings.HasSuffix(resource, ".mlops.seldon.io") }
 	t.Run("all but custom resources", func(t *testing.T) {
 		server := newFakeServer(t, treeObjects)
-		server.status = func(_, resource, _ string) int {
-			if ours(resource) {
-				return 0
-			}
-			return http.StatusForbidden
-		}
+		server.status = onlyCustomResources
 		got := runCommand(t.Context(), t, server, &buffer{}, "tree", "-n", "team-a")
 		NewWithT(t).Expect(got.code).To(Equal(0))
 		expectGolden(t, "tree/forbidden.txt", got.out+"--- stderr\n"+got.err)
@@ -99,7 +100,7 @@ func TestTreeForbidden(t *testing.T) {
 	t.Run("without CRDs", func(t *testing.T) {
 		server := newFakeServer(t, treeObjects)
 		server.status = func(_, resource, _ string) int {
-			if ours(resource) {
+			if onlyCustomResources("", resource, "") == 0 {
 				return http.StatusNotFound
 			}
 			return 0
@@ -107,6 +108,40 @@ func TestTreeForbidden(t *testing.T) {
 		NewWithT(t).Expect(runCommand(t.Context(), t, server, &buffer{}, "tree", "-n", "team-a")).To(Equal(
 			result{"", "error: list seldonruntimes.mlops.seldon.io: the API server does not have this resource; install the CRDs\n", 1}))
 	})
+}
+
+// onlyCustomResources is the status of requests of an account that may read only these.
+func onlyCustomResources(_, resource, _ string) int {
+	if strings.HasSuffix(resource, ".mlops.seldon.io") {
+		return 0
+	}
+	return http.StatusForbidden
+}
+
+// TestTreePage runs the commands on the page about tree that are followed by their output.
+func TestTreePage(t *testing.T) {
+	isolate(t)
+	page, err := os.ReadFile(filepath.Join("..", "docs", "reference", "cli", "tree.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, block := range consoleBlocks.FindAllStringSubmatch(string(page), -1) {
+		command, shown, _ := strings.Cut(strings.TrimPrefix(block[1], "$ kubectl seldon "), "\n")
+		if shown == "" {
+			continue
+		}
+		ran++
+		server := newFakeServer(t, treeObjects)
+		if strings.Contains(command, "--as=") {
+			server.status = onlyCustomResources
+		}
+		got := runCommand(t.Context(), t, server, &buffer{}, strings.Fields(command)...)
+		comparePage(t, "tree.md", command, shown, got.out+got.err)
+	}
+	if ran < 3 {
+		t.Errorf("ran %d commands", ran)
+	}
 }
 
 func TestTreeJSON(t *testing.T) {
@@ -125,19 +160,19 @@ func TestTreeJSON(t *testing.T) {
 		CreatedAt                           string
 		Children                            []node
 	}
-	var tree struct {
+	var printed struct {
 		APIVersion, Kind string
 		Roots            []node
 		Problems         []map[string]string
 	}
 	got := runCommand(t.Context(), t, server, &buffer{}, "tree", "-n", "team-a", "-o", "json")
 	g.Expect(got.code).To(Equal(0))
-	g.Expect(json.Unmarshal([]byte(got.out), &tree)).To(Succeed())
-	g.Expect(tree.APIVersion + " " + tree.Kind).To(Equal("tree.mlops.seldon.io/v1 Tree"))
-	g.Expect(tree.Problems).To(Equal([]map[string]string{{"verb": "list", "resource": "pods", "namespace": "team-a", "message": "forbidden"}}))
-	g.Expect(tree.Roots).To(HaveLen(1))
+	g.Expect(json.Unmarshal([]byte(got.out), &printed)).To(Succeed())
+	g.Expect(printed.APIVersion + " " + printed.Kind).To(Equal("tree.mlops.seldon.io/v1 Tree"))
+	g.Expect(printed.Problems).To(Equal([]map[string]string{{"verb": "list", "resource": "pods", "namespace": "team-a", "message": "forbidden"}}))
+	g.Expect(printed.Roots).To(HaveLen(1))
 	served := map[string]bool{}
-	for _, child := range tree.Roots[0].Children {
+	for _, child := range printed.Roots[0].Children {
 		served[child.Kind+"/"+child.Name] = child.Served
 	}
 	g.Expect(served).To(And(HaveKeyWithValue("Server/mlserver", false), HaveKeyWithValue("Server/triton", true), HaveKeyWithValue("Model/iris", true)))
@@ -238,4 +273,27 @@ func TestTreeWatchExpired(t *testing.T) {
 		}
 	}
 	g.Expect(lists).To(Equal(2))
+}
+
+// TestTreeRedraw draws over what was drawn before, and cuts lines at the width.
+func TestTreeRedraw(t *testing.T) {
+	isolate(t)
+	g := NewWithT(t)
+	server := newFakeServer(t, treeObjects)
+	t.Setenv("KUBECONFIG", server.kubeconfig)
+	out := &buffer{}
+	f := newFactory(Config{Streams: genericiooptions.IOStreams{Out: out, ErrOut: out}})
+	c, err := f.client()
+	g.Expect(err).NotTo(HaveOccurred())
+	objects, err := tree.Read(t.Context(), c, tree.Scope{Namespace: "team-a"})
+	g.Expect(err).NotTo(HaveOccurred())
+	redraw := (&treeCommand{factory: f}).redrawer(terminal{interactive: true, width: 80}, objects)
+	g.Expect(redraw()).To(Succeed())
+	first := out.String()
+	g.Expect(redraw()).To(Succeed())
+	lines := strings.Count(first, "\n")
+	g.Expect(out.String()).To(Equal(first + fmt.Sprintf("\x1b[%dA\x1b[J", lines) + first))
+	for line := range strings.Lines(first) {
+		g.Expect(utf8.RuneCountInString(line)).To(BeNumerically("<=", 81), line)
+	}
 }

@@ -81,7 +81,7 @@ func (v *versionCommand) run(ctx context.Context) error {
 	}}
 	if v.output == "" {
 		// Before the requests, which may take time.
-		v.print("%s: %s", v.Name, shown.Client)
+		v.printLine("%s: %s", v.Name, shown.Client)
 	}
 	var found *operator.Found
 	var err error
@@ -133,20 +133,15 @@ func (v *versionCommand) printVersions(shown versions) error {
 		text, err = yaml.Marshal(shown)
 	default:
 		for _, each := range shown.Operators {
-			v.print("%s", each)
+			v.printLine("%s", each)
 		}
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	v.print("%s", strings.TrimRight(string(text), "\n"))
+	v.printLine("%s", strings.TrimRight(string(text), "\n"))
 	return nil
-}
-
-// print prints a line to the standard output.
-func (v *versionCommand) print(format string, args ...any) {
-	_, _ = fmt.Fprintf(v.Streams.Out, format+"\n", args...)
 }
 
 // comparison returns the last line.

@@ -343,3 +343,98 @@ var _ = Describe("Adoption of the objects of another operator", func() {
 		})
 	})
 })
+
+var _ = Describe("Adoption of objects from rendered manifests", func() {
+	var site *instance
+
+	BeforeEach(func() { site = newInstance() })
+
+	// manifests returns the rendered objects with the owner label, as a user applies them in a
+	// cluster without the operator.
+	manifests := func() []*unstructured.Unstructured {
+		GinkgoHelper()
+		rendered, err := composition.Render(site.engine.templates, site.request.Input, composition.Options{})
+		Expect(err).NotTo(HaveOccurred())
+		planned := plan.Compute(plan.State{Owner: site.request.Owner, Objects: rendered.Objects, Options: engineOptions})
+		var objects []*unstructured.Unstructured
+		for _, step := range planned.Steps {
+			child := step.Object.DeepCopy()
+			child.SetOwnerReferences(nil)
+			objects = append(objects, child)
+		}
+		return objects
+	}
+	// clientSide creates objects as kubectl apply does, and serverSide as with --server-side.
+	clientSide := func(object *unstructured.Unstructured) {
+		GinkgoHelper()
+		annotations := object.GetAnnotations()
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		annotations[corev1.LastAppliedConfigAnnotation] = "{}"
+		object.SetAnnotations(annotations)
+		Expect(admin.Create(site.ctx, object, client.FieldOwner("kubectl-client-side-apply"))).To(Succeed())
+	}
+	serverSide := func(object *unstructured.Unstructured) {
+		GinkgoHelper()
+		Expect(admin.Apply(site.ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("kubectl"))).To(Succeed())
+	}
+
+	for name, apply := range map[string]func(*unstructured.Unstructured){"client-side": clientSide, "server-side": serverSide} {
+		It("restarts no pods, and removes what is not rendered, after a "+name+" apply", func() {
+			for _, object := range manifests() {
+				labels := object.GetLabels()
+				labels["applyset.kubernetes.io/part-of"] = "applyset-x"
+				object.SetLabels(labels)
+				apply(object)
+			}
+			site.cached()
+			before := site.deployment()
+			site.settle()
+
+			after := site.deployment()
+			Expect(after.UID).To(Equal(before.UID))
+			Expect(after.Spec).To(Equal(before.Spec))
+			for name, child := range map[string]client.Object{"site": &corev1.ConfigMap{}, "shop": &appsv1.Deployment{}} {
+				site.get(child, name)
+				Expect(metav1.GetControllerOf(child)).To(HaveField("UID", site.owner.UID))
+				Expect(child.GetLabels()).NotTo(HaveKey("applyset.kubernetes.io/part-of"))
+				Expect(child.GetAnnotations()).NotTo(HaveKey(corev1.LastAppliedConfigAnnotation))
+				Expect(child.GetManagedFields()).NotTo(ContainElement(And(HaveField("Manager", HavePrefix("kubectl")), HaveField("Subresource", BeEmpty()))))
+			}
+			site.engine = newEngine()
+			Expect(writes(requests.during(func() { site.mustReconcile() }))).To(BeEmpty())
+		})
+	}
+
+	It("blocks a workload whose pods would restart", func() {
+		for _, object := range manifests() {
+			if object.GetKind() == "Deployment" {
+				containers, _, _ := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
+				containers[0].(map[string]any)["args"] = []any{"--changed"}
+				Expect(unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers")).To(Succeed())
+			}
+			clientSide(object)
+		}
+		site.cached()
+		before := site.deployment()
+		for range 2 {
+			Expect(site.mustReconcile().Blocked()).To(HaveExactElements(HaveField("Reason", plan.RestartRequired)))
+			site.cached()
+			site.engine = newEngine()
+		}
+		Expect(site.deployment().Spec).To(Equal(before.Spec))
+		site.request.AllowRestarts = true
+		site.settle()
+		Expect(site.deployment().Spec.Template.Spec.Containers[0].Args).To(BeEmpty())
+	})
+
+	It("does not adopt an object that another program created", func() {
+		for _, object := range manifests() {
+			Expect(admin.Create(site.ctx, object, client.FieldOwner("someone"))).To(Succeed())
+		}
+		site.cached()
+		Expect(site.mustReconcile().Blocked()).To(HaveEach(HaveField("Reason", plan.OwnershipConflict)))
+		Expect(metav1.GetControllerOf(site.deployment())).To(BeNil())
+	})
+})

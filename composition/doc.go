@@ -36,8 +36,9 @@
 // Ownership: objects are applied under [Options].FieldManager and no other field manager. A
 // field that is no longer rendered is removed, except replicas and initial-only fields,
 // which are released first, so that their live values stay. Objects that another program
-// created for the same owner are adopted: the fields that it owns by Update become the
-// engine's, and pods keep running; see plan.RestartRequired.
+// created for the same owner, or from rendered manifests (see [Options].ManifestManagers), are
+// adopted: the fields that it owns become the engine's, and pods keep running; see
+// plan.RestartRequired.
 //
 // What is remembered: in memory, hashes of what was applied to each object and of what was
 // then live; to lose them costs reads. In the cluster, what correctness needs: on an object

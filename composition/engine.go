@@ -281,7 +281,7 @@ func (e *Engine) confirmOwner(ctx context.Context, owner Owner, planned plan.Pla
 //
 // It does not continue interrupted recreations of StatefulSets. Dry-runs of objects that
 // would be adopted are of the objects before the migration of their field ownership. The
-// plan belongs to the caller.
+// plan belongs to the caller; its steps that skip an object are without content.
 func (e *Engine) Plan(ctx context.Context, request Request, dryRuns *DryRuns) (plan.Plan, error) {
 	rendered, err := e.render(request.Input)
 	if err != nil {
@@ -295,6 +295,10 @@ func (e *Engine) Plan(ctx context.Context, request Request, dryRuns *DryRuns) (p
 	for _, steps := range [][]plan.Step{planned.Steps, planned.Prunes} {
 		for i := range steps {
 			step := &steps[i]
+			if step.Action == plan.Skip {
+				step.Object, step.Live, step.Result = nil, nil, nil
+				continue
+			}
 			step.Object, step.Live, step.Result = step.Object.DeepCopy(), step.Live.DeepCopy(), step.Result.DeepCopy()
 		}
 	}

@@ -49,6 +49,7 @@ var engineOptions = object.Options{
 	FieldManager:                "sites",
 	KeyPrefix:                   "sites.example.com/",
 	LegacyLastAppliedAnnotation: lastApplied,
+	ManifestManagers:            []string{"kubectl", "kubectl-client-side-apply"},
 	PreservePodTemplateKey: func(key string) bool {
 		return strings.HasPrefix(key, "meta.helm.sh/") || key == "app.kubernetes.io/managed-by"
 	},

@@ -6,6 +6,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -74,5 +75,66 @@ var _ = Describe("The relay of Servers", func() {
 		Eventually(func() int32 { return *get(namespace, "own", &appsv1.Deployment{}).Spec.Replicas }).Should(BeEquivalentTo(3))
 		Eventually(expected(scheduler)).Should(Equal(3))
 		Eventually(eventReasons(server)).Should(ContainElement("Scaled"))
+	})
+
+	It("scales Servers as the scheduler requests, within their limits", func() {
+		sim := newScheduler(namespace)
+		newSmallRuntime(namespace, withServer, func(r *v1alpha1.SeldonRuntime) {
+			r.Spec.Servers[0].MinReplicas, r.Spec.Servers[0].MaxReplicas = new(int64(1)), new(int64(3))
+		})
+		server := &v1alpha1.Server{ObjectMeta: objectMeta(namespace, "mlserver")}
+		Eventually(ready(server)).Should(HavePrefix("True"))
+		replicas := func() int32 { return *get(namespace, "mlserver", &appsv1.StatefulSet{}).Spec.Replicas }
+		expected := func() int {
+			for _, each := range sim.Servers() {
+				return each.Expected
+			}
+			return -1
+		}
+		Eventually(expected).Should(Equal(1))
+
+		Expect(sim.RequestScaling("mlserver", 3)).To(Succeed())
+		Eventually(replicas).Should(BeEquivalentTo(3))
+		Eventually(expected).Should(Equal(3), "the scheduler is notified of what was deployed")
+		Eventually(eventReasons(server)).Should(ContainElement("Scaled"))
+		Consistently(replicas).Should(BeEquivalentTo(3), "the runtime does not put it back")
+
+		Expect(sim.RequestScaling("mlserver", 4)).To(Succeed())
+		Eventually(eventReasons(server)).Should(ContainElement("ScalingRejected"))
+		Expect(sim.RequestScaling("mlserver", -1)).To(Succeed())
+		Expect(sim.RequestScalingAt("mlserver", 1, 1)).To(Succeed())
+		Consistently(replicas).Should(BeEquivalentTo(3), "out of limits, or requested before the Server changed")
+
+		scale := &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: 2}}
+		Expect(admin.SubResource("scale").Update(lifetime, get(namespace, "mlserver", server), client.WithSubResourceBody(scale))).To(Succeed())
+		Eventually(replicas).Should(BeEquivalentTo(2))
+		Eventually(expected).Should(Equal(2))
+		Expect(sim.RequestScaling("mlserver", 3)).To(Succeed())
+		Eventually(eventReasons(server)).Should(ContainElement("ScalingIgnored"))
+		Consistently(replicas).Should(BeEquivalentTo(2))
+	})
+
+	It("notifies the scheduler of a deleted Server", func() {
+		sim := newScheduler(namespace, func(o *fakescheduler.Options) { o.Agents = fakescheduler.AgentsManual })
+		newSmallRuntime(namespace)
+		server := newServer(namespace, "own", "mlserver")
+		expected := func() []int {
+			var all []int
+			for _, each := range sim.Servers() {
+				all = append(all, each.Expected)
+			}
+			return all
+		}
+		Eventually(expected).Should(Equal([]int{1}))
+		Expect(admin.Delete(lifetime, server)).To(Succeed())
+		Eventually(expected).Should(Equal([]int{0}))
+	})
+
+	It("opens the readiness gate of a scheduler in a namespace without Servers", func() {
+		sim := newScheduler(namespace)
+		newSmallRuntime(namespace)
+		Eventually(sim.GateOpen).Should(BeTrue())
+		model := newModel(namespace, "iris")
+		Eventually(ready(model)).Should(HavePrefix("False ScheduleFailed"))
 	})
 })

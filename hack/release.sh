@@ -41,7 +41,7 @@ mkdir "$new"
 # The time of all files is that of the commit, or the Unix epoch without git.
 written=$(TZ=UTC0 git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || echo 1970-01-01T00:00:00Z)
 
-make --no-print-directory image DIST="$new"
+make --no-print-directory image plugin DIST="$new"
 
 # $1 is a directory of config/, $2 the file to write.
 render() {

@@ -6,7 +6,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# The longest suites start first.
+# The longest suites start first: one of them that started last would run alone at the end.
+# They are listed here and not read from test/README.md, since the others take about a
+# minute or less each, so that their order hardly changes the duration. The durations that
+# are printed at the end show whether the list is still right.
 first='/(controllers|test/e2e/install|test/e2e/helm)$'
 
 # list PACKAGES... prints their import paths.

@@ -20,6 +20,8 @@ var EngineOptions = composition.Options{
 	KeyPrefix:                   templates.KeyPrefix,
 	PreservePodTemplateKey:      templates.IsToolingKey,
 	LegacyLastAppliedAnnotation: v1alpha1.LastAppliedAnnotation,
+	// The managers of kubectl create, apply, and apply --server-side.
+	ManifestManagers: []string{"kubectl-create", "kubectl-client-side-apply", "kubectl"},
 }
 
 // RuntimeKinds returns the kinds of the child objects of SeldonRuntimes and Servers.

@@ -93,7 +93,7 @@ func (r *Resolver) counts(ctx context.Context, namespace string) (templates.Coun
 
 func (r *Resolver) count(ctx context.Context, namespace string, list client.ObjectList) (int, error) {
 	if err := r.Reader.List(ctx, list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return 0, fmt.Errorf("count: %w", err)
+		return 0, fmt.Errorf("count Models and Pipelines in namespace %s: %w", namespace, err)
 	}
 	number := 0
 	err := meta.EachListItem(list, func(item kruntime.Object) error {

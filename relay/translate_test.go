@@ -119,13 +119,13 @@ func TestMessageErrors(t *testing.T) {
 		want    string
 	}{
 		{`{spec: {explainer: {}, llm: {}}}`, model, "spec.llm: explainer and llm are mutually exclusive; remove one of them"},
-		{`{spec: {replicas: 1, minReplicas: 4}}`, model, "spec: invalid scaling: replicas 1 is below minReplicas 4"},
+		{`{spec: {replicas: 1, minReplicas: 4}}`, model, "spec: invalid scaling: replicas 1 is below minReplicas 4: raise replicas or lower minReplicas"},
 		{`{spec: {memory: -1M}}`, model, `spec.memory: memory "-1M" is negative`},
 		{`{spec: {artifactVersion: -1}}`, model, "spec.artifactVersion: -1 is not between 0 and 4294967295"},
 		{`{spec: {maxStepRevisits: 4294967296, steps: [{name: a, batch: {size: -2}}]}}`, pipeline,
 			"spec.maxStepRevisits: 4294967296 is not between 0 and 4294967295\nspec.steps[0].batch.size: -2 is not between 0 and 4294967295"},
 		{`{spec: {candidates: [{name: a, weight: -1}]}}`, experiment, "spec.candidates[0].weight: -1 is not between 0 and 4294967295"},
-		{`{spec: {replicas: 5, maxReplicas: 4}}`, notify, "spec: invalid scaling: replicas 5 exceeds maxReplicas 4"},
+		{`{spec: {replicas: 5, maxReplicas: 4}}`, notify, "spec: invalid scaling: replicas 5 exceeds maxReplicas 4: lower replicas or raise maxReplicas"},
 	} {
 		_, err := test.message(t, test.object)
 		if err == nil || err.Error() != test.want {

@@ -25,6 +25,9 @@ const (
 	// ApplyMetadataAnnotation, if "true" on a SeldonRuntime or Server, applies changed labels
 	// and annotations of custom resources to pods immediately, which restarts them.
 	ApplyMetadataAnnotation = "mlops.seldon.io/apply-metadata"
+	// ReconcileRequestedAtAnnotation on a SeldonRuntime or Server requests a reconciliation
+	// whenever its value, such as the current time, changes.
+	ReconcileRequestedAtAnnotation = "mlops.seldon.io/reconcile-requested-at"
 )
 
 // LastAppliedAnnotation holds what the upstream operator applied last, for its three-way

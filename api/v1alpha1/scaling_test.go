@@ -48,7 +48,7 @@ func TestScalingBounds(t *testing.T) {
 			t.Errorf("bounds of %s: %d, %d, %d; want %d, %d, %d", mustMarshal(t, spec),
 				replicas, minimum, maximum, test.wantReplicas, test.wantMinimum, test.wantMaximum)
 		}
-		if (err == nil) != (test.err == "") || err != nil && (!strings.HasSuffix(err.Error(), test.err) || !errors.Is(err, v1alpha1.ErrScaling)) {
+		if (err == nil) != (test.err == "") || err != nil && (!strings.HasPrefix(err.Error(), "invalid scaling: "+test.err+": ") || !errors.Is(err, v1alpha1.ErrScaling)) {
 			t.Errorf("bounds of %s: error %v, want %q", mustMarshal(t, spec), err, test.err)
 		}
 	}

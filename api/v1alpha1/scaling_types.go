@@ -63,11 +63,11 @@ func (s ScalingSpec) Bounds() (replicas, minReplicas, maxReplicas uint32, err er
 	}
 	switch {
 	case lowest > highest:
-		return 0, 0, 0, fmt.Errorf("%w: minReplicas %d exceeds maxReplicas %d", ErrScaling, lowest, highest)
+		return 0, 0, 0, fmt.Errorf("%w: minReplicas %d exceeds maxReplicas %d: lower minReplicas or raise maxReplicas", ErrScaling, lowest, highest)
 	case desired < lowest:
-		return 0, 0, 0, fmt.Errorf("%w: replicas %d is below minReplicas %d", ErrScaling, desired, lowest)
+		return 0, 0, 0, fmt.Errorf("%w: replicas %d is below minReplicas %d: raise replicas or lower minReplicas", ErrScaling, desired, lowest)
 	case desired > highest:
-		return 0, 0, 0, fmt.Errorf("%w: replicas %d exceeds maxReplicas %d", ErrScaling, desired, highest)
+		return 0, 0, 0, fmt.Errorf("%w: replicas %d exceeds maxReplicas %d: lower replicas or raise maxReplicas", ErrScaling, desired, highest)
 	}
 	return uint32(desired), uint32(lowest), uint32(highest), nil
 }

@@ -13,7 +13,8 @@ import (
 )
 
 // Tree returns the tree of the objects: the root of the scope or, without one, the
-// SeldonRuntimes and the objects of users in namespaces without a runtime. Siblings are in the
+// SeldonRuntimes and the objects of users in namespaces without a runtime, or all objects of the
+// scope's only kinds. Siblings are in the
 // order of their kinds and names.
 //
 // Objects of users are served by the runtime of their namespace: the oldest, if there are
@@ -23,6 +24,10 @@ func (o *Objects) Tree() []*Node {
 	var roots []*unstructured.Unstructured
 	for _, kind := range o.scope.kinds() {
 		for _, object := range o.sorted(kind) {
+			if o.scope.Only != nil {
+				roots = append(roots, object)
+				continue
+			}
 			owner := b.ownerOf(object)
 			if owner != "" {
 				b.children[owner] = append(b.children[owner], object)

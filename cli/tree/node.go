@@ -35,6 +35,8 @@ type Node struct {
 	// Status is a state, or the reason and message of what is not ready, in one line; "-"
 	// if there is nothing to add to Ready.
 	Status string `json:"status"`
+	// Failed is true if the object's controller reports a failure that needs a change.
+	Failed bool `json:"failed,omitempty"`
 	// CreatedAt is nil for a condition.
 	CreatedAt *metav1.Time `json:"createdAt,omitempty"`
 	// Terminating is true while the object is being deleted.
@@ -110,7 +112,7 @@ func (n *Node) key(parent *Node) string {
 	return n.APIVersion + " " + n.Kind + " " + n.Namespace + "/" + n.Name + " " + n.Title
 }
 
-// Change is a node that appeared, changed or was deleted.
+// Change is a node that appeared, changed, was recreated or was deleted.
 type Change struct {
 	*Node
 	Deleted bool
@@ -121,7 +123,7 @@ func Changes(before, after []*Node) []Change {
 	var changes []Change
 	old := indexNodes(before)
 	for _, each := range flatten(nil, after) {
-		if was := old[each.key]; was == nil || was.Ready != each.node.Ready || was.Status != each.node.Status || was.Terminating != each.node.Terminating {
+		if was := old[each.key]; was == nil || was.UID != each.node.UID || was.Ready != each.node.Ready || was.Status != each.node.Status {
 			changes = append(changes, Change{Node: each.node})
 		}
 		delete(old, each.key)

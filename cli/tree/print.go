@@ -138,6 +138,10 @@ func (s Style) row(n *Node, name string) row {
 	return row{cells, n.Ready}
 }
 
+// maxStatusWidth is the maximum width of the column STATUS if lines have no maximum: a longer
+// status moves only what follows in its own line.
+const maxStatusWidth = 80
+
 // columnWidths returns the widths of the columns, at least those of before.
 func (s Style) columnWidths(rows []row, before []int) []int {
 	titles, status := s.columns()
@@ -147,7 +151,9 @@ func (s Style) columnWidths(rows []row, before []int) []int {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+			if width := utf8.RuneCountInString(cell); s.Width > 0 || i != status || width <= maxStatusWidth {
+				widths[i] = max(widths[i], width)
+			}
 		}
 	}
 	if s.Width > 0 {
@@ -173,12 +179,11 @@ func (s Style) printRows(to io.Writer, rows []row, widths []int, headers bool) e
 		var line strings.Builder
 		room := s.Width
 		for i, cell := range r.cells {
-			cell = s.cut(cell, widths[i])
 			if s.Width > 0 {
-				cell = s.cut(cell, max(0, room))
+				cell = s.cut(cell, min(widths[i], max(0, room)))
 				room -= widths[i] + 2
 			}
-			padding := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2)
+			padding := strings.Repeat(" ", max(0, widths[i]-utf8.RuneCountInString(cell))+2)
 			if i == readyColumn && r.ready != "" && s.Paint != nil {
 				cell = s.Paint(r.ready, cell)
 			}

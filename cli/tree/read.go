@@ -71,6 +71,9 @@ type Scope struct {
 	// Root is the object to show, without its descendants if these are of no kind that the
 	// tree has; nil for all SeldonRuntimes and all objects of users.
 	Root *Root
+	// Only are the kinds to read, without descendants; nil for those below the root. The first
+	// is the one whose LIST must succeed.
+	Only []schema.GroupVersionKind
 }
 
 // Root names an object.
@@ -81,6 +84,9 @@ type Root struct {
 
 // kinds returns the kinds to list. The first is that of the root.
 func (s Scope) kinds() []schema.GroupVersionKind {
+	if s.Only != nil {
+		return s.Only
+	}
 	if s.Root == nil || s.Root.GroupVersionKind == runtimeKind {
 		kinds := append([]schema.GroupVersionKind{runtimeKind}, childKinds...)
 		return append(kinds, podKind, modelKind, pipelineKind, experimentKind)

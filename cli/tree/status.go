@@ -33,6 +33,7 @@ func newNode(object *unstructured.Unstructured) *Node {
 		n.CreatedAt = &created
 	}
 	status, message := health.Of(object, reporting...)
+	n.Failed = status == health.Failed
 	if status == health.Current {
 		n.Ready = True
 	}
@@ -40,6 +41,10 @@ func newNode(object *unstructured.Unstructured) *Node {
 	if n.Kind == podKind.Kind {
 		restarts := restartsOf(object)
 		n.Restarts = &restarts
+		// kstatus counts a failed pod as current, since it does not change any more.
+		if phase, _, _ := unstructured.NestedString(object.Object, "status", "phase"); phase == "Failed" {
+			n.Ready = False
+		}
 		if reason := podReason(object); reason != "" {
 			n.Status = reason
 		}

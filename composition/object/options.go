@@ -23,6 +23,10 @@ type Options struct {
 	// stores the configuration that it last applied; empty for none. If it is present on an
 	// adopted object, that operator has written to the object since its adoption.
 	LegacyLastAppliedAnnotation string
+	// ManifestManagers are field managers of programs that apply manifests which the engine
+	// rendered, with the owner label, in a cluster without the operator. An object without a
+	// controller on which one of them has set the owner label is adopted.
+	ManifestManagers []string
 }
 
 // OwnerLabel returns the key of the label on every child object. Its value is the owner's

@@ -9,8 +9,9 @@
 //
 // What always holds:
 //
-//   - Only objects that the owner controls are written or deleted, or that an owner of the
-//     same kind left without a controller; see [MayWrite].
+//   - Only objects that the owner controls are written or deleted. Written are also objects
+//     without a controller that an owner of the same kind left, or that are from a rendered
+//     manifest; see [MayWrite].
 //   - Volume claims are never deleted.
 //   - The steps and their messages depend on the state only, not on the order of maps.
 //   - Objects of the state are not changed. Those of the plan share parts with them.

@@ -24,6 +24,8 @@ type ImmutableFieldError struct {
 	// Live and Desired are the values there as JSON, truncated; empty for the contents of
 	// ConfigMaps and Secrets, which are long or secret.
 	Live, Desired string
+	// Err is the response of the API server that shows it; nil if it is known without.
+	Err error
 
 	// field is the path of the immutable field that has the difference.
 	field []string
@@ -36,6 +38,9 @@ func (m *ImmutableFieldError) Error() string {
 	}
 	return fmt.Sprintf("%s is immutable and keeps its live value %s; the desired value is %s", m.Field, m.Live, m.Desired)
 }
+
+// Unwrap returns the response of the API server.
+func (m *ImmutableFieldError) Unwrap() error { return m.Err }
 
 // ClaimTemplatesPath is the path of the volume claim templates of a StatefulSet.
 var ClaimTemplatesPath = []string{"spec", "volumeClaimTemplates"}

@@ -131,7 +131,7 @@ func rolloutImpact(workload *unstructured.Unstructured, replicas int) Impact {
 		value, _, _ := unstructured.NestedFieldNoCopy(workload.Object, append([]string{"spec"}, path...)...)
 		return value
 	}
-	unavailable := 0
+	var unavailable int
 	if workload.GetKind() == "StatefulSet" {
 		if field("updateStrategy", "type") == "OnDelete" {
 			return ImpactLive

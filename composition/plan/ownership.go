@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,15 +41,37 @@ func IsManaged(options object.Options, live *unstructured.Unstructured) bool {
 	return managedfields.Own(live, options.FieldManager) != nil && (!rewritten || adopting)
 }
 
-// CanAdopt reports whether owner controls an object that exists and is not being deleted.
-func CanAdopt(live *unstructured.Unstructured, owner object.Owner) bool {
-	return live != nil && live.GetDeletionTimestamp() == nil && owner.IsControllerOf(live)
+// CanAdopt reports whether owner may adopt an object that exists and is not being deleted: it
+// controls the object, or the object is from a rendered manifest; see [IsFromManifest].
+func CanAdopt(options object.Options, live *unstructured.Unstructured, owner object.Owner) bool {
+	return live != nil && live.GetDeletionTimestamp() == nil && (owner.IsControllerOf(live) || IsFromManifest(options, live, owner))
 }
 
-// MayWrite reports whether a rendered object may be applied over live: the owner controls it,
-// or it is an orphan of a deleted owner of the same kind: it has no controller, it has the
-// owner label, and the engine has applied it.
+// IsFromManifest reports whether an object was applied from a manifest that the engine
+// rendered for an owner of the same kind: it has no controller, it has the
+// owner label, and a program for manifests has set that label. While the adoption of such an
+// object is not complete, that program's fields are the engine's already.
+func IsFromManifest(options object.Options, live *unstructured.Unstructured, owner object.Owner) bool {
+	if !isWithoutController(options, live, owner) {
+		return false
+	}
+	if _, adopting := AdoptionRevision(options, live); adopting {
+		return true
+	}
+	return slices.ContainsFunc(live.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
+		return managedfields.SetsOwnerLabel(options, entry)
+	})
+}
+
+// isWithoutController reports whether an object has no controller, and the label of an owner
+// of the same kind.
+func isWithoutController(options object.Options, live *unstructured.Unstructured, owner object.Owner) bool {
+	return metav1.GetControllerOfNoCopy(live) == nil && live.GetLabels()[options.OwnerLabel()] == options.Labels(owner)[options.OwnerLabel()]
+}
+
+// MayWrite reports whether a rendered object may be applied over live: the owner controls it;
+// or it has no controller, has the owner label, and the engine has applied it for a deleted
+// owner of the same kind; or it is from a rendered manifest.
 func MayWrite(options object.Options, live *unstructured.Unstructured, owner object.Owner) bool {
-	return owner.IsControllerOf(live) || metav1.GetControllerOfNoCopy(live) == nil && IsManaged(options, live) &&
-		live.GetLabels()[options.OwnerLabel()] == options.Labels(owner)[options.OwnerLabel()]
+	return owner.IsControllerOf(live) || isWithoutController(options, live, owner) && IsManaged(options, live) || IsFromManifest(options, live, owner)
 }

@@ -49,7 +49,8 @@ const (
 	Unverified Reason = "Unverified"
 	// UpToDate: the live object is as desired.
 	UpToDate Reason = "UpToDate"
-	// Adopting: the owner controls the object, and another program created it.
+	// Adopting: another program created the object, which the owner controls or which is from
+	// a rendered manifest.
 	Adopting Reason = "Adopting"
 	// Orphaned: the owner controls the object, and it is no longer rendered.
 	Orphaned Reason = "Orphaned"
@@ -311,7 +312,7 @@ func planDesired(s State, child object.Object) Step {
 // caller does not allow it, and the owner has the revision of the adoption. An object whose
 // field ownership was not migrated yet is adopted now.
 func (s State) adoption(live *unstructured.Unstructured) (adopting, keepsPods bool) {
-	if !CanAdopt(live, s.Owner) {
+	if !CanAdopt(s.Options, live, s.Owner) {
 		return false, false
 	}
 	revision := s.Revision

@@ -3,6 +3,8 @@ package plan
 import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
 // storageRequest is the path of the requested size of a volume claim.
@@ -49,4 +51,19 @@ func ClaimTemplatesByName(set *unstructured.Unstructured) map[string]map[string]
 func StorageRequestOf(claim map[string]any) *resource.Quantity {
 	value, _, _ := unstructured.NestedFieldNoCopy(claim, storageRequest...)
 	return quantity(value)
+}
+
+// ExpandClaimTemplates sets the claim templates of result to those of live, with the storage
+// requests of desired.
+func ExpandClaimTemplates(result, live, desired *unstructured.Unstructured) {
+	templates, _, _ := unstructured.NestedSlice(live.Object, ClaimTemplatesPath...)
+	desiredByName := ClaimTemplatesByName(desired)
+	for _, each := range templates {
+		claim, _ := each.(map[string]any)
+		name, _, _ := unstructured.NestedString(claim, "metadata", "name")
+		if size, found, _ := unstructured.NestedFieldCopy(desiredByName[name], storageRequest...); found {
+			object.SetField(claim, size, storageRequest...)
+		}
+	}
+	object.SetField(result.Object, templates, ClaimTemplatesPath...)
 }

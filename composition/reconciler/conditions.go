@@ -187,24 +187,17 @@ func IsWarningCondition(conditionType string) bool {
 	return false
 }
 
-// remedies returns what to do about blocked child objects, to be appended to their
-// messages. It is empty for reasons whose messages have it, because it depends on the
-// child object.
+// remedies returns what to do about child objects that are blocked for reasons, to be
+// appended to their messages.
 func remedies(options composition.Options, reasons ...plan.Reason) string {
-	text := ""
-	for _, each := range []struct {
-		reason plan.Reason
-		remedy string
-	}{
-		{plan.RestartRequired, "to apply the change and restart the pods, set the annotation " + options.AllowRestartAnnotation() + `: "true" on this object`},
-		{plan.FieldManagerConflict, "remove the field from the configuration of one of the two field managers"},
-		{plan.MetadataPending, "to change and restart the pods now, set the annotation " + options.ApplyMetadataAnnotation() + `: "true" on this object`},
-	} {
-		if slices.Contains(reasons, each.reason) {
-			text += "; " + each.remedy
+	var text strings.Builder
+	slices.Sort(reasons)
+	for _, reason := range slices.Compact(reasons) {
+		if remedy := plan.Remedy(options, reason, "this object"); remedy != "" {
+			text.WriteString("; " + remedy)
 		}
 	}
-	return text
+	return text.String()
 }
 
 // warningConditions returns the conditions for blocked child objects, pending metadata

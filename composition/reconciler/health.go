@@ -113,7 +113,7 @@ func (c ChildHealth) Condition(conditionType string) metav1.Condition {
 // NotFoundCondition returns a condition of a type about a child object that does not
 // exist.
 func NotFoundCondition(conditionType string) metav1.Condition {
-	return False(conditionType, string(health.NotFound), "does not exist")
+	return False(conditionType, string(health.NotFound), "the child object does not exist; see the condition Ready")
 }
 
 // Aggregate returns a condition of a type about several child objects. Its reason is

@@ -167,9 +167,9 @@ func TestRemedies(t *testing.T) {
 		ConditionMetadataPending:      `d is pending; to change and restart the pods now, set the annotation example.com/apply-metadata: "true" on this object`,
 		ConditionPatchTargetNotFound:  "Widget w: spec.patches[0]: its target matches no child object; correct the target, or remove the patch",
 		ConditionReady: `a would restart; b would restart; c is changed; d is pending` +
-			`; to apply the change and restart the pods, set the annotation example.com/allow-restart: "true" on this object` +
 			`; remove the field from the configuration of one of the two field managers` +
-			`; to change and restart the pods now, set the annotation example.com/apply-metadata: "true" on this object`,
+			`; to change and restart the pods now, set the annotation example.com/apply-metadata: "true" on this object` +
+			`; to apply the change and restart the pods, set the annotation example.com/allow-restart: "true" on this object`,
 	}
 	got := map[string]string{}
 	for _, condition := range ResultConditions(composition.Options{KeyPrefix: "example.com/"}, &widget{}, nil, result) {

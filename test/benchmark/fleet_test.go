@@ -3,6 +3,7 @@
 package benchmark_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -55,8 +56,10 @@ func BenchmarkFleet(b *testing.B) {
 	log.SetLogger(logr.Discard()) // envtest logs a warning without a logger
 	binary, err := process.Program(b.Context(), b.TempDir(), "manager")
 	check(b, err)
+	plugin, err := process.Program(b.Context(), b.TempDir(), "kubectl-seldon")
+	check(b, err)
 	for b.Loop() {
-		byOperator, usage, anonymous, objects := expandFleet(b, binary)
+		byOperator, usage, anonymous, objects := expandFleet(b, binary, plugin)
 		created, applied := createFleet(b, objects, create), createFleet(b, objects, apply)
 		b.ReportMetric(byOperator.Seconds(), "operator-s")
 		b.ReportMetric(created.Seconds(), "created-s")
@@ -102,7 +105,7 @@ func team(i int) string { return fmt.Sprintf("team-%d", i) }
 
 // expandFleet measures the operator, and returns the objects that it creates in one
 // namespace.
-func expandFleet(b *testing.B, binary string) (took time.Duration, usage *os.ProcessState, anonymous int, objects []client.Object) {
+func expandFleet(b *testing.B, binary, plugin string) (took time.Duration, usage *os.ProcessState, anonymous int, objects []client.Object) {
 	b.Helper()
 	cluster, admin := startCluster(b)
 	defer func() { check(b, cluster.Stop()) }()
@@ -150,9 +153,37 @@ func expandFleet(b *testing.B, binary string) (took time.Duration, usage *os.Pro
 		return len(runtimes.Items) == fleetSize
 	})
 	objects = objectsIn(b, admin, team(0))
+	planFleet(b, plugin, cluster.KubeconfigPath())
 	check(b, manager.Process.Signal(syscall.SIGTERM))
 	_ = manager.Wait()
 	return took, manager.ProcessState, <-measured, objects
+}
+
+// planFleet measures the plan of a change of the SeldonConfig that all runtimes use, and the
+// tree of one runtime: the time that passes, and the CPU time of the program itself.
+func planFleet(b *testing.B, plugin, kubeconfig string) {
+	b.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "config", "seldonconfigs", "default.yaml"))
+	check(b, err)
+	changed := filepath.Join(b.TempDir(), "seldonconfig.yaml")
+	check(b, os.WriteFile(changed, bytes.ReplaceAll(text, []byte("seldon-envoy:"), []byte("seldon-envoy:changed-")), 0o600))
+	for _, measured := range []struct {
+		name string
+		args []string
+	}{
+		{"plan", []string{"plan", "-A", "-f", changed, "--operator-namespace", operatorNamespace}},
+		{"tree", []string{"tree", "seldon", "-n", team(0)}},
+	} {
+		start := time.Now()
+		command := exec.Command(plugin, append(measured.args, "--kubeconfig", kubeconfig)...)
+		output, err := command.CombinedOutput()
+		if err != nil {
+			b.Fatalf("%v: %v\n%s", measured.args, err, output)
+		}
+		b.Logf("%s", output)
+		b.ReportMetric(time.Since(start).Seconds(), measured.name+"-s")
+		b.ReportMetric((command.ProcessState.SystemTime() + command.ProcessState.UserTime()).Seconds(), measured.name+"-cpu-s")
+	}
 }
 
 // anonymousPeak polls the anonymous resident memory of a process until it exits, and

@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -37,9 +38,14 @@ func TestRelease(t *testing.T) {
 	if testing.Short() {
 		architectures = []string{runtime.GOARCH}
 	}
-	platformList := "PLATFORMS=linux/" + strings.Join(architectures, " linux/")
+	linux := "linux/" + strings.Join(architectures, " linux/")
+	pluginPlatforms := linux
+	if !testing.Short() {
+		pluginPlatforms += " darwin/arm64 windows/amd64"
+	}
 	from := sources(t)
-	first, second := release(t, from, platformList), release(t, clone(t, from), platformList)
+	arguments := []string{"PLATFORMS=" + linux, "PLUGIN_PLATFORMS=" + pluginPlatforms, "DOWNLOADS=https://example.com"}
+	first, second := release(t, from, arguments...), release(t, clone(t, from), arguments...)
 	commit := strings.TrimSpace(git(t, from, "rev-parse", "HEAD"))
 
 	t.Run("is reproducible", func(t *testing.T) {
@@ -50,7 +56,10 @@ func TestRelease(t *testing.T) {
 		}
 	})
 	t.Run("has all files and their checksums", func(t *testing.T) {
-		want := []string{"SHA256SUMS", "crds.yaml", "image.tar", "install-namespaced.yaml", "install.yaml"}
+		want := []string{"SHA256SUMS", "crds.yaml", "image.tar", "install-namespaced.yaml", "install.yaml", "seldon.yaml"}
+		for platform := range strings.FieldsSeq(pluginPlatforms) {
+			want = append(want, pluginArchive(platform))
+		}
 		for _, architecture := range architectures {
 			want = append(want, "manager-linux-"+architecture, "manager-linux-"+architecture+".spdx.json")
 		}
@@ -124,6 +133,65 @@ func TestRelease(t *testing.T) {
 			checkSBOM(t, first[name+".spdx.json"], first[name], i.digest)
 		})
 	}
+	t.Run("plugin", func(t *testing.T) {
+		var manifest struct {
+			Spec struct {
+				Version   string
+				Platforms []struct {
+					URI, SHA256 string
+					Files       []struct{ From string }
+					Selector    struct {
+						MatchLabels struct{ OS, Arch string }
+					}
+				}
+			}
+		}
+		if err := yaml.Unmarshal(first["seldon.yaml"], &manifest); err != nil {
+			t.Fatal(err)
+		}
+		if len(manifest.Spec.Platforms) != len(strings.Fields(pluginPlatforms)) || manifest.Spec.Version != "v"+version {
+			t.Errorf("got %+v", manifest)
+		}
+		for _, platform := range manifest.Spec.Platforms {
+			name := pluginArchive(platform.Selector.MatchLabels.OS + "/" + platform.Selector.MatchLabels.Arch)
+			if sum := sha256.Sum256(first[name]); platform.URI != "https://example.com/v"+version+"/"+name || platform.SHA256 != hex.EncodeToString(sum[:]) {
+				t.Errorf("%s: got %+v", name, platform)
+			}
+		}
+		files := unpack(t, gunzip(t, first[pluginArchive("linux/"+runtime.GOARCH)]))
+		for _, file := range manifest.Spec.Platforms[0].Files {
+			if files[file.From] == nil {
+				t.Errorf("the archive has no %s", file.From)
+			}
+		}
+		folder := t.TempDir()
+		for _, program := range []string{"kubectl-seldon", "kubectl_complete-seldon"} {
+			if err := os.WriteFile(filepath.Join(folder, program), files[program], 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out, err := exec.Command(filepath.Join(folder, "kubectl-seldon"), "version", "--client").Output()
+		if want := "kubectl seldon: " + version + ", commit " + commit + " of 2026-01-02T03:04:05Z, go"; err != nil || !strings.HasPrefix(string(out), want) {
+			t.Errorf("got %q, %v; want %q first", out, err, want)
+		}
+		fastest := time.Hour
+		for range 5 {
+			// The time of the processor does not depend on other processes.
+			command := exec.Command(filepath.Join(folder, "kubectl-seldon"), "version", "--client")
+			if err := command.Run(); err != nil {
+				t.Fatal(err)
+			}
+			fastest = min(fastest, command.ProcessState.UserTime()+command.ProcessState.SystemTime())
+		}
+		if limit := 60 * time.Millisecond; fastest > limit {
+			t.Errorf("version takes %s, want at most %s", fastest, limit)
+		}
+		completion := exec.Command(filepath.Join(folder, "kubectl_complete-seldon"), "tre")
+		completion.Env = []string{"PATH=" + folder + ":" + os.Getenv("PATH")}
+		if out, err := completion.Output(); err != nil || !strings.HasPrefix(string(out), "tree\t") {
+			t.Errorf("got %q, %v; want the completion tree", out, err)
+		}
+	})
 	t.Run("the program prints its version", func(t *testing.T) {
 		native := platforms["linux/"+runtime.GOARCH]
 		path := filepath.Join(t.TempDir(), "manager")
@@ -186,6 +254,15 @@ func TestDockerfileGoVersion(t *testing.T) {
 	if goversion.Compare(image, required) < 0 {
 		t.Errorf("the Dockerfile has %s, go.mod requires %s", image, required)
 	}
+}
+
+// pluginArchive returns the name of the plugin's archive for a platform.
+func pluginArchive(platform string) string {
+	name := "kubectl-seldon-" + strings.ReplaceAll(platform, "/", "-")
+	if strings.HasPrefix(platform, "windows/") {
+		return name + ".zip"
+	}
+	return name + ".tar.gz"
 }
 
 // names returns the names of the files in a directory.
@@ -304,7 +381,7 @@ func release(t *testing.T, from string, arguments ...string) map[string][]byte {
 func environment() []string {
 	variables := slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
-		return strings.HasPrefix(name, "GIT_") || slices.Contains([]string{"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "VERSION", "IMAGE", "DIST", "PLATFORMS"}, name)
+		return strings.HasPrefix(name, "GIT_") || slices.Contains([]string{"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "VERSION", "IMAGE", "DIST", "PLATFORMS", "PLUGIN_PLATFORMS", "DOWNLOADS"}, name)
 	})
 	return append(variables, "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_DATE=2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE=2026-01-02T03:04:05Z",
 		"GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@example.com", "GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@example.com")

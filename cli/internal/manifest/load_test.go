@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +47,8 @@ items:
 `,
 		"kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nmetadata: {name: k}\nresources: [a.yaml]\n",
 	})
+	server := httptest.NewServer(http.FileServer(http.Dir(directory)))
+	t.Cleanup(server.Close)
 	for name, options := range map[string]Options{
 		"a folder":      {FilenameOptions: resource.FilenameOptions{Filenames: []string{directory}}},
 		"a file":        {FilenameOptions: resource.FilenameOptions{Filenames: []string{filepath.Join(directory, "a.yaml")}}},
@@ -53,6 +57,7 @@ items:
 		"the input":     {FilenameOptions: resource.FilenameOptions{Filenames: []string{"-"}}, In: open(t, filepath.Join(directory, "a.yaml"))},
 		"subdirectory":  {FilenameOptions: resource.FilenameOptions{Filenames: []string{filepath.Dir(directory)}, Recursive: true}},
 		"a JSON object": {FilenameOptions: resource.FilenameOptions{Filenames: []string{"-"}}, In: strings.NewReader(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"}}`)},
+		"a URL":         {FilenameOptions: resource.FilenameOptions{Filenames: []string{server.URL + "/a.yaml"}}},
 	} {
 		options.Namespace = "team-a"
 		objects, err := Load(options)

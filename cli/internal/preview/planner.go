@@ -5,10 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 
-	"golang.org/x/sync/errgroup"
-	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -18,7 +15,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/cli/internal/fields"
 	"github.com/seldon-operator/seldon-operator/cli/internal/operator"
 	"github.com/seldon-operator/seldon-operator/cli/internal/provenance"
 	"github.com/seldon-operator/seldon-operator/cli/internal/snapshot"
@@ -251,7 +247,7 @@ func (p *Planner) planRuntime(ctx context.Context, runtime *v1alpha1.SeldonRunti
 			owner.Error = err.Error()
 		}
 	}
-	p.addSteps(&owner, input.Request, planned)
+	p.addSteps(&owner, input.Request, planned, func() provenance.Refinement { return provenance.ForRuntime(runtime, input.Config) })
 	return owner
 }
 
@@ -276,7 +272,7 @@ func (p *Planner) planServer(ctx context.Context, server *v1alpha1.Server) Owner
 		owner.Error = err.Error()
 		return owner
 	}
-	p.addSteps(&owner, input.Request, planned)
+	p.addSteps(&owner, input.Request, planned, func() provenance.Refinement { return provenance.ForServer(server, input.Config, nil) })
 	return owner
 }
 
@@ -307,139 +303,8 @@ func (p *Planner) prunesAfterScaling(ctx context.Context, server *v1alpha1.Serve
 	return scaled.Prunes, err
 }
 
-// addSteps adds the steps of a plan to its owner.
-func (p *Planner) addSteps(owner *Owner, request composition.Request, planned plan.Plan) {
-	origins := sync.OnceValue(func() *provenance.Origins {
-		// Objects that could not be rendered have no plan.
-		origins, err := provenance.Of(p.templates, request.Input, inputs.EngineOptions)
-		if err != nil {
-			return nil
-		}
-		return origins
-	})
-	for _, step := range slices.Concat(planned.Steps, planned.Prunes) {
-		converted := p.step(step, origins)
-		owner.Steps = append(owner.Steps, converted)
-		owner.Impact = max(owner.Impact, converted.Impact)
-	}
-}
-
-// step converts a step of the engine.
-func (p *Planner) step(step plan.Step, origins func() *provenance.Origins) Step {
-	converted := Step{
-		APIVersion: step.Ref.GroupVersion().String(), Kind: step.Ref.Kind, Name: step.Ref.Name,
-		Reason: step.Reason, Message: step.Message, Evidence: step.Evidence, Unverified: step.DryRunDenied, Impact: templates.ImpactOf(step),
-	}
-	if step.Reason == plan.Unverified {
-		// Nothing is remembered here, other than in the operator.
-		converted.Reason = plan.DesiredChanged
-	}
-	for _, warning := range step.Warnings {
-		converted.Warnings = append(converted.Warnings, Warning{warning.Reason, warning.Message})
-	}
-	if p.Snapshot.IsDenied(step.Ref.GroupVersionKind, step.Ref.Namespace) {
-		converted.Verb, converted.Impact, converted.Reason, converted.Message = Unknown, plan.ImpactNoOp, "", "it could not be read"
-		return converted
-	}
-	if err := cmp.Or(step.Err, step.DryRunError); err != nil {
-		converted.Verb, converted.Impact, converted.Message = Block, plan.ImpactNoOp, err.Error()
-		converted.Reason = "Rejected"
-		return converted
-	}
-	switch step.Action {
-	case plan.Delete:
-		converted.Verb = Delete
-	case plan.Retain:
-		converted.Verb = Retain
-	case plan.Block:
-		converted.Verb = Block
-	case plan.Skip:
-		converted.Verb = None
-		if len(step.Warnings) > 0 {
-			converted.Verb = Block
-		}
-	case plan.Apply, plan.Recreate:
-		p.addChanges(&converted, step, origins)
-	}
-	if converted.Writes() {
-		converted.Before, converted.After = printable(step.Ref, step.Live), printable(step.Ref, step.Result)
-		if step.Action == plan.Delete {
-			converted.After = nil
-		}
-	}
-	switch plan.ImpactOf(step) {
-	case plan.ImpactRestart, plan.ImpactOutage, plan.ImpactDelete:
-		converted.Restarts = converted.Writes() && (step.Ref.Kind == "Deployment" || step.Ref.Kind == "StatefulSet")
-	}
-	return converted
-}
-
-// addChanges sets the verb and the changes of a step that writes.
-func (p *Planner) addChanges(converted *Step, step plan.Step, origins func() *provenance.Origins) {
-	if step.Live == nil {
-		converted.Verb = Create
-		return
-	}
-	converted.Verb = Patch
-	if step.Action == plan.Recreate {
-		converted.Verb = Recreate
-	}
-	changes := fields.Diff(step.Ref.GroupVersionKind, fields.WithoutBookkeeping(step.Live.Object), fields.WithoutBookkeeping(step.Result.Object))
-	for _, change := range fields.Mask(step.Ref.GroupKind(), changes) {
-		converted.Changes = append(converted.Changes, Change{Path: change.Path, Old: change.Old, New: change.New, Source: sourceOf(origins(), step, change.Path)})
-	}
-	if len(converted.Changes) == 0 && step.Action == plan.Apply {
-		// Only field ownership changes.
-		converted.Verb, converted.Impact, converted.Message = None, plan.ImpactNoOp, ""
-	}
-}
-
-// sourceOf returns the layer that sets a field of a step's object; nil if none does.
-func sourceOf(origins *provenance.Origins, step plan.Step, path string) *provenance.Source {
-	if origins == nil {
-		return nil
-	}
-	if source := origins.Field(step.Ref, path); source.Layer != "" {
-		return &source
-	}
-	return nil
-}
-
-// printable returns the fields of an object that users see, with the values of Secrets masked;
-// nil for nil.
-func printable(ref composition.ObjectRef, o *unstructured.Unstructured) map[string]any {
-	if o == nil {
-		return nil
-	}
-	return fields.MaskObject(ref.GroupKind(), fields.WithoutBookkeeping(o.Object))
-}
-
-// revisionOf returns a short hash of an object's spec.
-func revisionOf(o *unstructured.Unstructured) string { return shortHash(o.Object["spec"]) }
-
 func sortOwners(owners []Owner) {
 	slices.SortFunc(owners, func(a, b Owner) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
-}
-
-// Load lists what plans of the owners in a namespace read, in parallel; empty for all
-// namespaces. The error is that of the owners, or a failure.
-func Load(ctx context.Context, into *snapshot.Snapshot, namespace, operatorNamespace string) error {
-	group, ctx := errgroup.WithContext(ctx)
-	load := func(kind client.Object, namespace string) {
-		group.Go(func() error { return into.Load(ctx, kind, namespace) })
-	}
-	for _, kind := range []client.Object{
-		&v1alpha1.SeldonRuntime{}, &v1alpha1.Model{}, &v1alpha1.Pipeline{}, &appsv1.ControllerRevision{},
-	} {
-		load(kind, namespace)
-	}
-	for _, kind := range inputs.RuntimeKinds() {
-		load(kind.Object, namespace)
-	}
-	for _, kind := range []client.Object{&v1alpha1.SeldonConfig{}, &v1alpha1.ServerConfig{}} {
-		load(kind, operatorNamespace)
-	}
-	return group.Wait()
 }

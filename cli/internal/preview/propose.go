@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -155,9 +156,7 @@ func isOperators(manager string) bool { return strings.HasPrefix(manager, inputs
 func merged(lower, upper map[string]string) map[string]string {
 	result := map[string]string{}
 	for _, layer := range []map[string]string{lower, upper} {
-		for key, value := range layer {
-			result[key] = value
-		}
+		maps.Copy(result, layer)
 	}
 	return result
 }

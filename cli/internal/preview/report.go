@@ -203,6 +203,7 @@ func (s *Summary) add(step Step) {
 		s.Blocked++
 	case Unknown:
 		s.Unknown++
+	default:
 	}
 	if step.Evidence == plan.Inferred {
 		s.Inferred++

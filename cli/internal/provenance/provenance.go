@@ -7,6 +7,7 @@ package provenance
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -44,6 +45,14 @@ type Node struct {
 	Source Source
 	Fields map[string]*Node // of a map
 	Items  []*Node          // of a list
+	// Overridden are what lower layers set a scalar to, from the lowest.
+	Overridden []Setting
+}
+
+// Setting is a value of a field and where it is from.
+type Setting struct {
+	Source Source
+	Value  any
 }
 
 // Refinement returns a more exact source of a field; source is that which the steps of
@@ -61,13 +70,7 @@ type object struct {
 	ref     composition.ObjectRef
 	content map[string]any
 	node    *Node
-	removed []removal
-}
-
-// removal is a field that a step removed.
-type removal struct {
-	path   string
-	source Source
+	removed []Removal
 }
 
 // Of computes the sources of an input that can be rendered.
@@ -129,21 +132,63 @@ func (o *Origins) Field(ref composition.ObjectRef, path string) Source {
 			return Source{Layer: Engine}
 		}
 		for _, each := range found.removed {
-			if path == each.path || strings.HasPrefix(path, each.path+".") || strings.HasPrefix(path, each.path+"[") {
-				return each.source
+			if each.covers(path) {
+				return each.Source
 			}
 		}
 	}
-	node := found.node
+	return found.node.at(steps).Source
+}
+
+// Removal is a field that a step of rendering removed.
+type Removal struct {
+	Path   string
+	Source Source
+}
+
+// covers reports whether the field at path was removed, by itself or with a map or list that
+// contained it.
+func (r Removal) covers(path string) bool {
+	rest, is := strings.CutPrefix(path, r.Path)
+	return is && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// Removed lists the fields of an object that lower layers set, that a layer or patch removed,
+// and that no later one set again; the last removal first.
+func (o *Origins) Removed(ref composition.ObjectRef) []Removal {
+	found := o.objects[ref]
+	if found == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(found.removed), func(each Removal) bool {
+		_, _, exists, err := fields.Find(found.content, each.Path)
+		return exists || err != nil
+	})
+}
+
+// Lookup returns the sources of the value at a path; nil if it is not rendered.
+func (o *Origins) Lookup(ref composition.ObjectRef, path string) *Node {
+	found := o.objects[ref]
+	if found == nil {
+		return nil
+	}
+	if _, steps, exists, err := fields.Find(found.content, path); err == nil && exists {
+		return found.node.at(steps)
+	}
+	return nil
+}
+
+// at returns the node that steps lead to.
+func (n *Node) at(steps []any) *Node {
 	for _, step := range steps {
 		switch step := step.(type) {
 		case string:
-			node = node.Fields[step]
+			n = n.Fields[step]
 		case int:
-			node = node.Items[step]
+			n = n.Items[step]
 		}
 	}
-	return node.Source
+	return n
 }
 
 // isEngines reports whether the engine sets the field at a path, which is not rendered.
@@ -256,6 +301,9 @@ func (u updater) value(path fields.Path, schema merge.Schema, node *Node, before
 		if fields.Equal(before, after) {
 			return node
 		}
+		changed := newNode(after, u.source)
+		changed.Overridden = append(slices.Clone(node.Overridden), Setting{node.Source, before})
+		return changed
 	}
 	return newNode(after, u.source)
 }
@@ -295,7 +343,7 @@ func (u updater) items(path fields.Path, schema merge.Schema, node *Node, before
 }
 
 func (u updater) remove(path fields.Path) {
-	u.object.removed = append([]removal{{path.String(), u.source}}, u.object.removed...)
+	u.object.removed = append([]Removal{{path.String(), u.source}}, u.object.removed...)
 }
 
 // newNode returns the sources of a value all of which is from one source.
@@ -340,6 +388,9 @@ func (n *Node) markParameters(value any, parameters map[string]string) {
 // refine replaces the sources of a value and its parts.
 func (n *Node) refine(of *object, path fields.Path, schema merge.Schema, value any, refine Refinement) {
 	n.Source = refine(of.ref, path, n.Source)
+	for i := range n.Overridden {
+		n.Overridden[i].Source = refine(of.ref, path, n.Overridden[i].Source)
+	}
 	switch value := value.(type) {
 	case map[string]any:
 		for key, below := range value {

@@ -123,6 +123,11 @@ func TestFields(t *testing.T) {
 			t.Errorf("%s %s: got %q, want %q", test.ref, test.path, got, test.want)
 		}
 	}
+	removed := origins.Removed(deployment)
+	if len(removed) != 1 || removed[0].Path != pod+"securityContext" || removed[0].Source.Path != "spec.patches[0]" {
+		t.Errorf("removed: %v", removed)
+	}
+
 	// The steps give what the engine renders, and each field has a source.
 	rendered, err := composition.Render(compiled, input, inputs.EngineOptions)
 	if err != nil {
@@ -159,7 +164,7 @@ func TestServerAndRefinement(t *testing.T) {
 		}
 		return source
 	}
-	origins, err := Of(compile(t), input, inputs.EngineOptions, ForServer(server.Server, server.Config), refine)
+	origins, err := Of(compile(t), input, inputs.EngineOptions, ForServer(server.Server, server.Config, nil), refine)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,8 +121,27 @@ func (r runtimeSources) component(name string) string {
 	return fmt.Sprintf("spec.components[%d]", r.componentIndex(name))
 }
 
-// ForServer returns the refinement for the objects of a Server with its configuration.
-func ForServer(server *v1alpha1.Server, config *v1alpha1.ServerConfig) Refinement {
+// ForServer returns the refinement for the objects of a Server with its configuration. What
+// is from the spec of a Server that a runtime has is from spec.servers of the runtime, which
+// is nil for none.
+func ForServer(server *v1alpha1.Server, config *v1alpha1.ServerConfig, runtime *v1alpha1.SeldonRuntime) Refinement {
+	refine := ofServer(server, config)
+	if runtime == nil {
+		return refine
+	}
+	layer := sourceOf(v1alpha1.KindServer, server.Namespace, server.Name)
+	index := slices.IndexFunc(runtime.Spec.Servers, func(each v1alpha1.RuntimeServer) bool { return each.Name == server.Name })
+	return func(ref composition.ObjectRef, path fields.Path, source Source) Source {
+		source = refine(ref, path, source)
+		if below, inSpec := strings.CutPrefix(source.Path, "spec"); inSpec && source.Layer == layer && index >= 0 {
+			return source.at(sourceOf(v1alpha1.KindSeldonRuntime, runtime.Namespace, runtime.Name), fmt.Sprintf("spec.servers[%d]%s", index, below))
+		}
+		return source
+	}
+}
+
+// ofServer is [ForServer] for a Server that no runtime has.
+func ofServer(server *v1alpha1.Server, config *v1alpha1.ServerConfig) Refinement {
 	upper := sourceOf(v1alpha1.KindServer, server.Namespace, server.Name)
 	lower := sourceOf(v1alpha1.KindServerConfig, config.Namespace, config.Name)
 	return func(_ composition.ObjectRef, path fields.Path, source Source) Source {

@@ -12,17 +12,15 @@ import (
 	"slices"
 	"strings"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/cli/internal/fields"
 	"github.com/seldon-operator/seldon-operator/cli/internal/manifest"
 	"github.com/seldon-operator/seldon-operator/cli/internal/operator"
 	"github.com/seldon-operator/seldon-operator/cli/internal/provenance"
+	"github.com/seldon-operator/seldon-operator/cli/internal/tolerant"
 	"github.com/seldon-operator/seldon-operator/composition"
 	"github.com/seldon-operator/seldon-operator/composition/object"
 	"github.com/seldon-operator/seldon-operator/composition/plan"
@@ -58,6 +56,8 @@ type Object struct {
 	// passed through, or without [Options.Explain].
 	Template string
 	Sources  *provenance.Node
+	// Removed are the fields that a layer removed.
+	Removed []provenance.Removal
 }
 
 // Result of rendering.
@@ -91,7 +91,7 @@ func Render(ctx context.Context, files []manifest.Object, options Options) (*Res
 		return nil, err
 	}
 	if options.Cluster != nil {
-		r.cluster = &tolerantReader{Reader: options.Cluster}
+		r.cluster = &tolerant.Reader{Reader: options.Cluster}
 	}
 	errs := []error{r.checkRuntimes()}
 	for _, runtime := range r.runtimes {
@@ -104,7 +104,7 @@ func Render(ctx context.Context, files []manifest.Object, options Options) (*Res
 		return nil, err
 	}
 	if r.cluster != nil {
-		r.result.Denied = r.cluster.denied
+		r.result.Denied = r.cluster.Denied()
 	}
 	r.sort()
 	return r.result, nil
@@ -113,15 +113,14 @@ func Render(ctx context.Context, files []manifest.Object, options Options) (*Res
 // server is a Server to render, of a file or of a runtime.
 type server struct {
 	*v1alpha1.Server
-	// runtime and index are those of spec.servers, if a runtime has the Server.
+	// runtime that has it in spec.servers; nil for none.
 	runtime *v1alpha1.SeldonRuntime
-	index   int
 }
 
 type renderer struct {
 	Options
 	templates *composition.Templates
-	cluster   *tolerantReader
+	cluster   *tolerant.Reader
 	// files are what is read: objects of the files, and rendered ones.
 	files []*unstructured.Unstructured
 	// builtIn are the built-in configurations among them: "SeldonConfig default".
@@ -265,8 +264,7 @@ func (r *renderer) addChildServer(runtime *v1alpha1.SeldonRuntime, child *unstru
 		return &InputError{fmt.Errorf("%s: %w", name, err)}
 	}
 	typed := decoded.(*v1alpha1.Server)
-	index := slices.IndexFunc(runtime.Spec.Servers, func(each v1alpha1.RuntimeServer) bool { return each.Name == typed.Name })
-	r.servers = append(r.servers, server{typed, runtime, index})
+	r.servers = append(r.servers, server{typed, runtime})
 	r.result.LeftOut = append(r.result.LeftOut, name)
 	return nil
 }
@@ -287,14 +285,7 @@ func (r *renderer) addServer(ctx context.Context, server server) error {
 	for _, message := range append(slices.Clone(input.Warnings.FieldsIgnored), input.Warnings.ReplicasLimited, input.Warnings.NameTooLong) {
 		r.warn(name, message)
 	}
-	refine := provenance.ForServer(typed, input.Config)
-	if server.runtime != nil {
-		ofServer := refine
-		refine = func(ref composition.ObjectRef, path fields.Path, source provenance.Source) provenance.Source {
-			return ofRuntime(server, ofServer(ref, path, source))
-		}
-	}
-	children, err := r.expand(name, input.Request, refine)
+	children, err := r.expand(name, input.Request, provenance.ForServer(typed, input.Config, server.runtime))
 	if err != nil {
 		return err
 	}
@@ -304,16 +295,6 @@ func (r *renderer) addServer(ctx context.Context, server server) error {
 		errs = append(errs, r.add(name, child))
 	}
 	return errors.Join(errs...)
-}
-
-// ofRuntime returns the source of a value of a Server in the runtime that has it.
-func ofRuntime(server server, source provenance.Source) provenance.Source {
-	path, inSpec := strings.CutPrefix(source.Path, "spec")
-	if inSpec && source.Layer == fmt.Sprintf("Server %s/%s", server.Namespace, server.Name) {
-		source.Layer = fmt.Sprintf("SeldonRuntime %s/%s", server.runtime.Namespace, server.runtime.Name)
-		source.Path = fmt.Sprintf("spec.servers[%d]%s", server.index, path)
-	}
-	return source
 }
 
 // expand renders the objects of an owner as the operator applies them, with their owner
@@ -341,6 +322,7 @@ func (r *renderer) expand(name string, request composition.Request, refine prove
 		if origins != nil {
 			objects[i].Sources = origins.Node(step.Ref)
 			objects[i].Template = origins.Node(step.Ref).Source.Layer
+			objects[i].Removed = origins.Removed(step.Ref)
 		}
 	}
 	return objects, nil
@@ -394,39 +376,4 @@ func (r *renderer) sort() {
 	}
 	slices.Sort(r.result.BuiltIn)
 	slices.Sort(r.result.Warnings)
-}
-
-// tolerantReader reads nothing where it may not read, except for configurations.
-type tolerantReader struct {
-	client.Reader
-	denied []string
-}
-
-func (r *tolerantReader) Get(ctx context.Context, key client.ObjectKey, into client.Object, options ...client.GetOption) error {
-	err := r.Reader.Get(ctx, key, into, options...)
-	if !apierrors.IsForbidden(err) {
-		return err
-	}
-	switch into.(type) {
-	case *v1alpha1.SeldonConfig, *v1alpha1.ServerConfig:
-		return err
-	}
-	r.deny(err)
-	return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
-}
-
-func (r *tolerantReader) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
-	err := r.Reader.List(ctx, list, options...)
-	if apierrors.IsForbidden(err) {
-		r.deny(err)
-		return nil
-	}
-	return err
-}
-
-// deny records a read that is not permitted.
-func (r *tolerantReader) deny(err error) {
-	if text := err.Error(); !slices.Contains(r.denied, text) {
-		r.denied = append(r.denied, text)
-	}
 }

@@ -14,14 +14,15 @@ import (
 
 // PrintYAML writes objects as YAML documents, with a comment before the first of each wave.
 // With sources, a comment at the end of a line names the source of a field if it is not that
-// of the map or list that contains it, and a comment before an object names its template.
+// of the map or list that contains it, and comments before an object name its template and the
+// fields that a layer removed.
 func PrintYAML(out io.Writer, objects []Object) error {
 	wave := object.Wave(-1)
 	for _, each := range objects {
 		text := "---\n"
 		if current := object.WaveOf(each.GroupVersionKind().GroupKind()); current != wave {
 			wave = current
-			text += fmt.Sprintf("# Wave %d: %s\n", wave+1, wave)
+			text += fmt.Sprintf("# Wave: %s\n", wave)
 		}
 		content, err := marshal(each)
 		if err != nil {
@@ -50,7 +51,12 @@ func marshal(each Object) (string, error) {
 	if err := encoder.Encode(document); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("# From %s\n%s", each.Template, text), nil
+	head := &strings.Builder{}
+	fmt.Fprintf(head, "# From %s\n", each.Template)
+	for _, removed := range each.Removed {
+		fmt.Fprintf(head, "# Removed by %s: %s\n", removed.Source, removed.Path)
+	}
+	return head.String() + text.String(), nil
 }
 
 // comment adds comments to the parts of a value. shown is the source that a reader of the

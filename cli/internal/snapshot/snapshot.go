@@ -184,15 +184,19 @@ func (s *Snapshot) Denied() []Denied {
 	return slices.CompactFunc(denied, func(a, b Denied) bool { return a.String() == b.String() })
 }
 
-// IsDenied reports whether the objects of a kind in a namespace could not be listed.
-func (s *Snapshot) IsDenied(gvk schema.GroupVersionKind, namespace string) bool {
+// IsDenied returns the read of a kind in a namespace that was not permitted; nil if it was.
+func (s *Snapshot) IsDenied(gvk schema.GroupVersionKind, namespace string) *Denied {
 	mapping, err := s.RESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version)
 	if err != nil {
-		return false
+		return nil
 	}
-	return slices.ContainsFunc(s.Denied(), func(d Denied) bool {
-		return d.Resource == mapping.Resource.GroupResource().String() && (d.Namespace == "" || d.Namespace == namespace)
-	})
+	resource := mapping.Resource.GroupResource().String()
+	for _, denied := range s.Denied() {
+		if denied.Resource == resource && (denied.Namespace == "" || denied.Namespace == namespace) {
+			return &denied
+		}
+	}
+	return nil
 }
 
 // IndexField implements [client.FieldIndexer].

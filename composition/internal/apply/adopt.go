@@ -17,9 +17,9 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
-// An object that another program created for the same owner is adopted in two steps. The
-// first is one patch of its metadata. It moves the fields that the other program owns by
-// Update to the engine's Apply entry, so that fields which are not rendered are removed by
+// An object that another program created for the same owner, or from a rendered manifest, is
+// adopted in two steps. The first is one patch of its metadata. It moves the fields that the
+// other program owns to the engine's Apply entry, so that fields which are not rendered are removed by
 // the first apply; it adds the owner label, so that the cache shows the object; and it
 // remembers on a workload the configuration that its pods run with. No field that pods
 // depend on changes. The second step is the first apply, which waits as long as it would
@@ -30,8 +30,8 @@ import (
 // object has, which the first apply removes. The marker holds the owner's revision at that
 // time: pods may restart once the owner has another one.
 
-// Adopt migrates the ownership of the rendered objects that the owner of state controls
-// and that another program created. It sets the result in state.Live and
+// Adopt migrates the ownership of the rendered objects that another program created, and that
+// the owner of state controls or that are from rendered manifests. It sets the result in state.Live and
 // state.AdoptionErrors.
 func (a *Applier) Adopt(ctx context.Context, state *plan.State) {
 	options := a.Cluster.Options
@@ -39,7 +39,7 @@ func (a *Applier) Adopt(ctx context.Context, state *plan.State) {
 	var objects []object.Object
 	for i, child := range state.Objects {
 		ref := child.Ref()
-		if !plan.CanAdopt(state.Live[ref], state.Owner) || plan.IsManaged(options, state.Live[ref]) {
+		if !plan.CanAdopt(options, state.Live[ref], state.Owner) || plan.IsManaged(options, state.Live[ref]) {
 			continue
 		}
 		if objects == nil {
@@ -62,7 +62,7 @@ func (a *Applier) migrateOwnership(ctx context.Context, state plan.State, child 
 	ref, options := child.Ref(), a.Cluster.Options
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		live, err := a.Cluster.Get(ctx, ref)
-		if err != nil || !plan.CanAdopt(live, state.Owner) || plan.IsManaged(options, live) {
+		if err != nil || !plan.CanAdopt(options, live, state.Owner) || plan.IsManaged(options, live) {
 			adopted = live
 			return err
 		}
@@ -87,8 +87,8 @@ func (a *Applier) migrateOwnership(ctx context.Context, state plan.State, child 
 	return adopted, err
 }
 
-// migrateManagedFields moves what previous managers of live own by Update to the Apply
-// entry of the engine, and adds the marker of an adoption. It changes live's managedFields.
+// migrateManagedFields moves what previous managers of live own to the Apply entry of the
+// engine, and adds the marker of an adoption. It changes live's managedFields.
 func migrateManagedFields(options object.Options, live *unstructured.Unstructured, owner object.Owner, revision string, now metav1.Time) error {
 	if err := csaupgrade.UpgradeManagedFields(live, previousManagers(options, live, owner), options.FieldManager); err != nil {
 		return err
@@ -98,6 +98,14 @@ func migrateManagedFields(options object.Options, live *unstructured.Unstructure
 			Manager: options.FieldManager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: live.GetAPIVersion(),
 			Time: &now, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1("{}"),
 		}))
+	}
+	if plan.IsFromManifest(options, live, owner) {
+		err := managedfields.MoveToOwnEntry(live, options.FieldManager, func(entry metav1.ManagedFieldsEntry) bool {
+			return managedfields.SetsOwnerLabel(options, entry)
+		})
+		if err != nil {
+			return err
+		}
 	}
 	_, err := managedfields.UpdateOwnEntry(live, options.FieldManager, func(owned *fieldpath.Set) *fieldpath.Set {
 		return owned.Union(fieldpath.NewSet(managedfields.Path(plan.AdoptionMarker(options, revision))))

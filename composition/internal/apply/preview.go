@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
@@ -80,10 +82,7 @@ func (a *Applier) preview(ctx context.Context, step plan.Step, dryRuns *DryRuns)
 	}
 	switch step.Action {
 	case plan.Recreate:
-		if predicted, err := a.predict(step); err == nil {
-			step.Result, step.Evidence = predicted, plan.ComputedInMemory
-		}
-		return step
+		return a.previewRecreation(ctx, step)
 	case plan.Apply:
 	default:
 		return step
@@ -104,6 +103,27 @@ func (a *Applier) preview(ctx context.Context, step plan.Step, dryRuns *DryRuns)
 		shared.done, shared.settled = true, settled
 	}
 	return settled
+}
+
+// previewRecreation sets the result of a step that expands the claims of a StatefulSet, or
+// blocks it if these cannot be expanded.
+func (a *Applier) previewRecreation(ctx context.Context, step plan.Step) plan.Step {
+	err := a.StatefulSets.Check(ctx, step)
+	immutable, cannotExpand := errors.AsType[*plan.ImmutableFieldError](err)
+	switch {
+	case isDenied(err):
+		step.DryRunDenied = true
+	case cannotExpand:
+		return step.Blocked(plan.ImmutableFieldChanged, plan.ImmutableMessage(step.Ref, immutable.Error()))
+	case err != nil:
+		step.DryRunError = &object.Error{Ref: step.Ref, Err: err}
+		return step
+	}
+	if predicted, err := a.predict(step); err == nil {
+		plan.ExpandClaimTemplates(predicted, step.Live, step.Object)
+		step.Result, step.Evidence = predicted, plan.ComputedInMemory
+	}
+	return step
 }
 
 // previewDryRun makes the dry-run of a step.
@@ -171,13 +191,49 @@ func (a *Applier) predict(step plan.Step) (*unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, err
 	}
-	content, isMap := search.merged.AsValue().Unstructured().(map[string]any)
+	content, isMap := runtime.DeepCopyJSONValue(search.merged.AsValue().Unstructured()).(map[string]any)
 	if !isMap {
 		return nil, fmt.Errorf("apply %s in memory: the result is not an object", step.Ref)
 	}
-	result := &unstructured.Unstructured{Object: content}
+	setAtomicDefaults(content)
+	result, err := inCacheForm(&unstructured.Unstructured{Object: content}, a.Cluster.Client.Scheme())
+	if err != nil {
+		return nil, err
+	}
 	keepReleased(result, step)
 	return result, nil
+}
+
+// setAtomicDefaults sets the API server's defaults in atomic structs, which an apply replaces
+// as a whole: those of k8s.io/kubernetes/pkg/apis/core/v1, SetDefaults_ObjectFieldSelector.
+// Other defaults that are live stay, because no manager owns them.
+func setAtomicDefaults(value any) {
+	switch value := value.(type) {
+	case map[string]any:
+		if selector, found := value["fieldRef"].(map[string]any); found && selector["apiVersion"] == nil {
+			selector["apiVersion"] = "v1"
+		}
+		for _, below := range value {
+			setAtomicDefaults(below)
+		}
+	case []any:
+		for _, item := range value {
+			setAtomicDefaults(item)
+		}
+	}
+}
+
+// inCacheForm returns an object in the form that it would have in the cache: without zero
+// values that the API server omits, and with quantities in its form.
+func inCacheForm(o *unstructured.Unstructured, types *runtime.Scheme) (*unstructured.Unstructured, error) {
+	typed, err := cached.ToTyped(o, types)
+	if runtime.IsNotRegisteredError(err) {
+		return o, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cached.FromTyped(typed, o.GroupVersionKind())
 }
 
 // keepReleased sets the fields of a result that the step releases before it applies.
@@ -261,7 +317,7 @@ func sameContent(a, b *unstructured.Unstructured) bool {
 // isDenied reports whether RBAC does not permit a request. An admission plugin that rejects
 // an object responds with Forbidden too (apiserver, responsewriters.Forbidden).
 func isDenied(err error) bool {
-	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), `" cannot `)
+	return err != nil && apierrors.IsForbidden(err) && strings.Contains(err.Error(), `" cannot `)
 }
 
 // dependencyRejected is the message of a step that is not carried out because of another.

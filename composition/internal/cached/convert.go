@@ -74,7 +74,7 @@ func ToTyped(obj *unstructured.Unstructured, types *runtime.Scheme) (client.Obje
 	return typed.(client.Object), nil
 }
 
-// Transform returns the transform for caches from which child objects are read. It removes
+// Transform returns the transform for caches from which child objects are read. It trims
 // the managedFields of other managers, and shares equal parts of different objects.
 //
 // Objects of such a cache must not be changed, since they share parts. Nor may they be
@@ -84,7 +84,7 @@ func ToTyped(obj *unstructured.Unstructured, types *runtime.Scheme) (client.Obje
 func Transform(options object.Options) func(obj any) (any, error) {
 	return func(obj any) (any, error) {
 		if obj, isObject := obj.(metav1.Object); isObject {
-			managedfields.Trim(obj, options.FieldManager)
+			managedfields.Trim(obj, options)
 			intern(obj)
 		}
 		return obj, nil

@@ -117,7 +117,7 @@ func (c *Client) Delete(ctx context.Context, live *unstructured.Unstructured) (b
 func (c *Client) toCached(response *unstructured.Unstructured) (client.Object, error) {
 	typed, err := cached.ToTyped(response, c.Client.Scheme())
 	if runtime.IsNotRegisteredError(err) {
-		managedfields.Trim(response, c.Options.FieldManager)
+		managedfields.Trim(response, c.Options)
 		return response, nil
 	}
 	if err != nil {

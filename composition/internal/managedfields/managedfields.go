@@ -5,24 +5,64 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/seldon-operator/seldon-operator/composition/object"
 )
 
-// Trim removes the managedFields entries of all managers but manager. It is used as a cache
-// transform: the entries of other managers are most of the size of an object, and are only
-// read from the API server.
-func Trim(object metav1.Object, manager string) {
+// Trim removes the managedFields entries of other managers, except for those that decide
+// whether an object without a controller is adopted. It is used as a cache transform: the
+// entries of other managers are most of the size of an object, and are only read from the API
+// server.
+func Trim(obj metav1.Object, options object.Options) {
 	var kept []metav1.ManagedFieldsEntry
-	for _, entry := range object.GetManagedFields() {
-		if entry.Manager == manager {
+	controlled := metav1.GetControllerOfNoCopy(obj) != nil
+	for _, entry := range obj.GetManagedFields() {
+		if entry.Manager == options.FieldManager || !controlled && slices.Contains(options.ManifestManagers, entry.Manager) {
 			kept = append(kept, entry)
 		}
 	}
-	object.SetManagedFields(kept)
+	obj.SetManagedFields(kept)
+}
+
+// SetsOwnerLabel reports whether entry is that of a program which applies rendered manifests,
+// and has the owner label; see [object.Options.ManifestManagers].
+func SetsOwnerLabel(options object.Options, entry metav1.ManagedFieldsEntry) bool {
+	if entry.Subresource != "" || entry.FieldsV1 == nil || !slices.Contains(options.ManifestManagers, entry.Manager) {
+		return false
+	}
+	fields := &fieldpath.Set{}
+	err := fields.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes()))
+	return err == nil && fields.Has(Path([]string{"metadata", "labels", options.OwnerLabel()}))
+}
+
+// MoveToOwnEntry moves the fields of the entries that selected returns true for to the Apply
+// entry of manager, which must exist. It changes obj's managedFields.
+func MoveToOwnEntry(obj *unstructured.Unstructured, manager string, selected func(metav1.ManagedFieldsEntry) bool) error {
+	moved := fieldpath.NewSet()
+	var kept []metav1.ManagedFieldsEntry
+	for _, entry := range obj.GetManagedFields() {
+		if IsOwnEntry(entry, manager) || !selected(entry) {
+			kept = append(kept, entry)
+			continue
+		}
+		fields := &fieldpath.Set{}
+		if err := fields.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())); err != nil {
+			return fmt.Errorf("read field ownership of %s: %w", entry.Manager, err)
+		}
+		moved = moved.Union(fields)
+	}
+	if moved.Empty() {
+		return nil
+	}
+	obj.SetManagedFields(kept)
+	_, err := UpdateOwnEntry(obj, manager, moved.Union)
+	return err
 }
 
 // IsOwnEntry reports whether entry has the fields that manager owns by server-side apply.
@@ -31,11 +71,11 @@ func IsOwnEntry(entry metav1.ManagedFieldsEntry, manager string) bool {
 		entry.Subresource == "" && entry.FieldsV1 != nil
 }
 
-// Own returns the decoded FieldsV1 of the fields of object that manager owns by server-side
-// apply; nil if it has applied none. The result is part of object and must not be changed.
+// Own returns the decoded FieldsV1 of the fields of obj that manager owns by server-side
+// apply; nil if it has applied none. The result is part of obj and must not be changed.
 // GetManagedFields is not used, because it encodes and decodes the entries.
-func Own(object *unstructured.Unstructured, manager string) map[string]any {
-	metadata, _ := object.Object["metadata"].(map[string]any)
+func Own(obj *unstructured.Unstructured, manager string) map[string]any {
+	metadata, _ := obj.Object["metadata"].(map[string]any)
 	entries, _ := metadata["managedFields"].([]any)
 	for _, each := range entries {
 		entry, _ := each.(map[string]any)
@@ -53,8 +93,8 @@ func Own(object *unstructured.Unstructured, manager string) map[string]any {
 
 // OwnWithoutOwnerRefs returns [Own] without the owner references. Caches do not keep the UID
 // in these, so their ownership is compared without it.
-func OwnWithoutOwnerRefs(object *unstructured.Unstructured, manager string) map[string]any {
-	fields := Own(object, manager)
+func OwnWithoutOwnerRefs(obj *unstructured.Unstructured, manager string) map[string]any {
+	fields := Own(obj, manager)
 	metadata, found := fields["f:metadata"].(map[string]any)
 	if !found {
 		return fields

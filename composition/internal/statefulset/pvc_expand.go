@@ -14,27 +14,47 @@ import (
 	"github.com/seldon-operator/seldon-operator/composition/plan"
 )
 
-// expandPVCs expands the claims of a step's StatefulSet. If a claim cannot be expanded, it
-// changes nothing and returns a [*plan.ImmutableFieldError].
+// expandPVCs expands the claims of step's StatefulSet to the sizes of its desired templates. It
+// returns a [*plan.ImmutableFieldError] and expands none if one of them cannot be expanded.
 func (r *Recreator) expandPVCs(ctx context.Context, step plan.Step) error {
 	expansions, err := r.pvcsToExpand(ctx, step)
 	if err != nil {
 		return err
 	}
 	for _, options := range [][]client.PatchOption{{client.DryRunAll}, nil} {
-		for _, claim := range expansions {
-			patch := client.RawPatch("application/merge-patch+json", fmt.Appendf(nil,
-				`{"spec":{"resources":{"requests":{"storage":%q}}}}`, claim.to.String()))
-			err := r.Cluster.Client.Patch(ctx, claim.object.DeepCopy(), patch, append(options, client.FieldOwner(r.Cluster.Options.FieldManager))...)
-			switch {
-			case apierrors.IsForbidden(err) || apierrors.IsInvalid(err):
-				return &plan.ImmutableFieldError{
-					Field: "spec.volumeClaimTemplates", Live: claim.from.String(),
-					Desired: fmt.Sprintf("%s (PersistentVolumeClaim %s cannot be expanded: %v)", claim.to.String(), claim.object.Name, apiStatusMessage(err)),
-				}
-			case err != nil && !apierrors.IsNotFound(err):
-				return fmt.Errorf("expand PersistentVolumeClaim %s/%s: %w", claim.object.Namespace, claim.object.Name, err)
+		if err := r.patchPVCs(ctx, expansions, options...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Check returns a [*plan.ImmutableFieldError] if a claim of step's StatefulSet cannot be
+// expanded. It makes dry-runs, and writes nothing.
+func (r *Recreator) Check(ctx context.Context, step plan.Step) error {
+	expansions, err := r.pvcsToExpand(ctx, step)
+	if err != nil {
+		return err
+	}
+	return r.patchPVCs(ctx, expansions, client.DryRunAll)
+}
+
+// patchPVCs sets the sizes of claims. It returns a [*plan.ImmutableFieldError] if the API
+// server rejects one.
+func (r *Recreator) patchPVCs(ctx context.Context, expansions []pvcExpansion, options ...client.PatchOption) error {
+	for _, claim := range expansions {
+		patch := client.RawPatch("application/merge-patch+json", fmt.Appendf(nil,
+			`{"spec":{"resources":{"requests":{"storage":%q}}}}`, claim.to.String()))
+		err := r.Cluster.Client.Patch(ctx, claim.object.DeepCopy(), patch, append(options, client.FieldOwner(r.Cluster.Options.FieldManager))...)
+		switch {
+		case apierrors.IsForbidden(err) || apierrors.IsInvalid(err):
+			return &plan.ImmutableFieldError{
+				Field: "spec.volumeClaimTemplates", Live: claim.from.String(),
+				Desired: fmt.Sprintf("%s (PersistentVolumeClaim %s cannot be expanded: %v)", claim.to.String(), claim.object.Name, apiStatusMessage(err)),
+				Err:     err,
 			}
+		case err != nil && !apierrors.IsNotFound(err):
+			return fmt.Errorf("expand PersistentVolumeClaim %s/%s: %w", claim.object.Namespace, claim.object.Name, err)
 		}
 	}
 	return nil

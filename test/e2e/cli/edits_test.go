@@ -40,6 +40,8 @@ type edit struct {
 // allEdits returns all kinds of edits, with random values.
 func (f *fixture) allEdits() []edit {
 	const config, serverConfig, runtime, server = "SeldonConfig/default", "ServerConfig/mlserver", "SeldonRuntime/seldon", "Server/large"
+	f.size++ // volumes can only be expanded
+	size := fmt.Sprintf("%dGi", f.size)
 	value := fmt.Sprint("v", f.random.IntN(1000))
 	ratio := fmt.Sprintf("0.%03d", f.random.IntN(1000))
 	number := int64(f.random.IntN(3) + 1)
@@ -84,6 +86,11 @@ func (f *fixture) allEdits() []edit {
 		{config, "replicas of a gateway", component("seldon-pipelinegateway", func(c map[string]any) { c["replicas"] = number })},
 		{config, "replicas of Envoy unset", component("seldon-envoy", func(c map[string]any) { delete(c, "replicas") })},
 		{config, "labels of a component", component("seldon-envoy", func(c map[string]any) { c["labels"] = map[string]any{"edited": value} })},
+		{config, "larger volumes of the scheduler", component("seldon-scheduler", func(c map[string]any) {
+			eachItem(c, []string{"volumeClaimTemplates"}, func(claim map[string]any) {
+				must(unstructured.SetNestedField(claim, size, "spec", "resources", "requests", "storage"))
+			})
+		})},
 		{config, "tracing", set(ratio, "spec", "config", "tracingConfig", "ratio")},
 		{config, "Kafka's consumer", set(value, "spec", "config", "kafkaConfig", "consumer", "edited")},
 		{config, "agent", set([]any{"secret-" + value}, "spec", "config", "agentConfig", "rclone", "config_secrets")},

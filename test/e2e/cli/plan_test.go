@@ -19,10 +19,14 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/kube-openapi/pkg/validation/spec"
+	"k8s.io/kube-openapi/pkg/validation/strfmt"
+	"k8s.io/kube-openapi/pkg/validation/validate"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -54,7 +58,7 @@ type plannedOwner struct {
 
 type plannedReport struct {
 	Runtimes, Servers []plannedOwner
-	Summary           struct{ Writes, Restarts, Deletes, Blocked, Unknown int }
+	Summary           struct{ Writes, Restarts, Deletes, Blocked, Unverified, Unknown int }
 }
 
 // steps returns the steps that write, by namespace, kind and name.
@@ -83,6 +87,8 @@ type fixture struct {
 	applied   map[string]*unstructured.Unstructured
 	random    *rand.Rand
 	folder    string
+	// size is the last size of a volume, in GiB.
+	size int
 }
 
 var _ = Describe("plan", Ordered, func() {
@@ -97,7 +103,7 @@ var _ = Describe("plan", Ordered, func() {
 		}
 		GinkgoWriter.Printf("SEED=%d\n", seed)
 		AddReportEntry("seed", seed)
-		f = &fixture{namespace: newNamespace(), applied: map[string]*unstructured.Unstructured{}, random: rand.New(rand.NewPCG(seed, 0)), folder: GinkgoT().TempDir()}
+		f = &fixture{namespace: newNamespace(), applied: map[string]*unstructured.Unstructured{}, random: rand.New(rand.NewPCG(seed, 0)), folder: GinkgoT().TempDir(), size: 10}
 		environment.StartScheduler(f.namespace)
 		for _, file := range []string{"config/seldonconfigs/default.yaml", "config/serverconfigs/mlserver.yaml", "config/serverconfigs/triton.yaml"} {
 			text, err := os.ReadFile(root(file))
@@ -129,6 +135,73 @@ spec: {serverConfig: triton, replicas: 2}
 		Expect(planned.code).To(BeZero())
 	})
 
+	It("lists each kind once, and makes dry-runs of what differs only", func() {
+		unchanged := requestsOf(func(kubeconfig string) { Expect(seldonAs(kubeconfig, "plan", "-n", f.namespace).code).To(BeZero()) })
+		expectOnce(unchanged)
+		Expect(writesOf(unchanged)).To(BeEmpty())
+		Expect(unchanged).To(HaveLen(15), "one LIST of each of 12 kinds, of two kinds of configurations, and of the operator's Deployment in all namespaces")
+
+		config := f.applied["SeldonConfig/default"].DeepCopy()
+		eachItem(config.Object, []string{"spec", "components"}, func(component map[string]any) {
+			if component["name"] == "seldon-envoy" {
+				eachItem(component, []string{"podSpec", "containers"}, func(container map[string]any) { container["image"] = "changed:1" })
+			}
+		})
+		file := f.write(0, config)
+		changed := requestsOf(func(kubeconfig string) {
+			Expect(seldonAs(kubeconfig, "plan", "-n", f.namespace, "-f", file).code).To(BeZero())
+		})
+		expectOnce(changed)
+		Expect(writesOf(changed)).To(ConsistOf(
+			HaveSuffix("/seldonconfigs/default dry-run"), HaveSuffix("/namespaces/"+f.namespace+"/deployments/seldon-envoy dry-run")))
+	})
+
+	It("shows the child objects to an account that may read custom resources only", func() {
+		reader := user("reader", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"*"}, Verbs: []string{"get", "list"}})
+		planned := seldonAs(reader, "plan", "-n", f.namespace)
+		Expect(planned.code).To(BeZero(), planned.stderr)
+		Expect(planned.stdout).To(MatchRegexp(`\? Deployment/seldon-envoy +unknown`))
+		Expect(planned.stdout).NotTo(MatchRegexp(`\? Server/mlserver`), "Servers can be read")
+		Expect(planned.stderr).To(ContainSubstring("not permitted: list deployments.apps in namespace " + f.namespace))
+		Expect(planned.stderr).To(ContainSubstring("the configurations in namespace " + operatorNamespace))
+	})
+
+	It("computes the same changes for an account that may not make dry-runs", func() {
+		reader := user("viewer", rbacv1.PolicyRule{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"get", "list"}})
+		config := f.applied["SeldonConfig/default"].DeepCopy()
+		eachItem(config.Object, []string{"spec", "components"}, func(component map[string]any) {
+			eachItem(component, []string{"podSpec", "containers"}, func(container map[string]any) { container["image"] = "changed:1" })
+		})
+		file := f.write(0, config)
+		changes := func(kubeconfig string) (report plannedReport, changed map[string][]string, stderr string) {
+			done := seldonAs(kubeconfig, "plan", "-n", f.namespace, "-f", file, "-o", "json")
+			Expect(done.code).To(BeZero(), done.stderr)
+			Expect(json.Unmarshal([]byte(done.stdout), &report)).To(Succeed())
+			changed = map[string][]string{}
+			for key, step := range report.steps() {
+				changed[key] = append(changed[key], step.Verb, step.Impact)
+				for _, change := range step.Changes {
+					changed[key] = append(changed[key], change.Path, fmt.Sprint(change.Old), fmt.Sprint(change.New))
+				}
+			}
+			return report, changed, done.stderr
+		}
+		_, tried, _ := changes(kubeconfig)
+		report, computed, stderr := changes(reader)
+		Expect(computed).To(Equal(tried))
+		Expect(len(computed)).To(BeNumerically(">", 5))
+		Expect(report.Summary.Unverified).To(Equal(len(computed)))
+		Expect(stderr).To(ContainSubstring("unverified"))
+	})
+
+	It("rejects proposed objects that the API server rejects", func() {
+		runtime := f.applied["SeldonRuntime/seldon"].DeepCopy()
+		Expect(unstructured.SetNestedField(runtime.Object, "high", "spec", "config", "tracingConfig", "ratio")).To(Succeed())
+		rejected := seldon("plan", "-n", f.namespace, "-f", f.write(0, runtime))
+		Expect(rejected.code).To(Equal(2))
+		Expect(rejected.stderr).To(ContainSubstring("spec.config.tracingConfig.ratio"))
+	})
+
 	It("lists exactly the writes that follow random edits", func() {
 		rounds := 10
 		if !testing.Short() {
@@ -157,6 +230,16 @@ func (f *fixture) apply(object *unstructured.Unstructured) {
 	sent := object.DeepCopy()
 	Expect(environment.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(sent), client.FieldOwner(editor), client.ForceOwnership)).To(Succeed())
 	f.applied[object.GetKind()+"/"+object.GetName()] = object
+}
+
+// write writes an object into a file.
+func (f *fixture) write(number int, object *unstructured.Unstructured) string {
+	GinkgoHelper()
+	text, err := yaml.Marshal(object.Object)
+	Expect(err).NotTo(HaveOccurred())
+	file := filepath.Join(f.folder, fmt.Sprintf("%d.yaml", number))
+	Expect(os.WriteFile(file, text, 0o600)).To(Succeed())
+	return file
 }
 
 // settle waits until the operator has done its work: every owner is ready at its generation,
@@ -214,16 +297,13 @@ func (f *fixture) compare(edits edits) {
 	GinkgoHelper()
 	files := []string{"plan", "-n", f.namespace, "-o", "json"}
 	for i, object := range edits.objects {
-		text, err := yaml.Marshal(object.Object)
-		Expect(err).NotTo(HaveOccurred())
-		file := filepath.Join(f.folder, fmt.Sprintf("%d.yaml", i))
-		Expect(os.WriteFile(file, text, 0o600)).To(Succeed())
-		files = append(files, "-f", file)
+		files = append(files, "-f", f.write(i, object))
 	}
 	printed := seldon(files...)
 	Expect(printed.code).To(BeZero(), printed.stderr)
 	report := plannedReport{}
 	Expect(json.Unmarshal([]byte(printed.stdout), &report)).To(Succeed())
+	expectSchema(printed.stdout)
 	planned := report.steps()
 
 	before, pods := f.children(), f.pods()
@@ -321,6 +401,18 @@ func (f *fixture) watchReady() func() map[string]bool {
 		group.Wait()
 		return unready
 	}
+}
+
+// expectSchema validates the JSON form of a plan against its published schema.
+func expectSchema(text string) {
+	GinkgoHelper()
+	content, err := os.ReadFile(root("docs/reference/plan.schema.json"))
+	Expect(err).NotTo(HaveOccurred())
+	schema := &spec.Schema{}
+	Expect(json.Unmarshal(content, schema)).To(Succeed())
+	var decoded any
+	Expect(json.Unmarshal([]byte(text), &decoded)).To(Succeed())
+	Expect(validate.NewSchemaValidator(schema, nil, "", strfmt.Default).Validate(decoded).AsError()).To(Succeed())
 }
 
 // podsOf returns the UIDs of pods by workload: those whose names start with its name.

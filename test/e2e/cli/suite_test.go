@@ -7,12 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/tools/clientcmd"
@@ -148,11 +150,25 @@ func writesAfter(offset int64) (writes []audited, end int64) {
 	for line := range bytes.Lines(text[:complete]) {
 		entry := audited{}
 		Expect(json.Unmarshal(line, &entry)).To(Succeed())
-		if entry.ResponseStatus.Code < 300 && entry.ObjectRef != nil && !bytes.Contains([]byte(entry.RequestURI), []byte("dryRun=")) {
+		if entry.ResponseStatus.Code < 300 && entry.ObjectRef != nil && !strings.Contains(entry.RequestURI, "dryRun=") {
 			writes = append(writes, entry)
 		}
 	}
 	return writes, offset + int64(complete)
+}
+
+// user returns the kubeconfig of a new user with permissions in all namespaces.
+func user(name string, rules ...rbacv1.PolicyRule) string {
+	GinkgoHelper()
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules}
+	Expect(environment.Client.Create(ctx, role)).To(Succeed())
+	Expect(environment.Client.Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: name}},
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+	})).To(Succeed())
+	file := filepath.Join(GinkgoT().TempDir(), name)
+	Expect(os.WriteFile(file, environment.User(name), 0o600)).To(Succeed())
+	return file
 }
 
 // get reads an object.
