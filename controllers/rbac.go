@@ -8,7 +8,7 @@ package controllers
 // others apply to the operator's own namespace only.
 
 // Custom resources that are reconciled, counted, or deleted in a cascade.
-// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes,verbs=list;watch;patch
+// +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=servers,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=seldonruntimes/status;servers/status;models/status;pipelines/status;experiments/status,verbs=patch
 // +kubebuilder:rbac:groups=mlops.seldon.io,resources=models;pipelines;experiments,verbs=get;list;watch;patch;delete

@@ -250,6 +250,7 @@ var unseenPermissions = map[permission]string{
 	{"discovery.k8s.io", "endpointslices", "list"}:             "required to grant it to pods",
 	{"discovery.k8s.io", "endpointslices", "watch"}:            "required to grant it to pods",
 	{"events.k8s.io", "events", "list"}:                        "used only while pods of a StatefulSet are rejected",
+	{"mlops.seldon.io", "seldonruntimes", "get"}:               "used only to adopt objects without a controller",
 	{"mlops.seldon.io", "seldonruntimes/finalizers", "update"}: "checked by the admission plugin OwnerReferencesPermissionEnforcement",
 	{"mlops.seldon.io", "servers/finalizers", "update"}:        "checked by the admission plugin OwnerReferencesPermissionEnforcement",
 }
