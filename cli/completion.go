@@ -33,6 +33,16 @@ func complete(command *cobra.Command, flag string, function cobra.CompletionFunc
 
 // completeTarget completes TYPE/NAME, TYPE NAME, and the NAME of a SeldonRuntime.
 func (f *factory) completeTarget(command *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	return f.completeObject(command, args, toComplete, kindNames())
+}
+
+// completeOwner completes the same for SeldonRuntimes and Servers.
+func (f *factory) completeOwner(command *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	return f.completeObject(command, args, toComplete, []string{"seldonruntime", "server"})
+}
+
+// completeObject completes the name of an object of one of the kinds.
+func (f *factory) completeObject(command *cobra.Command, args []string, toComplete string, kinds []string) ([]string, cobra.ShellCompDirective) {
 	switch len(args) {
 	case 0:
 		typed, prefix, qualified := strings.Cut(toComplete, "/")
@@ -44,7 +54,7 @@ func (f *factory) completeTarget(command *cobra.Command, args []string, toComple
 			return completions, cobra.ShellCompDirectiveNoFileComp
 		}
 		completions := f.completeNames(command.Context(), v1alpha1.KindSeldonRuntime, toComplete)
-		for _, kind := range kindNames() {
+		for _, kind := range kinds {
 			if strings.HasPrefix(kind, toComplete) {
 				completions = append(completions, kind+"/")
 			}

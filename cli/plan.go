@@ -28,6 +28,7 @@ type planOptions struct {
 }
 
 func (o *planOptions) bind(command *cobra.Command) {
+	command.ValidArgsFunction = o.completeOwner
 	flags := command.Flags()
 	flags.BoolVarP(&o.all, "all-namespaces", "A", false, "plan the objects of all namespaces")
 	bindFiles(flags, &o.files, "SeldonConfigs, ServerConfigs, SeldonRuntimes and Servers as they are proposed")
@@ -180,6 +181,7 @@ func newPlanCommand(f *factory) *cobra.Command {
 	options.bind(command)
 	flags := command.Flags()
 	flags.StringVarP(&output, "output", "o", "text", "text, json, yaml or markdown")
+	completeValues(command, "output", "text", "json", "yaml", "markdown")
 	flags.BoolVar(&detailed, "detailed", false, "show every owner and all changed fields")
 	flags.BoolVar(&exitOnChanges, "exit-code", false, "exit with 3 if something would change")
 	flags.StringVar(&failOn, "fail-on", "", "exit with 4 if a step has this impact or a higher one: "+impactNames())

@@ -35,7 +35,7 @@ func (s *ownerSelection) bind(command *cobra.Command) {
 	flags.BoolVarP(&s.allNamespaces, "all-namespaces", "A", false, "select the objects of all namespaces")
 	flags.StringVarP(&s.selector, "selector", "l", "", "label selector, such as team=a")
 	command.Args = cobra.MaximumNArgs(2)
-	command.ValidArgsFunction = s.completeTarget
+	command.ValidArgsFunction = s.completeOwner
 }
 
 // owner is an object with child objects, of which only metadata is known.

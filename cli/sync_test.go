@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -122,7 +121,7 @@ spec:
 `))
 	scheduler := startFakeScheduler(t)
 	args := []string{"sync", "-f", writeModels(t, modelFile), "--scheduler", scheduler.Address(), "-n", "team"}
-	run := func(args ...string) result { return runCommand(context.Background(), t, server, &buffer{}, args...) }
+	run := func(args ...string) result { return runCommand(t.Context(), t, server, &buffer{}, args...) }
 	got := run(args...)
 	if got.code != exitFailed || !strings.Contains(got.err, "the operator of Deployment seldon-system/seldon-v2-controller-manager serves namespace team, and would load and unload the same objects") || scheduler.Calls("LoadModel") != 0 {
 		t.Errorf("got %+v", got)

@@ -192,6 +192,8 @@ func TestTreeErrors(t *testing.T) {
 		"tree a b c":                          {"", "error: accepts at most 2 arg(s), received 3\n", 2},
 		"tree --nothing":                      {"", "error: unknown flag: --nothing\n", 2},
 		"__complete tree -n team-a ser":       {"server/\nserverconfig/\nservice/\nserviceaccount/\n:6\n", "Completion ended with directive: ShellCompDirectiveNoSpace, ShellCompDirectiveNoFileComp\n", 0},
+		"__complete pause -n team-a s":        {"seldon\nseldonruntime/\nserver/\n:6\n", "Completion ended with directive: ShellCompDirectiveNoSpace, ShellCompDirectiveNoFileComp\n", 0},
+		"__complete plan -n team-a s":         {"seldon\nseldonruntime/\nserver/\n:6\n", "Completion ended with directive: ShellCompDirectiveNoSpace, ShellCompDirectiveNoFileComp\n", 0},
 		"__complete tree -n team-a server/m":  {"server/mlserver\n:4\n", "Completion ended with directive: ShellCompDirectiveNoFileComp\n", 0},
 		"__complete tree -n team-a server tr": {"triton\n:4\n", "Completion ended with directive: ShellCompDirectiveNoFileComp\n", 0},
 		"__complete tree -o m":                {"wide\njson\nyaml\ndot\nmermaid\n:4\n", "Completion ended with directive: ShellCompDirectiveNoFileComp\n", 0},

@@ -302,7 +302,7 @@ func TestLatestErrorIsReported(t *testing.T) {
 			t.Errorf("%d requests for an hour of the same error", len(enqueued))
 		}
 		h.network.set(func(n *memoryNetwork) { n.fails = errors.New("connection refused") })
-		h.settle(2 * time.Minute)
+		h.settle(5 * time.Minute) // more than two attempts
 		if conn := h.status(); conn.Reason != ReasonUnavailable || !strings.Contains(conn.Message, "connection refused") {
 			t.Errorf("status %+v", conn)
 		}
