@@ -99,7 +99,8 @@ func (o *renderOptions) printCompose(objects []*unstructured.Unstructured) error
 }
 
 // writeFile writes a file that containers read, which run as other users than its owner. Its
-// folder is not readable by others if it is that of a Secret.
+// folder is not readable by others if it is that of a Secret. Programs that watch the folder
+// never see a part of the content.
 func writeFile(name, content string) error {
 	mode := os.FileMode(0o755)
 	if strings.Contains(filepath.ToSlash(name), "/secrets/") {
@@ -108,5 +109,9 @@ func writeFile(name, content string) error {
 	if err := os.MkdirAll(filepath.Dir(name), mode); err != nil {
 		return err
 	}
-	return os.WriteFile(name, []byte(content), 0o644) //nolint:gosec // containers read it as another user
+	temporary := name + ".new"
+	if err := os.WriteFile(temporary, []byte(content), 0o644); err != nil { //nolint:gosec // containers read it as another user
+		return err
+	}
+	return os.Rename(temporary, name)
 }
