@@ -19,7 +19,7 @@ ARG TARGETOS
 ARG TARGETARCH
 ARG VERSION=dev
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -tags grpcnotrace -trimpath -buildvcs=auto \
-    -ldflags "-s -w -buildid= -X main.version=${VERSION}" -o /manager ./cmd/manager
+    -ldflags "-s -w -buildid= -X main.version=${VERSION}" -o /programs/ ./cmd/manager ./cmd/kubectl-seldon
 
 FROM ${BASE_IMAGE}
 ARG VERSION=dev
@@ -28,7 +28,8 @@ LABEL org.opencontainers.image.title="Seldon operator" \
       org.opencontainers.image.source="https://github.com/seldon-operator/seldon-operator" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
-COPY --from=build /manager /manager
+# kubectl-seldon can keep a scheduler in sync with files, without the operator.
+COPY --from=build /programs/ /
 # Numeric, since Kubernetes cannot check runAsNonRoot for a name.
 USER 65532:65532
 ENTRYPOINT ["/manager"]

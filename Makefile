@@ -215,15 +215,20 @@ DOWNLOADS ?= https://github.com/seldon-operator/seldon-operator/releases/downloa
 REPRODUCIBLE := GOFLAGS= GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT= GOFIPS140=off CGO_ENABLED=0
 .PHONY: image
 image: ## Write the operator's image, an OCI layout with SBOMs, into dist/image, without Docker.
-	@mkdir -p $(abspath $(DIST))
-	@for platform in $(PLATFORMS); do \
-		echo "Building the manager for $$platform"; \
+	@mkdir -p $(abspath $(DIST)) dist
+	@# With -trimpath the go command compiles and links hack/image once for all clones.
+	@work=$$(mktemp -d "$(CURDIR)/dist/image.XXXXXX") && trap "rm -rf $$work" EXIT; \
+	build() { \
 		$(REPRODUCIBLE) GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -tags grpcnotrace -trimpath -buildvcs=auto \
-			-ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $(abspath $(DIST))/manager-$${platform/\//-} ./cmd/manager; \
-	done
-	@# With -trimpath the go command compiles and links it once for all clones.
-	@cd hack/image && go run -trimpath -buildvcs=false . --name $(IMAGE) --version $(VERSION) --output $(abspath $(DIST))/image.tar \
-		$(foreach platform,$(PLATFORMS),$(abspath $(DIST))/manager-$(subst /,-,$(platform)))
+			-ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o "$$1" "$$2"; \
+	}; \
+	for platform in $(PLATFORMS); do \
+		echo "Building the manager and the plugin for $$platform"; \
+		build $(abspath $(DIST))/manager-$${platform/\//-} ./cmd/manager; \
+		build $$work/kubectl-seldon-$${platform/\//-} ./cmd/kubectl-seldon; \
+	done; \
+	cd hack/image && go run -trimpath -buildvcs=false . --name $(IMAGE) --version $(VERSION) --output $(abspath $(DIST))/image.tar \
+		$(foreach platform,$(PLATFORMS),$(abspath $(DIST))/manager-$(subst /,-,$(platform))) $$work/*
 
 .PHONY: plugin
 plugin: ## Write the archives of the plugin, one for each platform, and its Krew manifest into dist/plugin.

@@ -6,7 +6,8 @@
 // depends neither on the output format nor on colours:
 //
 //	0    done; plan: whether or not something would change
-//	1    failed: the cluster is not reachable, or the root object is not readable;
+//	1    failed: the cluster or the scheduler is not reachable, the root object is not readable,
+//	     or an object failed;
 //	     diff: something would change
 //	2    invalid usage or input; diff: any error
 //	3    plan --exit-code: something would change

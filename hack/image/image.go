@@ -39,11 +39,11 @@ func labels(p program, version string) map[string]string {
 	return all
 }
 
-// imagesOf returns the images of the programs, in their order.
-func imagesOf(programs []program, version string) ([]v1.Image, error) {
+// imagesOf returns the images of the platforms, in their order.
+func imagesOf(platforms [][]program, version string) ([]v1.Image, error) {
 	var images []v1.Image
-	for _, p := range programs {
-		image, err := imageOf(p, version)
+	for _, programs := range platforms {
+		image, err := imageOf(programs, version)
 		if err != nil {
 			return nil, err
 		}
@@ -52,9 +52,10 @@ func imagesOf(programs []program, version string) ([]v1.Image, error) {
 	return images, nil
 }
 
-// imageOf returns an image with one layer, which has the program only.
-func imageOf(p program, version string) (v1.Image, error) {
-	content, err := layerOf(p)
+// imageOf returns an image with one layer, which has the programs of a platform only.
+func imageOf(programs []program, version string) (v1.Image, error) {
+	p := programs[0]
+	content, err := layerOf(programs)
 	if err != nil {
 		return nil, err
 	}
@@ -87,31 +88,33 @@ func imageOf(p program, version string) (v1.Image, error) {
 }
 
 // layerOf returns the layer as an uncompressed tar archive.
-func layerOf(p program) ([]byte, error) {
-	content, err := os.ReadFile(p.path)
-	if err != nil {
-		return nil, err
-	}
+func layerOf(programs []program) ([]byte, error) {
 	var layer bytes.Buffer
 	archive := tar.NewWriter(&layer)
-	header := tar.Header{Name: entrypoint[1:], Mode: 0o755, Size: int64(len(content)), ModTime: p.created}
-	if err := archive.WriteHeader(&header); err != nil {
-		return nil, err
+	for _, p := range programs {
+		content, err := os.ReadFile(p.path)
+		if err != nil {
+			return nil, err
+		}
+		header := tar.Header{Name: p.name(), Mode: 0o755, Size: int64(len(content)), ModTime: p.created}
+		if err := archive.WriteHeader(&header); err != nil {
+			return nil, err
+		}
+		if _, err := archive.Write(content); err != nil {
+			return nil, err
+		}
 	}
-	if _, err := archive.Write(content); err != nil {
-		return nil, err
-	}
-	err = archive.Close()
+	err := archive.Close()
 	return layer.Bytes(), err
 }
 
 // indexOf returns the image index for all platforms.
-func indexOf(programs []program, images []v1.Image, version string) v1.ImageIndex {
+func indexOf(platforms [][]program, images []v1.Image, version string) v1.ImageIndex {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-	for i, p := range programs {
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: images[i], Descriptor: v1.Descriptor{Platform: &p.platform}})
+	for i, programs := range platforms {
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: images[i], Descriptor: v1.Descriptor{Platform: &programs[0].platform}})
 	}
-	return mutate.Annotations(index, labels(programs[0], version)).(v1.ImageIndex)
+	return mutate.Annotations(index, labels(platforms[0][0], version)).(v1.ImageIndex)
 }
 
 // writeArchive writes an OCI image layout with the index as a tar archive. The

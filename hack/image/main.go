@@ -1,9 +1,10 @@
-// Command image creates the operator's container image from binaries, one for each
+// Command image creates the operator's container image from binaries, the same for each
 // platform, without a container engine and without a base image: the binaries are
 // static, need no files, and run as a user without a name.
 //
 // It writes an OCI image layout as a tar archive, and in the same directory an SPDX
-// bill of materials for each binary. The output is reproducible: it is identical for
+// bill of materials for each platform. The first binary of a platform is the image's
+// entrypoint; the others are beside it. The output is reproducible: it is identical for
 // identical binaries.
 package main
 
@@ -35,25 +36,21 @@ func main() {
 
 // write writes the archive and the bills of materials.
 func write(name, version, output string, paths []string) error {
-	var programs []program
-	for _, path := range paths {
-		p, err := readProgram(path)
-		if err != nil {
-			return err
-		}
-		programs = append(programs, p)
-	}
-	images, err := imagesOf(programs, version)
+	contents, err := readPrograms(paths)
 	if err != nil {
 		return err
 	}
-	for i, p := range programs {
-		path := filepath.Join(filepath.Dir(output), filepath.Base(p.path)+".spdx.json")
-		if err := writeSBOM(path, p, images[i], version); err != nil {
+	images, err := imagesOf(contents, version)
+	if err != nil {
+		return err
+	}
+	for i, programs := range contents {
+		path := filepath.Join(filepath.Dir(output), filepath.Base(programs[0].path)+".spdx.json")
+		if err := writeSBOM(path, programs, images[i], version); err != nil {
 			return fmt.Errorf("write %s: %w", path, err)
 		}
 	}
-	index := indexOf(programs, images, version)
+	index := indexOf(contents, images, version)
 	if err := writeArchive(output, index, name, version); err != nil {
 		return fmt.Errorf("write %s: %w", output, err)
 	}

@@ -3,6 +3,9 @@ package main
 import (
 	"debug/buildinfo"
 	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -18,6 +21,35 @@ type program struct {
 	commit string
 	// created is the time of the commit, or the Unix epoch.
 	created time.Time
+}
+
+// name returns the name of the program in the image: that of the binary without the platform.
+func (p *program) name() string {
+	return strings.TrimSuffix(filepath.Base(p.path), "-"+p.platform.OS+"-"+p.platform.Architecture)
+}
+
+// readPrograms reads the build information of binaries, and returns those of each platform, in
+// the order of the platforms.
+func readPrograms(paths []string) ([][]program, error) {
+	var platforms [][]program
+	for _, path := range paths {
+		p, err := readProgram(path)
+		if err != nil {
+			return nil, err
+		}
+		at := slices.IndexFunc(platforms, func(programs []program) bool { return programs[0].platform.Equals(p.platform) })
+		if at < 0 {
+			platforms = append(platforms, []program{p})
+			continue
+		}
+		platforms[at] = append(platforms[at], p)
+	}
+	for _, programs := range platforms {
+		if len(programs) != len(platforms[0]) || programs[0].name() != entrypoint[1:] {
+			return nil, fmt.Errorf("the programs for %s are not those for %s, with %s first", programs[0].platform, platforms[0][0].platform, entrypoint[1:])
+		}
+	}
+	return platforms, nil
 }
 
 // readProgram reads the build information of a binary.

@@ -20,9 +20,10 @@ import (
 const unknown = "NOASSERTION"
 
 // writeSBOM writes the bill of materials of one image as SPDX. The image contains the
-// program's module, which depends on the modules and on the version of Go that the Go
-// command recorded in the program.
-func writeSBOM(path string, p program, image v1.Image, version string) error {
+// programs' module, which depends on the modules and on the version of Go that the Go
+// command recorded in the programs.
+func writeSBOM(path string, programs []program, image v1.Image, version string) error {
+	p := programs[0]
 	digest, err := image.Digest()
 	if err != nil {
 		return err
@@ -54,11 +55,18 @@ func writeSBOM(path string, p program, image v1.Image, version string) error {
 	add(document.SPDXIdentifier, common.TypeRelationshipDescribe, container)
 	add(container.PackageSPDXIdentifier, common.TypeRelationshipContains, main)
 	add(main.PackageSPDXIdentifier, common.TypeRelationshipDependsOn, packageOf(&debug.Module{Path: "stdlib", Version: strings.TrimPrefix(p.info.GoVersion, "go")}))
-	for _, dependency := range p.info.Deps {
-		for dependency.Replace != nil {
-			dependency = dependency.Replace
+	added := map[string]bool{}
+	for _, each := range programs {
+		for _, dependency := range each.info.Deps {
+			for dependency.Replace != nil {
+				dependency = dependency.Replace
+			}
+			// Programs of one module have one version of each dependency.
+			if !added[dependency.Path] {
+				added[dependency.Path] = true
+				add(main.PackageSPDXIdentifier, common.TypeRelationshipDependsOn, packageOf(dependency))
+			}
 		}
-		add(main.PackageSPDXIdentifier, common.TypeRelationshipDependsOn, packageOf(dependency))
 	}
 	var content bytes.Buffer
 	if err := spdxjson.Write(&document, &content, spdxjson.Indent("  ")); err != nil {

@@ -127,10 +127,11 @@ func TestRelease(t *testing.T) {
 				}
 			}
 			files := unpack(t, gunzip(t, i.layer))
-			if len(files) != 1 || !bytes.Equal(files["manager"], first[name]) {
-				t.Errorf("the layer is not just %s as /manager", name)
+			plugin := unpack(t, gunzip(t, first[pluginArchive(platform)]))["kubectl-seldon"]
+			if len(files) != 2 || !bytes.Equal(files["manager"], first[name]) || !bytes.Equal(files["kubectl-seldon"], plugin) {
+				t.Errorf("the layer is not just %s as /manager, and the plugin", name)
 			}
-			checkSBOM(t, first[name+".spdx.json"], first[name], i.digest)
+			checkSBOM(t, first[name+".spdx.json"], i.digest, first[name], plugin)
 		})
 	}
 	t.Run("plugin", func(t *testing.T) {
@@ -454,19 +455,21 @@ func imagesOf(t *testing.T, files map[string][]byte) map[string]platformImage {
 	return images
 }
 
-// checkSBOM compares a bill of materials with the build information of the program.
-func checkSBOM(t *testing.T, sbom, program []byte, digest string) {
+// checkSBOM compares a bill of materials with the build information of the programs.
+func checkSBOM(t *testing.T, sbom []byte, digest string, programs ...[]byte) {
 	t.Helper()
-	info, err := buildinfo.Read(bytes.NewReader(program))
-	if err != nil {
-		t.Fatal(err)
-	}
-	goVersion := strings.TrimPrefix(info.GoVersion, "go")
-	want := []string{
-		info.Main.Path + " " + version + " pkg:golang/" + info.Main.Path + "@v" + version, "stdlib " + goVersion + " pkg:golang/stdlib@" + goVersion,
-	}
-	for _, dependency := range info.Deps {
-		want = append(want, dependency.Path+" "+dependency.Version+" pkg:golang/"+dependency.Path+"@"+strings.ReplaceAll(dependency.Version, "+", "%2B"))
+	var want []string
+	for _, program := range programs {
+		info, err := buildinfo.Read(bytes.NewReader(program))
+		if err != nil {
+			t.Fatal(err)
+		}
+		goVersion := strings.TrimPrefix(info.GoVersion, "go")
+		want = append(want,
+			info.Main.Path+" "+version+" pkg:golang/"+info.Main.Path+"@v"+version, "stdlib "+goVersion+" pkg:golang/stdlib@"+goVersion)
+		for _, dependency := range info.Deps {
+			want = append(want, dependency.Path+" "+dependency.Version+" pkg:golang/"+dependency.Path+"@"+strings.ReplaceAll(dependency.Version, "+", "%2B"))
+		}
 	}
 	var document struct {
 		SPDXVersion string
@@ -489,6 +492,7 @@ func checkSBOM(t *testing.T, sbom, program []byte, digest string) {
 	}
 	slices.Sort(got)
 	slices.Sort(want)
+	want = slices.Compact(want)
 	if document.SPDXVersion != "SPDX-2.3" || !slices.Equal(got, want) {
 		t.Errorf("got  %s %v\nwant %v", document.SPDXVersion, got, want)
 	}

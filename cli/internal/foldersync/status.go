@@ -82,12 +82,9 @@ func (e *Event) observe(observation relay.Observation, now time.Time) (_ result,
 	case failure != nil && failure.Terminal:
 		e.Ready, e.Reason, e.Message = metav1.ConditionFalse, failure.Reason, failure.Message
 		return failed, 0
+	case !observation.ProgressingSince.IsZero() && now.Sub(observation.ProgressingSince) < settlePeriod:
+		return pending, settlePeriod - now.Sub(observation.ProgressingSince)
 	case observation.State != nil:
-		if !observation.ProgressingSince.IsZero() {
-			if rest := settlePeriod - now.Sub(observation.ProgressingSince); rest > 0 {
-				return pending, rest
-			}
-		}
 		return e.setState(observation.State), 0
 	case failure != nil:
 		e.Reason, e.Message = failure.Reason, failure.Message

@@ -36,7 +36,7 @@ type definition struct {
 
 // definitions are by kind. Each is parsed when it is first needed: that of a SeldonRuntime
 // takes some 100 ms.
-var definitions = func() map[string]func() *definition {
+var definitions = sync.OnceValue(func() map[string]func() *definition {
 	byKind := map[string]func() *definition{}
 	for kind, text := range config.CustomResourceDefinitions() {
 		byKind[kind] = sync.OnceValue(func() *definition {
@@ -48,7 +48,7 @@ var definitions = func() map[string]func() *definition {
 		})
 	}
 	return byKind
-}()
+})
 
 func parseDefinition(text []byte) (*definition, error) {
 	crd := &apiextensionsv1.CustomResourceDefinition{}
@@ -74,7 +74,7 @@ func parseDefinition(text []byte) (*definition, error) {
 
 // definitionOf returns the definition of a kind; nil if it is not one of the operator's.
 func definitionOf(kind string) *definition {
-	if parse := definitions[kind]; parse != nil {
+	if parse := definitions()[kind]; parse != nil {
 		return parse()
 	}
 	return nil

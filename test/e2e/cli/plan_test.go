@@ -133,6 +133,7 @@ spec: {serverConfig: triton, replicas: 2}
 		planned := seldon("plan", "-n", f.namespace, "--exit-code")
 		Expect(planned.stderr).To(HaveSuffix("Nothing would change.\n"), planned.stdout)
 		Expect(planned.code).To(BeZero())
+		Expect(planned.stderr).To(ContainSubstring("the operator is 0.1.0, and this plan is made by the templates of dev"))
 	})
 
 	It("lists each kind once, and makes dry-runs of what differs only", func() {
