@@ -92,7 +92,8 @@ func testNonInteractive(d *demonstration) {
 	steps, objects, _ := strings.Cut(d.printed(), "All objects:\n")
 	d.Expect(status).To(Equal(exitReady), steps)
 	for _, effect := range []string{
-		`\[4/11\].*SeldonRuntime/seldon  False .*Condition/SchedulerReachable  True .*SeldonRuntime/seldon  True`,
+		`\[4/11\].*SeldonRuntime/seldon  False .*SeldonRuntime/seldon  True.*\[5`,
+		`\[4/11\].*Condition/SchedulerReachable(, SchedulerSynced)?  True .*\[5`,
 		`\[5/11\].*Model/iris, .*  False .*Experiments \(1\) +True +1 of 1 ready\nDone`,
 		`\[6/11\].*Model/iris  False .*Model/iris  True.*\[7`,
 		`\[7/11\].*Model/iris-challenger  - Deleted.*Experiment/iris-experiment  False .*\[8`,

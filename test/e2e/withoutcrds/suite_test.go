@@ -47,10 +47,27 @@ func render(namespace, text string) string {
 	GinkgoHelper()
 	var stdout, stderr bytes.Buffer
 	config := cli.Config{Name: "kubectl seldon", Version: "dev", Streams: genericiooptions.IOStreams{In: bytes.NewBufferString(text), Out: &stdout, ErrOut: &stderr}}
-	Expect(cli.Run(ctx, config, []string{"render", "-n", namespace, "-f", "-"})).To(BeZero(), stderr.String())
+	Expect(cli.Run(ctx, config, []string{"render", "--namespace", namespace, "--filename=-"})).To(BeZero(), stderr.String())
 	file := filepath.Join(GinkgoT().TempDir(), "rendered.yaml")
 	Expect(os.WriteFile(file, stdout.Bytes(), 0o600)).To(Succeed())
 	return file
+}
+
+// startSync runs kubectl seldon sync for a folder until the running spec ends.
+func startSync(namespace, folder, scheduler string) {
+	GinkgoHelper()
+	syncCtx, stop := context.WithCancel(ctx)
+	ended := make(chan int)
+	config := cli.Config{Name: "kubectl seldon", Version: "dev", Streams: genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: GinkgoWriter, ErrOut: GinkgoWriter}}
+	go func() {
+		ended <- cli.Run(syncCtx, config, []string{
+			"sync", "--kubeconfig", environment.Kubeconfig(), "--namespace", namespace, "--filename", folder, "--scheduler", scheduler, "--watch",
+		})
+	}()
+	DeferCleanup(func() {
+		stop()
+		Expect(<-ended).To(BeZero())
+	})
 }
 
 // newNamespace creates a namespace, which is not deleted.

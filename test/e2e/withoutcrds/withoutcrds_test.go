@@ -2,6 +2,8 @@ package withoutcrds_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -11,7 +13,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
 // runtime is a SeldonRuntime with a Server, with or without hodometer.
@@ -37,11 +41,12 @@ var _ = Describe("A cluster without CRDs and without the operator", Ordered, fun
 	var namespace, other string
 	var before, otherBefore map[string]string
 
+	var scheduler *fakescheduler.Scheduler
+
 	BeforeAll(func() {
 		namespace, other = newNamespace(), newNamespace()
-		for _, each := range []string{namespace, other} {
-			environment.StartScheduler(each)
-		}
+		scheduler = environment.StartScheduler(namespace)
+		environment.StartScheduler(other)
 	})
 
 	It("runs what is rendered", func() {
@@ -51,6 +56,28 @@ var _ = Describe("A cluster without CRDs and without the operator", Ordered, fun
 			HaveLen(8), HaveKey("seldon-scheduler-0"), HaveKey("mlserver-0"), HaveKey("mlserver-1")))
 		Eventually(func() map[string]string { return pods(other) }).Should(HaveLen(7))
 		otherBefore = pods(other)
+	})
+
+	It("has the Models of a folder, also after its scheduler was killed", func() {
+		folder := GinkgoT().TempDir()
+		models, err := os.ReadFile(root("config/samples/mlops_v1alpha1_model.yaml"))
+		Expect(err).NotTo(HaveOccurred())
+		for name, content := range map[string][]byte{"models.yaml": models, "runtime.yaml": []byte(runtime(false))} {
+			Expect(os.WriteFile(filepath.Join(folder, name), content, 0o600)).To(Succeed())
+		}
+		startSync(namespace, folder, scheduler.Address())
+		available := func() map[string]pb.ModelStatus_ModelState {
+			states := map[string]pb.ModelStatus_ModelState{}
+			for _, model := range scheduler.Models() {
+				states[model.Name] = model.State
+			}
+			return states
+		}
+		all := And(HaveLen(3), HaveEach(pb.ModelStatus_ModelAvailable))
+		Eventually(available).Should(all)
+		scheduler.Kill()
+		Expect(scheduler.Restart(fakescheduler.RestartOptions{LoseAgents: true})).To(Succeed())
+		Eventually(available).Should(all)
 	})
 
 	It("prunes what is no longer rendered, with an ApplySet of kubectl", func() {
