@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/duration"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/cli/internal/explain"
@@ -21,9 +22,19 @@ import (
 	"github.com/seldon-operator/seldon-operator/inputs"
 )
 
+// explainCommand has the flags and the arguments of explain.
+type explainCommand struct {
+	*factory
+	output string
+	ref    composition.ObjectRef
+	// field to select; empty for all.
+	field string
+}
+
 // newExplainCommand returns the command explain.
-func newExplainCommand(f *factory) *cobra.Command {
-	var output string
+func newExplainCommand(f *factory) *cobra.Command { return (&explainCommand{factory: f}).command() }
+
+func (e *explainCommand) command() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "explain TYPE/NAME [FIELD]",
 		Short: "Show which layer sets the fields of a child object, and which field managers own them",
@@ -35,61 +46,69 @@ func newExplainCommand(f *factory) *cobra.Command {
 			"  # where the image is from, and who changed it\n" +
 			"  %[1]s explain deployment/seldon-envoy spec.template.spec.containers[name=envoy].image",
 		Args:              cobra.RangeArgs(1, 3),
-		ValidArgsFunction: f.completeTarget,
+		ValidArgsFunction: e.completeTarget,
 		RunE: func(command *cobra.Command, args []string) error {
-			return f.explain(command.Context(), args, output)
+			if err := e.parse(args); err != nil {
+				return err
+			}
+			api, err := e.client()
+			if err != nil {
+				return err
+			}
+			return e.explain(command.Context(), api)
 		},
 	}
-	command.Example = fmt.Sprintf(command.Example, f.Name)
-	command.Flags().StringVarP(&output, "output", "o", "text", "text, json or yaml")
+	command.Example = fmt.Sprintf(command.Example, e.Name)
+	command.Flags().StringVarP(&e.output, "output", "o", "text", "text, json or yaml")
 	completeValues(command, "output", "text", "json", "yaml")
 	return command
 }
 
-// explain prints where the fields of an object are from.
-func (f *factory) explain(ctx context.Context, args []string, output string) error {
-	if !slices.Contains([]string{"text", "json", "yaml"}, output) {
-		return usageError(fmt.Errorf("--output=%s: must be text, json or yaml", output))
+// parse sets the object and the field that arguments name.
+func (e *explainCommand) parse(args []string) error {
+	if !slices.Contains([]string{"text", "json", "yaml"}, e.output) {
+		return usageError(fmt.Errorf("--output=%s: must be text, json or yaml", e.output))
 	}
 	named, field, err := parseField(args)
 	if err != nil {
 		return err
 	}
-	namespace, _, err := f.namespace()
+	namespace, _, err := e.namespace()
 	if err != nil {
 		return err
 	}
-	api, err := f.client()
+	e.ref, e.field = composition.ObjectRef{GroupVersionKind: named.GroupVersionKind, Namespace: namespace, Name: named.Name}, field
+	return nil
+}
+
+// explain prints where the fields of the object are from.
+func (e *explainCommand) explain(ctx context.Context, api client.Reader) error {
+	serving, err := e.serving(ctx, api, e.ref.Namespace)
 	if err != nil {
 		return err
 	}
-	serving, err := f.serving(ctx, api, namespace)
-	if err != nil {
-		return err
-	}
-	ref := composition.ObjectRef{GroupVersionKind: named.GroupVersionKind, Namespace: namespace, Name: named.Name}
-	report, err := explain.Of(ctx, api, serving, ref)
+	report, err := explain.Of(ctx, api, serving, e.ref)
 	if _, is := errors.AsType[*explain.NotAChildError](err); is {
 		return usageError(err)
 	}
 	if err != nil {
 		return err
 	}
-	if serving.Version != "" && serving.Version != f.Version {
-		f.warn("the operator is %s, and the layers are those of the templates of %s", serving.Version, f.Version)
+	if serving.Version != "" && serving.Version != e.Version {
+		e.warn("the operator is %s, and the layers are those of the templates of %s", serving.Version, e.Version)
 	}
-	if field != "" {
-		if report, err = report.Select(field); err != nil {
+	if e.field != "" {
+		if report, err = report.Select(e.field); err != nil {
 			return usageError(err)
 		}
 	}
-	if err := f.printExplanation(report, output, field != ""); err != nil {
+	if err := e.printExplanation(report, e.output, e.field != ""); err != nil {
 		return err
 	}
 	for _, denied := range report.Denied {
-		f.note("? %s", denied)
+		e.note("? %s", denied)
 	}
-	f.note("%s of %s %s/%s, which is rendered from %s.", count(len(report.Fields), "field", "fields"), report.Kind, report.Namespace, report.Name, report.Owner)
+	e.note("%s of %s %s/%s, which is rendered from %s.", count(len(report.Fields), "field", "fields"), report.Kind, report.Namespace, report.Name, report.Owner)
 	return nil
 }
 

@@ -1,15 +1,30 @@
 package cli
 
 import (
-	"net/http"
+	"context"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 const explainObjects = "testdata/explain/objects.yaml"
+
+// explainWith runs explain with objects.
+func explainWith(t *testing.T, objects []*unstructured.Unstructured, args ...string) result {
+	t.Helper()
+	return runWith(t, func(f *factory) (*cobra.Command, func(context.Context, []string) error) {
+		e := &explainCommand{factory: f}
+		return e.command(), func(ctx context.Context, args []string) error {
+			if err := e.parse(args); err != nil {
+				return err
+			}
+			return e.explain(ctx, readerOf(objects))
+		}
+	}, args...)
+}
 
 // timestamps are those of managedFields, which differ in each run.
 var timestamps = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
@@ -36,8 +51,7 @@ func TestExplain(t *testing.T) {
 			if test.ascii {
 				t.Setenv("LC_ALL", "C")
 			}
-			server := newFakeServer(t, explainObjects)
-			got := runCommand(t.Context(), t, server, &buffer{}, append([]string{"explain", "-n", "team-a"}, test.args...)...)
+			got := explainWith(t, objectsOf(t, explainObjects), append([]string{"-n", "team-a"}, test.args...)...)
 			if got.code != exitDone {
 				t.Fatalf("exit code %d: %s", got.code, got.err)
 			}
@@ -50,8 +64,8 @@ func TestExplain(t *testing.T) {
 // The layers of another version may differ.
 func TestExplainWarnsOfAnotherVersion(t *testing.T) {
 	isolate(t)
-	server := newFakeServer(t, explainObjects)
-	for _, object := range server.objects {
+	objects := objectsOf(t, explainObjects)
+	for _, object := range objects {
 		if object.GetName() == "seldon-v2-controller-manager" {
 			containers := []any{map[string]any{"name": "manager", "image": "example.com/operator:0.0.9", "args": []any{"--clusterwide=true", "--namespace=seldon-system"}}}
 			if err := unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers"); err != nil {
@@ -59,7 +73,7 @@ func TestExplainWarnsOfAnotherVersion(t *testing.T) {
 			}
 		}
 	}
-	got := runCommand(t.Context(), t, server, &buffer{}, "explain", "-n", "team-a", "deploy/seldon-envoy")
+	got := explainWith(t, objects, "-n", "team-a", "deploy/seldon-envoy")
 	if want := "warning: the operator is 0.0.9, and the layers are those of the templates of 0.1.0\n"; !strings.HasPrefix(got.err, want) {
 		t.Errorf("got %q, want %q", got.err, want)
 	}
@@ -68,32 +82,21 @@ func TestExplainWarnsOfAnotherVersion(t *testing.T) {
 func TestExplainErrors(t *testing.T) {
 	isolate(t)
 	for name, test := range map[string]struct {
-		args      []string
-		forbidden string
-		code      int
-		want      string
+		args []string
+		code int
+		want string
 	}{
-		"no type":          {[]string{"seldon"}, "", exitUsage, `"seldon" names no child object; use TYPE/NAME, such as deployment/seldon-envoy`},
-		"two fields":       {[]string{"deploy/seldon-envoy", "a", "b"}, "", exitUsage, "name one object and at most one field"},
-		"output":           {[]string{"deploy/seldon-envoy", "-o", "wide"}, "", exitUsage, "--output=wide: must be text, json or yaml"},
-		"absent":           {[]string{"deploy/absent"}, "", exitFailed, "rejected by the test"},
-		"not a child":      {[]string{"cm/unowned"}, "", exitUsage, "ConfigMap team-a/unowned is not controlled by a SeldonRuntime or a Server, so that no layer sets its fields"},
-		"no such field":    {[]string{"deploy/seldon-envoy", "spec.absent"}, "", exitUsage, "Deployment team-a/seldon-envoy has no field spec.absent, and no layer sets it"},
-		"a removed field":  {[]string{"deploy/seldon-envoy", "spec.template.spec.securityContext"}, "", exitUsage, "has no field spec.template.spec.securityContext: SeldonRuntime team-a/seldon spec.patches[0] removes it"},
-		"a wrong path":     {[]string{"deploy/seldon-envoy", "spec.a["}, "", exitUsage, "spec.a[: a bracket is not closed"},
-		"forbidden counts": {[]string{"deploy/seldon-envoy"}, "models.mlops.seldon.io", exitDone, "? rejected by the test"},
-		"forbidden config": {[]string{"deploy/seldon-envoy"}, "seldonconfigs.mlops.seldon.io", exitFailed, "get SeldonConfig seldon-system/default: "},
-		"forbidden object": {[]string{"deploy/seldon-envoy"}, "deployments.apps", exitFailed, "found no operator that serves namespace team-a"},
+		"no type":         {[]string{"seldon"}, exitUsage, `"seldon" names no child object; use TYPE/NAME, such as deployment/seldon-envoy`},
+		"two fields":      {[]string{"deploy/seldon-envoy", "a", "b"}, exitUsage, "name one object and at most one field"},
+		"output":          {[]string{"deploy/seldon-envoy", "-o", "wide"}, exitUsage, "--output=wide: must be text, json or yaml"},
+		"absent":          {[]string{"deploy/absent"}, exitFailed, `deployments.apps "absent" not found`},
+		"not a child":     {[]string{"cm/unowned"}, exitUsage, "ConfigMap team-a/unowned is not controlled by a SeldonRuntime or a Server, so that no layer sets its fields"},
+		"no such field":   {[]string{"deploy/seldon-envoy", "spec.absent"}, exitUsage, "Deployment team-a/seldon-envoy has no field spec.absent, and no layer sets it"},
+		"a removed field": {[]string{"deploy/seldon-envoy", "spec.template.spec.securityContext"}, exitUsage, "has no field spec.template.spec.securityContext: SeldonRuntime team-a/seldon spec.patches[0] removes it"},
+		"a wrong path":    {[]string{"deploy/seldon-envoy", "spec.a["}, exitUsage, "spec.a[: a bracket is not closed"},
 	} {
-		server := newFakeServer(t, explainObjects)
-		server.status = func(_, resource, _ string) int {
-			if resource == test.forbidden {
-				return http.StatusForbidden
-			}
-			return 0
-		}
-		got := runCommand(t.Context(), t, server, &buffer{}, append([]string{"explain", "-n", "team-a"}, test.args...)...)
-		if got.code != test.code || !strings.Contains(got.err, test.want) {
+		got := explainWith(t, objectsOf(t, explainObjects), append([]string{"-n", "team-a"}, test.args...)...)
+		if got.code != test.code || !strings.Contains(got.err, test.want) || got.out != "" {
 			t.Errorf("%s: exit code %d, %s\nwant %d, %s", name, got.code, got.err, test.code, test.want)
 		}
 	}

@@ -159,12 +159,17 @@ type clusterObjects struct {
 func (c *clusterObjects) close() {}
 
 func (c *clusterObjects) rows(ctx context.Context, kind relay.Kind, name string) ([]row, error) {
+	return readRows(ctx, c, kind, c.namespace, name)
+}
+
+// readRows returns the rows of custom resources, by name.
+func readRows(ctx context.Context, reader client.Reader, kind relay.Kind, namespace, name string) ([]row, error) {
 	list, _ := listOf(kind)
-	selected := []client.ListOption{client.InNamespace(c.namespace)}
+	selected := []client.ListOption{client.InNamespace(namespace)}
 	if name != "" {
 		selected = append(selected, client.MatchingFields{"metadata.name": name})
 	}
-	if err := c.List(ctx, list, selected...); err != nil {
+	if err := reader.List(ctx, list, selected...); err != nil {
 		return nil, fmt.Errorf("list %ss: %w", kind, err)
 	}
 	items, err := meta.ExtractList(list)

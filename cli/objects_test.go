@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"strings"
 	"testing"
+
+	"github.com/seldon-operator/seldon-operator/relay"
 )
 
 const objectsFile = `apiVersion: mlops.seldon.io/v1alpha1
@@ -56,7 +59,8 @@ status:
   - {type: Ready, status: "True", reason: Ready, message: "", lastTransitionTime: null}
 `
 
-// The rows and exit codes are the same with an API server and with a scheduler.
+// The rows of custom resources and those of a scheduler are the same. That the commands read
+// custom resources is tested in test/e2e/cli.
 func TestObjects(t *testing.T) {
 	isolate(t)
 	scheduler := startFakeScheduler(t)
@@ -67,36 +71,54 @@ func TestObjects(t *testing.T) {
 	direct := func(args ...string) result {
 		return runLocal(t, "", append(args, "-n", "team", "--scheduler", scheduler.Address())...)
 	}
-	server := newFakeServer(t, file)
+	// custom prints the rows of the custom resources that the arguments name.
+	custom := func(kind relay.Kind, output, name string) (string, string) {
+		out, errOut := &buffer{}, &buffer{}
+		rows, err := readRows(t.Context(), readerOf(parseObjects(t, objectsFile)), kind, "team", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := &kindOptions{schedulerOptions: schedulerOptions{factory: newFactory(configOf("", out, errOut))}, kind: kind, output: output}
+		if err := o.print(rows); err != nil {
+			t.Fatal(err)
+		}
+		o.closing(rows)
+		return out.String(), errOut.String()
+	}
 	for _, test := range []struct {
 		args []string
 		code int
 		out  string
 		err  string
+		// kind, name and output of the custom resources that have the same rows; kind is empty
+		// if none are compared.
+		kind         relay.Kind
+		name, output string
 	}{
 		{[]string{"model", "list"}, exitDone, "" +
 			"NAME    READY   REASON           DESIRED   AVAILABLE   MODELGW                     MESSAGE\n" +
 			"iris    True    Ready            1         1           ModelAvailable(1/1 ready)\n" +
 			"large   False   ScheduleFailed   2         0           ModelAvailable(1/1 ready)   no server has 2 replicas\n",
-			"1 of 2 Models are ready.\n"},
-		{[]string{"server", "list"}, exitDone, "NAME       READY   REASON   REPLICAS   LOADED MODELS\nmlserver   True    Ready    1          1\n", "1 of 1 Server is ready.\n"},
-		{[]string{"pipeline", "status", "pipe"}, exitDone, "NAME   READY   REASON   MESSAGE\npipe   True    Ready\n", "1 of 1 Pipeline is ready.\n"},
-		{[]string{"experiment", "wait", "ab"}, exitDone, "NAME   READY   REASON   MESSAGE\nab     True    Ready\n", "1 of 1 Experiment is ready.\n"},
-		{[]string{"model", "list", "-o", "name"}, exitDone, "model/iris\nmodel/large\n", "1 of 2 Models are ready.\n"},
-		{[]string{"model", "status", "absent"}, exitFailed, "", "error: Model not found: absent\n"},
-		{[]string{"model", "wait", "iris", "--for", "available"}, exitDone, "NAME   READY   REASON   DESIRED   AVAILABLE   MODELGW                     MESSAGE\niris   True    Ready    1         1           ModelAvailable(1/1 ready)\n", "1 of 1 Model is ready.\n"},
-		{[]string{"model", "wait", "large", "absent", "--timeout", "100ms", "-o", "name"}, exitTimeout, "model/large\n", "error: timeout after 100ms: not ready: absent, large\n"},
-		{[]string{"model", "wait", "iris", "--for", "x"}, exitUsage, "", "error: --for=x: must be ready or available\n"},
-		{[]string{"model", "status"}, exitUsage, "", "error: requires at least 1 arg(s), only received 0\n"},
-		{[]string{"model", "list", "-o", "x"}, exitUsage, "", "error: --output=x: must be text, json or name\n"},
+			"1 of 2 Models are ready.\n", relay.Model, "", ""},
+		{[]string{"server", "list"}, exitDone, "NAME       READY   REASON   REPLICAS   LOADED MODELS\nmlserver   True    Ready    1          1\n", "1 of 1 Server is ready.\n", relay.Server, "", ""},
+		{[]string{"pipeline", "status", "pipe"}, exitDone, "NAME   READY   REASON   MESSAGE\npipe   True    Ready\n", "1 of 1 Pipeline is ready.\n", relay.Pipeline, "pipe", ""},
+		{[]string{"experiment", "wait", "ab"}, exitDone, "NAME   READY   REASON   MESSAGE\nab     True    Ready\n", "1 of 1 Experiment is ready.\n", relay.Experiment, "ab", ""},
+		{[]string{"model", "list", "-o", "name"}, exitDone, "model/iris\nmodel/large\n", "1 of 2 Models are ready.\n", relay.Model, "", "name"},
+		{[]string{"model", "status", "absent"}, exitFailed, "", "error: Model not found: absent\n", "", "", ""},
+		{[]string{"model", "wait", "iris", "--for", "available"}, exitDone, "NAME   READY   REASON   DESIRED   AVAILABLE   MODELGW                     MESSAGE\niris   True    Ready    1         1           ModelAvailable(1/1 ready)\n", "1 of 1 Model is ready.\n", relay.Model, "iris", ""},
+		{[]string{"model", "wait", "large", "absent", "--timeout", "100ms", "-o", "name"}, exitTimeout, "model/large\n", "error: timeout after 100ms: not ready: absent, large\n", "", "", ""},
+		{[]string{"model", "wait", "iris", "--for", "x"}, exitUsage, "", "error: --for=x: must be ready or available\n", "", "", ""},
+		{[]string{"model", "status"}, exitUsage, "", "error: requires at least 1 arg(s), only received 0\n", "", "", ""},
+		{[]string{"model", "list", "-o", "x"}, exitUsage, "", "error: --output=x: must be text, json or name\n", "", "", ""},
 	} {
-		for mode, got := range map[string]result{
-			"scheduler":  direct(test.args...),
-			"API server": runCommand(t.Context(), t, server, &buffer{}, append(test.args, "-n", "team")...),
-		} {
-			if got.code != test.code || got.out != test.out || got.err != test.err {
-				t.Errorf("%v, %s: exit code %d, %q\n%s", test.args, mode, got.code, got.err, got.out)
-			}
+		if got := direct(test.args...); got.code != test.code || got.out != test.out || got.err != test.err {
+			t.Errorf("%v: exit code %d, %q\n%s", test.args, got.code, got.err, got.out)
+		}
+		if test.kind == "" {
+			continue
+		}
+		if out, errOut := custom(test.kind, cmp.Or(test.output, "text"), test.name); out != test.out || errOut != test.err {
+			t.Errorf("%v: the custom resources are shown as %q\n%s", test.args, errOut, out)
 		}
 	}
 	scheduler.Kill()

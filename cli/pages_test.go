@@ -42,7 +42,7 @@ func TestPagesShowTheOutput(t *testing.T) {
 			t.Run(command, func(t *testing.T) {
 				var output string
 				if args[0] == "explain" {
-					got := runCommand(t.Context(), t, newFakeServer(t, objects), &buffer{}, args...)
+					got := explainWith(t, objectsOf(t, objects), args[1:]...)
 					output = got.out + got.err
 				} else {
 					_, stdout, stderr := offline(t, "", args...)

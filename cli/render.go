@@ -34,8 +34,9 @@ type renderOptions struct {
 }
 
 // newRenderCommand returns the command render.
-func newRenderCommand(f *factory) *cobra.Command {
-	options := &renderOptions{factory: f}
+func newRenderCommand(f *factory) *cobra.Command { return (&renderOptions{factory: f}).command() }
+
+func (o *renderOptions) command() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "render -f FILE...",
 		Short: "Print the objects that the operator creates for SeldonRuntimes and Servers",
@@ -52,35 +53,50 @@ func newRenderCommand(f *factory) *cobra.Command {
 			"  # a Compose file with the scheduler, Envoy and the Servers, which loads the Models in the folder models\n" +
 			"  %[1]s render -f runtime.yaml -o compose --without-kafka > compose.yaml",
 		RunE: func(command *cobra.Command, _ []string) error {
-			if err := options.checkCompose(command.Flags()); err != nil {
+			if err := o.checkCompose(command.Flags()); err != nil {
 				return err
 			}
-			return options.run(command.Context())
+			return o.run(command.Context())
 		},
 	}
-	command.Example = fmt.Sprintf(command.Example, f.Name)
+	command.Example = fmt.Sprintf(command.Example, o.Name)
 	flags := command.Flags()
-	bindFiles(flags, &options.files, "SeldonRuntimes, Servers, SeldonConfigs, ServerConfigs and other objects")
-	flags.StringVarP(&options.output, "output", "o", "yaml", "yaml, json, name, or compose for a Compose file")
+	bindFiles(flags, &o.files, "SeldonRuntimes, Servers, SeldonConfigs, ServerConfigs and other objects")
+	flags.StringVarP(&o.output, "output", "o", "yaml", "yaml, json, name, or compose for a Compose file")
 	completeValues(command, "output", append(slices.Clone(manifest.Formats), outputCompose)...)
-	flags.BoolVar(&options.explain, "explain", false, "name the layer that sets each field, in comments")
-	flags.BoolVar(&options.fromCluster, "from-cluster", false, "read configurations, and counts of Models and replicas, from the cluster")
-	flags.BoolVar(&options.useDeployments, "use-deployments-for-servers", false, "render Servers as Deployments; with --from-cluster this is a setting of the operator")
-	flags.Int64Var(&options.maxReplicas, "max-replicas-per-server", operator.Assumed("").MaxReplicasPerServer, "render at most that many replicas of a Server; with --from-cluster this is a setting of the operator")
-	options.composeFlags = bindCompose(flags, &options.compose, f.Version)
+	flags.BoolVar(&o.explain, "explain", false, "name the layer that sets each field, in comments")
+	flags.BoolVar(&o.fromCluster, "from-cluster", false, "read configurations, and counts of Models and replicas, from the cluster")
+	flags.BoolVar(&o.useDeployments, "use-deployments-for-servers", false, "render Servers as Deployments; with --from-cluster this is a setting of the operator")
+	flags.Int64Var(&o.maxReplicas, "max-replicas-per-server", operator.Assumed("").MaxReplicasPerServer, "render at most that many replicas of a Server; with --from-cluster this is a setting of the operator")
+	o.composeFlags = bindCompose(flags, &o.compose, o.Version)
 	return command
 }
 
 func (o *renderOptions) run(ctx context.Context) error {
+	files, err := o.load()
+	if err != nil {
+		return err
+	}
+	var api client.Reader
+	if o.fromCluster {
+		if api, err = o.client(); err != nil {
+			return err
+		}
+	}
+	return o.render(ctx, files, api)
+}
+
+// load validates the flags, and reads the files.
+func (o *renderOptions) load() ([]manifest.Object, error) {
 	switch {
 	case o.output != outputCompose && !slices.Contains(manifest.Formats, o.output):
-		return usageError(fmt.Errorf("--output=%s: must be yaml, json, name or compose", o.output))
+		return nil, usageError(fmt.Errorf("--output=%s: must be yaml, json, name or compose", o.output))
 	case o.explain && o.output != "yaml":
-		return usageError(fmt.Errorf("--explain adds comments, which --output=%s does not have; use --output=yaml", o.output))
+		return nil, usageError(fmt.Errorf("--explain adds comments, which --output=%s does not have; use --output=yaml", o.output))
 	}
 	namespace, explicit, err := o.namespace()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	switch {
 	case explicit:
@@ -91,14 +107,22 @@ func (o *renderOptions) run(ctx context.Context) error {
 	}
 	files, err := manifest.Load(manifest.Options{FilenameOptions: o.files, In: o.Streams.In, Namespace: namespace})
 	if err != nil {
-		return usageError(err)
+		return nil, usageError(err)
 	}
+	return files, nil
+}
+
+// render prints what the operator renders from files and, if api is not nil, from objects of
+// the cluster.
+func (o *renderOptions) render(ctx context.Context, files []manifest.Object, api client.Reader) error {
 	options := render.Options{Scheme: o.scheme, Explain: o.explain, Operator: operator.Assumed(o.operatorNamespace)}
 	options.Operator.UseDeployments, options.Operator.MaxReplicasPerServer = o.useDeployments, o.maxReplicas
-	if o.fromCluster {
-		if options.Cluster, options.Operator, err = o.fromOperator(ctx, files); err != nil {
+	if api != nil {
+		serving, err := o.operatorOf(ctx, files, api)
+		if err != nil {
 			return err
 		}
+		options.Cluster, options.Operator = api, serving
 	}
 	result, err := render.Render(ctx, files, options)
 	if _, is := errors.AsType[*render.InputError](err); is {
@@ -114,13 +138,8 @@ func (o *renderOptions) run(ctx context.Context) error {
 	return nil
 }
 
-// fromOperator returns a client, and the operator that serves the namespace of the owners in
-// files.
-func (o *renderOptions) fromOperator(ctx context.Context, files []manifest.Object) (client.Reader, *operator.Operator, error) {
-	api, err := o.client()
-	if err != nil {
-		return nil, nil, err
-	}
+// operatorOf returns the operator that serves the namespace of the owners in files.
+func (o *renderOptions) operatorOf(ctx context.Context, files []manifest.Object, api client.Reader) (*operator.Operator, error) {
 	namespace := ""
 	for _, file := range files {
 		if file.Typed != nil && !manifest.IsConfig(file.GroupVersionKind().GroupKind()) {
@@ -130,12 +149,12 @@ func (o *renderOptions) fromOperator(ctx context.Context, files []manifest.Objec
 	}
 	serving, err := o.serving(ctx, api, namespace)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if serving.Version != "" && serving.Version != o.Version {
 		o.warn("the operator is %s, and the objects are rendered by the templates of %s", serving.Version, o.Version)
 	}
-	return api, serving, nil
+	return serving, nil
 }
 
 // print writes the objects of a result.

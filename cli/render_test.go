@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	gojson "encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -163,24 +165,19 @@ func TestRenderFromCluster(t *testing.T) {
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"render", "-f", file, "--from-cluster", "--explain"}
-	got := runCommand(t.Context(), t, newFakeServer(t, explainObjects), &buffer{}, args...)
+	got := runWith(t, func(f *factory) (*cobra.Command, func(context.Context, []string) error) {
+		o := &renderOptions{factory: f}
+		return o.command(), func(ctx context.Context, _ []string) error {
+			files, err := o.load()
+			if err != nil {
+				return err
+			}
+			return o.render(ctx, files, readerOf(objectsOf(t, explainObjects)))
+		}
+	}, "-f", file, "--explain")
 	if got.code != exitDone || !strings.Contains(got.out, "image: example.com/envoy:1") || !strings.Contains(got.out, "# SeldonConfig seldon-system/default spec.components[1].podSpec") ||
 		strings.Contains(got.err, "built-in") || strings.Contains(got.err, "?") {
 		t.Errorf("exit code %d: %s\n%s", got.code, got.err, got.out)
-	}
-	for denied, want := range map[string]int{"models.mlops.seldon.io": exitDone, "services": exitDone, "controllerrevisions.apps": exitDone, "seldonconfigs.mlops.seldon.io": exitFailed} {
-		server := newFakeServer(t, explainObjects)
-		server.status = func(_, resource, _ string) int {
-			if resource == denied {
-				return http.StatusForbidden
-			}
-			return 0
-		}
-		degraded := runCommand(t.Context(), t, server, &buffer{}, args...)
-		if degraded.code != want || want == exitDone && (degraded.out != got.out || !strings.Contains(degraded.err, "? ")) {
-			t.Errorf("%s: exit code %d, %s", denied, degraded.code, degraded.err)
-		}
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"k8s.io/cli-runtime/pkg/genericiooptions"
-
 	"github.com/seldon-operator/seldon-operator/cli/internal/foldersync"
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
@@ -22,16 +20,6 @@ func startFakeScheduler(t *testing.T) *fakescheduler.Scheduler {
 	}
 	t.Cleanup(scheduler.Kill)
 	return scheduler
-}
-
-// runLocal runs a command with an input, without a kubeconfig.
-func runLocal(t *testing.T, input string, args ...string) result {
-	t.Helper()
-	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "absent"))
-	out, stderr := &buffer{}, &buffer{}
-	config := Config{Name: "kubectl seldon", Version: "0.1.0", Streams: genericiooptions.IOStreams{In: strings.NewReader(input), Out: out, ErrOut: stderr}}
-	code := Run(t.Context(), config, args)
-	return result{out.String(), stderr.String(), code}
 }
 
 func writeModels(t *testing.T, text string) string {
@@ -104,33 +92,5 @@ func TestSync(t *testing.T) {
 			t.Errorf("%v: got %+v, want %s", args, got, want)
 		}
 		t.Setenv("CONTROL_PLANE_SECURITY_PROTOCOL", "")
-	}
-}
-
-// sync does not run beside an operator, unless it is forced to.
-func TestSyncBesideOperator(t *testing.T) {
-	isolate(t)
-	server := newFakeServer(t, writeModels(t, `apiVersion: apps/v1
-kind: Deployment
-metadata: {name: seldon-v2-controller-manager, namespace: seldon-system, labels: {control-plane: v2-controller-manager}}
-spec:
-  template:
-    spec:
-      containers:
-      - {name: manager, image: "seldon-operator:0.1.0", args: [--clusterwide=true]}
-`))
-	scheduler := startFakeScheduler(t)
-	args := []string{"sync", "-f", writeModels(t, modelFile), "--scheduler", scheduler.Address(), "-n", "team"}
-	run := func(args ...string) result { return runCommand(t.Context(), t, server, &buffer{}, args...) }
-	got := run(args...)
-	if got.code != exitFailed || !strings.Contains(got.err, "the operator of Deployment seldon-system/seldon-v2-controller-manager serves namespace team, and would load and unload the same objects") || scheduler.Calls("LoadModel") != 0 {
-		t.Errorf("got %+v", got)
-	}
-	if got = run(append(args, "--force")...); got.code != exitDone {
-		t.Errorf("got %+v", got)
-	}
-	server.status = func(string, string, string) int { return 403 }
-	if got = run(args...); got.code != exitDone || !strings.Contains(got.err, "warning: not checked whether an operator serves namespace team: find the operator: list deployments.apps in all namespaces is forbidden") {
-		t.Errorf("got %+v", got)
 	}
 }

@@ -36,7 +36,10 @@ type treeCommand struct {
 }
 
 func newTreeCommand(f *factory) *cobra.Command {
-	t := &treeCommand{factory: f}
+	return (&treeCommand{factory: f}).command()
+}
+
+func (t *treeCommand) command() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "tree [TYPE/NAME]",
 		Short: "Show objects with their child objects and pods, and what is not ready",
@@ -51,7 +54,7 @@ towards Ready are shown below it while they need attention. A kind that may not 
   kubectl seldon tree -A -w
   kubectl seldon tree -n team-a -o mermaid`,
 		Args:              cobra.MaximumNArgs(2),
-		ValidArgsFunction: f.completeTarget,
+		ValidArgsFunction: t.completeTarget,
 		RunE:              func(command *cobra.Command, args []string) error { return t.run(command.Context(), args) },
 	}
 	flags := command.Flags()
@@ -64,9 +67,15 @@ towards Ready are shown below it while they need attention. A kind that may not 
 	return command
 }
 
-// scope returns what to read.
+// scope validates the flags, and returns what to read.
 func (t *treeCommand) scope(args []string) (tree.Scope, error) {
 	scope := tree.Scope{}
+	if _, known := t.formats()[t.output]; !known {
+		return scope, usageError(fmt.Errorf("--output=%s: must be wide, json, yaml, dot or mermaid", t.output))
+	}
+	if t.watch && t.output != "" && t.output != "wide" {
+		return scope, usageError(fmt.Errorf("--watch cannot be combined with --output=%s", t.output))
+	}
 	if !t.allNamespaces {
 		namespace, _, err := t.namespace()
 		if err != nil {
@@ -90,13 +99,6 @@ func (t *treeCommand) scope(args []string) (tree.Scope, error) {
 }
 
 func (t *treeCommand) run(ctx context.Context, args []string) error {
-	format, known := t.formats()[t.output]
-	if !known {
-		return usageError(fmt.Errorf("--output=%s: must be wide, json, yaml, dot or mermaid", t.output))
-	}
-	if t.watch && t.output != "" && t.output != "wide" {
-		return usageError(fmt.Errorf("--watch cannot be combined with --output=%s", t.output))
-	}
 	scope, err := t.scope(args)
 	if err != nil {
 		return err
@@ -118,11 +120,15 @@ func (t *treeCommand) run(ctx context.Context, args []string) error {
 			return objects.Watch(ctx, c, interval, changed)
 		}, objects)
 	}
-	nodes := objects.Tree()
-	if err := format(out, nodes, objects.Problems()); err != nil {
+	return t.show(out, scope, objects.Tree(), objects.Problems())
+}
+
+// show prints what was read of a scope, and which requests failed.
+func (t *treeCommand) show(out terminal, scope tree.Scope, nodes []*tree.Node, problems []tree.Problem) error {
+	if err := t.formats()[t.output](out, nodes, problems); err != nil {
 		return err
 	}
-	t.noteProblems(objects.Problems())
+	t.noteProblems(problems)
 	t.note("%s", conclusion(nodes, scope))
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/cli/internal/operator"
@@ -51,7 +52,10 @@ type operatorVersion struct {
 }
 
 func newVersionCommand(f *factory) *cobra.Command {
-	v := &versionCommand{factory: f}
+	return (&versionCommand{factory: f}).command()
+}
+
+func (v *versionCommand) command() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "version",
 		Short: "Show the versions of this program and of the operator",
@@ -76,27 +80,46 @@ func (v *versionCommand) run(ctx context.Context) error {
 	if !slices.Contains([]string{"", "json", "yaml"}, v.output) {
 		return usageError(fmt.Errorf("--output=%s: must be json or yaml", v.output))
 	}
-	shown := versions{Client: clientVersion{
-		Version: v.Version, Commit: v.Commit, Date: v.Date, Modified: v.Modified, GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-	}}
 	if v.output == "" {
 		// Before the requests, which may take time.
-		v.printLine("%s: %s", v.Name, shown.Client)
+		v.printLine("%s: %s", v.Name, v.ofClient())
 	}
-	var found *operator.Found
-	var err error
-	if !v.clientOnly {
-		if found, err = v.find(ctx); err == nil {
-			for _, each := range found.Operators {
-				shown.Operators = append(shown.Operators, operatorVersion{
-					Namespace: each.Deployment.Namespace, Deployment: each.Deployment.Name, Version: each.Version, Image: each.Image,
-					Available: each.Ready, Upstream: each.Upstream, WatchedNamespaces: each.WatchedNamespaces, ConfigurationNamespace: each.Namespace,
-				})
-			}
-		}
+	if v.clientOnly {
+		return v.show(nil)
 	}
-	if printErr := v.printVersions(shown); err != nil || printErr != nil || found == nil {
-		return errors.Join(err, printErr)
+	c, err := v.client()
+	if err != nil {
+		return errors.Join(err, v.show(nil))
+	}
+	found, err := v.find(ctx, c)
+	if err != nil {
+		return errors.Join(err, v.show(nil))
+	}
+	return v.show(found)
+}
+
+// ofClient returns the version of this program.
+func (v *versionCommand) ofClient() clientVersion {
+	return clientVersion{
+		Version: v.Version, Commit: v.Commit, Date: v.Date, Modified: v.Modified, GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+	}
+}
+
+// show prints the operators that were found, and compares their versions; nil if none was
+// looked for, or the search failed.
+func (v *versionCommand) show(found *operator.Found) error {
+	shown := versions{Client: v.ofClient()}
+	if found == nil {
+		return v.printVersions(shown)
+	}
+	for _, each := range found.Operators {
+		shown.Operators = append(shown.Operators, operatorVersion{
+			Namespace: each.Deployment.Namespace, Deployment: each.Deployment.Name, Version: each.Version, Image: each.Image,
+			Available: each.Ready, Upstream: each.Upstream, WatchedNamespaces: each.WatchedNamespaces, ConfigurationNamespace: each.Namespace,
+		})
+	}
+	if err := v.printVersions(shown); err != nil {
+		return err
 	}
 	for _, problem := range found.Problems {
 		v.warn("%v", problem)
@@ -106,11 +129,7 @@ func (v *versionCommand) run(ctx context.Context) error {
 }
 
 // find finds all operators that the account may see.
-func (v *versionCommand) find(ctx context.Context) (*operator.Found, error) {
-	c, err := v.client()
-	if err != nil {
-		return nil, err
-	}
+func (v *versionCommand) find(ctx context.Context, c client.Reader) (*operator.Found, error) {
 	found, err := operator.List(ctx, c, v.operatorNamespace)
 	if err != nil || len(found.Problems) == 0 || v.operatorNamespace != "" {
 		return found, err

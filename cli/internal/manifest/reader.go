@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -154,7 +155,6 @@ func (r *Reader) List(ctx context.Context, list client.ObjectList, options ...cl
 
 // setItems sets the items of a list to those objects that options select, by name.
 func (r *Reader) setItems(list client.ObjectList, gvk schema.GroupVersionKind, objects map[objectName]*unstructured.Unstructured, options client.ListOptions) error {
-	_, isUnstructured := list.(*unstructured.UnstructuredList)
 	names := slices.SortedFunc(maps.Keys(objects), func(a, b objectName) int {
 		return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.name, b.name))
 	})
@@ -164,8 +164,13 @@ func (r *Reader) setItems(list client.ObjectList, gvk schema.GroupVersionKind, o
 		if !selects(options, object) {
 			continue
 		}
-		var item runtime.Object = &unstructured.Unstructured{}
-		if !isUnstructured {
+		var item runtime.Object
+		switch list.(type) {
+		case *unstructured.UnstructuredList:
+			item = &unstructured.Unstructured{}
+		case *metav1.PartialObjectMetadataList:
+			item = &metav1.PartialObjectMetadata{}
+		default:
 			typed, err := r.scheme.New(gvk)
 			if err != nil {
 				return err
@@ -188,7 +193,7 @@ func selects(options client.ListOptions, object *unstructured.Unstructured) bool
 		(byField == nil || byField.Matches(fields.Set{"metadata.name": object.GetName(), "metadata.namespace": object.GetNamespace()}))
 }
 
-// decode sets target, typed or unstructured, to a copy of object.
+// decode sets target, which is typed, unstructured or metadata, to a copy of object.
 func decode(object *unstructured.Unstructured, target client.Object) error {
 	if to, is := target.(*unstructured.Unstructured); is {
 		to.Object = object.DeepCopy().Object

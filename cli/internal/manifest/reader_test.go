@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
@@ -93,6 +93,11 @@ func TestReader(t *testing.T) {
 	if err := reader.List(ctx, list, client.InNamespace("team")); err != nil || len(list.Items) != 2 {
 		t.Errorf("got %v, %v", list.Items, err)
 	}
+	metadata := &metav1.PartialObjectMetadataList{}
+	metadata.SetGroupVersionKind(list.GroupVersionKind())
+	if err := reader.List(ctx, metadata, client.MatchingLabels{"l": "x"}, client.InNamespace("team")); err != nil || len(metadata.Items) != 1 || metadata.Items[0].Name != "a" || metadata.Items[0].Kind != "ConfigMap" {
+		t.Errorf("got %v, %v", metadata.Items, err)
+	}
 }
 
 // Files are read as if they had been applied to what the other reader has.
@@ -110,8 +115,21 @@ func TestReaderOverACluster(t *testing.T) {
 		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "b", Labels: map[string]string{"l": "x"}}},
 		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "d", Labels: map[string]string{"l": "x"}}},
 	}
-	cluster := fake.NewClientBuilder().WithScheme(scheme).WithObjects(append(maps, live, owned)...).Build()
-	reader := NewReader(scheme, parse(t, readerFiles), cluster)
+	var objects []*unstructured.Unstructured
+	for _, each := range append(maps, live, owned) {
+		gvk, err := apiutil.GVKForObject(each, scheme)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(each)
+		if err != nil {
+			t.Fatal(err)
+		}
+		object := &unstructured.Unstructured{Object: content}
+		object.SetGroupVersionKind(gvk)
+		objects = append(objects, object)
+	}
+	reader := NewReader(scheme, parse(t, readerFiles), NewReader(scheme, objects, nil))
 	ctx := t.Context()
 
 	config := &v1alpha1.SeldonConfig{}
