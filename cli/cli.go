@@ -30,7 +30,8 @@ func New(config Config) *cobra.Command {
 		Use:   "kubectl-seldon",
 		Short: "Render, preview and inspect Seldon Core 2 on Kubernetes",
 		Long: "Render, preview and inspect Seldon Core 2 on Kubernetes.\n\n" +
-			"The commands use the code of the operator: what they show is what the operator does.",
+			"The commands use the code of the operator: what they show is what the operator does.\n\n" +
+			"The other flags of kubectl that select a cluster and a user are accepted too; see kubectl options.",
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: config.Name},
 		SilenceErrors: true,
 		SilenceUsage:  true,

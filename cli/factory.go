@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -49,6 +50,10 @@ func newFactory(config Config) *factory {
 // bind defines the flags of all commands.
 func (f *factory) bind(flags *pflag.FlagSet) {
 	f.flags.AddFlags(flags)
+	// The flags of kubectl would be most of each help text.
+	flags.VisitAll(func(flag *pflag.Flag) {
+		flag.Hidden = !slices.Contains([]string{"namespace", "context", "kubeconfig"}, flag.Name)
+	})
 	flags.StringVar(&f.color, "color", colorAuto, "colour the output: auto, always or never; auto means on a terminal, unless NO_COLOR is set")
 	flags.StringVar(&f.operatorNamespace, "operator-namespace", "", "namespace of the operator and its configurations (default: that of the operator that serves the namespace)")
 }

@@ -78,7 +78,7 @@ func (o *renderOptions) printCompose(objects []*unstructured.Unstructured) error
 			return err
 		}
 	}
-	comment := fmt.Sprintf("Seldon Core 2, translated from the objects that the operator creates, by kubectl seldon %s.\nIt needs Docker Compose %s or later.", o.Version, compose.MinimumVersion)
+	comment := fmt.Sprintf("Seldon Core 2, translated from the objects that the operator creates, by kubectl seldon %s.\nIt needs %s, or later.", o.Version, compose.Requirements)
 	if err := result.Project.Write(o.Streams.Out, comment); err != nil {
 		return err
 	}

@@ -1,10 +1,18 @@
 package cli
 
 import (
+	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/yaml"
+
+	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
 func TestRenderCompose(t *testing.T) {
@@ -35,6 +43,57 @@ func TestRenderComposeWithFolder(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s has permissions %v, %v", name, info.Mode(), err)
 		}
+	}
+}
+
+// The service sync of a Compose file loads the Models of its folder: its command runs against
+// a scheduler, with the addresses of this machine.
+func TestSyncServiceOfCompose(t *testing.T) {
+	runtime := "{apiVersion: mlops.seldon.io/v1alpha1, kind: SeldonRuntime, metadata: {name: seldon}, spec: {seldonConfig: default}}"
+	code, stdout, stderr := offline(t, runtime, "render", "-f", "-", "-o", "compose")
+	if code != exitDone {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	project := struct {
+		Services map[string]struct {
+			Command []string
+			Volumes []struct{ Source, Target string }
+		}
+	}{}
+	if err := yaml.Unmarshal([]byte(stdout), &project); err != nil {
+		t.Fatal(err)
+	}
+	service, folder := project.Services["sync"], t.TempDir()
+	if len(service.Volumes) != 1 || service.Volumes[0].Source != "./models" {
+		t.Fatalf("volumes are %v", service.Volumes)
+	}
+	models, err := os.ReadFile("../config/samples/mlops_v1alpha1_model.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "models.yaml"), models, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	scheduler, err := fakescheduler.Start(t.Context(), fakescheduler.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(scheduler.Kill)
+	args := strings.Split(strings.NewReplacer(service.Volumes[0].Target, folder, "seldon-scheduler:9004", scheduler.Address()).Replace(strings.Join(service.Command, "\n")), "\n")
+	t.Setenv("KUBECONFIG", filepath.Join(folder, "none"))
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	out := &bytes.Buffer{}
+	ended := make(chan int)
+	go func() {
+		ended <- Run(ctx, Config{Name: "kubectl seldon", Version: "1.2.3", Streams: genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: out, ErrOut: out}}, args)
+	}()
+	for ctx.Err() == nil && len(scheduler.Models()) < 3 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	stop()
+	if code := <-ended; code != exitDone || len(scheduler.Models()) != 3 {
+		t.Errorf("%q: exit code %d, models are %v: %s", args, code, scheduler.Models(), out)
 	}
 }
 

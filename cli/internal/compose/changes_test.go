@@ -161,6 +161,36 @@ func TestConfigDir(t *testing.T) {
 	}
 }
 
+// A change of a configuration that programs do not read again creates their containers again.
+func TestConfigHash(t *testing.T) {
+	hashes := func(config, dir string) map[string]string {
+		runtime := strings.Replace(smallRuntime, "spec: {", "spec: {config: {"+config+"}, ", 1)
+		result, _ := translate(t, rendered(t, false, nil, runtime), Options{ConfigDir: dir})
+		labels := map[string]string{}
+		for name, service := range result.Project.Services {
+			for _, hash := range service.Labels {
+				labels[name] = hash
+			}
+		}
+		return labels
+	}
+	kafka, scaling := "kafkaConfig: {topicPrefix: other}", "scalingConfig: {servers: {enabled: false}}"
+	for _, dir := range []string{"", "config"} {
+		before, afterKafka, afterScaling := hashes("", dir), hashes(kafka, dir), hashes(scaling, dir)
+		for _, name := range []string{"seldon-scheduler-0.scheduler", "seldon-modelgateway-0.modelgateway"} {
+			if before[name] == "" || afterKafka[name] == before[name] {
+				t.Errorf("folder %q: the Kafka configuration of %s changed, and its hash did not", dir, name)
+			}
+		}
+		if name := "seldon-scheduler-0.scheduler"; (afterScaling[name] == before[name]) != (dir != "") {
+			t.Errorf("folder %q: the scaling configuration changed: hash %q instead of %q", dir, afterScaling[name], before[name])
+		}
+		if name := "seldon-modelgateway-0.modelgateway"; afterScaling[name] != before[name] {
+			t.Errorf("folder %q: %s has another hash after a change of what it does not read", dir, name)
+		}
+	}
+}
+
 const tlsRuntime = `
 apiVersion: mlops.seldon.io/v1alpha1
 kind: SeldonRuntime

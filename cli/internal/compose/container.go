@@ -1,6 +1,8 @@
 package compose
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -38,18 +40,29 @@ func (t *translation) container(p *pod, c *corev1.Container, after map[string]De
 	if seconds := p.spec.TerminationGracePeriodSeconds; seconds != nil {
 		service.StopGracePeriod = strconv.FormatInt(*seconds, 10) + "s"
 	}
-	// Containers whose configuration changed are created again by "up", as pods are.
-	if p.configHash != "" {
-		service.Labels = map[string]string{inputs.EngineOptions.ConfigHashAnnotation(): p.configHash}
-	}
 	t.setSecurity(service, p, c, of)
 	t.setResources(service, c, of)
 	t.setHooks(service, c, of)
 	service.Healthcheck = t.ownCheck(c)
 	errs = append(errs, t.setVolumes(service, p, c, of))
+	t.setConfigHash(service, p)
 	t.setTLS(service, of)
 	t.rewritePorts(service, of)
 	return service, errors.Join(errs...)
+}
+
+// setConfigHash sets a label with the hash of the configuration that programs do not read
+// again while they run: that which pods read when they start, and contents of the Compose
+// file. A container with another value is created again by "up".
+func (t *translation) setConfigHash(service *Service, p *pod) {
+	hash := sha256.New()
+	_, _ = fmt.Fprintln(hash, p.configHash)
+	for _, mounted := range service.Configs {
+		_, _ = fmt.Fprintf(hash, "%s\n%q\n", mounted.Target, t.result.Project.Configs[mounted.Source].Content)
+	}
+	if p.configHash != "" || len(service.Configs) > 0 {
+		service.Labels = map[string]string{inputs.EngineOptions.ConfigHashAnnotation(): hex.EncodeToString(hash.Sum(nil)[:8])}
+	}
 }
 
 // environment returns the variables of a container. Values are escaped.

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -52,7 +53,7 @@ func (t *translation) findBroker() {
 	for _, p := range t.pods {
 		for i := range p.spec.Containers {
 			c := &p.spec.Containers[i]
-			if protocol := valueOf(c, "KAFKA_SECURITY_PROTOCOL"); protocol != "" && protocol != "PLAINTEXT" {
+			if protocol := cmp.Or(valueOf(c, "KAFKA_SECURITY_PROTOCOL"), valueOf(c, "SELDON_KAFKA_SECURITY_PROTOCOL")); protocol != "" && protocol != "PLAINTEXT" {
 				t.note("provide Kafka at %s: components connect with %s, and a broker of this file would have no certificates", config.Servers, protocol)
 				return
 			}

@@ -26,8 +26,8 @@ const (
 	DefaultKafkaImage = "docker.io/apache/kafka:3.9.1"
 )
 
-// MinimumVersion is the oldest version of Docker Compose that has all that a file uses.
-const MinimumVersion = "2.30"
+// Requirements are the oldest versions that support all that files use.
+const Requirements = "Docker Engine 25 and Docker Compose 2.30"
 
 // Options of [Translate].
 type Options struct {

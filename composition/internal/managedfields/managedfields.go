@@ -16,14 +16,14 @@ import (
 )
 
 // Trim removes the managedFields entries of other managers, except for those that decide
-// whether an object without a controller is adopted. It is used as a cache transform: the
+// whether a labelled object without a controller is adopted. It is used as a cache transform: the
 // entries of other managers are most of the size of an object, and are only read from the API
 // server.
 func Trim(obj metav1.Object, options object.Options) {
 	var kept []metav1.ManagedFieldsEntry
-	controlled := metav1.GetControllerOfNoCopy(obj) != nil
+	adoptable := metav1.GetControllerOfNoCopy(obj) == nil && obj.GetLabels()[options.OwnerLabel()] != ""
 	for _, entry := range obj.GetManagedFields() {
-		if entry.Manager == options.FieldManager || !controlled && slices.Contains(options.ManifestManagers, entry.Manager) {
+		if entry.Manager == options.FieldManager || adoptable && slices.Contains(options.ManifestManagers, entry.Manager) {
 			kept = append(kept, entry)
 		}
 	}

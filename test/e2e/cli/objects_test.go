@@ -1,14 +1,19 @@
 package cli
 
 import (
+	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
+	"github.com/seldon-operator/seldon-operator/test/framework/process"
 )
 
 var _ = Describe("the commands for objects of a scheduler", Ordered, func() {
@@ -76,6 +81,32 @@ spec: {storageUri: gs://absent, requirements: [absent]}
 			Expect(done.code).To(Equal(1))
 			Expect(done.stderr).To(ContainSubstring("the operator of Deployment seldon-system/seldon-v2-controller-manager serves namespace " + f.namespace))
 		}
+	})
+
+	It("sync follows a folder until it is stopped", func() {
+		program, err := process.Program(ctx, f.folder, "kubectl-seldon")
+		Expect(err).NotTo(HaveOccurred())
+		// Without Kubernetes: another scheduler, and no kubeconfig.
+		alone, err := fakescheduler.Start(ctx, fakescheduler.Options{})
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(alone.Kill)
+		available := func(g Gomega) {
+			g.Expect(alone.Models()).To(ContainElement(And(HaveField("Name", "iris"), HaveField("State", pb.ModelStatus_ModelAvailable))))
+		}
+		folder := GinkgoT().TempDir()
+		Expect(os.WriteFile(filepath.Join(folder, "server.yaml"), []byte("{apiVersion: mlops.seldon.io/v1alpha1, kind: Server, metadata: {name: mlserver}, spec: {serverConfig: mlserver}}"), 0o600)).To(Succeed())
+		command := exec.CommandContext(ctx, program, "sync", "-f", folder, "--scheduler", alone.Address(), "--watch")
+		command.Env = []string{"KUBECONFIG=" + filepath.Join(folder, "absent"), "HOME=" + folder}
+		var stdout, stderr bytes.Buffer
+		command.Stdout, command.Stderr = &stdout, &stderr
+		Expect(command.Start()).To(Succeed())
+		Expect(os.WriteFile(filepath.Join(folder, "model.yaml"), []byte("{apiVersion: mlops.seldon.io/v1alpha1, kind: Model, metadata: {name: iris}, spec: {storageUri: gs://iris, requirements: [sklearn]}}"), 0o600)).To(Succeed())
+		Eventually(available).Should(Succeed())
+		Expect(alone.Restart(fakescheduler.RestartOptions{LoseVolume: true, LoseAgents: true})).To(Succeed())
+		Eventually(available).Should(Succeed())
+		Expect(command.Process.Signal(syscall.SIGTERM)).To(Succeed())
+		Expect(command.Wait()).To(Succeed(), stderr.String())
+		Expect(stdout.String()).To(ContainSubstring("Model/iris                   True    Ready\n"))
 	})
 
 	It("unload deletes the custom resources", func() {
