@@ -100,4 +100,8 @@ func TestExplainErrors(t *testing.T) {
 			t.Errorf("%s: exit code %d, %s\nwant %d, %s", name, got.code, got.err, test.code, test.want)
 		}
 	}
+	got := explainWith(t, nil, "-n", "team-a", "deploy/seldon-envoy")
+	if want := "error: found no operator that serves namespace team-a: set --operator-namespace to the namespace of its SeldonConfigs\n"; got.code != exitFailed || got.err != want {
+		t.Errorf("got %+v, want %s", got, want)
+	}
 }

@@ -38,17 +38,21 @@ func TestPagesShowTheOutput(t *testing.T) {
 		ran := 0
 		for _, block := range consoleBlocks.FindAllStringSubmatch(content, -1) {
 			command, shown, _ := strings.Cut(strings.TrimPrefix(block[1], "$ kubectl seldon "), "\n")
+			if shown == "" {
+				continue
+			}
 			args := strings.Fields(command)
 			t.Run(command, func(t *testing.T) {
-				var output string
+				var got result
 				if args[0] == "explain" {
-					got := explainWith(t, objectsOf(t, objects), args[1:]...)
-					output = got.out + got.err
+					got = explainWith(t, objectsOf(t, objects), args[1:]...)
 				} else {
-					_, stdout, stderr := offline(t, "", args...)
-					output = stdout + stderr
+					got.code, got.out, got.err = offline(t, "", args...)
 				}
-				comparePage(t, page, command, shown, output)
+				if got.code != exitDone {
+					t.Errorf("%s: exit code %d", command, got.code)
+				}
+				comparePage(t, page, command, shown, got.out+got.err)
 			})
 			ran++
 		}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"strings"
 	"sync"
 	"time"
@@ -14,11 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
-	"github.com/seldon-operator/seldon-operator/cli"
+	"github.com/seldon-operator/seldon-operator/inputs"
 )
 
 var _ = Describe("the commands for a runtime", Ordered, func() {
@@ -30,7 +28,7 @@ var _ = Describe("the commands for a runtime", Ordered, func() {
 		f.apply(f.read(`
 apiVersion: mlops.seldon.io/v1alpha1
 kind: SeldonRuntime
-metadata: {name: seldon}
+metadata: {name: seldon, labels: {select: `+f.namespace+`}}
 spec:
   seldonConfig: default
   servers:
@@ -38,6 +36,10 @@ spec:
 `, f.namespace))
 		f.settle()
 	})
+
+	requestSpecs(func() *fixture { return f })
+	permissionSpecs(func() *fixture { return f })
+	exitCodeSpecs(func() *fixture { return f })
 
 	It("reconcile changes no child object", func() {
 		before, pods := f.versions(), f.podUIDs("")
@@ -58,6 +60,29 @@ spec:
 				Expect(string(text)).NotTo(ContainSubstring("reconcile-requested-at"), name)
 			}
 		}
+	})
+
+	It("pause and resume change the selected objects only", func() {
+		name := "SeldonRuntime " + f.namespace + "/seldon"
+		paused := func() map[string]string {
+			list := &v1alpha1.SeldonRuntimeList{}
+			Expect(environment.Client.List(ctx, list)).To(Succeed())
+			found := map[string]string{}
+			for _, each := range list.Items {
+				if value, set := each.Annotations[inputs.EngineOptions.PausedAnnotation()]; set {
+					found[each.Namespace] = value
+				}
+			}
+			return found
+		}
+		selected := []string{"-A", "-l", "select=" + f.namespace}
+		Expect(seldon(append([]string{"pause"}, selected...)...)).To(Equal(output{name + ": set annotation mlops.seldon.io/paused=true\n", "Paused 1 object.\n", 0}))
+		Expect(paused()).To(Equal(map[string]string{f.namespace: "true"}))
+		Expect(seldon("pause", "seldon", "-n", f.namespace)).To(Equal(output{name + ": is paused already\n", "Paused 0 objects.\n", 0}))
+		Expect(seldon(append([]string{"resume"}, selected...)...)).To(Equal(output{name + ": removed annotation mlops.seldon.io/paused\n", "Resumed 1 object.\n", 0}))
+		Expect(paused()).To(BeEmpty())
+		Expect(seldon("resume", "seldon", "-n", f.namespace)).To(Equal(output{name + ": is not paused\n", "Resumed 0 objects.\n", 0}))
+		f.settle()
 	})
 
 	It("pause suspends writes until resume", func() {
@@ -132,23 +157,6 @@ spec:
 		all := mustSeldon("tree", "seldon", "-n", f.namespace, "--all")
 		Expect(time.Since(start)).To(BeNumerically("<", time.Second))
 		Expect(all).To(MatchRegexp(`Deployment/seldon-envoy .*\n[|│]  .*Pod/seldon-envoy-`))
-	})
-
-	It("tree follows changes", func() {
-		to, stop := &lockedBuffer{}, make(chan struct{})
-		ctx, cancel := context.WithCancel(ctx)
-		DeferCleanup(cancel)
-		go func() {
-			defer close(stop)
-			config := cli.Config{Name: "kubectl seldon", Version: "dev", Streams: genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: to, ErrOut: GinkgoWriter}}
-			cli.Run(ctx, config, []string{"--kubeconfig", kubeconfig, "tree", "-n", f.namespace, "-w"})
-		}()
-		Eventually(to.String).Should(ContainSubstring("Server/mlserver"))
-		initial := to.String()
-		environment.Kubectl("delete", "pod", "mlserver-0", "-n", f.namespace)
-		Eventually(func() string { return strings.TrimPrefix(to.String(), initial) }).Should(MatchRegexp(`Pod/mlserver-0 +True +Running`))
-		cancel()
-		Eventually(stop).Should(BeClosed())
 	})
 
 	It("version warns of another version", func() {

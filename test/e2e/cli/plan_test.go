@@ -238,8 +238,14 @@ func (f *fixture) write(number int, object *unstructured.Unstructured) string {
 	GinkgoHelper()
 	text, err := yaml.Marshal(object.Object)
 	Expect(err).NotTo(HaveOccurred())
-	file := filepath.Join(f.folder, fmt.Sprintf("%d.yaml", number))
-	Expect(os.WriteFile(file, text, 0o600)).To(Succeed())
+	return f.writeText(fmt.Sprintf("%d.yaml", number), string(text))
+}
+
+// writeText writes a file.
+func (f *fixture) writeText(name, text string) string {
+	GinkgoHelper()
+	file := filepath.Join(f.folder, name)
+	Expect(os.WriteFile(file, []byte(text), 0o600)).To(Succeed())
 	return file
 }
 

@@ -18,8 +18,9 @@ import (
 )
 
 // requestsOf returns the requests that an action sends to the API server, sorted, as method
-// and path. The action gets the kubeconfig of a proxy.
-func requestsOf(action func(kubeconfig string)) []string {
+// path, and "watch" or "dry-run". The action gets the kubeconfig of a proxy, which calls the
+// functions of change with each request before it is sent.
+func requestsOf(action func(kubeconfig string), change ...func(line string, request *http.Request)) []string {
 	GinkgoHelper()
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	Expect(err).NotTo(HaveOccurred())
@@ -36,8 +37,14 @@ func requestsOf(action func(kubeconfig string)) []string {
 		if request.URL.Query().Has("dryRun") {
 			line += " dry-run"
 		}
+		if request.URL.Query().Has("watch") {
+			line += " watch"
+		}
 		mu.Lock()
 		sent = append(sent, line)
+		for _, each := range change {
+			each(line, request)
+		}
 		mu.Unlock()
 		proxy.ServeHTTP(response, request)
 	}))

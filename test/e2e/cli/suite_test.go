@@ -95,8 +95,15 @@ func seldon(args ...string) output {
 
 // seldonAs runs kubectl seldon with a kubeconfig.
 func seldonAs(kubeconfig string, args ...string) output {
-	var stdout, stderr bytes.Buffer
-	config := cli.Config{Name: "kubectl seldon", Version: "dev", Streams: genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &stdout, ErrOut: &stderr}}
+	stdout := &lockedBuffer{}
+	return seldonInto(ctx, stdout, kubeconfig, args...)
+}
+
+// seldonInto runs kubectl seldon with a kubeconfig until a context ends. The standard output is
+// written into a buffer as well.
+func seldonInto(ctx context.Context, stdout *lockedBuffer, kubeconfig string, args ...string) output {
+	stderr := &lockedBuffer{}
+	config := cli.Config{Name: "kubectl seldon", Version: "dev", Streams: genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: stdout, ErrOut: stderr}}
 	code := cli.Run(ctx, config, append([]string{"--kubeconfig", kubeconfig}, args...))
 	return output{stdout.String(), stderr.String(), code}
 }

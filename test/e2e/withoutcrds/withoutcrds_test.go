@@ -1,6 +1,7 @@
 package withoutcrds_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,10 +12,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	pb "github.com/seldon-operator/seldon-operator/api/scheduler/mlops/scheduler"
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
+	"github.com/seldon-operator/seldon-operator/cli"
 	"github.com/seldon-operator/seldon-operator/test/framework/fakescheduler"
 )
 
@@ -56,6 +59,14 @@ var _ = Describe("A cluster without CRDs and without the operator", Ordered, fun
 			HaveLen(8), HaveKey("seldon-scheduler-0"), HaveKey("mlserver-0"), HaveKey("mlserver-1")))
 		Eventually(func() map[string]string { return pods(other) }).Should(HaveLen(7))
 		otherBefore = pods(other)
+	})
+
+	It("tree reports that the CRDs are not installed", func() {
+		var stdout, stderr bytes.Buffer
+		config := cli.Config{Name: "kubectl seldon", Version: "dev", Streams: genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &stdout, ErrOut: &stderr}}
+		Expect(cli.Run(ctx, config, []string{"tree", "--kubeconfig", environment.Kubeconfig(), "--namespace", namespace})).To(Equal(1))
+		Expect(stdout.String()).To(BeEmpty())
+		Expect(stderr.String()).To(Equal("error: list seldonruntimes.mlops.seldon.io: the API server does not have this resource; install the CRDs\n"))
 	})
 
 	It("has the Models of a folder, also after its scheduler was killed", func() {
