@@ -54,6 +54,10 @@ func deferMetadata(options object.Options, step *Step, adopting bool) {
 			_ = unstructured.SetNestedField(kept.Object, live, path...)
 		} else {
 			object.RemoveField(kept.Object, path...)
+			if fields, _, _ := unstructured.NestedMap(kept.Object, path[:len(path)-1]...); len(fields) == 0 {
+				// The empty map would be a change of its own.
+				object.RemoveField(kept.Object, path[:len(path)-1]...)
+			}
 		}
 		pending = append(pending, field+" "+name)
 	}

@@ -103,3 +103,19 @@ func TestDeferMetadata(t *testing.T) {
 		})
 	}
 }
+
+// The first annotation of a pod template is pending too: no empty map is sent.
+func TestDeferFirstAnnotation(t *testing.T) {
+	live := enginetest.NewStatefulSet("1Gi")
+	rendered := live.DeepCopy()
+	object.SetField(rendered.Object, "x", "spec", "template", "metadata", "annotations", "note")
+	object.SetField(rendered.Object, "annotations:note", "metadata", "annotations", enginetest.Options.PropagatedAnnotation())
+	step := Step{Ref: object.RefOf(rendered), Object: rendered, Live: enginetest.Live(live, "1")}
+	deferMetadata(enginetest.Options, &step, false)
+	if annotations, found, _ := unstructured.NestedMap(step.Object.Object, "spec", "template", "metadata", "annotations"); found {
+		t.Errorf("the pod template has annotations %v", annotations)
+	}
+	if len(step.Warnings) != 1 || step.Warnings[0].Reason != MetadataPending {
+		t.Errorf("warnings %v", step.Warnings)
+	}
+}
