@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -12,13 +13,14 @@ type edits struct {
 	objects []*unstructured.Unstructured
 }
 
-// edit changes one or two objects at random.
+// edit changes one object, or two, at random. The operator may reconcile between the writes of
+// two objects. That would only matter for metadata of pods, which waits for the next rollout,
+// so that such a change is of one object alone.
 func (f *fixture) edit() edits {
 	all := f.allEdits()
 	done := edits{}
 	changed := map[string]*unstructured.Unstructured{}
-	for range 1 + f.random.IntN(2) {
-		one := all[f.random.IntN(len(all))]
+	apply := func(one edit) {
 		object := changed[one.object]
 		if object == nil {
 			object = f.applied[one.object].DeepCopy()
@@ -28,6 +30,11 @@ func (f *fixture) edit() edits {
 		one.change(object.Object)
 		done.names = append(done.names, one.object+": "+one.name)
 	}
+	first, second := all[f.random.IntN(len(all))], all[f.random.IntN(len(all))]
+	apply(first)
+	if f.random.IntN(2) == 0 && (first.object == second.object || !first.isMetadata() && !second.isMetadata()) {
+		apply(second)
+	}
 	return done
 }
 
@@ -35,6 +42,11 @@ func (f *fixture) edit() edits {
 type edit struct {
 	object, name string
 	change       func(content map[string]any)
+}
+
+// isMetadata reports whether the edit changes labels or annotations of pods.
+func (e edit) isMetadata() bool {
+	return strings.HasPrefix(e.name, "labels") || strings.HasPrefix(e.name, "annotations")
 }
 
 // allEdits returns all kinds of edits, with random values.
