@@ -82,10 +82,8 @@ func ImpactOf(step Step) Impact {
 	case step.Result == nil:
 		return ImpactNoOp
 	}
-	if object.IsWorkload(step.Ref.GroupKind()) {
-		if impact := workloadImpact(step.Live, step.Result); impact > ImpactLive {
-			return impact
-		}
+	if impact := PodImpactOf(step); impact > ImpactLive {
+		return impact
 	}
 	switch {
 	case !equality.Semantic.DeepEqual(content(step.Live), content(step.Result)):
@@ -94,6 +92,20 @@ func ImpactOf(step Step) Impact {
 		return ImpactMetadata
 	}
 	return ImpactNoOp
+}
+
+// PodImpactOf returns what a step of a preview does to the pods of a workload: Restart, Outage,
+// Delete, or at most Live. A StatefulSet that is recreated may have another pod template too.
+func PodImpactOf(step Step) Impact {
+	switch {
+	case !object.IsWorkload(step.Ref.GroupKind()) || step.Live == nil:
+		return ImpactNoOp
+	case step.Action == Delete:
+		return ImpactDelete
+	case step.Action != Apply && step.Action != Recreate || step.Result == nil:
+		return ImpactNoOp
+	}
+	return workloadImpact(step.Live, step.Result)
 }
 
 // content returns the fields of an object but for its metadata and status.

@@ -74,6 +74,29 @@ func TestImpactOf(t *testing.T) {
 	}
 }
 
+func TestPodImpactOf(t *testing.T) {
+	set := func(image string) *unstructured.Unstructured {
+		o := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "apps/v1", "kind": "StatefulSet"}}
+		object.SetField(o.Object, image, "spec", "template", "image")
+		return o
+	}
+	for name, test := range map[string]struct {
+		step     Step
+		expected Impact
+	}{
+		"recreated with its pods":    {Step{Action: Recreate, Live: set("1"), Result: set("1")}, ImpactLive},
+		"recreated with another pod": {Step{Action: Recreate, Live: set("1"), Result: set("2")}, ImpactOutage},
+		"deleted":                    {Step{Action: Delete, Live: set("1")}, ImpactDelete},
+		"created":                    {Step{Action: Apply, Result: set("1")}, ImpactNoOp},
+		"blocked":                    {Step{Action: Block, Live: set("1"), Result: set("1")}, ImpactNoOp},
+	} {
+		test.step.Ref.Group, test.step.Ref.Kind = "apps", "StatefulSet"
+		if got := PodImpactOf(test.step); got != test.expected {
+			t.Errorf("%s: %s instead of %s", name, got, test.expected)
+		}
+	}
+}
+
 func TestImpactText(t *testing.T) {
 	for _, impact := range Impacts() {
 		text, err := json.Marshal(map[string]Impact{"impact": impact})

@@ -92,8 +92,7 @@ func (p *Planner) step(step plan.Step, origins func() *provenance.Origins) Step 
 			converted.After = nil
 		}
 	}
-	stopsPods := []plan.Impact{plan.ImpactRestart, plan.ImpactOutage, plan.ImpactDelete}
-	converted.Restarts = converted.Writes() && (step.Ref.Kind == "Deployment" || step.Ref.Kind == "StatefulSet") && slices.Contains(stopsPods, plan.ImpactOf(step))
+	converted.Restarts = converted.Writes() && plan.PodImpactOf(step) >= plan.ImpactRestart
 	return converted
 }
 

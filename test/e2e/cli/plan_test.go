@@ -44,6 +44,7 @@ var childKinds = map[string]schema.GroupVersionKind{
 // plannedStep and plannedOwner are the JSON form of a plan, as a script would read it.
 type plannedStep struct {
 	Verb, Kind, Name, Impact, Reason, Message string
+	Restarts                                  bool
 	Changes                                   []struct {
 		Path     string
 		Old, New any
@@ -455,6 +456,12 @@ func (f *fixture) checkImpacts(planned map[string]plannedStep, before map[string
 		impact := "NoOp"
 		if step, found := planned[key]; found {
 			impact = step.Impact
+			if step.Restarts && step.Verb != "delete" {
+				Expect(kept).To(BeZero(), "%s: restarts, and pods were kept\n%s", key, details())
+				if impact == "Recreate" {
+					continue
+				}
+			}
 		}
 		switch impact {
 		case "NoOp", "Metadata", "Live", "Connection", "Recreate":
