@@ -136,6 +136,13 @@ func TestSentence(t *testing.T) {
 	}
 }
 
+func TestRecreateThatReplacesPods(t *testing.T) {
+	step := preview.Step{Verb: preview.Recreate, Restarts: true}
+	if got := (&planPrinter{}).qualifier(step); got != " (replaces pods)" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestParseImpact(t *testing.T) {
 	if impact, err := parseImpact("dataloss"); err != nil || *impact != plan.ImpactDataLoss {
 		t.Errorf("%v, %v", impact, err)

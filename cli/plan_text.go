@@ -128,9 +128,12 @@ func (p *planPrinter) owner(kind, configKind string, owner preview.Owner, indent
 	}
 }
 
-// qualifier returns how a step was determined, if it was not by its own dry-run.
+// qualifier returns how a step was determined, if it was not by its own dry-run, and whether
+// pods are replaced although the impact does not imply that.
 func (p *planPrinter) qualifier(step preview.Step) plan.Reason {
 	switch {
+	case step.Verb == preview.Recreate && step.Restarts:
+		return " (replaces pods)"
 	case step.Unverified:
 		return " (unverified)"
 	case step.Evidence == plan.Inferred:
