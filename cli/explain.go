@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/cli/internal/explain"
 	"github.com/seldon-operator/seldon-operator/cli/internal/fields"
@@ -132,18 +130,8 @@ func parseField(args []string) (named target, field string, err error) {
 
 // printExplanation prints a report; in detail: all of each field.
 func (f *factory) printExplanation(report *explain.Report, output string, detailed bool) error {
-	switch output {
-	case "json":
-		encoder := json.NewEncoder(f.Streams.Out)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(report)
-	case "yaml":
-		text, err := yaml.Marshal(report)
-		if err == nil {
-			_, err = f.Streams.Out.Write(text)
-		}
-		return err
+	if output != "text" {
+		return printStructured(f.Streams.Out, report, output)
 	}
 	screen, err := newTerminal(f.Streams.Out, f.color, os.Getenv)
 	if err != nil {

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -16,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 )
@@ -175,4 +178,19 @@ func (f *factory) warn(format string, args ...any) { f.note("warning: "+format, 
 // note prints a line to the standard error.
 func (f *factory) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(f.Streams.ErrOut, format+"\n", args...)
+}
+
+// printStructured prints a value as indented JSON or as YAML.
+func printStructured(out io.Writer, value any, format string) error {
+	if format == "yaml" {
+		text, err := yaml.Marshal(value)
+		if err == nil {
+			_, err = out.Write(text)
+		}
+		return err
+	}
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
 }

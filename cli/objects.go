@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -406,10 +405,7 @@ func (o *kindOptions) print(rows []row) error {
 		if rows == nil {
 			rows = []row{}
 		}
-		encoder := json.NewEncoder(o.Streams.Out)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(rows)
+		return printStructured(o.Streams.Out, rows, o.output)
 	case "name":
 		for _, each := range rows {
 			if _, err := fmt.Fprintf(o.Streams.Out, "%s/%s\n", strings.ToLower(string(o.kind)), each.Name); err != nil {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/cli-runtime/pkg/resource"
-	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/api/v1alpha1"
 	"github.com/seldon-operator/seldon-operator/cli/internal/manifest"
@@ -213,17 +211,8 @@ func parseImpact(text string) (*plan.Impact, error) {
 // printReport prints a report.
 func (f *factory) printReport(report *preview.Report, output string, detailed bool) error {
 	switch output {
-	case "json":
-		encoder := json.NewEncoder(f.Streams.Out)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(report)
-	case "yaml":
-		text, err := yaml.Marshal(report)
-		if err == nil {
-			_, err = f.Streams.Out.Write(text)
-		}
-		return err
+	case "json", "yaml":
+		return printStructured(f.Streams.Out, report, output)
 	case "markdown":
 		return f.printMarkdown(report, detailed)
 	default:

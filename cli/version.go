@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/seldon-operator/seldon-operator/cli/internal/operator"
 )
@@ -143,23 +141,12 @@ func (v *versionCommand) find(ctx context.Context, c client.Reader) (*operator.F
 
 // printVersions prints the operators as text, or all as JSON or YAML.
 func (v *versionCommand) printVersions(shown versions) error {
-	var text []byte
-	var err error
-	switch v.output {
-	case "json":
-		text, err = json.MarshalIndent(shown, "", "  ")
-	case "yaml":
-		text, err = yaml.Marshal(shown)
-	default:
-		for _, each := range shown.Operators {
-			v.printLine("%s", each)
-		}
-		return nil
+	if v.output != "text" && v.output != "" {
+		return printStructured(v.Streams.Out, shown, v.output)
 	}
-	if err != nil {
-		return err
+	for _, each := range shown.Operators {
+		v.printLine("%s", each)
 	}
-	v.printLine("%s", strings.TrimRight(string(text), "\n"))
 	return nil
 }
 
