@@ -223,7 +223,7 @@ func (f *factory) printReport(report *preview.Report, output string, detailed bo
 // closing prints one sentence about a report, after what could not be verified or read.
 func (f *factory) closing(report *preview.Report) {
 	for _, denied := range report.Denied {
-		f.warn("not permitted: %s; steps that need it are marked with ?", denied)
+		f.warn("not permitted: %s", denied)
 	}
 	if n := report.Summary.Unverified; n > 0 {
 		f.warn("%s unverified: dry-runs are not permitted, and the result is computed without the API server's defaults and admission", count(n, "step is", "steps are"))

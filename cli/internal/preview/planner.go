@@ -42,7 +42,8 @@ type Planner struct {
 	runtimes, server *composition.Engine
 	dryRuns          *composition.DryRuns
 	configs          []Config
-	unverified       int
+	// unverified are proposed objects whose dry-run is not permitted.
+	unverified []string
 }
 
 // Selection is what to plan.
@@ -113,6 +114,7 @@ func (p *Planner) Plan(ctx context.Context, selection Selection) (*Report, error
 	}
 	sortOwners(report.Runtimes)
 	sortOwners(report.Servers)
+	report.Denied = p.unverified
 	for _, denied := range p.Snapshot.Denied() {
 		report.Denied = append(report.Denied, denied.String())
 	}
@@ -157,7 +159,7 @@ func (p *Planner) setProposed(ctx context.Context, file *unstructured.Unstructur
 		return err
 	}
 	if unverified {
-		p.unverified++
+		p.unverified = append(p.unverified, fmt.Sprintf("a dry-run of %s %s/%s, which is planned without the API server's defaults and validation", file.GetKind(), file.GetNamespace(), file.GetName()))
 	}
 	if proposed.GetUID() == "" {
 		proposed.SetUID(types.UID("proposed-" + file.GetName()))

@@ -194,6 +194,7 @@ spec: {serverConfig: triton, replicas: 2}
 		Expect(len(computed)).To(BeNumerically(">", 5))
 		Expect(report.Summary.Unverified).To(Equal(len(computed)))
 		Expect(stderr).To(ContainSubstring("unverified"))
+		Expect(stderr).To(ContainSubstring("not permitted: a dry-run of SeldonConfig " + operatorNamespace + "/default"))
 	})
 
 	It("rejects proposed objects that the API server rejects", func() {
