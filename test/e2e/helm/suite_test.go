@@ -42,6 +42,7 @@ var _ = Describe("With Helm,", func() {
 	)
 	Describe("a GitOps tool", Ordered, gitOps)
 	Describe("an uninstall", uninstalls)
+	Describe("an uninstall with the CRDs", uninstallsWithCRDs)
 })
 
 // unlessShort returns entries of a table for a run without "go test -short".
