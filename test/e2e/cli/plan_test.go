@@ -321,35 +321,22 @@ func (f *fixture) compare(edits edits) {
 	for _, object := range edits.objects {
 		f.apply(object)
 	}
-	f.settle()
-	written, _ := writesAfter(offset)
-	after, podsAfter := f.children(), f.pods()
-	unready := watched()
-
-	happened := map[string]string{}
-	for _, write := range written {
-		kind, isChild := childKinds[write.ObjectRef.Resource]
-		if !isChild || write.ObjectRef.Namespace != f.namespace || write.ObjectRef.Subresource != "" {
-			continue
-		}
-		key := f.namespace + " " + kind.Kind + "/" + write.ObjectRef.Name
-		was, is := before[key], after[key]
-		switch {
-		case was == nil && is != nil:
-			happened[key] = "create"
-		case was != nil && is == nil:
-			happened[key] = "delete"
-		case was == nil && is == nil:
-		case was.GetUID() != is.GetUID():
-			happened[key] = "recreate"
-		case len(difference(was, is)) > 0:
-			happened[key] = "patch"
-		}
-	}
 	expected := map[string]string{}
 	for key, step := range planned {
 		expected[key] = step.Verb
 	}
+	// Nothing shows that the operator has seen a configuration: on a slow machine it may begin
+	// later than it is quiet.
+	var after map[string]*unstructured.Unstructured
+	var happened map[string]string
+	for range 5 {
+		f.settle()
+		after = f.children()
+		if happened = f.happened(offset, before, after); maps.Equal(happened, expected) {
+			break
+		}
+	}
+	podsAfter, unready := f.pods(), watched()
 	details := func() string {
 		text := fmt.Sprintf("%v\n%s", edits.names, printed.stderr)
 		for _, key := range slices.Sorted(maps.Keys(planned)) {
@@ -375,6 +362,34 @@ func (f *fixture) compare(edits edits) {
 		}
 	}
 	f.checkImpacts(planned, before, pods, podsAfter, unready, details)
+}
+
+// happened returns the verbs of the operator's writes since an offset of the audit log, by
+// object, of those that changed more than status and bookkeeping.
+func (f *fixture) happened(offset int64, before, after map[string]*unstructured.Unstructured) map[string]string {
+	GinkgoHelper()
+	written, _ := writesAfter(offset)
+	verbs := map[string]string{}
+	for _, write := range written {
+		kind, isChild := childKinds[write.ObjectRef.Resource]
+		if !isChild || write.ObjectRef.Namespace != f.namespace || write.ObjectRef.Subresource != "" {
+			continue
+		}
+		key := f.namespace + " " + kind.Kind + "/" + write.ObjectRef.Name
+		was, is := before[key], after[key]
+		switch {
+		case was == nil && is != nil:
+			verbs[key] = "create"
+		case was != nil && is == nil:
+			verbs[key] = "delete"
+		case was == nil && is == nil:
+		case was.GetUID() != is.GetUID():
+			verbs[key] = "recreate"
+		case len(difference(was, is)) > 0:
+			verbs[key] = "patch"
+		}
+	}
+	return verbs
 }
 
 // watchReady watches the workloads, and returns a function that ends that and returns those
