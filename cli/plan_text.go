@@ -172,6 +172,9 @@ func (p *planPrinter) change(change preview.Change, indent string) {
 	if change.Source != nil {
 		source = "  " + p.paint(gray, "from "+change.Source.String())
 	}
+	if change.Manager != "" {
+		source += "  " + p.paint(yellow, "owned by "+change.Manager)
+	}
 	before, after := p.values(change, width)
 	switch {
 	case change.Old == nil:

@@ -132,6 +132,8 @@ type Change struct {
 	// Old and New are the values; null if the field does not exist.
 	Old any `json:"old"`
 	New any `json:"new"`
+	// Manager is another field manager that owns the live value; empty if there is none.
+	Manager string `json:"manager,omitempty"`
 	// Source is the layer that causes it; nil if unknown.
 	Source *provenance.Source `json:"source,omitempty"`
 }

@@ -107,14 +107,33 @@ func (p *Planner) addChanges(converted *Step, step plan.Step, origins func() *pr
 		converted.Verb = Recreate
 	}
 	changes := fields.Diff(step.Ref.GroupVersionKind, fields.WithoutBookkeeping(step.Live.Object), fields.WithoutBookkeeping(step.Result.Object))
+	ownership, err := fields.OwnershipOf(step.Live)
+	if err != nil {
+		ownership = &fields.Ownership{} // managedFields that the API server could not have stored
+	}
 	for _, change := range fields.Mask(step.Ref.GroupKind(), changes) {
-		converted.Changes = append(converted.Changes, Change{Path: change.Path, Old: change.Old, New: change.New, Source: sourceOf(origins(), step, change)})
+		converted.Changes = append(converted.Changes, Change{Path: change.Path, Old: change.Old, New: change.New, Manager: otherManager(ownership, step, change), Source: sourceOf(origins(), step, change)})
 	}
 	converted.Message = "" // the path of the first change
 	if len(converted.Changes) == 0 && step.Action == plan.Apply {
 		// Only field ownership changes.
 		converted.Verb, converted.Impact = None, plan.ImpactNoOp
 	}
+}
+
+// otherManager returns a field manager other than the operator that owns the live value of a
+// changed field; empty if there is none.
+func otherManager(ownership *fields.Ownership, step plan.Step, change fields.Change) string {
+	_, path, found, err := fields.Find(step.Live.Object, change.Path)
+	if err != nil || !found {
+		return ""
+	}
+	for _, manager := range ownership.Of(path) {
+		if manager.Name != inputs.FieldManager {
+			return manager.Name
+		}
+	}
+	return ""
 }
 
 // sourceOf returns the layer that sets a field of a step's object; nil if none does.
