@@ -152,7 +152,7 @@ func TestConfigDir(t *testing.T) {
 	}
 	for target, service := range map[string]string{"/mnt/config": "mlserver-0.agent", "/mnt/scaling": "seldon-scheduler-0.scheduler"} {
 		at := slices.IndexFunc(project.Services[service].Volumes, func(v types.ServiceVolumeConfig) bool { return v.Target == target })
-		if at < 0 || project.Services[service].Volumes[at].Type != "bind" || !strings.HasPrefix(project.Services[service].Volumes[at].Source, "/work/config/configmaps/seldon-") {
+		if at < 0 || project.Services[service].Volumes[at].Type != "bind" || !strings.HasPrefix(project.Services[service].Volumes[at].Source, "/project/config/configmaps/seldon-") {
 			t.Errorf("%s: %s is not a folder of the host: %v", service, target, project.Services[service].Volumes)
 		}
 	}

@@ -142,7 +142,7 @@ func TestContainer(t *testing.T) {
 		mounted[secret.Target] = "secret " + project.Secrets[secret.Source].File
 	}
 	if want := map[string]string{
-		"/etc/k": "config v$", "/etc/items/deep/k.txt": "config v$", "/etc/secret/password": "secret /work/secrets/db/password",
+		"/etc/k": "config v$", "/etc/items/deep/k.txt": "config v$", "/etc/secret/password": "secret /project/secrets/db/password",
 		"/scratch": "volume app-1.scratch", "/memory": "tmpfs ", "/shared": "volume app-1.shared", "/claim": "volume claimpart", "/host": "bind /srv",
 	}; !maps.Equal(mounted, want) {
 		t.Errorf("mounts are %q", mounted)

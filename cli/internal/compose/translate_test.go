@@ -84,7 +84,7 @@ func translate(t *testing.T, objects []*unstructured.Unstructured, options Optio
 func load(t *testing.T, text string, environment map[string]string) *types.Project {
 	t.Helper()
 	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
-		WorkingDir: "/work", ConfigFiles: []types.ConfigFile{{Filename: "compose.yaml", Content: []byte(text)}}, Environment: environment,
+		WorkingDir: "/project", ConfigFiles: []types.ConfigFile{{Filename: "compose.yaml", Content: []byte(text)}}, Environment: environment,
 	})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
