@@ -168,13 +168,6 @@ func (s *Snapshot) typed(object client.Object) (client.Object, schema.GroupVersi
 	return typed.(client.Object), gvk, nil
 }
 
-// Remove removes an object.
-func (s *Snapshot) Remove(gvk schema.GroupVersionKind, key client.ObjectKey) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.kind(gvk).objects[key.Namespace], key.Name)
-}
-
 // Denied returns the reads that were not permitted, sorted and each once.
 func (s *Snapshot) Denied() []Denied {
 	s.mu.RLock()
