@@ -266,13 +266,7 @@ func (a *Applier) dryRunKey(step plan.Step) object.Hash {
 // ownedValues returns the live values of the fields that the engine owns, or the whole spec
 // if they cannot be determined.
 func (a *Applier) ownedValues(live *unstructured.Unstructured) any {
-	content := map[string]any{"owned": managedfields.OwnWithoutOwnerRefs(live, a.Cluster.Options.FieldManager)}
-	for key, value := range object.StripIdentity(live) {
-		if key != "metadata" && key != "status" {
-			content[key] = value
-		}
-	}
-	content["labels"], content["annotations"] = nested(live, "labels"), nested(live, "annotations")
+	content := map[string]any{"owned": managedfields.OwnWithoutOwnerRefs(live, a.Cluster.Options.FieldManager), "content": contentOf(live)}
 	for _, entry := range live.GetManagedFields() {
 		if !managedfields.IsOwnEntry(entry, a.Cluster.Options.FieldManager) {
 			continue
@@ -297,21 +291,19 @@ func (a *Applier) ownedValues(live *unstructured.Unstructured) any {
 	return content
 }
 
-func nested(live *unstructured.Unstructured, field string) any {
-	value, _, _ := unstructured.NestedFieldNoCopy(live.Object, "metadata", field)
-	return value
+// contentOf returns the fields of an object without its status and what the API server sets in
+// its metadata.
+func contentOf(o *unstructured.Unstructured) map[string]any {
+	fields := object.StripIdentity(o)
+	delete(fields, "status")
+	metadata, _ := o.Object["metadata"].(map[string]any)
+	fields["metadata"] = map[string]any{"labels": metadata["labels"], "annotations": metadata["annotations"]}
+	return fields
 }
 
-// sameContent reports whether two results have the same content, without status and the API
-// server's metadata.
+// sameContent reports whether two results have the same content.
 func sameContent(a, b *unstructured.Unstructured) bool {
-	content := func(o *unstructured.Unstructured) map[string]any {
-		fields := object.StripIdentity(o)
-		delete(fields, "status")
-		fields["metadata"] = map[string]any{"labels": nested(o, "labels"), "annotations": nested(o, "annotations")}
-		return fields
-	}
-	return equality.Semantic.DeepEqual(content(a), content(b))
+	return equality.Semantic.DeepEqual(contentOf(a), contentOf(b))
 }
 
 // isDenied reports whether RBAC does not permit a request. An admission plugin that rejects
