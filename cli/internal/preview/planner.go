@@ -3,6 +3,7 @@ package preview
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -216,27 +217,34 @@ func (p *Planner) planNamespace(ctx context.Context, namespace string, runtimes 
 // planRuntime plans a runtime, and sets its changed Servers and ConfigMaps in the snapshot.
 func (p *Planner) planRuntime(ctx context.Context, runtime *v1alpha1.SeldonRuntime) Owner {
 	owner := Owner{Namespace: runtime.Namespace, Name: runtime.Name, Config: runtime.Spec.SeldonConfig, Steps: []Step{}}
+	if err := p.addRuntime(ctx, &owner, runtime); err != nil {
+		owner.Error = err.Error()
+	}
+	return owner
+}
+
+// errTerminating is the error of an owner that is being deleted.
+var errTerminating = errors.New("it is being deleted")
+
+// addRuntime adds the steps of a runtime to its owner.
+func (p *Planner) addRuntime(ctx context.Context, owner *Owner, runtime *v1alpha1.SeldonRuntime) error {
 	if runtime.DeletionTimestamp != nil {
-		owner.Error = "it is being deleted"
-		return owner
+		return errTerminating
 	}
 	other, err := p.resolver.ConflictingRuntime(ctx, runtime)
 	if err == nil && other != "" {
 		err = fmt.Errorf("SeldonRuntime %s is the older one of the namespace, and only one is served: delete one of them", other)
 	}
 	if err != nil {
-		owner.Error = err.Error()
-		return owner
+		return err
 	}
 	input, err := p.resolver.Runtime(ctx, runtime)
 	if err != nil {
-		owner.Error = err.Error()
-		return owner
+		return err
 	}
 	planned, err := p.runtimes.Plan(ctx, input.Request, p.dryRuns)
 	if err != nil {
-		owner.Error = err.Error()
-		return owner
+		return err
 	}
 	for _, step := range planned.Steps {
 		if step.Action != plan.Apply || step.DryRunError != nil || step.Err != nil || step.Ref.Kind != v1alpha1.KindServer && step.Ref.Kind != "ConfigMap" {
@@ -246,36 +254,41 @@ func (p *Planner) planRuntime(ctx context.Context, runtime *v1alpha1.SeldonRunti
 			step.Result.SetUID(types.UID("proposed-" + step.Ref.Name))
 		}
 		if err := p.Snapshot.Set(step.Result.DeepCopy()); err != nil {
-			owner.Error = err.Error()
+			return err
 		}
 	}
-	p.addSteps(&owner, input.Request, planned, func() provenance.Refinement { return provenance.ForRuntime(runtime, input.Config) })
-	return owner
+	p.addSteps(owner, input.Request, planned, func() provenance.Refinement { return provenance.ForRuntime(runtime, input.Config) })
+	return nil
 }
 
 // planServer plans a Server. A StatefulSet that will have fewer pods keeps the Services of
 // its replicas until they are deleted: these are planned as if they were.
 func (p *Planner) planServer(ctx context.Context, server *v1alpha1.Server) Owner {
 	owner := Owner{Namespace: server.Namespace, Name: server.Name, Config: server.Spec.ServerConfig, Steps: []Step{}}
+	if err := p.addServer(ctx, &owner, server); err != nil {
+		owner.Error = err.Error()
+	}
+	return owner
+}
+
+// addServer adds the steps of a Server to its owner.
+func (p *Planner) addServer(ctx context.Context, owner *Owner, server *v1alpha1.Server) error {
 	if server.DeletionTimestamp != nil {
-		owner.Error = "it is being deleted"
-		return owner
+		return errTerminating
 	}
 	input, err := p.resolver.Server(ctx, server)
 	if err != nil {
-		owner.Error = err.Error()
-		return owner
+		return err
 	}
 	planned, err := p.server.Plan(ctx, input.Request, p.dryRuns)
 	if err == nil {
 		planned.Prunes, err = p.prunesAfterScaling(ctx, server, planned)
 	}
 	if err != nil {
-		owner.Error = err.Error()
-		return owner
+		return err
 	}
-	p.addSteps(&owner, input.Request, planned, func() provenance.Refinement { return provenance.ForServer(server, input.Config, nil) })
-	return owner
+	p.addSteps(owner, input.Request, planned, func() provenance.Refinement { return provenance.ForServer(server, input.Config, nil) })
+	return nil
 }
 
 // prunesAfterScaling returns the prunes of a Server's plan when its workload has scaled down.

@@ -15,7 +15,8 @@ import (
 	"github.com/seldon-operator/seldon-operator/templates"
 )
 
-// addSteps adds the steps of a plan to its owner. refine returns the refinement of the sources of fields.
+// addSteps adds the steps of a plan to its owner. refine returns the refinement of the sources
+// of fields.
 func (p *Planner) addSteps(owner *Owner, request composition.Request, planned plan.Plan, refine func() provenance.Refinement) {
 	origins := sync.OnceValue(func() *provenance.Origins {
 		// Objects that could not be rendered have no plan.
